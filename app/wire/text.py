@@ -1,0 +1,153 @@
+"""Protobuf messages as one line of text, the way Go prints them inside error messages.
+
+Many messages to clients embed a protobuf message. Go writes its fields in the order of declaration, without defaults, as
+`project:"p" domain:"d"`. Go puts one or two spaces between fields, by build; here it is always one, so that texts are stable.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def text(message: Message | None) -> str:
+    """The message on one line, one space between fields; an absent message is `<nil>`, an empty one is "".
+
+    source: protobuf-go prototext.MarshalOptions.Format, which Message.String() uses
+    """
+    return "<nil>" if message is None else " ".join(_parts(message))
+
+
+def quoted(value: str | bytes) -> str:
+    """A string or bytes between double quotes: control characters escaped, the rest of UTF-8 as it is."""
+    # An undecodable byte becomes a lone surrogate, which is how the loop below recognises and escapes it.
+    letters = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+    if letters.isprintable() and '"' not in letters and "\\" not in letters:
+        return f'"{letters}"'
+    return '"' + "".join(map(_escaped, letters)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    point = ord(letter)
+    if letter in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[letter]
+    if point < 0x20 or point == 0x7F:
+        return f"\\x{point:02x}"
+    if 0x80 <= point <= 0x9F:
+        return f"\\u{point:04x}"
+    if 0xDC80 <= point <= 0xDCFF:
+        return f"\\x{point - 0xDC00:02x}"
+    return letter
+
+
+def _parts(message: Message) -> Iterator[str]:
+    if isinstance(message, AnyMessage) and (inner := _unpacked(message)) is not None:
+        yield f"[{message.type_url}]:{{{text(inner)}}}"
+        return
+    for field, value in sorted(message.ListFields(), key=_declared):
+        name, write = field.name, _writer(field)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            key_field, value_field = (
+                field.message_type.fields_by_name["key"],
+                field.message_type.fields_by_name["value"],
+            )
+            write_key, write_value = _writer(key_field), _writer(value_field)
+            for key in sorted(value):
+                yield f"{name}:{{key:{write_key(key)} value:{write_value(value[key])}}}"
+        elif field.is_repeated:
+            for element in value:
+                yield f"{name}:{write(element)}"
+        else:
+            yield f"{name}:{write(value)}"
+    yield from _unknown(UnknownFieldSet(message))
+
+
+def _declared(item: tuple[FieldDescriptor, Any]) -> int:
+    return item[0].index
+
+
+def _unpacked(message: AnyMessage) -> Message | None:
+    """The message inside, or None when its type is not known here or its bytes are not of that type."""
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(message.type_url.rpartition("/")[2])
+        return message_factory.GetMessageClass(descriptor).FromString(message.value)
+    except (KeyError, DecodeError):
+        return None
+
+
+def _writer(field: FieldDescriptor) -> Callable[[Any], str]:
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_MESSAGE:
+            return _write_message
+        case FieldDescriptor.CPPTYPE_STRING:
+            return quoted
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return _write_bool
+        case FieldDescriptor.CPPTYPE_ENUM:
+            names = field.enum_type.values_by_number
+            return lambda number: names[number].name if number in names else str(number)
+        case FieldDescriptor.CPPTYPE_DOUBLE:
+            return _write_double
+        case FieldDescriptor.CPPTYPE_FLOAT:
+            return lambda value: _write_double(shortest_float32(value))
+    return str
+
+
+def _write_message(message: Message) -> str:
+    return f"{{{text(message)}}}"
+
+
+def _write_bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def shortest_float32(value: float) -> float:
+    """The double with the fewest decimal digits that is this value in 32 bits, so 0.1 is not printed as 0.10000000149."""
+    if math.isnan(value) or math.isinf(value):
+        return value
+    for digits in (6, 7, 8):
+        candidate = float(f"{value:.{digits}g}")
+        if struct.unpack("f", struct.pack("f", candidate))[0] == value:
+            return candidate
+    return float(f"{value:.9g}")
+
+
+def _write_double(value: float) -> str:
+    """Shortest digits that read back as the same number, with an exponent below 1e-4 and from 1e21 on."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
+    exponent = Decimal(repr(value)).adjusted() if value else 0
+    minus, first, rest = "-" if sign else "", digits[0], "".join(map(str, digits[1:]))
+    if exponent < -4 or exponent >= 21:
+        return f"{minus}{first}{'.' if rest else ''}{rest}e{exponent:+03d}"
+    return minus + format(abs(Decimal(repr(value)).normalize()), "f")
+
+
+def _unknown(fields: Any) -> Iterator[str]:
+    for field in fields:
+        number = field.field_number
+        match field.wire_type:
+            case 0:  # varint
+                yield f"{number}:{field.data}"
+            case 5:  # 32 bits
+                yield f"{number}:0x{field.data:08x}"
+            case 1:  # 64 bits
+                yield f"{number}:0x{field.data:016x}"
+            case 3:  # group
+                yield f"{number}:{{{' '.join(_unknown(field.data))}}}"
+            case _:  # length-delimited
+                yield f"{number}:{quoted(field.data)}"
