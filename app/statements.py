@@ -1,0 +1,136 @@
+"""SQL text, compiled once per statement and dialect from SQLAlchemy Core, and the shape of its rows.
+
+SQLAlchemy writes the SQL and knows the column types; the drivers run it. That costs a tenth of a
+Session (design: one select by key 110 µs instead of 1,000 µs on PostgreSQL, 3 µs on SQLite).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import Select, Table, Update, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.elements import ClauseElement
+
+from app import schema
+
+POSTGRESQL: Dialect = cast(Any, postgresql).psycopg.dialect()
+SQLITE: Dialect = cast(Any, sqlite).pysqlite.dialect(paramstyle="named")
+
+Processor = Callable[[Any], Any]
+Build = Callable[[Dialect], ClauseElement]
+
+
+class Compiled:
+    """SQL text for one dialect, with what turns parameters and rows into the driver's form and back."""
+
+    __slots__ = ("_binds", "_defaults", "_make", "_results", "sql")
+
+    def __init__(self, clause: ClauseElement, dialect: Dialect) -> None:
+        compiled = cast(Any, clause).compile(dialect=dialect)
+        self.sql: str = str(compiled)
+        self._defaults: dict[str, Any] = {k: v for k, v in compiled.params.items() if v is not None}
+        self._binds: list[tuple[str, Processor | None]] = [
+            (name, bind.type.dialect_impl(dialect).bind_processor(dialect)) for name, bind in compiled.binds.items()
+        ]
+        columns = list(getattr(clause, "exported_columns", ()))
+        row: Any = namedtuple("Row", [c.key for c in columns], rename=True)  # type: ignore[misc]
+        self._make: Callable[[Iterable[Any]], Any] = row._make
+        processors = [c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns]
+        self._results = [(i, p) for i, p in enumerate(processors) if p is not None]
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of every bind, converted for the driver; a missing one is None."""
+        values: dict[str, Any] = {}
+        for name, processor in self._binds:
+            value = given[name] if name in given else self._defaults.get(name)
+            values[name] = processor(value) if processor is not None else value
+        return values
+
+    def row(self, raw: tuple[Any, ...]) -> Any:
+        """A named tuple of the selected columns."""
+        if self._results:
+            cells = list(raw)
+            for index, processor in self._results:
+                cells[index] = processor(cells[index])
+            return self._make(cells)
+        return self._make(raw)
+
+
+class Statement:
+    """A Core statement that is compiled when it first runs on a dialect.
+
+    Build it once (module level or a cached function) with bindparam() for what varies.
+    """
+
+    __slots__ = ("_build", "_compiled")
+
+    def __init__(self, build: ClauseElement | Build) -> None:
+        self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
+        self._compiled: dict[str, Compiled] = {}
+
+    def compiled(self, dialect: Dialect) -> Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = Compiled(self._build(dialect), dialect)
+        return found
+
+
+def columns_of(table: Table, names: tuple[str, ...] | None) -> list[Any]:
+    """The named columns of table, all of them for None."""
+    return list(table.c) if names is None else [table.c[name] for name in names]
+
+
+@lru_cache(maxsize=2048)
+def find(
+    model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...] | None, for_update: bool
+) -> Statement:
+    """Rows of model whose columns `key` equal the parameters of the same names."""
+    table = schema.table(model)
+    query: Select[Any] = select(*columns_of(table, columns)).where(*(table.c[k] == bindparam(k) for k in key))
+    # SQLite's compiler drops FOR UPDATE; BEGIN IMMEDIATE has locked the database already.
+    return Statement(query.with_for_update() if for_update else query)
+
+
+@lru_cache(maxsize=256)
+def count(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+    """How many rows of model have the key."""
+    table = schema.table(model)
+    return Statement(
+        select(func.count().label("rows")).where(*(table.c[k] == bindparam(k) for k in key)).select_from(table)
+    )
+
+
+@lru_cache(maxsize=512)
+def insert(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) -> Statement:
+    """One new row; returns its id, no row where if_absent meets an existing key."""
+    table = schema.table(model)
+
+    def build(dialect: Dialect) -> ReturningInsert[Any]:
+        construct: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        statement = construct(table).values({c: bindparam(c) for c in columns})
+        if if_absent:
+            statement = statement.on_conflict_do_nothing()
+        return cast("ReturningInsert[Any]", statement.returning(table.c.id))
+
+    return Statement(build)
+
+
+@lru_cache(maxsize=1024)
+def change(model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...]) -> Statement:
+    """Set columns (parameters of their names) where the key columns equal the parameters `key_<name>`."""
+    table = schema.table(model)
+    statement: Update = update(table).values({c: bindparam(c) for c in columns})
+    return Statement(statement.where(*(table.c[k] == bindparam(f"key_{k}") for k in key)))
+
+
+@lru_cache(maxsize=256)
+def remove(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+    """Delete the rows whose columns `key` equal the parameters of the same names."""
+    table = schema.table(model)
+    return Statement(delete(table).where(*(table.c[k] == bindparam(k) for k in key)))
