@@ -1,0 +1,159 @@
+"""The whole settings tree: upstream's sections (upstream.py, outbound.py, auth.py) and, beside them, ours."""
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import Field
+
+from app.settings import outbound, upstream
+from app.settings.auth import Auth
+from app.settings.values import Section
+
+
+class BadSetting(Exception):
+    """A setting cannot be used; the message is one line that names it and says what is allowed."""
+
+
+class LocalEngine(Section):
+    """environment: path of the virtual environment that tasks run in, "" for $FLYTEADMIN_HOME/envs/default.
+
+    processes_max 0 means one for each CPU. grace_seconds: time between asking a task to end and killing it.
+    """
+
+    environment: str = ""
+    processes_max: int = Field(default=0, ge=0)
+    grace_seconds: float = Field(default=5.0, ge=0)
+    log_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1024)
+
+
+class EngineSection(Section):
+    kind: Literal["local", "kubernetes", "none"] = "local"
+    local: LocalEngine = LocalEngine()
+
+
+class Limits(Section):
+    """Ours. upload_bytes_max bounds one PUT to a signed address of the local store."""
+
+    body_wait_seconds_max: float = Field(default=30.0, gt=0)
+    upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)
+    list_rows_max: int = Field(default=10_000, ge=1)
+    database_wait_seconds_max: float = Field(default=10.0, gt=0)
+
+
+class Mcp(Section):
+    enabled: bool = False
+    port: int = Field(default=9090, ge=0, le=65535)
+    adapter_port: int = Field(default=8080, ge=0, le=65535)
+
+
+class Settings(Section):
+    """What the whole program is set up with; made by load() once and passed on, never global."""
+
+    home: Path = Path("~/.flyteadmin")
+    engine: EngineSection = EngineSection()
+    limits: Limits = Limits()
+    mcp: Mcp = Mcp()
+    server: upstream.ServerSection = upstream.ServerSection()
+    flyteadmin: upstream.FlyteAdmin = upstream.FlyteAdmin()
+    remote_data: upstream.RemoteData = upstream.RemoteData()
+    domains: tuple[upstream.Domain, ...] = upstream.DOMAINS
+    namespace_mapping: upstream.NamespaceMapping = upstream.NamespaceMapping()
+    task_resources: upstream.TaskResources = upstream.TaskResources()
+    task_type_whitelist: dict[str, tuple[upstream.WhitelistScope, ...]] = {}
+    queues: upstream.Queues = upstream.Queues()
+    quality_of_service: upstream.QualityOfService = upstream.QualityOfService()
+    clusters: upstream.Clusters = upstream.Clusters()
+    cluster_pools: upstream.ClusterPools = upstream.ClusterPools()
+    cluster_resources: upstream.ClusterResources = upstream.ClusterResources()
+    registration: upstream.Registration = upstream.Registration()
+    scheduler: upstream.Scheduler = upstream.Scheduler()
+    notifications: outbound.Notifications = outbound.Notifications()
+    external_events: outbound.ExternalEvents = outbound.ExternalEvents()
+    cloud_events: outbound.CloudEvents = outbound.CloudEvents()
+    auth: Auth = Auth()
+    secrets: upstream.Secrets = upstream.Secrets()
+    storage: upstream.Storage = upstream.Storage()
+    database: upstream.DatabaseSection = upstream.DatabaseSection()
+    logger: upstream.Logger = upstream.Logger()
+
+    @property
+    def home_path(self) -> Path:
+        """FLYTEADMIN_HOME as an absolute path."""
+        return Path(os.path.abspath(self.home.expanduser()))
+
+    @property
+    def request_body_bytes_max(self) -> int:
+        """Largest request message: server.grpc.maxMessageSizeBytes, 4 MiB where that is 0."""
+        return self.server.grpc.max_message_size_bytes or 4 * 1024 * 1024
+
+    @property
+    def environment_path(self) -> Path:
+        """The virtual environment that the local engine's tasks run in."""
+        chosen = self.engine.local.environment
+        return Path(chosen).expanduser().absolute() if chosen else self.home_path / "envs" / "default"
+
+    @property
+    def database_url(self) -> str:
+        """sqlite:///absolute/path or postgresql://…; the password is in it, so it is never printed.
+
+        errors: BadSetting where database.postgres.passwordPath cannot be read
+        """
+        given = self.database.url.get_secret_value()
+        if given:
+            return given
+        postgres = self.database.postgres
+        if postgres is None:
+            file = self.database.sqlite.file
+            path = Path(file).expanduser().absolute() if file else self.home_path / "flyteadmin.db"
+            return f"sqlite:///{path}"
+        password = postgres.password.get_secret_value()
+        if postgres.password_path:
+            try:
+                password = Path(postgres.password_path).read_text().strip()
+            except OSError as error:
+                raise BadSetting(
+                    f"database.postgres.passwordPath={postgres.password_path} cannot be read: {error.strerror}"
+                ) from error
+        user = quote(postgres.username, safe="") + (f":{quote(password, safe='')}" if password else "")
+        # libpq's key=value pairs, as in "sslmode=disable connect_timeout=5", become the URL's query.
+        query = "&".join(postgres.options.split())
+        address = f"postgresql://{user}@{postgres.host}:{postgres.port}/{quote(postgres.dbname, safe='')}"
+        return f"{address}?{query}" if query else address
+
+    @property
+    def storage_url(self) -> str:
+        """Where data lies: an absolute path, or s3://bucket[/prefix], gs://…, az://…
+
+        errors: BadSetting where section storage contradicts itself
+        """
+        storage = self.storage
+        if storage.url:
+            return _location(storage.url)
+        if not storage.type and not storage.container and not storage.stow.kind:
+            return str(self.home_path / "storage")
+        kind = storage.stow.kind if storage.type == "stow" or storage.stow.kind else (storage.type or "s3")
+        if kind == "local":
+            root = storage.stow.config.get("path") or storage.container
+            return _location(os.path.join(root, storage.container) if root != storage.container else root)
+        schemes = {"s3": "s3", "minio": "s3", "google": "gs", "azure": "az"}
+        if kind not in schemes:
+            raise BadSetting(f"storage.type={kind} is not served; allowed: {', '.join(schemes)}, local")
+        if not storage.container:
+            raise BadSetting(f"storage.container is missing; with storage.type={kind} it names the bucket")
+        return f"{schemes[kind]}://{storage.container}"
+
+
+def _location(url: str) -> str:
+    """Normalise a storage location: local ones become plain absolute paths, others lose a trailing slash."""
+    if url.startswith("file:"):
+        url = unquote(urlsplit(url).path)
+    if "://" in url:
+        return url.rstrip("/")
+    path = Path(url).expanduser()
+    if not path.is_absolute():
+        raise BadSetting(
+            f"storage.url={url} is not usable; allowed: an absolute path, file:///path, s3://bucket[/prefix]"
+        )
+    return os.path.abspath(path)
