@@ -1,0 +1,184 @@
+"""The filter language of every list: `eq(name,x)+gte(created_at,2024-01-01)` → a SQL predicate.
+
+    filters := expr ( "+" expr )*          ANDed; values cannot contain "+"
+    expr    := function "(" field "," value ( ";" value )* ")"
+
+The fields that may be filtered are the columns of the tables in app/schema.py; a prefix
+(`workflow.name`) reaches a joined entity. Values arrive as text and are read by the column's type.
+Source: flyteadmin/pkg/manager/impl/util/filters.go, pkg/common/filters.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, bindparam, func
+from sqlalchemy.sql.elements import ColumnElement
+
+from app import errors, schema
+from app.schema import UtcTime
+
+# Prefix in a filter → (code that upstream's messages show, table).
+ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
+    "task": ("t", schema.Task),
+    "workflow": ("w", schema.Workflow),
+    "launch_plan": ("l", schema.LaunchPlan),
+    "execution": ("e", schema.Execution),
+    "node_execution": ("ne", schema.NodeExecution),
+    "task_execution": ("te", schema.TaskExecution),
+    "entities": ("nen", schema.NamedEntityMetadata),
+    "named_entity_metadata": ("nem", schema.NamedEntityMetadata),
+    "project": ("p", schema.Project),
+    "signal": ("s", schema.Signal),
+    "admin_tag": ("at", schema.ExecutionTag),
+    "execution_admin_tag": ("eat", schema.ExecutionTag),
+    "execution_tag": ("et", schema.ExecutionTag),
+    "description_entity": ("de", schema.DescriptionEntity),
+}
+
+_EXPRESSION = re.compile(r"(.+)\((.+),\s?(.+)\)")
+_GO_DURATION = re.compile(r"([-+]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
+_GO_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_INTEGER_RANGE = {Integer: ("integer", 2**31), BigInteger: ("bigint", 2**63)}
+_FUNCTIONS = ("contains", "not_like", "eq", "ne", "gt", "gte", "lt", "lte", "value_in", "value_not_in")
+_COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "eq": lambda c, v: c == v,
+    "ne": lambda c, v: c != v,
+    "gt": lambda c, v: c > v,
+    "gte": lambda c, v: c >= v,
+    "lt": lambda c, v: c < v,
+    "lte": lambda c, v: c <= v,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One expression, checked and read: values have the column's Python type."""
+
+    function: str
+    entity: str
+    field: str
+    values: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[str, str, str, int]:
+        """All that the SQL text depends on; the values are bound."""
+        return (self.function, self.entity, self.field, len(self.values))
+
+
+def parse(
+    text: str, *, own: str, joinable: tuple[str, ...], columns: Callable[[str], Table] | None = None
+) -> tuple[Filter, ...]:
+    """The filters in text for a list of entity `own` that may join `joinable`.
+
+    shape:  own and joinable are prefixes of ENTITIES; columns maps an entity to the table whose columns it offers
+    errors: INVALID_ARGUMENT in upstream's order: syntax, entity, column, value, function
+    """
+    if not text:
+        return ()
+    table_of = columns or (lambda entity: schema.table(ENTITIES[entity][1]))
+    return tuple(_parse_one(expression, own, joinable, table_of) for expression in text.split("+"))
+
+
+def _parse_one(expression: str, own: str, joinable: tuple[str, ...], table_of: Callable[[str], Table]) -> Filter:
+    match = _EXPRESSION.search(expression)
+    if match is None:
+        raise errors.invalid("filters")
+    function, field, value = match.groups()
+    entity = own
+    prefix, dot, rest = field.partition(".")
+    if dot and prefix in ENTITIES:
+        entity, field = prefix, rest
+    code = ENTITIES[entity][0]
+    if entity != own and entity not in joinable:
+        raise errors.InvalidArgument(f"'{code}' entity is not allowed in filters")
+    column = table_of(entity).c.get(field)
+    if column is None:
+        raise errors.InvalidArgument(f"'{code}.{field}' is invalid filter")
+    duration = entity == "execution" and field == "duration"
+    parts = value.split(";")
+    values: tuple[Any, ...] = tuple(_duration(v) for v in parts) if duration else ()
+    if function not in _FUNCTIONS:
+        raise errors.InvalidArgument(f"unrecognized filter function: {function}")
+    if function in ("contains", "not_like"):
+        # Parity: several values compare against Go's rendering of the slice.
+        return Filter(function, entity, field, (_text_of(column, parts),))
+    if function not in ("value_in", "value_not_in") and len(parts) > 1:
+        raise errors.InvalidArgument("operator does not exist: text = record")
+    return Filter(function, entity, field, values or tuple(_read(column, v) for v in parts))
+
+
+def _text_of(column: Column[Any], parts: list[str]) -> str:
+    if isinstance(column.type, (Integer, BigInteger, Boolean, LargeBinary, UtcTime)):
+        kind = {Integer: "integer", Boolean: "boolean", LargeBinary: "bytea"}.get(type(column.type), "bigint")
+        raise errors.InvalidArgument(f"operator does not exist: {kind} ~~ unknown")
+    return parts[0] if len(parts) == 1 else f"[{' '.join(parts)}]"
+
+
+def _read(column: Column[Any], text: str) -> Any:
+    """Deviates: a value that is no integer or time is INVALID_ARGUMENT, upstream answers UNKNOWN (500)."""
+    kind = column.type
+    if isinstance(kind, UtcTime):
+        return _time(text)
+    if isinstance(kind, Boolean):
+        if text.lower() not in ("true", "false", "t", "f", "1", "0"):
+            raise errors.InvalidArgument(f'invalid input syntax for type boolean: "{text}"')
+        return text.lower() in ("true", "t", "1")
+    for type_, (name, bound) in _INTEGER_RANGE.items():
+        if type(kind) is type_:
+            if not re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) or len(text) > 40:
+                raise errors.InvalidArgument(f'invalid input syntax for type {name}: "{text}"')
+            number = int(text)
+            if not -bound <= number < bound:
+                raise errors.InvalidArgument(f'value "{text}" is out of range for type {name}')
+            return number
+    if isinstance(kind, LargeBinary):
+        return text.encode()
+    return text
+
+
+def _time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("z", "Z"))
+    except ValueError as error:
+        raise errors.InvalidArgument(f'invalid input syntax for type timestamp with time zone: "{text}"') from error
+    # A time without a zone is UTC, as the database session is.
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _duration(text: str) -> int:
+    """Seconds as a number, or a Go duration, in nanoseconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        if not _GO_DURATION.fullmatch(text):
+            raise errors.InvalidArgument(f"Failed to parse duration [{text}]") from None
+        total = sum(float(n) * _NANOSECONDS[unit] for n, unit in _GO_DURATION_PART.findall(text))
+        return _bounded(-total if text.startswith("-") else total, text)
+    return _bounded(seconds * 10**9, text)
+
+
+def _bounded(nanoseconds: float, text: str) -> int:
+    if not abs(nanoseconds) < 2**63:
+        raise errors.InvalidArgument(f"Failed to parse duration [{text}]")
+    return int(nanoseconds)
+
+
+def predicate(column: ColumnElement[Any], function: str, names: list[str]) -> ColumnElement[bool]:
+    """The SQL of one filter on column; its values are the parameters `names`."""
+    if function == "contains":
+        # Parity: % and _ in the value act as wildcards.
+        return column.like(func.concat("%", bindparam(names[0]), "%"))
+    if function == "not_like":
+        return column.not_like(bindparam(names[0]))
+    typed = [bindparam(name, type_=column.type) for name in names]
+    if function == "value_in":
+        return column.in_(typed)
+    if function == "value_not_in":
+        return column.not_in(typed)
+    return _COMPARISONS[function](column, typed[0])

@@ -1,0 +1,135 @@
+"""Limits, sort keys and page tokens (decision 5).
+
+A token of ours says where the page ended, `k.` and base64url of [key, ascending, last value, last id], so the next
+page costs what the first one costs and rows inserted meanwhile neither repeat nor vanish. A token of
+decimal digits is an offset, as upstream's are; flytectl asks for page N that way.
+Source: flyteadmin/pkg/manager/impl/validation (ValidateToken), pkg/common/sorting.go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from flyteidl.admin import common_pb2
+from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
+from sqlalchemy.sql.schema import Column
+
+from app import errors
+from app.schema import UtcTime
+from app.wire.text import text
+
+# Columns that hold NULL in no row although the schema allows it: they can be compared as a pair with the id.
+_NEVER_NULL = frozenset({"created_at", "updated_at", "execution_created_at", "node_execution_created_at"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One key and the id as tie-breaker, in the same direction."""
+
+    key: str
+    ascending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a page begins: an offset, or behind the row with this value and id."""
+
+    offset: int = 0
+    after: tuple[Any, int] | None = None
+
+
+def check_limit(limit: int) -> None:
+    """errors: INVALID_ARGUMENT for 0 (upstream ValidateLimit)"""
+    if limit == 0:
+        raise errors.invalid("limit")
+
+
+def read_sort(sort_by: common_pb2.Sort | None, table: Table, default: Sort) -> Sort:
+    """The sort that a request asks for; any column of the table is a key.
+
+    errors: INVALID_ARGUMENT for a key that is no column or an unknown direction
+    """
+    if sort_by is None:
+        return default
+    if sort_by.key not in table.c:
+        raise errors.InvalidArgument(f"invalid sort key '{sort_by.key}'")
+    if sort_by.direction not in (common_pb2.Sort.DESCENDING, common_pb2.Sort.ASCENDING):
+        raise errors.InvalidArgument(f"invalid sort order specified: {text(sort_by)}")
+    return Sort(sort_by.key, sort_by.direction == common_pb2.Sort.ASCENDING)
+
+
+def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
+    """Where the page of this token begins.
+
+    errors: INVALID_ARGUMENT `invalid pagination token <token> for <rpc>`; a token of another sort is invalid too
+    """
+    if not token:
+        return Start()
+    broken = errors.InvalidArgument(f"invalid pagination token {token}" + (f" for {rpc}" if rpc else ""))
+    if re.fullmatch(r"\+?[0-9]{1,19}", token):
+        offset = int(token)
+        if offset >= 2**63:
+            raise broken
+        return Start(offset=offset)
+    if not token.startswith("k."):
+        raise broken
+    try:
+        key, ascending, value, row_id = orjson.loads(base64.urlsafe_b64decode(token[2:] + "=="))
+        if isinstance(column.type, UtcTime) and value is not None:
+            value = datetime.fromisoformat(value)
+        elif isinstance(value, dict):
+            value = base64.b64decode(value["b"])
+    except (binascii.Error, ValueError, TypeError, KeyError) as error:
+        raise broken from error
+    typed = value is None or isinstance(value, column.type.python_type)
+    if (key, ascending) != (sort.key, sort.ascending) or not typed or not isinstance(row_id, int) or row_id >= 2**63:
+        raise broken
+    return Start(after=(value, row_id))
+
+
+def write_token(sort: Sort, value: Any, row_id: int) -> str:
+    """The token of the page behind the row with this sort value and id; never all digits."""
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    elif isinstance(value, bytes):
+        value = {"b": base64.b64encode(value).decode()}
+    return "k." + base64.urlsafe_b64encode(orjson.dumps([sort.key, sort.ascending, value, row_id])).decode().rstrip("=")
+
+
+def order(table: Table, sort: Sort) -> list[ColumnElement[Any]]:
+    """ORDER BY of a sort. NULLs stand where PostgreSQL puts them, on SQLite too."""
+    column, row_id = table.c[sort.key], table.c.id
+    if sort.ascending:
+        first = column.asc() if not may_be_null(column) else column.asc().nulls_last()
+        return [first] if sort.key == "id" else [first, row_id.asc()]
+    first = column.desc() if not may_be_null(column) else column.desc().nulls_first()
+    return [first] if sort.key == "id" else [first, row_id.desc()]
+
+
+def may_be_null(column: Column[Any]) -> bool:
+    """Whether rows with NULL in this column are to be expected."""
+    return bool(column.nullable) and column.key not in _NEVER_NULL
+
+
+def behind(table: Table, sort: Sort, *, value_is_null: bool) -> ColumnElement[bool]:
+    """Rows behind the one whose value and id are the parameters after_value and after_id."""
+    column, row_id = table.c[sort.key], table.c.id
+    value, last = bindparam("after_value", type_=column.type), bindparam("after_id", type_=row_id.type)
+    if sort.key == "id":
+        return row_id > last if sort.ascending else row_id < last
+    if not may_be_null(column):
+        pair, bound = tuple_(column, row_id), tuple_(value, last)
+        return pair > bound if sort.ascending else pair < bound
+    if sort.ascending:  # NULLs come last.
+        if value_is_null:
+            return and_(column.is_(None), row_id > last)
+        return or_(column > value, and_(column == value, row_id > last), column.is_(None))
+    if value_is_null:  # NULLs come first.
+        return or_(and_(column.is_(None), row_id < last), column.is_not(None))
+    return or_(column < value, and_(column == value, row_id < last))
