@@ -1,7 +1,8 @@
 """Protobuf messages as one line of text, the way Go prints them inside error messages.
 
-Many messages to clients embed a protobuf message. Go writes its fields in the order of declaration, without defaults, as
-`project:"p" domain:"d"`. Go puts one or two spaces between fields, by build; here it is always one, so that texts are stable.
+Many messages to clients embed a protobuf message. Go writes its fields in the order of declaration, without
+defaults, as `project:"p" domain:"d"`. Go puts one or two spaces between fields, by build; here it is always one, so
+that texts are stable.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
@@ -58,10 +60,7 @@ def _parts(message: Message) -> Iterator[str]:
     for field, value in sorted(message.ListFields(), key=_declared):
         name, write = field.name, _writer(field)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            key_field, value_field = (
-                field.message_type.fields_by_name["key"],
-                field.message_type.fields_by_name["value"],
-            )
+            key_field, value_field = field.message_type.fields
             write_key, write_value = _writer(key_field), _writer(value_field)
             for key in sorted(value):
                 yield f"{name}:{{key:{write_key(key)} value:{write_value(value[key])}}}"
@@ -95,13 +94,17 @@ def _writer(field: FieldDescriptor) -> Callable[[Any], str]:
         case FieldDescriptor.CPPTYPE_BOOL:
             return _write_bool
         case FieldDescriptor.CPPTYPE_ENUM:
-            names = field.enum_type.values_by_number
-            return lambda number: names[number].name if number in names else str(number)
+            return partial(_write_enum, field.enum_type)
         case FieldDescriptor.CPPTYPE_DOUBLE:
             return _write_double
         case FieldDescriptor.CPPTYPE_FLOAT:
             return lambda value: _write_double(shortest_float32(value))
     return str
+
+
+def _write_enum(enum: Any, number: int) -> str:
+    value = enum.values_by_number.get(number)
+    return str(number) if value is None else value.name
 
 
 def _write_message(message: Message) -> str:
@@ -113,7 +116,7 @@ def _write_bool(value: bool) -> str:
 
 
 def shortest_float32(value: float) -> float:
-    """The double with the fewest decimal digits that is this value in 32 bits, so 0.1 is not printed as 0.10000000149."""
+    """The double with the fewest digits that is this value in 32 bits, so that 0.1 is not printed as 0.10000000149."""
     if math.isnan(value) or math.isinf(value):
         return value
     for digits in (6, 7, 8):
@@ -124,7 +127,7 @@ def shortest_float32(value: float) -> float:
 
 
 def _write_double(value: float) -> str:
-    """Shortest digits that read back as the same number, with an exponent below 1e-4 and from 1e21 on."""
+    """Shortest digits that read back as the same number, with an exponent below 1e-4 and from 1e6 on."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
@@ -132,7 +135,7 @@ def _write_double(value: float) -> str:
     sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
     exponent = Decimal(repr(value)).adjusted() if value else 0
     minus, first, rest = "-" if sign else "", digits[0], "".join(map(str, digits[1:]))
-    if exponent < -4 or exponent >= 21:
+    if exponent < -4 or exponent >= 6:
         return f"{minus}{first}{'.' if rest else ''}{rest}e{exponent:+03d}"
     return minus + format(abs(Decimal(repr(value)).normalize()), "f")
 
@@ -143,10 +146,8 @@ def _unknown(fields: Any) -> Iterator[str]:
         match field.wire_type:
             case 0:  # varint
                 yield f"{number}:{field.data}"
-            case 5:  # 32 bits
-                yield f"{number}:0x{field.data:08x}"
-            case 1:  # 64 bits
-                yield f"{number}:0x{field.data:016x}"
+            case 1 | 5:  # 64 or 32 bits
+                yield f"{number}:0x{field.data:x}"
             case 3:  # group
                 yield f"{number}:{{{' '.join(_unknown(field.data))}}}"
             case _:  # length-delimited
