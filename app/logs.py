@@ -1,0 +1,83 @@
+"""Logging: structlog everywhere, readable on a terminal, one JSON object a line elsewhere.
+
+Whatever is bound to structlog's context (request_id, rpc) is in every line; what looks like a secret never is.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from app.settings import Settings
+
+MASK = "********"
+_secret_key = re.compile(r"secret|password|token|authorization|cookie|access_?key", re.IGNORECASE)
+_url_password = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+
+# Upstream counts 0 panic, 1 fatal, 2 error, 3 warning, 4 info, 5 debug, 6 trace.
+_LEVELS = (
+    logging.CRITICAL,
+    logging.CRITICAL,
+    logging.ERROR,
+    logging.WARNING,
+    logging.INFO,
+    logging.DEBUG,
+    logging.DEBUG,
+)
+
+
+def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask what a key or an address with a password gives away."""
+    for key, value in event.items():
+        if _secret_key.search(key):
+            event[key] = MASK
+        elif isinstance(value, str) and "://" in value:
+            event[key] = _url_password.sub(rf"\1:{MASK}@", value)
+    return event
+
+
+def set_up(settings: Settings) -> None:
+    """Send structlog's and the libraries' log to stderr in one form; call once for each process."""
+    level = logging.CRITICAL + 1 if settings.logger.mute else _LEVELS[settings.logger.level]
+    kind = settings.logger.formatter.type
+    readable = kind == "text" or (kind == "" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="time"),
+    ]
+    if settings.logger.show_source:
+        shared.append(structlog.processors.CallsiteParameterAdder())
+    rendering: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if readable:
+        # The pretty traceback prints local variables, which would give settings and requests away.
+        console = structlog.dev.ConsoleRenderer(
+            timestamp_key="time", colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        rendering += [without_secrets, console]
+    else:
+        rendering += [structlog.processors.format_exc_info, without_secrets, structlog.processors.JSONRenderer(_json)]
+
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=rendering))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # These tell at INFO what our own start-up lines say, or one line for each request.
+    for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx", "psycopg.pool"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def _json(value: Any, default: Any = str, **_: Any) -> str:
+    return orjson.dumps(value, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
