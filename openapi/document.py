@@ -1,0 +1,181 @@
+"""The OpenAPI 3.1 document of the REST bindings: paths, parameters, bodies, answers; the schemas are in schemas.py.
+
+Parameters of the same place have one name whatever the verb, so a path has one template; the dotted field path that
+upstream uses as the name is kept in `x-flyte-template` of the operation.
+"""
+
+import re
+from collections import Counter
+from typing import Any
+
+from openapi.bindings import Operation, operations, tags
+from openapi.schemas import DESCRIPTIONS, ERROR, WELL_KNOWN, Schema, Schemas, description
+
+DESCRIPTION = """\
+The control plane of Flyte over REST: projects, tasks, workflows and launch plans are registered, executions launched \
+and followed, and engines report events. Each operation is also served over gRPC under the name in `x-flyte-rpc`.
+
+Encodings: with `Accept: application/json`, exactly so, answers have the snake_case names of this document; with \
+`application/octet-stream` they are serialized protobuf messages; with anything else they are JSON with lowerCamelCase \
+names. Without a known `Accept` the request's `Content-Type` decides. Requests may use either spelling. Answers hold \
+every field: unset messages are null, 64-bit integers are text, enumerations are names."""
+
+# Statuses that every operation can answer with, by what they mean; `default` covers whatever a proxy adds.
+STATUSES = {
+    "400": "An argument is missing or wrong, or the present state forbids it (INVALID_ARGUMENT, FAILED_PRECONDITION).",
+    "401": "Authentication is on and the caller has none (UNAUTHENTICATED).",
+    "403": "The caller may not do this (PERMISSION_DENIED).",
+    "404": "There is no such thing (NOT_FOUND).",
+    "409": "It exists already, or somebody else was faster (ALREADY_EXISTS, ABORTED).",
+    "429": "A limit was reached (RESOURCE_EXHAUSTED).",
+    "500": "The server failed (INTERNAL, UNKNOWN).",
+    "501": "Not served, or not with this verb (UNIMPLEMENTED).",
+    "503": "Try again (UNAVAILABLE).",
+    "default": "Any other error.",
+}
+STATUS_NAMES = {status: f"Error{status.capitalize()}" for status in STATUSES}
+BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    schemas = Schemas()
+    lines = [line for line in operations() if line.template]
+    names = path_names(lines)
+    paths: dict[str, Any] = {}
+    for line in lines:
+        own = names[shape(line.template)]
+        path = line.template
+        for field in fields_of(line.template):
+            path = path.replace(f"{{{field}}}", f"{{{own[field]}}}")
+        paths.setdefault(path, {})[line.verb.lower()] = operation(line, own, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Flyte Admin API",
+            "description": DESCRIPTION,
+            "version": "v1",
+            "contact": {"name": "Flyte", "url": "https://flyte.org"},
+            "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "servers": [{"url": "/", "description": "The server that this document comes from"}],
+        "security": [{}, {"bearer": []}],
+        "tags": [{"name": tag, "description": table["description"]} for tag, table in tags().items()],
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": ERROR, **dict(sorted(schemas.known.items()))},
+            "responses": {
+                STATUS_NAMES[status]: {
+                    "description": text,
+                    "content": _contents({"$ref": "#/components/schemas/Error"}),
+                }
+                for status, text in STATUSES.items()
+            },
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An OAuth2 access token."}
+            },
+        },
+    }
+
+
+def fields_of(template: str) -> list[str]:
+    """The dotted field paths in a template, in its order."""
+    return re.findall(r"\{([^}]*)\}", template)
+
+
+def shape(template: str) -> str:
+    """A template without the names of its parameters."""
+    return re.sub(r"\{[^}]*\}", "{}", template)
+
+
+def path_names(lines: list[Operation]) -> dict[str, dict[str, str]]:
+    """For each shape of a path, the parameter's name by dotted field path.
+
+    The name is the shortest end of the dotted path that no other parameter of the template has; the first template of
+    a shape decides for all of them.
+    """
+    names: dict[str, dict[str, str]] = {}
+    places: dict[str, list[str]] = {}
+    for line in lines:
+        fields = fields_of(line.template)
+        if shape(line.template) not in places:
+            ends = Counter(".".join(field.split(".")[-n:]) for field in fields for n in range(1, field.count(".") + 2))
+            places[shape(line.template)] = [
+                next(
+                    end.replace("_id.", "_").replace(".", "_")
+                    for n in range(1, field.count(".") + 2)
+                    if ends[end := ".".join(field.split(".")[-n:])] == 1
+                )
+                for field in fields
+            ]
+        names.setdefault(shape(line.template), {}).update(zip(fields, places[shape(line.template)], strict=True))
+    return names
+
+
+def operation(line: Operation, names: dict[str, str], schemas: Schemas) -> dict[str, Any]:
+    """One operation of the document."""
+    fields = fields_of(line.template)
+    parameters = [_parameter(names[field], "path", _field_at(line.rpc.input_type, field), schemas) for field in fields]
+    if not line.body:
+        parameters += _query(line.rpc.input_type, set(fields), schemas)
+    found: dict[str, Any] = {"tags": [line.tag], "summary": line.summary, "operationId": line.id}
+    if text := DESCRIPTIONS["operations"].get(line.id):
+        found["description"] = text
+    if line.rpc.GetOptions().deprecated:
+        found["deprecated"] = True
+    if parameters:
+        found["parameters"] = parameters
+    if line.body:
+        # An empty body is an empty message; a DELETE is complete without one, other verbs are not.
+        content = _contents(schemas.reference(line.rpc.input_type))
+        found["requestBody"] = {"required": line.verb != "DELETE", "content": content}
+    found["responses"] = {
+        "200": {"description": "Done.", "content": _contents(schemas.reference(line.rpc.output_type))},
+        **{status: {"$ref": f"#/components/responses/{name}"} for status, name in STATUS_NAMES.items()},
+    }
+    found["x-flyte-rpc"] = f"{line.rpc.containing_service.full_name}/{line.rpc.name}"
+    found["x-flyte-template"] = line.template
+    return found
+
+
+def _contents(schema: Schema) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}, "application/octet-stream": {"schema": BINARY}}
+
+
+def _field_at(message: Any, path: str) -> Any:
+    """The field at a dotted path below a message."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        message = message.fields_by_name[parent].message_type
+    return message.fields_by_name[last]
+
+
+def _query(message: Any, taken: set[str], schemas: Schemas, prefix: str = "") -> list[dict[str, Any]]:
+    """A parameter for every field that the path has not, by dotted path.
+
+    Messages that have their own form in proto JSON are one parameter; no request has a map or a list of messages here.
+    """
+    found = []
+    for field in message.fields:
+        path = f"{prefix}{field.name}"
+        if path in taken:
+            continue
+        if field.message_type and field.message_type.full_name not in WELL_KNOWN:
+            found += _query(field.message_type, taken, schemas, f"{path}.")
+        else:
+            found.append(_parameter(path, "query", field, schemas))
+    return found
+
+
+def _parameter(name: str, place: str, field: Any, schemas: Schemas) -> dict[str, Any]:
+    schema = schemas.value(field)
+    if place == "path" and schema == {"type": "string"}:
+        schema["minLength"] = 1
+    found: dict[str, Any] = {"name": name, "in": place, "schema": schema}
+    if place == "path":
+        found["required"] = True
+    if field.GetOptions().deprecated:
+        found["deprecated"] = True
+    if text := description(field):
+        found["description"] = text
+    return found
