@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from app import db, migrations
-
 from app.context import Context
 from app.engine.port import NoEngine
 from app.settings import Settings
