@@ -1,0 +1,69 @@
+"""What describes the API to people and generators: /openapi.json, /docs (Swagger UI) and /api/v1/openapi (Swagger 2).
+
+The document is generated (openapi/generate.py) and served as it lies in the repository.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import fastapi_offline
+import orjson
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from app.api.swagger import swagger
+
+# Beside the package app in the repository, and installed beside it too.
+DOCUMENT = Path(__file__).parents[2] / "openapi" / "flyte.json"
+# The package carries Swagger UI's files, so that /docs works where there is no way to a CDN.
+ASSETS = Path(fastapi_offline.__file__).parent / "static"
+
+
+@cache
+def openapi_bytes() -> bytes:
+    """The OpenAPI 3.1 document."""
+    return DOCUMENT.read_bytes()
+
+
+@cache
+def swagger_bytes() -> bytes:
+    """The Swagger 2 form, made when it is first asked for."""
+    return orjson.dumps(swagger(orjson.loads(openapi_bytes())))
+
+
+async def openapi_document(request: Request) -> Response:
+    """GET /openapi.json."""
+    return Response(openapi_bytes(), media_type="application/json")
+
+
+async def swagger_document(request: Request) -> Response:
+    """/api/v1/openapi with any verb."""
+    # Parity: upstream's handler looks at no verb and leaves the type to the sniffer, which says text
+    # (GetHandler of flyteidl's openapi, mounted in newHTTPServer).
+    return Response(swagger_bytes(), media_type="text/plain; charset=utf-8")
+
+
+async def docs_page(request: Request) -> HTMLResponse:
+    """GET /docs. The addresses are relative, so the page works behind a proxy that adds a prefix."""
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="Flyte Admin API",
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="data:,",
+        # Close to seventy operations: a list of closed tags is an overview, and models are shown where they are used.
+        swagger_ui_parameters={"docExpansion": "none", "defaultModelsExpandDepth": -1, "filter": True},
+    )
+
+
+def routes() -> list[BaseRoute]:
+    """The routes of this module."""
+    return [
+        Route("/openapi.json", openapi_document, methods=["GET"]),
+        Route("/docs", docs_page, methods=["GET"]),
+        Mount("/docs/assets", StaticFiles(directory=ASSETS)),
+        Route("/api/v1/openapi", swagger_document, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+    ]
