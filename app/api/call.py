@@ -5,7 +5,9 @@ Upstream spreads this over the interceptors of pkg/server/service.go.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from google.protobuf.message import Message
 
+from app import errors
 from app.api.rows import Rpc
 from app.context import Context
 from app.db import Database
@@ -20,6 +23,7 @@ from app.engine.port import Engine
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
+    from app.metrics import Book
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,15 +37,33 @@ class Server:
     database: Database
     blobs: Blobs
     engine: Engine
+    metrics: Book | None = None
 
 
 async def invoke(
     server: Server, rpc: Rpc, request: Message, *, principal: str = "", request_id: str = "", endpoint: str = ""
 ) -> Message:
-    """Run rpc's function in a unit of work, commit, then run its after-commit callbacks.
+    """Run rpc's function in a unit of work, commit, then run its after-commit callbacks; count and time it all.
 
     errors: FlyteError of the function, of the database (app/db.py translates) or of the commit
     """
+    started, code = time.perf_counter(), errors.Internal.code
+    try:
+        response = await _run(server, rpc, request, principal, request_id, endpoint)
+        code = 0
+        return response
+    except errors.FlyteError as error:
+        code = error.code
+        raise
+    except asyncio.CancelledError:
+        code = errors.Canceled.code
+        raise
+    finally:
+        if server.metrics is not None:
+            server.metrics.record(rpc.name, code, time.perf_counter() - started)
+
+
+async def _run(server: Server, rpc: Rpc, request: Message, principal: str, request_id: str, endpoint: str) -> Message:
     async with server.database.unit_of_work() as unit:
         ctx = Context(
             principal=principal,

@@ -1,0 +1,137 @@
+"""Counts and durations of every RPC, under the names that upstream's dashboards read.
+
+A Book is a flat row of numbers for each RPC, in memory that the serving process writes and the process behind
+the metrics listener reads: recording a call is four additions, and no two processes write the same numbers.
+Source: flyteadmin/pkg/rpc/adminservice/metrics.go and util/metrics.go.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+
+CODES = (
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+)
+QUANTILES = (0.5, 0.9, 0.99)
+RECENT_CALLS = 256
+
+_SUM = len(CODES)
+_NEXT = _SUM + 1
+_RECENT = _NEXT + 1
+_ROW = _RECENT + RECENT_CALLS
+
+# RPC -> endpoint, where upstream's word is not the RPC's own name in snake_case.
+_ENDPOINTS = {
+    "ListTasks": "list_task",
+    "ListWorkflows": "list_workflow",
+    "ListLaunchPlans": "list_launch_plan",
+    "ListExecutions": "list_execution",
+    "ListNodeExecutions": "list_node_execution",
+    "ListNodeExecutionsForTask": "list_children_node_executions",
+    "ListTaskExecutions": "list_task_execution",
+    "ListDescriptionEntities": "list_description_entity",
+    "ListMatchableAttributes": "list_matchable_resource_attrs",
+    "GetDomains": "get_domain",
+    "CreateWorkflowEvent": "create_execution_event",
+    "CreateNodeEvent": "create_node_execution_event",
+    "CreateTaskEvent": "create_task_execution_event",
+    "GetOrCreateSignal": "create_signal",
+}
+
+
+class Book:
+    """What one process has recorded of each RPC.
+
+    names: the RPCs, the same in every process; numbers: shared memory of size(names) doubles, or None for private.
+    """
+
+    def __init__(self, names: Sequence[str], numbers: memoryview[float] | None = None) -> None:
+        if numbers is None:
+            numbers = memoryview(array("d", bytes(8 * self.size(names)))).cast("B").cast("d")
+        self._numbers = numbers
+        self._rows = {name: place * _ROW for place, name in enumerate(names)}
+
+    @staticmethod
+    def size(names: Sequence[str]) -> int:
+        """How many doubles a book of these RPCs needs."""
+        return len(names) * _ROW
+
+    def record(self, name: str, code: int, seconds: float) -> None:
+        """One call ended with this gRPC code (0 to 16) after so many seconds."""
+        numbers, row, milliseconds = self._numbers, self._rows[name], seconds * 1000
+        numbers[row + code] += 1
+        numbers[row + _SUM] += milliseconds
+        calls = int(numbers[row + _NEXT])
+        numbers[row + _RECENT + calls % RECENT_CALLS] = milliseconds
+        numbers[row + _NEXT] = calls + 1
+
+    def codes(self, name: str) -> list[int]:
+        """Calls by gRPC code."""
+        row = self._rows[name]
+        return [int(number) for number in self._numbers[row : row + len(CODES)]]
+
+    def milliseconds(self, name: str) -> float:
+        """The durations of all calls together."""
+        return float(self._numbers[self._rows[name] + _SUM])
+
+    def recent(self, name: str) -> list[float]:
+        """The durations of the last calls, in milliseconds and no particular order."""
+        row = self._rows[name]
+        kept = min(int(self._numbers[row + _NEXT]), RECENT_CALLS)
+        return list(self._numbers[row + _RECENT : row + _RECENT + kept])
+
+
+def endpoint(service: str, name: str) -> str:
+    """The metric name of an RPC below the scope: ("flyteidl.service.AdminService", "GetTask") -> admin:get_task."""
+    part = service.rpartition(".")[2].removesuffix("Service").lower()
+    snake = _ENDPOINTS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    # Upstream shortens the attributes of projects, domains and workflows, and of nothing else.
+    return f"{part}:{re.sub('_attributes$', '_attrs', snake)}"
+
+
+def exposition(books: Sequence[Book], rpcs: Sequence[tuple[str, str]], *, scope: str) -> str:
+    """All books together in Prometheus' text format; rpcs are pairs of service and name, scope is `flyte:`."""
+    return "\n".join(line for service, name in rpcs for line in _lines(books, service, name, scope)) + "\n"
+
+
+def _lines(books: Sequence[Book], service: str, name: str, scope: str) -> Iterator[str]:
+    prefix = f"{scope}admin:{endpoint(service, name)}"
+    codes = [sum(counts) for counts in zip(*(book.codes(name) for book in books), strict=True)]
+    yield from _counter(f"{prefix}:success", "successful responses", codes[0])
+    yield from _counter(f"{prefix}:errors", "errors returned", sum(codes[1:]))
+    for word, count in zip(CODES, codes, strict=True):
+        yield from _counter(f"{prefix}:codes:{word}", f"responses with {word}", count)
+    duration = f"{prefix}:duration_ms"
+    yield f"# HELP {duration} response time in milliseconds"
+    yield f"# TYPE {duration} summary"
+    # Deviates: the quantiles are of the last calls of each process, upstream's of the last ten minutes.
+    recent = sorted(value for book in books for value in book.recent(name))
+    for quantile in QUANTILES:
+        value = f"{recent[min(int(quantile * len(recent)), len(recent) - 1)]:.6g}" if recent else "NaN"
+        yield f'{duration}{{quantile="{quantile}"}} {value}'
+    yield f"{duration}_sum {sum(book.milliseconds(name) for book in books):.6f}"
+    yield f"{duration}_count {sum(codes)}"
+
+
+def _counter(name: str, told: str, count: int) -> Iterator[str]:
+    yield f"# HELP {name} count of {told}"
+    yield f"# TYPE {name} counter"
+    yield f"{name} {count}"
