@@ -99,6 +99,18 @@ class Book:
         return list(self._numbers[row + _RECENT : row + _RECENT + kept])
 
 
+def rpcs() -> tuple[tuple[str, str], ...]:
+    """Service and name of all RPCs, in the order of the proto files."""
+    from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
+
+    return tuple(
+        (service.full_name, method.name)
+        for module in (admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    )
+
+
 def endpoint(service: str, name: str) -> str:
     """The metric name of an RPC below the scope: ("flyteidl.service.AdminService", "GetTask") -> admin:get_task."""
     part = service.rpartition(".")[2].removesuffix("Service").lower()

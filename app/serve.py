@@ -1,0 +1,273 @@
+"""The serving processes: one, or a supervisor with several workers that share the listening sockets.
+
+A worker that dies is started again, later each time it dies early; when the supervisor dies, its workers end.
+Everything that can fail at start-up ends as one BadSetting with one line of advice, before anything is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from app import logs, metrics
+from app.errors import FlyteError
+from app.settings import BadSetting, Settings
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    import uvicorn
+
+RESTART_SECONDS_MIN = 0.5
+RESTART_SECONDS_MAX = 30.0
+# A worker that lived this long died of something new, so its restarts count from the start again.
+HEALTHY_SECONDS = 60.0
+# On top of the graceful time for requests, the engine and the pools need a moment to end.
+CLOSE_SECONDS_MAX = 5.0
+KEEP_ALIVE_SECONDS = 75
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings, sockets: Sequence[socket.socket], book: metrics.Book, ready: Callable[[], None]) -> None:
+    """Serve from this process until SIGTERM or SIGINT; ready is called when requests are answered."""
+    # uvicorn raises the signal that ended it once more, which must not end the process before the app is closed.
+    for ended_by in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ended_by, lambda *_: None)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, sockets, book, ready, engine_here=True))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        # uvloop has no build for this platform; the loop of the standard library serves, slower.
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    book: metrics.Book,
+    ready: Callable[[], None],
+    *,
+    engine_here: bool,
+) -> None:
+    from app.main import create_app
+
+    app = create_app(settings, metrics=book, engine_here=engine_here)
+    async with _running(app):
+        server = _uvicorn_server(app, settings, ready)
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
+            asyncio.get_running_loop().add_reader(parent.sentinel, lambda: setattr(server, "should_exit", True))
+        await server.serve(list(sockets))
+
+
+@asynccontextmanager
+async def _running(app: Any) -> AsyncIterator[None]:
+    """The application's lifespan, its failures as one line and its end bounded in time."""
+    lifespan = app.router.lifespan_context(app)
+    try:
+        await lifespan.__aenter__()
+    except FlyteError as error:
+        raise BadSetting(error.message) from error
+    try:
+        yield
+    finally:
+        try:
+            await asyncio.wait_for(lifespan.__aexit__(None, None, None), CLOSE_SECONDS_MAX)
+        except TimeoutError:
+            log.warning("closing_took_too_long", seconds_max=CLOSE_SECONDS_MAX)
+
+
+def _uvicorn_server(app: Any, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    return Server(
+        uvicorn.Config(
+            app,
+            http=settings.server.http,
+            http2=settings.server.http == "zttp",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=settings.server.graceful_shutdown_timeout_seconds,
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One worker's slot: the process that fills it now, and when to fill it again if it is empty."""
+
+    index: int
+    numbers: Any
+    process: SpawnProcess | None = None
+    told: Connection | None = None
+    ready: bool = False
+    started_at: float = 0.0
+    deaths: int = 0
+    start_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Keeps `server.workers` processes serving; made in the process that holds the lock and the sockets."""
+
+    settings: Settings
+    sockets: Sequence[socket.socket]
+    ready: Callable[[], None]
+    workers: list[_Worker] = field(default_factory=list)
+    stopping: bool = False
+    all_ready: bool = False
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        names = [name for _, name in metrics.rpcs()]
+        self.workers = [
+            _Worker(index, context.RawArray("d", metrics.Book.size(names)))
+            for index in range(self.settings.server.workers)
+        ]
+
+    def books(self) -> list[metrics.Book]:
+        """What the workers have recorded; a restarted worker goes on in the book of the one before it."""
+        return [_book(worker.numbers) for worker in self.workers]
+
+    def run(self) -> None:
+        """Supervise until SIGTERM or SIGINT.
+
+        errors: BadSetting with a worker's own words where it cannot start in the first place
+        """
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        for ended_by in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ended_by, lambda *_: setattr(self, "stopping", True))
+        signal.set_wakeup_fd(wake)
+        try:
+            while not self.stopping:
+                self._start_due()
+                self._wait(woken)
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._stop()
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.process is None and worker.start_at <= now:
+                self._start(worker)
+
+    def _start(self, worker: _Worker) -> None:
+        context = multiprocessing.get_context("spawn")
+        worker.told, tell = context.Pipe(duplex=False)
+        worker.ready = False
+        worker.started_at = time.monotonic()
+        worker.process = context.Process(
+            target=_work,
+            args=(self.settings, list(self.sockets), worker.index, worker.numbers, tell),
+            name=f"flyteadmin-worker-{worker.index}",
+            daemon=True,
+        )
+        worker.process.start()
+        tell.close()
+
+    def _wait(self, woken: int) -> None:
+        """Sleep until a worker speaks or dies, a signal comes, or a restart is due; deal with it."""
+        idle = [worker.start_at for worker in self.workers if worker.process is None]
+        timeout = max(0.0, min(idle) - time.monotonic()) if idle else None
+        waited: list[Any] = [woken]
+        waited += [worker.told for worker in self.workers if worker.told is not None]
+        waited += [worker.process.sentinel for worker in self.workers if worker.process is not None]
+        happened = connection.wait(waited, timeout)
+        for worker in self.workers:
+            if worker.told in happened:
+                self._hear(worker)
+            if worker.process is not None and worker.process.sentinel in happened and not self.stopping:
+                self._bury(worker)
+
+    def _hear(self, worker: _Worker) -> None:
+        assert worker.told is not None
+        try:
+            message = worker.told.recv()
+        except EOFError:
+            message = None
+        worker.told.close()
+        worker.told = None
+        if message == "":
+            worker.ready = True
+            if not self.all_ready and all(other.ready for other in self.workers):
+                self.all_ready = True
+                self.ready()
+        elif message is not None and not self.all_ready:
+            raise BadSetting(message)
+
+    def _bury(self, worker: _Worker) -> None:
+        assert worker.process is not None
+        worker.process.join()
+        lived = time.monotonic() - worker.started_at
+        worker.deaths = 0 if lived > HEALTHY_SECONDS else worker.deaths + 1
+        pause = min(RESTART_SECONDS_MIN * 2 ** max(worker.deaths - 1, 0), RESTART_SECONDS_MAX)
+        worker.start_at = time.monotonic() + pause
+        log.error("worker_died", worker=worker.index, exit_code=worker.process.exitcode, restart_in_seconds=pause)
+        worker.process.close()
+        worker.process = None
+        worker.ready = False
+
+    def _stop(self) -> None:
+        graceful = self.settings.server.graceful_shutdown_timeout_seconds + CLOSE_SECONDS_MAX
+        running = [worker.process for worker in self.workers if worker.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + graceful + 1
+        for process in running:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _book(numbers: Any) -> metrics.Book:
+    view = memoryview(numbers).cast("B").cast("d")
+    return metrics.Book([name for _, name in metrics.rpcs()], view)
+
+
+def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers: Any, tell: Connection) -> None:
+    """A worker's whole life; it tells "" when it serves, or the one line why it cannot."""
+    logs.set_up(settings)
+    structlog.contextvars.bind_contextvars(worker=index)
+    for ended_by in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ended_by, lambda *_: None)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            # One engine places the work of all workers; the others leave it what they committed.
+            engine_here = index == 0
+            runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send(""), engine_here=engine_here))
+    except BadSetting as error:
+        tell.send(str(error))
+        sys.exit(1)
