@@ -57,9 +57,11 @@ class KubeClient(Section):
 
 
 class ServerSection(Section):
-    """host, workers and http are ours: which address to bind, how many processes, which protocol library."""
+    """host, workers, http and public_url are ours: which address to bind, how many processes, which protocol library,
+    and how clients write this server's address (scheme://host[:port]) where their own requests do not tell."""
 
     host: str = "127.0.0.1"
+    public_url: str = ""
     workers: int = Field(default=1, ge=1, le=256)
     http: Literal["zttp", "httptools"] = "zttp"
     http_port: Port = 30080
@@ -351,9 +353,13 @@ class StorageSignedUrl(Section):
 
 
 class Storage(Section):
-    """url is ours: an absolute path, file:///…, s3://bucket[/prefix]; it wins over type and container."""
+    """url is ours: an absolute path, file:///…, s3://bucket[/prefix]; it wins over type and container.
+
+    aliases is ours: locations that are read from a copy of theirs, {s3://bucket: /folder/with/its/objects}.
+    """
 
     url: str = ""
+    aliases: dict[str, str] = {}
     type: Literal["", "s3", "minio", "local", "mem", "stow"] = ""
     connection: StorageConnection = StorageConnection()
     stow: Stow = Stow()

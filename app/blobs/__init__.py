@@ -1,0 +1,30 @@
+"""Blob storage: what is too large for a row lies as an object in a local folder or in a bucket.
+
+Local objects are plain files, read and written directly; buckets of S3, Google Cloud Storage and Azure are reached
+through obstore. Clients get signed, expiring addresses: the bucket's own, or, for a local folder, addresses of this
+server (app/api/storage.py).
+"""
+
+from app.blobs.links import LinkRefused
+from app.blobs.problems import (
+    BlobError,
+    BlobMissing,
+    BlobOutside,
+    BlobTooLarge,
+    BlobUnreadable,
+    BlobUnwritable,
+    StorageFull,
+)
+from app.blobs.store import Blobs
+
+__all__ = [
+    "BlobError",
+    "BlobMissing",
+    "BlobOutside",
+    "BlobTooLarge",
+    "BlobUnreadable",
+    "BlobUnwritable",
+    "Blobs",
+    "LinkRefused",
+    "StorageFull",
+]

@@ -1,0 +1,133 @@
+"""A bucket of S3, Google Cloud Storage or Azure as a store, through obstore. Keys are those of its objects."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from app.blobs import problems
+from app.settings import BadSetting, Settings
+
+# Upstream's name for the MD5 that an uploader leaves in the object's metadata.
+CONTENT_MD5 = "flyteContentMD5"
+
+_CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
+_RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+
+
+class Bucket:
+    """Objects of one bucket. url has no path: s3://bucket."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url = url
+        self._store = _connect(url, settings, {})
+        override = settings.storage.signed_url.stow_config_override
+        # Clients may reach the store by another address than this server does.
+        self._signer = _connect(url, settings, override) if override else self._store
+
+    async def read(self, key: str, uri: str, bytes_max: int) -> bytes:
+        """The bytes of the object; bytes_max 0 is no limit. errors: BlobMissing, BlobTooLarge, BlobUnreadable"""
+        try:
+            found = await obstore.get_async(self._store, key)
+            if bytes_max and found.meta["size"] > bytes_max:
+                raise problems.too_large(uri, bytes_max)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            raise problems.missing(uri) from None
+        except (BaseError, ValueError, OSError) as error:
+            raise problems.unreadable(uri, _reason(error)) from error
+
+    async def size(self, key: str, uri: str) -> int:
+        """How many bytes the object has. errors: BlobMissing, BlobUnreadable"""
+        return int((await self._head(key, uri)).meta["size"])
+
+    async def matches_md5(self, key: str, uri: str, md5: bytes) -> bool:
+        """Whether the object has this MD5, by the metadata that its uploader left, else by its ETag.
+
+        errors: BlobMissing, BlobUnreadable
+        source: upstream Service.CreateUploadLocation
+        """
+        found = await self._head(key, uri)
+        attributes = {str(name).lower(): value for name, value in found.attributes.items()}
+        recorded = attributes.get(CONTENT_MD5.lower())
+        text = base64.b64encode(md5).decode()
+        if recorded:
+            return str(recorded) == text
+        etag = (found.meta["e_tag"] or "").strip('"')
+        return str(etag) in (md5.hex(), base64.b32encode(md5).decode(), text)
+
+    async def _head(self, key: str, uri: str) -> Any:
+        try:
+            return await obstore.get_async(self._store, key, options={"head": True})
+        except FileNotFoundError:
+            raise problems.missing(uri) from None
+        except (BaseError, ValueError, OSError) as error:
+            raise problems.unreadable(uri, _reason(error)) from error
+
+    async def write(self, key: str, uri: str, data: bytes) -> None:
+        """Store data as the object, whole or not at all. errors: BlobUnwritable"""
+        try:
+            await obstore.put_async(self._store, key, data)
+        except (BaseError, ValueError, OSError) as error:
+            raise problems.BlobUnwritable(f"object [{uri}] cannot be stored: {_reason(error)}") from error
+
+    async def sign(self, method: Literal["GET", "PUT"], key: str, uri: str, ttl_seconds: int) -> str:
+        """An address that allows method on the object for ttl_seconds. errors: BlobUnreadable without credentials"""
+        try:
+            return await obstore.sign_async(
+                cast(Any, self._signer), method, key, expires_in=timedelta(seconds=ttl_seconds)
+            )
+        except (BaseError, ValueError, OSError) as error:
+            raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what obstore says; below it stands a dump of its own state."""
+    return str(error).partition("\n")[0][:500]
+
+
+def _connect(url: str, settings: Settings, override: Mapping[str, str]) -> Any:
+    scheme = url.partition("://")[0]
+    options = _options(scheme, settings, override)
+    endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+    client = {**_CLIENT, "allow_http": str(endpoint).startswith("http://")}
+    try:
+        return from_url(
+            url, config=cast(Any, options), client_options=cast(Any, client), retry_config=cast(Any, _RETRY)
+        )
+    except (BaseError, ValueError, OSError) as error:
+        raise BadSetting(f"storage {url} cannot be opened: {_reason(error)}") from error
+
+
+def _options(scheme: str, settings: Settings, override: Mapping[str, str]) -> dict[str, str]:
+    """obstore's options out of upstream's sections storage.connection and storage.stow.config."""
+    stow = {**settings.storage.stow.config, **override}
+    if scheme == "gs":
+        return {"service_account_key": stow["json"]} if stow.get("json") else {}
+    if scheme == "az":
+        names = {"account": "account_name", "key": "account_key", "base_url": "endpoint"}
+        return {ours: stow[theirs] for theirs, ours in names.items() if stow.get(theirs)}
+    connection = settings.storage.connection
+    endpoint = stow.get("endpoint") or connection.endpoint
+    if endpoint and "://" not in endpoint:
+        plain = connection.disable_ssl or stow.get("disable_ssl", "").lower() == "true"
+        endpoint = f"{'http' if plain else 'https'}://{endpoint}"
+    chosen = {
+        "endpoint": endpoint.rstrip("/"),
+        # Only a region that was given counts; else AWS_REGION does.
+        "region": stow.get("region") or (connection.region if "region" in connection.model_fields_set else ""),
+        "access_key_id": stow.get("access_key_id") or connection.access_key,
+        "secret_access_key": stow.get("secret_key") or connection.secret_key.get_secret_value(),
+    }
+    auth_type = stow.get("auth_type") or ("accesskey" if stow.get("access_key_id") else connection.auth_type)
+    if auth_type == "iam":
+        # Parity: with iam the keys of the section are not used; the machine's own identity is.
+        del chosen["access_key_id"], chosen["secret_access_key"]
+    return {name: value for name, value in chosen.items() if value}

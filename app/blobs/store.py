@@ -1,0 +1,189 @@
+"""The one store of a server: its base, what else it may read, and addresses for clients."""
+
+from __future__ import annotations
+
+import base64
+import os
+from urllib.parse import unquote
+
+from app.blobs import links, names, problems
+from app.blobs.bucket import CONTENT_MD5, Bucket
+from app.blobs.folder import Folder
+from app.settings import BadSetting, Settings
+
+# Metadata travels in headers that each provider names in its own way. A bucket accepts such a header only when the
+# address was signed with it, which obstore cannot do; without it uploads are compared by ETag, as upstream does too.
+_LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
+
+
+class Blobs:
+    """Objects under `base`: an absolute path, or s3://bucket[/prefix], gs://…, az://….
+
+    Locations that rows, events and replies hold are URIs: plain absolute paths locally (decision 8). Those of others
+    are read where storage.aliases maps them to a folder, or storage.enableMulticontainer allows every bucket.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """errors: BadSetting where the base cannot be made or the store's options contradict themselves"""
+        self.base = settings.storage_url
+        self.local = "://" not in self.base
+        self._settings = settings
+        self._buckets: dict[str, Bucket] = {}
+        self._folder: Folder | None = None
+        self._links: links.Links | None = None
+        self._public_url = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
+        self._public_url_wins = bool(settings.server.public_url)
+        self._aliases = {p.rstrip("/"): Folder(os.path.abspath(f)) for p, f in settings.storage.aliases.items()}
+        try:
+            if self.local:
+                self._folder = Folder(self.base)
+                self._folder.prepare()
+                self._links = links.Links(links.secret(settings.home_path))
+            else:
+                self._bucket(self.base)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise BadSetting(f"the storage {self.base} cannot be used ({reason}); change storage.url") from error
+
+    # Locations.
+
+    def uri(self, *parts: str) -> str:
+        """The location under the base that these parts name; other parts name another location."""
+        return "/".join((self.base, *map(names.component, parts)))
+
+    def contains(self, uri: str) -> bool:
+        """Whether a location lies under the base."""
+        path = _plain(uri)
+        if "\0" in path:
+            return False
+        return self._folder.holds(path) if self._folder is not None else path.startswith(self.base + "/")
+
+    def key(self, uri: str) -> str:
+        """The location relative to the base, as it stands in addresses. errors: BlobOutside"""
+        if not self.contains(uri):
+            raise problems.outside(uri)
+        return _plain(uri)[len(self.base) + 1 :]
+
+    def folder_path(self, key: str) -> tuple[Folder, str]:
+        """The folder of a local store and the path in it that a key of an address means. errors: BlobOutside"""
+        path = os.path.normpath(f"{self.base}/{key}")
+        if self._folder is None or "\0" in key or not self._folder.holds(path):
+            raise problems.outside(key)
+        return self._folder, path
+
+    # Objects.
+
+    async def read(self, uri: str, *, bytes_max: int) -> bytes:
+        """The object's bytes.
+
+        units:  bytes_max in bytes, 0 for no limit
+        errors: BlobMissing, BlobTooLarge, BlobUnreadable, BlobOutside (all BlobError)
+        """
+        store, key = self._locate(uri)
+        return await store.read(key, uri, bytes_max)
+
+    async def size(self, uri: str) -> int:
+        """The object's size in bytes. errors: BlobMissing, BlobUnreadable, BlobOutside"""
+        store, key = self._locate(uri)
+        return await store.size(key, uri)
+
+    async def exists(self, uri: str) -> bool:
+        """Whether there is an object. errors: BlobUnreadable, BlobOutside"""
+        try:
+            await self.size(uri)
+        except problems.BlobMissing:
+            return False
+        return True
+
+    async def matches_md5(self, uri: str, md5: bytes) -> bool:
+        """Whether the object has this MD5. errors: BlobMissing, BlobUnreadable, BlobOutside"""
+        store, key = self._locate(uri)
+        return await store.matches_md5(key, uri, md5)
+
+    async def write(self, uri: str, data: bytes) -> None:
+        """Store an object whole, in place of what was there; it survives a kill of the process at any moment.
+
+        errors: BlobOutside, BlobUnwritable, StorageFull
+        """
+        if not self.contains(uri):
+            raise problems.outside(uri)
+        store, key = self._locate(uri)
+        await store.write(key, uri, data)
+
+    # Addresses for clients.
+
+    async def sign_get(self, uri: str, *, ttl_seconds: int, endpoint: str = "") -> str:
+        """An address from which anybody may download the object for ttl_seconds.
+
+        shape:  endpoint: this server as the client wrote it (Context.endpoint); only local stores need it
+        errors: BlobOutside; BlobUnreadable without credentials to sign with
+        """
+        if self._links is not None:
+            return self._links.address(self._endpoint(endpoint), "GET", self.key(uri), ttl_seconds=ttl_seconds)
+        store, key = self._locate(uri)
+        assert isinstance(store, Bucket)
+        return await store.sign("GET", key, uri, ttl_seconds)
+
+    async def sign_put(self, uri: str, *, ttl_seconds: int, content_md5: bytes = b"", endpoint: str = "") -> str:
+        """An address to which anybody may upload the object for ttl_seconds.
+
+        shape:  content_md5: what the upload has to have (a local store enforces it), b"" for anything
+        errors: as sign_get
+        """
+        if self._links is not None:
+            where = self._endpoint(endpoint)
+            return self._links.address(where, "PUT", self.key(uri), ttl_seconds=ttl_seconds, md5=content_md5)
+        store, key = self._locate(uri)
+        assert isinstance(store, Bucket)
+        return await store.sign("PUT", key, uri, ttl_seconds)
+
+    def upload_headers(self, content_md5: bytes, *, with_metadata: bool) -> dict[str, str]:
+        """The headers that a client has to send with its upload.
+
+        Parity: Content-Length is that of the MD5's text, since nobody here knows the body's; clients replace it.
+        """
+        text = base64.b64encode(content_md5).decode()
+        headers = {"Content-Length": str(len(text)), "Content-MD5": text}
+        if with_metadata and self.local:
+            headers[_LOCAL_MD5_HEADER] = text
+        return headers
+
+    def check_address(self, method: str, key: str, query: dict[str, str]) -> bytes:
+        """The MD5 that an address of ours asks of an upload. errors: LinkRefused"""
+        if self._links is None:
+            raise links.LinkRefused("this server's storage is not served by the server itself")
+        return self._links.check(method, key, query)
+
+    def _endpoint(self, endpoint: str) -> str:
+        return self._public_url if self._public_url_wins or not endpoint else endpoint
+
+    def _locate(self, uri: str) -> tuple[Folder | Bucket, str]:
+        """The store that holds a location and the object's key there. errors: BlobOutside"""
+        for prefix, folder in self._aliases.items():
+            if uri.startswith(prefix + "/"):
+                path = os.path.normpath(f"{folder.path}/{names.key_of(uri[len(prefix) + 1 :])}")
+                if folder.holds(path) and "\0" not in path:
+                    return folder, path
+        path, inside = _plain(uri), self.contains(uri)
+        if self._folder is not None and inside:
+            return self._folder, path
+        if "://" in path and (inside or self._settings.storage.enable_multicontainer):
+            scheme, _, rest = path.partition("://")
+            bucket, _, key = rest.partition("/")
+            if key:
+                return self._bucket(f"{scheme}://{bucket}"), names.key_of(key)
+        raise problems.outside(uri)
+
+    def _bucket(self, uri: str) -> Bucket:
+        scheme, _, rest = uri.partition("://")
+        url = f"{scheme}://{rest.partition('/')[0]}"
+        if url not in self._buckets:
+            self._buckets[url] = Bucket(url, self._settings)
+        return self._buckets[url]
+
+
+def _plain(uri: str) -> str:
+    """A URI in the form that rows have: local ones as a normalised path, others as they are."""
+    if uri.startswith("file://"):
+        uri = unquote(uri.removeprefix("file://"))
+    return os.path.normpath(uri) if uri.startswith("/") else uri
