@@ -16,16 +16,37 @@ class BadSetting(Exception):
     """A setting cannot be used; the message is one line that names it and says what is allowed."""
 
 
+# Who and where the user is, the language, certificates and proxies, graphics cards, and flytekit's own secrets.
+PASSED_VARIABLES = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "LC_*", "TZ"),
+    *("SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "*_proxy", "*_PROXY"),
+    *("CUDA_*", "NVIDIA_*", "LD_LIBRARY_PATH", "_FSEC_*", "FLYTE_SECRETS_*"),
+)
+
+
 class LocalEngine(Section):
-    """environment: path of the virtual environment that tasks run in, "" for $FLYTEADMIN_HOME/envs/default.
+    """environment: path of the virtual environment that tasks run in, "" for $FLYTEADMIN_HOME/envs/default, which is
+    made with `requirements`. warm: start flytekit's commands from a process that has imported it already.
 
     processes_max 0 means one for each CPU. grace_seconds: time between asking a task to end and killing it.
+    Of one attempt: log_bytes_max is kept of what it prints, printed_bytes_max ends it, task_processes_max processes
+    at once end it, and so does holding free_bytes_min while less than that is free on the disk; 0 stands for no limit.
+    passed_variables: patterns of names that tasks see of this server's environment; python_path: their PYTHONPATH.
+    warm_tasks_max: tasks after which a warm process is replaced.
     """
 
     environment: str = ""
+    requirements: tuple[str, ...] = ("flytekit>=1.16.8,<1.17",)
     processes_max: int = Field(default=0, ge=0)
-    grace_seconds: float = Field(default=5.0, ge=0)
+    grace_seconds: float = Field(default=30.0, ge=0)
     log_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1024)
+    printed_bytes_max: int = Field(default=1024**3, ge=0)
+    free_bytes_min: int = Field(default=256 * 1024 * 1024, ge=0)
+    task_processes_max: int = Field(default=1000, ge=0)
+    warm: bool = True
+    warm_tasks_max: int = Field(default=1000, ge=1)
+    passed_variables: tuple[str, ...] = PASSED_VARIABLES
+    python_path: str = ""
 
 
 class EngineSection(Section):
@@ -40,6 +61,7 @@ class Limits(Section):
     upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)
     list_rows_max: int = Field(default=10_000, ge=1)
     database_wait_seconds_max: float = Field(default=10.0, gt=0)
+    database_statement_seconds_max: float = Field(default=30.0, gt=0)
 
 
 class Mcp(Section):

@@ -1,0 +1,140 @@
+"""The virtual environment that tasks run in: a named one, or one of our own with flytekit, made when first needed.
+
+Our own lies in `envs/default-<digest of what it is made of>` and is announced by the link `envs/default`, which
+is set only when the environment is whole: scripts of an environment hold its path, so it cannot be built
+elsewhere and moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.settings import Settings
+
+NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
+REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
+_LAST_LINES = 5
+
+Progress = Callable[[str], None]
+
+
+class EnvironmentBroken(Exception):
+    """Tasks cannot run because their environment cannot be used; the message names the setting that helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """path: the root of the virtual environment, without links."""
+
+    path: Path
+
+    @property
+    def programs(self) -> Path:
+        """Where its python and its scripts lie."""
+        return self.path / "bin"
+
+    @property
+    def python(self) -> Path:
+        return self.programs / "python"
+
+
+async def ensure(settings: Settings, progress: Progress) -> Environment:
+    """The environment of tasks, made first if need be; other servers that want it wait for the one that makes it.
+
+    progress: gets one line at a time while an environment is made, from another thread
+    errors: EnvironmentBroken when a named one is not there, or when ours cannot be made
+    """
+    return await asyncio.to_thread(_ensure, settings, progress)
+
+
+def _ensure(settings: Settings, progress: Progress) -> Environment:
+    path = settings.environment_path
+    if settings.engine.local.environment:
+        if not (path / "bin" / "python").exists():
+            raise EnvironmentBroken(
+                f"{NAME_SETTING}={settings.engine.local.environment} is not a virtual environment: "
+                f"there is no {path / 'bin' / 'python'}"
+            )
+        return Environment(path.resolve())
+    requirements = settings.engine.local.requirements
+    target = path.parent / f"default-{_digest(requirements)}"
+    if path.resolve() == target.resolve() and path.exists():
+        return Environment(target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(path.parent / "default.lock", progress):
+            if not (path.exists() and path.resolve() == target.resolve()):
+                _make(target, requirements, progress)
+                _announce(path, target)
+    except OSError as error:
+        raise _broken(f"{error.strerror}: {error.filename}") from error
+    return Environment(target)
+
+
+def _digest(requirements: tuple[str, ...]) -> str:
+    made_of = "\n".join((sys.version, *requirements))
+    return hashlib.sha256(made_of.encode()).hexdigest()[:8]
+
+
+@contextmanager
+def _held(lock: Path, progress: Progress) -> Iterator[None]:
+    """Hold a lock that ends with the process, so that a server that dies while it works blocks nobody."""
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("another server is making the environment of tasks; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(target: Path, requirements: tuple[str, ...], progress: Progress) -> None:
+    # What is there without having been announced was left behind half made.
+    shutil.rmtree(target, ignore_errors=True)
+    progress(f"making the environment of tasks in {target} (once)")
+    _run([sys.executable, "-m", "venv", str(target)], progress)
+    progress(f"installing {', '.join(requirements)}")
+    pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    _run([*pip, "--progress-bar=off", *requirements], progress)
+    progress("the environment of tasks is ready")
+
+
+def _announce(link: Path, target: Path) -> None:
+    fresh = link.with_name(f".{link.name}-{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target.name)
+    fresh.replace(link)
+
+
+def _run(command: list[str], progress: Progress) -> None:
+    """Run one step, passing on its lines; errors: EnvironmentBroken with the last of them."""
+    # PYTHON* variables of this server would reach into the environment that is being made.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    last: list[str] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip():
+                last = [*last[1 - _LAST_LINES :], line.rstrip()]
+                progress(line.rstrip())
+    if process.returncode:
+        raise _broken(f"`{' '.join(command[1:4])} …` exited with {process.returncode}: {' | '.join(last)}")
+
+
+def _broken(reason: str) -> EnvironmentBroken:
+    return EnvironmentBroken(
+        f"the environment of tasks cannot be made: {reason}. Set {NAME_SETTING} to the path of a virtual environment "
+        f"that has flytekit, or {REQUIREMENTS_SETTING} to what shall be installed"
+    )

@@ -1,0 +1,160 @@
+"""flytekit's commands inside a forked interpreter: everything a fresh interpreter would have set is set again."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.util
+import os
+import signal
+import site
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+import traceback
+import types
+from typing import Any
+
+_EXECUTE = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
+_FAST = "pyflyte-fast-execute"
+
+
+def preload() -> dict[str, Any]:
+    """Import flytekit's entry point, and nothing of a user; tell what is needed to know when it grew old."""
+    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
+    try:
+        entrypoint = importlib.import_module("flytekit.bin.entrypoint")
+        needed = (
+            (entrypoint, (*_EXECUTE.values(), "fast_execute_task_cmd", "_download_distribution")),
+            (sys.modules["flytekit.interfaces.random"], ("random",)),
+            (
+                sys.modules["flytekit.core.data_persistence"],
+                ("FileAccessProvider", "default_local_file_access_provider"),
+            ),
+            (
+                sys.modules["flytekit.core.context_manager"],
+                ("FlyteContextManager", "default_local_file_access_provider"),
+            ),
+            (sys.modules["flytekit.configuration"], ("DataConfig",)),
+        )
+    except (ImportError, KeyError) as error:
+        return {"warm": False, "why": f"{type(error).__name__}: {error}", "packages": packages}
+    for module, names in needed:
+        for name in names:
+            if not hasattr(module, name):
+                return {"warm": False, "why": f"this flytekit has no {module.__name__}.{name}", "packages": packages}
+    if threading.active_count() != 1:
+        return {"warm": False, "why": "importing this flytekit starts threads", "packages": packages}
+    return {"warm": True, "packages": packages}
+
+
+def run(argv: list[str], env: dict[str, str], base_path: list[str]) -> int:
+    """Run one of flytekit's commands here and return its exit code. argv[0] is the path of its script."""
+    # What runs now is the user's: our own modules must not be found where the user's belong.
+    package = __name__.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    tempfile.tempdir = None
+    script = types.ModuleType("__main__")
+    script.__file__ = argv[0]
+    sys.modules["__main__"] = script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = _exit_code(argv, base_path)
+        # An interpreter that ends waits for its threads before it calls what atexit holds.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - whatever it was, a fresh interpreter would print it and exit with 1.
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 120  # The code of an interpreter that cannot flush its output at the end.
+    return code
+
+
+def _exit_code(argv: list[str], base_path: list[str]) -> int:
+    try:
+        _refresh()
+        _command(argv, base_path)
+    except SystemExit as end:
+        if end.code is None:
+            return 0
+        if isinstance(end.code, int):
+            return end.code & 0xFF
+        print(end.code, file=sys.stderr)  # noqa: T201 - what an interpreter does with such a code.
+        return 1
+    return 0
+
+
+def _refresh() -> None:
+    """Make again what flytekit made from the environment, the clock or chance when it was imported."""
+    # Without a new seed two tasks draw equal "random" names and write over each other's data.
+    sys.modules["flytekit.interfaces.random"].random.seed()
+    persistence: Any = sys.modules["flytekit.core.data_persistence"]
+    context: Any = sys.modules["flytekit.core.context_manager"]
+    scratch = tempfile.mkdtemp(prefix="flyte-")
+    provider = persistence.FileAccessProvider(
+        local_sandbox_dir=os.path.join(scratch, "sandbox"),
+        raw_output_prefix=os.path.join(scratch, "raw"),
+        data_config=sys.modules["flytekit.configuration"].DataConfig.auto(),
+    )
+    persistence.flyte_tmp_dir = scratch
+    persistence.default_local_file_access_provider = provider
+    context.default_local_file_access_provider = provider
+    context.FlyteContextManager.initialize()
+
+
+def _command(argv: list[str], base_path: list[str]) -> None:
+    entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
+    name = os.path.basename(argv[0])
+    sys.argv = list(argv)
+    sys.path[:] = _search_path(argv[0], base_path)
+    if name == _FAST:
+        argv = _fetch(entrypoint, argv)
+        # The second interpreter that flytekit would start looks for modules along the new PYTHONPATH.
+        sys.argv = list(argv)
+        sys.path[:] = _search_path(argv[0], base_path)
+        importlib.invalidate_caches()
+        name = os.path.basename(argv[0])
+    sys.exit(getattr(entrypoint, _EXECUTE[name])(args=argv[1:]))
+
+
+def _search_path(script: str, base_path: list[str]) -> list[str]:
+    """sys.path of a console script: its own directory, PYTHONPATH, then the interpreter's."""
+    extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [os.path.dirname(script), *(os.path.abspath(entry) for entry in extra if entry), *base_path]
+
+
+def _fetch(entrypoint: Any, argv: list[str]) -> list[str]:
+    """Unpack the code that was registered with the task and return the command that runs in it.
+
+    # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, less its second interpreter.
+    """
+    command = entrypoint.fast_execute_task_cmd
+    try:
+        params = command.make_context(_FAST, argv[1:]).params
+    except sys.modules["click"].ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    distribution, directory = params["additional_distribution"], params["dest_dir"]
+    if distribution is not None:
+        directory = directory or os.getcwd()
+        entrypoint._download_distribution(distribution, directory)
+    inner: list[str] = []
+    for argument in params["task_execute_cmd"]:
+        if argument == "--resolver" and distribution is not None:
+            inner += ["--dynamic-addl-distro", distribution, "--dynamic-dest-dir", directory]
+        inner.append(argument)
+    if directory is not None:
+        resolved = os.path.realpath(os.path.expanduser(directory))
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = resolved if before is None else before + os.pathsep + resolved
+    return [os.path.join(os.path.dirname(argv[0]), inner[0]), *inner[1:]]
