@@ -73,13 +73,13 @@ def prepare(path: Path) -> None:
         raise _unusable(path, error) from error
 
 
-def write_client_config(settings: Settings, port: int) -> Path:
+def write_client_config(settings: Settings) -> Path:
     """Write config.yaml for clients on this machine, unless its owner has made it theirs; where it is.
 
     source: flytekit.configuration.internal (Platform, AWS) and flytectl's admin section
     """
     file = settings.home_path / "config.yaml"
-    content = _client_config(settings, port)
+    content = _client_config(settings)
     try:
         if file.exists():
             present = file.read_text()
@@ -91,9 +91,9 @@ def write_client_config(settings: Settings, port: int) -> Path:
     return file
 
 
-def _client_config(settings: Settings, port: int) -> str:
+def _client_config(settings: Settings) -> str:
     # The dns:/// form is the one that both flytekit and flytectl read.
-    lines = [CONFIG_HEADER, "admin:", f"  endpoint: dns:///localhost:{port}", "  insecure: true"]
+    lines = [CONFIG_HEADER, "admin:", f"  endpoint: dns:///localhost:{settings.server.http_port}", "  insecure: true"]
     connection = settings.storage.connection
     if settings.storage_url.startswith("s3://") and connection.endpoint:
         # Keys stay out of this file; clients have their own, or use the signed addresses that the server hands out.

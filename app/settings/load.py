@@ -29,11 +29,13 @@ LONG_PREFIX = "FLYTEADMIN__"
 TEST_PREFIX = "FLYTEADMIN_TEST_"
 
 # A laptop has no task resource limits; who brings a file runs a platform and gets upstream's own defaults.
+# Ports, database and storage stay as they are until the file names others: `serve` is known by its port 30080.
 PLATFORM_DEFAULTS = {
+    "database": {"max_open_connections": 100},
     "task_resources": {
         "defaults": {"cpu": "2", "memory": "200Mi"},
         "limits": {"cpu": "2", "memory": "1Gi", "gpu": "1"},
-    }
+    },
 }
 
 Path_ = tuple[str, ...]

@@ -390,13 +390,16 @@ class Sqlite(Section):
 
 
 class DatabaseSection(Section):
-    """url is ours and wins: postgresql://user:password@host:port/name or sqlite:///absolute/path."""
+    """url is ours and wins: postgresql://user:password@host:port/name or sqlite:///absolute/path.
+
+    max_open_connections is for all workers together; a PostgreSQL as it comes allows a hundred in all.
+    """
 
     url: SecretStr = SecretStr("")
     postgres: Postgres | None = None
     sqlite: Sqlite = Sqlite()
     max_idle_connections: int = Field(default=10, ge=0)
-    max_open_connections: int = Field(default=100, ge=1)
+    max_open_connections: int = Field(default=20, ge=1)
     conn_max_life_time_seconds: Seconds = 3600.0
     enable_foreign_key_constraint_when_migrating: bool = False
 

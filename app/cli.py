@@ -1,0 +1,222 @@
+"""The command `flyteadmin`: upstream's commands and flags, and a few of ours.
+
+What goes wrong is one line on stderr and exit code 1. Modules are imported by the commands that need them.
+Source: flyteadmin/cmd/entrypoints.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import socket
+
+    from app.settings import Settings
+    from app.startup import Progress, Started
+
+Files = Annotated[
+    list[Path] | None, typer.Option("--config", metavar="FILE", help="Configuration in YAML; later files win.")
+]
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A Flyte control plane in Python."
+)
+migrations_app = typer.Typer(no_args_is_help=True, help="Prepare the database.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+app.add_typer(migrations_app, name="migrate")
+app.add_typer(config_app, name="config")
+
+
+@app.callback()
+def common(context: typer.Context, config: Files = None) -> None:
+    """A Flyte control plane in Python."""
+    context.obj = list(config or [])
+
+
+def _settings(context: typer.Context, config: list[Path] | None, **flags: Any) -> "Settings":
+    """The settings of this call, its warnings told; --config may stand before or after the command."""
+    from app.settings import load
+
+    loaded = load([*context.obj, *(config or [])], {key.replace("__", "."): value for key, value in flags.items()})
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return loaded.settings
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Ends the program with one line where a setting, the database or the disk is at fault."""
+    from app.errors import FlyteError
+    from app.settings import BadSetting
+
+    try:
+        yield
+    except (BadSetting, FlyteError) as error:
+        print(f"flyteadmin: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"flyteadmin: {error.strerror or error}{where}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option(help="REST, gRPC and documentation (30080).")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC a second time (30081).")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Metrics, for Prometheus (10254).")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve (1).")] = None,
+    config: Files = None,
+) -> None:
+    """Serve the API; migrates the database and makes the home folder first."""
+    from app import logs, startup
+
+    with _one_line():
+        settings = _settings(
+            context,
+            config,
+            server__http_port=port,
+            server__grpc__port=grpc_port,
+            flyteadmin__profiler_port=metrics_port,
+            server__host=host,
+            server__workers=workers,
+        )
+        logs.set_up(settings)
+        progress = startup.Progress()
+        started = startup.prepare(settings, progress)
+        _serve(started, progress)
+
+
+def _serve(started: "Started", progress: "Progress") -> None:
+    from app import listeners, metrics
+    from app import serve as processes
+
+    settings = started.settings
+    sockets = [started.rest, started.grpc]
+    ready = partial(_ready, started, progress)
+    run: Callable[[], None]
+    if settings.server.workers == 1:
+        books = [metrics.Book([name for _, name in metrics.rpcs()])]
+        run = partial(processes.run, settings, sockets, books[0], ready)
+    else:
+        supervisor = processes.Supervisor(settings, sockets, ready)
+        books, run = supervisor.books(), supervisor.run
+    scope = settings.flyteadmin.metrics_scope
+    exposition = partial(metrics.exposition, books, metrics.rpcs(), scope=scope)
+    listeners.listen([(started.rest, "rest"), (started.grpc, "grpc"), (started.metrics, "metrics")])
+    listener = listeners.MetricsListener(started.metrics, settings, exposition)
+    listener.start()
+    try:
+        run()
+    finally:
+        listener.close()
+        started.lock.release()
+    progress.line("stopped")
+
+
+def _ready(started: "Started", progress: "Progress") -> None:
+    """Tell where everything is and what to try next."""
+    from app import startup
+
+    settings = started.settings
+    web = f"http://{_reachable(started.rest)}"
+    pyflyte = settings.environment_path / "bin" / "pyflyte" if settings.engine.kind == "local" else "pyflyte"
+    example = Path(__file__).parents[1] / "examples" / "hello.py"
+    if example.is_relative_to(Path.cwd()):
+        example = example.relative_to(Path.cwd())
+    client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
+    run = f"{startup.FIRST_PROJECT}/development/<name>"
+    progress.line(
+        f"""
+flyteadmin is ready
+  REST and gRPC  {web}  (documentation at {web}/docs)
+  gRPC alone     {_reachable(started.grpc)}
+  metrics        http://{_reachable(started.metrics)}/metrics
+  database       {startup.shown(settings.database_url)}
+  data           {settings.storage_url}
+  engine         {settings.engine.kind}
+
+Try next:
+  {client} run --remote -p {startup.FIRST_PROJECT} -d development {example} main --x 3
+  curl {web}/api/v1/executions/{run}
+  curl {web}/api/v1/data/executions/{run}
+"""
+    )
+
+
+def _reachable(bound: "socket.socket") -> str:
+    """host:port as a client on this machine writes it."""
+    host, port = bound.getsockname()[:2]
+    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        host = "localhost"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@migrations_app.command("run")
+def migrate_run(context: typer.Context, config: Files = None) -> None:
+    """Bring the database to this version's schema."""
+    from app import home, startup
+
+    with _one_line():
+        settings = _settings(context, config)
+        home.prepare(settings.home_path)
+        startup.migrate(settings, startup.Progress())
+        print(f"{startup.shown(settings.database_url)} has this version's schema")
+
+
+@migrations_app.command("rollback")
+def migrate_rollback(context: typer.Context, config: Files = None) -> None:
+    """Take the last migration back."""
+    from app import startup
+
+    with _one_line():
+        settings = _settings(context, config)
+        startup.rollback(settings)
+        print(f"took the last migration of {startup.shown(settings.database_url)} back")
+
+
+@migrations_app.command("seed-projects")
+def migrate_seed_projects(context: typer.Context, ids: list[str], config: Files = None) -> None:
+    """Make projects with these ids where they are missing."""
+    from app import startup
+
+    with _one_line():
+        made = startup.seed(_settings(context, config), ids)
+        print(f"made {len(made)} of {len(ids)} projects" + (f": {', '.join(made)}" if made else "; all were there"))
+
+
+@config_app.command("show")
+def config_show(context: typer.Context, config: Files = None) -> None:
+    """Print every setting as it counts, in YAML, with secrets masked."""
+    import yaml
+
+    from app.settings import masked
+
+    with _one_line():
+        print(yaml.safe_dump(masked(_settings(context, config)), sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def version() -> None:
+    """Print this program's version."""
+    from importlib.metadata import version as installed
+
+    print(f"flyteadmin {installed('flyteadmin')}")
+
+
+def main() -> None:
+    """The entry point of the command line."""
+    # Whoever reads our output and goes away (head, less) is no error of ours.
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None

@@ -1,0 +1,220 @@
+"""What happens between `flyteadmin serve` and the first request: home, ports, database, first project.
+
+Every step shows itself, and fails as one BadSetting that says what to do. Nothing is made before the settings
+are known to be good and the ports to be free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app import home, listeners
+from app.errors import FlyteError
+from app.settings import BadSetting, Settings
+
+FIRST_PROJECT = "flytesnacks"
+
+_project_id = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Progress:
+    """Tells on stdout what goes on: a spinner on a terminal, one plain line for each step elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+
+    def line(self, text: str = "") -> None:
+        """Print one line at once."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show text while the block runs, and how long it took when that was long enough to notice."""
+        started = time.monotonic()
+        if self._terminal:
+            from rich.console import Console
+
+            with Console().status(f"{text} …"):
+                yield
+        else:
+            self.line(f"{text} …")
+            yield
+        took = time.monotonic() - started
+        if self._terminal or took >= 1:
+            self.line(f"{text}: done" + (f" ({took:.1f} s)" if took >= 1 else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that may begin to serve: its settings with the real ports, its home folder, its bound sockets."""
+
+    settings: Settings
+    lock: home.Lock
+    rest: socket.socket
+    grpc: socket.socket
+    metrics: socket.socket
+
+
+def prepare(settings: Settings, progress: Progress) -> Started:
+    """Claim the home folder, bind the ports, bring the database up to date, make the first project.
+
+    errors: BadSetting
+    """
+    check_served(settings)
+    path = settings.home_path
+    progress.line(f"home folder {path}")
+    # The lock comes first where it can: a second server should hear of the first, not of the first's port.
+    lock = home.lock(path) if path.is_dir() else None
+    server = settings.server
+    rest = listeners.bind(server.host, server.http_port, "rest")
+    grpc = listeners.bind(server.host, server.grpc.port, "grpc")
+    metrics = listeners.bind(server.host, settings.flyteadmin.profiler_port, "metrics")
+    home.prepare(path)
+    lock = lock or home.lock(path)
+    migrate(settings, progress)
+    first_project(settings, progress)
+    settings = _with_ports(settings, listeners.port_of(rest), listeners.port_of(grpc))
+    home.write_client_config(settings)
+    return Started(settings, lock, rest, grpc, metrics)
+
+
+def _with_ports(settings: Settings, rest: int, grpc: int) -> Settings:
+    """The settings with the ports that were found where 0 asked for free ones."""
+    server = settings.server
+    grpc_section = server.grpc.model_copy(update={"port": grpc})
+    return settings.model_copy(update={"server": server.model_copy(update={"http_port": rest, "grpc": grpc_section})})
+
+
+def check_served(settings: Settings) -> None:
+    """Refuse settings that would promise what this version does not do.
+
+    errors: BadSetting
+    """
+    refused = {
+        "server.security.useAuth=true": settings.server.security.use_auth,
+        "server.security.secure=true": settings.server.security.secure,
+        "engine.kind=kubernetes": settings.engine.kind == "kubernetes",
+        "mcp.enabled=true": settings.mcp.enabled,
+    }
+    for key, wanted in refused.items():
+        if wanted:
+            raise BadSetting(f"{key} is not served by this version; take it out of the configuration")
+
+
+def migrate(settings: Settings, progress: Progress) -> None:
+    """Bring the database to this version's schema.
+
+    errors: BadSetting where it cannot be reached, is newer than this code, or refuses the change
+    """
+    from app import migrations
+
+    url = settings.database_url
+    created = _sqlite_file(url) if url.startswith("sqlite") and not _sqlite_file(url).exists() else None
+    try:
+        if not migrations.pending(url):
+            return
+        with progress.step(f"migrating the database {shown(url)}"):
+            migrations.run(url)
+    except Exception as error:
+        if created is not None:
+            # What this start began must not be taken for a database by the next one.
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                created.with_name(created.name + suffix).unlink(missing_ok=True)
+        raise _database_problem(url, error) from error
+
+
+def rollback(settings: Settings) -> None:
+    """Take the last migration back.
+
+    errors: BadSetting as migrate; where there is nothing to take back
+    """
+    from alembic.util.exc import CommandError
+
+    from app import migrations
+
+    url = settings.database_url
+    try:
+        migrations.pending(url)
+        migrations.rollback(url, "-1")
+    except CommandError as error:
+        raise BadSetting(f"database {shown(url)}: there is no migration to take back ({error})") from error
+    except Exception as error:
+        raise _database_problem(url, error) from error
+
+
+def _database_problem(url: str, error: Exception) -> BadSetting:
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    if isinstance(error, BadSetting):
+        return error
+    if isinstance(error, DBAPIError):
+        reason = str(error.orig)
+    elif isinstance(error, FlyteError):
+        reason = error.message
+    elif isinstance(error, (SQLAlchemyError, OSError)):
+        reason = str(error)
+    else:
+        raise error
+    first = " ".join(reason.split())
+    return BadSetting(f"database {shown(url)}: {first}; see FLYTEADMIN_DATABASE_URL (database in a file)")
+
+
+def first_project(settings: Settings, progress: Progress) -> None:
+    """Make the first project in a database that has none."""
+    if seed(settings, (FIRST_PROJECT,), only_if_empty=True):
+        progress.line(f"made the first project, {FIRST_PROJECT}")
+
+
+def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = False) -> tuple[str, ...]:
+    """Make these projects where they are missing, all or none; those that were made.
+
+    errors: BadSetting for a name that no project may have, or where the database fails
+    source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go
+    """
+    from app import main, schema
+
+    for project in projects:
+        if not _project_id.fullmatch(project):
+            raise BadSetting(f"{project!r} is no project id; allowed: up to 63 of a-z, 0-9 and -, none at the ends")
+
+    async def make() -> tuple[str, ...]:
+        database, made = main.database_of(settings), []
+        await database.open()
+        try:
+            async with database.unit_of_work() as unit:
+                if only_if_empty and await unit.count(schema.Project):
+                    return ()
+                for project in projects:
+                    row = {"identifier": project, "name": project, "description": f"{project} description", "state": 0}
+                    if await unit.insert_if_absent(schema.Project, **row) is not None:
+                        made.append(project)
+        finally:
+            await database.close()
+        return tuple(made)
+
+    try:
+        return asyncio.run(make())
+    except FlyteError as error:
+        raise _database_problem(settings.database_url, error) from error
+
+
+def _sqlite_file(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def shown(url: str) -> str:
+    """A database URL without its password."""
+    parts = urlsplit(url)
+    if url.startswith("sqlite"):
+        return str(_sqlite_file(url))
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
