@@ -1,0 +1,148 @@
+"""How a task event changes the closure of its attempt: logs, reasons, custom info, external resources.
+
+Pure: an event and a closure in, the changed closure out. What arrives in another order or twice ends the
+same, as far as the event's content allows.
+Proto: admin.TaskExecutionClosure, event.TaskExecutionEvent. Source: transformers/task_execution.go.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from flyteidl.admin import task_execution_pb2
+from flyteidl.core import execution_pb2
+from flyteidl.event import event_pb2
+from google.protobuf import struct_pb2
+
+from app.services.phases import TASK_TERMINAL
+
+_PENDING = (execution_pb2.TaskExecution.QUEUED, execution_pb2.TaskExecution.INITIALIZING)
+
+
+def merge_logs(
+    existing: Sequence[execution_pb2.TaskLog], latest: Sequence[execution_pb2.TaskLog]
+) -> list[execution_pb2.TaskLog]:
+    """The latest logs, then those of before that no latest one replaces by its uri or name."""
+    if not latest:
+        return list(existing)
+    uris = {log.uri for log in latest}
+    names = {log.name for log in latest if log.name}
+    return [*latest, *(log for log in existing if log.uri not in uris and log.name not in names)]
+
+
+def visible_logs(logs: Iterable[execution_pb2.TaskLog], phase: int) -> list[execution_pb2.TaskLog]:
+    """The logs that a phase shows; what it hides is gone for good."""
+    if phase in TASK_TERMINAL:
+        return [log for log in logs if not log.HideOnceFinished]
+    if phase in _PENDING:
+        return [log for log in logs if log.ShowWhilePending]
+    return list(logs)
+
+
+def merge_custom(existing: struct_pb2.Struct, latest: struct_pb2.Struct) -> None:
+    """Apply latest to existing as an RFC 7396 merge patch: a null deletes its key."""
+    for key, value in latest.fields.items():
+        kind = value.WhichOneof("kind")
+        if kind == "null_value":
+            existing.fields.pop(key, None)
+        elif kind == "struct_value":
+            if existing.fields[key].WhichOneof("kind") != "struct_value":
+                existing.fields[key].Clear()
+            existing.fields[key].struct_value.SetInParent()
+            merge_custom(existing.fields[key].struct_value, value.struct_value)
+        else:
+            existing.fields[key].CopyFrom(value)
+
+
+def merge_external_resources(
+    existing: Sequence[event_pb2.ExternalResourceInfo], latest: Sequence[event_pb2.ExternalResourceInfo]
+) -> list[event_pb2.ExternalResourceInfo]:
+    """The sub-tasks of a map task, one for each (index, retry attempt), sorted by it.
+
+    Deviates: upstream searches a list that may be unsorted and so misplaces or repeats entries.
+    """
+    merged: dict[tuple[int, int], event_pb2.ExternalResourceInfo] = {}
+    for one in existing:
+        merged[one.index, one.retry_attempt] = one
+    for one in latest:
+        known = merged.setdefault((one.index, one.retry_attempt), one)
+        if known is one:
+            continue
+        if one.external_id:
+            known.external_id = one.external_id
+        known.phase = one.phase
+        if one.cache_status:
+            known.cache_status = one.cache_status
+        logs = merge_logs(known.logs, one.logs)
+        _replace(known.logs, logs)
+        if one.HasField("custom_info"):
+            known.custom_info.CopyFrom(one.custom_info)
+    return [merged[key] for key in sorted(merged)]
+
+
+def merge_metadata(closure: task_execution_pb2.TaskExecutionClosure, latest: event_pb2.TaskExecutionMetadata) -> None:
+    """Merge an event's metadata; resource_pool_info is always replaced, an empty one clears it."""
+    known = closure.metadata
+    if latest.generated_name:
+        known.generated_name = latest.generated_name
+    if latest.plugin_identifier:
+        known.plugin_identifier = latest.plugin_identifier
+    if latest.instance_class != event_pb2.TaskExecutionMetadata.DEFAULT:
+        known.instance_class = latest.instance_class
+    _replace(known.resource_pool_info, list(latest.resource_pool_info))
+    resources = merge_external_resources(list(known.external_resources), list(latest.external_resources))
+    _replace(known.external_resources, resources)
+
+
+def _replace(field: object, values: Sequence[object]) -> None:
+    """Put values, which may be elements of field itself, into a repeated message field."""
+    copies = []
+    for value in values:
+        copy = type(value)()
+        copy.CopyFrom(value)  # type: ignore[attr-defined]
+        copies.append(copy)
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]
+
+
+def add_reasons(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
+    """Append what the event gives as reasons; a single reason that repeats the last one is not appended again."""
+    if event.reasons:
+        for one in event.reasons:
+            added = closure.reasons.add(message=one.reason)
+            if one.HasField("occurred_at"):
+                added.occurred_at.CopyFrom(one.occurred_at)
+        closure.reason = event.reasons[-1].reason
+    elif event.reason:
+        if event.reason != closure.reason:
+            closure.reasons.add(occurred_at=event.occurred_at, message=event.reason)
+        closure.reason = event.reason
+
+
+def begin(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecutionClosure:
+    """The closure of an attempt's first event, without phase, times and outcome."""
+    closure = task_execution_pb2.TaskExecutionClosure(
+        task_type=event.task_type, event_version=event.event_version, logs=event.logs
+    )
+    if event.HasField("custom_info"):
+        closure.custom_info.CopyFrom(event.custom_info)
+    if event.HasField("metadata"):
+        closure.metadata.CopyFrom(event.metadata)
+        _replace(
+            closure.metadata.external_resources, merge_external_resources([], list(event.metadata.external_resources))
+        )
+    add_reasons(closure, event)
+    return closure
+
+
+def go_on(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
+    """Merge a later event into the closure; phase, times and outcome are the caller's."""
+    add_reasons(closure, event)
+    phase_changed = closure.phase != event.phase
+    _replace(closure.logs, visible_logs(merge_logs(closure.logs, event.logs), event.phase))
+    if event.HasField("custom_info"):
+        merge_custom(closure.custom_info, event.custom_info)
+    if event.HasField("metadata"):
+        merge_metadata(closure, event.metadata)
+    if phase_changed and closure.HasField("metadata"):
+        for resource in closure.metadata.external_resources:
+            _replace(resource.logs, visible_logs(resource.logs, event.phase))
+    closure.event_version = max(closure.event_version, event.event_version)

@@ -1,0 +1,75 @@
+"""What the three events share: ids and keys, times, outcomes, and writing what came inline."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flyteidl.core import literals_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from app import errors
+from app.context import Context
+
+_DURATION_UNIT = 10**9
+
+
+def instant(stamp: Timestamp, refusal: str) -> datetime:
+    """A protobuf time with the microseconds that the database keeps. errors: INVALID_ARGUMENT with refusal"""
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise errors.InvalidArgument(refusal) from error
+
+
+def nanoseconds_since(started: datetime, end: Timestamp) -> int:
+    """From a stored start to an event's end; negative where the event is older, as upstream has it."""
+    whole = int(started.timestamp()) if started.microsecond == 0 else int(started.replace(microsecond=0).timestamp())
+    return (end.seconds - whole) * _DURATION_UNIT + end.nanos - started.microsecond * 1000
+
+
+def check_output_size(ctx: Context, data: literals_pb2.LiteralMap) -> None:
+    size, size_max = data.ByteSize(), ctx.settings.remote_data.max_size_in_bytes
+    if size_max and size > size_max:
+        raise errors.ResourceExhausted(f"Output data size exceeds platform configured threshold ({size} > {size_max})")
+
+
+async def offload(ctx: Context, data: literals_pb2.LiteralMap, *parts: str) -> str:
+    """Write a literal map under metadata/<parts>; its URI (upstream common.OffloadLiteralMap)."""
+    uri = ctx.blobs.uri("metadata", *parts)
+    await ctx.blobs.write(uri, data.SerializeToString(deterministic=True))
+    return uri
+
+
+async def offloaded(ctx: Context, given: Any, *parts: str) -> str:
+    """The URI of an event's outputs, which are written first where they came inline; "" where they stay inline."""
+    if (
+        given.WhichOneof("output_result") != "output_data"
+        or ctx.settings.remote_data.inline_event_data_policy != "Offload"
+    ):
+        return str(given.output_uri)
+    return await offload(ctx, given.output_data, *parts, "offloaded_outputs")
+
+
+def kind_name(error: Any) -> str:
+    return str(type(error).ErrorKind.Name(error.kind)) if error.kind in (0, 1, 2) else str(error.kind)
+
+
+def reported(given: Any) -> Timestamp:
+    """When the engine sent the event, else when the change happened."""
+    late: Timestamp = given.reported_at
+    occurred: Timestamp = given.occurred_at
+    return late if late.seconds or late.nanos else occurred
+
+
+def put_outcome(closure: Any, given: Any, output_uri: str) -> dict[str, Any]:
+    """Put outputs or error into a node's or task's closure; the error columns of the row."""
+    outcome = given.WhichOneof("output_result")
+    if output_uri:
+        closure.output_uri = output_uri
+    elif outcome == "output_data":
+        closure.output_data.CopyFrom(given.output_data)
+    elif outcome == "error":
+        closure.error.CopyFrom(given.error)
+        return {"error_kind": kind_name(given.error), "error_code": given.error.code}
+    return {}

@@ -1,0 +1,68 @@
+"""Identifiers of executions, nodes and attempts: their checks and the keys of their rows.
+
+Source: flyteadmin/pkg/manager/impl/validation (ValidateWorkflowExecutionIdentifier and its neighbours).
+"""
+
+from typing import Any
+
+from flyteidl.core import identifier_pb2
+
+from app import errors
+from app.wire.text import text
+
+
+def execution_key(id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Any]:
+    return {"execution_project": id.project, "execution_domain": id.domain, "execution_name": id.name}
+
+
+def node_key(id: identifier_pb2.NodeExecutionIdentifier) -> dict[str, Any]:
+    return {**execution_key(id.execution_id), "node_id": id.node_id}
+
+
+def task_key(
+    task: identifier_pb2.Identifier, node: identifier_pb2.NodeExecutionIdentifier, retry_attempt: int
+) -> dict[str, Any]:
+    names = {"project": task.project, "domain": task.domain, "name": task.name, "version": task.version}
+    return {**names, **node_key(node), "retry_attempt": retry_attempt}
+
+
+def check_execution_id(id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    """Deviates: upstream looks up whatever row fits the parts that are given (spec E-Q3)."""
+    for part in ("project", "domain", "name"):
+        if not getattr(id, part):
+            raise errors.missing(part)
+
+
+def check_task_execution_id(
+    node: identifier_pb2.NodeExecutionIdentifier,
+    task: identifier_pb2.Identifier,
+    *,
+    nested: bool,
+    task_given: bool = True,
+) -> None:
+    """The parts of an attempt's id, in upstream's order (validation.ValidateTaskExecutionIdentifier)."""
+    if not nested:
+        raise errors.missing("node_execution_id")
+    if not node.HasField("execution_id"):
+        raise errors.missing("execution_id")
+    if not node.node_id:
+        raise errors.missing("node_id")
+    check_execution_id(node.execution_id)
+    if not task_given:
+        raise errors.missing("task_id")
+    if task.resource_type != identifier_pb2.TASK:
+        names = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number
+        kind = names[task.resource_type].name.lower() if task.resource_type in names else str(task.resource_type)
+        raise errors.InvalidArgument(
+            f"unexpected resource type {kind} for identifier [{text(task)}], expected task instead"
+        )
+    for part in ("project", "domain", "name", "version"):
+        if not getattr(task, part):
+            raise errors.missing(part)
+
+
+def untyped(id: identifier_pb2.TaskExecutionIdentifier) -> identifier_pb2.TaskExecutionIdentifier:
+    """Parity: a missing attempt is named without resource type and attempt number."""
+    copy = identifier_pb2.TaskExecutionIdentifier(task_id=id.task_id, node_execution_id=id.node_execution_id)
+    copy.task_id.ClearField("resource_type")
+    return copy
