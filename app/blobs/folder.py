@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import stat
+import threading
 import time
 from types import TracebackType
 
@@ -144,12 +145,16 @@ def _read_all(descriptor: int, size: int, uri: str) -> bytes:
 
 
 class Incoming:
-    """An object on its way in: nothing is to be seen at its path before commit, and nothing is left without it."""
+    """An object on its way in: nothing is to be seen at its path before commit, and nothing is left without it.
+
+    Its methods may run in threads; discard waits for one that runs, so a descriptor is never closed under a write.
+    """
 
     def __init__(self, folder: Folder, path: str, uri: str) -> None:
         self._path, self._uri = path, uri
         self._folder = folder
         self._waiting = os.path.join(folder.path, INCOMING, secrets.token_hex(16))
+        self._lock = threading.Lock()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.size_bytes = 0
         try:
@@ -174,38 +179,41 @@ class Incoming:
         """The MD5 of what was written so far."""
         return self._md5.digest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append data. errors: BlobUnwritable, StorageFull"""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError as error:
-            raise problems.unwritable(self._uri, error) from error
-        self._md5.update(data)
-        self.size_bytes += len(data)
+        with self._lock:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
+            except OSError as error:
+                raise problems.unwritable(self._uri, error) from error
+            self._md5.update(data)
+            self.size_bytes += len(data)
 
     def commit(self) -> None:
         """Put the object in its place. errors: BlobOutside, BlobUnwritable, StorageFull"""
-        if not self._folder.resolves(self._path):
-            raise problems.outside(self._uri)
-        try:
-            # Rows that name the object are flushed to disk sooner or later; its bytes have to be there by then.
-            _sync(self._descriptor)
+        with self._lock:
+            if not self._folder.resolves(self._path):
+                raise problems.outside(self._uri)
             try:
-                os.replace(self._waiting, self._path)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                os.replace(self._waiting, self._path)
-        except OSError as error:
-            raise problems.unwritable(self._uri, error) from error
-        self._waiting = ""
+                # Rows that name the object reach the disk sooner or later; its bytes have to be there by then.
+                _sync(self._descriptor)
+                try:
+                    os.replace(self._waiting, self._path)
+                except FileNotFoundError:
+                    os.makedirs(os.path.dirname(self._path), exist_ok=True)
+                    os.replace(self._waiting, self._path)
+            except OSError as error:
+                raise problems.unwritable(self._uri, error) from error
+            self._waiting = ""
 
     def discard(self) -> None:
         """Close; throw away what was not committed."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        if self._waiting:
-            os.unlink(self._waiting)
-            self._waiting = ""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            if self._waiting:
+                os.unlink(self._waiting)
+                self._waiting = ""

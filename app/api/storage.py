@@ -1,0 +1,139 @@
+"""The objects of a local store over HTTP: GET, HEAD and PUT at signed, expiring addresses (app/blobs/links.py).
+
+It is to clients what an S3 endpoint is: flytekit, flytectl and browsers send what they would send there. Mistakes
+are answered in plain text, which flytekit shows to its user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import functools
+import os
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.blobs import BlobError, BlobMissing, BlobOutside, Blobs, LinkRefused, StorageFull
+from app.blobs.folder import Incoming
+from app.blobs.links import PREFIX
+from app.settings import Settings
+
+# Bodies are written to disk in pieces of this size.
+PIECE_BYTES = 1024 * 1024
+
+# Decks are HTML that tasks made, with scripts of their own. The sandbox gives them an origin of their own, so that
+# they cannot act on this server as the person who looks at them.
+_HEADERS = {
+    "content-security-policy": (
+        "sandbox allow-scripts allow-popups allow-downloads; "
+        "default-src 'unsafe-inline' 'unsafe-eval' https: data: blob:; connect-src 'none'; form-action 'none'; "
+        "base-uri 'none'; object-src 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "private, no-cache",
+}
+
+
+def routes(blobs: Blobs, settings: Settings) -> list[BaseRoute]:
+    """The routes to mount; none where clients reach the bucket by themselves."""
+    if not blobs.local:
+        return []
+    limits = settings.limits
+    service = Storage(blobs, upload_bytes_max=limits.upload_bytes_max, wait_seconds_max=limits.body_wait_seconds_max)
+    return [Route(PREFIX + "{key:path}", service.serve, methods=["GET", "HEAD", "PUT"])]
+
+
+class _TooLarge(Exception):
+    """The body has more bytes than are taken."""
+
+
+class Storage:
+    """units: upload_bytes_max of one PUT; wait_seconds_max for the next piece of its body"""
+
+    def __init__(self, blobs: Blobs, *, upload_bytes_max: int, wait_seconds_max: float) -> None:
+        self._blobs = blobs
+        self._upload_bytes_max = upload_bytes_max
+        self._wait_seconds_max = wait_seconds_max
+
+    async def serve(self, request: Request) -> Response:
+        """One request to /storage/<key>."""
+        key = str(request.path_params["key"])
+        try:
+            md5 = self._blobs.check_address(request.method, key, dict(request.query_params))
+            if request.method == "PUT":
+                return await self._put(request, key, md5)
+            return self._get(key)
+        except LinkRefused as error:
+            return _told(403, error.message)
+        except BlobError as error:
+            statuses = {BlobMissing: 404, BlobOutside: 403, StorageFull: 507}
+            return _told(statuses.get(type(error), 500), error.message)
+
+    def _get(self, key: str) -> Response:
+        """The file, or the range of it that is asked for; to HEAD its headers."""
+        folder, path = self._blobs.folder_path(key)
+        # Opening it here applies the folder's rules about links and pipes.
+        descriptor, status = folder.open(path, key)
+        os.close(descriptor)
+        return FileResponse(path, headers=_HEADERS, stat_result=status)
+
+    async def _put(self, request: Request, key: str, md5: bytes) -> Response:
+        """Store the body, if it is what the address and its own headers say."""
+        try:
+            expected = base64.b64decode(request.headers.get("content-md5", ""), validate=True) or md5
+            length = int(request.headers.get("content-length", "0"))
+        except (binascii.Error, ValueError):
+            return _told(400, "the header Content-MD5 is no base64, or Content-Length no number")
+        if md5 and expected != md5:
+            return _told(400, "the header Content-MD5 is not the MD5 that the address was signed with")
+        if length > self._upload_bytes_max:
+            return self._too_large()
+        folder, path = self._blobs.folder_path(key)
+        with Incoming(folder, path, key) as incoming:
+            try:
+                await self._receive(request, incoming)
+            except _TooLarge:
+                return self._too_large()
+            except TimeoutError:
+                return _told(408, f"no more of the body came for {self._wait_seconds_max:g} seconds")
+            except ClientDisconnect:
+                return _told(400, "the body ended early")
+            if expected and incoming.md5 != expected:
+                return _told(
+                    400, f"the MD5 of the body is {_base64(incoming.md5)}, that of the request {_base64(expected)}"
+                )
+            await asyncio.to_thread(incoming.commit)
+            # Parity: S3 answers with an empty body, which Go's HTTP client and the recordings call HTML.
+            return Response(media_type="text/html", headers={"etag": f'"{incoming.md5.hex()}"'})
+
+    async def _receive(self, request: Request, incoming: Incoming) -> None:
+        """Write the body to disk as it comes. errors: _TooLarge, TimeoutError, ClientDisconnect, BlobError"""
+        stream = request.stream()
+        pending = bytearray()
+        following: Callable[[], Awaitable[bytes | None]] = functools.partial(anext, stream, None)
+        while (chunk := await asyncio.wait_for(following(), self._wait_seconds_max)) is not None:
+            pending += chunk
+            if incoming.size_bytes + len(pending) > self._upload_bytes_max:
+                raise _TooLarge
+            if len(pending) >= PIECE_BYTES:
+                await asyncio.to_thread(incoming.write, bytes(pending))
+                pending.clear()
+        await asyncio.to_thread(incoming.write, pending)
+
+    def _too_large(self) -> Response:
+        return _told(
+            413, f"the body is larger than {self._upload_bytes_max} bytes, the limit of limits.upload_bytes_max"
+        )
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _told(status: int, message: str) -> Response:
+    return PlainTextResponse(message + "\n", status)
