@@ -38,12 +38,22 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A column of the answer that says whether a row of `model` points at the listed row: column = listed.id."""
+
+    name: str
+    model: type[schema.Base]
+    column: str
+
+
+@dataclass(frozen=True)
 class Listing:
     """What a list offers: the table, its name in filters, its joins and the order when none is asked for."""
 
     model: type[schema.Base]
     entity: str
     joins: tuple[Join, ...] = ()
+    marks: tuple[Mark, ...] = ()
     default_sort: pages.Sort = field(default=pages.Sort("id", True))
 
     @property
@@ -86,7 +96,10 @@ def _statement(
             conditions.append(exists().where(link, *predicates))
     if after is not None:
         conditions.append(pages.behind(table, sort, value_is_null=after))
-    selected = [c for c in table.c if columns is None or c.key in (*columns, sort.key, "id")]
+    selected: list[Any] = [c for c in table.c if columns is None or c.key in (*columns, sort.key, "id")]
+    for mark in listing.marks:
+        other = schema.table(mark.model).alias(f"m_{mark.name}")
+        selected.append(exists().where(other.c[mark.column] == table.c.id).correlate(table).label(mark.name))
     query = select(*selected).select_from(source).where(*conditions).order_by(*pages.order(table, sort))
     query = query.limit(bindparam("page_limit"))
     return Statement(query if after is not None else query.offset(bindparam("page_offset")))

@@ -1,0 +1,134 @@
+"""Task executions: the attempts of a task node.
+
+Proto: flyteidl/admin/task_execution.proto.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyteidl.admin import task_execution_pb2
+from flyteidl.core import identifier_pb2
+
+from app import errors, schema
+from app.context import Context
+from app.query import lists
+from app.query.lists import Join, Listing, Mark
+from app.query.pages import check_limit
+from app.services import payloads
+from app.services.ids import check_execution_id, check_task_execution_id, node_key, task_key, untyped
+from app.services.node_executions import flyte_urls
+from app.wire.text import text
+
+_RUN = ("execution_project", "execution_domain", "execution_name")
+_NAMES = ("project", "domain", "name", "version")
+_COLUMNS = (*_NAMES, *_RUN, "node_id", "retry_attempt", "input_uri", "closure")
+
+LISTING = Listing(
+    schema.TaskExecution,
+    "task_execution",
+    joins=(
+        Join("task", tuple((part, part) for part in _NAMES)),
+        Join("execution", tuple((part, part) for part in _RUN)),
+        Join("node_execution", tuple((part, part) for part in (*_RUN, "node_id"))),
+    ),
+    marks=(Mark("is_parent", schema.NodeExecution, "parent_task_execution_id"),),
+)
+
+
+def to_message(row: Any, *, is_parent: bool) -> task_execution_pb2.TaskExecution:
+    """A row as the API shows it (upstream FromTaskExecutionModel)."""
+    message = task_execution_pb2.TaskExecution(input_uri=row.input_uri or "", is_parent=is_parent)
+    message.closure.ParseFromString(row.closure or b"")
+    task = message.id.task_id
+    task.resource_type = identifier_pb2.TASK
+    task.project, task.domain, task.name, task.version = row.project, row.domain, row.name, row.version
+    message.id.node_execution_id.node_id = row.node_id
+    run = message.id.node_execution_id.execution_id
+    run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
+    message.id.retry_attempt = row.retry_attempt
+    return message
+
+
+async def _row(ctx: Context, request: Any, *columns: str) -> Any:
+    """The row of the attempt that a request names; a resource type that is not given means TASK."""
+    id: identifier_pb2.TaskExecutionIdentifier = request.id
+    if not request.HasField("id"):
+        raise errors.missing("id")
+    if id.HasField("task_id") and id.task_id.resource_type == identifier_pb2.UNSPECIFIED:
+        id.task_id.resource_type = identifier_pb2.TASK
+    check_task_execution_id(
+        id.node_execution_id, id.task_id, nested=id.HasField("node_execution_id"), task_given=id.HasField("task_id")
+    )
+    key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
+    row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
+    if row is None:
+        raise errors.NotFound(f"missing entity of type task execution with identifier {text(untyped(id))}")
+    return row
+
+
+async def get_task_execution(
+    ctx: Context, request: task_execution_pb2.TaskExecutionGetRequest
+) -> task_execution_pb2.TaskExecution:
+    """One attempt.
+
+    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
+    source: upstream TaskExecutionManager.GetTaskExecution
+    """
+    row = await _row(ctx, request, *_COLUMNS)
+    child = await ctx.db.find(schema.NodeExecution, columns=("id",), parent_task_execution_id=row.id)
+    return to_message(row, is_parent=child is not None)
+
+
+async def list_task_executions(
+    ctx: Context, request: task_execution_pb2.TaskExecutionListRequest
+) -> task_execution_pb2.TaskExecutionList:
+    """One page of the attempts of a node.
+
+    shape:  request.node_execution_id, limit ≥ 1, token, filters, sort_by → task_executions, token
+    errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token
+    source: upstream TaskExecutionManager.ListTaskExecutions
+    """
+    id = request.node_execution_id
+    if not request.HasField("node_execution_id"):
+        raise errors.missing("id")
+    if not id.HasField("execution_id"):
+        raise errors.missing("execution_id")
+    if not id.node_id:
+        raise errors.missing("node_id")
+    check_execution_id(id.execution_id)
+    check_limit(request.limit)
+    rows, token = await lists.page(
+        ctx,
+        LISTING,
+        rpc="ListTaskExecutions",
+        where=node_key(id),
+        filters=request.filters,
+        sort_by=request.sort_by if request.HasField("sort_by") else None,
+        limit=request.limit,
+        token=request.token,
+        columns=_COLUMNS,
+    )
+    found = [to_message(row, is_parent=bool(row.is_parent)) for row in rows]
+    return task_execution_pb2.TaskExecutionList(task_executions=found, token=token)
+
+
+async def get_task_execution_data(
+    ctx: Context, request: task_execution_pb2.TaskExecutionGetDataRequest
+) -> task_execution_pb2.TaskExecutionGetDataResponse:
+    """Inputs, outputs and flyte:// addresses of one attempt.
+
+    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
+    source: upstream TaskExecutionManager.GetTaskExecutionData
+    """
+    row = await _row(ctx, request, "input_uri", "closure")
+    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
+    inputs, full_inputs = await payloads.at(ctx, row.input_uri or "")
+    outputs, full_outputs = await payloads.outputs_of(ctx, closure)
+    return task_execution_pb2.TaskExecutionGetDataResponse(
+        inputs=inputs,
+        outputs=outputs,
+        full_inputs=full_inputs,
+        full_outputs=full_outputs,
+        flyte_urls=flyte_urls(request.id.node_execution_id, attempt=request.id.retry_attempt),
+    )
