@@ -1,0 +1,294 @@
+"""The API's description agrees with itself: descriptors = tags = document = routers = functions."""
+
+import asyncio
+import inspect
+import re
+import typing
+from itertools import combinations
+from typing import Any
+
+import httpx
+import openapi_spec_validator
+import orjson
+import pytest
+from starlette.applications import Starlette
+
+from app.api import docs
+from app.api.routers import ALL
+from app.api.rows import Rpc, unimplemented
+from app.context import Context
+from openapi.bindings import SERVICES, bindings_of, tags
+from openapi.document import fields_of, shape
+from openapi.generate import ROUTERS, generated
+from openapi.schemas import DESCRIPTIONS, name_of
+
+DOCUMENT: dict[str, Any] = orjson.loads(docs.openapi_bytes())
+OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
+    (verb, path, operation) for path, verbs in DOCUMENT["paths"].items() for verb, operation in verbs.items()
+]
+
+# Operation ids and tags that clients of the published document know; they never change.
+PUBLISHED = {
+    "Projects": "ListProjects RegisterProject UpdateProject",
+    "Tasks": "CreateTask ListTasks ListTasksByName GetTask ListTaskIds",
+    "Workflows": "CreateWorkflow ListWorkflows ListWorkflowsByName GetWorkflow ListWorkflowIds",
+    "LaunchPlans": "CreateLaunchPlan ListLaunchPlans ListLaunchPlansByName GetLaunchPlan UpdateLaunchPlan"
+    " ListActiveLaunchPlans GetActiveLaunchPlan ListLaunchPlanIds",
+    "Executions": "CreateExecution RelaunchExecution RecoverExecution ListExecutions GetExecution TerminateExecution"
+    " GetExecutionMetrics",
+    "NodeExecutions": "ListNodeExecutions",
+    "TaskExecutions": "ListTaskExecutions",
+    "Events": "CreateWorkflowEvent CreateNodeEvent CreateTaskEvent",
+    "DataProxy": "GetExecutionData",
+    "MatchableAttributes": "ListMatchableAttributes GetProjectAttributes UpdateProjectAttributes"
+    " GetProjectDomainAttributes UpdateProjectDomainAttributes GetWorkflowAttributes UpdateWorkflowAttributes",
+    "NamedEntities": "ListNamedEntities GetNamedEntity UpdateNamedEntity",
+    "Version": "GetVersion",
+}
+
+# RPCs whose function is still to come. The list only shrinks.
+UNIMPLEMENTED = {
+    "CreateDownloadLink",
+    "CreateDownloadLocation",
+    "CreateExecution",
+    "CreateLaunchPlan",
+    "CreateNodeEvent",
+    "CreateTask",
+    "CreateTaskEvent",
+    "CreateUploadLocation",
+    "CreateWorkflow",
+    "CreateWorkflowEvent",
+    "DeleteProjectAttributes",
+    "DeleteProjectDomainAttributes",
+    "DeleteWorkflowAttributes",
+    "GetActiveLaunchPlan",
+    "GetData",
+    "GetDescriptionEntity",
+    "GetDomains",
+    "GetDynamicNodeWorkflow",
+    "GetExecution",
+    "GetExecutionData",
+    "GetExecutionMetrics",
+    "GetLaunchPlan",
+    "GetNamedEntity",
+    "GetNodeExecution",
+    "GetNodeExecutionData",
+    "GetOAuth2Metadata",
+    "GetOrCreateSignal",
+    "GetProject",
+    "GetProjectAttributes",
+    "GetProjectDomainAttributes",
+    "GetPublicClientConfig",
+    "GetTask",
+    "GetTaskExecution",
+    "GetTaskExecutionData",
+    "GetVersion",
+    "GetWorkflow",
+    "GetWorkflowAttributes",
+    "ListActiveLaunchPlans",
+    "ListDescriptionEntities",
+    "ListExecutions",
+    "ListLaunchPlanIds",
+    "ListLaunchPlans",
+    "ListMatchableAttributes",
+    "ListNamedEntities",
+    "ListNodeExecutions",
+    "ListNodeExecutionsForTask",
+    "ListProjects",
+    "ListSignals",
+    "ListTaskExecutions",
+    "ListTaskIds",
+    "ListTasks",
+    "ListWorkflowIds",
+    "ListWorkflows",
+    "RecoverExecution",
+    "RegisterProject",
+    "RelaunchExecution",
+    "SetSignal",
+    "TerminateExecution",
+    "UpdateExecution",
+    "UpdateLaunchPlan",
+    "UpdateNamedEntity",
+    "UpdateProject",
+    "UpdateProjectAttributes",
+    "UpdateProjectDomainAttributes",
+    "UpdateWorkflowAttributes",
+    "UserInfo",
+}
+
+
+def test_generated_files_are_what_the_generator_makes_now() -> None:
+    texts = generated()
+    stale = [path.name for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make generate`"
+    assert {path for path in texts if path.parent == ROUTERS} == set(ROUTERS.glob("*.py"))
+
+
+def test_every_rpc_of_flyteidl_has_one_row_with_its_bindings() -> None:
+    declared = {
+        (service.full_name, rpc.name): (rpc.input_type.full_name, rpc.output_type.full_name, bindings_of(rpc))
+        for service in SERVICES
+        for rpc in service.methods
+    }
+    served = {
+        (rpc.service, rpc.name): (
+            rpc.request.DESCRIPTOR.full_name,
+            rpc.response.DESCRIPTOR.full_name,
+            [(binding.verb, binding.template, binding.body) for binding in rpc.bindings],
+        )
+        for rpc in ALL
+    }
+    assert served == declared
+    assert len(ALL) == len(served) == 66
+    assert sum(len(rpc.bindings) for rpc in ALL) == 69
+    assert [rpc.name for rpc in ALL if not rpc.bindings] == ["GetOrCreateSignal"]
+
+
+def test_rows_write_where_their_verb_says_so() -> None:
+    assert {rpc.name for rpc in ALL if not rpc.writes} == {
+        rpc.name for rpc in ALL if any(binding.verb == "GET" for binding in rpc.bindings)
+    }
+
+
+def test_document_has_every_binding_once() -> None:
+    documented = [
+        (operation["x-flyte-rpc"], verb.upper(), operation["x-flyte-template"]) for verb, _, operation in OPERATIONS
+    ]
+    bound = [(f"{rpc.service}/{rpc.name}", binding.verb, binding.template) for rpc in ALL for binding in rpc.bindings]
+    assert sorted(documented) == sorted(bound)
+    assert all(shape(path) == shape(operation["x-flyte-template"]) for _, path, operation in OPERATIONS)
+    ids = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(ids)) == len(ids) == 69
+
+
+def test_no_two_operations_match_the_same_request() -> None:
+    def collide(one: str, other: str) -> bool:
+        pairs = list(zip(shape(one).split("/"), shape(other).split("/"), strict=False))
+        return one.count("/") == other.count("/") and all(a == b or "{}" in (a, b) for a, b in pairs)
+
+    bound = [(binding.verb, binding.template) for rpc in ALL for binding in rpc.bindings]
+    assert [
+        pair for pair in combinations(bound, 2) if pair[0][0] == pair[1][0] and collide(pair[0][1], pair[1][1])
+    ] == []
+
+
+def test_published_operation_ids_and_tags_stay() -> None:
+    found = {operation["operationId"]: operation["tags"] for _, _, operation in OPERATIONS}
+    assert {name: found.get(name) for names in PUBLISHED.values() for name in names.split()} == {
+        name: [tag] for tag, names in PUBLISHED.items() for name in names.split()
+    }
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == list(tags())
+    assert {operation["tags"][0] for _, _, operation in OPERATIONS} == set(tags())
+    assert set(tags()) - set(PUBLISHED) == {"DescriptionEntities", "Signals", "Identity", "AuthMetadata"}
+
+
+@pytest.mark.parametrize(("verb", "path", "operation"), OPERATIONS, ids=[one[2]["operationId"] for one in OPERATIONS])
+def test_parameters_are_those_of_the_path_and_the_message(verb: str, path: str, operation: dict[str, Any]) -> None:
+    parameters = operation.get("parameters", [])
+    keys = [(parameter["in"], parameter["name"]) for parameter in parameters]
+    assert len(set(keys)) == len(keys)
+    in_path = [name for place, name in keys if place == "path"]
+    assert in_path == re.findall(r"\{([a-z][a-z0-9_]*)\}", path)
+    assert len(in_path) == len(fields_of(path))
+    assert ("requestBody" in operation) == (verb != "get")
+    assert verb == "get" or all(place == "path" for place, _ in keys)
+
+
+def test_list_operations_can_be_paged_filtered_and_sorted() -> None:
+    lists = {
+        operation["operationId"]: {parameter["name"] for parameter in operation["parameters"]}
+        for _, _, operation in OPERATIONS
+        if any(parameter["name"] == "token" for parameter in operation.get("parameters", []))
+    }
+    assert len(lists) == 19
+    # Active launch plans are the one list without filters.
+    assert [name for name, names in lists.items() if not {"limit", "token", "filters"} <= names] == [
+        "ListActiveLaunchPlans"
+    ]
+    assert all({"sort_by.key", "sort_by.direction"} <= names for names in lists.values())
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in ALL if rpc.function is not unimplemented], ids=lambda rpc: rpc.name)
+def test_functions_take_and_give_the_messages_of_their_rpc(rpc: Rpc) -> None:
+    hints = typing.get_type_hints(rpc.function)
+    context, request = inspect.signature(rpc.function).parameters
+    assert context == "ctx"
+    assert hints["ctx"] is Context
+    assert hints[request] is rpc.request
+    assert hints["return"] is rpc.response
+
+
+def test_unimplemented_rpcs_are_known() -> None:
+    assert {rpc.name for rpc in ALL if rpc.function is unimplemented} == UNIMPLEMENTED
+
+
+def test_both_documents_are_valid() -> None:
+    openapi_spec_validator.validate(DOCUMENT)
+    openapi_spec_validator.validate(orjson.loads(docs.swagger_bytes()))
+
+
+def test_every_description_is_of_something() -> None:
+    known: dict[str, Any] = {}
+
+    def walk(message: Any) -> None:
+        if name_of(message) not in known:
+            known[name_of(message)] = message
+            for field in message.fields:
+                if field.message_type:
+                    walk(field.message_type)
+
+    for service in SERVICES:
+        for rpc in service.methods:
+            walk(rpc.input_type)
+            walk(rpc.output_type)
+    fields = {f"{name}.{field.name}" for name, message in known.items() for field in message.fields}
+    assert set(DESCRIPTIONS["fields"]) <= fields
+    assert set(DESCRIPTIONS["names"]) <= {field.rpartition(".")[2] for field in fields}
+    assert set(DESCRIPTIONS["messages"]) <= {*known, "google.rpc.Status"}
+    assert set(DESCRIPTIONS["operations"]) <= {operation["operationId"] for _, _, operation in OPERATIONS}
+
+
+def ask(path: str, verb: str = "GET") -> httpx.Response:
+    """The answer of the documentation's routes alone."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=docs.routes()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.request(verb, path)
+
+    return asyncio.run(send())
+
+
+def test_openapi_document_is_served() -> None:
+    answer = ask("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == DOCUMENT
+    assert answer.json()["openapi"].startswith("3.1")
+
+
+def test_swagger_ui_needs_nothing_from_elsewhere() -> None:
+    page = ask("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "openapi.json" in page.text
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    local = [address for address in addresses if not address.startswith("data:")]
+    assert len(local) == 2
+    for address in local:
+        assert "//" not in address
+        assert (ask(f"/{address}")).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+def test_swagger_2_form_is_served_as_upstream_serves_it(verb: str) -> None:
+    answer = ask("/api/v1/openapi", verb)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    swagger = answer.json()
+    assert swagger["swagger"] == "2.0"
+    assert swagger["info"] == {"title": "flyteidl/service/admin.proto", "version": "version not set"}
+    operations = {
+        operation["operationId"]: path for path, verbs in swagger["paths"].items() for operation in verbs.values()
+    }
+    assert len(operations) == 69
+    assert operations["AdminService_CreateTask"] == "/api/v1/tasks"
+    assert operations["AdminService_ListTasks"] == "/api/v1/tasks/{id.project}/{id.domain}/{id.name}"
+    assert operations["AdminService_ListTasks2"] == "/api/v1/tasks/{id.project}/{id.domain}"
