@@ -2,13 +2,14 @@
 
 from flyteidl.service import auth_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import auth_metadata
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AuthMetadataService",
         name="GetOAuth2Metadata",
-        function=unimplemented,
+        function=auth_metadata.get_oauth2_metadata,
         request=auth_pb2.OAuth2MetadataRequest,
         response=auth_pb2.OAuth2MetadataResponse,
         bindings=(
@@ -18,7 +19,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AuthMetadataService",
         name="GetPublicClientConfig",
-        function=unimplemented,
+        function=auth_metadata.get_public_client_config,
         request=auth_pb2.PublicClientAuthConfigRequest,
         response=auth_pb2.PublicClientAuthConfigResponse,
         bindings=(

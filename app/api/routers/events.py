@@ -2,13 +2,14 @@
 
 from flyteidl.admin import event_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import events
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateWorkflowEvent",
-        function=unimplemented,
+        function=events.create_workflow_event,
         request=event_pb2.WorkflowExecutionEventRequest,
         response=event_pb2.WorkflowExecutionEventResponse,
         bindings=(
@@ -19,7 +20,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateNodeEvent",
-        function=unimplemented,
+        function=events.create_node_event,
         request=event_pb2.NodeExecutionEventRequest,
         response=event_pb2.NodeExecutionEventResponse,
         bindings=(
@@ -30,7 +31,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateTaskEvent",
-        function=unimplemented,
+        function=events.create_task_event,
         request=event_pb2.TaskExecutionEventRequest,
         response=event_pb2.TaskExecutionEventResponse,
         bindings=(

@@ -2,13 +2,14 @@
 
 from flyteidl.service import identity_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import identity
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.IdentityService",
         name="UserInfo",
-        function=unimplemented,
+        function=identity.user_info,
         request=identity_pb2.UserInfoRequest,
         response=identity_pb2.UserInfoResponse,
         bindings=(

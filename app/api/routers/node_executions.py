@@ -2,13 +2,14 @@
 
 from flyteidl.admin import node_execution_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import node_executions
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetNodeExecution",
-        function=unimplemented,
+        function=node_executions.get_node_execution,
         request=node_execution_pb2.NodeExecutionGetRequest,
         response=node_execution_pb2.NodeExecution,
         bindings=(
@@ -18,7 +19,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetDynamicNodeWorkflow",
-        function=unimplemented,
+        function=node_executions.get_dynamic_node_workflow,
         request=node_execution_pb2.GetDynamicNodeWorkflowRequest,
         response=node_execution_pb2.DynamicNodeWorkflowResponse,
         bindings=(
@@ -28,7 +29,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListNodeExecutions",
-        function=unimplemented,
+        function=node_executions.list_node_executions,
         request=node_execution_pb2.NodeExecutionListRequest,
         response=node_execution_pb2.NodeExecutionList,
         bindings=(
@@ -38,7 +39,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListNodeExecutionsForTask",
-        function=unimplemented,
+        function=node_executions.list_node_executions_for_task,
         request=node_execution_pb2.NodeExecutionForTaskListRequest,
         response=node_execution_pb2.NodeExecutionList,
         bindings=(
@@ -48,7 +49,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetNodeExecutionData",
-        function=unimplemented,
+        function=node_executions.get_node_execution_data,
         request=node_execution_pb2.NodeExecutionGetDataRequest,
         response=node_execution_pb2.NodeExecutionGetDataResponse,
         bindings=(

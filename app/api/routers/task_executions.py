@@ -2,13 +2,14 @@
 
 from flyteidl.admin import task_execution_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import task_executions
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetTaskExecution",
-        function=unimplemented,
+        function=task_executions.get_task_execution,
         request=task_execution_pb2.TaskExecutionGetRequest,
         response=task_execution_pb2.TaskExecution,
         bindings=(
@@ -18,7 +19,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListTaskExecutions",
-        function=unimplemented,
+        function=task_executions.list_task_executions,
         request=task_execution_pb2.TaskExecutionListRequest,
         response=task_execution_pb2.TaskExecutionList,
         bindings=(
@@ -28,7 +29,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetTaskExecutionData",
-        function=unimplemented,
+        function=task_executions.get_task_execution_data,
         request=task_execution_pb2.TaskExecutionGetDataRequest,
         response=task_execution_pb2.TaskExecutionGetDataResponse,
         bindings=(
