@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app import db
-from app.api import docs
+from app.api import docs, routers, storage
 from app.api.call import Server
+from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
 from app.engine.port import Engine, NoEngine
 
@@ -29,11 +32,36 @@ def database_of(settings: Settings) -> db.Database:
     )
 
 
-def create_app(settings: Settings, *, metrics: Book | None = None, engine_here: bool = True) -> FastAPI:
-    """The application of one process: REST and gRPC by content type, documentation, health.
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The ASGI application of one process: gRPC by content type, everything else REST."""
+
+    rest: FastAPI
+    grpc: GrpcApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (or the lifespan)."""
+        await (self.grpc if is_grpc(scope) else self.rest)(scope, receive, send)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the database and start the engine; stop and close them in the end.
+
+        errors: UNAVAILABLE without a database
+        """
+        async with self.rest.router.lifespan_context(self.rest):
+            yield
+
+    def stop_streams(self) -> None:
+        """End the calls that would last as long as their clients do."""
+        self.grpc.close()
+
+
+def create_app(settings: Settings, *, metrics: Book | None = None, engine_here: bool = True) -> Application:
+    """Make everything that a serving process needs.
 
     shape:  metrics: where calls are counted; engine_here: whether this process runs the engine
-    errors: BadSetting where the store cannot be used; the lifespan raises UNAVAILABLE without a database
+    errors: BadSetting where the store cannot be used
     """
     server = Server(
         settings=settings,
@@ -56,9 +84,10 @@ def create_app(settings: Settings, *, metrics: Book | None = None, engine_here: 
             await server.database.close()
 
     # FastAPI's own documents would describe no message; app/api/docs.py serves the generated ones.
-    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    app.router.routes.extend(docs.routes())
-    return app
+    rest = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    rest.router.routes.extend(docs.routes())
+    rest.router.routes.extend(storage.routes(server.blobs, settings))
+    return Application(rest, GrpcApp(server, routers.ALL))
 
 
 def _engine(settings: Settings) -> Engine:

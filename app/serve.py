@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     import uvicorn
+
+    from app.main import Application
 
 RESTART_SECONDS_MIN = 0.5
 RESTART_SECONDS_MAX = 30.0
@@ -78,26 +81,36 @@ async def _serve(
             # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
             asyncio.get_running_loop().add_reader(parent.sentinel, lambda: setattr(server, "should_exit", True))
         await server.serve(list(sockets))
+        _end_in_time()
 
 
 @asynccontextmanager
-async def _running(app: Any) -> AsyncIterator[None]:
-    """The application's lifespan, its failures as one line and its end bounded in time."""
-    lifespan = app.router.lifespan_context(app)
+async def _running(app: Application) -> AsyncIterator[None]:
+    """The application's life, with what keeps it from starting as one line."""
+    running = app.running()
     try:
-        await lifespan.__aenter__()
+        await running.__aenter__()
     except FlyteError as error:
         raise BadSetting(error.message) from error
     try:
         yield
     finally:
-        try:
-            await asyncio.wait_for(lifespan.__aexit__(None, None, None), CLOSE_SECONDS_MAX)
-        except TimeoutError:
-            log.warning("closing_took_too_long", seconds_max=CLOSE_SECONDS_MAX)
+        await running.__aexit__(None, None, None)
 
 
-def _uvicorn_server(app: Any, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
+def _end_in_time() -> None:
+    """End the process when closing lasts too long: a thread that nobody can interrupt must not keep it."""
+
+    def give_up() -> None:
+        log.warning("closing_took_too_long", seconds_max=CLOSE_SECONDS_MAX)
+        os._exit(0)
+
+    watch = threading.Timer(CLOSE_SECONDS_MAX, give_up)
+    watch.daemon = True
+    watch.start()
+
+
+def _uvicorn_server(app: Application, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -105,11 +118,14 @@ def _uvicorn_server(app: Any, settings: Settings, ready: Callable[[], None]) -> 
             await super().startup(sockets)
             ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.stop_streams()
+            await super().shutdown(sockets)
+
     return Server(
         uvicorn.Config(
             app,
-            http=settings.server.http,
-            http2=settings.server.http == "zttp",
+            http=_protocol(settings),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -120,6 +136,14 @@ def _uvicorn_server(app: Any, settings: Settings, ready: Callable[[], None]) -> 
             timeout_graceful_shutdown=settings.server.graceful_shutdown_timeout_seconds,
         )
     )
+
+
+def _protocol(settings: Settings) -> Any:
+    if settings.server.http == "httptools":
+        return "httptools"
+    from app.api.http2 import Protocol
+
+    return Protocol
 
 
 @dataclass(slots=True)

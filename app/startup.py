@@ -165,7 +165,8 @@ def _database_problem(url: str, error: Exception) -> BadSetting:
         reason = str(error)
     else:
         raise error
-    first = " ".join(reason.split())
+    # libpq explains itself over several lines; the first one names the cause.
+    first = reason.strip().partition("\n")[0]
     return BadSetting(f"database {shown(url)}: {first}; see FLYTEADMIN_DATABASE_URL (database in a file)")
 
 

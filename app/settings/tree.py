@@ -120,11 +120,11 @@ class Settings(Section):
     def database_url(self) -> str:
         """sqlite:///absolute/path or postgresql://…; the password is in it, so it is never printed.
 
-        errors: BadSetting where database.postgres.passwordPath cannot be read
+        errors: BadSetting for another kind of URL; where database.postgres.passwordPath cannot be read
         """
         given = self.database.url.get_secret_value()
         if given:
-            return given
+            return _database(given)
         postgres = self.database.postgres
         if postgres is None:
             file = self.database.sqlite.file
@@ -165,6 +165,20 @@ class Settings(Section):
         if not storage.container:
             raise BadSetting(f"storage.container is missing; with storage.type={kind} it names the bucket")
         return f"{schemes[kind]}://{storage.container}"
+
+
+def _database(url: str) -> str:
+    """Check a database URL; postgres:// and SQLAlchemy's postgresql+psycopg:// are postgresql://."""
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return f"postgresql://{rest}"
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return f"sqlite:///{os.path.abspath('/' + rest.lstrip('/'))}"
+    # The URL itself may hold a password, so only its beginning is told.
+    raise BadSetting(
+        f"database.url={scheme}://… is not usable; allowed: postgresql://user:password@host:port/name "
+        f"or sqlite:////absolute/path"
+    )
 
 
 def _location(url: str) -> str:
