@@ -1,0 +1,103 @@
+"""Cross-origin requests: which pages of other origins may call, decided in front of every route.
+
+Upstream: gorilla/handlers.CORS around newHTTPServer's mux in flyteadmin/pkg/server/service.go.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+_METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "PUT", "PATCH"})
+# Browsers send these without asking, so a preflight never needs to allow them.
+_SIMPLE_METHODS = frozenset({"GET", "HEAD", "POST"})
+_SIMPLE_HEADERS = frozenset({"Accept", "Accept-Language", "Content-Language", "Origin"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application behind the CORS rules of server.security; itself where they are switched off."""
+    security = settings.server.security
+    if not security.allow_cors:
+        return app
+    return Cors(app, origins=security.allowed_origins, headers=("Content-Type", *security.allowed_headers))
+
+
+class Cors:
+    """origins: allowed ones, "*" for all; headers: allowed beside those that browsers always may send"""
+
+    def __init__(self, app: ASGIApp, *, origins: tuple[str, ...], headers: tuple[str, ...]) -> None:
+        self._app = app
+        self._any = not origins or "*" in origins
+        self._origins = frozenset(origins)
+        self._headers = frozenset(map(_canonical, headers))
+        # Parity: a list with "*" is cut down to it, so only a longer list of origins makes answers vary.
+        self._vary = len(origins) > 1 and not self._any
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = {name: value.decode("latin-1") for name, value in reversed(scope["headers"]) if name in _ASKED}
+        origin = asked.get(b"origin", "")
+        preflight = scope["method"] == "OPTIONS"
+        if not origin or not (self._any or origin in self._origins):
+            if preflight:
+                await _answer(send, 200, [])
+            else:
+                await self._app(scope, receive, send)
+            return
+        granted = self._granted(origin)
+        if preflight:
+            await _answer(send, *self._preflight(asked, granted))
+            return
+
+        async def send_granted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *granted]}
+            await send(message)
+
+        await self._app(scope, receive, send_granted)
+
+    def _granted(self, origin: str) -> Headers:
+        allowed = b"*" if self._any else origin.encode("latin-1")
+        headers = [(b"access-control-allow-credentials", b"true"), (b"access-control-allow-origin", allowed)]
+        return [*headers, (b"vary", b"Origin")] if self._vary else headers
+
+    def _preflight(self, asked: dict[bytes, str], granted: Headers) -> tuple[int, Headers]:
+        method = asked.get(b"access-control-request-method")
+        if method is None:
+            return 400, []
+        if method not in _METHODS:
+            return 405, []
+        names = [_canonical(name) for name in asked.get(b"access-control-request-headers", "").split(",")]
+        special = [name for name in names if name and name not in _SIMPLE_HEADERS]
+        if not self._headers.issuperset(special):
+            return 403, []
+        headers = list(granted)
+        if special:
+            headers.append((b"access-control-allow-headers", ",".join(special).encode("latin-1")))
+        if method not in _SIMPLE_METHODS:
+            headers.append((b"access-control-allow-methods", method.encode("latin-1")))
+        return 200, headers
+
+
+_ASKED = frozenset({b"origin", b"access-control-request-method", b"access-control-request-headers"})
+
+
+def _canonical(name: str) -> str:
+    """content-type as Content-Type; what cannot be a header's name stays as it is."""
+    name = name.strip()
+    return "-".join(map(str.capitalize, name.split("-"))) if _TOKEN.fullmatch(name) else name
+
+
+async def _answer(send: Send, status: int, headers: Headers) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})

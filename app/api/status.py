@@ -1,0 +1,49 @@
+"""gRPC codes for HTTP: the status line that a code becomes, and the names that Go prints for codes.
+
+Upstream: HTTPStatusFromCode of grpc-gateway v2, codes.Code.String of grpc-go.
+"""
+
+HTTP_BY_CODE = {
+    0: 200,
+    1: 499,
+    2: 500,
+    3: 400,
+    4: 504,
+    5: 404,
+    6: 409,
+    7: 403,
+    8: 429,
+    9: 400,
+    10: 409,
+    11: 400,
+    12: 501,
+    13: 500,
+    14: 503,
+    15: 500,
+    16: 401,
+}
+
+GO_NAME_BY_CODE = {
+    0: "OK",
+    1: "Canceled",
+    2: "Unknown",
+    3: "InvalidArgument",
+    4: "DeadlineExceeded",
+    5: "NotFound",
+    6: "AlreadyExists",
+    7: "PermissionDenied",
+    8: "ResourceExhausted",
+    9: "FailedPrecondition",
+    10: "Aborted",
+    11: "OutOfRange",
+    12: "Unimplemented",
+    13: "Internal",
+    14: "Unavailable",
+    15: "DataLoss",
+    16: "Unauthenticated",
+}
+
+
+def http_status(code: int) -> int:
+    """The HTTP status of a gRPC code; 500 for a number that is no code."""
+    return HTTP_BY_CODE.get(code, 500)
