@@ -1,0 +1,391 @@
+"""The data proxy: addresses to upload to and download from, and literals by flyte:// address.
+
+Proto: flyteidl/service/dataproxy.proto.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from flyteidl.admin import node_execution_pb2, task_execution_pb2
+from flyteidl.core import identifier_pb2, literals_pb2
+from flyteidl.service import dataproxy_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from app import errors, schema
+from app.blobs import BlobError, BlobMissing, BlobOutside
+from app.context import Context
+from app.services import ids
+from app.wire import flyte_url
+from app.wire.text import text
+
+# Upstream draws names without vowels and without what looks alike (k8s.io/apimachinery, rand.String).
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+_NANOSECONDS = 10**9
+_DURATION_SECONDS_MAX = 315_576_000_000
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+async def create_upload_location(
+    ctx: Context, request: dataproxy_pb2.CreateUploadLocationRequest
+) -> dataproxy_pb2.CreateUploadLocationResponse:
+    """An address that takes one upload into the folder of a project and domain.
+
+    shape:  {project, domain, content_md5 or filename_root[, filename]} -> {signed_url, native_url, headers}
+    units:  expires_in up to server.dataProxy.upload.maxExpiresIn, which it is by default
+    errors: INVALID_ARGUMENT; ALREADY_EXISTS where root and filename name an object with another MD5
+    source: upstream Service.CreateUploadLocation
+    """
+    if not request.project or not request.domain:
+        raise errors.InvalidArgument("project and domain are required parameters")
+    if not request.filename_root and not request.content_md5:
+        raise errors.InvalidArgument("content_md5 or filename_root is a required parameter")
+    upload = ctx.settings.server.data_proxy.upload
+    root = _steps("filename_root", request.filename_root)
+    filename = _steps("filename", request.filename)
+    folder = _folder(ctx, request) + (root or [base64.b32encode(request.content_md5).decode()])
+    if root and filename:
+        await _check_free(ctx, ctx.blobs.uri(*folder, *filename), request.content_md5)
+    lifetime_ns = _upload_lifetime(request, _ns(upload.max_expires_in_seconds))
+    if not filename:
+        filename = ["".join(secrets.choice(NAME_LETTERS) for _ in range(upload.default_file_name_length))]
+    native_url = ctx.blobs.uri(*folder, *filename)
+    try:
+        signed_url = await ctx.blobs.sign_put(
+            native_url,
+            ttl_seconds=_whole_seconds(lifetime_ns),
+            content_md5=request.content_md5,
+            endpoint=ctx.endpoint,
+        )
+    except BlobError as error:
+        raise errors.Internal(f"failed to create a signed url. Error: {error}") from error
+    return dataproxy_pb2.CreateUploadLocationResponse(
+        signed_url=signed_url,
+        native_url=native_url,
+        expires_at=_after(ctx, lifetime_ns),
+        headers=ctx.blobs.upload_headers(request.content_md5, with_metadata=request.add_content_md5_metadata),
+    )
+
+
+async def create_download_location(
+    ctx: Context, request: dataproxy_pb2.CreateDownloadLocationRequest
+) -> dataproxy_pb2.CreateDownloadLocationResponse:
+    """An address to download an object of this server's storage from; whether the object exists is not looked at.
+
+    shape:  {native_url} -> {signed_url}
+    units:  expires_in up to server.dataProxy.download.maxExpiresIn, which it is by default
+    errors: INVALID_ARGUMENT, also for an object outside the storage
+    source: upstream Service.CreateDownloadLocation
+    """
+    refused = "error while validating request: "
+    lifetime_ns = _download_lifetime(ctx, request, f"{refused}expiresIn is invalid. Error: ")
+    url = request.native_url
+    if "://" in url and (_BROKEN_ESCAPE.search(url) or _CONTROL.search(url)):
+        raise errors.InvalidArgument(f"{refused}failed to parse native_url [{url}]")
+    # Deviates: upstream signs for any bucket and key that its own credentials reach (R-Q49).
+    if not url:
+        raise errors.InvalidArgument(f"{refused}native_url is a required parameter")
+    return dataproxy_pb2.CreateDownloadLocationResponse(
+        signed_url=await _signed(ctx, url, lifetime_ns, refused), expires_at=_after(ctx, lifetime_ns)
+    )
+
+
+async def create_download_link(
+    ctx: Context, request: dataproxy_pb2.CreateDownloadLinkRequest
+) -> dataproxy_pb2.CreateDownloadLinkResponse:
+    """An address to look at the deck of a node.
+
+    shape:  {artifact_type: DECK, node_execution_id} -> {pre_signed_urls}, and the same in the deprecated fields
+    errors: INVALID_ARGUMENT, also for an unknown node; NOT_FOUND without a deck or without its object
+    source: upstream Service.CreateDownloadLink
+    """
+    refused = "error while validating request. Error: "
+    lifetime_ns = _download_lifetime(ctx, request, f"{refused}expiresIn is invalid. Error: ")
+    if request.artifact_type == dataproxy_pb2.ARTIFACT_TYPE_UNDEFINED:
+        raise errors.InvalidArgument(f"{refused}invalid artifact type [ARTIFACT_TYPE_UNDEFINED]")
+    if request.WhichOneof("source") is None:
+        raise errors.InvalidArgument(f"{refused}source is required. Provided nil")
+    id = request.node_execution_id
+    try:
+        row = await _node(ctx, id)
+    except errors.FlyteError as error:
+        # Parity: whatever the lookup says, this call says INVALID_ARGUMENT.
+        raise errors.InvalidArgument(f"failed to find node execution [{text(id)}]. Error: {error}") from error
+    wanted = dataproxy_pb2.CreateDownloadLinkRequest()
+    wanted.CopyFrom(request)
+    _set_duration(wanted.expires_in, lifetime_ns)
+    signed = await _deck(ctx, row, wanted, lifetime_ns)
+    return dataproxy_pb2.CreateDownloadLinkResponse(
+        signed_url=signed.signed_url, expires_at=signed.expires_at, pre_signed_urls=signed
+    )
+
+
+async def get_data(ctx: Context, request: dataproxy_pb2.GetDataRequest) -> dataproxy_pb2.GetDataResponse:
+    """The inputs or outputs at a flyte:// address, one literal of them, or an address of the deck.
+
+    shape:  {flyte_url} -> literal_map, or literal when the address names one, or pre_signed_urls for a deck
+    errors: INVALID_ARGUMENT malformed address, unknown literal or attempt; NOT_FOUND unknown node, absent object;
+            RESOURCE_EXHAUSTED data over storage.limits.maxDownloadMBs
+    source: upstream Service.GetData
+    """
+    refused = "failed to validate resolve artifact request. Error: "
+    if not request.flyte_url:
+        raise errors.InvalidArgument(f"{refused}source is required. Provided empty string")
+    if not request.flyte_url.startswith(flyte_url.SCHEME):
+        raise errors.InvalidArgument(f"{refused}request does not start with the correct prefix")
+    try:
+        artifact = flyte_url.parse(request.flyte_url)
+    except errors.InvalidArgument as error:
+        raise errors.InvalidArgument(f"failed to parse artifact url Error: {error}") from error
+    if artifact.attempt is not None:
+        return await _data_of_attempt(ctx, artifact, artifact.attempt)
+    row = await _node(ctx, artifact.node)
+    if artifact.kind == "d":
+        wanted = dataproxy_pb2.CreateDownloadLinkRequest(
+            artifact_type=dataproxy_pb2.ARTIFACT_TYPE_DECK, node_execution_id=artifact.node
+        )
+        lifetime_ns = _ns(ctx.settings.server.data_proxy.download.max_expires_in_seconds)
+        _set_duration(wanted.expires_in, lifetime_ns)
+        return dataproxy_pb2.GetDataResponse(pre_signed_urls=await _deck(ctx, row, wanted, lifetime_ns))
+    closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
+    literals = await _literals(ctx, artifact.kind, row.input_uri, closure)
+    return _picked(literals, artifact.literal, f"node execution [{text(artifact.node)}]")
+
+
+# Uploads.
+
+
+def _steps(field: str, value: str) -> list[str]:
+    """The steps of a path that a client gave; empty ones and `.` do not count.
+
+    Deviates: `..` is refused; upstream resolves it, also out of the project's folder (R-Q19).
+    """
+    steps = [step for step in value.split("/") if step not in ("", ".")]
+    if ".." in steps:
+        raise errors.InvalidArgument(f"{field} [{value}] must not contain '..'")
+    if value and not steps:
+        raise errors.InvalidArgument(f"{field} [{value}] names no file")
+    return steps
+
+
+def _folder(ctx: Context, request: dataproxy_pb2.CreateUploadLocationRequest) -> list[str]:
+    """The folder of the request's project and domain."""
+    prefix = [step for step in ctx.settings.server.data_proxy.upload.storage_prefix.split("/") if step]
+    folder = [*prefix, *filter(None, (request.org, request.project, request.domain))]
+    # Deviates: an upload for an organisation or project of this name would write where closures and inputs lie.
+    if folder[0] in ("metadata", *ctx.settings.flyteadmin.metadata_storage_prefix[:1]) and not prefix:
+        raise errors.InvalidArgument(
+            f"[{folder[0]}] is the folder of the server's own data; nothing can be uploaded to it"
+        )
+    return folder
+
+
+async def _check_free(ctx: Context, uri: str, md5: bytes) -> None:
+    """errors: ALREADY_EXISTS where an object lies at uri that does not have this MD5"""
+    try:
+        same = await ctx.blobs.matches_md5(uri, md5) if md5 else not await ctx.blobs.exists(uri)
+    except BlobMissing:
+        return
+    except BlobError as error:
+        raise errors.Internal(f"failed to check if file exists at location [{uri}], Error: {error}") from error
+    if not same:
+        raise errors.AlreadyExists(
+            f"file already exists at location [{uri}], specify a matching hash if you wish to rewrite"
+        )
+
+
+def _upload_lifetime(request: dataproxy_pb2.CreateUploadLocationRequest, max_ns: int) -> int:
+    if not request.HasField("expires_in"):
+        return max_ns
+    given = request.expires_in
+    if not _is_valid(given):
+        raise errors.InvalidArgument(f"expiresIn [{text(given)}] is invalid")
+    lifetime_ns = _duration_ns(given)
+    if lifetime_ns > max_ns:
+        raise errors.InvalidArgument(
+            f"expiresIn [{go_duration(lifetime_ns)}] cannot exceed max allowed expiration [{go_duration(max_ns)}]"
+        )
+    # Deviates: upstream's signer refuses it, with INTERNAL.
+    if lifetime_ns <= 0:
+        raise errors.InvalidArgument(f"expiresIn [{go_duration(lifetime_ns)}] must be greater than 0")
+    return lifetime_ns
+
+
+# Downloads.
+
+
+def _download_lifetime(ctx: Context, request: Any, prefix: str) -> int:
+    """How long a download address is good for, in nanoseconds (upstream validateDuration)."""
+    max_ns = _ns(ctx.settings.server.data_proxy.download.max_expires_in_seconds)
+    if not request.HasField("expires_in"):
+        return max_ns
+    given = request.expires_in
+    if not _is_valid(given):
+        raise errors.InvalidArgument(f"{prefix}input duration [{text(given)}] is invalid")
+    lifetime_ns = _duration_ns(given)
+    shown = go_duration(lifetime_ns)
+    if lifetime_ns < 0:
+        raise errors.InvalidArgument(f"{prefix}input duration [{shown}] should not less than 0")
+    if lifetime_ns > max_ns:
+        raise errors.InvalidArgument(
+            f"{prefix}input duration [{shown}] cannot exceed max allowed expiration [{go_duration(max_ns)}]"
+        )
+    # Deviates: upstream's signer refuses it, with INTERNAL.
+    if lifetime_ns == 0:
+        raise errors.InvalidArgument(f"{prefix}input duration [{shown}] must be greater than 0")
+    return lifetime_ns
+
+
+async def _deck(
+    ctx: Context, row: Any, request: dataproxy_pb2.CreateDownloadLinkRequest, lifetime_ns: int
+) -> dataproxy_pb2.PreSignedURLs:
+    """Addresses of what the request asks for of a node.
+
+    errors: NOT_FOUND without a deck or its object; INVALID_ARGUMENT for a deck outside the storage
+    """
+    uri = ""
+    if request.artifact_type == dataproxy_pb2.ARTIFACT_TYPE_DECK:
+        uri = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
+    if not uri:
+        raise errors.NotFound(f"no deckUrl found for request [{text(request)}]")
+    try:
+        present = await ctx.blobs.exists(uri)
+    except BlobOutside as error:
+        raise errors.InvalidArgument(f"the deck cannot be shown: {error}") from error
+    except BlobError as error:
+        raise errors.Internal(f"failed to head object before signing url. Error: {error}") from error
+    if not present:
+        raise errors.NotFound("object not found")
+    signed_url = await _signed(ctx, uri, lifetime_ns, "the deck cannot be shown: ")
+    return dataproxy_pb2.PreSignedURLs(signed_url=[signed_url], expires_at=_after(ctx, lifetime_ns))
+
+
+async def _signed(ctx: Context, uri: str, lifetime_ns: int, refused: str) -> str:
+    try:
+        return await ctx.blobs.sign_get(uri, ttl_seconds=_whole_seconds(lifetime_ns), endpoint=ctx.endpoint)
+    except BlobOutside as error:
+        raise errors.InvalidArgument(f"{refused}{error}") from error
+    except BlobError as error:
+        raise errors.Internal(f"failed to create a signed url. Error: {error}") from error
+
+
+# Data by address.
+
+
+async def _node(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier) -> Any:
+    """The row of a node. Deviates: empty parts are refused; upstream finds some node of any project (R-Q1)."""
+    if not id.node_id:
+        raise errors.missing("node_id")
+    ids.check_execution_id(id.execution_id)
+    row = await ctx.db.find(schema.NodeExecution, columns=("input_uri", "closure"), **ids.node_key(id))
+    if row is None:
+        raise errors.NotFound(f"missing entity of type node execution with identifier {text(id)}")
+    return row
+
+
+async def _data_of_attempt(ctx: Context, artifact: flyte_url.Artifact, attempt: int) -> dataproxy_pb2.GetDataResponse:
+    rows = await ctx.db.find_all(schema.TaskExecution, **ids.node_key(artifact.node), retry_attempt=attempt)
+    id = identifier_pb2.TaskExecutionIdentifier(node_execution_id=artifact.node, retry_attempt=attempt)
+    if not rows:
+        raise errors.InvalidArgument(f"no task executions were listed [{text(id)}]. Error: <nil>")
+    if artifact.kind == "d":
+        raise errors.InvalidArgument("deck type cannot be specified with a retry attempt, just use the node instead")
+    row = min(rows, key=lambda row: row.id)
+    id.task_id.CopyFrom(
+        identifier_pb2.Identifier(
+            resource_type=identifier_pb2.TASK,
+            project=row.project,
+            domain=row.domain,
+            name=row.name,
+            version=row.version,
+        )
+    )
+    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
+    literals = await _literals(ctx, artifact.kind, row.input_uri, closure)
+    return _picked(literals, artifact.literal, f"task execution [{text(id)}]")
+
+
+async def _literals(ctx: Context, kind: str, input_uri: str | None, closure: Any) -> literals_pb2.LiteralMap:
+    """The inputs or outputs of a node or attempt; an empty map where there are none yet.
+
+    Deviates: upstream answers an empty map when the object is missing, unreadable or too large.
+    errors: NOT_FOUND, RESOURCE_EXHAUSTED, INTERNAL, INVALID_ARGUMENT (outside the storage), each naming the object
+    """
+    if kind == "o" and closure.WhichOneof("output_result") == "output_data":
+        return closure.output_data
+    uri = input_uri if kind == "i" else closure.output_uri
+    literals = literals_pb2.LiteralMap()
+    if uri:
+        raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
+        try:
+            literals.ParseFromString(raw)
+        except DecodeError as error:
+            raise errors.Internal(f"object [{uri}] is no LiteralMap") from error
+    return literals
+
+
+def _picked(literals: literals_pb2.LiteralMap, name: str, owner: str) -> dataproxy_pb2.GetDataResponse:
+    if not name:
+        return dataproxy_pb2.GetDataResponse(literal_map=literals)
+    if name not in literals.literals:
+        raise errors.InvalidArgument(f"name [{name}] not found in {owner}")
+    return dataproxy_pb2.GetDataResponse(literal=literals.literals[name])
+
+
+# Durations, in nanoseconds as Go counts them.
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * _NANOSECONDS)
+
+
+def _whole_seconds(duration_ns: int) -> int:
+    return -(-duration_ns // _NANOSECONDS)
+
+
+def _is_valid(duration: Duration) -> bool:
+    """source: protobuf-go durationpb.Duration.IsValid"""
+    signs_agree = duration.seconds * duration.nanos >= 0
+    return abs(duration.seconds) <= _DURATION_SECONDS_MAX and abs(duration.nanos) < _NANOSECONDS and signs_agree
+
+
+def _duration_ns(duration: Duration) -> int:
+    """Go's time.Duration, which ends at 292 years."""
+    return max(-(2**63), min(2**63 - 1, duration.seconds * _NANOSECONDS + duration.nanos))
+
+
+def _set_duration(duration: Duration, value_ns: int) -> None:
+    duration.seconds, duration.nanos = divmod(value_ns, _NANOSECONDS)
+    duration.SetInParent()
+
+
+def _after(ctx: Context, duration_ns: int) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(ctx.now + timedelta(microseconds=duration_ns // 1000))
+    return stamp
+
+
+def go_duration(value_ns: int) -> str:
+    """A duration as Go prints it: 1h0m0s, 1.5s, 30ms, 0s (time.Duration.String)."""
+    sign, rest = ("-" if value_ns < 0 else ""), abs(value_ns)
+    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
+        if 0 < rest < min(size * 1000, _NANOSECONDS):
+            return f"{sign}{_decimal(rest, size)}{unit}"
+    minutes, seconds = divmod(rest, 60 * _NANOSECONDS)
+    hours, minutes = divmod(minutes, 60)
+    large = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{large}{_decimal(seconds, _NANOSECONDS)}s"
+
+
+def _decimal(value: int, size: int) -> str:
+    whole, part = divmod(value, size)
+    digits = str(part + size)[1:].rstrip("0") if size > 1 else ""
+    return f"{whole}.{digits}" if digits else str(whole)
