@@ -7,8 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SECOND_BY_UNIT = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
-_duration = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_quantity = re.compile(r"[+]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+_number = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
+_duration = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
+_quantity = re.compile(r"[+]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 
 
 class Section(BaseModel):
@@ -26,10 +27,8 @@ def seconds(value: Any) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     text = str(value).strip()
-    try:
+    if _number.fullmatch(text):
         return float(text)
-    except ValueError:
-        pass
     parts = _duration.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError('allowed is a duration such as "90s", "30m" or "1h30m"')
@@ -50,6 +49,6 @@ class _Duration:
 
 DURATION = _Duration()
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0), DURATION]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False), DURATION]
 Quantity = Annotated[str, BeforeValidator(quantity)]
 Port = Annotated[int, Field(ge=0, le=65535)]
