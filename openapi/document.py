@@ -4,11 +4,12 @@ Parameters of the same place have one name whatever the verb, so a path has one 
 upstream uses as the name is kept in `x-flyte-template` of the operation.
 """
 
+import json
 import re
 from collections import Counter
 from typing import Any
 
-from openapi.bindings import Operation, operations, tags
+from openapi.bindings import ROOT, Operation, operations, tags
 from openapi.schemas import DESCRIPTIONS, ERROR, WELL_KNOWN, Schema, Schemas, description
 
 DESCRIPTION = """\
@@ -34,6 +35,7 @@ STATUSES = {
     "default": "Any other error.",
 }
 STATUS_NAMES = {status: f"Error{status.capitalize()}" for status in STATUSES}
+EXAMPLES = json.loads((ROOT / "openapi" / "examples.json").read_text(encoding="utf-8"))
 BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 
 
@@ -128,6 +130,8 @@ def operation(line: Operation, names: dict[str, str], schemas: Schemas) -> dict[
     if line.body:
         # An empty body is an empty message; a DELETE is complete without one, other verbs are not.
         content = _contents(schemas.reference(line.rpc.input_type))
+        if line.id in EXAMPLES["bodies"]:
+            content["application/json"]["example"] = EXAMPLES["bodies"][line.id]
         found["requestBody"] = {"required": line.verb != "DELETE", "content": content}
     found["responses"] = {
         "200": {"description": "Done.", "content": _contents(schemas.reference(line.rpc.output_type))},
@@ -174,6 +178,8 @@ def _parameter(name: str, place: str, field: Any, schemas: Schemas) -> dict[str,
     found: dict[str, Any] = {"name": name, "in": place, "schema": schema}
     if place == "path":
         found["required"] = True
+    if name in EXAMPLES["parameters"]:
+        found["example"] = EXAMPLES["parameters"][name]
     if field.GetOptions().deprecated:
         found["deprecated"] = True
     if text := description(field):
