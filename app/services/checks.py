@@ -1,0 +1,230 @@
+"""The checks that many RPCs share: identifiers, projects and domains, labels, literals.
+
+A check raises INVALID_ARGUMENT with upstream's words or returns nothing.
+Source: flyteadmin/pkg/manager/impl/validation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flyteidl.admin import project_pb2
+from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
+from google.protobuf import timestamp_pb2
+from google.protobuf.message import Message
+
+from app import errors, schema
+from app.compiler.inference import type_of
+from app.context import Context
+from app.wire.text import text
+
+LABELS_MAX = 16
+
+# The seconds of the first moment of the year 1 and of the last one of 9999.
+_TIMESTAMP_SECONDS = (-62135596800, 253402300799)
+
+_NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_VALUE = rf"({_NAME})?"
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+
+
+def given(message: Message, field: str) -> Any:
+    """The message in a field, None where it is absent: what Go sees as nil."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+# Identifiers.
+
+
+def resource_name(resource_type: int) -> str:
+    """The name of a core.ResourceType; digits for a number that has none."""
+    value = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number.get(resource_type)
+    return str(resource_type) if value is None else str(value.name)
+
+
+def check_parts(id: Message | None, *parts: str) -> None:
+    """That an identifier is there and that none of these parts is empty."""
+    if id is None:
+        raise errors.missing("id")
+    for part in parts:
+        if not getattr(id, part):
+            raise errors.missing(part)
+
+
+def check_identifier(id: identifier_pb2.Identifier | None, expected: int) -> None:
+    """That id names a version of something of the expected core.ResourceType (upstream ValidateIdentifier)."""
+    if id is not None and id.resource_type != expected:
+        raise errors.InvalidArgument(
+            f"unexpected resource type {resource_name(id.resource_type).lower()} for identifier [{text(id)}], "
+            f"expected {resource_name(expected).lower()} instead"
+        )
+    check_parts(id, "project", "domain", "name", "version")
+
+
+def key_of(id: identifier_pb2.Identifier) -> dict[str, Any]:
+    """The key of the row that an identifier names, in the table of its resource type."""
+    return {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
+
+
+def not_registered(kind: str, id: identifier_pb2.Identifier) -> errors.NotFound:
+    """The error for a version that is not there.
+
+    Parity: the identifier is printed without its resource type (GetMissingEntityError).
+    """
+    shown = identifier_pb2.Identifier(project=id.project, domain=id.domain, name=id.name, version=id.version)
+    return errors.NotFound(f"missing entity of type {kind} with identifier {text(shown)}")
+
+
+# Projects and domains.
+
+
+async def _project_state(ctx: Context, project: str, failure: str) -> int:
+    """Deviates: an empty project is refused; upstream takes whatever project it finds first (GetProject, R-Q1)."""
+    if not project:
+        raise errors.missing("project")
+    row = await ctx.db.find(schema.Project, columns=("state",), identifier=project)
+    if row is None:
+        raise errors.InvalidArgument(f"{failure}, err: [project [{project}] not found]")
+    return int(row.state or 0)
+
+
+async def check_project_and_domain(ctx: Context, project: str, domain: str) -> None:
+    """That the project is registered and active and the domain configured.
+
+    errors: INVALID_ARGUMENT; with an admin.InactiveProject for one that is not active
+    source: upstream ValidateProjectAndDomain
+    """
+    failure = f"failed to validate that project [{project}] and domain [{domain}] are registered"
+    if await _project_state(ctx, project, failure) != project_pb2.Project.ACTIVE:
+        raise errors.InvalidArgument(
+            f"project [{project}] is not active", details=(project_pb2.InactiveProject(id=project),)
+        )
+    if all(known.id != domain for known in ctx.settings.domains):
+        raise errors.InvalidArgument(f"domain [{domain}] is unrecognized by system")
+
+
+async def check_project_for_update(ctx: Context, project: str) -> None:
+    """That the project is registered and active (upstream ValidateProjectForUpdate).
+
+    Parity: no detail here.
+    """
+    failure = f"failed to validate that project [{project}] is registered"
+    if await _project_state(ctx, project, failure) != project_pb2.Project.ACTIVE:
+        raise errors.InvalidArgument(f"project [{project}] is not active")
+
+
+async def check_project_exists(ctx: Context, project: str) -> None:
+    """That the project is registered, whatever its state (upstream ValidateProjectExists)."""
+    await _project_state(ctx, project, f"failed to validate that project [{project}] exists")
+
+
+# Texts.
+
+
+def check_length(value: str, field: str, bytes_max: int) -> None:
+    """Parity: the text speaks of characters, the limit counts bytes (ValidateMaxLengthStringField)."""
+    if len(value.encode()) > bytes_max:
+        raise errors.InvalidArgument(f"{field} cannot exceed {bytes_max} characters")
+
+
+def dns_label_problems(value: str) -> list[str]:
+    """What keeps a text from being an RFC 1123 label, in Kubernetes' words (validation.IsDNS1123Label)."""
+    problems = [_too_long(63)] if len(value.encode()) > 63 else []
+    if not re.fullmatch(_LABEL, value):
+        allowed = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-',"
+        problems.append(_pattern(allowed, _LABEL, "my-name", "123-abc"))
+    return problems
+
+
+def check_labels(values: Mapping[str, str]) -> None:
+    """That the labels are ones that Kubernetes takes, at most LABELS_MAX of them (upstream validateLabels)."""
+    if len(values) > LABELS_MAX:
+        raise errors.InvalidArgument(f"labels map cannot exceed {LABELS_MAX} entries")
+    for key, value in sorted(values.items()):
+        if problems := _label_key_problems(key):
+            raise errors.InvalidArgument(f"invalid label key [{key}]: [{' '.join(problems)}]")
+        if problems := _label_value_problems(value):
+            raise errors.InvalidArgument(f"invalid label value [{value}]: [{' '.join(problems)}]")
+
+
+def _too_long(characters_max: int) -> str:
+    return f"must be no more than {characters_max} characters"
+
+
+def _pattern(allowed: str, pattern: str, *examples: str) -> str:
+    shown = " or ".join(f"'{example}', " for example in examples)
+    return f"{allowed} and must start and end with an alphanumeric character (e.g. {shown}regex used for validation is '{pattern}')"
+
+
+def _label_key_problems(key: str) -> list[str]:
+    allowed = "must consist of alphanumeric characters, '-', '_' or '.',"
+    examples = ("MyName", "my.name", "123-abc")
+    prefix, slash, name = key.rpartition("/")
+    if "/" in prefix:
+        form = _pattern(f"a qualified name {allowed}", _NAME, *examples)
+        return [f"{form} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+    problems = []
+    if slash and not prefix:
+        problems.append("prefix part must be non-empty")
+    elif slash:
+        problems += [f"prefix part {problem}" for problem in _subdomain_problems(prefix)]
+    if not name:
+        problems.append("name part must be non-empty")
+    elif len(name.encode()) > 63:
+        problems.append(f"name part {_too_long(63)}")
+    if not re.fullmatch(_NAME, name):
+        problems.append(_pattern(f"name part {allowed}", _NAME, *examples))
+    return problems
+
+
+def _subdomain_problems(value: str) -> list[str]:
+    problems = [_too_long(253)] if len(value.encode()) > 253 else []
+    if not re.fullmatch(_SUBDOMAIN, value):
+        allowed = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
+        problems.append(_pattern(allowed, _SUBDOMAIN, "example.com"))
+    return problems
+
+
+def _label_value_problems(value: str) -> list[str]:
+    problems = [_too_long(63)] if len(value.encode()) > 63 else []
+    if not re.fullmatch(_VALUE, value):
+        allowed = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.',"
+        problems.append(_pattern(allowed, _VALUE, "MyValue", "my_value", "12345"))
+    return problems
+
+
+# Literals.
+
+
+def check_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
+    """The type of a value (upstream LiteralTypeForLiteral and ValidateLiteralType).
+
+    errors: INVALID_ARGUMENT where it has none that is known
+    """
+    found = type_of(literal)
+    if found is None:
+        raise errors.InvalidArgument(
+            f"Failed to validate literal type for [{name}] with err: got unknown literal type: [<nil>].\n"
+            "Suggested solution: Please update all your Flyte deployment images to the latest version and try again"
+        )
+    return found
+
+
+def check_datetime(literal: literals_pb2.Literal) -> None:
+    """That a literal is a moment of the years 1 to 9999, in protobuf's words (upstream ValidateDatetime)."""
+    primitive = literal.scalar.primitive
+    if primitive.WhichOneof("value") != "datetime":
+        raise errors.InvalidArgument("proto: invalid nil Timestamp")
+    moment: timestamp_pb2.Timestamp = primitive.datetime
+    if moment.seconds < _TIMESTAMP_SECONDS[0]:
+        problem = "before 0001-01-01"
+    elif moment.seconds > _TIMESTAMP_SECONDS[1]:
+        problem = "after 9999-12-31"
+    elif not 0 <= moment.nanos < 10**9:
+        problem = "has out-of-range nanos"
+    else:
+        return
+    raise errors.InvalidArgument(f"proto: timestamp ({text(moment)}) {problem}")
