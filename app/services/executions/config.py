@@ -1,0 +1,105 @@
+"""The configuration that an execution runs with, merged from its sources; pure.
+
+A field is taken from the first source that provides it: the request, the launch plan, the most specific attribute,
+the project's attribute, the deprecated auth fields, the server's settings. Maps are taken whole.
+Proto: admin.WorkflowExecutionConfig. Source: pkg/manager/impl/util (MergeIntoExecConfig), getExecutionConfig.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from flyteidl.admin import common_pb2, matchable_resource_pb2
+from flyteidl.core import security_pb2
+
+from app.settings import Settings
+
+Config = matchable_resource_pb2.WorkflowExecutionConfig
+AuthRole = common_pb2.AuthRole
+
+_MAPS = ("labels", "annotations", "envs")
+
+
+def _has_identity(context: security_pb2.SecurityContext) -> bool:
+    """Parity: a context with secrets or tokens alone does not count (spec E-Q28)."""
+    identity = context.run_as
+    return bool(identity.k8s_service_account or identity.iam_role or identity.execution_identity)
+
+
+def merge(config: Config, source: Any) -> None:
+    """Take from source what config lacks.
+
+    shape:  source is an ExecutionSpec, a LaunchPlanSpec or a WorkflowExecutionConfig: each has these fields
+    """
+    if not config.max_parallelism and source.max_parallelism > 0:
+        config.max_parallelism = source.max_parallelism
+    if not config.HasField("security_context") and _has_identity(source.security_context):
+        config.security_context.CopyFrom(source.security_context)
+    prefix = source.raw_output_data_config.output_location_prefix
+    if not config.HasField("raw_output_data_config") and prefix:
+        config.raw_output_data_config.CopyFrom(source.raw_output_data_config)
+    for name in _MAPS:
+        given = getattr(source, name)
+        if not config.HasField(name) and given.values:
+            getattr(config, name).CopyFrom(given)
+    if not config.HasField("interruptible") and source.HasField("interruptible"):
+        config.interruptible.CopyFrom(source.interruptible)
+    config.overwrite_cache = config.overwrite_cache or source.overwrite_cache
+
+
+def of_settings(settings: Settings) -> Config:
+    """The source of last resort: section flyteadmin."""
+    section = settings.flyteadmin
+    config = Config(max_parallelism=section.max_parallelism, overwrite_cache=section.overwrite_cache)
+    if section.assumable_iam_role or section.k8s_service_account:
+        config.security_context.run_as.iam_role = section.assumable_iam_role
+        config.security_context.run_as.k8s_service_account = section.k8s_service_account
+    if section.output_location_prefix:
+        config.raw_output_data_config.output_location_prefix = section.output_location_prefix
+    if section.interruptible:
+        config.interruptible.value = True
+    config.labels.values.update(section.labels)
+    config.annotations.values.update(section.annotations)
+    for key, value in section.envs.items():
+        config.envs.values.add(key=key, value=value)
+    return config
+
+
+def auth_role(spec: Any, launch_plan: Any | None) -> AuthRole:
+    """The deprecated fields, newest first (upstream resolveAuthRole)."""
+    if spec.HasField("auth_role"):
+        return spec.auth_role  # type: ignore[no-any-return]
+    if launch_plan is None:
+        return AuthRole()
+    if launch_plan.HasField("auth_role"):
+        return launch_plan.auth_role  # type: ignore[no-any-return]
+    if launch_plan.HasField("auth"):
+        old = launch_plan.auth
+        return AuthRole(
+            assumable_iam_role=old.assumable_iam_role, kubernetes_service_account=old.kubernetes_service_account
+        )
+    return AuthRole(assumable_iam_role=launch_plan.role)
+
+
+def resolve(
+    spec: Any, launch_plan: Any | None, attributes: Iterable[Config], settings: Settings, *, principal: str
+) -> Config:
+    """The merged configuration; its security_context.run_as is always present.
+
+    shape:  spec ExecutionSpec; launch_plan LaunchPlanSpec or None for a single task; attributes most specific first
+    """
+    config = Config()
+    merge(config, spec)
+    if launch_plan is not None:
+        merge(config, launch_plan)
+    for attribute in attributes:
+        merge(config, attribute)
+    if not config.HasField("security_context"):
+        role = auth_role(spec, launch_plan)
+        if role.assumable_iam_role or role.kubernetes_service_account:
+            config.security_context.run_as.iam_role = role.assumable_iam_role
+            config.security_context.run_as.k8s_service_account = role.kubernetes_service_account
+    merge(config, of_settings(settings))
+    config.security_context.run_as.SetInParent()
+    if not config.security_context.run_as.execution_identity:
+        config.security_context.run_as.execution_identity = principal
+    return config

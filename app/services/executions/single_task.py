@@ -1,0 +1,130 @@
+"""A single task is launched as a workflow of one node, made once for each version of the task.
+
+Proto: core.WorkflowTemplate, admin.LaunchPlanSpec. Source: pkg/manager/impl/util/single_task_execution.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flyteidl.admin import execution_pb2, launch_plan_pb2, task_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
+from flyteidl.core import workflow_pb2 as core_workflow_pb2
+
+from app import errors, schema
+from app.context import Context
+from app.services import launch_plans, named_entities, workflows
+from app.wire.text import text
+
+PREFIX = ".flytegen."
+_NODE_ID_BYTES_MAX = 63
+_RETRIES_DEFAULT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """The rows behind a single task, and what its launch plan expects: every input of the task."""
+
+    task_row: int
+    workflow_id: identifier_pb2.Identifier
+    workflow_row: int
+    launch_plan_row: int
+    expected_inputs: interface_pb2.ParameterMap
+
+
+async def skeleton(ctx: Context, reference: identifier_pb2.Identifier, spec: execution_pb2.ExecutionSpec) -> Skeleton:
+    """The skeleton of a task, made now if it is the first launch of this version.
+
+    errors: NOT_FOUND for the task
+    """
+    key = {part: getattr(reference, part) for part in ("project", "domain", "name", "version")}
+    task = await ctx.db.find(schema.Task, columns=("id", "closure"), **key)
+    if task is None:
+        untyped = identifier_pb2.Identifier(**key)
+        raise errors.NotFound(f"missing entity of type TASK with identifier {text(untyped)}")
+    generated = {**key, "name": PREFIX + reference.name}
+    workflow_id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **generated)
+    row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)
+    if row is None:
+        template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
+        await _create_workflow(ctx, workflow_id, reference, template)
+        row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)
+        if row is None:
+            raise errors.Internal(f"the workflow {generated['name']} of a single task was not stored")
+    plan = await ctx.db.find(schema.LaunchPlan, columns=("id", "closure"), **generated)
+    if plan is None:
+        template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
+        await _create_launch_plan(ctx, generated, reference, spec, row.id, template)
+        plan = await ctx.db.find(schema.LaunchPlan, columns=("id", "closure"), **generated)
+        if plan is None:
+            raise errors.Internal(f"the launch plan {generated['name']} of a single task was not stored")
+    closure = launch_plan_pb2.LaunchPlanClosure.FromString(plan.closure)
+    return Skeleton(task.id, workflow_id, row.id, plan.id, closure.expected_inputs)
+
+
+def node_id(task_name: str) -> str:
+    """The id of the only node: the name's last 63 bytes without what is no letter, digit or dash."""
+    tail = task_name.encode()[-_NODE_ID_BYTES_MAX:].decode("utf-8", "ignore")
+    return "".join(c for c in tail if c == "-" or c.isalpha() or c.isnumeric())
+
+
+def template_of(
+    workflow_id: identifier_pb2.Identifier, reference: identifier_pb2.Identifier, task: tasks_pb2.TaskTemplate
+) -> core_workflow_pb2.WorkflowTemplate:
+    """A workflow with the task's interface whose only node runs the task."""
+    name = node_id(reference.name)
+    template = core_workflow_pb2.WorkflowTemplate(id=workflow_id, interface=task.interface)
+    node = template.nodes.add(id=name)
+    node.metadata.name = name
+    node.metadata.retries.retries = _RETRIES_DEFAULT
+    if task.metadata.HasField("retries"):
+        node.metadata.retries.CopyFrom(task.metadata.retries)
+    node.task_node.reference_id.CopyFrom(reference)
+    node.inputs.extend(_bindings(task.interface.inputs, ""))
+    template.outputs.extend(_bindings(task.interface.outputs, name))
+    return template
+
+
+def _bindings(variables: interface_pb2.VariableMap, source: str) -> list[literals_pb2.Binding]:
+    found = []
+    for var in sorted(variables.variables):
+        binding = literals_pb2.Binding(var=var)
+        binding.binding.promise.node_id = source
+        binding.binding.promise.var = var
+        found.append(binding)
+    return found
+
+
+async def _create_workflow(
+    ctx: Context,
+    workflow_id: identifier_pb2.Identifier,
+    reference: identifier_pb2.Identifier,
+    task: tasks_pb2.TaskTemplate,
+) -> None:
+    create = workflow_pb2.WorkflowCreateRequest(id=workflow_id)
+    create.spec.template.CopyFrom(template_of(workflow_id, reference, task))
+    await workflows.store(ctx, create)
+    await named_entities.mark_generated(ctx, workflow_id)
+
+
+async def _create_launch_plan(
+    ctx: Context,
+    key: dict[str, str],
+    reference: identifier_pb2.Identifier,
+    spec: execution_pb2.ExecutionSpec,
+    workflow_row: int,
+    task: tasks_pb2.TaskTemplate,
+) -> None:
+    create = launch_plan_pb2.LaunchPlanCreateRequest()
+    create.id.CopyFrom(identifier_pb2.Identifier(resource_type=identifier_pb2.LAUNCH_PLAN, **key))
+    plan = create.spec
+    # Parity: the plan names the task, not the generated workflow (spec E-Q10).
+    plan.workflow_id.CopyFrom(reference)
+    plan.workflow_id.resource_type = identifier_pb2.WORKFLOW
+    for part in ("entity_metadata", "default_inputs", "fixed_inputs", "labels", "annotations"):
+        getattr(plan, part).SetInParent()
+    for part in ("auth_role", "security_context"):
+        if spec.HasField(part):
+            getattr(plan, part).CopyFrom(getattr(spec, part))
+    await launch_plans.store(ctx, create, interface=task.interface, workflow_row=workflow_row)
+    await named_entities.mark_generated(ctx, create.id)
