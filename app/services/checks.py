@@ -1,4 +1,4 @@
-"""The checks that many RPCs share: identifiers, projects and domains, labels, literals.
+"""The checks that many RPCs share: identifiers, projects and domains, labels.
 
 A check raises INVALID_ARGUMENT with upstream's words or returns nothing.
 Source: flyteadmin/pkg/manager/impl/validation.
@@ -11,19 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flyteidl.admin import project_pb2
-from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
-from google.protobuf import timestamp_pb2
+from flyteidl.core import identifier_pb2
 from google.protobuf.message import Message
 
 from app import errors, schema
-from app.compiler.inference import type_of
 from app.context import Context
 from app.wire.text import text
 
 LABELS_MAX = 16
-
-# The seconds of the first moment of the year 1 and of the last one of 9999.
-_TIMESTAMP_SECONDS = (-62135596800, 253402300799)
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = rf"({_NAME})?"
@@ -156,7 +151,8 @@ def _too_long(characters_max: int) -> str:
 
 def _pattern(allowed: str, pattern: str, *examples: str) -> str:
     shown = " or ".join(f"'{example}', " for example in examples)
-    return f"{allowed} and must start and end with an alphanumeric character (e.g. {shown}regex used for validation is '{pattern}')"
+    allowed += " and must start and end with an alphanumeric character"
+    return f"{allowed} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
 def _label_key_problems(key: str) -> list[str]:
@@ -194,37 +190,3 @@ def _label_value_problems(value: str) -> list[str]:
         allowed = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.',"
         problems.append(_pattern(allowed, _VALUE, "MyValue", "my_value", "12345"))
     return problems
-
-
-# Literals.
-
-
-def check_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
-    """The type of a value (upstream LiteralTypeForLiteral and ValidateLiteralType).
-
-    errors: INVALID_ARGUMENT where it has none that is known
-    """
-    found = type_of(literal)
-    if found is None:
-        raise errors.InvalidArgument(
-            f"Failed to validate literal type for [{name}] with err: got unknown literal type: [<nil>].\n"
-            "Suggested solution: Please update all your Flyte deployment images to the latest version and try again"
-        )
-    return found
-
-
-def check_datetime(literal: literals_pb2.Literal) -> None:
-    """That a literal is a moment of the years 1 to 9999, in protobuf's words (upstream ValidateDatetime)."""
-    primitive = literal.scalar.primitive
-    if primitive.WhichOneof("value") != "datetime":
-        raise errors.InvalidArgument("proto: invalid nil Timestamp")
-    moment: timestamp_pb2.Timestamp = primitive.datetime
-    if moment.seconds < _TIMESTAMP_SECONDS[0]:
-        problem = "before 0001-01-01"
-    elif moment.seconds > _TIMESTAMP_SECONDS[1]:
-        problem = "after 9999-12-31"
-    elif not 0 <= moment.nanos < 10**9:
-        problem = "has out-of-range nanos"
-    else:
-        return
-    raise errors.InvalidArgument(f"proto: timestamp ({text(moment)}) {problem}")
