@@ -1,0 +1,23 @@
+"""The compiler: turns submitted tasks and workflows into the closures that are stored and run, or says what is wrong.
+
+Pure: messages in, messages or `CompileErrors` out; no clock, no database. Load what `requirements` names, then call
+`compile_workflow`. The registry and the engines (for dynamic workflows) call the same functions.
+"""
+
+from app.compiler.graph import END, START, LaunchPlanInterface
+from app.compiler.problems import CompileErrors, Problem
+from app.compiler.requirements import Requirements, requirements
+from app.compiler.task import compile_task
+from app.compiler.workflow import compile_workflow
+
+__all__ = [
+    "END",
+    "START",
+    "CompileErrors",
+    "LaunchPlanInterface",
+    "Problem",
+    "Requirements",
+    "compile_task",
+    "compile_workflow",
+    "requirements",
+]

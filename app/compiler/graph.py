@@ -1,0 +1,220 @@
+"""A workflow while it is being compiled: its nodes, their interfaces and the edges between them.
+
+`Library` is what all workflows of one compilation share, `Graph` belongs to one of them, `Vertex` to one of its nodes.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from flyteidl.core import (
+    compiler_pb2,
+    identifier_pb2,
+    interface_pb2,
+    tasks_pb2,
+    types_pb2,
+    workflow_pb2,
+)
+
+from app.compiler.problems import CompileErrors, Problem, Problems
+from app.compiler.types import castable
+from app.errors import MESSAGE_BYTES_MAX
+from app.wire.text import text
+
+START, END = "start-node", "end-node"
+
+# Branches, arrays and sub-workflows inside each other. Messages cannot nest deeper, but sub-workflows refer by name.
+LEVELS_MAX = 64
+# A sub-workflow is compiled once for each workflow that uses it, so a few of them can ask for endless work.
+STEPS_MAX = 1_000_000
+NODE_STEPS = 10
+
+Types = dict[str, types_pb2.LiteralType]
+
+
+class Interface(NamedTuple):
+    """The types of what goes in and comes out of a node or workflow, by variable name."""
+
+    inputs: Types
+    outputs: Types
+    # What is missing in it: "paramName" or "param.Type", as upstream words it.
+    missing: tuple[str, ...] = ()
+
+
+class LaunchPlanInterface(NamedTuple):
+    """What the compiler must know of a launch plan; the maps are None where the stored closure has none."""
+
+    id: identifier_pb2.Identifier
+    expected_inputs: interface_pb2.ParameterMap | None
+    expected_outputs: interface_pb2.VariableMap | None
+
+
+def key(identifier: identifier_pb2.Identifier) -> bytes:
+    """Identifiers are the same when all their fields are, the resource type and organisation among them."""
+    return bytes(identifier.SerializeToString(deterministic=True))
+
+
+def interface_of(inputs: Iterable[tuple[str, interface_pb2.Variable]], outputs: interface_pb2.VariableMap) -> Interface:
+    """The interface of these variables, noting names and types that are absent (upstream validateVariables)."""
+    missing: list[str] = []
+    sides: list[Types] = []
+    for variables in (inputs, outputs.variables.items()):
+        types: Types = {}
+        for name, variable in variables:
+            types[name] = variable.type
+            if not name:
+                missing.append("paramName")
+            if not variable.HasField("type"):
+                missing.append("param.Type")
+        sides.append(types)
+    return Interface(sides[0], sides[1], tuple(missing))
+
+
+def normalised(interface: interface_pb2.TypedInterface) -> Interface:
+    """The interface of a message, in which absent inputs or outputs become empty ones (upstream ValidateInterface)."""
+    interface.inputs.SetInParent()
+    interface.outputs.SetInParent()
+    return interface_of(interface.inputs.variables.items(), interface.outputs)
+
+
+class Vertex:
+    """A node, its interface once that is known, and the nodes inside it."""
+
+    __slots__ = ("id", "inner", "interface", "message")
+
+    def __init__(self, message: workflow_pb2.Node, interface: Interface | None = None) -> None:
+        self.message = message
+        self.id: str = message.id
+        self.interface = interface
+        self.inner: dict[object, Vertex] = {}
+
+    def inside(self, place: object, message: workflow_pb2.Node) -> "Vertex":
+        """The vertex of a node inside this one; the same one each time for the same place."""
+        if place not in self.inner:
+            self.inner[place] = Vertex(message)
+        return self.inner[place]
+
+    def rename(self, name: str) -> None:
+        self.id = self.message.id = name
+
+    def labelled(self, variable: str) -> str:
+        """The variable as error texts name it: behind the name of the node, where that has metadata."""
+        if self.message.HasField("metadata"):
+            return f"{self.message.metadata.name}.{variable}"
+        return variable
+
+
+class Library:
+    """The tasks, launch plans and sub-workflows of a compilation, and how much work it has done."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[bytes, tasks_pb2.TaskTemplate] = {}
+        self.launch_plans: dict[bytes, LaunchPlanInterface] = {}
+        self.sub_workflows: dict[bytes, compiler_pb2.CompiledWorkflow] = {}
+        self.level = 0
+        self.steps = 0
+        self._interfaces: dict[bytes, Interface] = {}
+        self._texts: dict[int, tuple[types_pb2.LiteralType, str]] = {}
+        self._casts: dict[tuple[int, int], tuple[types_pb2.LiteralType, types_pb2.LiteralType, bool]] = {}
+
+    def spend(self, steps: int) -> None:
+        """Count work; past STEPS_MAX the compilation ends with that as its only problem."""
+        self.steps += steps
+        if self.steps > STEPS_MAX:
+            what = f"The workflow takes more than {STEPS_MAX} steps to compile."
+            raise CompileErrors({Problem("WorkflowBuildError", START, what)})
+
+    def may_descend(self, node: str, problems: Problems) -> bool:
+        """Whether one level more is allowed; the caller counts `level` up and down."""
+        if self.level < LEVELS_MAX:
+            return True
+        problems.too_large(node, f"Nodes are nested deeper than {LEVELS_MAX} levels.")
+        return False
+
+    def task_interface(self, name: bytes) -> Interface:
+        """The interface of a known task, normalised in the closure's copy of the task if it has one."""
+        known = self._interfaces.get(name)
+        if known is None:
+            task = self.tasks[name]
+            known = normalised(task.interface) if task.HasField("interface") else Interface({}, {})
+            self._interfaces[name] = known
+        return known
+
+    def castable(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
+        """`castable`, remembered per pair: thousands of nodes often share a few tasks and so their types."""
+        # The types are kept beside the answer, since an id may be used again once its owner is gone.
+        pair = id(up), id(down)
+        if pair not in self._casts:
+            self._casts[pair] = up, down, castable(up, down)
+        return self._casts[pair][2]
+
+    def type_text(self, kind: types_pb2.LiteralType) -> str:
+        """The type as error texts show it, at most as much as a message can hold."""
+        if id(kind) not in self._texts:
+            self._texts[id(kind)] = kind, _type_text(kind)[:MESSAGE_BYTES_MAX]
+        return self._texts[id(kind)][1]
+
+
+def _type_text(kind: types_pb2.LiteralType) -> str:
+    """Parity: a struct lists the fields of its class and nothing else, in a form of its own (LiteralTypeToStr)."""
+    if kind.simple != types_pb2.SimpleType.STRUCT:
+        return text(kind)
+    fields = kind.structure.dataclass_type
+    listed = (f"dataclass_type:{{key:{name} value:{{{_type_text(fields[name])}}}" for name in sorted(fields))
+    return f"simple: STRUCT structure{{{', '.join(listed)}}}"
+
+
+class Graph:
+    """One workflow under construction."""
+
+    def __init__(self, library: Library, core: compiler_pb2.CompiledWorkflow) -> None:
+        self.library = library
+        self.core = core
+        self.nodes: dict[str, Vertex] = {}
+        self.upstream: dict[str, set[str]] = {}
+        self.downstream: dict[str, set[str]] = {}
+        # Sub-workflows that compiled without a problem inside this workflow.
+        self.compiled: set[bytes] = set()
+        self.interface = normalised(core.template.interface)
+
+    def add_edge(self, provider: str, dependent: str) -> None:
+        """`dependent` runs after `provider`."""
+        self.downstream.setdefault(provider or START, set()).add(dependent)
+        self.add_upstream(provider, dependent)
+
+    def add_upstream(self, provider: str, dependent: str) -> None:
+        """`dependent` reads from `provider`, and is not one of the nodes that `provider` leads to."""
+        self.upstream.setdefault(dependent, set()).add(provider or START)
+
+    def write_connections(self) -> None:
+        """Put the edges into the message, each list sorted."""
+        self.core.ClearField("connections")
+        connections = self.core.connections
+        for edges, lists in ((self.downstream, connections.downstream), (self.upstream, connections.upstream)):
+            for node in sorted(edges):
+                lists[node].ids.extend(sorted(edges[node]))
+
+    def check_reachable(self, problems: Problems) -> None:
+        """Report a cycle or, if there is none, the nodes that no path from the start leads to.
+
+        source: upstream validateReachable; it names one of several cycles, and the nodes, in random order
+        """
+        done: set[str] = set()
+        path, waiting = [START], [iter(sorted(self.downstream.get(START, ())))]
+        on_path = {START}
+        while path:
+            following = next(waiting[-1], None)
+            if following is None:
+                waiting.pop()
+                done.add(path[-1])
+                on_path.discard(path.pop())
+            elif following in on_path:
+                problems.cycle(START, [*path, following])
+                return
+            elif following not in done:
+                path.append(following)
+                on_path.add(following)
+                waiting.append(iter(sorted(self.downstream.get(following, ()))))
+        unreached = self.nodes.keys() - done - {END}
+        if len(done) != len(self.nodes) and unreached:
+            names = ",".join(sorted(unreached))
+            problems.add("UnreachableNodes", START, f"The Workflow contain unreachable nodes [{names}].")

@@ -1,0 +1,331 @@
+"""When a dataclass may stand in for another: one JSON schema as a superset of another.
+
+A struct type carries the JSON schema of its class as metadata. A child class, which has all fields of its parent and
+perhaps more, may be given where the parent is declared; equal schemas always may. Upstream asks a Go library
+(json-schema-compare), which treats some keywords as unknown: those never make two schemas differ.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Any
+from urllib.parse import unquote
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+_DIALECTS = {
+    "http://json-schema.org/schema#",
+    "http://json-schema.org/draft-07/schema#",
+    "http://json-schema.org/draft-06/schema#",
+    "http://json-schema.org/draft-04/schema#",
+}
+_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
+_SUBSCHEMA = ("not", "additionalProperties", "additionalItems", "propertyNames", "contains", "if", "then", "else")
+_SUBSCHEMA_LISTS = ("allOf", "anyOf", "oneOf")
+_SUBSCHEMA_MAPS = ("properties", "patternProperties", "definitions")
+# The schemas `true` and `false` have bounds of 0 where any other schema without a bound has none.
+_ALWAYS: dict[str, Any] = {"minProperties": 0, "maxProperties": 0}
+# Schemas that refer to each other in large rings are refused rather than walked for minutes.
+_PAIRS_MAX = 20_000
+
+
+class _Difference(IntEnum):
+    NONE = 0
+    IGNORED = 1  # Only in keywords that the comparison does not know.
+    REAL = 2
+
+
+def superset(subset: Struct, of: Struct) -> bool:
+    """Whether the schema `of` is equal to the schema `subset` or demands at least as much of a value.
+
+    source: upstream isSameTypeInJSON and isSuperTypeInJSON
+    """
+    if subset == of:
+        return True
+    try:
+        small, large = _Schema(_plain(subset)), _Schema(_plain(of))
+    except _BrokenSchema:
+        return False
+    return _Comparison(small, large).all() < _Difference.REAL
+
+
+class _BrokenSchema(Exception):
+    """The metadata is no JSON schema."""
+
+
+class _Schema:
+    """A JSON schema that has been found to be one, and its references."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        if isinstance(root, dict) and root.get("$schema", "http://json-schema.org/schema#") not in _DIALECTS:
+            # Parity: a dialect newer than draft 7 does not compile upstream, so such schemas must be equal.
+            raise _BrokenSchema
+        pending, seen = [root], set()
+        while pending:
+            node = pending.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            pending.extend(_children(node))
+            if isinstance(node, dict) and "$ref" in node:
+                pending.append(self.resolved(node))
+
+    def resolved(self, node: Any) -> dict[str, Any]:
+        """The schema after following its references; `true` and `false` as the schema that they act like."""
+        for _ in range(100):
+            if isinstance(node, bool):
+                return _ALWAYS
+            if "$ref" not in node:
+                return node  # type: ignore[no-any-return]
+            node = self._at(node["$ref"])
+        raise _BrokenSchema
+
+    def _at(self, pointer: str) -> Any:
+        if not pointer.startswith("#"):
+            # References to other documents would have to be fetched, which upstream's compiler cannot do either.
+            raise _BrokenSchema
+        node = self.root
+        for part in pointer[1:].split("/")[1:]:
+            key = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                node = node[int(key)]
+            elif isinstance(node, dict) and key in node:
+                node = node[key]
+            else:
+                raise _BrokenSchema
+        if not isinstance(node, dict | bool):
+            raise _BrokenSchema
+        return node
+
+
+def _plain(struct: Struct) -> dict[str, Any]:
+    """The struct as Python data; protobuf's own conversion would turn 1.0 into 1 and NaN into an exception."""
+    return {key: _plain_value(value) for key, value in struct.fields.items()}
+
+
+def _plain_value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return _plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(item) for item in value.list_value.values]
+        case "number_value":
+            if not math.isfinite(value.number_value):
+                raise _BrokenSchema
+            return value.number_value
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
+
+
+def _natural(value: Any) -> bool:
+    return _number(value) and value >= 0 and value == int(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, float)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_text, value)) and len(set(value)) == len(value)
+
+
+def _pattern(value: Any) -> bool:
+    try:
+        return _text(value) and bool(re.compile(value))
+    except re.error:
+        return False
+
+
+def _type(value: Any) -> bool:
+    names = [value] if _text(value) else value
+    return bool(names) and _texts(names) and set(names) <= _TYPES
+
+
+_KEYWORDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("$ref", "$id", "id", "title", "description", "format"), _text),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _natural),
+    **dict.fromkeys(("minimum", "maximum"), _number),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), lambda value: _number(value) or _flag(value)),
+    "multipleOf": lambda value: _number(value) and value > 0,
+    "pattern": _pattern,
+    "type": _type,
+    "required": _texts,
+    "enum": lambda value: isinstance(value, list),
+    "uniqueItems": _flag,
+    **dict.fromkeys(_SUBSCHEMA_LISTS, lambda value: isinstance(value, list) and len(value) > 0),
+    **dict.fromkeys((*_SUBSCHEMA_MAPS, "dependencies"), lambda value: isinstance(value, dict)),
+    "patternProperties": lambda value: isinstance(value, dict) and all(map(_pattern, value)),
+}
+
+
+def _children(node: Any) -> Iterator[Any]:
+    """The schemas directly inside a schema, after checking that its keywords have values of the right kind."""
+    if isinstance(node, bool):
+        return
+    if not isinstance(node, dict):
+        raise _BrokenSchema
+    for keyword, value in node.items():
+        if keyword in _KEYWORDS and not _KEYWORDS[keyword](value):
+            raise _BrokenSchema
+        if keyword in _SUBSCHEMA:
+            yield value
+        elif keyword in _SUBSCHEMA_LISTS or (keyword == "items" and isinstance(value, list)):
+            yield from value
+        elif keyword == "items":
+            yield value
+        elif keyword in _SUBSCHEMA_MAPS:
+            yield from value.values()
+        elif keyword == "dependencies":
+            yield from (schema for schema in value.values() if not _texts(schema))
+
+
+class _Comparison:
+    """Walks two schemas side by side; `subset` is the type that is declared, `superset` the one that is given."""
+
+    def __init__(self, subset: _Schema, superset_: _Schema) -> None:
+        self.subset, self.superset = subset, superset_
+        # Deviates: upstream follows a schema that contains itself until its stack ends; here a pair that is still
+        # being compared counts as equal, and each pair is compared once.
+        self.known: dict[tuple[int, int], _Difference] = {}
+
+    def all(self) -> _Difference:
+        return self._pair(self.subset.root, self.superset.root)
+
+    def _pair(self, left: Any, right: Any) -> _Difference:
+        small, large = self.subset.resolved(left), self.superset.resolved(right)
+        pair = id(small), id(large)
+        if pair not in self.known:
+            if len(self.known) >= _PAIRS_MAX:
+                return _Difference.REAL
+            self.known[pair] = _Difference.NONE
+            self.known[pair] = max(self._differences(small, large))
+        return self.known[pair]
+
+    def _differences(self, small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
+        have, given = set(_type_names(small)), set(_type_names(large))
+        yield _real(have <= given)
+        # No type at all says the same as object.
+        yield _real(given - have <= (set() if have else {"object"}))
+        if "string" in have:
+            yield from _strings(small, large)
+        if "number" in have:
+            yield from _numbers(small, large)
+        if "array" in have:
+            yield from self._arrays(small, large)
+        if "object" in have or not have:
+            yield from self._objects(small, large)
+        for keyword in _SUBSCHEMA_LISTS:
+            yield from self._alternatives(small.get(keyword, []), large.get(keyword, []))
+        if "const" in small:
+            yield _real("const" in large and _same(small["const"], large["const"]))
+
+    def _arrays(self, small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
+        yield _at_least(small, large, "minItems")
+        yield _at_most(small, large, "maxItems")
+        if "items" in small:
+            ours, theirs = small["items"], large.get("items")
+            if isinstance(ours, list) and isinstance(theirs, list):
+                yield _real(len(ours) == len(theirs))
+                yield from map(self._pair, ours, theirs)
+            elif theirs is None or isinstance(ours, list) or isinstance(theirs, list):
+                yield _Difference.REAL
+            else:
+                yield self._pair(ours, theirs)
+        if any(isinstance(side.get("items"), list) for side in (small, large)):
+            yield _Difference.IGNORED
+        yield _real(not small.get("uniqueItems", False) or large.get("uniqueItems", False))
+
+    def _objects(self, small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
+        if any(side.get("additionalProperties", True) is not True for side in (small, large)):
+            yield _Difference.IGNORED
+        if any(side.get(keyword) for side in (small, large) for keyword in ("dependencies", "patternProperties")):
+            yield _Difference.IGNORED
+        if "not" in small or "not" in large:
+            yield _Difference.IGNORED
+        yield _real(set(small.get("required", ())) <= set(large.get("required", ())))
+        yield _at_least(small, large, "minProperties")
+        yield _at_most(small, large, "maxProperties")
+        for keyword in ("if", "then", "else"):
+            ours, theirs = _conditional(small, keyword), _conditional(large, keyword)
+            if ours is not None or theirs is not None:
+                equal = ours is not None and theirs is not None and self._deep(ours, theirs) == _Difference.NONE
+                yield _real(equal)
+        properties = large.get("properties", {})
+        for name, schema in small.get("properties", {}).items():
+            yield self._pair(schema, properties[name]) if name in properties else _Difference.REAL
+
+    def _alternatives(self, ours: list[Any], theirs: list[Any]) -> Iterator[_Difference]:
+        yield _real(bool(ours) == bool(theirs))
+        if ours:
+            yield from (_real(any(self._deep(a, b) == _Difference.NONE for a in ours)) for b in theirs)
+
+    def _deep(self, left: Any, right: Any) -> _Difference:
+        """As a pair, except that `true` and `false` only equal themselves."""
+        if isinstance(left, bool) or isinstance(right, bool):
+            return _real(left is right)
+        return self._pair(left, right)
+
+
+def _real(fine: bool) -> _Difference:
+    return _Difference.NONE if fine else _Difference.REAL
+
+
+def _type_names(schema: dict[str, Any]) -> list[str]:
+    names = schema.get("type", [])
+    return [names] if isinstance(names, str) else names
+
+
+def _conditional(schema: dict[str, Any], keyword: str) -> Any:
+    # `if` alone does nothing, and `then` and `else` do nothing without it.
+    if "if" in schema and ("then" in schema or "else" in schema):
+        return schema.get(keyword)
+    return None
+
+
+def _same(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and bool(left == right)
+
+
+def _at_least(small: dict[str, Any], large: dict[str, Any], keyword: str) -> _Difference:
+    """A lower bound may be raised, and may not be dropped."""
+    return _real(keyword not in small or (keyword in large and large[keyword] >= small[keyword]))
+
+
+def _at_most(small: dict[str, Any], large: dict[str, Any], keyword: str) -> _Difference:
+    """An upper bound may be lowered, and may not be dropped."""
+    return _real(keyword not in small or (keyword in large and large[keyword] <= small[keyword]))
+
+
+def _strings(small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
+    yield _real(small.get("format", "") == large.get("format", ""))
+    if "enum" in small:
+        # Parity: the empty string is always among the values (upstream compareString pads its list with it).
+        allowed = [*small["enum"], ""]
+        yield _real(all(any(_same(value, choice) for choice in allowed) for value in large.get("enum", ())))
+    if "pattern" in small:
+        yield _real(small["pattern"] == large.get("pattern"))
+    yield _at_most(small, large, "maxLength")
+    yield _at_least(small, large, "minLength")
+
+
+def _numbers(small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
+    yield _at_most(small, large, "maximum")
+    yield _at_least(small, large, "minimum")
+    if any(keyword in side for side in (small, large) for keyword in ("exclusiveMinimum", "exclusiveMaximum")):
+        yield _Difference.IGNORED
+    if "multipleOf" in small or "multipleOf" in large:
+        ours, theirs = small.get("multipleOf"), large.get("multipleOf")
+        yield _real(ours is not None and theirs is not None and theirs % ours == 0)

@@ -1,0 +1,60 @@
+"""Whether a task can run as it is described: upstream compiler.CompileTask."""
+
+import re
+
+from flyteidl.core import compiler_pb2, tasks_pb2
+
+from app.compiler.problems import Problems
+from app.wire.quantity import Quantity
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
+    """The compiled task, which is the template itself.
+
+    errors: CompileErrors with everything that is wrong with its container or pod
+    """
+    problems = Problems()
+    if not template.HasField("id"):
+        problems.value_required("root", "Id")
+    match template.WhichOneof("target"):
+        case "container":
+            _check_container(template, problems)
+        case "k8s_pod":
+            _check_pod(template.k8s_pod, problems)
+    problems.raise_any()
+    return compiler_pb2.CompiledTask(template=template)
+
+
+def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> None:
+    container, interface = template.container, template.interface
+    if (interface.inputs.variables or interface.outputs.variables) and not container.command and not container.args:
+        # Without a command nothing could read the inputs or write the outputs.
+        problems.value_required("container", "command")
+    if not container.image:
+        problems.value_required("container", "image")
+    for entry in (*container.resources.requests, *container.resources.limits):
+        try:
+            Quantity.parse(entry.value)
+        except ValueError:
+            names = tasks_pb2.Resources.ResourceName
+            name = names.Name(entry.name) if entry.name in names.values() else str(entry.name)
+            problems.add("UnrecognizedValue", f"resources.{name}", f"Unrecognized value [{entry.value}].")
+
+
+def _check_pod(pod: tasks_pb2.K8sPod, problems: Problems) -> None:
+    """Only the names of the containers matter here; the rest of a pod spec is Kubernetes' to judge."""
+    containers = pod.pod_spec.fields.get("containers")
+    kind = containers.WhichOneof("kind") if containers is not None else "null_value"
+    if kind == "null_value":
+        return
+    if kind != "list_value" or any(
+        value.WhichOneof("kind") not in ("struct_value", "null_value") for value in containers.list_value.values
+    ):
+        problems.add("InvalidValue", "root", "Invalid value [k8s pod spec].")
+        return
+    for value in containers.list_value.values:
+        name = value.struct_value.fields.get("name")
+        if name is None or not _LABEL.fullmatch(name.string_value):
+            problems.add("InvalidValue", "root", "Invalid value [k8s pod spec container name].")

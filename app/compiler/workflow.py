@@ -1,0 +1,248 @@
+"""From the workflow that a client submits to the closure that an engine runs (flyteidl/core/compiler.proto).
+
+Upstream is compiler.CompileWorkflow. A start node and an end node are added, nodes inside branches get the branch's
+name before theirs, and the edges between nodes are worked out from what they are bound to.
+"""
+
+from collections.abc import Sequence
+
+from flyteidl.core import compiler_pb2, condition_pb2, workflow_pb2
+
+from app.compiler.bindings import Edge, bind, outputs_of
+from app.compiler.graph import (
+    END,
+    NODE_STEPS,
+    START,
+    Graph,
+    Interface,
+    LaunchPlanInterface,
+    Library,
+    Vertex,
+    key,
+)
+from app.compiler.inference import type_of_primitive
+from app.compiler.interfaces import cases, resolve
+from app.compiler.problems import Problems
+from app.compiler.requirements import collect
+from app.wire.text import text
+
+
+def compile_workflow(
+    template: workflow_pb2.WorkflowTemplate,
+    subworkflows: Sequence[workflow_pb2.WorkflowTemplate],
+    tasks: Sequence[compiler_pb2.CompiledTask],
+    launch_plans: Sequence[LaunchPlanInterface],
+) -> compiler_pb2.CompiledWorkflowClosure:
+    """The closure of a workflow; the arguments are not changed.
+
+    tasks, launch_plans: at least those that `requirements` names; the closure has the tasks in the order given
+    errors: CompileErrors with everything that is wrong
+    source: upstream compiler.CompileWorkflow
+    """
+    problems, library = Problems(), Library()
+    closure = compiler_pb2.CompiledWorkflowClosure()
+    closure.primary.template.CopyFrom(template)
+    for task in tasks:
+        if not task.template.HasField("id"):
+            problems.value_required("task", "Template.Id")
+            problems.raise_any()
+        if key(task.template.id) not in library.tasks:
+            closure.tasks.add().template.CopyFrom(task.template)
+            library.tasks[key(task.template.id)] = closure.tasks[-1].template
+    library.launch_plans = {key(launch_plan.id): launch_plan for launch_plan in launch_plans}
+    needed = collect(template, subworkflows, problems)
+    for identifier in needed.launch_plan_ids:
+        if key(identifier) not in library.launch_plans:
+            problems.no_workflow(START, text(identifier))
+    for identifier in needed.task_ids:
+        if key(identifier) not in library.tasks:
+            problems.no_task(START, text(identifier))
+    problems.raise_any()
+    for sub_workflow in subworkflows:
+        closure.sub_workflows.add().template.CopyFrom(sub_workflow)
+        library.sub_workflows[key(sub_workflow.id)] = closure.sub_workflows[-1]
+    _compile(library, closure.primary, problems)
+    problems.raise_any()
+    return closure
+
+
+def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Problems) -> bool:
+    """Compile one workflow in place; upstream workflowBuilder.ValidateWorkflow.
+
+    Parity: a sub-workflow that two workflows use is compiled again, in place, for each of them, which prefixes the
+    nodes inside its branches again. Digests of stored workflows depend on it.
+    """
+    mark, template = problems.count, core.template
+    if not template.nodes:
+        name = text(template.id) if template.HasField("id") else text(None)
+        problems.add("NoNodesFound", name, f"Can't find any nodes in workflow [{name}].")
+        return False
+    graph = Graph(library, core)
+    for missing in graph.interface.missing:
+        problems.value_required(START, missing)
+    if graph.interface.missing:
+        return False
+    top_level = _add_nodes(graph, problems)
+    order = sorted(graph.nodes)
+    for name in order:
+        if name != START:
+            vertex = graph.nodes[name]
+            for provider in vertex.message.upstream_node_ids if vertex.interface is not None else ():
+                graph.add_edge(provider, name)
+            _bind(graph, vertex, graph.add_edge, problems)
+    if template.HasField("failure_node"):
+        # The failure node is beside the graph: it reads from nodes and nothing waits for it.
+        failure = Vertex(template.failure_node)
+        _check_node(graph, failure, problems)
+        _bind(graph, failure, graph.add_upstream, problems)
+    for name in order:
+        if name not in top_level or name in (START, END):
+            continue
+        if name not in graph.upstream:
+            graph.add_edge(START, name)
+        if name not in graph.downstream:
+            graph.add_edge(name, END)
+    _bind(graph, graph.nodes[END], graph.add_edge, problems)
+    graph.check_reachable(problems)
+    # What was bound to the outputs is what the end node reads, after promises have been rewritten.
+    graph.nodes[END].message.inputs.extend(template.outputs)
+    graph.write_connections()
+    return problems.count == mark
+
+
+def _add_nodes(graph: Graph, problems: Problems) -> set[str]:
+    """Rebuild the node list behind a start and an end node, checking each node as it is added.
+
+    Parity: a node whose id was seen before, or is that of the start or end node, is left out without a word, but is
+    still checked (AddNode). Later nodes are unknown while a node is checked.
+    """
+    template = graph.core.template
+    submitted = list(template.nodes)
+    del template.nodes[:]
+    graph.nodes[START] = Vertex(template.nodes.add(id=START), Interface({}, graph.interface.inputs))
+    graph.nodes[END] = Vertex(template.nodes.add(id=END), Interface(graph.interface.outputs, {}))
+    for message in submitted:
+        vertex = Vertex(message)
+        if vertex.id not in graph.nodes:
+            template.nodes.append(message)
+            vertex.message = template.nodes[-1]
+            graph.nodes[vertex.id] = vertex
+        _check_node(graph, vertex, problems)
+    return {message.id for message in submitted}
+
+
+def _bind(graph: Graph, vertex: Vertex, edge: Edge, problems: Problems) -> None:
+    """Check what is bound to a node and add the edges of its promises; upstream AddEdges."""
+    if vertex.interface is not None:
+        bindings = graph.core.template.outputs if vertex.id == END else vertex.message.inputs
+        bind(graph, vertex, bindings, vertex.interface.inputs, edge, problems)
+
+
+def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> bool:
+    """What can be said of a node when it is added; upstream ValidateNode."""
+    mark, library = problems.count, graph.library
+    library.spend(NODE_STEPS)
+    if not vertex.id:
+        problems.value_required("<node>", "Id")
+    if vertex.id in (START, END):
+        return True
+    if not library.may_descend(vertex.id, problems):
+        return False
+    library.level += 1
+    if resolve(graph, vertex, problems) is not None:
+        outputs_of(vertex, problems)
+    if len(vertex.message.upstream_node_ids) > 1:
+        vertex.message.upstream_node_ids.sort()
+    match vertex.message.WhichOneof("target"):
+        case "branch_node":
+            _check_branch(graph, vertex, problems)
+        case "workflow_node" if vertex.message.workflow_node.WhichOneof("reference") == "sub_workflow_ref":
+            _check_sub_workflow(graph, vertex, problems)
+    library.level -= 1
+    return problems.count == mark
+
+
+def _check_sub_workflow(graph: Graph, vertex: Vertex, problems: Problems) -> None:
+    """Compile the sub-workflow of a node, once for all nodes of this workflow unless it has problems."""
+    identifier = vertex.message.workflow_node.sub_workflow_ref
+    if key(identifier) in graph.compiled:
+        return
+    sub_workflow = graph.library.sub_workflows.get(key(identifier))
+    if sub_workflow is None:
+        problems.no_workflow(vertex.id, text(identifier))
+    elif _compile(graph.library, sub_workflow, problems):
+        graph.compiled.add(key(identifier))
+
+
+def _check_branch(graph: Graph, vertex: Vertex, problems: Problems) -> None:
+    """The conditions and inner nodes of a branch; upstream ValidateBranchNode."""
+    mark, if_else = problems.count, vertex.message.branch_node.if_else
+    blocks = list(if_else.other)
+    if if_else.HasField("case"):
+        blocks.insert(0, if_else.case)
+    else:
+        _no_condition(vertex, problems)
+    for block in blocks:
+        _check_condition(graph, vertex, block, problems)
+        if not block.HasField("then_node"):
+            problems.add("BranchNodeIdNotFound", vertex.id, "BranchNode not assigned")
+    if if_else.WhichOneof("default") is None:
+        what = "Branch Node must have either the else case set or a default error."
+        problems.add("BranchNodeHasNoDefault", vertex.id, what)
+    inner = list(cases(vertex))
+    for node in inner:
+        _check_node(graph, node, problems)
+    if problems.count == mark:
+        for node in inner:
+            # Parity: inner nodes cannot ask for an order; their upstream ids are kept and mean nothing.
+            _bind(graph, node, graph.add_upstream, problems)
+
+
+def _no_condition(vertex: Vertex, problems: Problems) -> None:
+    what = "One of the branches on the node doesn't have a condition."
+    problems.add("BranchNodeHasNoCondition", vertex.id, what)
+
+
+def _check_condition(graph: Graph, vertex: Vertex, block: workflow_pb2.IfBlock, problems: Problems) -> None:
+    """The expression that a case depends on; upstream ValidateBooleanExpression."""
+    waiting = [block.condition if block.HasField("condition") else None]
+    while waiting:
+        expression = waiting.pop()
+        if expression is None:
+            _no_condition(vertex, problems)
+            continue
+        match expression.WhichOneof("expr"):
+            case "comparison":
+                _check_comparison(graph, vertex, expression.comparison, problems)
+            case "conjunction":
+                both = expression.conjunction
+                waiting.append(both.left_expression if both.HasField("left_expression") else None)
+                waiting.append(both.right_expression if both.HasField("right_expression") else None)
+            case _:
+                problems.value_required(vertex.id, "Expr")
+
+
+def _check_comparison(
+    graph: Graph, vertex: Vertex, comparison: condition_pb2.ComparisonExpression, problems: Problems
+) -> None:
+    kinds = []
+    for name, field in (("RightValue", "right_value"), ("LeftValue", "left_value")):
+        operand, kind = getattr(comparison, field), None
+        if not comparison.HasField(field):
+            problems.value_required(vertex.id, name)
+        elif operand.WhichOneof("val") == "primitive":
+            kind = type_of_primitive(operand.primitive)
+        elif not operand.var:
+            # Parity: a scalar is not understood as an operand (validateOperand).
+            problems.value_required(vertex.id, f"{name}.Val")
+        elif vertex.interface is None:
+            problems.value_required(vertex.id, operand.var)
+        elif operand.var in vertex.interface.inputs:
+            kind = vertex.interface.inputs[operand.var]
+        elif all(binding.var != operand.var for binding in vertex.message.inputs):
+            problems.no_variable(vertex.id, operand.var)
+        kinds.append(kind)
+    right, left = kinds
+    if right is not None and left is not None and right != left:
+        show = graph.library.type_text
+        problems.mismatching_types(vertex.id, "RightValue", show(right), show(left))

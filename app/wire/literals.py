@@ -1,0 +1,191 @@
+"""Literals against what is declared: inputs of launch plans and executions, values of signals (core/literals.proto).
+
+Pure rules, called by the services before anything is written. Names are checked in sorted order, so of several bad
+inputs the same one is named each time (upstream names one at random).
+"""
+
+from collections.abc import Mapping
+
+from flyteidl.core import interface_pb2, literals_pb2, types_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from app.compiler.inference import type_of
+from app.compiler.types import castable
+from app.errors import InvalidArgument
+from app.wire.text import text
+
+__all__ = ["check_literals", "check_parameters", "check_signal", "expected_inputs", "merge_inputs", "type_of"]
+
+_UNKNOWN_TYPE = (
+    "got unknown literal type: [<nil>].\n"
+    "Suggested solution: Please update all your Flyte deployment images to the latest version and try again"
+)
+# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
+_SECONDS_MIN, _SECONDS_MAX = -62135596800, 253402300799
+_NANOS_MAX = 999_999_999
+
+
+def check_literals(literals: Mapping[str, literals_pb2.Literal], field: str) -> None:
+    """Names, values and datetimes of a map of literals, for example `fixed_inputs` or `inputs`.
+
+    errors: INVALID_ARGUMENT `missing key in <field>`, `missing valid literal in <field> <name>`, datetime out of range
+    source: upstream validateLiteralMap
+    """
+    # Deviates: every literal is checked, where upstream stops at the first datetime it happens to meet.
+    for name, literal in sorted(literals.items()):
+        if not name:
+            raise InvalidArgument(f"missing key in {field}")
+        if literal.WhichOneof("value") is None:
+            raise InvalidArgument(f"missing valid literal in {field} {name}")
+        if literal.scalar.primitive.HasField("datetime"):
+            _check_timestamp(literal.scalar.primitive.datetime)
+
+
+def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: str) -> None:
+    """Names, types and default values of a launch plan's parameters; `field` is `default_inputs`.
+
+    errors: INVALID_ARGUMENT, naming the parameter
+    source: upstream validateParameterMapDisableArtifacts
+    """
+    for name, parameter in sorted(parameters.items()):
+        if parameter.HasField("artifact_query"):
+            raise InvalidArgument(f"artifact mode not enabled but query found {field} {name}")
+    for name, parameter in sorted(parameters.items()):
+        if not name:
+            raise InvalidArgument(f"missing key in {field}")
+        if not parameter.var.HasField("type"):
+            raise InvalidArgument(
+                f"The Variable component of the Parameter {name} in {field} either is missing, or has a missing Type"
+            )
+        if not parameter.HasField("default"):
+            if not parameter.required:
+                raise InvalidArgument(
+                    f"Invalid variable {name} in {field} - variable has neither default, nor is required. "
+                    "One must be specified"
+                )
+            continue
+        declared, given = parameter.var.type, known_type(name, parameter.default)
+        if not castable(given, declared):
+            # Parity: "has type" is what is declared and "expected" what was given.
+            raise InvalidArgument(
+                f"Type mismatch for Parameter {name} in {field} has type {text(declared)}, expected {text(given)}"
+            )
+        if declared.simple == types_pb2.SimpleType.DATETIME:
+            if not parameter.default.scalar.primitive.HasField("datetime"):
+                raise InvalidArgument("proto: invalid nil Timestamp")
+            _check_timestamp(parameter.default.scalar.primitive.datetime)
+
+
+def expected_inputs(
+    workflow: Mapping[str, interface_pb2.Variable],
+    fixed: Mapping[str, literals_pb2.Literal],
+    defaults: Mapping[str, interface_pb2.Parameter],
+) -> interface_pb2.ParameterMap:
+    """The parameters of a launch plan: its own defaults, and a required one for each workflow input it says nothing of.
+
+    errors: INVALID_ARGUMENT for inputs that the workflow does not have or that have another type there
+    source: upstream checkAndFetchExpectedInputForLaunchPlan
+    """
+    if not workflow:
+        for kind, given in (("default", defaults), ("fixed", fixed)):
+            if given:
+                raise InvalidArgument(f"invalid launch plan {kind} inputs, expected none but found {len(given)}")
+    for name, parameter in sorted(defaults.items()):
+        if name not in workflow:
+            raise InvalidArgument(f"unexpected default_input {name}")
+        declared, wanted = parameter.var.type, workflow[name].type
+        if not castable(declared, wanted):
+            # Parity: "expected" is what the launch plan declares and "got" what the workflow wants.
+            raise InvalidArgument(
+                f"invalid default_input wrong type {name}, expected {text(declared)}, got {text(wanted)} instead"
+            )
+    for name, literal in sorted(fixed.items()):
+        if name not in workflow:
+            raise InvalidArgument(f"unexpected fixed_input {name}")
+        given_type, wanted = known_type(name, literal), workflow[name].type
+        if not castable(given_type, wanted):
+            raise InvalidArgument(
+                f"invalid fixed_input wrong type {name}, expected {text(wanted)}, got {text(given_type)} instead"
+            )
+    expected = interface_pb2.ParameterMap()
+    for name, variable in workflow.items():
+        if name in defaults:
+            expected.parameters[name].CopyFrom(defaults[name])
+        elif name not in fixed:
+            required = expected.parameters[name]
+            required.required = True
+            required.var.description = variable.description
+            if variable.HasField("type"):
+                required.var.type.CopyFrom(variable.type)
+    return expected
+
+
+def merge_inputs(
+    user: Mapping[str, literals_pb2.Literal],
+    fixed: Mapping[str, literals_pb2.Literal],
+    expected: interface_pb2.ParameterMap,
+) -> dict[str, literals_pb2.Literal]:
+    """What an execution runs with: the user's inputs, defaults for the others, and the launch plan's fixed inputs.
+
+    errors: INVALID_ARGUMENT for inputs that are unknown, missing, of another type or fixed
+    source: upstream CheckAndFetchInputsForExecution
+    """
+    parameters = expected.parameters
+    for name in sorted(user):
+        if name not in parameters:
+            raise InvalidArgument(f"invalid input {name}")
+    merged = dict(user)
+    for name, parameter in sorted(parameters.items()):
+        if name not in merged:
+            if parameter.required:
+                raise InvalidArgument(f"expected_inputs {name} missing")
+            merged[name] = parameter.default
+            continue
+        declared, given = parameter.var.type, known_type(name, merged[name])
+        if not castable(given, declared):
+            raise InvalidArgument(f"invalid {name} input wrong type. Expected {text(declared)}, but got {text(given)}")
+    for name in sorted(fixed):
+        if name in merged:
+            raise InvalidArgument(f"fixed_inputs {name} cannot be overridden")
+        merged[name] = fixed[name]
+    return merged
+
+
+def check_signal(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -> None:
+    """Whether a value may be set on a signal of the declared type.
+
+    errors: INVALID_ARGUMENT for a value of unknown or of another type
+    source: upstream ValidateSignalUpdateRequest
+    """
+    given = known_type("", value)
+    # Deviates: upstream only casts from the signal to the value, so that an optional signal could never be set.
+    if not castable(declared, given) and not castable(given, declared):
+        encoded = " ".join(str(byte) for byte in declared.SerializeToString(deterministic=True))
+        raise InvalidArgument(
+            f"requested signal value [{text(value)}] is not castable to existing signal type [[{encoded}]]"
+        )
+
+
+def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
+    """The type of a literal that must have one.
+
+    errors: INVALID_ARGUMENT naming the literal
+    source: upstream ValidateLiteralType
+    """
+    known = type_of(literal)
+    if known is None:
+        raise InvalidArgument(f"Failed to validate literal type for [{name}] with err: {_UNKNOWN_TYPE}")
+    return known
+
+
+def _check_timestamp(timestamp: Timestamp) -> None:
+    """The range that JSON can show; the texts are those of Go's timestamppb."""
+    if timestamp.seconds < _SECONDS_MIN:
+        problem = "before 0001-01-01"
+    elif timestamp.seconds > _SECONDS_MAX:
+        problem = "after 9999-12-31"
+    elif not 0 <= timestamp.nanos <= _NANOS_MAX:
+        problem = "has out-of-range nanos"
+    else:
+        return
+    raise InvalidArgument(f"proto: timestamp ({text(timestamp)}) {problem}")
