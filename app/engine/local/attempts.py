@@ -105,10 +105,10 @@ class RunningTask:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """outputs: None where the task declares none and wrote none. deck_uri: "" where there is no deck."""
+    """outputs: empty where the task declares none. deck_uri: "" where there is no deck."""
 
     output_uri: str
-    outputs: literals_pb2.LiteralMap | None
+    outputs: literals_pb2.LiteralMap
     deck_uri: str = ""
 
 

@@ -5,15 +5,14 @@ Proto: flyteidl/core/tasks.proto (Container, K8sPod). Pure.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
+from app.engine.local import gotext
 from app.engine.local.attempts import CannotBuild, TaskRun, bad_task
 from app.wire.text import text
 
@@ -41,7 +40,6 @@ class Container:
     command: tuple[str, ...]
     env: Mapping[str, str]
     data_config: tasks_pb2.DataLoadingConfig | None
-    directory: str = ""
 
 
 def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container:
@@ -79,7 +77,6 @@ def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
                 # Values that Kubernetes would take from secrets, config maps or fields of the pod do not exist here.
                 env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},
                 data_config=_data_config(task.k8s_pod),
-                directory=str(container.get("workingDir", "")),
             )
     raise bad_task(f"invalid TaskSpecification, primary container [{name}] not defined")
 
@@ -184,8 +181,8 @@ _PRIMITIVES: Mapping[str, Callable[[literals_pb2.Primitive], str]] = {
     "integer": lambda value: str(value.integer),
     "string_value": lambda value: value.string_value,
     "boolean": lambda value: "true" if value.boolean else "false",
-    "float_value": lambda value: go_float(value),
-    "datetime": lambda value: go_time(value.datetime.seconds, value.datetime.nanos),
+    "float_value": lambda value: gotext.float_text(value.float_value),
+    "datetime": lambda value: gotext.time_text(value.datetime.seconds, value.datetime.nanos),
     "duration": lambda value: text(value.duration),
 }
 
@@ -195,22 +192,6 @@ def _primitive_text(primitive: literals_pb2.Primitive) -> str:
     if kind is None:
         raise _Untold("primitive type [<nil>]")
     return _PRIMITIVES[kind](primitive)
-
-
-def go_float(primitive: literals_pb2.Primitive) -> str:
-    """A float as Go's %v prints it."""
-    value = primitive.float_value
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    # Text of a message has the digits of %v behind the name of the field.
-    return "NaN" if math.isnan(value) else text(primitive).partition(":")[2]
-
-
-def go_time(seconds: int, nanos: int) -> str:
-    """A time as Go's RFC3339Nano prints it: UTC, and only as many digits of a second as are needed."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}".zfill(19) + fraction + "Z"
 
 
 def _go_name(field: str | None) -> str:

@@ -111,6 +111,7 @@ class Supervisor:
             reported = pipe.read()
         if reported:
             answer = json.loads(reported)
+            self._save_exit({"code": None, "signal": None, "reason": "", "exec_error": answer["error"]})
         if "error" in answer:
             os.waitpid(self.pid, 0)
         return answer
@@ -254,12 +255,13 @@ class Supervisor:
             "ended_at": time.time(),
             "tail": log.last(2048),
         }
-        body = json.dumps(record)
-        while len(body) > _EXIT_BYTES and record["tail"]:
+        while len(json.dumps(record)) > _EXIT_BYTES and record["tail"]:
             record["tail"] = record["tail"][len(record["tail"]) // 4 + 1 :]
-            body = json.dumps(record)
+        self._save_exit(record)
+
+    def _save_exit(self, record: dict[str, Any]) -> None:
         with open(self._reserved(), "r+", encoding="utf-8") as file:
-            file.write(body.ljust(_EXIT_BYTES))
+            file.write(json.dumps(record).ljust(_EXIT_BYTES))
         os.rename(self._reserved(), os.path.join(self.directory, "exit.json"))
 
     def _free_space(self) -> None:

@@ -1,0 +1,165 @@
+"""Tasks to run, written with flytekit in the environment of tasks, and runners to run them with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2
+
+from app.blobs import Blobs
+from app.engine.local import names
+from app.engine.local.attempts import Outcome, TaskRun
+from app.engine.local.environment import ensure
+from app.engine.local.processes import Runner
+from app.settings import Settings
+
+FLOWS = Path(__file__).parent / "flows"
+CACHE = Path(__file__).parents[2] / ".cache" / "flytekit"
+
+
+@pytest.fixture(scope="session")
+def environment() -> Path:
+    """A virtual environment with flytekit: the one that FLYTEADMIN_TEST_ENVIRONMENT names, else one made once."""
+    named = os.environ.get("FLYTEADMIN_TEST_ENVIRONMENT", "")
+    settings = Settings.model_validate({"home": CACHE, "engine": {"local": {"environment": named}}})
+    return asyncio.run(ensure(settings, print)).path
+
+
+@pytest.fixture(scope="session")
+def serialize(environment: Path) -> Callable[..., None]:
+    """Writes the templates of all tasks of a module into a folder, as `pyflyte register` would send them."""
+
+    def serialize(module: str, source: Path, folder: Path, distribution: str = "") -> None:
+        command = [str(environment / "bin" / "python"), str(FLOWS / "serialize.py"), module, str(folder), distribution]
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run(command, env=variables, check=True, timeout=120)
+
+    return serialize
+
+
+@pytest.fixture(scope="session")
+def templates(serialize: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the templates of flows/example.py."""
+    folder = tmp_path_factory.mktemp("templates")
+    serialize("example", FLOWS, folder)
+    return folder
+
+
+class Bench:
+    """A home, a store and a runner below one temporary folder; makes attempts of the example tasks."""
+
+    def __init__(self, folder: Path, templates: Path, environment: Path, **local: Any) -> None:
+        self.folder = folder
+        self.templates = templates
+        self.settings = Settings.model_validate(
+            {
+                "home": folder / "home",
+                "storage": {"url": str(folder / "store")},
+                "engine": {"local": {"environment": str(environment), "python_path": str(FLOWS), **local}},
+            }
+        )
+        self.blobs = Blobs(self.settings)
+
+    def runner(self) -> AbstractAsyncContextManager[Runner]:
+        """A runner that is closed in the end."""
+
+        @asynccontextmanager
+        async def opened() -> Any:
+            runner = Runner(self.settings, self.blobs, progress=print)
+            try:
+                yield runner
+            finally:
+                await runner.close()
+
+        return opened()
+
+    def template(self, name: str) -> tasks_pb2.TaskTemplate:
+        return tasks_pb2.TaskTemplate.FromString((self.templates / f"{name}.pb").read_bytes())
+
+    def attempt(
+        self,
+        task: str | tasks_pb2.TaskTemplate,
+        inputs: dict[str, Any] | None = None,
+        *,
+        node: str = "n0",
+        attempt: int = 0,
+        **more: Any,
+    ) -> TaskRun:
+        """An attempt of a task of the example, or of any template; its inputs are written to the store."""
+        template = self.template(task) if isinstance(task, str) else task
+        name = names.generated_name("ex1", node, attempt)
+        data = Path(self.blobs.base) / "metadata" / "p-d-ex1" / node / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "inputs.pb").write_bytes(literal_map(inputs or {}).SerializeToString())
+        raw = f"{self.blobs.base}/raw/{names.shard(name)}/{name}"
+        return TaskRun(
+            execution=identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1"),
+            workflow_name="example.wf",
+            task=template,
+            node_unique_id=node,
+            attempt=attempt,
+            generated_name=name,
+            directory=self.settings.home_path / "attempts" / name,
+            input_uri=str(data / "inputs.pb"),
+            output_prefix=str(data / str(attempt)),
+            raw_output_prefix=raw,
+            checkpoint_prefix=f"{raw}/_flytecheckpoints",
+            namespace="p-d",
+            **more,
+        )
+
+
+async def run(runner: Runner, attempt: TaskRun) -> Outcome:
+    """From the beginning to the end."""
+    return await runner.wait(await runner.start(await runner.prepare(attempt)))
+
+
+def literal_map(values: dict[str, Any]) -> literals_pb2.LiteralMap:
+    """Literals of plain values."""
+    result = literals_pb2.LiteralMap()
+    for name, value in values.items():
+        result.literals[name].CopyFrom(literal(value))
+    return result
+
+
+def literal(value: Any) -> literals_pb2.Literal:
+    """The literal of a plain value."""
+    result = literals_pb2.Literal()
+    match value:
+        case literals_pb2.Literal():
+            return value
+        case bool():
+            result.scalar.primitive.boolean = value
+        case int():
+            result.scalar.primitive.integer = value
+        case float():
+            result.scalar.primitive.float_value = value
+        case str():
+            result.scalar.primitive.string_value = value
+        case list():
+            result.collection.literals.extend(map(literal, value))
+            result.collection.SetInParent()
+        case dict():
+            result.map.CopyFrom(literal_map(value))
+        case None:
+            result.scalar.none_type.SetInParent()
+        case _:
+            raise AssertionError(f"no literal for {value!r}")
+    return result
+
+
+@pytest.fixture
+def bench(tmp_path: Path, templates: Path, environment: Path) -> Iterator[Callable[..., Bench]]:
+    """Makes a bench with settings of the local engine."""
+
+    def make(**local: Any) -> Bench:
+        return Bench(tmp_path, templates, environment, **local)
+
+    return make

@@ -1,0 +1,203 @@
+"""Tasks that the tests of the local engine run; imported only in the environment of tasks, by its own Python."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List  # noqa: UP035 - flytekit reads these annotations in every Python it supports.
+
+from flytekit import ContainerTask, Deck, current_context, dynamic, kwtypes, map_task, task
+from flytekit.exceptions.user import FlyteRecoverableException
+from flytekit.types.file import FlyteFile
+
+
+@task
+def double(x: int) -> int:
+    return x * 2
+
+
+@task
+def nothing() -> None:
+    print("nothing to do", flush=True)
+
+
+@task
+def fail(message: str) -> int:
+    if message:
+        raise ValueError(message)
+    return 0
+
+
+@task(retries=1)
+def fail_for_now() -> int:
+    if current_context().execution_id:
+        raise FlyteRecoverableException("try again")
+    return 0
+
+
+@task
+def leave(code: int) -> int:
+    print("leaving now", flush=True)
+    if code:
+        os._exit(code)
+    return 0
+
+
+@task
+def kill_itself() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+@task
+def sleep(seconds: float) -> int:
+    print("asleep", flush=True)
+    time.sleep(seconds)
+    return 1
+
+
+@task
+def stubborn(seconds: float) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("deaf", flush=True)
+    time.sleep(seconds)
+    return 1
+
+
+@task
+def parent(marker: str, leave_at_once: bool) -> int:
+    """Children of three kinds: in the group, in a session of their own, and orphaned by a parent that has ended."""
+    write = "import os,sys,time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(120)"
+    subprocess.Popen([sys.executable, "-c", write, marker])
+    subprocess.Popen([sys.executable, "-c", write, marker], start_new_session=True)
+    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {write!r}, sys.argv[1]], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", orphan, marker], check=True)
+    while not Path(marker).exists() or len(Path(marker).read_text().splitlines()) < 3:
+        time.sleep(0.02)
+    print("bred", flush=True)
+    if not leave_at_once:
+        time.sleep(120)
+    return 3
+
+
+@task
+def breed(count: int) -> int:
+    for _ in range(count):
+        if os.fork() == 0:
+            time.sleep(120)
+    time.sleep(120)
+    return count
+
+
+@task
+def chatter(mebibytes: int) -> int:
+    line = b"x" * 1023 + b"\n"
+    for _ in range(mebibytes * 1024):
+        os.write(1, line)
+    os.write(1, b"the very last line\n")
+    return mebibytes
+
+
+@task
+def fill_disk(mebibytes: int) -> int:
+    with open("big", "wb") as file:
+        for _ in range(mebibytes):
+            file.write(b"\0" * 1024 * 1024)
+            file.flush()
+    time.sleep(20)
+    return mebibytes
+
+
+@task
+def break_outputs(prefix: str) -> int:
+    """What the end of this task writes in place of its outputs is no message."""
+    import flytekit.core.utils as utils
+
+    write = utils.write_proto_to_file
+
+    def broken(message: object, path: str) -> None:
+        write(message, path)
+        if path.endswith(prefix):
+            Path(path).write_bytes(b"\xff\xff\xff not a message")
+
+    utils.write_proto_to_file = broken
+    import flytekit.bin.entrypoint as entrypoint
+
+    entrypoint.utils.write_proto_to_file = broken
+    return 1
+
+
+@task
+def write_file(text: str) -> FlyteFile:
+    Path("out.txt").write_text(text)
+    return FlyteFile("out.txt")
+
+
+@task(enable_deck=True)
+def with_deck() -> int:
+    Deck("mine", "<b>hello</b>")
+    return 1
+
+
+@task
+def resume() -> int:
+    checkpoint = current_context().checkpoint
+    before = checkpoint.read()
+    count = int(before.decode()) + 1 if before else 1
+    checkpoint.write(str(count).encode())
+    return count
+
+
+@task
+def look() -> Dict[str, str]:
+    import tempfile
+
+    return {
+        **{f"env.{name}": value for name, value in os.environ.items()},
+        "cwd": os.getcwd(),
+        "tmp": tempfile.gettempdir(),
+        "argv0": sys.argv[0],
+        "path": os.pathsep.join(sys.path),
+        "modules": ",".join(sorted(sys.modules)),
+        "threads": str(__import__("threading").active_count()),
+        "sid": str(os.getsid(0)),
+        "pid": str(os.getpid()),
+    }
+
+
+@dynamic
+def fan_out(count: int) -> List[int]:
+    return [double(x=index) for index in range(count)]
+
+
+@task
+def triple(x: int, factor: int) -> int:
+    return x * factor
+
+
+mapped = map_task(functools.partial(triple, factor=3))
+
+shell = ContainerTask(
+    name="shell",
+    image="none",
+    input_data_dir="/var/inputs",
+    output_data_dir="/var/outputs",
+    inputs=kwtypes(word=str, number=int, file=FlyteFile),
+    outputs=kwtypes(text=str, length=int, copy=FlyteFile),
+    command=["/bin/sh", "-c"],
+    arguments=[
+        "cat /var/inputs/file > /var/outputs/copy; printf '%s-%s' \"$(cat /var/inputs/word)\" {{.inputs.number}} "
+        "> /var/outputs/text; printf 7 > /var/outputs/length",
+    ],
+)
+
+words = ContainerTask(
+    name="words",
+    image="none",
+    inputs=kwtypes(script=str),
+    outputs=kwtypes(o=int),
+    command=["/bin/sh", "-c", "{{.inputs.script}}"],
+)
