@@ -6,15 +6,15 @@ Proto: admin.WorkflowExecutionConfig. Source: pkg/manager/impl/util (MergeIntoEx
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from flyteidl.admin import common_pb2, matchable_resource_pb2
 from flyteidl.core import security_pb2
 
 from app.settings import Settings
 
-Config = matchable_resource_pb2.WorkflowExecutionConfig
-AuthRole = common_pb2.AuthRole
+Config: TypeAlias = matchable_resource_pb2.WorkflowExecutionConfig
+AuthRole: TypeAlias = common_pb2.AuthRole
 
 _MAPS = ("labels", "annotations", "envs")
 
@@ -66,12 +66,12 @@ def of_settings(settings: Settings) -> Config:
 
 def auth_role(spec: Any, launch_plan: Any | None) -> AuthRole:
     """The deprecated fields, newest first (upstream resolveAuthRole)."""
-    if spec.HasField("auth_role"):
-        return spec.auth_role  # type: ignore[no-any-return]
+    for holder in (spec, launch_plan):
+        if holder is not None and holder.HasField("auth_role"):
+            role: AuthRole = holder.auth_role
+            return role
     if launch_plan is None:
         return AuthRole()
-    if launch_plan.HasField("auth_role"):
-        return launch_plan.auth_role  # type: ignore[no-any-return]
     if launch_plan.HasField("auth"):
         old = launch_plan.auth
         return AuthRole(

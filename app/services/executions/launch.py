@@ -86,7 +86,8 @@ async def launch(
     inputs = request.inputs if request.inputs.literals else spec.inputs
     await _check(ctx, request, spec, inputs)
     target = await _resolve(ctx, spec)
-    computed = literals.merge_inputs(inputs, target.fixed_inputs, target.expected_inputs)
+    merged_inputs = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
+    computed = literals_pb2.LiteralMap(literals=merged_inputs)
     name = request.name or "a" + "".join(secrets.choice(_NAME_LETTERS) for _ in range(19))
     id = identifier_pb2.WorkflowExecutionIdentifier(project=request.project, domain=request.domain, name=name)
     await _check_free(ctx, id)
@@ -148,7 +149,7 @@ async def _check(
             raise errors.InvalidArgument(f"size of name exceeded length {NAME_BYTES_MAX} : {lowered}")
         if not _NAME.fullmatch(lowered):
             raise errors.InvalidArgument(f"invalid name format: {lowered}, does not match regex '{_NAME.pattern}'")
-    await checks.project_and_domain(ctx, request.project, request.domain)
+    await checks.check_project_and_domain(ctx, request.project, request.domain)
     if not request.HasField("spec"):
         raise errors.missing("spec")
     if not spec.HasField("launch_plan"):
@@ -168,7 +169,7 @@ async def _check(
         )
     literals.check_literals(inputs.literals, "inputs")
     checks.check_notifications(spec.notifications.notifications)
-    checks.check_labels(spec.labels)
+    checks.check_labels(spec.labels.values)
     for tag in spec.tags:
         # The column holds 255 characters; upstream answers 500 with the database's text.
         if len(tag) > _TAG_BYTES_MAX:

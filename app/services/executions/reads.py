@@ -46,7 +46,8 @@ def check_id(request: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
     if not request.HasField("id"):
         raise errors.missing("id")
     check_execution_id(request.id)
-    return request.id  # type: ignore[no-any-return]
+    id: identifier_pb2.WorkflowExecutionIdentifier = request.id
+    return id
 
 
 async def row_of(
