@@ -3,13 +3,14 @@
 from flyteidl.admin import execution_pb2
 from flyteidl.service import dataproxy_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import dataproxy, executions
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetExecutionData",
-        function=unimplemented,
+        function=executions.get_execution_data,
         request=execution_pb2.WorkflowExecutionGetDataRequest,
         response=execution_pb2.WorkflowExecutionGetDataResponse,
         bindings=(
@@ -19,7 +20,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.DataProxyService",
         name="CreateUploadLocation",
-        function=unimplemented,
+        function=dataproxy.create_upload_location,
         request=dataproxy_pb2.CreateUploadLocationRequest,
         response=dataproxy_pb2.CreateUploadLocationResponse,
         bindings=(
@@ -30,7 +31,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.DataProxyService",
         name="CreateDownloadLocation",
-        function=unimplemented,
+        function=dataproxy.create_download_location,
         request=dataproxy_pb2.CreateDownloadLocationRequest,
         response=dataproxy_pb2.CreateDownloadLocationResponse,
         bindings=(
@@ -40,7 +41,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.DataProxyService",
         name="CreateDownloadLink",
-        function=unimplemented,
+        function=dataproxy.create_download_link,
         request=dataproxy_pb2.CreateDownloadLinkRequest,
         response=dataproxy_pb2.CreateDownloadLinkResponse,
         bindings=(
@@ -51,7 +52,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.DataProxyService",
         name="GetData",
-        function=unimplemented,
+        function=dataproxy.get_data,
         request=dataproxy_pb2.GetDataRequest,
         response=dataproxy_pb2.GetDataResponse,
         bindings=(

@@ -4,6 +4,7 @@ from flyteidl.admin import common_pb2
 from flyteidl.admin import execution_pb2
 
 from app.api.rows import Binding, Rpc, unimplemented
+from app.services import executions
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
@@ -42,7 +43,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetExecution",
-        function=unimplemented,
+        function=executions.get_execution,
         request=execution_pb2.WorkflowExecutionGetRequest,
         response=execution_pb2.Execution,
         bindings=(
@@ -52,7 +53,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateExecution",
-        function=unimplemented,
+        function=executions.update_execution,
         request=execution_pb2.ExecutionUpdateRequest,
         response=execution_pb2.ExecutionUpdateResponse,
         bindings=(
@@ -63,7 +64,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListExecutions",
-        function=unimplemented,
+        function=executions.list_executions,
         request=common_pb2.ResourceListRequest,
         response=execution_pb2.ExecutionList,
         bindings=(
@@ -73,7 +74,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="TerminateExecution",
-        function=unimplemented,
+        function=executions.terminate_execution,
         request=execution_pb2.ExecutionTerminateRequest,
         response=execution_pb2.ExecutionTerminateResponse,
         bindings=(

@@ -2,13 +2,14 @@
 
 from flyteidl.admin import signal_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import signals
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.SignalService",
         name="GetOrCreateSignal",
-        function=unimplemented,
+        function=signals.get_or_create_signal,
         request=signal_pb2.SignalGetOrCreateRequest,
         response=signal_pb2.Signal,
         writes=True,
@@ -16,7 +17,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.SignalService",
         name="ListSignals",
-        function=unimplemented,
+        function=signals.list_signals,
         request=signal_pb2.SignalListRequest,
         response=signal_pb2.SignalList,
         bindings=(
@@ -26,7 +27,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.SignalService",
         name="SetSignal",
-        function=unimplemented,
+        function=signals.set_signal,
         request=signal_pb2.SignalSetRequest,
         response=signal_pb2.SignalSetResponse,
         bindings=(
