@@ -35,10 +35,8 @@ async def get_or_create_signal(ctx: Context, request: signal_pb2.SignalGetOrCrea
     key = _key(request.id)
     row = await ctx.db.find(schema.Signal, **key)
     if row is None:
-        kind = request.type.SerializeToString(deterministic=True)
-        if await ctx.db.insert_if_absent(schema.Signal, **key, type=kind) is not None:
-            return signal_pb2.Signal(id=request.id, type=request.type)
-        # Somebody else was first, so theirs counts.
+        # Where somebody else was first, theirs counts.
+        await ctx.db.insert_if_absent(schema.Signal, **key, type=request.type.SerializeToString(deterministic=True))
         row = await ctx.db.find(schema.Signal, **key)
     found = to_message(row)
     if found.type != request.type:
