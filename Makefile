@@ -1,0 +1,80 @@
+# `make` alone lists what there is. Every target sets up what it needs; nothing but make and Python 3.11 has to be there.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+# Tasks of tests run with flytekit, which never shares an environment with the server.
+FLYTEKIT := .cache/flytekit
+PIP_INSTALL := -m pip install --disable-pip-version-check
+
+# Arguments for `make run` and the test targets, as in: make run ARGS="--port 8088"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-fast check format generate migrate conformance clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/.installed ## Make .venv with the server in it
+
+run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in ARGS
+	@exec $(BIN)/flyteadmin serve $(ARGS)
+
+test: $(VENV)/.dev $(FLYTEKIT)/.installed ## Run all tests, on SQLite and PostgreSQL
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that start no processes
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+check: $(VENV)/.dev ## Check format, lint, types and the project's own rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+format: $(VENV)/.dev ## Format the code and sort its imports
+	$(BIN)/ruff check --fix-only --select I .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.dev ## Write the routers and the OpenAPI document from flyteidl and openapi/tags.toml
+	$(BIN)/python -m openapi.generate
+
+migrate: $(VENV)/.installed ## Bring the database to this version's schema
+	$(BIN)/flyteadmin migrate run $(ARGS)
+
+conformance: $(VENV)/.dev ## Replay the recorded conversations against a server of its own; case files in ARGS
+	$(BIN)/python -m tests.conformance.run $(ARGS)
+
+clean: ## Remove what make made; data in FLYTEADMIN_HOME stays
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+# The first Python that is new enough and can make an environment. PYTHON=/path/to/python chooses another.
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: there is no Python 3.11 or newer with venv on the PATH. Install it (on Debian and Ubuntu:" \
+			"apt install python3.11 python3.11-venv), or name one: make install PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing flyteadmin into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.installed
+	@echo "installing what tests and checks need into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(FLYTEKIT)/.installed: | $(BIN)/python
+	@echo "making $(FLYTEKIT), where the tasks of tests run"
+	@$(BIN)/python -m venv $(FLYTEKIT)
+	@$(FLYTEKIT)/bin/python $(PIP_INSTALL) 'flytekit>=1.16.8,<1.17' pytest
+	@touch $@
