@@ -1,0 +1,74 @@
+"""A service function's call, whoever makes it: context, unit of work, commit, what follows the commit.
+
+The edge, the engines and the scheduler all call service functions through `perform` (decision 3).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from app.context import Context
+from app.db import Database
+from app.engine.port import Engine
+
+if TYPE_CHECKING:
+    from app.blobs import Blobs
+    from app.metrics import Book
+    from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Response = TypeVar("Response")
+
+
+@dataclass(slots=True)
+class Server:
+    """What lives as long as the process; app/main.py makes the only one."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    engine: Engine
+    metrics: Book | None = None
+
+
+async def perform(
+    server: Server,
+    function: Callable[[Context, Any], Awaitable[Response]],
+    request: Any,
+    *,
+    principal: str = "",
+    request_id: str = "",
+    endpoint: str = "",
+) -> Response:
+    """Run function in a unit of work, commit, then run its after-commit callbacks.
+
+    errors: FlyteError of the function, of the database (app/db.py translates) or of the commit
+    """
+    async with server.database.unit_of_work() as unit:
+        ctx = Context(
+            principal=principal,
+            now=datetime.now(UTC),
+            settings=server.settings,
+            db=unit,
+            blobs=server.blobs,
+            engine=server.engine,
+            request_id=request_id,
+            endpoint=endpoint,
+        )
+        response = await function(ctx, request)
+    for callback in ctx.callbacks:
+        try:
+            outcome = callback()
+            if inspect.isawaitable(outcome):
+                await outcome
+        except Exception:
+            # The commit stands and the client must hear so; an engine finds committed work again by itself.
+            log.exception("after_commit_failed", function=function.__name__, request_id=request_id)
+    return response
