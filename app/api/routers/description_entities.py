@@ -3,13 +3,14 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import description_entity_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import description_entities
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetDescriptionEntity",
-        function=unimplemented,
+        function=description_entities.get_description_entity,
         request=common_pb2.ObjectGetRequest,
         response=description_entity_pb2.DescriptionEntity,
         bindings=(
@@ -19,7 +20,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListDescriptionEntities",
-        function=unimplemented,
+        function=description_entities.list_description_entities,
         request=description_entity_pb2.DescriptionEntityListRequest,
         response=description_entity_pb2.DescriptionEntityList,
         bindings=(

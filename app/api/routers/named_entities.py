@@ -2,13 +2,14 @@
 
 from flyteidl.admin import common_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import named_entities
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListNamedEntities",
-        function=unimplemented,
+        function=named_entities.list_named_entities,
         request=common_pb2.NamedEntityListRequest,
         response=common_pb2.NamedEntityList,
         bindings=(
@@ -18,7 +19,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetNamedEntity",
-        function=unimplemented,
+        function=named_entities.get_named_entity,
         request=common_pb2.NamedEntityGetRequest,
         response=common_pb2.NamedEntity,
         bindings=(
@@ -28,7 +29,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateNamedEntity",
-        function=unimplemented,
+        function=named_entities.update_named_entity,
         request=common_pb2.NamedEntityUpdateRequest,
         response=common_pb2.NamedEntityUpdateResponse,
         bindings=(

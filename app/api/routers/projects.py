@@ -2,13 +2,14 @@
 
 from flyteidl.admin import project_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import projects
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListProjects",
-        function=unimplemented,
+        function=projects.list_projects,
         request=project_pb2.ProjectListRequest,
         response=project_pb2.Projects,
         bindings=(
@@ -18,7 +19,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="RegisterProject",
-        function=unimplemented,
+        function=projects.register_project,
         request=project_pb2.ProjectRegisterRequest,
         response=project_pb2.ProjectRegisterResponse,
         bindings=(
@@ -29,7 +30,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetProject",
-        function=unimplemented,
+        function=projects.get_project,
         request=project_pb2.ProjectGetRequest,
         response=project_pb2.Project,
         bindings=(
@@ -39,7 +40,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateProject",
-        function=unimplemented,
+        function=projects.update_project,
         request=project_pb2.Project,
         response=project_pb2.ProjectUpdateResponse,
         bindings=(
@@ -50,7 +51,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetDomains",
-        function=unimplemented,
+        function=projects.get_domains,
         request=project_pb2.GetDomainRequest,
         response=project_pb2.GetDomainsResponse,
         bindings=(

@@ -2,13 +2,14 @@
 
 from flyteidl.admin import version_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import version
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetVersion",
-        function=unimplemented,
+        function=version.get_version,
         request=version_pb2.GetVersionRequest,
         response=version_pb2.GetVersionResponse,
         bindings=(
