@@ -267,8 +267,8 @@ class TestCreateDownloadLink:
             (link("gone"), errors.NotFound, "object not found"),
             (link("passwd"), errors.InvalidArgument,
              "the deck cannot be shown: location [/etc/passwd] does not lie in this server's storage"),
-            (link("n9"), errors.InvalidArgument, f"failed to find node execution [{told('n9')}]. Error: missing entity of "
-             f"type node execution with identifier {told('n9')}"),
+            (link("n9"), errors.InvalidArgument, f"failed to find node execution [{told('n9')}]. "
+             f"Error: missing entity of type node execution with identifier {told('n9')}"),
             (link(""), errors.InvalidArgument, f"failed to find node execution [{RUN}]. Error: missing node_id"),
             (link(artifact_type=0), errors.InvalidArgument,
              "error while validating request. Error: invalid artifact type [ARTIFACT_TYPE_UNDEFINED]"),
