@@ -1,4 +1,4 @@
-"""The checks that many RPCs share: identifiers, projects and domains, labels.
+"""The checks that many RPCs share: identifiers, projects and domains, labels, notifications.
 
 A check raises INVALID_ARGUMENT with upstream's words or returns nothing.
 Source: flyteadmin/pkg/manager/impl/validation.
@@ -7,11 +7,11 @@ Source: flyteadmin/pkg/manager/impl/validation.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flyteidl.admin import project_pb2
-from flyteidl.core import identifier_pb2
+from flyteidl.admin import common_pb2, project_pb2
+from flyteidl.core import execution_pb2, identifier_pb2
 from google.protobuf.message import Message
 
 from app import errors, schema
@@ -19,6 +19,13 @@ from app.context import Context
 from app.wire.text import text
 
 LABELS_MAX = 16
+
+_TERMINAL_PHASES = (
+    execution_pb2.WorkflowExecution.SUCCEEDED,
+    execution_pb2.WorkflowExecution.FAILED,
+    execution_pb2.WorkflowExecution.ABORTED,
+    execution_pb2.WorkflowExecution.TIMED_OUT,
+)
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = rf"({_NAME})?"
@@ -134,6 +141,12 @@ def dns_label_problems(value: str) -> list[str]:
     return problems
 
 
+def project_labels(stored: bytes | None) -> Mapping[str, str]:
+    """The labels in a project's column `labels`, which holds a whole admin.Project or nothing."""
+    labels: Mapping[str, str] = project_pb2.Project.FromString(stored or b"").labels.values
+    return labels
+
+
 def check_labels(values: Mapping[str, str]) -> None:
     """That the labels are ones that Kubernetes takes, at most LABELS_MAX of them (upstream validateLabels)."""
     if len(values) > LABELS_MAX:
@@ -190,3 +203,21 @@ def _label_value_problems(value: str) -> list[str]:
         allowed = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.',"
         problems.append(_pattern(allowed, _VALUE, "MyValue", "my_value", "12345"))
     return problems
+
+
+# Notifications.
+
+
+def check_notifications(notifications: Iterable[common_pb2.Notification]) -> None:
+    """That each has recipients and speaks of phases in which an execution ends (upstream validateNotifications)."""
+    for notification in notifications:
+        kind = notification.WhichOneof("type")
+        if kind is None:
+            raise errors.invalid("notification type")
+        recipients = getattr(notification, kind).recipients_email
+        if not recipients:
+            raise errors.missing("recipients")
+        if not all(recipients):
+            raise errors.missing("recipient")
+        if any(phase not in _TERMINAL_PHASES for phase in notification.phases):
+            raise errors.invalid("phase")

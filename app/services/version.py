@@ -9,7 +9,6 @@ from flyteidl.admin import version_pb2
 
 from app.context import Context
 
-
 # Parity: where no build is recorded, upstream tells when the process started.
 _STARTED = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
 _VERSION = version_pb2.Version(Build="unknown", Version=f"v{metadata.version('flyteadmin')}", BuildTime=_STARTED)

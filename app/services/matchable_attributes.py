@@ -1,0 +1,388 @@
+"""Settings that operators give to a project, to one of its domains, or to one workflow there.
+
+Each kind of setting has at most one row per level. What holds for a workflow is the most specific row as a whole;
+rows are never merged. Proto: flyteidl/admin/{matchable_resource,project_attributes,project_domain_attributes,
+workflow_attributes}.proto. Source: flyteadmin/pkg/manager/impl/resources, pkg/repositories/gormimpl/resource_repo.go.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from flyteidl.admin import (
+    matchable_resource_pb2,
+    project_attributes_pb2,
+    project_domain_attributes_pb2,
+    workflow_attributes_pb2,
+)
+from sqlalchemy import Select, bindparam, or_, select
+
+from app import errors, schema
+from app.context import Context
+from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, given
+from app.settings import Settings
+from app.statements import Statement
+
+PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
+
+# The member of admin.MatchingAttributes that a request sets → the kind of its row.
+# Parity: quality_of_service is missing, so it cannot be written (R-Q28).
+KINDS: dict[str, int] = {
+    "task_resource_attributes": matchable_resource_pb2.TASK_RESOURCE,
+    "cluster_resource_attributes": matchable_resource_pb2.CLUSTER_RESOURCE,
+    "execution_queue_attributes": matchable_resource_pb2.EXECUTION_QUEUE,
+    "execution_cluster_label": matchable_resource_pb2.EXECUTION_CLUSTER_LABEL,
+    "plugin_overrides": matchable_resource_pb2.PLUGIN_OVERRIDE,
+    "workflow_execution_config": matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG,
+    "cluster_assignment": matchable_resource_pb2.CLUSTER_ASSIGNMENT,
+}
+
+_RESOURCES = schema.table(schema.Resource)
+_LEVELS = ("project", "domain", "workflow", "launch_plan")
+
+
+def _kind_name(kind: int) -> str:
+    """The text of column resource_type; digits for a number without a name."""
+    value = matchable_resource_pb2.MatchableResource.DESCRIPTOR.values_by_number.get(kind)
+    return str(kind) if value is None else str(value.name)
+
+
+def _by_priority() -> Select[Any]:
+    return select(_RESOURCES).order_by(
+        _RESOURCES.c.priority.desc(), *(_RESOURCES.c[level].asc() for level in _LEVELS), _RESOURCES.c.id
+    )
+
+
+@lru_cache(maxsize=1)
+def _most_specific() -> Statement:
+    levels = (or_(_RESOURCES.c[level] == "", _RESOURCES.c[level] == bindparam(level)) for level in _LEVELS)
+    return Statement(_by_priority().where(_RESOURCES.c.resource_type == bindparam("kind"), *levels).limit(1))
+
+
+@lru_cache(maxsize=1)
+def _of_kind() -> Statement:
+    return Statement(_by_priority().where(_RESOURCES.c.resource_type == bindparam("kind")))
+
+
+async def find_row(
+    ctx: Context, kind: int, project: str, domain: str, workflow: str = "", launch_plan: str = ""
+) -> Any | None:
+    """The most specific row of a kind for a workflow, None without any (upstream ResourceRepo.Get)."""
+    return await ctx.db.one(
+        _most_specific(),
+        kind=_kind_name(kind),
+        project=project,
+        domain=domain,
+        workflow=workflow,
+        launch_plan=launch_plan,
+    )
+
+
+async def resolve(
+    ctx: Context, kind: int, project: str, domain: str, workflow: str = "", launch_plan: str = ""
+) -> matchable_resource_pb2.MatchingAttributes | None:
+    """What holds for a workflow, None where nothing is set at any level.
+
+    shape:  kind is an admin.MatchableResource; "" for levels that are not asked for
+    """
+    row = await find_row(ctx, kind, project, domain, workflow, launch_plan)
+    return None if row is None else matchable_resource_pb2.MatchingAttributes.FromString(row.attributes or b"")
+
+
+def _not_found(kind: int, project: str, domain: str = "", workflow: str = "") -> errors.NotFound:
+    return errors.NotFound(
+        f"Resource [{{Project:{project} Domain:{domain} Workflow:{workflow} LaunchPlan: "
+        f"ResourceType:{_kind_name(kind)}}}] not found"
+    )
+
+
+# Writing: one row per level and kind.
+
+
+def _check_attributes(attributes: Any, *parts: str) -> int:
+    """The kind that a request sets (upstream validateMatchingAttributes)."""
+    if not attributes.HasField("matching_attributes"):
+        raise errors.missing("matching_attributes")
+    member = attributes.matching_attributes.WhichOneof("target")
+    if member not in KINDS:
+        raise errors.InvalidArgument(f"Unrecognized matching attributes type for request {'-'.join(parts)}")
+    return KINDS[member]
+
+
+async def _write(
+    ctx: Context,
+    kind: int,
+    attributes: matchable_resource_pb2.MatchingAttributes,
+    priority: int,
+    project: str,
+    domain: str = "",
+    workflow: str = "",
+) -> None:
+    """Set a row as a whole; plugin overrides are merged into those that are there.
+
+    Deviates: exactly the row of this level is read and written. Upstream merges overrides of a project-domain into
+    the row of some workflow (R-Q17) and refuses those of a project (R-Q16).
+    """
+    key = {
+        "project": project,
+        "domain": domain,
+        "workflow": workflow,
+        "launch_plan": "",
+        "resource_type": _kind_name(kind),
+    }
+    values = {"attributes": _stored(attributes), "priority": priority, "updated_at": ctx.now}
+    if await ctx.db.insert_if_absent(schema.Resource, created_at=ctx.now, **key, **values) is not None:
+        return
+    if kind == matchable_resource_pb2.PLUGIN_OVERRIDE:
+        row = await ctx.db.find(schema.Resource, columns=("attributes",), for_update=True, **key)
+        before = b"" if row is None else row.attributes or b""
+        values["attributes"] = _stored(
+            _merged(matchable_resource_pb2.MatchingAttributes.FromString(before), attributes)
+        )
+    await ctx.db.update(schema.Resource, key, **values)
+
+
+def _stored(attributes: matchable_resource_pb2.MatchingAttributes) -> bytes:
+    return bytes(attributes.SerializeToString(deterministic=True))
+
+
+def _merged(
+    before: matchable_resource_pb2.MatchingAttributes, now: matchable_resource_pb2.MatchingAttributes
+) -> matchable_resource_pb2.MatchingAttributes:
+    """Overrides by task type: new ones win, others stay.
+
+    Deviates: sorted by task type, where upstream's order is random (R-Q24).
+    """
+    overrides = {
+        override.task_type: override
+        for attributes in (before, now)
+        for override in attributes.plugin_overrides.overrides
+    }
+    merged = matchable_resource_pb2.MatchingAttributes()
+    merged.plugin_overrides.overrides.extend(override for _, override in sorted(overrides.items()))
+    merged.plugin_overrides.SetInParent()
+    return merged
+
+
+async def _delete(ctx: Context, kind: int, project: str, domain: str = "", workflow: str = "") -> None:
+    """Deviates: one level only; upstream deletes all that is more specific too (R-Q14)."""
+    await ctx.db.delete(
+        schema.Resource,
+        project=project,
+        domain=domain,
+        workflow=workflow,
+        launch_plan="",
+        resource_type=_kind_name(kind),
+    )
+
+
+# Project level.
+
+
+async def update_project_attributes(
+    ctx: Context, request: project_attributes_pb2.ProjectAttributesUpdateRequest
+) -> project_attributes_pb2.ProjectAttributesUpdateResponse:
+    """Set one kind of attributes for a project.
+
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project
+    source: upstream ResourceManager.UpdateProjectAttributes
+    """
+    attributes = given(request, "attributes")
+    if attributes is None:
+        raise errors.missing("attributes")
+    await check_project_for_update(ctx, attributes.project)
+    kind = _check_attributes(attributes, attributes.project)
+    await _write(ctx, kind, attributes.matching_attributes, PROJECT_PRIORITY, attributes.project)
+    return project_attributes_pb2.ProjectAttributesUpdateResponse()
+
+
+async def get_project_attributes(
+    ctx: Context, request: project_attributes_pb2.ProjectAttributesGetRequest
+) -> project_attributes_pb2.ProjectAttributesGetResponse:
+    """What is set for a project itself; for WORKFLOW_EXECUTION_CONFIG, laid over the configuration's values.
+
+    errors: INVALID_ARGUMENT for an unknown project; NOT_FOUND
+    source: upstream ResourceManager.GetProjectAttributes
+    """
+    await check_project_exists(ctx, request.project)
+    key = {"project": request.project, "domain": "", "workflow": "", "launch_plan": ""}
+    kind = _kind_name(request.resource_type)
+    row = await ctx.db.find(schema.Resource, columns=("attributes",), resource_type=kind, **key)
+    matching = matchable_resource_pb2.MatchingAttributes()
+    if row is not None:
+        matching.ParseFromString(row.attributes or b"")
+    elif request.resource_type != matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG:
+        raise _not_found(request.resource_type, request.project)
+    if row is None or matching.HasField("workflow_execution_config"):
+        fill_in(matching.workflow_execution_config, ctx.settings)
+    return project_attributes_pb2.ProjectAttributesGetResponse(
+        attributes=project_attributes_pb2.ProjectAttributes(project=request.project, matching_attributes=matching)
+    )
+
+
+def fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: Settings) -> None:
+    """Take from section flyteadmin what the stored row leaves open.
+
+    Parity: environment variables are never taken (GetAsWorkflowExecutionConfig, MergeIntoExecConfig).
+    """
+    section = settings.flyteadmin
+    config.SetInParent()
+    config.max_parallelism = config.max_parallelism or section.max_parallelism
+    config.overwrite_cache = config.overwrite_cache or section.overwrite_cache
+    if section.interruptible and not config.HasField("interruptible"):
+        config.interruptible.value = True
+    if (section.assumable_iam_role or section.k8s_service_account) and not config.HasField("security_context"):
+        config.security_context.run_as.iam_role = section.assumable_iam_role
+        config.security_context.run_as.k8s_service_account = section.k8s_service_account
+    if section.output_location_prefix and not config.raw_output_data_config.output_location_prefix:
+        config.raw_output_data_config.output_location_prefix = section.output_location_prefix
+    if section.labels and not config.labels.values:
+        config.labels.values.update(section.labels)
+    if section.annotations and not config.annotations.values:
+        config.annotations.values.update(section.annotations)
+
+
+async def delete_project_attributes(
+    ctx: Context, request: project_attributes_pb2.ProjectAttributesDeleteRequest
+) -> project_attributes_pb2.ProjectAttributesDeleteResponse:
+    """Forget one kind of attributes of a project; deleting nothing succeeds.
+
+    errors: INVALID_ARGUMENT for an unknown or inactive project
+    source: upstream ResourceManager.DeleteProjectAttributes
+    """
+    await check_project_for_update(ctx, request.project)
+    await _delete(ctx, request.resource_type, request.project)
+    return project_attributes_pb2.ProjectAttributesDeleteResponse()
+
+
+# Project and domain level.
+
+
+async def update_project_domain_attributes(
+    ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesUpdateRequest
+) -> project_domain_attributes_pb2.ProjectDomainAttributesUpdateResponse:
+    """Set one kind of attributes for a project's domain.
+
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
+    source: upstream ResourceManager.UpdateProjectDomainAttributes
+    """
+    attributes = given(request, "attributes")
+    if attributes is None:
+        raise errors.missing("attributes")
+    await check_project_and_domain(ctx, attributes.project, attributes.domain)
+    kind = _check_attributes(attributes, attributes.project, attributes.domain)
+    matching, priority = attributes.matching_attributes, PROJECT_DOMAIN_PRIORITY
+    await _write(ctx, kind, matching, priority, attributes.project, attributes.domain)
+    return project_domain_attributes_pb2.ProjectDomainAttributesUpdateResponse()
+
+
+async def get_project_domain_attributes(
+    ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesGetRequest
+) -> project_domain_attributes_pb2.ProjectDomainAttributesGetResponse:
+    """What holds for a project's domain; the answer names the level at which it was set.
+
+    errors: INVALID_ARGUMENT for an unknown or inactive project, an unknown domain; NOT_FOUND
+    source: upstream ResourceManager.GetProjectDomainAttributes
+    """
+    await check_project_and_domain(ctx, request.project, request.domain)
+    row = await find_row(ctx, request.resource_type, request.project, request.domain)
+    if row is None:
+        raise _not_found(request.resource_type, request.project, request.domain)
+    attributes = project_domain_attributes_pb2.ProjectDomainAttributes(project=row.project, domain=row.domain)
+    attributes.matching_attributes.ParseFromString(row.attributes or b"")
+    return project_domain_attributes_pb2.ProjectDomainAttributesGetResponse(attributes=attributes)
+
+
+async def delete_project_domain_attributes(
+    ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesDeleteRequest
+) -> project_domain_attributes_pb2.ProjectDomainAttributesDeleteResponse:
+    """Forget one kind of attributes of a project's domain; deleting nothing succeeds.
+
+    errors: INVALID_ARGUMENT for an unknown or inactive project, an unknown domain
+    source: upstream ResourceManager.DeleteProjectDomainAttributes
+    """
+    await check_project_and_domain(ctx, request.project, request.domain)
+    await _delete(ctx, request.resource_type, request.project, request.domain)
+    return project_domain_attributes_pb2.ProjectDomainAttributesDeleteResponse()
+
+
+# Workflow level.
+
+
+async def update_workflow_attributes(
+    ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesUpdateRequest
+) -> workflow_attributes_pb2.WorkflowAttributesUpdateResponse:
+    """Set one kind of attributes for a workflow, which need not be registered.
+
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
+    source: upstream ResourceManager.UpdateWorkflowAttributes
+    """
+    attributes = given(request, "attributes")
+    if attributes is None:
+        raise errors.missing("attributes")
+    parts = (attributes.project, attributes.domain, attributes.workflow)
+    await check_project_and_domain(ctx, attributes.project, attributes.domain)
+    if not attributes.workflow:
+        raise errors.missing("name")
+    kind = _check_attributes(attributes, *parts)
+    await _write(ctx, kind, attributes.matching_attributes, WORKFLOW_PRIORITY, *parts)
+    return workflow_attributes_pb2.WorkflowAttributesUpdateResponse()
+
+
+async def get_workflow_attributes(
+    ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesGetRequest
+) -> workflow_attributes_pb2.WorkflowAttributesGetResponse:
+    """What holds for a workflow; the answer names the level at which it was set.
+
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain; NOT_FOUND
+    source: upstream ResourceManager.GetWorkflowAttributes
+    """
+    await check_project_and_domain(ctx, request.project, request.domain)
+    if not request.workflow:
+        raise errors.missing("name")
+    row = await find_row(ctx, request.resource_type, request.project, request.domain, request.workflow)
+    if row is None:
+        raise _not_found(request.resource_type, request.project, request.domain, request.workflow)
+    attributes = workflow_attributes_pb2.WorkflowAttributes(
+        project=row.project, domain=row.domain, workflow=row.workflow
+    )
+    attributes.matching_attributes.ParseFromString(row.attributes or b"")
+    return workflow_attributes_pb2.WorkflowAttributesGetResponse(attributes=attributes)
+
+
+async def delete_workflow_attributes(
+    ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesDeleteRequest
+) -> workflow_attributes_pb2.WorkflowAttributesDeleteResponse:
+    """Forget one kind of attributes of a workflow; deleting nothing succeeds.
+
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
+    source: upstream ResourceManager.DeleteWorkflowAttributes
+    """
+    await check_project_and_domain(ctx, request.project, request.domain)
+    if not request.workflow:
+        raise errors.missing("name")
+    await _delete(ctx, request.resource_type, request.project, request.domain, request.workflow)
+    return workflow_attributes_pb2.WorkflowAttributesDeleteResponse()
+
+
+# All levels.
+
+
+async def list_matchable_attributes(
+    ctx: Context, request: matchable_resource_pb2.ListMatchableAttributesRequest
+) -> matchable_resource_pb2.ListMatchableAttributesResponse:
+    """Every row of one kind, of all projects, the most specific first.
+
+    errors: INVALID_ARGUMENT for an unknown kind
+    source: upstream ResourceManager.ListAll
+    """
+    if request.resource_type not in matchable_resource_pb2.MatchableResource.values():
+        raise errors.invalid("resource_type")
+    response = matchable_resource_pb2.ListMatchableAttributesResponse()
+    for row in await ctx.db.all(_of_kind(), kind=_kind_name(request.resource_type)):
+        found = response.configurations.add(
+            project=row.project, domain=row.domain, workflow=row.workflow, launch_plan=row.launch_plan
+        )
+        found.attributes.ParseFromString(row.attributes or b"")
+    return response
