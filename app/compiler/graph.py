@@ -189,6 +189,7 @@ class Graph:
         """Put the edges into the message, each list sorted."""
         self.core.ClearField("connections")
         connections = self.core.connections
+        connections.SetInParent()
         for edges, lists in ((self.downstream, connections.downstream), (self.upstream, connections.upstream)):
             for node in sorted(edges):
                 lists[node].ids.extend(sorted(edges[node]))

@@ -6,7 +6,7 @@ resolved is tried again whenever it is asked for.
 
 from collections.abc import Iterator
 
-from flyteidl.core import identifier_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2, interface_pb2, workflow_pb2
 
 from app.compiler.bindings import bind
 from app.compiler.graph import Graph, Interface, Vertex, interface_of, key, normalised
@@ -93,10 +93,10 @@ def _launch_plan(
     inputs, outputs = launch_plan.expected_inputs, launch_plan.expected_outputs
     if inputs is None:
         problems.value_required(vertex.id, "WorkflowNode.ExpectedInputs")
+        inputs = interface_pb2.ParameterMap()
     if outputs is None:
         problems.value_required(vertex.id, "WorkflowNode.ExpectedOutputs")
-    if inputs is None or outputs is None:
-        return None
+        outputs = interface_pb2.VariableMap()
     # An input with a default is only an input of the node if the node binds it.
     bound = {binding.var for binding in vertex.message.inputs}
     exposed = (

@@ -49,7 +49,7 @@ def castable(up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
 
 def is_none(kind: types_pb2.LiteralType) -> bool:
     """Whether the type is the simple type NONE, which is not the same as no type at all."""
-    return kind.WhichOneof("type") == "simple" and kind.simple == _SIMPLE.NONE
+    return bool(kind.WhichOneof("type") == "simple" and kind.simple == _SIMPLE.NONE)
 
 
 class _Question:
