@@ -1,0 +1,38 @@
+"""How a node or a whole execution ends other than well, as exceptions of the engine."""
+
+from __future__ import annotations
+
+from flyteidl.core import execution_pb2
+
+_Kind = execution_pb2.ExecutionError
+
+
+# Longer messages keep head and tail, as FlytePropeller reports them.
+MESSAGE_BYTES_MAX = 100 * 1024
+
+
+def error_of(code: str, message: str, kind: int = _Kind.USER) -> execution_pb2.ExecutionError:
+    """An ExecutionError whose message fits an event."""
+    raw = message.encode()
+    if len(raw) > MESSAGE_BYTES_MAX:
+        half = MESSAGE_BYTES_MAX // 2
+        head, tail = raw[:half].decode(errors="ignore"), raw[-half:].decode(errors="ignore")
+        message = f"{head}\n... the middle was left out ...\n{tail}"
+    return execution_pb2.ExecutionError(code=code, message=message, kind=kind)
+
+
+class NodeFailed(Exception):
+    """A node ended FAILED or TIMED_OUT and its events are sent; error is what its parent and the workflow report."""
+
+    def __init__(self, error: execution_pb2.ExecutionError, node_id: str = "") -> None:
+        self.error = error
+        self.node_id = node_id
+        super().__init__(error.message)
+
+
+class Stopped(Exception):
+    """The execution was ended by others: nothing more is to be reported for it."""
+
+
+class BindingFailed(Exception):
+    """An input cannot be resolved; the message names the variable."""
