@@ -6,6 +6,8 @@ Source: flyteadmin/cmd/entrypoints.
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
     from app.startup import Progress, Started
+
+# Between two lines about an environment that is being made; the installer alone writes a hundred.
+ENVIRONMENT_LINE_SECONDS = 5.0
 
 Files = Annotated[
     list[Path] | None, typer.Option("--config", metavar="FILE", help="Configuration in YAML; later files win.")
@@ -101,7 +106,14 @@ def _serve(started: "Started", progress: "Progress") -> None:
 
     settings = started.settings
     sockets = [started.rest, started.grpc]
-    ready = partial(_ready, started, progress)
+
+    stopping = threading.Event()
+
+    def ready() -> None:
+        _tell(started, progress)
+        if settings.engine.kind == "local":
+            threading.Thread(target=_prepare_environment, args=(settings, progress, stopping), daemon=True).start()
+
     run: Callable[[], None]
     if settings.server.workers == 1:
         books = [metrics.Book([name for _, name in metrics.rpcs()])]
@@ -117,12 +129,40 @@ def _serve(started: "Started", progress: "Progress") -> None:
     try:
         run()
     finally:
+        stopping.set()
+        processes.end_in_time()
         listener.close()
         started.lock.release()
     progress.line("stopped")
 
 
-def _ready(started: "Started", progress: "Progress") -> None:
+def _prepare_environment(settings: "Settings", progress: "Progress", stopping: threading.Event) -> None:
+    """Make what tasks run in before the first task asks for it; says at most every few seconds how far it is."""
+    import asyncio
+
+    from app.engine.local import environment
+
+    spoke_at = 0.0
+
+    def tell(line: str) -> None:
+        nonlocal spoke_at
+        if time.monotonic() - spoke_at >= ENVIRONMENT_LINE_SECONDS:
+            spoke_at = time.monotonic()
+            # The installer says after "(from …" by which way it came to a package.
+            progress.line(f"task environment: {line.partition(' (from ')[0]}")
+
+    try:
+        made = asyncio.run(environment.ensure(settings, tell))
+    except environment.EnvironmentBroken as error:
+        # Whoever stops the server stops the installer too, which is no reason to worry.
+        if not stopping.is_set():
+            progress.line(f"warning: {error}")
+    else:
+        if spoke_at:
+            progress.line(f"task environment: ready in {made.path}")
+
+
+def _tell(started: "Started", progress: "Progress") -> None:
     """Tell where everything is and what to try next."""
     from app import startup
 

@@ -70,20 +70,22 @@ class MetricsListener:
     """/metrics, /healthcheck, /version and /config, from a thread of its own: it answers when the loop is busy."""
 
     def __init__(self, bound: socket.socket, settings: Settings, metrics: Callable[[], str]) -> None:
-        pages = {"/metrics": ("text/plain; version=0.0.4; charset=utf-8", metrics)}
-        pages["/healthcheck"] = ("text/plain", lambda: "")
-        pages["/version"] = ("application/json", _version)
-        pages["/config"] = ("application/json", lambda: _config(settings))
+        pages: dict[str, tuple[str, Callable[[], str]]] = {
+            "/metrics": ("text/plain; version=0.0.4; charset=utf-8", lambda: metrics() + _process()),
+            "/healthcheck": ("text/plain", lambda: ""),
+            "/version": ("application/json", _version),
+            "/config": ("application/json", lambda: _config(settings)),
+        }
 
         class Handler(BaseHTTPRequestHandler):
             # A client that sends nothing must not keep a thread forever.
             timeout = 10
 
             def do_GET(self) -> None:
-                kind, page = pages.get(self.path.partition("?")[0], (None, None))
-                content = page().encode() if page is not None else b""
-                self.send_response(200 if page is not None else 404)
-                self.send_header("Content-Type", kind or "text/plain")
+                found = pages.get(self.path.partition("?")[0])
+                content = found[1]().encode() if found else b""
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Type", found[0] if found else "text/plain")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -105,6 +107,14 @@ class MetricsListener:
         """Stop serving and close the socket."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _process() -> str:
+    """Memory, CPU and open files of the process behind the listener, as Prometheus' client tells them."""
+    import prometheus_client
+
+    text: bytes = prometheus_client.generate_latest()
+    return text.decode()
 
 
 def _version() -> str:

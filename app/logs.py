@@ -66,7 +66,7 @@ def set_up(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -81,7 +81,7 @@ async def _serve(
             # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
             asyncio.get_running_loop().add_reader(parent.sentinel, lambda: setattr(server, "should_exit", True))
         await server.serve(list(sockets))
-        _end_in_time()
+        end_in_time()
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def _running(app: Application) -> AsyncIterator[None]:
         await running.__aexit__(None, None, None)
 
 
-def _end_in_time() -> None:
+def end_in_time() -> None:
     """End the process when closing lasts too long: a thread that nobody can interrupt must not keep it."""
 
     def give_up() -> None:
