@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +16,9 @@ from app.api import docs, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
-from app.engine.port import Engine, NoEngine
+from app.engine.port import NoEngine
+
+log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from app.metrics import Book
@@ -57,19 +60,23 @@ class Application:
         self.grpc.close()
 
 
-def create_app(settings: Settings, *, metrics: Book | None = None, engine_here: bool = True) -> Application:
-    """Make everything that a serving process needs.
+def create_app(settings: Settings, *, metrics: Book | None = None) -> Application:
+    """Make everything that a serving process needs; each process has an engine, they share the work by leases.
 
-    shape:  metrics: where calls are counted; engine_here: whether this process runs the engine
+    shape:  metrics: where calls are counted
     errors: BadSetting where the store cannot be used
     """
     server = Server(
         settings=settings,
         database=database_of(settings),
         blobs=Blobs(settings),
-        engine=_engine(settings) if engine_here else NoEngine(),
+        engine=NoEngine(),
         metrics=metrics,
     )
+    if settings.engine.kind == "local":
+        from app.engine.local.engine import LocalEngine
+
+        server.engine = LocalEngine(server, progress=lambda line: log.info("environment", progress=line))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -88,7 +95,3 @@ def create_app(settings: Settings, *, metrics: Book | None = None, engine_here: 
     rest.router.routes.extend(docs.routes())
     rest.router.routes.extend(storage.routes(server.blobs, settings))
     return Application(rest, GrpcApp(server, routers.ALL))
-
-
-def _engine(settings: Settings) -> Engine:
-    return NoEngine()

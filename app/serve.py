@@ -51,7 +51,7 @@ def run(settings: Settings, sockets: Sequence[socket.socket], book: metrics.Book
     for ended_by in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ended_by, lambda *_: None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, sockets, book, ready, engine_here=True))
+        runner.run(_serve(settings, sockets, book, ready))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -69,11 +69,10 @@ async def _serve(
     book: metrics.Book,
     ready: Callable[[], None],
     *,
-    engine_here: bool,
 ) -> None:
     from app.main import create_app
 
-    app = create_app(settings, metrics=book, engine_here=engine_here)
+    app = create_app(settings, metrics=book)
     async with _running(app):
         server = _uvicorn_server(app, settings, ready)
         parent = multiprocessing.parent_process()
@@ -290,8 +289,7 @@ def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             # One engine places the work of all workers; the others leave it what they committed.
-            engine_here = index == 0
-            runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send(""), engine_here=engine_here))
+            runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send("")))
     except BadSetting as error:
         tell.send(str(error))
         sys.exit(1)
