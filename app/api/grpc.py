@@ -6,18 +6,20 @@ Upstream: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
 """
 
 import asyncio
-import uuid
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from google.protobuf.message import Message
+from starlette.types import Message as ASGIMessage
 from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api import grpc_wire, health, reflection
 from app.api.call import Server, invoke
+from app.api.deadlines import Deadline, Deadlines
 from app.api.rows import Rpc
 from app.settings import Settings
 from app.wire.text import quoted
@@ -29,10 +31,14 @@ AUTHENTICATION_SERVICES = ("flyteidl.service.AuthMetadataService", "flyteidl.ser
 
 Stream = Callable[["Messages"], AsyncIterator[Message]]
 
+# Ids of the calls that bring none: told apart between processes and within one.
+_PROCESS = f"{secrets.token_hex(5)}-"
+_numbers = itertools.count(1)
+
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
-_START = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
-_NO_MORE = {"type": "http.response.body", "body": b"", "more_body": False}
-_OK = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+_START: ASGIMessage = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
+_NO_MORE: ASGIMessage = {"type": "http.response.body", "body": b"", "more_body": False}
+_OK: ASGIMessage = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 
 
 def is_grpc(scope: Scope) -> bool:
@@ -46,13 +52,18 @@ def is_grpc(scope: Scope) -> bool:
 
 
 class Messages:
-    """The messages that arrive in one call, decompressed, each waited for wait_seconds at most."""
+    """The messages that arrive in one call, decompressed.
 
-    def __init__(self, receive: Receive, encoding: bytes, bytes_max: int, wait_seconds: float) -> None:
+    arrival makes the deadline of one message.
+    """
+
+    __slots__ = ("_arrival", "_buffer", "_bytes_max", "_encoding", "_ended", "_receive")
+
+    def __init__(self, receive: Receive, encoding: bytes, bytes_max: int, arrival: Callable[[], Deadline]) -> None:
         self._receive = receive
         self._encoding = encoding
         self._bytes_max = bytes_max
-        self._wait_seconds = wait_seconds
+        self._arrival = arrival
         self._buffer = bytearray()
         self._ended = False
 
@@ -61,13 +72,21 @@ class Messages:
 
         errors: those of grpc_wire.take; DEADLINE_EXCEEDED when nothing comes; CANCELED when the client goes away
         """
-        while (message := grpc_wire.take(self._buffer, self._encoding, self._bytes_max)) is None:
-            if self._ended:
-                if self._buffer:
-                    raise errors.Unknown("unexpected EOF")
-                return None
-            await self._fill()
-        return message
+        buffer = self._buffer
+        with self._arrival():
+            while True:
+                message = grpc_wire.take(buffer, self._encoding, self._bytes_max) if buffer else None
+                if message is not None:
+                    return message
+                if self._ended:
+                    if buffer:
+                        raise errors.Unknown("unexpected EOF")
+                    return None
+                event = await self._receive()
+                if event["type"] == "http.disconnect":
+                    raise errors.Canceled("context canceled")
+                buffer += event["body"]
+                self._ended = not event["more_body"]
 
     async def one(self) -> bytes:
         """The message of a call that has only one. errors: UNKNOWN without any."""
@@ -81,31 +100,14 @@ class Messages:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _fill(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                event = await self._receive()
-        except TimeoutError as error:
-            raise errors.DeadlineExceeded(f"no message arrived within {self._wait_seconds:g} seconds") from error
-        if event["type"] == "http.disconnect":
-            raise errors.Canceled("context canceled")
-        self._buffer += event["body"]
-        self._ended = not event["more_body"]
 
-
-@dataclass(slots=True)
 class Call:
-    """What the headers of a call say. seconds: what is left until its deadline, None without one."""
+    """What the headers of a call say. seconds: what was left until its deadline, None without one."""
 
-    path: str
-    encoding: bytes = b""
-    seconds: float | None = None
-    request_id: str = ""
-    endpoint: str = ""
+    __slots__ = ("encoding", "endpoint", "path", "request_id", "seconds")
 
-    @classmethod
-    def of(cls, scope: Scope) -> "Call":
-        """Read the headers. errors: INTERNAL for a malformed timeout or malformed binary metadata."""
+    def __init__(self, scope: Scope) -> None:
+        """errors: INTERNAL for a malformed timeout or malformed binary metadata"""
         headers = scope["headers"]
         grpc_wire.check_binary(headers)
         fields = dict(headers)
@@ -113,48 +115,11 @@ class Call:
             # Without this header uvicorn sends no trailers; some proxies drop it and grpc-go does not ask for it.
             headers.append((b"te", b"trailers"))
         timeout = fields.get(b"grpc-timeout")
-        return cls(
-            path=scope["path"],
-            encoding=fields.get(b"grpc-encoding", b""),
-            seconds=None if timeout is None else grpc_wire.timeout_seconds(timeout),
-            request_id=fields.get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex,
-            endpoint=f"{scope['scheme']}://{fields.get(b'host', b'').decode('latin-1')}",
-        )
-
-
-class Reply:
-    """What has been answered to one call so far."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._started = False
-
-    async def only(self, payload: bytes) -> None:
-        """The one message of a unary call, and OK."""
-        send = self._send
-        await send(_START)
-        await send({"type": "http.response.body", "body": grpc_wire.framed(payload)})
-        await send(_OK)
-
-    async def message(self, message: Message) -> None:
-        """One more message of a stream."""
-        await self._start()
-        payload = grpc_wire.framed(message.SerializeToString())
-        await self._send({"type": "http.response.body", "body": payload, "more_body": True})
-
-    async def end(self, error: errors.FlyteError | None = None) -> None:
-        """The status of the call, OK without an error."""
-        await self._start()
-        await self._send(_NO_MORE)
-        if error is None:
-            await self._send(_OK)
-        else:
-            await self._send({"type": "http.response.trailers", "headers": grpc_wire.trailers(error)})
-
-    async def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            await self._send(_START)
+        self.path: str = scope["path"]
+        self.encoding: bytes = fields.get(b"grpc-encoding") or b"identity"
+        self.seconds = None if timeout is None else grpc_wire.timeout_seconds(timeout)
+        self.request_id = fields.get(b"x-request-id", b"").decode("latin-1") or f"{_PROCESS}{next(_numbers)}"
+        self.endpoint = f"{scope['scheme']}://{fields.get(b'host', b'').decode('latin-1')}"
 
 
 class GrpcApp:
@@ -168,11 +133,13 @@ class GrpcApp:
         self._server = server
         self._bytes_max = settings.request_body_bytes_max
         self._wait_seconds = settings.limits.body_wait_seconds_max
+        self._wait_text = f"no message arrived within {self._wait_seconds:g} seconds"
         self._rpcs = {rpc.path: rpc for rpc in registered(settings, rpcs)}
         self._streams: dict[str, Stream] = dict(health.STREAMS)
         if settings.server.grpc.server_reflection:
             self._streams |= reflection.streams({path.split("/")[1] for path in (*self._rpcs, *self._streams)})
         self._services = {path.split("/")[1] for path in (*self._rpcs, *self._streams)}
+        self._deadlines = Deadlines()
         self._open: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -192,61 +159,66 @@ class GrpcApp:
             await _refuse(send, 405, errors.Internal(text))
             return
         try:
-            call = Call.of(scope)
+            call = Call(scope)
         except errors.Internal as error:
             await _refuse(send, 400, error)
             return
-        await self._answer(call, receive, Reply(send))
-
-    async def _answer(self, call: Call, receive: Receive, reply: Reply) -> None:
-        try:
-            async with asyncio.timeout(call.seconds) as clock:
-                await self._serve(call, receive, reply, clock)
-        except errors.FlyteError as error:
-            await reply.end(error)
-        except asyncio.CancelledError:
-            if not self._closing:
-                raise
-            await reply.end(errors.Unavailable("the server is stopping"))
-        except Exception as error:
-            if isinstance(error, TimeoutError) and clock.expired():
-                await reply.end(_late())
-                return
-            # Parity: what nobody foresaw is INTERNAL with an empty message (upstream's recovery interceptor).
-            log.exception("rpc_failed", rpc=call.path, request_id=call.request_id)
-            await reply.end(errors.Internal(""))
-
-    async def _serve(self, call: Call, receive: Receive, reply: Reply, clock: asyncio.Timeout) -> None:
-        if call.seconds == 0:
-            raise _late()
         rpc = self._rpcs.get(call.path)
-        stream = self._stream(call.path) if rpc is None else None
-        grpc_wire.check_encoding(call.encoding)
-        messages = Messages(receive, call.encoding, self._bytes_max, self._wait_seconds)
         if rpc is not None:
-            response = await self._unary(rpc, call, messages)
-            # The call has happened: from here on the deadline could only hide that.
-            clock.reschedule(None)
-            await reply.only(response.SerializeToString())
-        elif stream is not None:
-            await self._run(stream, messages, reply)
+            await self._unary(rpc, call, receive, send)
+        else:
+            await self._stream(call, receive, send)
 
-    async def _unary(self, rpc: Rpc, call: Call, messages: Messages) -> Message:
-        request = grpc_wire.parsed(rpc.request, await messages.one())
-        return await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
+    async def _unary(self, rpc: Rpc, call: Call, receive: Receive, send: Send) -> None:
+        """Serve a call of one message each way. Whatever comes of it is sent after its deadline has been lifted."""
+        try:
+            with self._deadlines.within(call.seconds):
+                request = grpc_wire.parsed(rpc.request, await self._messages(call, receive).one())
+                response = await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
+            payload = response.SerializeToString()
+        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
+            await send(_START)
+            await send(_NO_MORE)
+            await send(_trailers(_status(error, call)))
+            return
+        await send(_START)
+        await send({"type": "http.response.body", "body": grpc_wire.framed(payload)})
+        await send(_OK)
 
-    async def _run(self, stream: Stream, messages: Messages, reply: Reply) -> None:
+    async def _stream(self, call: Call, receive: Receive, send: Send) -> None:
+        """Serve a call that may send several messages and stay open."""
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        trailers = _OK
+        await send(_START)
         try:
-            async for message in stream(messages):
-                await reply.message(message)
+            with self._deadlines.within(call.seconds):
+                async for message in self._find(call.path)(self._messages(call, receive)):
+                    payload = grpc_wire.framed(message.SerializeToString())
+                    await send({"type": "http.response.body", "body": payload, "more_body": True})
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            trailers = _trailers(errors.Unavailable("the server is stopping"))
+        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
+            trailers = _trailers(_status(error, call))
         finally:
             self._open.discard(task)
-        await reply.end()
+        await send(_NO_MORE)
+        await send(trailers)
 
-    def _stream(self, path: str) -> Stream:
+    def _messages(self, call: Call, receive: Receive) -> Messages:
+        """The messages of a call. errors: UNIMPLEMENTED compression; DEADLINE_EXCEEDED for a deadline that is over."""
+        if call.seconds == 0:
+            raise errors.DeadlineExceeded("context deadline exceeded")
+        grpc_wire.check_encoding(call.encoding)
+        return Messages(receive, call.encoding, self._bytes_max, self._arrival)
+
+    def _arrival(self) -> Deadline:
+        return self._deadlines.within(self._wait_seconds, self._wait_text)
+
+    def _find(self, path: str) -> Stream:
         """The stream at a path. errors: UNIMPLEMENTED in grpc-go's words (Server.handleStream)."""
         if path in self._streams:
             return self._streams[path]
@@ -265,8 +237,17 @@ def registered(settings: Settings, rpcs: tuple[Rpc, ...]) -> tuple[Rpc, ...]:
     return tuple(rpc for rpc in rpcs if rpc.service not in AUTHENTICATION_SERVICES)
 
 
-def _late() -> errors.DeadlineExceeded:
-    return errors.DeadlineExceeded("context deadline exceeded")
+def _status(error: Exception, call: Call) -> errors.FlyteError:
+    """What a failed call answers; what nobody foresaw is logged."""
+    if isinstance(error, errors.FlyteError):
+        return error
+    log.error("rpc_failed", rpc=call.path, request_id=call.request_id, exc_info=error)
+    # Parity: the message is empty (upstream's interceptor that recovers from panics).
+    return errors.Internal("")
+
+
+def _trailers(error: errors.FlyteError) -> ASGIMessage:
+    return {"type": "http.response.trailers", "headers": grpc_wire.trailers(error)}
 
 
 async def _refuse(send: Send, http_status: int, error: errors.FlyteError) -> None:

@@ -5,7 +5,6 @@ Specification: PROTOCOL-HTTP2.md of gRPC. Words and codes of refusals are those 
 
 import base64
 import binascii
-import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -26,9 +25,9 @@ Headers = list[tuple[bytes, bytes]]
 TRAILERS_BYTES_MAX = 7_680
 _FIELD_OVERHEAD_BYTES = 32
 _PREFIX_BYTES = 5
+_ENCODINGS = (b"identity", b"gzip")
 
 _frame = struct.Struct(">BI").pack
-_digits = re.compile(r"[0-9]+", re.ASCII)
 _units = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 # All of printable ASCII but the percent sign travels as it is in grpc-message.
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -58,7 +57,7 @@ def take(buffer: bytearray, encoding: bytes, bytes_max: int) -> bytes | None:
         return payload
     if flag != 1:
         raise errors.Internal(f"grpc: received unexpected payload format {flag}")
-    if encoding in (b"", b"identity"):
+    if encoding == b"identity":
         raise errors.Internal("grpc: compressed flag set with identity or empty encoding")
     return _gunzip(payload, bytes_max)
 
@@ -89,7 +88,7 @@ def parsed(kind: type[M], payload: bytes) -> M:
 
 def check_encoding(encoding: bytes) -> None:
     """errors: UNIMPLEMENTED for a compression that is not served"""
-    if encoding not in (b"", b"identity", b"gzip"):
+    if encoding not in _ENCODINGS:
         raise errors.Unimplemented(f"grpc: Decompressor is not installed for grpc-encoding {quoted(encoding)}")
 
 
@@ -103,7 +102,7 @@ def timeout_seconds(value: bytes) -> float:
         problem = f"transport: timeout string is too long: {quoted(value)}"
     elif text[-1] not in _units:
         problem = f"transport: timeout unit is not recognized: {quoted(value)}"
-    elif not _digits.fullmatch(text[:-1]):
+    elif not value[:-1].isdigit():
         problem = f"strconv.ParseUint: parsing {quoted(value[:-1])}: invalid syntax"
     if problem:
         raise errors.Internal(f"malformed grpc-timeout: {problem}")

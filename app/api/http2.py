@@ -5,6 +5,9 @@ Here a connection is retired before: GOAWAY asks the client to go on with a new 
 peace. An idle connection and a server that stops say goodbye in the same way. Give the class to uvicorn as `http`.
 """
 
+import asyncio
+from typing import Any, cast
+
 import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
@@ -19,12 +22,46 @@ _NO_ERROR = 0
 _ANY_STREAM = 2**31 - 1
 
 
+class _Batch:
+    """A transport whose writes of one turn of the event loop leave together.
+
+    A reply is three writes of uvicorn's, and the replies of several streams come in one turn: together they cost one
+    system call instead of three each, which is a third of the time of a short call.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self._transport.write(b"".join(self._waiting))
+        self._waiting.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Http2Protocol(ZttpH2Protocol):
     """One HTTP/2 connection."""
 
     streams_opened = 0
     streams_reset = 0
     retired = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection opened."""
+        super().connection_made(cast(asyncio.Transport, _Batch(transport, self.loop)))
 
     def handle_request(self, event: zttp.Request) -> None:
         """A stream opened; its headers are complete."""
