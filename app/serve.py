@@ -68,7 +68,6 @@ async def _serve(
     sockets: Sequence[socket.socket],
     book: metrics.Book,
     ready: Callable[[], None],
-    *,
 ) -> None:
     from app.main import create_app
 
