@@ -126,6 +126,14 @@ class TestLocations:
         with pytest.raises(b.BlobOutside):
             asyncio.run(blobs.write("s3://flyte-sample/metadata/v%201", b"x"))
 
+    def test_every_location_in_the_sample_of_upstream_is_readable(self, tmp_path: Path) -> None:
+        sample = Path(__file__).parent / "sample"
+        blobs = store(tmp_path, aliases={"s3://flyte-sample": str(sample / "blobs" / "flyte-sample")})
+        uris = set(re.findall(r"s3://flyte-sample/[^'\"\s]+", (sample / "dump.sql").read_text()))
+        assert len(uris) > 20
+        for uri in uris:
+            assert asyncio.run(blobs.read(uri, bytes_max=2**21))
+
     def test_a_base_that_cannot_be_made_names_the_setting(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(BadSetting, match=r"storage.*Not a directory.*storage\.url"):
@@ -189,9 +197,14 @@ class TestObjects:
         for uri in (blobs.uri("file"), blobs.uri("dir", "secret")):
             with pytest.raises(b.BlobOutside):
                 asyncio.run(blobs.read(uri, bytes_max=10))
-        with pytest.raises(b.BlobOutside):
-            asyncio.run(blobs.write(blobs.uri("dir", "new"), b"x"))
-        assert not (tmp_path / "new").exists()
+        for uri in (blobs.uri("dir", "new"), blobs.uri("dir", "newer", "x"), blobs.uri("dir", "a", "b", "x")):
+            with pytest.raises(b.BlobOutside):
+                asyncio.run(blobs.write(uri, b"x"))
+        assert sorted(os.listdir(tmp_path)) == ["home", "secret", "store"]
+        # A link in place of the object itself is replaced, not followed.
+        asyncio.run(blobs.write(blobs.uri("file"), b"new"))
+        assert (tmp_path / "secret").read_bytes() == b"secret"
+        assert asyncio.run(blobs.read(blobs.uri("file"), bytes_max=9)) == b"new"
 
     def test_a_base_behind_a_link_works(self, tmp_path: Path) -> None:
         (tmp_path / "disk").mkdir()

@@ -27,6 +27,7 @@ INCOMING = "~incoming"
 INCOMING_AGE_SECONDS_MAX = 24 * 3600
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_FOLDER_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _HAS_PROC = os.path.isdir("/proc/self/fd")
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -71,9 +72,7 @@ class Folder:
                 raise problems.missing(uri)
             if not stat.S_ISREG(status.st_mode):
                 raise problems.unreadable(uri, "it is not a regular file")
-            # Asking what was opened costs 4 µs and leaves no time to swap a link; resolving the path costs 60 µs.
-            real = os.readlink(f"/proc/self/fd/{descriptor}") if _HAS_PROC else os.path.realpath(path)
-            if not real.startswith(self._real + "/"):
+            if not self._holds_open(descriptor, path):
                 raise problems.outside(uri)
         except BaseException:
             os.close(descriptor)
@@ -127,9 +126,33 @@ class Folder:
             incoming.write(data)
             incoming.commit()
 
-    def resolves(self, path: str) -> bool:
-        """Whether path still lies in the folder once symbolic links are followed."""
-        return os.path.realpath(path).startswith(self._real + "/")
+    def place(self, waiting: str, path: str, uri: str) -> None:
+        """Give the file `waiting` the name path, in place of what has it. errors: BlobOutside, OSError"""
+        parent, name = os.path.split(path)
+        try:
+            descriptor = os.open(parent, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            if not _below(os.path.realpath(parent), self._real):
+                raise problems.outside(uri) from None
+            os.makedirs(parent, exist_ok=True)
+            descriptor = os.open(parent, _FOLDER_FLAGS)
+        try:
+            if not self._holds_open(descriptor, parent):
+                raise problems.outside(uri)
+            os.replace(waiting, name, dst_dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _holds_open(self, descriptor: int, path: str) -> bool:
+        """Whether what was opened as path lies in the folder, symbolic links followed.
+
+        Asking what was opened costs 4 µs and leaves no time to swap a link; resolving the path costs 60 µs.
+        """
+        return _below(os.readlink(f"/proc/self/fd/{descriptor}") if _HAS_PROC else os.path.realpath(path), self._real)
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top + "/")
 
 
 def _read_all(descriptor: int, size: int, uri: str) -> bytes:
@@ -194,16 +217,10 @@ class Incoming:
     def commit(self) -> None:
         """Put the object in its place. errors: BlobOutside, BlobUnwritable, StorageFull"""
         with self._lock:
-            if not self._folder.resolves(self._path):
-                raise problems.outside(self._uri)
             try:
                 # Rows that name the object reach the disk sooner or later; its bytes have to be there by then.
                 _sync(self._descriptor)
-                try:
-                    os.replace(self._waiting, self._path)
-                except FileNotFoundError:
-                    os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                    os.replace(self._waiting, self._path)
+                self._folder.place(self._waiting, self._path, self._uri)
             except OSError as error:
                 raise problems.unwritable(self._uri, error) from error
             self._waiting = ""
