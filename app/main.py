@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import db
-from app.api import docs, routers, storage
+from app.api import cors, docs, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
 from app.engine.port import NoEngine
 
-log = structlog.get_logger(__name__)
-
 if TYPE_CHECKING:
     from app.metrics import Book
     from app.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def database_of(settings: Settings) -> db.Database:
@@ -37,14 +37,19 @@ def database_of(settings: Settings) -> db.Database:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The ASGI application of one process: gRPC by content type, everything else REST."""
+    """The ASGI application of one process: gRPC by content type, everything else REST.
 
-    rest: FastAPI
+    web: rest behind the rules for requests of other origins
+    """
+
+    server: Server
     grpc: GrpcApp
+    rest: FastAPI
+    web: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (or the lifespan)."""
-        await (self.grpc if is_grpc(scope) else self.rest)(scope, receive, send)
+        await (self.grpc if is_grpc(scope) else self.web)(scope, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -52,8 +57,15 @@ class Application:
 
         errors: UNAVAILABLE without a database
         """
-        async with self.rest.router.lifespan_context(self.rest):
-            yield
+        await self.server.database.open()
+        try:
+            await self.server.engine.start()
+            try:
+                yield
+            finally:
+                await self.server.engine.stop()
+        finally:
+            await self.server.database.close()
 
     def stop_streams(self) -> None:
         """End the calls that would last as long as their clients do."""
@@ -78,20 +90,16 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
 
         server.engine = LocalEngine(server, progress=lambda line: log.info("environment", progress=line))
 
+    app: Application
+
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await server.database.open()
-        try:
-            await server.engine.start()
-            try:
-                yield
-            finally:
-                await server.engine.stop()
-        finally:
-            await server.database.close()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with app.running():
+            yield
 
     # FastAPI's own documents would describe no message; app/api/docs.py serves the generated ones.
     rest = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     rest.router.routes.extend(docs.routes())
     rest.router.routes.extend(storage.routes(server.blobs, settings))
-    return Application(rest, GrpcApp(server, routers.ALL))
+    app = Application(server, GrpcApp(server, routers.ALL), rest, cors.wrapped(rest, settings))
+    return app

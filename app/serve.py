@@ -287,7 +287,6 @@ def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers:
         signal.signal(ended_by, lambda *_: None)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            # One engine places the work of all workers; the others leave it what they committed.
             runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send("")))
     except BadSetting as error:
         tell.send(str(error))
