@@ -8,16 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from flyteidl.admin import signal_pb2
-from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
+from flyteidl.core import identifier_pb2, types_pb2
 
 from app import db, errors, schema
-from app.compiler.inference import type_of
-from app.compiler.types import castable
 from app.context import Context
 from app.query import lists
 from app.query.pages import check_limit
 from app.services.ids import check_execution_id, execution_key
-from app.wire.text import text
+from app.wire.literals import check_signal
 
 LISTING = lists.Listing(schema.Signal, "signal")
 
@@ -86,7 +84,7 @@ async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> sign
             f"failed to validate that signal [{{{{{run.project} {run.domain} {run.name}}} {request.id.signal_id}}}] "
             "exists, err: [signal does not exist]"
         )
-    _check_value(types_pb2.LiteralType.FromString(row.type), request.value, kind_bytes=row.type)
+    check_signal(request.value, types_pb2.LiteralType.FromString(row.type))
     await ctx.db.update(schema.Signal, key, value=request.value.SerializeToString(deterministic=True))
     execution = request.id.execution_id
     ctx.after_commit(lambda: ctx.engine.signalled(execution))
@@ -123,19 +121,3 @@ def _check_id(request: Any) -> None:
     if not request.id.signal_id:
         raise errors.missing("signal_id")
     check_execution_id(request.id.execution_id)
-
-
-def _check_value(kind: types_pb2.LiteralType, value: literals_pb2.Literal, *, kind_bytes: bytes) -> None:
-    given = type_of(value)
-    if given is None:
-        raise errors.InvalidArgument(
-            "Failed to validate literal type for [] with err: got unknown literal type: [<nil>].\n"
-            "Suggested solution: Please update all your Flyte deployment images to the latest version and try again"
-        )
-    # Deviates: upstream asks only whether the signal's type casts to the value's, which no signal of an optional
-    # type passes (R-Q18). What upstream accepts stays accepted.
-    if not castable(kind, given) and not castable(given, kind):
-        shown = " ".join(map(str, kind_bytes))
-        raise errors.InvalidArgument(
-            f"requested signal value [{text(value)}] is not castable to existing signal type [[{shown}]]"
-        )
