@@ -3,6 +3,7 @@
 config.yaml     for flytekit's and flytectl's clients, kept in step with the port
 flyteadmin.db   the embedded database        storage/   the embedded store
 envs/           environments of tasks        logs/      what tasks printed
+storage.key     what the addresses of the embedded store's objects are signed with
 server.lock     held, by flock, while a server runs; its text is that server's process id
 """
 
