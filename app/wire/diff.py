@@ -1,0 +1,133 @@
+"""The text that tells a client how a registration differs from what is registered under the same name and version.
+
+Upstream prints its Go structures as JSON, makes a JSON patch in both directions, and lists the places that both have.
+So the places are named as in Go: fields in snake_case, but a oneof and its variants by their Go names, as in
+`/template/Target/Container/command/0`; unset oneofs are there and are null.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from app.errors import MESSAGE_BYTES_MAX
+from app.wire.text import shortest_float32
+
+_WELL_KNOWN_JSON = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
+
+
+def different_structure(kind: str, name: str, old: Message, new: Message) -> str:
+    """The message of the error; `kind` is "task", "workflow" or "launch plan", `name` the name of the entity.
+
+    source: upstream NewTaskExistsDifferentStructureError and its two siblings
+    """
+    text = f"{name} {kind} with different structure already exists. (Please register a new version of the {kind}):\n"
+    entries = []
+    length = len(text)
+    for place, before, after in _differences("", _go_message(old), _go_message(new)):
+        entries.append(f"{place}:\n\t- {_go_text(before)} \n\t+ {_go_text(after)}")
+        length += len(entries[-1])
+        if length > MESSAGE_BYTES_MAX:
+            # No client reads further, and large workflows would take long to print.
+            break
+    return text + "\n".join(entries)
+
+
+def _differences(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where the two differ, in the order of their keys.
+
+    Parity: elements that only one of two lists has are not told, since a patch names them differently in each direction
+    (compareJsons).
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inside = f"{place}/{key.replace('~', '~0').replace('/', '~1')}"
+            if key in old and key in new:
+                yield from _differences(inside, old[key], new[key])
+            else:
+                yield inside, old.get(key), new.get(key)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index, (before, after) in enumerate(zip(old, new, strict=False)):
+            yield from _differences(f"{place}/{index}", before, after)
+    elif type(old) is not type(new) or old != new:
+        yield place, old, new
+
+
+def _go_message(message: Message) -> dict[str, Any]:
+    data: dict[str, Any] = {_go_name(oneof.name): None for oneof in message.DESCRIPTOR.oneofs}
+    for field, value in message.ListFields():
+        if field.containing_oneof is not None:
+            data[_go_name(field.containing_oneof.name)] = {_go_name(field.name): _go_value(field, value)}
+        elif not field.is_repeated:
+            data[field.name] = _go_value(field, value)
+        elif field.message_type is not None and field.message_type.GetOptions().map_entry:
+            of = field.message_type.fields_by_name["value"]
+            data[field.name] = {_go_key(key): _go_value(of, value[key]) for key in value}
+        else:
+            data[field.name] = [_go_value(field, element) for element in value]
+    return data
+
+
+@cache
+def _go_name(name: str) -> str:
+    """The name that protoc-gen-go gives: k8s_pod becomes K8SPod."""
+    letters: list[str] = []
+    upper = True
+    for index, letter in enumerate(name):
+        if letter == "_" and index > 0 and name[index + 1 : index + 2].islower():
+            upper = True
+        elif letter.isdigit():
+            letters.append(letter)
+            upper = True
+        else:
+            letters.append(letter.upper() if upper else letter)
+            upper = False
+    return "".join(letters)
+
+
+def _go_key(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _go_value(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, Message):
+        return MessageToDict(value) if value.DESCRIPTOR.full_name in _WELL_KNOWN_JSON else _go_message(value)
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, str | bool):
+        return value
+    # Go reads all numbers back as floating point, enums and 64-bit integers among them.
+    return shortest_float32(value) if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT else float(value)
+
+
+def _go_text(value: Any) -> str:
+    """The value as Go's %v prints it."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int() | float():
+            return _go_number(float(value))
+        case list():
+            return f"[{' '.join(map(_go_text, value))}]"
+        case _:
+            return f"map[{' '.join(f'{key}:{_go_text(value[key])}' for key in sorted(value))}]"
+
+
+def _go_number(value: float) -> str:
+    """Shortest digits, with an exponent for what is below 1e-4 and from a million on."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int), "JSON has neither NaN nor infinities."
+    places = len(digits) + exponent - 1
+    if value == 0 or -4 <= places < 6:
+        return format(Decimal(repr(value)).normalize(), "f")
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{digits[0]}{'.' if rest else ''}{rest}e{places:+03d}"
