@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2
-from sqlalchemy import Select, Table, bindparam, func, literal_column, select
+from sqlalchemy import Column, Select, Table, bindparam, func, literal_column, select, tuple_
 
 from app import errors, schema
 from app.context import Context
@@ -20,6 +20,13 @@ from app.query import pages
 from app.statements import Statement
 
 ASCENDING = pages.Sort("name", True)
+_PARTS = ("project", "domain", "name")
+
+
+def check_key(sort: pages.Sort) -> None:
+    """That names have what they are to be sorted by."""
+    if sort.key not in _PARTS:
+        raise errors.InvalidArgument(f"invalid sort key '{sort.key}'")
 
 
 def read_sort(sort_by: common_pb2.Sort | None, table: Table) -> pages.Sort:
@@ -29,8 +36,7 @@ def read_sort(sort_by: common_pb2.Sort | None, table: Table) -> pages.Sort:
     errors: INVALID_ARGUMENT for another key or an unknown direction
     """
     sort = pages.read_sort(sort_by, table, ASCENDING)
-    if sort.key not in ("project", "domain", "name"):
-        raise errors.InvalidArgument(f"invalid sort key '{sort.key}'")
+    check_key(sort)
     # All rows are alike in project and domain, and then the names decide.
     return pages.Sort("name", sort.ascending) if sort.key == "name" else ASCENDING
 
@@ -109,6 +115,55 @@ async def page(
             for row in rows
         ],
         token=next_token(rows, sort, request.limit),
+    )
+
+
+@lru_cache(maxsize=32)
+def _across(model: type[schema.Base], given: tuple[str, ...], sort: pages.Sort, after: bool) -> Statement:
+    table = schema.table(model)
+    columns = _order(table, sort)
+    query = select(table.c.project, table.c.domain, table.c.name).group_by(*columns)
+    query = query.where(*(table.c[part] == bindparam(part) for part in given))
+    if after:
+        last = tuple_(*(bindparam(f"after_{column.key}", type_=column.type) for column in columns))
+        query = query.where(tuple_(*columns) > last if sort.ascending else tuple_(*columns) < last)
+    query = query.order_by(*(column.asc() if sort.ascending else column.desc() for column in columns))
+    return Statement(query.limit(bindparam("page_limit")).offset(bindparam("page_offset")))
+
+
+def _order(table: Table, sort: pages.Sort) -> list[Column[Any]]:
+    return [table.c[sort.key], *(table.c[part] for part in _PARTS if part != sort.key)]
+
+
+async def page_across(
+    ctx: Context, model: type[schema.Base], request: common_pb2.NamedEntityIdentifierListRequest, *, rpc: str
+) -> common_pb2.NamedEntityIdentifierList:
+    """As page, where project or domain is left out and stands for all of them; this reads every version.
+
+    errors: INVALID_ARGUMENT for a sort key, direction or token
+    """
+    table = schema.table(model)
+    sort = pages.read_sort(request.sort_by if request.HasField("sort_by") else None, table, pages.Sort("project", True))
+    check_key(sort)
+    start = pages.read_token(request.token, sort, table.c[sort.key], rpc)
+    parameters: dict[str, Any] = {"page_offset": start.offset}
+    if start.after is not None:
+        # A token holds one value; texts of the database never have a NUL in them.
+        last = start.after[0].split("\0")
+        if len(last) != len(_PARTS):
+            raise errors.InvalidArgument(f"invalid pagination token {request.token}" + (f" for {rpc}" if rpc else ""))
+        parameters |= {f"after_{column.key}": value for column, value in zip(_order(table, sort), last, strict=True)}
+    here = {part: getattr(request, part) for part in ("project", "domain") if getattr(request, part)}
+    statement = _across(model, tuple(here), sort, start.after is not None)
+    rows = await ctx.db.all(statement, page_limit=request.limit, **here, **parameters)
+    token = ""
+    if rows and len(rows) == request.limit:
+        token = pages.write_token(sort, "\0".join(getattr(rows[-1], c.key) for c in _order(table, sort)), 0)
+    return common_pb2.NamedEntityIdentifierList(
+        entities=[
+            common_pb2.NamedEntityIdentifier(project=row.project, domain=row.domain, name=row.name) for row in rows
+        ],
+        token=token,
     )
 
 

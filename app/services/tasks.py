@@ -1,0 +1,174 @@
+"""Tasks: versions of what runs, each registered once and never changed (flyteidl/admin/task.proto)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyteidl.admin import common_pb2, task_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, tasks_pb2
+
+from app import errors, schema
+from app.compiler import CompileErrors, compile_task
+from app.context import Context
+from app.query import lists
+from app.services import description_entities, names, task_resources
+from app.services.checks import (
+    check_identifier,
+    check_parts,
+    check_project_and_domain,
+    given,
+    key_of,
+    not_registered,
+)
+from app.services.registration import exists_different, exists_identical, page_of_versions
+from app.wire.digest import digest
+
+LISTING = lists.Listing(schema.Task, "task")
+_COLUMNS = ("project", "domain", "name", "version", "closure", "short_description", "created_at")
+
+
+def to_message(row: Any) -> task_pb2.Task:
+    """A row as the API shows it (upstream FromTaskModel)."""
+    task = task_pb2.Task(short_description=row.short_description or "")
+    task.id.resource_type = identifier_pb2.TASK
+    task.id.project, task.id.domain, task.id.name, task.id.version = row.project, row.domain, row.name, row.version
+    task.closure.ParseFromString(row.closure)
+    task.closure.created_at.FromDatetime(row.created_at)
+    return task
+
+
+async def find(ctx: Context, id: identifier_pb2.Identifier) -> task_pb2.Task:
+    """A registered version, whatever resource type id says.
+
+    errors: NOT_FOUND
+    """
+    row = await ctx.db.find(schema.Task, columns=_COLUMNS, **key_of(id))
+    if row is None:
+        raise not_registered("TASK", id)
+    return to_message(row)
+
+
+async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task_pb2.TaskCreateResponse:
+    """Register a version of a task.
+
+    shape:  request.id{TASK, project, domain, name, version}, spec.template[, spec.description] -> empty
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain, too many resources,
+            a template that does not compile, another template under this id; ALREADY_EXISTS for the same one
+    source: upstream TaskManager.CreateTask
+    """
+    id = given(request, "id")
+    check_identifier(id, identifier_pb2.TASK)
+    await check_project_and_domain(ctx, id.project, id.domain)
+    if not request.spec.HasField("template"):
+        raise errors.missing("spec")
+    template = request.spec.template
+    await _check_template(ctx, id, template)
+    template.id.CopyFrom(id)
+    try:
+        compiled = compile_task(template)
+    except CompileErrors as error:
+        raise errors.InvalidArgument(f"task failed compilation with {error}") from error
+    task_digest = digest(compiled)
+    await _check_new(ctx, id, compiled, task_digest)
+    closure = task_pb2.TaskClosure(compiled_task=compiled)
+    closure.created_at.FromDatetime(ctx.now)
+    stored = await ctx.db.insert_if_absent(
+        schema.Task,
+        created_at=ctx.now,
+        updated_at=ctx.now,
+        **key_of(id),
+        closure=closure.SerializeToString(deterministic=True),
+        digest=task_digest,
+        type=template.type,
+        short_description=request.spec.description.short_description,
+    )
+    if stored is None:
+        # Somebody else has registered it since the look-up.
+        await _check_new(ctx, id, compiled, task_digest)
+        raise errors.Aborted(f"task {id.name} was registered and removed meanwhile, try again")
+    # Deviates: one transaction; upstream writes the task, then its description, each for itself (R-Q33).
+    await description_entities.store(ctx, id, given(request.spec, "description"))
+    return task_pb2.TaskCreateResponse()
+
+
+async def _check_new(
+    ctx: Context, id: identifier_pb2.Identifier, compiled: compiler_pb2.CompiledTask, task_digest: bytes
+) -> None:
+    """That the version is not registered, neither like this nor otherwise."""
+    row = await ctx.db.find(schema.Task, columns=("digest", "closure"), **key_of(id))
+    if row is None:
+        return
+    if row.digest == task_digest:
+        raise exists_identical("task")
+    before = task_pb2.TaskClosure.FromString(row.closure).compiled_task
+    raise exists_different("task", id.name, before, compiled)
+
+
+async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template: tasks_pb2.TaskTemplate) -> None:
+    """Upstream validateTaskTemplate."""
+    if not template.type:
+        raise errors.missing("type")
+    _check_whitelist(ctx, id, template.type)
+    if not template.HasField("metadata"):
+        raise errors.missing("metadata")
+    if template.metadata.HasField("runtime") and not template.metadata.runtime.version:
+        raise errors.missing("runtime version")
+    if not template.HasField("interface"):
+        raise errors.missing("typed interface")
+    own_id = given(template, "id")
+    if template.HasField("container"):
+        if not template.container.image:
+            raise errors.missing("image")
+        limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
+        task_resources.check_container(own_id, template.container.resources, limits)
+    elif template.HasField("k8s_pod"):
+        if not template.k8s_pod.HasField("pod_spec"):
+            raise errors.InvalidArgument(
+                "invalid TaskSpecification, pod tasks should specify their target as a K8sPod with a defined pod spec"
+            )
+        limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
+        task_resources.check_pod(own_id, template.k8s_pod.pod_spec, limits)
+
+
+def _check_whitelist(ctx: Context, id: identifier_pb2.Identifier, task_type: str) -> None:
+    """A type that is not in task_type_whitelist, or has no scopes there, is allowed everywhere."""
+    scopes = ctx.settings.task_type_whitelist.get(task_type, ())
+    if scopes and not any(
+        not scope.project or (scope.project == id.project and scope.domain in ("", id.domain)) for scope in scopes
+    ):
+        raise errors.InvalidArgument("task type must be whitelisted before use")
+
+
+async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_pb2.Task:
+    """A version of a task.
+
+    errors: INVALID_ARGUMENT for missing parts; NOT_FOUND
+    source: upstream TaskManager.GetTask
+    """
+    id = given(request, "id")
+    # Parity: any resource type will do. Deviates: upstream answers missing parts with whatever task fits (R-Q1).
+    check_parts(id, "project", "domain", "name", "version")
+    return await find(ctx, id)
+
+
+async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> task_pb2.TaskList:
+    """One page of the versions of all tasks of a project and domain, or of one name.
+
+    shape:  request.id{project, domain[, name]}, limit 1..n
+    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
+    source: upstream TaskManager.ListTasks
+    """
+    rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListTasks", columns=_COLUMNS)
+    return task_pb2.TaskList(tasks=[to_message(row) for row in rows], token=token)
+
+
+async def list_task_ids(
+    ctx: Context, request: common_pb2.NamedEntityIdentifierListRequest
+) -> common_pb2.NamedEntityIdentifierList:
+    """One page of the names of the tasks of a project and domain.
+
+    errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
+    source: upstream TaskManager.ListUniqueTaskIdentifiers
+    """
+    names.check_list(request)
+    return await names.page(ctx, schema.Task, request, rpc="ListUniqueTaskIdentifiers")

@@ -1,0 +1,244 @@
+"""Workflows: graphs of nodes, compiled when they are registered and never changed (flyteidl/admin/workflow.proto).
+
+The row holds what lists need; the compiled closure is an object of its own, written before the row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyteidl.admin import common_pb2, launch_plan_pb2, task_pb2, workflow_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2
+from google.protobuf.message import DecodeError
+
+from app import errors, schema
+from app.blobs import BlobError
+from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, requirements
+from app.context import Context
+from app.query import lists
+from app.services import description_entities, names
+from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
+from app.services.registration import exists_different, exists_identical, page_of_versions
+from app.wire.digest import digest
+from app.wire.quantity import Quantity
+from app.wire.text import text
+
+LISTING = lists.Listing(schema.Workflow, "workflow")
+_COLUMNS = ("project", "domain", "name", "version", "typed_interface", "short_description", "created_at")
+
+
+async def create_workflow(
+    ctx: Context, request: workflow_pb2.WorkflowCreateRequest
+) -> workflow_pb2.WorkflowCreateResponse:
+    """Register a version of a workflow.
+
+    shape:  request.id{WORKFLOW, project, domain, name, version}, spec.template[, sub_workflows, description] -> empty
+    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain, a workflow that does
+            not compile or is too large, another workflow under this id; ALREADY_EXISTS for the same one; both with an
+            admin.CreateWorkflowFailureReason
+    source: upstream WorkflowManager.CreateWorkflow
+    """
+    id = given(request, "id")
+    check_identifier(id, identifier_pb2.WORKFLOW)
+    await check_project_and_domain(ctx, id.project, id.domain)
+    await store(ctx, request)
+    return workflow_pb2.WorkflowCreateResponse()
+
+
+async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> None:
+    """Compile and store a workflow whose id has been checked; also for the ones that single tasks are launched as.
+
+    errors: as create_workflow
+    """
+    if not request.spec.HasField("template"):
+        raise errors.missing("spec")
+    id = request.id
+    request.spec.template.id.CopyFrom(id)
+    closure = workflow_pb2.WorkflowClosure(compiled_workflow=await _compiled(ctx, request))
+    closure.created_at.FromDatetime(ctx.now)
+    _check_size(ctx, id, closure)
+    workflow_digest = digest(closure.compiled_workflow)
+    await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
+    uri = await _write(ctx, id, closure, workflow_digest)
+    interface = given(request.spec.template, "interface")
+    stored = await ctx.db.insert_if_absent(
+        schema.Workflow,
+        created_at=ctx.now,
+        updated_at=ctx.now,
+        **key_of(id),
+        typed_interface=None if interface is None else interface.SerializeToString(deterministic=True),
+        remote_closure_identifier=uri,
+        digest=workflow_digest,
+        short_description=request.spec.description.short_description,
+    )
+    if stored is None:
+        # Somebody else has registered it since the look-up; the object of that one has another name, or equals ours.
+        await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
+        raise errors.Aborted(f"workflow {id.name} was registered and removed meanwhile, try again")
+    # Deviates: one transaction; upstream writes the description, then the workflow, each for itself (R-Q33).
+    await description_entities.store(ctx, id, given(request.spec, "description"))
+
+
+async def _compiled(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> compiler_pb2.CompiledWorkflowClosure:
+    template, sub_workflows = request.spec.template, request.spec.sub_workflows
+    try:
+        needed = requirements(template, sub_workflows)
+    except CompileErrors as error:
+        raise _not_compiled(request.id, f"failed to get workflow requirements with err {error}") from error
+    try:
+        tasks = [await _task(ctx, id) for id in needed.task_ids]
+        launch_plans = [await _launch_plan(ctx, id) for id in needed.launch_plan_ids]
+        return compile_workflow(template, sub_workflows, tasks, launch_plans)
+    except (CompileErrors, errors.NotFound) as error:
+        raise _not_compiled(request.id, str(error)) from error
+
+
+def _not_compiled(id: identifier_pb2.Identifier, reason: str) -> errors.InvalidArgument:
+    return errors.InvalidArgument(f"failed to compile workflow for [{text(id)}] with err: {reason}")
+
+
+async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledTask:
+    """Parity: only the four parts of the name count here; the compiler then asks for the whole identifier."""
+    row = await ctx.db.find(schema.Task, columns=("closure",), **key_of(id))
+    if row is None:
+        raise not_registered("TASK", id)
+    return task_pb2.TaskClosure.FromString(row.closure).compiled_task
+
+
+async def _launch_plan(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
+    row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **key_of(id))
+    if row is None:
+        raise not_registered("LAUNCH_PLAN", id)
+    closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure)
+    return LaunchPlanInterface(id, given(closure, "expected_inputs"), given(closure, "expected_outputs"))
+
+
+def _check_size(ctx: Context, id: identifier_pb2.Identifier, closure: workflow_pb2.WorkflowClosure) -> None:
+    """Upstream ValidateCompiledWorkflow."""
+    limits = ctx.settings.registration
+    size_max = limits.workflow_size_limit
+    if size_max and closure.ByteSize() > Quantity.parse(size_max).rounded:
+        raise errors.InvalidArgument(f"Workflow closure size exceeds max limit [{size_max}]")
+    # The start and the end node are the compiler's.
+    nodes = len(closure.compiled_workflow.primary.template.nodes) - 2
+    if limits.max_workflow_nodes and nodes > limits.max_workflow_nodes:
+        raise errors.InvalidArgument(
+            f"number of nodes in workflow [{text(id)}] exceeds limit ({nodes} > {limits.max_workflow_nodes})"
+        )
+
+
+async def _check_new(
+    ctx: Context,
+    id: identifier_pb2.Identifier,
+    compiled: compiler_pb2.CompiledWorkflowClosure,
+    workflow_digest: bytes,
+) -> None:
+    """That the version is not registered, neither like this nor otherwise.
+
+    Deviates: upstream compares with an empty closure and tells all of the new one as differing (R-Q26).
+    """
+    row = await ctx.db.find(schema.Workflow, columns=("digest", "remote_closure_identifier"), **key_of(id))
+    if row is None:
+        return
+    reason = workflow_pb2.CreateWorkflowFailureReason()
+    if row.digest == workflow_digest:
+        reason.exists_identical_structure.id.CopyFrom(id)
+        raise exists_identical("workflow", reason)
+    reason.exists_different_structure.id.CopyFrom(id)
+    before = (await closure_of(ctx, row.remote_closure_identifier)).compiled_workflow
+    raise exists_different("workflow", id.name, before, compiled, reason)
+
+
+async def _write(
+    ctx: Context, id: identifier_pb2.Identifier, closure: workflow_pb2.WorkflowClosure, workflow_digest: bytes
+) -> str:
+    """Write the closure where upstream would, under a name that also tells its content.
+
+    Deviates: upstream's name is the version alone, so that the loser of a race overwrites the winner's object (R-Q21).
+    errors: INTERNAL where the store does not take it
+    """
+    version = f"{id.version}.{workflow_digest.hex()[:32]}"
+    uri = ctx.blobs.uri(*ctx.settings.flyteadmin.metadata_storage_prefix, id.project, id.domain, id.name, version)
+    try:
+        await ctx.blobs.write(uri, closure.SerializeToString(deterministic=True))
+    except BlobError as error:
+        raise errors.Internal(
+            f"failed to write marshaled workflow [{text(id)}] to storage {uri} with err {error} "
+            f"and base container: {ctx.blobs.base}"
+        ) from error
+    return uri
+
+
+async def closure_of(ctx: Context, remote_closure_identifier: str) -> workflow_pb2.WorkflowClosure:
+    """The closure that a row's column remote_closure_identifier names.
+
+    errors: INTERNAL where it cannot be read
+    source: upstream FetchAndGetWorkflowClosure
+    """
+    bytes_max = ctx.settings.storage.limits.max_download_bytes
+    try:
+        raw = await ctx.blobs.read(remote_closure_identifier, bytes_max=bytes_max)
+        return workflow_pb2.WorkflowClosure.FromString(raw)
+    except (BlobError, DecodeError) as error:
+        raise errors.Internal(
+            f"Unable to read WorkflowClosure from location {remote_closure_identifier} : {error}"
+        ) from error
+
+
+def _to_message(row: Any) -> workflow_pb2.Workflow:
+    workflow = workflow_pb2.Workflow(short_description=row.short_description or "")
+    id = workflow.id
+    id.resource_type = identifier_pb2.WORKFLOW
+    id.project, id.domain, id.name, id.version = row.project, row.domain, row.name, row.version
+    workflow.closure.created_at.FromDatetime(row.created_at)
+    return workflow
+
+
+async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> workflow_pb2.Workflow:
+    """A version of a workflow with its compiled closure.
+
+    errors: INVALID_ARGUMENT for missing parts or another resource type; NOT_FOUND; INTERNAL for an unreadable closure
+    source: upstream WorkflowManager.GetWorkflow
+    """
+    id = given(request, "id")
+    if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
+        id.resource_type = identifier_pb2.WORKFLOW
+    check_identifier(id, identifier_pb2.WORKFLOW)
+    columns = ("project", "domain", "name", "version", "short_description", "created_at", "remote_closure_identifier")
+    row = await ctx.db.find(schema.Workflow, columns=columns, **key_of(id))
+    if row is None:
+        raise not_registered("WORKFLOW", id)
+    workflow = _to_message(row)
+    closure = await closure_of(ctx, row.remote_closure_identifier)
+    workflow.closure.compiled_workflow.CopyFrom(closure.compiled_workflow)
+    return workflow
+
+
+async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> workflow_pb2.WorkflowList:
+    """One page of the versions of all workflows of a project and domain, or of one name.
+
+    shape:  request.id{project, domain[, name]}, limit 1..n -> of each closure only the interface and created_at
+    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
+    source: upstream WorkflowManager.ListWorkflows
+    """
+    rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListWorkflows", columns=_COLUMNS)
+    workflows = []
+    for row in rows:
+        workflow = _to_message(row)
+        interface = workflow.closure.compiled_workflow.primary.template.interface
+        interface.SetInParent()
+        interface.ParseFromString(row.typed_interface or b"")
+        workflows.append(workflow)
+    return workflow_pb2.WorkflowList(workflows=workflows, token=token)
+
+
+async def list_workflow_ids(
+    ctx: Context, request: common_pb2.NamedEntityIdentifierListRequest
+) -> common_pb2.NamedEntityIdentifierList:
+    """One page of the names of the workflows of a project and domain.
+
+    errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
+    source: upstream WorkflowManager.ListWorkflowIdentifiers
+    """
+    names.check_list(request)
+    return await names.page(ctx, schema.Workflow, request, rpc="ListWorkflowIdentifiers")
