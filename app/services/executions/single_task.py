@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flyteidl.admin import execution_pb2, launch_plan_pb2, task_pb2, workflow_pb2
+from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
 from flyteidl.core import workflow_pb2 as core_workflow_pb2
 
@@ -104,7 +104,7 @@ async def _create_workflow(
     create = workflow_pb2.WorkflowCreateRequest(id=workflow_id)
     create.spec.template.CopyFrom(template_of(workflow_id, reference, task))
     await workflows.store(ctx, create)
-    await named_entities.mark_generated(ctx, workflow_id)
+    await _mark_generated(ctx, workflow_id)
 
 
 async def _create_launch_plan(
@@ -127,4 +127,12 @@ async def _create_launch_plan(
         if spec.HasField(part):
             getattr(plan, part).CopyFrom(getattr(spec, part))
     await launch_plans.store(ctx, create, interface=task.interface, workflow_row=workflow_row)
-    await named_entities.mark_generated(ctx, create.id)
+    await _mark_generated(ctx, create.id)
+
+
+async def _mark_generated(ctx: Context, id: identifier_pb2.Identifier) -> None:
+    """Lists of names hide what this server made by itself."""
+    update = common_pb2.NamedEntityUpdateRequest(resource_type=id.resource_type)
+    update.id.project, update.id.domain, update.id.name = id.project, id.domain, id.name
+    update.metadata.state = common_pb2.SYSTEM_GENERATED
+    await named_entities.update_named_entity(ctx, update)
