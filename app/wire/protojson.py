@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
@@ -357,6 +358,7 @@ class _Decoder:
             raise self.tokens.error(name.start, 'missing "value" field')
 
 
+@cache
 def fields_by_spelling(descriptor: Any) -> dict[str, FieldDescriptor]:
     """Fields by both of their spellings; the JSON spelling wins where two fields contend for one."""
     by_json_name = {field.json_name: field for field in descriptor.fields}

@@ -1,0 +1,335 @@
+"""REST: the one handler behind every binding of every RPC, as upstream's gateway answers.
+
+Rest is an ASGI application of its own, because the gateway's rules (one 404 and one 501 for all paths, redirects to
+cleaned paths, empty variables, forms as GET) do not fit routes that are matched one by one. `routes` mounts it in the
+FastAPI application as the last route, behind documentation, storage and console, so all of it stays one application.
+
+Limits: server.grpc.maxMessageSizeBytes for a message, limits.body_wait_seconds_max for the arrival of a body.
+Upstream: newHTTPServer of flyteadmin/pkg/server/service.go on grpc-gateway v2 and net/http.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import structlog
+from google.protobuf.message import Message
+from starlette.routing import BaseRoute, Mount
+from starlette.types import Receive, Scope, Send
+
+from app import errors
+from app.api.call import Server, invoke
+from app.api.router import Route, Router, cleaned
+from app.api.rows import Rpc
+from app.api.status import http_status
+from app.wire import bind, decode
+from app.wire.goparse import parse_int
+from app.wire.render import Encoding, status_bytes, to_bytes
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Headers = list[tuple[bytes, bytes]]
+
+# JSON may be longer than the message it stands for; what is longer than this many times the limit is not even read.
+BODY_PER_MESSAGE_MAX = 4
+# Reading or printing more than this takes long enough that other requests should go on meanwhile.
+THREAD_BYTES_MIN = 256 * 1024
+REQUEST_ID_LENGTH_MAX = 128
+# Where an authenticating layer in front leaves the name of the caller.
+PRINCIPAL_KEY = "flyteadmin.principal"
+
+_FORM = b"application/x-www-form-urlencoded"
+_BY_MEDIA_TYPE = {b"application/json": Encoding.PROTO_NAMES, b"application/octet-stream": Encoding.BINARY}
+_READ = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"transfer-encoding",
+        b"te",
+        b"host",
+        b"grpc-timeout",
+        b"x-request-id",
+        b"x-http-method-override",
+    }
+)
+_SECONDS_BY_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TYPES = {encoding: (b"content-type", encoding.content_type.encode()) for encoding in Encoding}
+_GRPC = (b"grpc-metadata-content-type", b"application/grpc")
+_TRAILER = (b"grpc-trailer-content-type", b"application/grpc")
+
+
+def routes(server: Server, rpcs: tuple[Rpc, ...]) -> list[BaseRoute]:
+    """The route that serves what no route before it has taken; put it last."""
+    return [Mount("", app=Rest(server, rpcs))]
+
+
+class _Gone(Exception):
+    """The client has left before its request was complete."""
+
+
+@dataclass(slots=True)
+class Call:
+    """What the headers of a request say. fields: the first value of each header that matters here."""
+
+    fields: dict[bytes, bytes]
+    reader: Encoding
+    writer: Encoding
+    form: bool = False
+
+    @classmethod
+    def of(cls, scope: Scope) -> Call:
+        """Parity: an Accept header counts only when it is one media type, letter for letter (MarshalerForRequest)."""
+        fields: dict[bytes, bytes] = {}
+        writer = None
+        for name, value in scope["headers"]:
+            if name in _READ:
+                fields.setdefault(name, value)
+            elif name == b"accept" and writer is None:
+                writer = _BY_MEDIA_TYPE.get(value)
+        content_type = fields.get(b"content-type", b"")
+        media_type = content_type.partition(b";")[0].strip().lower()
+        reader = _BY_MEDIA_TYPE.get(media_type, Encoding.CAMEL_NAMES)
+        form = content_type == _FORM and scope["method"] == "POST"
+        return cls(fields, reader, writer or reader, form)
+
+    @property
+    def trailers(self) -> bool:
+        return b"trailers" in self.fields.get(b"te", b"").lower()
+
+    def text(self, name: bytes) -> str:
+        return self.fields.get(name, b"").decode("latin-1")
+
+    def seconds(self) -> float | None:
+        """What Grpc-Timeout leaves for the call; None without one. errors: INVALID_ARGUMENT for a malformed one"""
+        value = self.text(b"grpc-timeout")
+        if not value:
+            return None
+        try:
+            amount = parse_int(value[:-1], 64) * _SECONDS_BY_UNIT[value[-1]]
+        except (ValueError, KeyError) as error:
+            raise errors.InvalidArgument(f"invalid grpc-timeout: {value}") from error
+        # Parity: a timeout of zero is none (annotateContext).
+        return amount or None
+
+
+class Rest:
+    """The ASGI application. It reads a body only where a binding has one."""
+
+    def __init__(self, server: Server, rpcs: tuple[Rpc, ...]) -> None:
+        self._server = server
+        self._router = Router(rpcs)
+        self._message_bytes_max = server.settings.request_body_bytes_max
+        self._wait_seconds_max = server.settings.limits.body_wait_seconds_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"REST does not speak {scope['type']}")
+        call = Call.of(scope)
+        try:
+            raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+            clean = cleaned(raw_path.decode("latin-1"))
+            if clean is not None:
+                await _redirect(send, scope, clean)
+                return
+            path = bind.unescaped_path(raw_path)
+            if path == "/healthcheck":
+                await _send(send, scope, 200, [], b"")
+                return
+            if not path.startswith("/"):
+                raise errors.InvalidArgument("Bad Request")
+            await self._serve(scope, receive, send, call, path)
+        except errors.FlyteError as error:
+            # Refused before the function was called, so there is nothing of gRPC in the answer.
+            await _send_error(send, scope, call, error)
+        except _Gone:
+            log.info("client_left", path=scope["path"])
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, call: Call, path: str) -> None:
+        verb, form = scope["method"], None
+        if call.form and (override := call.text(b"x-http-method-override")):
+            form = bind.query_pairs(await self._body(scope, receive, call))
+            bind.query_pairs(scope["query_string"])
+            verb = override.upper()
+        found = self._router.match(path)
+        match = found.get(verb)
+        if match is None and call.form and verb == "POST" and "GET" in found:
+            # Parity: a form posted to a path that only knows GET is that GET (ServeMux.ServeHTTP).
+            match = found["GET"]
+            form = form if form is not None else bind.query_pairs(await self._body(scope, receive, call))
+        if match is None:
+            raise errors.Unimplemented("Method Not Allowed") if found else errors.NotFound("Not Found")
+        route, values = match
+        seconds = call.seconds()
+        if not route.binding.body:
+            request = self._from_query(route, values, scope["query_string"], form or [])
+        else:
+            # A form that had to be read for its override leaves nothing to read.
+            body = b"" if form is not None else await self._body(scope, receive, call)
+            request = await self._from_body(route, values, body, call)
+        try:
+            reply = await self._invoke(scope, call, route.rpc, request, seconds)
+            body = await _in_thread_if_large(reply.ByteSize(), to_bytes, reply, call.writer)
+        except errors.FlyteError as error:
+            await _send_error(send, scope, call, error, from_rpc=True)
+        else:
+            await _send(send, scope, 200, [_TYPES[call.writer], _GRPC], body, chunked=call.trailers)
+
+    def _from_query(self, route: Route, values: list[str], query: bytes, form: bind.Pairs) -> Message:
+        request = route.rpc.request()
+        for variable, value in zip(route.variables, values, strict=True):
+            bind.put_path(request, variable, value)
+        # Parity: a query is looked at only where the message has fields beside those of the path.
+        if (query or form) and request.DESCRIPTOR.fields:
+            bind.put_query(request, bind.merged([*form, *bind.query_pairs(query)]), route.bound)
+        return request
+
+    async def _from_body(self, route: Route, values: list[str], body: bytes, call: Call) -> Message:
+        type_ = route.rpc.request
+        request: Message
+        if not body:
+            request = type_()
+        elif call.reader is Encoding.BINARY:
+            self._check_size(len(body))
+            request = await _in_thread_if_large(len(body), decode.from_binary, type_, body)
+        else:
+            strict = call.reader is Encoding.PROTO_NAMES
+            request = await _in_thread_if_large(len(body), lambda: decode.from_json(type_, body, strict=strict))
+            if len(body) > self._message_bytes_max // 8:
+                self._check_size(request.ByteSize())
+        # Parity: the path wins over the same field of the body.
+        for variable, value in zip(route.variables, values, strict=True):
+            bind.put_path(request, variable, value)
+        return request
+
+    async def _invoke(self, scope: Scope, call: Call, rpc: Rpc, request: Message, seconds: float | None) -> Message:
+        """errors: those of the function; DEADLINE_EXCEEDED; INTERNAL without a message for what nobody foresaw"""
+        request_id = call.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{secrets.token_hex(10)}"
+        try:
+            async with asyncio.timeout(seconds) as clock:
+                return await invoke(
+                    self._server,
+                    rpc,
+                    request,
+                    principal=scope.get(PRINCIPAL_KEY, ""),
+                    request_id=request_id,
+                    endpoint=f"{scope['scheme']}://{call.text(b'host')}",
+                )
+        except errors.FlyteError:
+            raise
+        except TimeoutError as error:
+            if not clock.expired():
+                log.exception("rpc_failed", rpc=rpc.path, request_id=request_id)
+                raise errors.Internal("") from error
+            raise errors.DeadlineExceeded("context deadline exceeded") from error
+        except Exception as error:
+            # Parity: the client learns nothing of what nobody foresaw (the recovery interceptor).
+            log.exception("rpc_failed", rpc=rpc.path, request_id=request_id)
+            raise errors.Internal("") from error
+
+    async def _body(self, scope: Scope, receive: Receive, call: Call) -> bytes:
+        """The whole body. errors: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED; _Gone when the client leaves"""
+        declared = call.fields.get(b"content-length")
+        if declared is None and not _may_have_body(scope, call):
+            return b""
+        bytes_max = self._message_bytes_max * BODY_PER_MESSAGE_MAX
+        if declared is not None and declared.isdigit():
+            if int(declared) == 0:
+                return b""
+            if int(declared) > bytes_max:
+                raise self._too_large(int(declared))
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._wait_seconds_max):
+                while True:
+                    event = await receive()
+                    if event["type"] == "http.disconnect":
+                        raise _Gone
+                    body += event.get("body", b"")
+                    if len(body) > bytes_max:
+                        raise self._too_large(len(body))
+                    if not event.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError as error:
+            raise errors.DeadlineExceeded(
+                f"the body did not arrive within {self._wait_seconds_max:g} seconds"
+            ) from error
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._message_bytes_max:
+            raise self._too_large(size_bytes)
+
+    def _too_large(self, size_bytes: int) -> errors.ResourceExhausted:
+        text = f"grpc: received message larger than max ({size_bytes} vs. {self._message_bytes_max})"
+        return errors.ResourceExhausted(text)
+
+
+def _may_have_body(scope: Scope, call: Call) -> bool:
+    """Whether a body can come that no Content-Length announces."""
+    if scope["http_version"].startswith("2"):
+        # Some servers never say that the body of such a DELETE has ended, so waiting for it could last forever.
+        return bool(scope["method"] != "DELETE")
+    return b"transfer-encoding" in call.fields
+
+
+async def _in_thread_if_large(size_bytes: int, function: Callable[..., T], *arguments: Any) -> T:
+    if size_bytes < THREAD_BYTES_MIN:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def _send_error(
+    send: Send, scope: Scope, call: Call, error: errors.FlyteError, *, from_rpc: bool = False
+) -> None:
+    headers = [_TYPES[call.writer]]
+    if error.code == errors.Unauthenticated.code:
+        # What cannot stand in a header must not break the answer.
+        challenge = "".join(letter if letter.isprintable() else " " for letter in error.message)
+        headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+    body = status_bytes(error, call.writer)
+    chunked = from_rpc and call.trailers
+    await _send(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=_TRAILER)
+
+
+async def _redirect(send: Send, scope: Scope, path: str) -> None:
+    """Parity: 307 with a small page for those who read it (Redirect of net/http).
+
+    Deviates: upstream escapes percent signs once more, so its redirects of escaped paths lead nowhere.
+    """
+    query = scope["query_string"].decode("latin-1")
+    address = f"{path}?{query}" if query else path
+    headers: Headers = [(b"location", address.encode("latin-1"))]
+    body = b""
+    if scope["method"] in ("GET", "HEAD"):
+        headers.insert(0, (b"content-type", b"text/html; charset=utf-8"))
+        body = f'<a href="{html.escape(address)}">Temporary Redirect</a>.\n\n'.encode("latin-1")
+    await _send(send, scope, 307, headers, body)
+
+
+async def _send(
+    send: Send,
+    scope: Scope,
+    status: int,
+    headers: Headers,
+    body: bytes,
+    *,
+    chunked: bool = False,
+    trailer: tuple[bytes, bytes] | None = None,
+) -> None:
+    """chunked: the client takes trailers, so the length is left out; the trailer goes where the server can send it"""
+    trailing = chunked and trailer is not None and "http.response.trailers" in scope.get("extensions", {})
+    if not chunked:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    if trailing:
+        headers = [*headers, (b"trailer", b"Grpc-Trailer-Content-Type")]
+    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": trailing})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    if trailing:
+        await send({"type": "http.response.trailers", "headers": [trailer]})
