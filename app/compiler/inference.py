@@ -23,6 +23,7 @@ _PRIMITIVES = {
     "duration": types_pb2.LiteralType(simple=_SIMPLE.DURATION),
     None: types_pb2.LiteralType(simple=_SIMPLE.NONE),
 }
+_PRIMITIVE_KEYS = {kind: known.SerializeToString() for kind, known in _PRIMITIVES.items()}
 _NONE = _PRIMITIVES[None]
 _STRUCT = types_pb2.LiteralType(simple=_SIMPLE.STRUCT)
 _BINARY = types_pb2.LiteralType(simple=_SIMPLE.BINARY)
@@ -88,32 +89,25 @@ def type_of_scalar(scalar: literals_pb2.Scalar) -> types_pb2.LiteralType | None:
 
 def _element_type(literals: Iterable[literals_pb2.Literal]) -> types_pb2.LiteralType:
     """The one type of the elements, a union of several, or NONE when there are none."""
-    found: dict[object, types_pb2.LiteralType] = {}
+    found: dict[bytes, types_pb2.LiteralType] = {}
     empty: types_pb2.LiteralType | None = None
     for literal in literals:
         # A list of a million numbers should not build a million types: primitives are told apart by their field.
         if literal.WhichOneof("value") == "scalar" and literal.scalar.WhichOneof("value") == "primitive":
             kind = literal.scalar.primitive.WhichOneof("value")
-            found.setdefault(kind, _PRIMITIVES[kind])
+            found.setdefault(_PRIMITIVE_KEYS[kind], _PRIMITIVES[kind])
             continue
         inferred = type_of(literal) or _UNSET
         if literal.WhichOneof("value") == "collection" and not literal.collection.literals:
             # Parity: an empty list says nothing about its elements, unless it stands alone (literalTypeForLiterals).
             empty = inferred
             continue
-        found.setdefault(_key(inferred), inferred)
+        found.setdefault(inferred.SerializeToString(deterministic=True), inferred)
     if not found:
         return empty or _NONE
     if len(found) == 1:
         return next(iter(found.values()))
     return _union(sorted(found.values(), key=text))
-
-
-def _key(inferred: types_pb2.LiteralType) -> object:
-    for kind, primitive in _PRIMITIVES.items():
-        if inferred is primitive:
-            return kind
-    return inferred.SerializeToString(deterministic=True)
 
 
 def _union(kinds: list[types_pb2.LiteralType]) -> types_pb2.LiteralType:

@@ -62,15 +62,21 @@ class _Schema:
         if isinstance(root, dict) and root.get("$schema", "http://json-schema.org/schema#") not in _DIALECTS:
             # Parity: a dialect newer than draft 7 does not compile upstream, so such schemas must be equal.
             raise _BrokenSchema
-        pending, seen = [root], set()
+        _check(root)
+        # References must lead to schemas, wherever a value would be checked against them; a definition that nothing
+        # refers to may be broken.
+        pending, seen = [root], set[int]()
         while pending:
             node = pending.pop()
-            if id(node) in seen:
+            if id(node) in seen or isinstance(node, bool):
                 continue
             seen.add(id(node))
-            pending.extend(_children(node))
-            if isinstance(node, dict) and "$ref" in node:
-                pending.append(self.resolved(node))
+            if "$ref" in node:
+                target = self._at(node["$ref"])
+                _check(target)
+                pending.append(target)
+            else:
+                pending.extend(child for keyword, child in _children(node) if keyword != "definitions")
 
     def resolved(self, node: Any) -> dict[str, Any]:
         """The schema after following its references; `true` and `false` as the schema that they act like."""
@@ -171,25 +177,31 @@ _KEYWORDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _children(node: Any) -> Iterator[Any]:
-    """The schemas directly inside a schema, after checking that its keywords have values of the right kind."""
-    if isinstance(node, bool):
-        return
-    if not isinstance(node, dict):
-        raise _BrokenSchema
-    for keyword, value in node.items():
-        if keyword in _KEYWORDS and not _KEYWORDS[keyword](value):
+def _check(root: Any) -> None:
+    """Fail unless this is a schema all the way down."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, bool):
+            continue
+        if not isinstance(node, dict):
             raise _BrokenSchema
-        if keyword in _SUBSCHEMA:
-            yield value
-        elif keyword in _SUBSCHEMA_LISTS or (keyword == "items" and isinstance(value, list)):
-            yield from value
-        elif keyword == "items":
-            yield value
+        if not all(_KEYWORDS[keyword](value) for keyword, value in node.items() if keyword in _KEYWORDS):
+            raise _BrokenSchema
+        pending.extend(child for _, child in _children(node))
+
+
+def _children(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The schemas directly inside a schema, with the keywords that hold them."""
+    for keyword, value in node.items():
+        if keyword in _SUBSCHEMA or (keyword == "items" and not isinstance(value, list)):
+            yield keyword, value
+        elif keyword in _SUBSCHEMA_LISTS or keyword == "items":
+            yield from ((keyword, schema) for schema in value)
         elif keyword in _SUBSCHEMA_MAPS:
-            yield from value.values()
+            yield from ((keyword, schema) for schema in value.values())
         elif keyword == "dependencies":
-            yield from (schema for schema in value.values() if not _texts(schema))
+            yield from ((keyword, schema) for schema in value.values() if not _texts(schema))
 
 
 class _Comparison:
