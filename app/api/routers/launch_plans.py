@@ -3,13 +3,14 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import launch_plan_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import launch_plans
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateLaunchPlan",
-        function=unimplemented,
+        function=launch_plans.create_launch_plan,
         request=launch_plan_pb2.LaunchPlanCreateRequest,
         response=launch_plan_pb2.LaunchPlanCreateResponse,
         bindings=(
@@ -20,7 +21,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetLaunchPlan",
-        function=unimplemented,
+        function=launch_plans.get_launch_plan,
         request=common_pb2.ObjectGetRequest,
         response=launch_plan_pb2.LaunchPlan,
         bindings=(
@@ -30,7 +31,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateLaunchPlan",
-        function=unimplemented,
+        function=launch_plans.update_launch_plan,
         request=launch_plan_pb2.LaunchPlanUpdateRequest,
         response=launch_plan_pb2.LaunchPlanUpdateResponse,
         bindings=(
@@ -41,7 +42,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListLaunchPlans",
-        function=unimplemented,
+        function=launch_plans.list_launch_plans,
         request=common_pb2.ResourceListRequest,
         response=launch_plan_pb2.LaunchPlanList,
         bindings=(
@@ -52,7 +53,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetActiveLaunchPlan",
-        function=unimplemented,
+        function=launch_plans.get_active_launch_plan,
         request=launch_plan_pb2.ActiveLaunchPlanRequest,
         response=launch_plan_pb2.LaunchPlan,
         bindings=(
@@ -62,7 +63,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListActiveLaunchPlans",
-        function=unimplemented,
+        function=launch_plans.list_active_launch_plans,
         request=launch_plan_pb2.ActiveLaunchPlanListRequest,
         response=launch_plan_pb2.LaunchPlanList,
         bindings=(
@@ -72,7 +73,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListLaunchPlanIds",
-        function=unimplemented,
+        function=launch_plans.list_launch_plan_ids,
         request=common_pb2.NamedEntityIdentifierListRequest,
         response=common_pb2.NamedEntityIdentifierList,
         bindings=(

@@ -5,13 +5,14 @@ from flyteidl.admin import project_attributes_pb2
 from flyteidl.admin import project_domain_attributes_pb2
 from flyteidl.admin import workflow_attributes_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import matchable_attributes
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListMatchableAttributes",
-        function=unimplemented,
+        function=matchable_attributes.list_matchable_attributes,
         request=matchable_resource_pb2.ListMatchableAttributesRequest,
         response=matchable_resource_pb2.ListMatchableAttributesResponse,
         bindings=(
@@ -21,7 +22,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetProjectAttributes",
-        function=unimplemented,
+        function=matchable_attributes.get_project_attributes,
         request=project_attributes_pb2.ProjectAttributesGetRequest,
         response=project_attributes_pb2.ProjectAttributesGetResponse,
         bindings=(
@@ -31,7 +32,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateProjectAttributes",
-        function=unimplemented,
+        function=matchable_attributes.update_project_attributes,
         request=project_attributes_pb2.ProjectAttributesUpdateRequest,
         response=project_attributes_pb2.ProjectAttributesUpdateResponse,
         bindings=(
@@ -42,7 +43,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="DeleteProjectAttributes",
-        function=unimplemented,
+        function=matchable_attributes.delete_project_attributes,
         request=project_attributes_pb2.ProjectAttributesDeleteRequest,
         response=project_attributes_pb2.ProjectAttributesDeleteResponse,
         bindings=(
@@ -53,7 +54,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetProjectDomainAttributes",
-        function=unimplemented,
+        function=matchable_attributes.get_project_domain_attributes,
         request=project_domain_attributes_pb2.ProjectDomainAttributesGetRequest,
         response=project_domain_attributes_pb2.ProjectDomainAttributesGetResponse,
         bindings=(
@@ -63,7 +64,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateProjectDomainAttributes",
-        function=unimplemented,
+        function=matchable_attributes.update_project_domain_attributes,
         request=project_domain_attributes_pb2.ProjectDomainAttributesUpdateRequest,
         response=project_domain_attributes_pb2.ProjectDomainAttributesUpdateResponse,
         bindings=(
@@ -74,7 +75,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="DeleteProjectDomainAttributes",
-        function=unimplemented,
+        function=matchable_attributes.delete_project_domain_attributes,
         request=project_domain_attributes_pb2.ProjectDomainAttributesDeleteRequest,
         response=project_domain_attributes_pb2.ProjectDomainAttributesDeleteResponse,
         bindings=(
@@ -85,7 +86,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetWorkflowAttributes",
-        function=unimplemented,
+        function=matchable_attributes.get_workflow_attributes,
         request=workflow_attributes_pb2.WorkflowAttributesGetRequest,
         response=workflow_attributes_pb2.WorkflowAttributesGetResponse,
         bindings=(
@@ -95,7 +96,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="UpdateWorkflowAttributes",
-        function=unimplemented,
+        function=matchable_attributes.update_workflow_attributes,
         request=workflow_attributes_pb2.WorkflowAttributesUpdateRequest,
         response=workflow_attributes_pb2.WorkflowAttributesUpdateResponse,
         bindings=(
@@ -106,7 +107,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="DeleteWorkflowAttributes",
-        function=unimplemented,
+        function=matchable_attributes.delete_workflow_attributes,
         request=workflow_attributes_pb2.WorkflowAttributesDeleteRequest,
         response=workflow_attributes_pb2.WorkflowAttributesDeleteResponse,
         bindings=(

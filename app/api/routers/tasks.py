@@ -3,13 +3,14 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import task_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import tasks
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateTask",
-        function=unimplemented,
+        function=tasks.create_task,
         request=task_pb2.TaskCreateRequest,
         response=task_pb2.TaskCreateResponse,
         bindings=(
@@ -20,7 +21,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetTask",
-        function=unimplemented,
+        function=tasks.get_task,
         request=common_pb2.ObjectGetRequest,
         response=task_pb2.Task,
         bindings=(
@@ -30,7 +31,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListTasks",
-        function=unimplemented,
+        function=tasks.list_tasks,
         request=common_pb2.ResourceListRequest,
         response=task_pb2.TaskList,
         bindings=(
@@ -41,7 +42,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListTaskIds",
-        function=unimplemented,
+        function=tasks.list_task_ids,
         request=common_pb2.NamedEntityIdentifierListRequest,
         response=common_pb2.NamedEntityIdentifierList,
         bindings=(

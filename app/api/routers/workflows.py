@@ -3,13 +3,14 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import workflow_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
+from app.services import workflows
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateWorkflow",
-        function=unimplemented,
+        function=workflows.create_workflow,
         request=workflow_pb2.WorkflowCreateRequest,
         response=workflow_pb2.WorkflowCreateResponse,
         bindings=(
@@ -20,7 +21,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetWorkflow",
-        function=unimplemented,
+        function=workflows.get_workflow,
         request=common_pb2.ObjectGetRequest,
         response=workflow_pb2.Workflow,
         bindings=(
@@ -30,7 +31,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListWorkflows",
-        function=unimplemented,
+        function=workflows.list_workflows,
         request=common_pb2.ResourceListRequest,
         response=workflow_pb2.WorkflowList,
         bindings=(
@@ -41,7 +42,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="ListWorkflowIds",
-        function=unimplemented,
+        function=workflows.list_workflow_ids,
         request=common_pb2.NamedEntityIdentifierListRequest,
         response=common_pb2.NamedEntityIdentifierList,
         bindings=(
