@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    import socket
-
     from app.settings import Settings
     from app.startup import Progress, Started
 
@@ -105,8 +103,10 @@ def _serve(started: "Started", progress: "Progress") -> None:
     from app import serve as processes
 
     settings = started.settings
-    sockets = [started.rest, started.grpc]
-
+    sockets = {"rest": started.rest, "grpc": started.grpc}
+    if settings.server.http == "httptools":
+        # HTTP/1.1 carries no gRPC: every process has a server of grpcio's beside it, which binds the port by itself.
+        sockets.pop("grpc").close()
     stopping = threading.Event()
 
     def ready() -> None:
@@ -117,13 +117,13 @@ def _serve(started: "Started", progress: "Progress") -> None:
     run: Callable[[], None]
     if settings.server.workers == 1:
         books = [metrics.Book([name for _, name in metrics.rpcs()])]
-        run = partial(processes.run, settings, sockets, books[0], ready)
+        run = partial(processes.run, settings, [*sockets.values()], books[0], ready)
     else:
-        supervisor = processes.Supervisor(settings, sockets, ready)
+        supervisor = processes.Supervisor(settings, [*sockets.values()], ready)
         books, run = supervisor.books(), supervisor.run
     scope = settings.flyteadmin.metrics_scope
     exposition = partial(metrics.exposition, books, metrics.rpcs(), scope=scope)
-    listeners.listen([(started.rest, "rest"), (started.grpc, "grpc"), (started.metrics, "metrics")])
+    listeners.listen({**sockets, "metrics": started.metrics})
     listener = listeners.MetricsListener(started.metrics, settings, exposition)
     listener.start()
     try:
@@ -167,7 +167,9 @@ def _tell(started: "Started", progress: "Progress") -> None:
     from app import startup
 
     settings = started.settings
-    web = f"http://{_reachable(started.rest)}"
+    host = settings.server.host
+    web = f"http://{_reachable(host, settings.server.http_port)}"
+    shared = settings.server.http == "zttp"
     pyflyte = settings.environment_path / "bin" / "pyflyte" if settings.engine.kind == "local" else "pyflyte"
     example = Path(__file__).parents[1] / "examples" / "hello.py"
     if example.is_relative_to(Path.cwd()):
@@ -177,9 +179,9 @@ def _tell(started: "Started", progress: "Progress") -> None:
     progress.line(
         f"""
 flyteadmin is ready
-  REST and gRPC  {web}  (documentation at {web}/docs)
-  gRPC alone     {_reachable(started.grpc)}
-  metrics        http://{_reachable(started.metrics)}/metrics
+  {"REST and gRPC" if shared else "REST         "}  {web}  (documentation at {web}/docs)
+  {"gRPC alone" if shared else "gRPC      "}     {_reachable(host, settings.server.grpc.port)}
+  metrics        http://{_reachable(host, settings.flyteadmin.profiler_port)}/metrics
   database       {startup.shown(settings.database_url)}
   data           {settings.storage_url}
   engine         {settings.engine.kind}
@@ -192,9 +194,8 @@ Try next:
     )
 
 
-def _reachable(bound: "socket.socket") -> str:
+def _reachable(host: str, port: int) -> str:
     """host:port as a client on this machine writes it."""
-    host, port = bound.getsockname()[:2]
     if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
         host = "localhost"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -4,7 +4,7 @@ import errno
 import json
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.settings import BadSetting, Settings
@@ -48,12 +48,12 @@ def _not_bound(error: OSError, host: str, port: int, flag: str, key: str, holder
     return BadSetting(f"port {port} on {host} cannot be used ({error.strerror}); see --host, or {move}")
 
 
-def listen(sockets: Sequence[tuple[socket.socket, str]]) -> None:
-    """Begin to accept connections on bound sockets.
+def listen(sockets: Mapping[str, socket.socket]) -> None:
+    """Begin to accept connections on bound sockets, given by their use.
 
     errors: BadSetting where another process began to listen on the same port in between
     """
-    for bound, use in sockets:
+    for use, bound in sockets.items():
         try:
             bound.listen(2048)
         except OSError as error:

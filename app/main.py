@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import db
-from app.api import cors, docs, routers, storage
+from app.api import cors, docs, rest, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
@@ -39,12 +39,12 @@ def database_of(settings: Settings) -> db.Database:
 class Application:
     """The ASGI application of one process: gRPC by content type, everything else REST.
 
-    web: rest behind the rules for requests of other origins
+    web: pages and RPCs, behind the rules for requests of other origins
     """
 
     server: Server
     grpc: GrpcApp
-    rest: FastAPI
+    pages: FastAPI
     web: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,8 +98,22 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
             yield
 
     # FastAPI's own documents would describe no message; app/api/docs.py serves the generated ones.
-    rest = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    rest.router.routes.extend(docs.routes())
-    rest.router.routes.extend(storage.routes(server.blobs, settings))
-    app = Application(server, GrpcApp(server, routers.ALL), rest, cors.wrapped(rest, settings))
+    pages = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    pages.router.routes.extend(docs.routes())
+    pages.router.routes.extend(storage.routes(server.blobs, settings))
+    pages.router.routes.extend(rest.routes(server, routers.ALL))
+    app = Application(server, GrpcApp(server, routers.ALL), pages, cors.wrapped(_Web(server, pages), settings))
     return app
+
+
+class _Web:
+    """RPCs go straight to their handler, which costs half of what the way through the application costs."""
+
+    def __init__(self, server: Server, pages: FastAPI) -> None:
+        self._pages = pages
+        self._rpcs = rest.Rest(server, routers.ALL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        straight = path.startswith("/api/v1/") and path != docs.SWAGGER_PATH
+        await (self._rpcs if straight else self._pages)(scope, receive, send)

@@ -78,8 +78,31 @@ async def _serve(
         if parent is not None:
             # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
             asyncio.get_running_loop().add_reader(parent.sentinel, lambda: setattr(server, "should_exit", True))
-        await server.serve(list(sockets))
+        async with _grpc_beside(app, settings):
+            await server.serve(list(sockets))
         end_in_time()
+
+
+@asynccontextmanager
+async def _grpc_beside(app: Application, settings: Settings) -> AsyncIterator[None]:
+    """grpcio's server on the gRPC port, where the protocol library of REST cannot speak HTTP/2."""
+    if settings.server.http == "zttp":
+        yield
+        return
+    from app.api import grpcio_server, routers
+
+    host = settings.server.host
+    address = f"[{host}]:{settings.server.grpc.port}" if ":" in host else f"{host}:{settings.server.grpc.port}"
+    try:
+        server, _ = await grpcio_server.start(app.server, routers.ALL, address)
+    except RuntimeError as error:
+        raise BadSetting(
+            f"port {settings.server.grpc.port} cannot be used for gRPC; choose another with --grpc-port"
+        ) from error
+    try:
+        yield
+    finally:
+        await server.stop(settings.server.graceful_shutdown_timeout_seconds)
 
 
 @asynccontextmanager

@@ -83,16 +83,21 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     lock = lock or home.lock(path)
     migrate(settings, progress)
     first_project(settings, progress)
-    settings = _with_ports(settings, listeners.port_of(rest), listeners.port_of(grpc))
+    settings = _with_ports(settings, *map(listeners.port_of, (rest, grpc, metrics)))
     home.write_client_config(settings)
     return Started(settings, lock, rest, grpc, metrics)
 
 
-def _with_ports(settings: Settings, rest: int, grpc: int) -> Settings:
+def _with_ports(settings: Settings, rest: int, grpc: int, metrics: int) -> Settings:
     """The settings with the ports that were found where 0 asked for free ones."""
     server = settings.server
-    grpc_section = server.grpc.model_copy(update={"port": grpc})
-    return settings.model_copy(update={"server": server.model_copy(update={"http_port": rest, "grpc": grpc_section})})
+    found = {"http_port": rest, "grpc": server.grpc.model_copy(update={"port": grpc})}
+    return settings.model_copy(
+        update={
+            "server": server.model_copy(update=found),
+            "flyteadmin": settings.flyteadmin.model_copy(update={"profiler_port": metrics}),
+        }
+    )
 
 
 def check_served(settings: Settings) -> None:

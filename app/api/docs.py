@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.api.swagger import swagger
 
+SWAGGER_PATH = "/api/v1/openapi"
 # Beside the package app in the repository, and installed beside it too.
 DOCUMENT = Path(__file__).parents[2] / "openapi" / "flyte.json"
 # The package carries Swagger UI's files, so that /docs works where there is no way to a CDN.
@@ -65,5 +66,5 @@ def routes() -> list[BaseRoute]:
         Route("/openapi.json", openapi_document, methods=["GET"]),
         Route("/docs", docs_page, methods=["GET"]),
         Mount("/docs/assets", StaticFiles(directory=ASSETS)),
-        Route("/api/v1/openapi", swagger_document, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+        Route(SWAGGER_PATH, swagger_document, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
     ]
