@@ -1,0 +1,140 @@
+"""The style of the code, held by tests: import order, lengths, what may not be called or left behind."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(p for p in (ROOT / "app").rglob("*.py") if "routers" not in p.parts)
+OTHERS = sorted([*(ROOT / "openapi").rglob("*.py"), *(ROOT / "alembic").rglob("*.py")])
+
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 500
+
+# A module may import its own rank and lower ones, never a higher one (README, "How the code is laid out").
+RANKS: tuple[tuple[str, ...], ...] = (
+    ("app.settings", "app.errors", "app.schema", "app.logs"),
+    ("app.wire", "app.query", "app.compiler", "app.blobs", "app.engine.port", "app.statements", "app.migrations"),
+    ("app.context", "app.db", "app.metrics", "app.home"),
+    ("app.work",),
+    ("app.services",),
+    ("app.engine", "app.scheduler"),
+    ("app.api",),
+    ("app.main", "app.serve", "app.startup", "app.listeners", "app.cli", "app.mcp"),
+)
+# What stands on two feet: pairs (importer, imported) that the ranks alone would forbid, each with its reason.
+ALLOWED: dict[tuple[str, str], str] = {
+    ("app.query", "app.context"): "a list runs its statement on the request's context",
+}
+
+BANNED = {
+    r"\bprint\(": "say it with structlog; commands print through Rich",
+    r"\bdatetime\.utcnow\(": "datetime.now(UTC)",
+    r"\btime\.sleep\(": "asyncio.sleep, or a wait with a deadline",
+    r"\bXXX\b|\bTODO\b|\bFIXME\b": "finish it, or leave it out",
+    r"except Exception:\s*\n\s*pass\b": "an error that is swallowed is a bug that is hidden",
+}
+MAY_SLEEP = {"app/engine/local/forkserver", "app/serve.py", "app/home.py", "app/engine/local/environment.py"}
+MAY_PRINT = {"app/cli.py", "app/startup.py", "app/engine/local/forkserver"}
+
+
+def rank_of(module: str) -> int | None:
+    """The rank of the longest listed prefix of a module."""
+    best: tuple[int, int] | None = None
+    for rank, prefixes in enumerate(RANKS):
+        for prefix in prefixes:
+            if (module == prefix or module.startswith(prefix + ".")) and (best is None or len(prefix) > best[1]):
+                best = (rank, len(prefix))
+    return best[0] if best else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(tree: ast.Module) -> set[str]:
+    """Modules of ours that a module imports when it is imported: not those under TYPE_CHECKING or inside functions."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("app")}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("app"):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_point_one_way(path: Path) -> None:
+    module = module_of(path)
+    own = rank_of(module)
+    if module == "app":
+        return
+    assert own is not None, f"{module} has no rank in tests/test_tidy.py"
+    for imported in imports_of(ast.parse(path.read_text())):
+        other = rank_of(imported)
+        allowed = any(module.startswith(a) and imported.startswith(b) for a, b in ALLOWED)
+        assert other is None or other <= own or allowed, f"{module} (rank {own}) imports {imported} (rank {other})"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_and_files_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= FILE_LINES_MAX
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= FUNCTION_LINES_MAX, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_nothing_is_left_behind(path: Path) -> None:
+    text, name = path.read_text(), str(path.relative_to(ROOT))
+    for pattern, instead in BANNED.items():
+        if "sleep" in pattern and any(name.startswith(one) for one in MAY_SLEEP):
+            continue
+        if "print" in pattern and any(name.startswith(one) for one in MAY_PRINT):
+            continue
+        assert not re.search(pattern, text), f"{pattern} in {name}: {instead}"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if "services" in p.parts], ids=module_of)
+def test_services_never_commit_and_never_ask_the_clock(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"\bCOMMIT\b|\.commit\(|unit_of_work\(", text), "the edge commits"
+    if path.name != "version.py":  # It tells when the process started, once.
+        assert not re.search(r"datetime\.now\(|time\.time\(", text), "ctx.now is the only clock of a request"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if "services" in p.parts], ids=module_of)
+def test_public_service_functions_say_what_they_do(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.AsyncFunctionDef) and [a.arg for a in node.args.args] == ["ctx", "request"]:
+            if node.name.startswith("_"):
+                continue
+            doc = ast.get_docstring(node)
+            assert doc, f"{node.name} has no docstring"
+
+
+def test_the_repository_speaks_of_the_product_alone() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    words = re.compile(r"(?<![\w/])/(?:work/\w|root/\w+/bin|farm/)|\bsub-?agents?\b|\bhelper[- ]session", re.IGNORECASE)
+    for name in listed:
+        path = ROOT / name
+        if (
+            not name
+            or not path.is_file()
+            or path.suffix in (".pb", ".gz", ".tgz", ".png")
+            or name == "tests/test_tidy.py"
+        ):
+            continue
+        if name.startswith(("tests/conformance/cases", "tests/sample")):
+            continue
+        found = words.search(path.read_text(errors="replace"))
+        assert found is None, f"{name}: {found.group(0) if found else ''}"
