@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, bindparam, func
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, bindparam
 from sqlalchemy.sql.elements import ColumnElement
 
 from app import errors, schema
@@ -173,7 +173,7 @@ def predicate(column: ColumnElement[Any], function: str, names: list[str]) -> Co
     """The SQL of one filter on column; its values are the parameters `names`."""
     if function == "contains":
         # Parity: % and _ in the value act as wildcards.
-        return column.like(func.concat("%", bindparam(names[0]), "%"))
+        return column.contains(bindparam(names[0], type_=Text()))
     if function == "not_like":
         return column.not_like(bindparam(names[0]))
     typed = [bindparam(name, type_=column.type) for name in names]
