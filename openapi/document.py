@@ -19,7 +19,8 @@ and followed, and engines report events. Each operation is also served over gRPC
 Encodings: with `Accept: application/json`, exactly so, answers have the snake_case names of this document; with \
 `application/octet-stream` they are serialized protobuf messages; with anything else they are JSON with lowerCamelCase \
 names. Without a known `Accept` the request's `Content-Type` decides. Requests may use either spelling. Answers hold \
-every field: unset messages are null, 64-bit integers are text, enumerations are names."""
+every field: unset messages are null, 64-bit integers are text, enumerations are names, times RFC 3339 and durations \
+seconds such as `0.250s`."""
 
 # Statuses that every operation can answer with, by what they mean; `default` covers whatever a proxy adds.
 STATUSES = {
