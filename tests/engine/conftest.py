@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2
+from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
 from app.engine.local import names
@@ -163,3 +163,13 @@ def bench(tmp_path: Path, templates: Path, environment: Path) -> Iterator[Callab
         return Bench(tmp_path, templates, environment, **local)
 
     return make
+
+
+def script(text: str, *, outputs: tuple[str, ...] = (), name: str = "script") -> tasks_pb2.TaskTemplate:
+    """A container task that runs a line of shell; its outputs, if any, are declared as integers."""
+    template = tasks_pb2.TaskTemplate(type="container")
+    template.id.name = name
+    template.container.args.extend(["/bin/sh", "-c", text])
+    for output in outputs:
+        template.interface.outputs.variables[output].type.simple = types_pb2.INTEGER
+    return template

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -193,14 +194,13 @@ class Zygotes:
     """All fork servers of this server, below one directory."""
 
     def __init__(self, directory: Path, *, tasks_max: int) -> None:
-        self._directory = directory
+        # Servers that share a home, or one after the other with the same pid, must not share this.
+        self._directory = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], Zygote] = {}
         self._made = 0
         # The plain one needs no packages, so this server's own interpreter serves.
-        self._plain = Zygote(
-            Path(sys.executable), warm=False, variables={}, directory=directory / f"{os.getpid()}-plain"
-        )
+        self._plain = Zygote(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
 
     async def for_command(self, environment: Environment, variables: Mapping[str, str], *, warm: bool) -> Zygote:
         """A fork server that can start a command with these variables, the plain one if forking is not possible.
@@ -218,7 +218,7 @@ class Zygotes:
                 environment.python,
                 warm=True,
                 variables={**fixed, "PATH": variables["PATH"]},
-                directory=self._directory / f"{os.getpid()}-{self._made}",
+                directory=self._directory / f"warm-{self._made}",
             )
         # The last one of the dictionary is the one used last.
         self._warm[key] = zygote
@@ -230,6 +230,7 @@ class Zygotes:
         """End all fork servers; tasks run on."""
         for zygote in (self._plain, *self._warm.values()):
             await zygote.close()
+        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
 
 def _fixed_at_start(name: str) -> bool:

@@ -1,4 +1,5 @@
 """Tasks that the tests of the local engine run; imported only in the environment of tasks, by its own Python."""
+# ruff: noqa: T201 - what these tasks print is what the tests look for.
 
 import functools
 import os
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List  # noqa: UP035 - flytekit reads these annotations in every Python it supports.
 
 from flytekit import ContainerTask, Deck, current_context, dynamic, kwtypes, map_task, task
 from flytekit.exceptions.user import FlyteRecoverableException
@@ -73,7 +73,10 @@ def parent(marker: str, leave_at_once: bool) -> int:
     write = "import os,sys,time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(120)"
     subprocess.Popen([sys.executable, "-c", write, marker])
     subprocess.Popen([sys.executable, "-c", write, marker], start_new_session=True)
-    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {write!r}, sys.argv[1]], start_new_session=True)"
+    orphan = (
+        "import subprocess, sys; "
+        f"subprocess.Popen([sys.executable, '-c', {write!r}, sys.argv[1]], start_new_session=True)"
+    )
     subprocess.run([sys.executable, "-c", orphan, marker], check=True)
     while not Path(marker).exists() or len(Path(marker).read_text().splitlines()) < 3:
         time.sleep(0.02)
@@ -112,25 +115,6 @@ def fill_disk(mebibytes: int) -> int:
 
 
 @task
-def break_outputs(prefix: str) -> int:
-    """What the end of this task writes in place of its outputs is no message."""
-    import flytekit.core.utils as utils
-
-    write = utils.write_proto_to_file
-
-    def broken(message: object, path: str) -> None:
-        write(message, path)
-        if path.endswith(prefix):
-            Path(path).write_bytes(b"\xff\xff\xff not a message")
-
-    utils.write_proto_to_file = broken
-    import flytekit.bin.entrypoint as entrypoint
-
-    entrypoint.utils.write_proto_to_file = broken
-    return 1
-
-
-@task
 def write_file(text: str) -> FlyteFile:
     Path("out.txt").write_text(text)
     return FlyteFile("out.txt")
@@ -152,7 +136,7 @@ def resume() -> int:
 
 
 @task
-def look() -> Dict[str, str]:
+def look() -> dict[str, str]:
     import tempfile
 
     return {
@@ -169,7 +153,7 @@ def look() -> Dict[str, str]:
 
 
 @dynamic
-def fan_out(count: int) -> List[int]:
+def fan_out(count: int) -> list[int]:
     return [double(x=index) for index in range(count)]
 
 
