@@ -9,10 +9,20 @@ from flyteidl.core import identifier_pb2
 
 from app import errors, schema
 from app.context import Context
-from app.query import lists, pages
+from app.query import filters, lists, pages
 from app.services.checks import check_parts, given, key_of
 
-LISTING = lists.Listing(schema.DescriptionEntity, "description_entity")
+_TABLE = schema.table(schema.DescriptionEntity)
+# Parity: filters name the entity that is described, with its prefix and its code in messages.
+_KINDS = {
+    identifier_pb2.TASK: "task",
+    identifier_pb2.WORKFLOW: "workflow",
+    identifier_pb2.LAUNCH_PLAN: "launch_plan",
+}
+LISTINGS = {
+    kind: lists.Listing(schema.DescriptionEntity, entity)
+    for kind, entity in (*_KINDS.items(), (identifier_pb2.UNSPECIFIED, "description_entity"))
+}
 
 
 def to_message(row: Any) -> description_entity_pb2.DescriptionEntity:
@@ -85,18 +95,20 @@ async def list_description_entities(
     id = given(request, "id")
     check_parts(id, "project", "domain", "name")
     pages.check_limit(request.limit)
+    listing = LISTINGS[request.resource_type if request.resource_type in _KINDS else identifier_pb2.UNSPECIFIED]
     where = {"resource_type": request.resource_type, "project": id.project, "domain": id.domain, "name": id.name}
     rows, token = await lists.page(
         ctx,
-        LISTING,
+        listing,
         # Parity: upstream's message names the wrong call.
         rpc="ListWorkflows",
         where=where,
-        filters=request.filters,
+        # Deviates: the columns are those of the table that is listed, not of the described one (R-Q27, R-Q38).
+        filters=filters.parse(request.filters, own=listing.entity, joinable=(), columns=lambda _entity: _TABLE),
         sort_by=given(request, "sort_by"),
         limit=request.limit,
         token=request.token,
     )
     return description_entity_pb2.DescriptionEntityList(
-        description_entities=[to_message(row) for row in rows], token=token
+        descriptionEntities=[to_message(row) for row in rows], token=token
     )

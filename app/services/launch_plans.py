@@ -30,6 +30,7 @@ from app.services.checks import (
 )
 from app.services.registration import exists_different, exists_identical, page_of_versions
 from app.statements import Statement
+from app.wire.cron import parse_cron
 from app.wire.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
@@ -185,9 +186,10 @@ def _check_schedule(schedule: schedule_pb2.Schedule, expected: interface_pb2.Par
             )
     expression = schedule.cron_expression or schedule.cron_schedule.schedule
     if expression:
-        from app.wire import cron
-
-        cron.check(expression)
+        try:
+            parse_cron(expression)
+        except ValueError as error:
+            raise errors.InvalidArgument(f"Invalid cron expression: {error}") from error
 
 
 def _has_schedule(schedule: schedule_pb2.Schedule) -> bool:

@@ -3,14 +3,14 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import execution_pb2
 
-from app.api.rows import Binding, Rpc, unimplemented
+from app.api.rows import Binding, Rpc
 from app.services import executions
 
 RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="CreateExecution",
-        function=unimplemented,
+        function=executions.create_execution,
         request=execution_pb2.ExecutionCreateRequest,
         response=execution_pb2.ExecutionCreateResponse,
         bindings=(
@@ -21,7 +21,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="RelaunchExecution",
-        function=unimplemented,
+        function=executions.relaunch_execution,
         request=execution_pb2.ExecutionRelaunchRequest,
         response=execution_pb2.ExecutionCreateResponse,
         bindings=(
@@ -32,7 +32,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="RecoverExecution",
-        function=unimplemented,
+        function=executions.recover_execution,
         request=execution_pb2.ExecutionRecoverRequest,
         response=execution_pb2.ExecutionCreateResponse,
         bindings=(
@@ -85,7 +85,7 @@ RPCS: tuple[Rpc, ...] = (
     Rpc(
         service="flyteidl.service.AdminService",
         name="GetExecutionMetrics",
-        function=unimplemented,
+        function=executions.get_execution_metrics,
         request=execution_pb2.WorkflowExecutionGetMetricsRequest,
         response=execution_pb2.WorkflowExecutionGetMetricsResponse,
         bindings=(
