@@ -31,7 +31,6 @@ from app.services.checks import (
 from app.services.registration import exists_different, exists_identical, page_of_versions
 from app.statements import Statement
 from app.wire.cron import parse_cron
-from app.wire.cron import parse_cron
 from app.wire.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
