@@ -6,6 +6,7 @@ becomes an edge.
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from flyteidl.core import literals_pb2, types_pb2
 
@@ -73,6 +74,18 @@ def is_optional(kind: types_pb2.LiteralType) -> bool:
     return kind.WhichOneof("type") == "union_type" and any(
         variant.simple == _SIMPLE.NONE for variant in kind.union_type.variants
     )
+
+
+@lru_cache(maxsize=1024)
+def _parsed(variable: str) -> tuple[str, bool] | None:
+    """The name of an output, and whether an element of it is meant (upstream typing.ParseVarName)."""
+    found = list(_VARIABLE.finditer(variable))
+    if len(found) != 1:
+        return None
+    index = found[0]["index"]
+    if index is not None and int(index.lstrip("0")[:20] or 0) > _INDEX_MAX:
+        return None
+    return found[0]["name"], index is not None
 
 
 def outputs_of(vertex: Vertex, problems: Problems) -> Types | None:
@@ -186,19 +199,19 @@ class _Check:
             self.problems.add("NodeReferenceNotFound", promise.node_id, what)
             self.problems.not_bound(self.vertex.id, self.name)
             return None
-        parsed = list(_VARIABLE.finditer(promise.var))
-        index = parsed[0]["index"] if len(parsed) == 1 else None
-        if len(parsed) != 1 or (index is not None and int(index.lstrip("0")[:20] or 0) > _INDEX_MAX):
+        parsed = _parsed(promise.var)
+        if parsed is None:
             self.problems.add("SyntaxError", self.vertex.id, f"Failed to parse element [{promise.var}].")
             return None
+        name, indexed = parsed
         outputs = outputs_of(source, self.problems)
-        if outputs is None or parsed[0]["name"] not in outputs:
+        if outputs is None or name not in outputs:
             if outputs is not None:
-                self.problems.no_variable(source.id, parsed[0]["name"])
+                self.problems.no_variable(source.id, name)
             self.problems.not_bound(self.vertex.id, self.name)
             return None
-        declared = kind = outputs[parsed[0]["name"]]
-        if index is not None:
+        declared = kind = outputs[name]
+        if indexed:
             if kind.WhichOneof("type") == "collection_type":
                 kind = kind.collection_type
             else:

@@ -47,7 +47,7 @@ def _short_text(value: str) -> bytes:
     return _hash(b"u", value.encode())
 
 
-def _text(value: str) -> bytes:
+def _text(value: str, _: int = 0) -> bytes:
     # Names repeat by the thousand in a workflow; long texts are not worth keeping.
     return _short_text(value) if len(value) <= 128 else _hash(b"u", value.encode())
 
@@ -72,9 +72,10 @@ def _list(elements: list[bytes]) -> bytes:
     return _hash(b"l", b"".join(elements))
 
 
-def _dictionary(pairs: list[tuple[bytes, bytes]]) -> bytes:
+def _dictionary(pairs: list[bytes]) -> bytes:
+    """Each pair is the hash of the key and that of the value; keys differ, so sorting pairs sorts keys."""
     pairs.sort()
-    return _hash(b"d", b"".join([part for pair in pairs for part in pair]))
+    return sha256(b"d" + b"".join(pairs)).digest()
 
 
 def _plain(value: Any, depth: int) -> bytes:
@@ -92,7 +93,7 @@ def _plain(value: Any, depth: int) -> bytes:
         case list():
             return _list([_plain(element, depth + 1) for element in value])
         case _:
-            return _dictionary([(_text(key), _plain(element, depth + 1)) for key, element in value.items()])
+            return _dictionary([_text(key) + _plain(element, depth + 1) for key, element in value.items()])
 
 
 def _check_depth(depth: int) -> None:
@@ -113,11 +114,11 @@ def _encoder(descriptor: Descriptor) -> Encoder:
         _check_depth(depth)
         pairs = []
         for field, value in message.ListFields():
-            known = fields.get(field)
-            if known is None:
+            if field not in fields:
                 # Made when first met, since messages contain themselves.
-                known = fields[field] = _text(field.json_name), _field_encoder(field)
-            pairs.append((known[0], known[1](value, depth + 1)))
+                fields[field] = _text(field.json_name), _field_encoder(field)
+            name, encode_value = fields[field]
+            pairs.append(name + encode_value(value, depth + 1))
         return _dictionary(pairs)
 
     return encode
@@ -127,7 +128,7 @@ def _field_encoder(field: FieldDescriptor) -> Encoder:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         key = _map_key(field.message_type.fields_by_name["key"])
         of_value = _value_encoder(field.message_type.fields_by_name["value"])
-        return lambda values, depth: _dictionary([(key(name), of_value(values[name], depth)) for name in values])
+        return lambda values, depth: _dictionary([key(name) + of_value(values[name], depth) for name in values])
     of_element = _value_encoder(field)
     if field.is_repeated:
         return lambda values, depth: _list([of_element(value, depth) for value in values])
@@ -149,7 +150,7 @@ def _value_encoder(field: FieldDescriptor) -> Encoder:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
             return lambda value, _: _text(b64encode(value).decode())
         case FieldDescriptor.CPPTYPE_STRING:
-            return lambda value, _: _text(value)
+            return _text
         case FieldDescriptor.CPPTYPE_ENUM if field.enum_type is not None:
             names = {number: _text(value.name) for number, value in field.enum_type.values_by_number.items()}
             return lambda number, _: names[number] if number in names else _number(float(number))
@@ -179,7 +180,7 @@ def _well_known(message: Message, depth: int) -> bytes:
 
 def _struct(message: Any, depth: int) -> bytes:
     _check_depth(depth)
-    return _dictionary([(_text(key), _value(value, depth + 1)) for key, value in message.fields.items()])
+    return _dictionary([_text(key) + _value(value, depth + 1) for key, value in message.fields.items()])
 
 
 def _list_value(message: Any, depth: int) -> bytes:
