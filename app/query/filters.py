@@ -40,6 +40,9 @@ ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "description_entity": ("de", schema.DescriptionEntity),
 }
 
+# The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13.
+_RENAMED = {("admin_tag", "name"): "key"}
+
 _EXPRESSION = re.compile(r"(.+)\((.+),\s?(.+)\)")
 _GO_DURATION = re.compile(r"([-+]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
 _GO_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
@@ -97,9 +100,10 @@ def _parse_one(expression: str, own: str, joinable: tuple[str, ...], table_of: C
     code = ENTITIES[entity][0]
     if entity != own and entity not in joinable:
         raise errors.InvalidArgument(f"'{code}' entity is not allowed in filters")
-    column = table_of(entity).c.get(field)
+    column = table_of(entity).c.get(_RENAMED.get((entity, field), field))
     if column is None:
         raise errors.InvalidArgument(f"'{code}.{field}' is invalid filter")
+    field = column.key
     duration = entity == "execution" and field == "duration"
     parts = value.split(";")
     values: tuple[Any, ...] = tuple(_duration(v) for v in parts) if duration else ()

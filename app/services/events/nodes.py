@@ -170,6 +170,7 @@ def _new_node(given: event.NodeExecutionEvent, uris: dict[str, str]) -> dict[str
         "dynamic_workflow_remote_closure_reference": uris["dynamic"],
         "internal_data": _internal_data(given.event_version),
         "input_uri": uris["input"],
+        "duration": 0,
         **_node_state(closure, given, uris, started_at=None),
     }
 

@@ -96,7 +96,12 @@ def _new_attempt(given: event.TaskExecutionEvent, uris: dict[str, str]) -> dict[
     closure = attempts.begin(given)
     closure.created_at.CopyFrom(given.occurred_at)
     changes = _attempt_state(closure, given, uris, started_at=None)
-    return {"task_execution_created_at": instant(given.occurred_at, ""), "input_uri": uris["input"], **changes}
+    return {
+        "task_execution_created_at": instant(given.occurred_at, ""),
+        "input_uri": uris["input"],
+        "duration": 0,
+        **changes,
+    }
 
 
 def _next_attempt(row: Any, given: event.TaskExecutionEvent, uris: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from flyteidl.core import literals_pb2
 
 from app.context import Context
 from app.services.executions.launch import launch
-from app.services.executions.reads import check_id, row_of
+from app.services.executions.reads import row_of
+from app.services.ids import check_execution_id
 
 _COLUMNS = ("id", "spec", "user_inputs_uri")
 
@@ -23,10 +24,11 @@ async def relaunch_execution(
     """Run again what an execution ran, whatever became of it.
 
     shape:  request{id, name or "", overwrite_cache: replaces the stored one}
-    errors: INVALID_ARGUMENT, NOT_FOUND for the id; those of create_execution
+    errors: INVALID_ARGUMENT `missing project` also without an id; NOT_FOUND; those of create_execution
     source: upstream ExecutionManager.RelaunchExecution
     """
-    row = await row_of(ctx, check_id(request), columns=_COLUMNS)
+    check_execution_id(request.id)
+    row = await row_of(ctx, request.id, columns=_COLUMNS)
     create = await _again(ctx, request, row, execution_pb2.ExecutionMetadata.RELAUNCH)
     create.spec.overwrite_cache = request.overwrite_cache
     return await launch(ctx, create, source_execution=row.id)
@@ -38,10 +40,11 @@ async def recover_execution(
     """Run again what an execution ran; nodes that succeeded there are taken over.
 
     shape:  request{id, name or "", metadata: only its parent_node_execution counts}
-    errors: INVALID_ARGUMENT, NOT_FOUND for the id; those of create_execution
+    errors: INVALID_ARGUMENT `missing project` also without an id; NOT_FOUND; those of create_execution
     source: upstream ExecutionManager.RecoverExecution
     """
-    row = await row_of(ctx, check_id(request), columns=_COLUMNS)
+    check_execution_id(request.id)
+    row = await row_of(ctx, request.id, columns=_COLUMNS)
     create = await _again(ctx, request, row, execution_pb2.ExecutionMetadata.RECOVERED)
     if request.HasField("metadata"):
         create.spec.metadata.ClearField("parent_node_execution")

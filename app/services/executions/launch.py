@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 
 from flyteidl.admin import execution_pb2, launch_plan_pb2, matchable_resource_pb2
+from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
 from sqlalchemy import bindparam, func, select
 
@@ -102,20 +103,26 @@ async def launch(
     await ctx.db.begin()
     await _check_concurrency(ctx, target)
     closure = _closure(ctx, spec, target)
+    refused = _place(spec, target, closure)
     await ctx.db.insert(
         schema.Execution,
         **execution_key(id),
-        launch_plan_id=None if target.task_row else target.launch_plan_row,
+        launch_plan_id=0 if target.task_row else target.launch_plan_row,
         workflow_id=target.workflow_row,
-        task_id=target.task_row or None,
-        phase="UNDEFINED",
+        task_id=target.task_row,
+        phase="FAILED" if refused else "UNDEFINED",
         closure=closure.SerializeToString(),
+        error_kind="SYSTEM" if refused else None,
+        error_code=closure.error.code if refused else None,
+        # Parity: what is not there is 0 or "", as upstream writes it; sorts and filters see it.
+        duration=0,
+        abort_cause="",
         spec=_stored_spec(ctx, id, spec, merged).SerializeToString(),
         execution_created_at=ctx.now,
         execution_updated_at=ctx.now,
         mode=spec.metadata.mode,
-        source_execution_id=source_execution or parent_execution or None,
-        parent_node_execution_id=parent_node or None,
+        source_execution_id=source_execution or parent_execution,
+        parent_node_execution_id=parent_node,
         cluster="",
         inputs_uri=inputs_uri,
         user_inputs_uri=user_inputs_uri,
@@ -125,7 +132,7 @@ async def launch(
     )
     for key, value in sorted(_tags(spec)):
         await ctx.db.insert_if_absent(schema.ExecutionTag, **execution_key(id), key=key, value=value)
-    if ctx.settings.engine.kind != "none":
+    if ctx.settings.engine.kind != "none" and not refused:
         await ctx.db.insert(schema.Launch, **execution_key(id))
         ctx.after_commit(lambda: ctx.engine.launched(id))
     return execution_pb2.ExecutionCreateResponse(id=id)
@@ -318,6 +325,25 @@ async def _check_concurrency(ctx: Context, target: Target) -> None:
         )
     if policy.behavior != launch_plan_pb2.CONCURRENCY_LIMIT_BEHAVIOR_UNSPECIFIED:
         raise errors.InvalidArgument(f"unsupported concurrency-limit behavior: {policy.behavior}")
+
+
+def _place(spec: execution_pb2.ExecutionSpec, target: Target, closure: execution_pb2.ExecutionClosure) -> bool:
+    """Whether no cluster can take the execution: there is one, without a label.
+
+    Parity: a launch plan's execution is stored FAILED then, a task's is refused.
+    source: upstream executioncluster/impl/in_cluster.go
+    """
+    label = spec.execution_cluster_label.value
+    if not label:
+        return False
+    message = f"failed to create workflow in propeller execution cluster label {label} is not supported"
+    if target.launch_plan is None:
+        raise errors.InvalidArgument(message)
+    closure.phase = core_execution_pb2.WorkflowExecution.FAILED
+    closure.error.code = "Internal"
+    closure.error.message = message
+    closure.error.kind = core_execution_pb2.ExecutionError.SYSTEM
+    return True
 
 
 def _closure(ctx: Context, spec: execution_pb2.ExecutionSpec, target: Target) -> execution_pb2.ExecutionClosure:
