@@ -11,6 +11,8 @@ Texts are those of upstream's compiler/errors package.
 
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError, Message
+
 from app.errors import MESSAGE_BYTES_MAX
 
 
@@ -53,6 +55,13 @@ class Problems:
         """Fail if anything was reported."""
         if self.found:
             raise CompileErrors(self.found)
+
+    def check_depth(self, node: str, reply: Message) -> None:
+        """Report what nests so deep that protobuf libraries would refuse to read `reply`, where it is deepest."""
+        try:
+            type(reply).FromString(reply.SerializeToString())
+        except DecodeError:
+            self.too_large(node, "The messages are nested too deep to be read back.")
 
     def value_required(self, node: str, name: str) -> None:
         self.add("ValueRequired", node, f"Value required [{name}].")

@@ -2,6 +2,7 @@
 
 import re
 
+from flyteidl.admin import task_pb2
 from flyteidl.core import compiler_pb2, tasks_pb2
 
 from app.compiler.problems import Problems
@@ -23,8 +24,11 @@ def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
             _check_container(template, problems)
         case "k8s_pod":
             _check_pod(template.k8s_pod, problems)
+    compiled = compiler_pb2.CompiledTask(template=template)
+    shown = task_pb2.Task(closure=task_pb2.TaskClosure(compiled_task=compiled))
+    problems.check_depth("root", task_pb2.TaskList(tasks=[shown]))
     problems.raise_any()
-    return compiler_pb2.CompiledTask(template=template)
+    return compiled
 
 
 def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> None:

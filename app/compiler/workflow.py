@@ -6,7 +6,9 @@ name before theirs, and the edges between nodes are worked out from what they ar
 
 from collections.abc import Sequence
 
-from flyteidl.core import compiler_pb2, condition_pb2, workflow_pb2
+from flyteidl.admin import workflow_pb2
+from flyteidl.core import compiler_pb2, condition_pb2
+from flyteidl.core.workflow_pb2 import IfBlock, WorkflowTemplate
 
 from app.compiler.bindings import Edge, bind, outputs_of
 from app.compiler.graph import (
@@ -28,8 +30,8 @@ from app.wire.text import text
 
 
 def compile_workflow(
-    template: workflow_pb2.WorkflowTemplate,
-    subworkflows: Sequence[workflow_pb2.WorkflowTemplate],
+    template: WorkflowTemplate,
+    subworkflows: Sequence[WorkflowTemplate],
     tasks: Sequence[compiler_pb2.CompiledTask],
     launch_plans: Sequence[LaunchPlanInterface],
 ) -> compiler_pb2.CompiledWorkflowClosure:
@@ -62,6 +64,8 @@ def compile_workflow(
         closure.sub_workflows.add().template.CopyFrom(sub_workflow)
         library.sub_workflows[key(sub_workflow.id)] = closure.sub_workflows[-1]
     _compile(library, closure.primary, problems)
+    shown = workflow_pb2.Workflow(closure=workflow_pb2.WorkflowClosure(compiled_workflow=closure))
+    problems.check_depth(START, workflow_pb2.WorkflowList(workflows=[shown]))
     problems.raise_any()
     return closure
 
@@ -203,7 +207,7 @@ def _no_condition(vertex: Vertex, problems: Problems) -> None:
     problems.add("BranchNodeHasNoCondition", vertex.id, what)
 
 
-def _check_condition(graph: Graph, vertex: Vertex, block: workflow_pb2.IfBlock, problems: Problems) -> None:
+def _check_condition(graph: Graph, vertex: Vertex, block: IfBlock, problems: Problems) -> None:
     """The expression that a case depends on; upstream ValidateBooleanExpression."""
     waiting = [block.condition if block.HasField("condition") else None]
     while waiting:
