@@ -1,65 +1,90 @@
-"""How much may run at once: processes on this machine, and nodes of one execution (max parallelism)."""
+"""A limit on running processes that is shared fairly: free places go round between those who ask for them.
+
+Nobody waits behind the thousands of another: whoever asks names a key (its execution), and keys take turns.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
 
 class Slots:
-    """A number of places, given out in the order in which they were asked for; 0 places means no limit."""
+    """At most `limit` holders at a time; 0 means no limit."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
-        self._unlimited = places == 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        # The first key is the next to be served; a key leaves when nobody waits under it any more.
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
-    async def take(self) -> None:
-        """Wait for a place."""
-        if self._unlimited:
-            return
-        if self._free > 0 and not self._waiting:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        """Hold a place for as long as the block runs."""
+        await self.acquire(key)
         try:
-            await turn
+            yield
+        finally:
+            self.release()
+
+    async def acquire(self, key: Hashable) -> None:
+        """Take a place, waiting for one to be given back if need be."""
+        if (self.held < self.limit and not self._waiting) or not self.limit:
+            self.held += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, deque()).append(place)
+        try:
+            await place
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                # The place was given in the same moment: it goes on to the next.
-                self.give()
+            if place.cancelled():
+                self._serve()
             else:
-                self._waiting.remove(turn)
+                # The place was handed over at the moment when its taker gave up.
+                self.release()
             raise
 
-    def give(self) -> None:
-        """Give a place back."""
-        if self._unlimited:
-            return
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+    def release(self) -> None:
+        """Give a place back; the next key in turn gets it."""
+        self.held -= 1
+        self._serve()
+
+    def _serve(self) -> None:
+        """Hand out what is free; those who gave up are passed over."""
+        while self.held < self.limit and self._waiting:
+            key = next(iter(self._waiting))
+            queue = self._waiting.pop(key)
+            place = queue.popleft()
+            if queue:
+                self._waiting[key] = queue
+            if not place.cancelled():
+                self.held += 1
+                place.set_result(None)
 
 
 class Place:
     """One place of Slots that may be given back early and taken again, and is given back once."""
 
-    def __init__(self, slots: Slots | None) -> None:
+    def __init__(self, slots: Slots | None, key: Hashable = None) -> None:
         self._slots = slots
+        self._key = key
         self._held = False
 
     async def take(self) -> None:
         """Take the place; holding it already changes nothing."""
         if self._slots is not None and not self._held:
-            await self._slots.take()
+            await self._slots.acquire(self._key)
             self._held = True
 
     def give(self) -> None:
         """Give the place back; not holding it changes nothing."""
         if self._slots is not None and self._held:
             self._held = False
-            self._slots.give()
+            self._slots.release()

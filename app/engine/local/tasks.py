@@ -117,7 +117,7 @@ class TaskNode:
             return Failed(error.error, retryable=False)
         await self._report(run, Task.QUEUED, reason="task submitted")
         await self._run.report.node(self._node_event(Node.RUNNING))
-        slots = Place(None if self._task.metadata.is_eager else self._run.engine.processes)
+        slots = Place(None if self._task.metadata.is_eager else self._run.engine.processes, self._run.id.name)
         await slots.take()
         try:
             self._running = await runner.start(prepared)
