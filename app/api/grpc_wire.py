@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import quote
 
-from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from app import errors
+from app.wire.render import to_status
 from app.wire.text import quoted
 
 M = TypeVar("M", bound=Message)
@@ -121,33 +121,33 @@ def check_binary(headers: Iterable[tuple[bytes, bytes]]) -> None:
                 ) from error
 
 
-def trailers(error: errors.FlyteError) -> Headers:
-    """grpc-status, grpc-message and, where the error has details, grpc-status-details-bin.
+def status(error: errors.FlyteError) -> status_pb2.Status:
+    """The google.rpc.Status of an error, which fits in the trailers together with the fields made from it.
 
-    The message is cut further than errors.MESSAGE_BYTES_MAX where it would not fit with its escapes and details.
+    The message is cut further than errors.MESSAGE_BYTES_MAX where its escapes and the details leave less room.
     """
-    message = error.message
-    while True:
-        fields = _trailers(error, message)
-        size = sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in fields)
-        if size <= TRAILERS_BYTES_MAX or not message:
-            return fields
-        message = errors.cut(message, len(message.encode()) * 3 // 4)
+    whole = to_status(error)
+    while whole.message and _size(_trailers(whole)) > TRAILERS_BYTES_MAX:
+        whole.message = errors.cut(whole.message, len(whole.message.encode()) * 3 // 4)
+    return whole
 
 
-def _trailers(error: errors.FlyteError, message: str) -> Headers:
-    fields = [(b"grpc-status", str(error.code).encode())]
-    if message:
-        fields.append((b"grpc-message", _escaped(message)))
-    if error.details:
-        status = status_pb2.Status(code=error.code, message=message)
-        for detail in error.details:
-            packed = any_pb2.Any()
-            packed.Pack(detail)
-            status.details.append(packed)
-        encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
-        fields.append((b"grpc-status-details-bin", encoded))
+def trailers(error: errors.FlyteError) -> Headers:
+    """grpc-status, grpc-message and, where the error has details, grpc-status-details-bin."""
+    return _trailers(status(error))
+
+
+def _trailers(whole: status_pb2.Status) -> Headers:
+    fields = [(b"grpc-status", str(whole.code).encode())]
+    if whole.message:
+        fields.append((b"grpc-message", _escaped(whole.message)))
+    if whole.details:
+        fields.append((b"grpc-status-details-bin", base64.b64encode(whole.SerializeToString()).rstrip(b"=")))
     return fields
+
+
+def _size(fields: Headers) -> int:
+    return sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in fields)
 
 
 def _escaped(message: str) -> bytes:

@@ -1,0 +1,132 @@
+"""HTTP/2 connections: how long they live, how they end, and bodies that never come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from flyteidl.admin import execution_pb2
+from flyteidl.service import admin_pb2_grpc
+from grpc import aio
+
+from app.api import http2
+from app.api.grpc_wire import framed
+from tests.api.edge import GET_EXECUTION, Edge, raw, serving
+
+# RFC 9113 6.8: GOAWAY with NO_ERROR and the highest stream id ends a connection and none of its streams.
+GOODBYE = (0, 2**31 - 1)
+REQUEST = execution_pb2.WorkflowExecutionGetRequest()
+SLEEP = execution_pb2.WorkflowExecutionGetRequest()
+SLEEP.id.name, SLEEP.id.domain = "sleep", "1"
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """A server for every test of this module."""
+    with serving(tmp_path_factory.mktemp("edge")) as edge:
+        yield edge
+
+
+class TestLongConnections:
+    def test_no_call_fails_when_a_connection_has_served_its_share(self, edge: Edge) -> None:
+        async def main() -> int:
+            async with aio.insecure_channel(edge.target) as channel:
+                stub, served = admin_pb2_grpc.AdminServiceStub(channel), 0
+
+                async def caller() -> None:
+                    nonlocal served
+                    while served < http2.STREAMS_MAX + 1500:
+                        served += 1
+                        await stub.GetExecution(REQUEST)
+
+                await asyncio.gather(*(caller() for _ in range(50)))
+                return served
+
+        assert asyncio.run(main()) > 4096
+
+    def test_no_call_fails_when_many_before_it_were_cancelled(self, edge: Edge) -> None:
+        with grpc.insecure_channel(edge.target) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)
+            lasting = stub.GetExecution.future(SLEEP)
+            for _ in range(600):
+                stub.GetExecution.future(SLEEP).cancel()
+                if _ % 20 == 0:
+                    stub.GetExecution(REQUEST)
+            assert lasting.result(timeout=20).id.name == "sleep"
+
+    def test_the_client_is_asked_to_go_before_the_limit_and_served_until_then(self, edge: Edge) -> None:
+        with raw(edge.port) as connection:
+            for _ in range(http2.STREAMS_MAX // 50 + 1):
+                streams = [connection.send(GET_EXECUTION, framed(b"")) for _ in range(50)]
+                assert all(connection.answer(stream).code == 0 for stream in streams)
+            assert connection.goodbyes == [GOODBYE]
+
+    def test_resets_are_counted_too(self, edge: Edge) -> None:
+        with raw(edge.port) as connection:
+            for _ in range(http2.RESETS_MAX):
+                connection.reset(connection.send(GET_EXECUTION, end=False))
+            while not connection.goodbyes:
+                connection.receive()
+            assert connection.goodbyes == [GOODBYE]
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+
+    def test_pings_are_answered_however_many(self, edge: Edge) -> None:
+        with raw(edge.port) as connection:
+            for _ in range(1000):
+                connection.ping()
+            while connection.pongs < 1000:
+                connection.receive()
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.goodbyes == []
+
+    def test_an_idle_client_keeps_its_connection_by_pings(self, tmp_path: Path) -> None:
+        with serving(tmp_path, keep_alive_seconds=1) as edge, raw(edge.port) as connection:
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            for _ in range(8):
+                time.sleep(0.25)
+                connection.ping()
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.goodbyes == []
+
+    def test_an_idle_connection_is_given_notice_before_it_closes(self, tmp_path: Path) -> None:
+        with serving(tmp_path, keep_alive_seconds=1) as edge, raw(edge.port) as connection:
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            while not connection.goodbyes:
+                connection.receive()
+            noticed = time.monotonic()
+            # What was on its way when notice was given is served.
+            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            while not connection.closed:
+                connection.receive()
+            assert connection.goodbyes[0] == GOODBYE
+            assert time.monotonic() - noticed < http2.GOODBYE_SECONDS + 3
+
+
+class TestBodies:
+    @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+    def test_a_request_with_an_empty_body_is_served(self, edge: Edge, method: str) -> None:
+        with raw(edge.port) as connection:
+            answer = connection.answer(connection.send("/hello", method=method.encode(), content_type=b""))
+            assert (answer.status, answer.body) == (200, f"{method} 0".encode())
+
+    @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+    def test_a_request_that_ends_with_its_headers_is_served(self, edge: Edge, method: str) -> None:
+        with raw(edge.port) as connection:
+            answer = connection.answer(connection.send_headers_only("/hello", method.encode()))
+            assert (answer.status, answer.body) == (200, f"{method} 0".encode())
+
+
+class TestStopping:
+    def test_what_is_under_way_is_finished_and_the_client_told(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as edge, raw(edge.port) as connection:
+            stream = connection.send(GET_EXECUTION, framed(SLEEP.SerializeToString()))
+            time.sleep(0.3)
+            edge.uvicorn.should_exit = True
+            assert connection.answer(stream).code == 0
+            while not connection.closed:
+                connection.receive()
+            assert connection.goodbyes[0] == (0, stream)
