@@ -90,6 +90,13 @@ class TestOneProcess:
             assert health(server.address("REST and gRPC")) == health_pb2.HealthCheckResponse.SERVING
             assert health(server.address("gRPC alone")) == health_pb2.HealthCheckResponse.SERVING
 
+    def test_httptools_and_grpcio_take_over_where_zttp_is_missing(self, tmp_path: Path) -> None:
+        variables = {"FLYTEADMIN__SERVER__HTTP": "httptools"}
+        with serving(tmp_path / "home", "--workers", "2", variables=variables) as server:
+            assert httpx.get(f"http://{server.address('REST')}/api/v1/projects").status_code == 200
+            assert health(server.address("gRPC")) == health_pb2.HealthCheckResponse.SERVING
+            assert server.stop() == 0
+
     def test_metrics_listener(self, tmp_path: Path) -> None:
         variables = {"FLYTEADMIN__STORAGE__CONNECTION__SECRETKEY": "hunter2"}
         with serving(tmp_path / "home", variables=variables) as server:

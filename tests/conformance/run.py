@@ -8,7 +8,7 @@ The server has a fresh home and free ports, so that nothing has to be prepared a
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.servers import serving
@@ -16,9 +16,11 @@ from tests.servers import serving
 HERE = Path(__file__).parent
 
 
-def replay(home: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    """Serve from home and play the cases; the runner's output goes where ours goes."""
-    with serving(home, "--config", str(HERE / "server.yaml")) as server:
+def replay(
+    home: Path, arguments: Sequence[str], variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Serve from home, with further environment variables, and play the cases; they write to our own stdout."""
+    with serving(home, "--config", str(HERE / "server.yaml"), variables=variables) as server:
         command = [sys.executable, str(HERE / "replay.py"), "--base-url", server.web, "--loose-texts"]
         command += ["--grpc", server.address("REST and gRPC"), "--var", f"store={home / 'storage'}"]
         deviations = HERE / "deviations.yaml"
