@@ -23,7 +23,7 @@ class Slots:
     @property
     def waiting(self) -> int:
         """How many wait for a place."""
-        return sum(len(queue) for queue in self._waiting.values())
+        return sum(not place.cancelled() for queue in self._waiting.values() for place in queue)
 
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
