@@ -3,8 +3,10 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-# Tasks of tests run with flytekit, which never shares an environment with the server.
-FLYTEKIT := .cache/flytekit
+# Tasks of tests run with flytekit, which never shares an environment with the server. Tests take another environment
+# where FLYTEADMIN_TEST_ENVIRONMENT names one.
+CACHE := .cache/flytekit
+TASKS := $(if $(FLYTEADMIN_TEST_ENVIRONMENT),,$(CACHE)/envs/default)
 PIP_INSTALL := -m pip install --disable-pip-version-check
 
 # Arguments for `make run` and the test targets, as in: make run ARGS="--port 8088"
@@ -21,7 +23,7 @@ install: $(VENV)/.installed ## Make .venv with the server in it
 run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in ARGS
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
-test: $(VENV)/.dev $(FLYTEKIT)/.installed ## Run all tests, on SQLite and PostgreSQL
+test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
@@ -73,8 +75,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 	@$(BIN)/python $(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
-$(FLYTEKIT)/.installed: | $(BIN)/python
-	@echo "making $(FLYTEKIT), where the tasks of tests run"
-	@$(BIN)/python -m venv $(FLYTEKIT)
-	@$(FLYTEKIT)/bin/python $(PIP_INSTALL) 'flytekit>=1.16.8,<1.17' pytest
-	@touch $@
+# The same function makes the environment of a user's tasks; it says what it does.
+$(CACHE)/envs/default: | $(VENV)/.dev
+	@$(BIN)/python -c 'import asyncio; from app.engine.local.environment import ensure; \
+		from app.settings import Settings; asyncio.run(ensure(Settings(home="$(CACHE)"), print))'
