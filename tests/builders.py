@@ -1,11 +1,14 @@
-"""The smallest messages that can be registered."""
+"""The smallest messages that can be registered, and what tests of the registry do with them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flyteidl.admin import launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
+from flyteidl.admin import common_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, types_pb2
+
+from app import errors
+from app.services import projects, tasks, workflows
 
 INTEGER, STRING, DATETIME = types_pb2.INTEGER, types_pb2.STRING, types_pb2.DATETIME
 
@@ -77,3 +80,40 @@ def a_launch_plan(
     if cron or minutes:
         spec.fixed_inputs.literals["a"].scalar.primitive.integer = 1
     return request
+
+
+def a_name(name: str, **parts: str) -> common_pb2.NamedEntityIdentifier:
+    """A name in project p, domain development."""
+    where = {"project": "p", "domain": "development", **parts}
+    return common_pb2.NamedEntityIdentifier(name=name, **where)
+
+
+async def register(b: Any, *, workflow: bool = False) -> None:
+    """Register project p and the task inc, and the workflow wf if it is wanted."""
+    await b.call(projects.register_project, a_project())
+    await b.call(tasks.create_task, a_task())
+    if workflow:
+        await b.call(workflows.create_workflow, a_workflow())
+
+
+async def refusal(
+    b: Any, function: Any, request: Any, kind: type[errors.FlyteError] = errors.InvalidArgument
+) -> errors.FlyteError:
+    """The error of this kind that a call must end with."""
+    try:
+        await b.call(function, request)
+    except kind as error:
+        return error
+    raise AssertionError(f"{function.__name__} accepts {request}")
+
+
+async def pages(b: Any, function: Any, request: Any, field: str) -> list[list[Any]]:
+    """Every page of a list, following the tokens of the server."""
+    found = []
+    while True:
+        answer = await b.call(function, request)
+        found.append(list(getattr(answer, field)))
+        if not answer.token:
+            return found
+        assert answer.token != request.token, "a token must lead on"
+        request.token = answer.token
