@@ -19,8 +19,8 @@ from flyteidl.core import literals_pb2
 
 from app.blobs import Blobs
 from app.engine.local import commands, copilot, outcome
-from app.engine.local.attempts import Outcome, Prepared, RunningTask, StartFailed, TaskRun, bad_task
-from app.engine.local.environment import Environment, Progress, ensure
+from app.engine.local.attempts import CannotBuild, Outcome, Prepared, RunningTask, StartFailed, TaskRun, bad_task
+from app.engine.local.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.variables import task_variables
 from app.engine.local.zygote import Zygotes
@@ -54,11 +54,18 @@ class Runner:
                 self._environment = await ensure(self._settings, self._progress)
             return self._environment
 
+    async def _usable_environment(self) -> Environment:
+        """The environment, whose absence is a failure of the attempt. errors: CannotBuild"""
+        try:
+            return await self.environment()
+        except EnvironmentBroken as error:
+            raise CannotBuild(str(error)) from error
+
     async def prepare(self, run: TaskRun) -> Prepared:
         """Everything about the command that can be decided, and refused, before there is a process.
 
-        errors: CannotBuild: nothing to run, an input without text form, a command that is not there;
-                EnvironmentBroken: no environment; BlobError: inputs that cannot be read
+        errors: CannotBuild: nothing to run, an input without text form, a command or environment that is not there;
+                BlobError: inputs that cannot be read
         """
         container = commands.container_of(run.task, run.generated_name)
         if not container.command:
@@ -71,7 +78,7 @@ class Runner:
         if commands.uses_template(container.command):
             await self._blobs.write(commands.task_template_path(run), run.task.SerializeToString())
         argv = commands.render(container.command, run, inputs)
-        environment = await self.environment()
+        environment = await self._usable_environment()
         variables = task_variables(
             run,
             container,
@@ -84,30 +91,48 @@ class Runner:
         _check_words(argv, variables)
         program = shutil.which(argv[0], path=variables["PATH"])
         if program is None:
-            raise bad_task(f"command [{argv[0]}] is not found or not executable in PATH [{variables['PATH']}]")
+            raise bad_task(
+                f"command [{argv[0]}] is not found or not executable in PATH [{variables['PATH']}]; "
+                f"the environment of tasks is chosen by {NAME_SETTING}"
+            )
         warm = self._local.warm and sys.platform == "linux" and _is_flytekit(program, argv, environment)
         return Prepared(run, program, argv, variables, warm)
 
     async def start(self, prepared: Prepared) -> RunningTask:
         """Start the process; an attempt that was started before is taken over instead, so none runs twice.
 
+        When this is cancelled, the process may have been started: adopt() tells.
         errors: CannotBuild when the system refuses the command; StartFailed when it refuses a process
         """
-        run = prepared.run
-        container = commands.container_of(run.task, run.generated_name)
+        container = commands.container_of(prepared.run.task, prepared.run.generated_name)
         if container.data_config is not None:
-            await copilot.download(run, container.data_config, self._blobs)
-        zygote = await self._zygotes.for_command(await self.environment(), prepared.env, warm=prepared.warm)
-        answer = await zygote.start(self._request(prepared, warm=prepared.warm and zygote.warm))
+            await copilot.download(prepared.run, container.data_config, self._blobs)
+        starting = asyncio.create_task(self._start(prepared))
+        # Its error is looked at here even where a second cancellation leaves nobody to do so.
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A start that was asked for is carried through, so that adopt() tells for certain whether a process runs.
+            await asyncio.wait((starting,))
+            raise
+
+    async def _start(self, prepared: Prepared) -> RunningTask:
+        environment = await self._usable_environment()
+        try:
+            zygote = await self._zygotes.for_command(environment, prepared.env, warm=prepared.warm)
+            answer = await zygote.start(self._request(prepared, warm=prepared.warm and zygote.warm))
+        except EnvironmentBroken as error:
+            raise CannotBuild(str(error)) from error
         if answer.get("claimed"):
-            running = await self.adopt(run)
+            running = await self.adopt(prepared.run)
             if running is not None:
                 return running
         if answer.get("exec"):
             raise bad_task(f"command [{prepared.argv[0]}] cannot be executed: {answer['error']}")
         if "error" in answer:
             raise StartFailed(answer["error"])
-        return _running(run, answer)
+        return _running(prepared.run, answer)
 
     async def adopt(self, run: TaskRun) -> RunningTask | None:
         """The process that was started for this attempt, running or ended; None when none ever was."""

@@ -147,8 +147,10 @@ class TaskNode:
         """End the process of an aborted node; a server that merely stops leaves it running, to be adopted."""
         if not self._site.frame.abort_reason:
             return
-        if self._running is not None:
-            await self._run.engine.runner.kill(self._running)
+        # A start that was cancelled halfway may have left a process that nobody has been told of.
+        running = self._running or await self._run.engine.runner.adopt(self._task_run())
+        if running is not None:
+            await self._run.engine.runner.kill(running)
         await self._report(self._task_run(), Task.ABORTED)
 
     async def _fail(self, failed: Failed) -> NodeFailed:

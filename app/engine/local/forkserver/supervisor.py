@@ -266,7 +266,9 @@ class Supervisor:
 
     def _free_space(self) -> None:
         """Remove the private directories, and the raw data of a task that was ended because it filled the disk."""
-        for name in _SPACE:
+        ended_well = self.status == 0 and not self.reason
+        # Output files of a raw container are still to be read by the server when it ended well.
+        for name in _SPACE if ended_well else (*_SPACE, "copilot"):
             shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
         if self.reason != "disk":
             return
