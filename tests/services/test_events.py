@@ -1,0 +1,382 @@
+"""Events of engines: late, twice, out of order and from many writers at once, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flyteidl.admin import event_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
+from flyteidl.core import identifier_pb2
+from google.protobuf import wrappers_pb2
+
+from app import errors, schema
+from app.services import events, executions, launch_plans, node_executions, task_executions
+from app.services.events.nodes import _internal_data
+from app.services.phases import Node, Task, Workflow
+from tests.builders import a_launch_plan, an_id, refusal, register
+
+Scenario = Callable[..., Any]
+TASK = an_id(identifier_pb2.TASK, "inc")
+
+
+def run_id(name: str = "e1") -> identifier_pb2.WorkflowExecutionIdentifier:
+    return identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="development", name=name)
+
+
+async def launch(b: Any, name: str = "e1") -> None:
+    """One execution of launch plan lp, with its registrations if it is the first."""
+    if name == "e1":
+        await register(b, workflow=True)
+        await b.call(launch_plans.create_launch_plan, a_launch_plan())
+    request = execution_pb2.ExecutionCreateRequest(project="p", domain="development", name=name)
+    request.spec.launch_plan.CopyFrom(an_id(identifier_pb2.LAUNCH_PLAN, "lp"))
+    request.inputs.literals["a"].scalar.primitive.integer = 1
+    await b.call(executions.create_execution, request)
+
+
+def workflow_event(phase: int, second: int, **fields: Any) -> event_pb2.WorkflowExecutionEventRequest:
+    request = event_pb2.WorkflowExecutionEventRequest()
+    request.event.execution_id.CopyFrom(fields.pop("id", run_id()))
+    request.event.phase = phase
+    request.event.occurred_at.seconds = 1_700_000_000 + second
+    for name, value in fields.items():
+        setattr(request.event, name, value)
+    return request
+
+
+def node_event(node: str, phase: int, second: int, *, parent: str = "", **fields: Any) -> Any:
+    request = event_pb2.NodeExecutionEventRequest()
+    request.event.id.execution_id.CopyFrom(fields.pop("id", run_id()))
+    request.event.id.node_id = node
+    request.event.phase = phase
+    request.event.spec_node_id = node
+    request.event.occurred_at.seconds = 1_700_000_000 + second
+    if parent:
+        request.event.parent_node_metadata.node_id = parent
+    for name, value in fields.items():
+        setattr(request.event, name, value)
+    return request
+
+
+def task_event(node: str, phase: int, second: int, *, attempt: int = 0, version: int = 0, **fields: Any) -> Any:
+    request = event_pb2.TaskExecutionEventRequest()
+    given = request.event
+    given.task_id.CopyFrom(TASK)
+    given.parent_node_execution_id.execution_id.CopyFrom(run_id())
+    given.parent_node_execution_id.node_id = node
+    given.retry_attempt, given.phase, given.phase_version = attempt, phase, version
+    given.occurred_at.seconds = 1_700_000_000 + second
+    for name, value in fields.items():
+        setattr(given, name, value)
+    return request
+
+
+async def get(b: Any, name: str = "e1") -> execution_pb2.Execution:
+    request = execution_pb2.WorkflowExecutionGetRequest(id=run_id(name))
+    return await b.call(executions.get_execution, request)  # type: ignore[no-any-return]
+
+
+async def get_node(b: Any, node: str) -> node_execution_pb2.NodeExecution:
+    request = node_execution_pb2.NodeExecutionGetRequest()
+    request.id.execution_id.CopyFrom(run_id())
+    request.id.node_id = node
+    return await b.call(node_executions.get_node_execution, request)  # type: ignore[no-any-return]
+
+
+async def get_task(b: Any, node: str, attempt: int = 0) -> task_execution_pb2.TaskExecution:
+    request = task_execution_pb2.TaskExecutionGetRequest()
+    request.id.node_execution_id.execution_id.CopyFrom(run_id())
+    request.id.node_execution_id.node_id = node
+    request.id.task_id.CopyFrom(TASK)
+    request.id.retry_attempt = attempt
+    return await b.call(task_executions.get_task_execution, request)  # type: ignore[no-any-return]
+
+
+class TestWorkflowEvents:
+    def test_a_run_from_start_to_end(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_workflow_event, workflow_event(Workflow.RUNNING, 1))
+            await b.call(events.create_workflow_event, workflow_event(Workflow.SUCCEEDED, 301, output_uri="s3://x/o"))
+            found = (await get(b)).closure
+            assert (found.phase, found.outputs.uri) == (Workflow.SUCCEEDED, "s3://x/o")
+            assert (found.started_at.seconds, found.duration.seconds) == (1_700_000_001, 300)
+
+        bench(scenario)
+
+    def test_a_repeated_and_a_late_event_change_nothing(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_workflow_event, workflow_event(Workflow.RUNNING, 1))
+            await refusal(b, events.create_workflow_event, workflow_event(Workflow.RUNNING, 2), errors.AlreadyExists)
+            await b.call(events.create_workflow_event, workflow_event(Workflow.FAILED, 3))
+            before = await get(b)
+            for phase in (Workflow.RUNNING, Workflow.SUCCEEDED, Workflow.QUEUED):
+                late = workflow_event(phase, 9, output_uri="s3://wrong")
+                error = await refusal(b, events.create_workflow_event, late, errors.FailedPrecondition)
+                assert error.details[0].already_in_terminal_state.current_phase == "FAILED"
+            assert await get(b) == before
+
+        bench(scenario)
+
+    @pytest.mark.parametrize("part", ["project", "domain", "name"])
+    def test_an_empty_part_of_the_id_reaches_nobody(self, bench: Scenario, part: str) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            before = await get(b)
+            id = run_id()
+            id.ClearField(part)
+            for function, request in (
+                (events.create_workflow_event, workflow_event(Workflow.RUNNING, 1, id=id)),
+                (events.create_node_event, node_event("n0", Node.RUNNING, 1, id=id)),
+            ):
+                error = await refusal(b, function, request)
+                assert error.message == f"missing {part}"
+            assert await get(b) == before
+
+        bench(scenario)
+
+    def test_an_unknown_execution_is_not_found(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            request = workflow_event(Workflow.RUNNING, 1, id=run_id("nobody"))
+            error = await refusal(b, events.create_workflow_event, request, errors.NotFound)
+            assert error.message.startswith("missing entity of type execution")
+            await refusal(
+                b, events.create_node_event, node_event("n0", Node.QUEUED, 1, id=run_id("nobody")), errors.NotFound
+            )
+            await refusal(b, events.create_task_event, task_event("n0", Task.QUEUED, 1), errors.NotFound)
+
+        bench(scenario)
+
+    def test_the_queueing_cluster_takes_the_execution_over(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_workflow_event, workflow_event(Workflow.QUEUED, 1, producer_id="c2"))
+            assert (await get(b)).spec.metadata.system_metadata.execution_cluster == "c2"
+            other = workflow_event(Workflow.RUNNING, 2, producer_id="c3")
+            error = await refusal(b, events.create_workflow_event, other, errors.FailedPrecondition)
+            assert error.details[0].incompatible_cluster.cluster == "c3"
+
+        bench(scenario)
+
+    def test_an_abort_keeps_its_cause_and_principal(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            terminate = execution_pb2.ExecutionTerminateRequest(id=run_id(), cause="enough")
+            await b.call(executions.terminate_execution, terminate, principal="me")
+            assert (await get(b)).closure.phase == Workflow.ABORTING
+            await b.call(events.create_workflow_event, workflow_event(Workflow.ABORTED, 5))
+            found = (await get(b)).closure
+            assert (found.phase, found.abort_metadata.cause, found.abort_metadata.principal) == (
+                Workflow.ABORTED,
+                "enough",
+                "me",
+            )
+
+        bench(scenario)
+
+
+class TestNodeAndTaskEvents:
+    def test_inline_outputs_are_stored_as_objects(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+            request = node_event("n0", Node.SUCCEEDED, 5)
+            request.event.output_data.literals["o"].scalar.primitive.integer = 7
+            await b.call(events.create_node_event, request)
+            assert (await get_node(b, "n0")).closure.output_uri.endswith("/p/development/e1/n0/offloaded_outputs")
+            ask = node_execution_pb2.NodeExecutionGetDataRequest(id=request.event.id)
+            data = await b.call(node_executions.get_node_execution_data, ask)
+            assert data.full_outputs.literals["o"].scalar.primitive.integer == 7
+            assert data.flyte_urls.inputs == "flyte://v1/p/development/e1/n0/i"
+
+        bench(scenario)
+
+    def test_outputs_over_the_limit_are_refused(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            request = node_event("n0", Node.SUCCEEDED, 5)
+            request.event.output_data.literals["o"].scalar.primitive.string_value = "x" * 3_000_000
+            error = await refusal(b, events.create_node_event, request, errors.ResourceExhausted)
+            assert error.message.startswith("Output data size exceeds platform configured threshold (")
+
+        bench(scenario)
+
+    def test_children_hang_under_their_parent(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            child = node_event("n0-0-a", Node.QUEUED, 2, parent="n0", retry_group="0")
+            await refusal(b, events.create_node_event, child, errors.NotFound)
+            await b.call(events.create_node_event, node_event("n0", Node.QUEUED, 1))
+            await b.call(events.create_node_event, child)
+            ask = node_execution_pb2.NodeExecutionListRequest(workflow_execution_id=run_id(), limit=10)
+            top = await b.call(node_executions.list_node_executions, ask)
+            ask.unique_parent_id = "n0"
+            below = await b.call(node_executions.list_node_executions, ask)
+            assert [node.id.node_id for node in top.node_executions] == ["n0"]
+            assert [node.id.node_id for node in below.node_executions] == ["n0-0-a"]
+            assert (await get_node(b, "n0")).metadata.is_parent_node
+
+        bench(scenario)
+
+    def test_attempts_are_rows_of_their_own(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+            for attempt, phase in ((0, Task.FAILED), (1, Task.SUCCEEDED)):
+                await b.call(events.create_task_event, task_event("n0", Task.RUNNING, 2, attempt=attempt))
+                await b.call(events.create_task_event, task_event("n0", phase, 9, attempt=attempt))
+                assert (await get_task(b, "n0", attempt)).closure.phase == phase
+            ask = task_execution_pb2.TaskExecutionListRequest(limit=10)
+            ask.node_execution_id.execution_id.CopyFrom(run_id())
+            ask.node_execution_id.node_id = "n0"
+            found = await b.call(task_executions.list_task_executions, ask)
+            assert [one.id.retry_attempt for one in found.task_executions] == [0, 1]
+
+        bench(scenario)
+
+    def test_phase_version_zero_is_stored(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+            await b.call(events.create_task_event, task_event("n0", Task.QUEUED, 1, version=2))
+            await b.call(events.create_task_event, task_event("n0", Task.RUNNING, 2, version=0))
+            await b.call(events.create_task_event, task_event("n0", Task.RUNNING, 3, version=1))
+            again = task_event("n0", Task.RUNNING, 4, version=1)
+            await refusal(b, events.create_task_event, again, errors.AlreadyExists)
+
+        bench(scenario)
+
+    @pytest.mark.parametrize("version", [0, 1, 2, 127, 128, 2**31 - 1, -1])
+    def test_the_event_version_is_written_as_protobuf_writes_an_int32(self, version: int) -> None:
+        # Int32Value is a message whose field 1 is an int32, as upstream's NodeExecutionInternalData is.
+        assert _internal_data(version) == wrappers_pb2.Int32Value(value=version).SerializeToString()
+
+
+NODES = 200
+
+
+def story() -> list[list[tuple[Any, Any]]]:
+    """For each entity of one execution its events in order; entities are independent but for their parents."""
+    lines: list[list[tuple[Any, Any]]] = []
+    for number in range(NODES):
+        node, parent = f"n{number}", "" if number < 20 else f"n{number % 20}"
+        line: list[tuple[Any, Any]] = []
+        for step, phase in enumerate((Node.QUEUED, Node.RUNNING, Node.SUCCEEDED)):
+            request = node_event(node, phase, number * 10 + step, parent=parent, event_version=1)
+            if phase == Node.SUCCEEDED:
+                request.event.output_uri = f"/out/{node}"
+            line.append((events.create_node_event, request))
+        lines.append(line)
+        line = []
+        for step, phase in enumerate((Task.QUEUED, Task.RUNNING, Task.RUNNING, Task.SUCCEEDED)):
+            request = task_event(node, phase, number * 10 + step, version=step)
+            for index in range(3):
+                resource = request.event.metadata.external_resources.add(index=index, phase=phase)
+                resource.external_id = f"{node}-{index}"
+            line.append((events.create_task_event, request))
+        lines.append(line)
+    return lines
+
+
+async def deliver(b: Any, function: Any, request: Any) -> bool:
+    """Whether the event is recorded; one whose parent is not there yet has to come again, as an engine does."""
+    try:
+        await b.call(function, request)
+    except errors.AlreadyExists:
+        return True
+    except errors.NotFound:
+        return False
+    return True
+
+
+async def rows_of(b: Any) -> dict[str, list[Any]]:
+    """Every row of the execution, without what differs from run to run."""
+    found: dict[str, list[Any]] = {}
+    async with b.context() as ctx:
+        for model in (schema.NodeExecution, schema.TaskExecution, schema.NodeExecutionEvent):
+            rows = await ctx.db.find_all(model, execution_name="e1")
+            ids = {row.id: row.node_id for row in rows}
+            plain = []
+            for row in rows:
+                values = row._asdict()
+                for name in ("id", "created_at", "updated_at"):
+                    values.pop(name)
+                if values.get("parent_id"):
+                    values["parent_id"] = ids[values["parent_id"]]
+                plain.append(sorted(values.items(), key=lambda item: item[0]))
+            found[schema.table(model).name] = sorted(plain, key=repr)
+    return found
+
+
+@pytest.mark.slow
+def test_eight_writers_leave_what_one_leaves(bench: Scenario) -> None:
+    """Events of 200 nodes, shuffled over eight writers that repeat some, end as a serial, ordered delivery does."""
+
+    async def serial(b: Any) -> dict[str, list[Any]]:
+        await launch(b)
+        for line in story():
+            for function, request in line:
+                await b.call(function, request)
+        rows = await rows_of(b)
+        async with b.context() as ctx:
+            for model in (schema.NodeExecution, schema.TaskExecution, schema.NodeExecutionEvent):
+                await ctx.db.delete(model, execution_name="e1")
+        return rows
+
+    async def scenario(b: Any) -> None:
+        expected = await serial(b)
+        assert len(expected["node_executions"]) == NODES
+        dice = random.Random(7)
+        lines = story()
+        dice.shuffle(lines)
+        queue = [list(line) for line in lines]
+
+        async def writer(number: int) -> None:
+            mine = queue[number::8]
+            while mine:
+                line = dice.choice(mine)
+                function, request = line[0]
+                if not await deliver(b, function, request):
+                    continue
+                if dice.random() < 0.2:
+                    await deliver(b, function, request)
+                line.pop(0)
+                if not line:
+                    mine.remove(line)
+
+        # Each entity's events stay in order, as one engine worker sends them; entities and writers interleave freely.
+        await asyncio.wait_for(asyncio.gather(*(writer(number) for number in range(8))), 120)
+        assert await rows_of(b) == expected
+
+    bench(scenario)
+
+
+def test_two_writers_of_one_row_lose_nothing(bench: Scenario) -> None:
+    """Every event for one row adds a reason and a log; whatever the order of arrival, all of them are there."""
+
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+        await b.call(events.create_task_event, task_event("n0", Task.RUNNING, 1))
+
+        async def add(number: int) -> None:
+            request = task_event("n0", Task.RUNNING, 1 + number, version=number)
+            request.event.reasons.add(reason=f"reason {number}")
+            request.event.logs.add(name=f"log {number}", uri=f"http://logs/{number}")
+            try:
+                await b.call(events.create_task_event, request)
+            except errors.AlreadyExists:
+                # A higher version was faster: this one is told so and may come again under a higher number.
+                await add(number + 100)
+
+        await asyncio.gather(*(add(number) for number in range(1, 33)))
+        closure = (await get_task(b, "n0")).closure
+        assert len({reason.message for reason in closure.reasons}) == 32
+        assert len({log.name for log in closure.logs}) == 32
+
+    bench(scenario)
