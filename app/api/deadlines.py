@@ -12,6 +12,7 @@ from typing import Any
 from app import errors
 
 TICK_SECONDS = 0.05
+LATE = "context deadline exceeded"
 
 
 class Deadlines:
@@ -21,7 +22,7 @@ class Deadlines:
         self.open: set[Deadline] = set()
         self._ticking = False
 
-    def within(self, seconds: float | None, text: str = "context deadline exceeded") -> "Deadline":
+    def within(self, seconds: float | None, text: str = LATE) -> "Deadline":
         """A block that may take so long (None: for ever); then it is cancelled and raises DEADLINE_EXCEEDED."""
         return Deadline(self, seconds, text)
 
@@ -45,9 +46,10 @@ class Deadlines:
 class Deadline:
     """One block with a deadline; used once, by one task."""
 
-    __slots__ = ("_deadlines", "_seconds", "_text", "late", "task", "when")
+    __slots__ = ("_deadlines", "_seconds", "_started", "_text", "late", "task", "when")
 
     task: asyncio.Task[Any]
+    _started: float
 
     def __init__(self, deadlines: Deadlines, seconds: float | None, text: str) -> None:
         self._deadlines = deadlines
@@ -56,12 +58,18 @@ class Deadline:
         self.late = False
         self.when = math.inf
 
+    def move(self, seconds: float | None) -> None:
+        """Let the block last so long from its start on, None for ever; it must have begun with some deadline."""
+        self._text = LATE
+        self.when = math.inf if seconds is None else self._started + seconds
+
     def __enter__(self) -> "Deadline":
         task = asyncio.current_task()
         assert task is not None
         self.task = task
         if self._seconds is not None:
-            self.when = task.get_loop().time() + self._seconds
+            self._started = task.get_loop().time()
+            self.when = self._started + self._seconds
             self._deadlines.open.add(self)
             self._deadlines.start()
         return self

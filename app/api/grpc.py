@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api import grpc_wire, health, reflection
 from app.api.call import Server, invoke
-from app.api.deadlines import Deadline, Deadlines
+from app.api.deadlines import LATE, Deadline, Deadlines
 from app.api.rows import Rpc
 from app.settings import Settings
 from app.wire.text import quoted
@@ -54,12 +54,14 @@ def is_grpc(scope: Scope) -> bool:
 class Messages:
     """The messages that arrive in one call, decompressed.
 
-    arrival makes the deadline of one message.
+    arrival makes the deadline of one message; None where the caller has set one.
     """
 
     __slots__ = ("_arrival", "_buffer", "_bytes_max", "_encoding", "_ended", "_receive")
 
-    def __init__(self, receive: Receive, encoding: bytes, bytes_max: int, arrival: Callable[[], Deadline]) -> None:
+    def __init__(
+        self, receive: Receive, encoding: bytes, bytes_max: int, arrival: Callable[[], Deadline] | None
+    ) -> None:
         self._receive = receive
         self._encoding = encoding
         self._bytes_max = bytes_max
@@ -72,21 +74,26 @@ class Messages:
 
         errors: those of grpc_wire.take; DEADLINE_EXCEEDED when nothing comes; CANCELED when the client goes away
         """
-        buffer = self._buffer
+        if self._arrival is None:
+            return await self._next()
         with self._arrival():
-            while True:
-                message = grpc_wire.take(buffer, self._encoding, self._bytes_max) if buffer else None
-                if message is not None:
-                    return message
-                if self._ended:
-                    if buffer:
-                        raise errors.Unknown("unexpected EOF")
-                    return None
-                event = await self._receive()
-                if event["type"] == "http.disconnect":
-                    raise errors.Canceled("context canceled")
-                buffer += event["body"]
-                self._ended = not event["more_body"]
+            return await self._next()
+
+    async def _next(self) -> bytes | None:
+        buffer = self._buffer
+        while True:
+            message = grpc_wire.take(buffer, self._encoding, self._bytes_max) if buffer else None
+            if message is not None:
+                return message
+            if self._ended:
+                if buffer:
+                    raise errors.Unknown("unexpected EOF")
+                return None
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise errors.Canceled("context canceled")
+            buffer += event["body"]
+            self._ended = not event["more_body"]
 
     async def one(self) -> bytes:
         """The message of a call that has only one. errors: UNKNOWN without any."""
@@ -172,8 +179,11 @@ class GrpcApp:
     async def _unary(self, rpc: Rpc, call: Call, receive: Receive, send: Send) -> None:
         """Serve a call of one message each way. Whatever comes of it is sent after its deadline has been lifted."""
         try:
-            with self._deadlines.within(call.seconds):
-                request = grpc_wire.parsed(rpc.request, await self._messages(call, receive).one())
+            messages = self._messages(call, receive, None)
+            # One deadline for both waits: looking up the current task is dear, and most calls end at once.
+            with self._until_arrival(call) as deadline:
+                request = grpc_wire.parsed(rpc.request, await messages.one())
+                deadline.move(call.seconds)
                 response = await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
             payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
@@ -194,7 +204,7 @@ class GrpcApp:
         await send(_START)
         try:
             with self._deadlines.within(call.seconds):
-                async for message in self._find(call.path)(self._messages(call, receive)):
+                async for message in self._find(call.path)(self._messages(call, receive, self._arrival)):
                     payload = grpc_wire.framed(message.SerializeToString())
                     await send({"type": "http.response.body", "body": payload, "more_body": True})
         except asyncio.CancelledError:
@@ -208,15 +218,19 @@ class GrpcApp:
         await send(_NO_MORE)
         await send(trailers)
 
-    def _messages(self, call: Call, receive: Receive) -> Messages:
+    def _messages(self, call: Call, receive: Receive, arrival: Callable[[], Deadline] | None) -> Messages:
         """The messages of a call. errors: UNIMPLEMENTED compression; DEADLINE_EXCEEDED for a deadline that is over."""
         if call.seconds == 0:
-            raise errors.DeadlineExceeded("context deadline exceeded")
+            raise errors.DeadlineExceeded(LATE)
         grpc_wire.check_encoding(call.encoding)
-        return Messages(receive, call.encoding, self._bytes_max, self._arrival)
+        return Messages(receive, call.encoding, self._bytes_max, arrival)
 
     def _arrival(self) -> Deadline:
         return self._deadlines.within(self._wait_seconds, self._wait_text)
+
+    def _until_arrival(self, call: Call) -> Deadline:
+        in_time = call.seconds is not None and call.seconds <= self._wait_seconds
+        return self._deadlines.within(call.seconds) if in_time else self._arrival()
 
     def _find(self, path: str) -> Stream:
         """The stream at a path. errors: UNIMPLEMENTED in grpc-go's words (Server.handleStream)."""
