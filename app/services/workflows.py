@@ -23,6 +23,10 @@ from app.wire.digest import digest
 from app.wire.quantity import Quantity
 from app.wire.text import text
 
+# Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here what can be
+# registered can be read. A request and the tasks that it names come nowhere near.
+CLOSURE_BYTES_MAX = 64 * 1024 * 1024
+
 LISTING = lists.Listing(schema.Workflow, "workflow")
 _COLUMNS = ("project", "domain", "name", "version", "typed_interface", "short_description", "created_at")
 
@@ -117,8 +121,9 @@ def _check_size(ctx: Context, id: identifier_pb2.Identifier, closure: workflow_p
     """Upstream ValidateCompiledWorkflow."""
     limits = ctx.settings.registration
     size_max = limits.workflow_size_limit
-    if size_max and closure.ByteSize() > Quantity.parse(size_max).rounded:
-        raise errors.InvalidArgument(f"Workflow closure size exceeds max limit [{size_max}]")
+    bytes_max = min(Quantity.parse(size_max).rounded if size_max else CLOSURE_BYTES_MAX, CLOSURE_BYTES_MAX)
+    if closure.ByteSize() > bytes_max:
+        raise errors.InvalidArgument(f"Workflow closure size exceeds max limit [{size_max or CLOSURE_BYTES_MAX}]")
     # The start and the end node are the compiler's.
     nodes = len(closure.compiled_workflow.primary.template.nodes) - 2
     if limits.max_workflow_nodes and nodes > limits.max_workflow_nodes:
@@ -175,7 +180,8 @@ async def closure_of(ctx: Context, remote_closure_identifier: str) -> workflow_p
     errors: INTERNAL where it cannot be read
     source: upstream FetchAndGetWorkflowClosure
     """
-    bytes_max = ctx.settings.storage.limits.max_download_bytes
+    configured = ctx.settings.storage.limits.max_download_bytes
+    bytes_max = max(configured, CLOSURE_BYTES_MAX) if configured else 0
     try:
         raw = await ctx.blobs.read(remote_closure_identifier, bytes_max=bytes_max)
         return workflow_pb2.WorkflowClosure.FromString(raw)
