@@ -168,19 +168,27 @@ class Rest:
             raise errors.Unimplemented("Method Not Allowed") if found else errors.NotFound("Not Found")
         route, values = match
         seconds = call.seconds()
-        if not route.binding.body:
-            request = self._from_query(route, values, scope["query_string"], form or [])
-        else:
-            # A form that had to be read for its override leaves nothing to read.
-            body = b"" if form is not None else await self._body(scope, receive, call)
-            request = await self._from_body(route, values, body, call)
+        try:
+            request = await self._request(scope, receive, call, route, values, form)
+        except errors.FlyteError as error:
+            await _send_error(send, scope, call, error, chunked=call.trailers)
+            return
         try:
             reply = await self._invoke(scope, call, route.rpc, request, seconds)
             body = await _in_thread_if_large(reply.ByteSize(), to_bytes, reply, call.writer)
         except errors.FlyteError as error:
-            await _send_error(send, scope, call, error, from_rpc=True)
+            await _send_error(send, scope, call, error, chunked=call.trailers, trailer=_TRAILER)
         else:
             await _send(send, scope, 200, [_TYPES[call.writer], _GRPC], body, chunked=call.trailers)
+
+    async def _request(
+        self, scope: Scope, receive: Receive, call: Call, route: Route, values: list[str], form: bind.Pairs | None
+    ) -> Message:
+        """The request message. form: what a form's body said, which has then been read already"""
+        if not route.binding.body:
+            return self._from_query(route, values, scope["query_string"], form or [])
+        body = b"" if form is not None else await self._body(scope, receive, call)
+        return await self._from_body(route, values, body, call)
 
     def _from_query(self, route: Route, values: list[str], query: bytes, form: bind.Pairs) -> Message:
         request = route.rpc.request()
@@ -211,6 +219,8 @@ class Rest:
 
     async def _invoke(self, scope: Scope, call: Call, rpc: Rpc, request: Message, seconds: float | None) -> Message:
         """errors: those of the function; DEADLINE_EXCEEDED; INTERNAL without a message for what nobody foresaw"""
+        if seconds is not None and seconds < 0:
+            raise errors.DeadlineExceeded("context deadline exceeded")
         request_id = call.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{secrets.token_hex(10)}"
         try:
             async with asyncio.timeout(seconds) as clock:
@@ -286,7 +296,13 @@ async def _in_thread_if_large(size_bytes: int, function: Callable[..., T], *argu
 
 
 async def _send_error(
-    send: Send, scope: Scope, call: Call, error: errors.FlyteError, *, from_rpc: bool = False
+    send: Send,
+    scope: Scope,
+    call: Call,
+    error: errors.FlyteError,
+    *,
+    chunked: bool = False,
+    trailer: tuple[bytes, bytes] | None = None,
 ) -> None:
     headers = [_TYPES[call.writer]]
     if error.code == errors.Unauthenticated.code:
@@ -294,8 +310,7 @@ async def _send_error(
         challenge = "".join(letter if letter.isprintable() else " " for letter in error.message)
         headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
     body = status_bytes(error, call.writer)
-    chunked = from_rpc and call.trailers
-    await _send(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=_TRAILER)
+    await _send(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=trailer)
 
 
 async def _redirect(send: Send, scope: Scope, path: str) -> None:

@@ -81,6 +81,7 @@ def put_path(message: Any, path: str, value: str) -> None:
 def put_query(message: Any, pairs: Pairs, bound: frozenset[tuple[str, ...]]) -> None:
     """Set fields from query parameters, but for those that the path has bound already.
 
+    Deviates: upstream overlooks some of the latter, so that a query can lead to another project than its path.
     errors: INVALID_ARGUMENT in upstream's words
     """
     for key, values in pairs:
@@ -238,7 +239,7 @@ def _enum(field: FieldDescriptor, value: str, problem: str) -> int:
     if named is not None:
         return int(named.number)
     try:
-        number = parse_int(value, 64)
+        number = parse_int(value, 32)
     except ValueError as error:
         raise ValueError(problem) from error
     if number not in field.enum_type.values_by_number:

@@ -23,6 +23,7 @@ _TRUE, _FALSE = (
     frozenset({"1", "t", "T", "TRUE", "true", "True"}),
     frozenset({"0", "f", "F", "FALSE", "false", "False"}),
 )
+_DIGITS = re.compile(r"\d+", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d*)\.?(\d*)([a-zµμ]+)", re.ASCII)
@@ -69,23 +70,33 @@ def _go_escape(letter: str) -> str:
 
 def parse_int(text: str, bits: int) -> int:
     """strconv.ParseInt(text, 10, bits)."""
-    return _integer(text, r"[+-]?\d+", -(1 << (bits - 1)), (1 << (bits - 1)) - 1, "ParseInt")
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    size = _unsigned(text, digits, bits, "ParseInt")
+    value = -size if text.startswith("-") else size
+    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+        raise _out_of_range(text, "ParseInt")
+    return value
 
 
 def parse_uint(text: str, bits: int) -> int:
     """strconv.ParseUint(text, 10, bits)."""
-    return _integer(text, r"\d+", 0, (1 << bits) - 1, "ParseUint")
+    return _unsigned(text, text, bits, "ParseUint")
 
 
-def _integer(text: str, pattern: str, smallest: int, largest: int, function: str) -> int:
-    if not re.fullmatch(pattern, text, re.ASCII):
-        raise ValueError(f"strconv.{function}: parsing {go_quote(text)}: invalid syntax")
+def _unsigned(text: str, digits: str, bits: int, function: str) -> int:
+    """Go reads digit by digit, so a number that has grown too large is found before a wrong character behind it."""
+    match = _DIGITS.match(digits)
+    leading = match.group().lstrip("0") if match is not None else ""
     # The length is looked at first because Python refuses to read numbers of thousands of digits.
-    digits = text.lstrip("+-").lstrip("0")
-    value = int(text) if len(digits) <= 20 else largest + 1
-    if not smallest <= value <= largest:
-        raise ValueError(f"strconv.{function}: parsing {go_quote(text)}: value out of range")
-    return value
+    if len(leading) > 20 or int(leading or 0) >= 1 << bits:
+        raise _out_of_range(text, function)
+    if match is None or match.end() < len(digits):
+        raise ValueError(f"strconv.{function}: parsing {go_quote(text)}: invalid syntax")
+    return int(leading or 0)
+
+
+def _out_of_range(text: str, function: str) -> ValueError:
+    return ValueError(f"strconv.{function}: parsing {go_quote(text)}: value out of range")
 
 
 def parse_bool(text: str) -> bool:
@@ -175,7 +186,7 @@ def parse_json_duration(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError(f"invalid duration {go_quote(text)}")
     sign, whole, fraction, bare_fraction = match.groups()
-    seconds = _integer(whole or "0", r"\d+", 0, (1 << 63) - 1, "ParseInt")
+    seconds = parse_int(whole or "0", 64)
     nanos = int((fraction or bare_fraction or "").ljust(9, "0"))
     return (-seconds, -nanos) if sign == "-" else (seconds, nanos)
 
