@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from flyteidl.admin import execution_pb2, launch_plan_pb2, matchable_resource_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, literal, select
 
 from app import db, errors, schema
 from app.context import Context
@@ -45,7 +45,7 @@ _ACTIVE_OF_LAUNCH_PLAN = Statement(
         _launch_plans.c.domain == bindparam("domain"),
         _launch_plans.c.name == bindparam("name"),
         # Deviates: executions that wait for their first event count too, so that a burst cannot pass (spec E-Q13).
-        _executions.c.phase.in_(["UNDEFINED", "QUEUED", "RUNNING"]),
+        _executions.c.phase.in_([literal(phase) for phase in ("UNDEFINED", "QUEUED", "RUNNING")]),
     )
 )
 
