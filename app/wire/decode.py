@@ -97,7 +97,7 @@ def _quickly(type_: type[M], body: bytes, strict: bool) -> M | None:
         if type(value) is not dict or _may_repeat_keys(body, value):
             return None
         return type_.FromString(_WRITERS[strict].message(type_.DESCRIPTOR)(value))
-    except (_Unfit, ValueError, DecodeError, RecursionError):
+    except (_Unfit, ValueError, DecodeError, RecursionError, orjson.JSONEncodeError):
         return None
 
 
