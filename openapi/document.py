@@ -18,7 +18,8 @@ and followed, and engines report events. Each operation is also served over gRPC
 
 Encodings: with `Accept: application/json`, exactly so, answers have the snake_case names of this document; with \
 `application/octet-stream` they are serialized protobuf messages; with anything else they are JSON with lowerCamelCase \
-names. Without a known `Accept` the request's `Content-Type` decides. Requests may use either spelling. Answers hold \
+names. Without a known `Accept` the request's `Content-Type` decides. Requests may use either spelling, \
+or be serialized messages with `Content-Type: application/octet-stream`. Answers hold \
 every field: unset messages are null, 64-bit integers are text, enumerations are names, times RFC 3339 and durations \
 seconds such as `0.250s`."""
 
@@ -129,11 +130,13 @@ def operation(line: Operation, names: dict[str, str], schemas: Schemas) -> dict[
     if parameters:
         found["parameters"] = parameters
     if line.body:
-        # An empty body is an empty message; a DELETE is complete without one, other verbs are not.
-        content = _contents(schemas.reference(line.rpc.input_type))
+        # Binary bodies are described in words alone: a choice of bodies makes openapi-python-client write code that
+        # does not import, and every client of JSON would be offered the choice.
+        content: dict[str, Any] = {"schema": schemas.reference(line.rpc.input_type)}
         if line.id in EXAMPLES["bodies"]:
-            content["application/json"]["example"] = EXAMPLES["bodies"][line.id]
-        found["requestBody"] = {"required": line.verb != "DELETE", "content": content}
+            content["example"] = EXAMPLES["bodies"][line.id]
+        # An empty body is an empty message; a DELETE is complete without one, other verbs are not.
+        found["requestBody"] = {"required": line.verb != "DELETE", "content": {"application/json": content}}
     found["responses"] = {
         "200": {"description": "Done.", "content": _contents(schemas.reference(line.rpc.output_type))},
         **{status: {"$ref": f"#/components/responses/{name}"} for status, name in STATUS_NAMES.items()},
