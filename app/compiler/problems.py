@@ -9,6 +9,7 @@ A compilation collects every problem and then fails with `CompileErrors`, whose 
 Texts are those of upstream's compiler/errors package.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -56,9 +57,10 @@ class Problems:
         if self.found:
             raise CompileErrors(self.found)
 
-    def check_depth(self, node: str, reply: Message) -> None:
-        """Report what nests so deep that protobuf libraries would refuse to read `reply`, where it is deepest."""
+    def check_depth(self, node: str, build: Callable[[], Message]) -> None:
+        """Report what nests too deep for protobuf libraries; `build` puts it where it will be deepest, into a list."""
         try:
+            reply = build()
             type(reply).FromString(reply.SerializeToString())
         except DecodeError:
             self.too_large(node, "The messages are nested too deep to be read back.")

@@ -44,10 +44,9 @@ def superset(subset: Struct, of: Struct) -> bool:
     if subset == of:
         return True
     try:
-        small, large = _Schema(_plain(subset)), _Schema(_plain(of))
+        return _Comparison(_Schema(_plain(subset)), _Schema(_plain(of))).all() < _Difference.REAL
     except _BrokenSchema:
         return False
-    return _Comparison(small, large).all() < _Difference.REAL
 
 
 class _BrokenSchema(Exception):

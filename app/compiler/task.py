@@ -25,10 +25,13 @@ def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
         case "k8s_pod":
             _check_pod(template.k8s_pod, problems)
     compiled = compiler_pb2.CompiledTask(template=template)
-    shown = task_pb2.Task(closure=task_pb2.TaskClosure(compiled_task=compiled))
-    problems.check_depth("root", task_pb2.TaskList(tasks=[shown]))
+    problems.check_depth("root", lambda: _listed(compiled))
     problems.raise_any()
     return compiled
+
+
+def _listed(compiled: compiler_pb2.CompiledTask) -> task_pb2.TaskList:
+    return task_pb2.TaskList(tasks=[task_pb2.Task(closure=task_pb2.TaskClosure(compiled_task=compiled))])
 
 
 def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> None:

@@ -64,10 +64,14 @@ def compile_workflow(
         closure.sub_workflows.add().template.CopyFrom(sub_workflow)
         library.sub_workflows[key(sub_workflow.id)] = closure.sub_workflows[-1]
     _compile(library, closure.primary, problems)
-    shown = workflow_pb2.Workflow(closure=workflow_pb2.WorkflowClosure(compiled_workflow=closure))
-    problems.check_depth(START, workflow_pb2.WorkflowList(workflows=[shown]))
+    problems.check_depth(START, lambda: _listed(closure))
     problems.raise_any()
     return closure
+
+
+def _listed(closure: compiler_pb2.CompiledWorkflowClosure) -> workflow_pb2.WorkflowList:
+    shown = workflow_pb2.Workflow(closure=workflow_pb2.WorkflowClosure(compiled_workflow=closure))
+    return workflow_pb2.WorkflowList(workflows=[shown])
 
 
 def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Problems) -> bool:
