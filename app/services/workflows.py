@@ -23,8 +23,8 @@ from app.wire.digest import digest
 from app.wire.quantity import Quantity
 from app.wire.text import text
 
-# Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here what can be
-# registered can be read. A request and the tasks that it names come nowhere near.
+# Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here what can
+# be registered can be read. A request and the tasks that it names come nowhere near.
 CLOSURE_BYTES_MAX = 64 * 1024 * 1024
 
 LISTING = lists.Listing(schema.Workflow, "workflow")
