@@ -62,7 +62,7 @@ class Bench:
             {
                 "home": folder / "home",
                 "storage": {"url": str(folder / "store")},
-                "engine": {"local": {"environment": str(environment), "python_path": str(FLOWS), **local}},
+                "engine": {"local": {"environment": str(environment), "python_path": str(FLOWS)} | local},
             }
         )
         self.blobs = Blobs(self.settings)
@@ -160,7 +160,7 @@ def bench(tmp_path: Path, templates: Path, environment: Path) -> Iterator[Callab
     """Makes a bench with settings of the local engine."""
 
     def make(**local: Any) -> Bench:
-        return Bench(tmp_path, templates, environment, **local)
+        return Bench(tmp_path, templates, local.pop("environment", environment), **local)
 
     return make
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,20 +136,15 @@ class TestSuccess:
 
         async def main(runner: Runner) -> None:
             # The same raw prefix for all of them: only chance keeps their files apart.
-            attempts = [made.attempt("write_file", {"text": str(index)}, node=f"n{index}") for index in range(4)]
             shared = f"{made.blobs.base}/raw/shared"
-            several = [made.attempt(a.task, {"text": a.node_unique_id}, node=a.node_unique_id) for a in attempts]
-            same = [TaskRun(**{**_fields(attempt), "raw_output_prefix": shared}) for attempt in several]
+            attempts = [made.attempt("write_file", {"text": node}, node=node) for node in ("n0", "n1", "n2", "n3")]
+            same = [replace(attempt, raw_output_prefix=shared) for attempt in attempts]
             outcomes.extend(await asyncio.gather(*(run(runner, attempt) for attempt in same)))
 
         with_runner(made, main)
         uris = [o.outputs.literals["o0"].scalar.blob.uri for o in outcomes if isinstance(o, Succeeded)]
         assert len(set(uris)) == 4, outcomes
         assert sorted(Path(uri).read_text() for uri in uris) == ["n0", "n1", "n2", "n3"]
-
-
-def _fields(attempt: TaskRun) -> dict[str, object]:
-    return {name: getattr(attempt, name) for name in TaskRun.__dataclass_fields__}
 
 
 class TestIsolation:
@@ -464,20 +460,20 @@ class TestLimits:
         self, bench: Benches, small_disk: Path
     ) -> None:
         made = bench(free_bytes_min=40 * 1024 * 1024)
-        attempt = TaskRun(**{**_fields(made.attempt("fill_disk", {"mebibytes": 70})), "directory": small_disk / "a"})
+        attempt = replace(made.attempt("fill_disk", {"mebibytes": 70}), directory=small_disk / "a")
         failed = failure_of(made, attempt)
         assert failed.error.code == "DiskFull", failed
         assert failed.error.kind == USER
 
     def test_a_task_that_finds_the_disk_full_says_so(self, bench: Benches, small_disk: Path) -> None:
         made = bench(free_bytes_min=0)
-        attempt = TaskRun(**{**_fields(made.attempt("fill_disk", {"mebibytes": 700})), "directory": small_disk / "a"})
+        attempt = replace(made.attempt("fill_disk", {"mebibytes": 700}), directory=small_disk / "a")
         failed = failure_of(made, attempt)
         assert "No space left on device" in failed.error.message
 
     def test_a_full_disk_when_a_task_starts_is_a_failure_of_the_system(self, bench: Benches, small_disk: Path) -> None:
         made = bench()
-        attempt = TaskRun(**{**_fields(made.attempt("nothing")), "directory": small_disk / "a"})
+        attempt = replace(made.attempt("nothing"), directory=small_disk / "a")
         subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'big'}"], capture_output=True, check=False)
 
         async def main(runner: Runner) -> None:

@@ -18,8 +18,15 @@ def started(pid: int) -> str:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             # The command name in parentheses may hold blanks and parentheses of its own.
             fields = stat.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
-            boot_id = boot.read().strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if fields[0] in ("Z", "X") else f"{boot_id}:{fields[19]}"
+    return "" if fields[0] in ("Z", "X") else f"{_boot()}:{fields[19]}"
+
+
+def _boot() -> str:
+    """Which start of the machine this is, so that a pid and a time of an earlier one do not match by chance."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+            return boot.read().strip()
+    except OSError:
+        return ""

@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from typing import Any, NoReturn
 
 from . import child, stamp
@@ -31,12 +32,15 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 def run(request: dict[str, Any], report: int) -> NoReturn:
     """Supervise one task in this forked process; never returns. `report` takes one JSON message, then closes."""
-    code = 1
+    code, supervisor = 1, None
     try:
-        Supervisor(request, report).run()
+        supervisor = Supervisor(request, report)
+        supervisor.run()
         code = 0
     except BaseException as error:  # noqa: BLE001 - nobody above can handle it: the fork server's frames are not ours.
-        _write_all(report, json.dumps({"error": f"{type(error).__name__}: {error}", "errno": 0}).encode())
+        traceback.print_exc()
+        if supervisor is None or not supervisor.reported:
+            _write_all(report, json.dumps({"error": f"{type(error).__name__}: {error}", "errno": 0}).encode())
     finally:
         os._exit(code)
 
@@ -48,6 +52,7 @@ class Supervisor:
     def __init__(self, request: dict[str, Any], report: int) -> None:
         self.request = request
         self.report = report
+        self.reported = False
         self.directory: str = request["directory"]
         self.status: int | None = None
         self.reason = ""
@@ -76,6 +81,7 @@ class Supervisor:
         answer = self._start(go_end, failure)
         _write_all(self.report, json.dumps(answer).encode())
         os.close(self.report)
+        self.reported = True
         if "error" in answer:
             return
         log = Log(os.path.join(self.directory, "log"), self.request["log_bytes_max"])
@@ -324,19 +330,23 @@ def _prctl(option: int, value: int) -> None:
 
 def _volunteer_for_oom() -> None:
     """When memory runs out the system shall end the task, not the server: raising one's score needs no rights."""
-    if sys.platform == "linux":
+    try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
             score.write("500")
+    except OSError:
+        # Not a Linux, or a container that hides this: then the system chooses by itself.
+        return
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started."""
-    if sys.platform != "linux":
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as counters:
+            for line in counters:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
         return 0
-    with open("/proc/vmstat", encoding="ascii") as counters:
-        for line in counters:
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
     return 0
 
 

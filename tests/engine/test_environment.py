@@ -1,0 +1,98 @@
+"""The environment of tasks is made once, whole or not at all, and its absence is explained."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from app.engine.local.environment import EnvironmentBroken, ensure
+from app.settings import Settings
+
+
+def a_wheel(folder: Path, version: str) -> Path:
+    """The smallest package that pip installs, so that nothing need be downloaded."""
+    wheel = folder / f"tiny_part-{version}-py3-none-any.whl"
+    info = f"tiny_part-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny_part.py", f"VERSION = {version!r}\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny-part\nVersion: {version}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel
+
+
+def settings_with(home: Path, **local: object) -> Settings:
+    return Settings.model_validate({"home": home, "engine": {"local": local}})
+
+
+def version_in(python: Path) -> str:
+    shown = subprocess.run(
+        [str(python), "-c", "import tiny_part; print(tiny_part.VERSION)"], capture_output=True, text=True, check=True
+    )
+    return shown.stdout.strip()
+
+
+def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "1.0")),))
+    lines: list[str] = []
+
+    async def main() -> None:
+        one, two = await asyncio.gather(ensure(settings, lines.append), ensure(settings, lines.append))
+        assert one == two
+        assert version_in(one.python) == "1.0"
+        assert (tmp_path / "envs" / "default").resolve() == one.path
+        before = len(lines)
+        assert await ensure(settings, lines.append) == one
+        assert len(lines) == before
+
+        # What was never announced was left behind half made.
+        (tmp_path / "envs" / "default").unlink()
+        one.python.unlink()
+        assert await ensure(settings, lines.append) == one
+        assert version_in(one.python) == "1.0"
+
+        newer = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "2.0")),))
+        other = await ensure(newer, lines.append)
+        assert version_in(other.python) == "2.0"
+        assert (tmp_path / "envs" / "default").resolve() == other.path
+        # Tasks may still run in the old one.
+        assert version_in(one.python) == "1.0"
+
+    asyncio.run(main())
+    assert sum("(once)" in line for line in lines) == 3
+    assert any("waiting for it" in line for line in lines)
+
+
+def test_a_failure_names_the_settings_and_leaves_nothing_announced(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, requirements=(str(tmp_path / "absent-1.0-py3-none-any.whl"),))
+    with pytest.raises(EnvironmentBroken) as raised:
+        asyncio.run(ensure(settings, lambda line: None))
+    message = str(raised.value)
+    assert "absent-1.0" in message
+    assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in message
+    assert "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS" in message
+    assert not (tmp_path / "envs" / "default").exists()
+
+
+def test_a_named_one_is_used_as_it_is(tmp_path: Path, environment: Path) -> None:
+    found = asyncio.run(ensure(settings_with(tmp_path, environment=str(environment)), lambda line: None))
+    assert found.path == environment.resolve()
+    assert not (tmp_path / "envs").exists()
+
+
+def test_a_named_one_that_is_none_is_refused_by_its_setting(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, environment=str(tmp_path / "nowhere"))
+    with pytest.raises(EnvironmentBroken, match=r"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT=.*nowhere is not a virtual"):
+        asyncio.run(ensure(settings, lambda line: None))
+
+
+def test_a_home_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "envs").write_text("a file in its place")
+    with pytest.raises(EnvironmentBroken, match=r"cannot be made: .*envs"):
+        asyncio.run(ensure(settings_with(tmp_path), lambda line: None))

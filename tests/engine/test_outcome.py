@@ -1,0 +1,187 @@
+"""What an exit and the files beside it mean: every row of the table, over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import errors_pb2, execution_pb2, identifier_pb2, tasks_pb2, types_pb2
+
+from app.blobs import BlobError, Blobs
+from app.engine.local import outcome
+from app.engine.local.attempts import Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun
+from app.settings import Settings
+from tests.engine.conftest import literal_map
+
+USER, SYSTEM, UNKNOWN = (
+    execution_pb2.ExecutionError.USER,
+    execution_pb2.ExecutionError.SYSTEM,
+    execution_pb2.ExecutionError.UNKNOWN,
+)
+WELL: dict[str, Any] = {
+    "code": 0,
+    "signal": None,
+    "reason": "",
+    "oom": False,
+    "printed_bytes": 0,
+    "log_error": "",
+    "tail": "",
+}
+
+
+class Place:
+    """An output directory of one attempt whose task declares one integer."""
+
+    def __init__(self, folder: Path, *, declared: bool = True) -> None:
+        self.blobs = Blobs(Settings.model_validate({"home": folder, "storage": {"url": str(folder / "store")}}))
+        self.outputs = Path(self.blobs.base) / "0"
+        self.outputs.mkdir(parents=True)
+        task = tasks_pb2.TaskTemplate()
+        if declared:
+            task.interface.outputs.variables["o0"].type.simple = types_pb2.INTEGER
+        self.run = TaskRun(
+            execution=identifier_pb2.WorkflowExecutionIdentifier(),
+            workflow_name="w",
+            task=task,
+            node_unique_id="n0",
+            attempt=0,
+            generated_name="pod",
+            directory=folder,
+            input_uri="",
+            output_prefix=str(self.outputs),
+            raw_output_prefix="",
+            checkpoint_prefix="",
+        )
+
+    def read(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Outcome:
+        return asyncio.run(outcome.read(self.run, ended, self.blobs, bytes_max=bytes_max))
+
+    def failed(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Failed:
+        read = self.read(ended, bytes_max)
+        assert isinstance(read, Failed), read
+        return read
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "kind", "shown"),
+    [
+        ({"code": 1}, "Error", USER, "exit code (1). Reason [Error]"),
+        ({"code": 255}, "Error", USER, "exit code (255). Reason [Error]"),
+        ({"code": None, "signal": 15}, "Error", USER, "exit code (143). Reason [Error]"),
+        ({"code": None, "signal": 11}, "Error", USER, "exit code (139). Reason [Error]"),
+        ({"code": None, "signal": 9}, "Interrupted", SYSTEM, "exit code (137). Reason [Error]"),
+        ({"code": 137}, "Interrupted", SYSTEM, "exit code (137). Reason [Error]"),
+        ({"code": None, "signal": 9, "oom": True}, "OOMKilled", USER, "exit code (137). Reason [OOMKilled]"),
+        ({"code": 137, "oom": True}, "OOMKilled", USER, "exit code (137). Reason [OOMKilled]"),
+        ({"code": 1, "oom": True}, "Error", USER, "exit code (1). Reason [Error]"),
+    ],
+)
+def test_exits(tmp_path: Path, ended: dict[str, Any], code: str, kind: int, shown: str) -> None:
+    place = Place(tmp_path)
+    # What the task wrote before does not count: the exit wins.
+    (place.outputs / "error.pb").write_bytes(errors_pb2.ErrorDocument().SerializeToString())
+    failed = place.failed({**WELL, **ended, "tail": "one\ntwo\n"})
+    assert (failed.error.code, failed.error.kind, failed.retryable) == (code, kind, True)
+    assert failed.error.message == f"\r\n[pod] terminated with {shown}. Message: \none\ntwo."
+    assert failed.system == (kind == SYSTEM)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "setting"),
+    [
+        ("printed", "LogLimitExceeded", "PRINTED_BYTES_MAX"),
+        ("disk", "DiskFull", "FREE_BYTES_MIN"),
+        ("processes", "TooManyProcesses", "TASK_PROCESSES_MAX"),
+    ],
+)
+def test_limits_name_their_setting(tmp_path: Path, reason: str, code: str, setting: str) -> None:
+    failed = Place(tmp_path).failed({**WELL, "code": None, "signal": 9, "reason": reason})
+    assert (failed.error.code, failed.error.kind, failed.retryable) == (code, USER, False)
+    assert f"FLYTEADMIN__ENGINE__LOCAL__{setting}" in failed.error.message
+
+
+def test_a_log_that_could_not_be_written_is_told(tmp_path: Path) -> None:
+    failed = Place(tmp_path).failed({**WELL, "code": 1, "log_error": "No space left on device"})
+    assert "the log could not be written: No space left on device" in failed.error.message
+
+
+def test_no_record_is_a_lost_process(tmp_path: Path) -> None:
+    failed = Place(tmp_path).failed(None)
+    assert (failed.error.code, failed.system, failed.retryable) == ("ResourceDeletedExternally", True, True)
+
+
+@pytest.mark.parametrize("ended", [{"code": 0}, {"code": None, "signal": 9}])
+def test_an_ordered_end_is_no_failure(tmp_path: Path, ended: dict[str, Any]) -> None:
+    assert Place(tmp_path).read({**WELL, **ended, "reason": "terminated"}) == Killed()
+
+
+@pytest.mark.parametrize(
+    ("kind", "origin", "retryable"),
+    [
+        (errors_pb2.ContainerError.RECOVERABLE, USER, True),
+        (errors_pb2.ContainerError.NON_RECOVERABLE, USER, False),
+        (errors_pb2.ContainerError.RECOVERABLE, SYSTEM, True),
+        (errors_pb2.ContainerError.NON_RECOVERABLE, UNKNOWN, False),
+    ],
+)
+def test_the_error_of_the_task_comes_first_and_unchanged(
+    tmp_path: Path, kind: int, origin: int, retryable: bool
+) -> None:
+    place = Place(tmp_path)
+    document = errors_pb2.ErrorDocument()
+    document.error.code, document.error.message, document.error.worker = "C", "M", "W"
+    document.error.kind, document.error.origin = kind, origin  # type: ignore[assignment]
+    document.error.timestamp.seconds = 7
+    (place.outputs / "error.pb").write_bytes(document.SerializeToString())
+    (place.outputs / "outputs.pb").write_bytes(literal_map({"o0": 1}).SerializeToString())
+    (place.outputs / "deck.html").write_text("deck")
+    expected = execution_pb2.ExecutionError(code="C", message="M", kind=origin, worker="W")  # type: ignore[arg-type]
+    expected.timestamp.seconds = 7
+    assert place.read(WELL) == Failed(expected, retryable, f"{place.outputs}/deck.html")
+
+
+def test_an_error_file_above_the_limit_is_permanent(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (place.outputs / "error.pb").write_bytes(b"x" * 2000)
+    failed = place.failed(WELL)
+    assert (failed.error.code, failed.system, failed.retryable) == ("ErrorFileBadFormat", True, False)
+    assert "is too large [2000] bytes, max allowed [1000] bytes" in failed.error.message
+
+
+def test_futures_come_before_outputs(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (place.outputs / "futures.pb").write_bytes(b"")
+    (place.outputs / "outputs.pb").write_bytes(literal_map({"o0": 1}).SerializeToString())
+    assert isinstance(place.read(WELL), Dynamic)
+
+
+def test_broken_futures_fail_a_task_without_outputs_too(tmp_path: Path) -> None:
+    place = Place(tmp_path, declared=False)
+    (place.outputs / "futures.pb").write_bytes(b"\xff")
+    assert place.failed(WELL).error.code == "OutputsBadFormat"
+
+
+def test_what_was_not_declared_is_not_looked_at(tmp_path: Path) -> None:
+    place = Place(tmp_path, declared=False)
+    (place.outputs / "outputs.pb").write_bytes(b"\xff" * 2000)
+    read = place.read(WELL)
+    assert isinstance(read, Succeeded), read
+    assert (read.output_uri, len(read.outputs.literals)) == (f"{place.outputs}/outputs.pb", 0)
+
+
+def test_an_empty_file_is_an_empty_map(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (place.outputs / "outputs.pb").write_bytes(b"")
+    read = place.read(WELL)
+    assert isinstance(read, Succeeded), read
+    assert not read.outputs.literals
+
+
+def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.run = replace(place.run, output_prefix="s3://elsewhere/0")
+    with pytest.raises(BlobError):
+        place.read(WELL)
