@@ -7,7 +7,6 @@ are known to be good and the ports to be free.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import sys
 import time
@@ -22,8 +21,6 @@ from app.errors import FlyteError
 from app.settings import BadSetting, Settings
 
 FIRST_PROJECT = "flytesnacks"
-
-_project_id = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Progress:
@@ -188,25 +185,23 @@ def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = F
     source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go
     """
     from app import main, schema
+    from app.services import checks
+    from app.services import projects as registry
 
     for project in projects:
-        if not _project_id.fullmatch(project):
+        if checks.dns_label_problems(project):
             raise BadSetting(f"{project!r} is no project id; allowed: up to 63 of a-z, 0-9 and -, none at the ends")
 
     async def make() -> tuple[str, ...]:
-        database, made = main.database_of(settings), []
+        database = main.database_of(settings)
         await database.open()
         try:
             async with database.unit_of_work() as unit:
                 if only_if_empty and await unit.count(schema.Project):
                     return ()
-                for project in projects:
-                    row = {"identifier": project, "name": project, "description": f"{project} description", "state": 0}
-                    if await unit.insert_if_absent(schema.Project, **row) is not None:
-                        made.append(project)
+                return await registry.seed(unit, projects)
         finally:
             await database.close()
-        return tuple(made)
 
     try:
         return asyncio.run(make())
