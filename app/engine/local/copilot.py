@@ -139,7 +139,7 @@ class _Layout:
             case "error":
                 text = value = scalar.error.message
             case "generic":
-                value = json_format.MessageToDict(scalar.generic)
+                value = _whole(json_format.MessageToDict(scalar.generic))
                 text = json.dumps(value)
             case "none_type":
                 text, value = "null", None
@@ -147,6 +147,18 @@ class _Layout:
                 raise ValueError(f"unsupported scalar type [{kind}] for [{path.name}]")
         path.write_text(text)
         return value
+
+
+def _whole(value: Any) -> Any:
+    """The same value with whole numbers written as such: 1, where protobuf's Python gives 1.0 and its Go gives 1."""
+    match value:
+        case float() if value.is_integer() and abs(value) < 1e21:
+            return int(value)
+        case list():
+            return [_whole(element) for element in value]
+        case dict():
+            return {name: _whole(element) for name, element in value.items()}
+    return value
 
 
 async def _fetch(uri: str, path: Path, blobs: Blobs) -> None:
