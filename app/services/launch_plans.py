@@ -28,7 +28,7 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import exists_different, exists_identical, page_of_versions
+from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.statements import Statement
 from app.wire.cron import parse_cron
 from app.wire.digest import digest
@@ -103,7 +103,8 @@ async def store(
     closure = launch_plan_pb2.LaunchPlanClosure(expected_inputs=spec.default_inputs)
     if interface.HasField("outputs"):
         closure.expected_outputs.CopyFrom(interface.outputs)
-    plan_digest = digest(launch_plan_pb2.LaunchPlan(id=id, spec=spec, closure=closure))
+    plan = launch_plan_pb2.LaunchPlan(id=id, spec=spec, closure=closure)
+    plan_digest = await apart(plan.ByteSize(), digest, plan)
     # Deviates: an error of this look-up is one; upstream takes it for "not registered" (R-Q34).
     await _check_new(ctx, id, spec, plan_digest)
     kind = _schedule_type(spec.entity_metadata.schedule)
@@ -149,7 +150,8 @@ async def _check_new(
         return
     if row.digest == plan_digest:
         raise exists_identical("launch plan")
-    raise exists_different("launch plan", id.name, launch_plan_pb2.LaunchPlanSpec.FromString(row.spec), spec)
+    before = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)
+    raise await apart(spec.ByteSize(), exists_different, "launch plan", id.name, before, spec)
 
 
 # Schedules.

@@ -20,7 +20,7 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import exists_different, exists_identical, page_of_versions
+from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.wire.digest import digest
 
 LISTING = lists.Listing(schema.Task, "task")
@@ -68,7 +68,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
         compiled = compile_task(template)
     except CompileErrors as error:
         raise errors.InvalidArgument(f"task failed compilation with {error}") from error
-    task_digest = digest(compiled)
+    task_digest = await apart(compiled.ByteSize(), digest, compiled)
     await _check_new(ctx, id, compiled, task_digest)
     closure = task_pb2.TaskClosure(compiled_task=compiled)
     closure.created_at.FromDatetime(ctx.now)
@@ -101,7 +101,7 @@ async def _check_new(
     if row.digest == task_digest:
         raise exists_identical("task")
     before = task_pb2.TaskClosure.FromString(row.closure).compiled_task
-    raise exists_different("task", id.name, before, compiled)
+    raise await apart(compiled.ByteSize(), exists_different, "task", id.name, before, compiled)
 
 
 async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template: tasks_pb2.TaskTemplate) -> None:

@@ -18,7 +18,7 @@ from app.context import Context
 from app.query import lists
 from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
-from app.services.registration import exists_different, exists_identical, page_of_versions
+from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.wire.digest import digest
 from app.wire.quantity import Quantity
 from app.wire.text import text
@@ -61,7 +61,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
     closure = workflow_pb2.WorkflowClosure(compiled_workflow=await _compiled(ctx, request))
     closure.created_at.FromDatetime(ctx.now)
     _check_size(ctx, id, closure)
-    workflow_digest = digest(closure.compiled_workflow)
+    workflow_digest = await apart(closure.ByteSize(), digest, closure.compiled_workflow)
     await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
     uri = await _write(ctx, id, closure, workflow_digest)
     interface = given(request.spec.template, "interface")
@@ -86,13 +86,13 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
 async def _compiled(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> compiler_pb2.CompiledWorkflowClosure:
     template, sub_workflows = request.spec.template, request.spec.sub_workflows
     try:
-        needed = requirements(template, sub_workflows)
+        needed = await apart(request.ByteSize(), requirements, template, sub_workflows)
     except CompileErrors as error:
         raise _not_compiled(request.id, f"failed to get workflow requirements with err {error}") from error
     try:
         tasks = [await _task(ctx, id) for id in needed.task_ids]
         launch_plans = [await _launch_plan(ctx, id) for id in needed.launch_plan_ids]
-        return compile_workflow(template, sub_workflows, tasks, launch_plans)
+        return await apart(request.ByteSize(), compile_workflow, template, sub_workflows, tasks, launch_plans)
     except (CompileErrors, errors.NotFound) as error:
         raise _not_compiled(request.id, str(error)) from error
 
@@ -151,7 +151,7 @@ async def _check_new(
         raise exists_identical("workflow", reason)
     reason.exists_different_structure.id.CopyFrom(id)
     before = (await closure_of(ctx, row.remote_closure_identifier)).compiled_workflow
-    raise exists_different("workflow", id.name, before, compiled, reason)
+    raise await apart(compiled.ByteSize(), exists_different, "workflow", id.name, before, compiled, reason)
 
 
 async def _write(
