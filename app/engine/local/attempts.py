@@ -90,15 +90,18 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningTask:
-    """A started attempt, whoever started it. pid: the supervisor's; task_pid: the task's, also its process group.
+class Supervised:
+    """The supervisor of a started attempt; stamp tells it from a later process with the same pid."""
 
-    stamp: tells this supervisor from a later process with the same pid. started_at: seconds since 1970.
-    """
-
-    run: TaskRun
     pid: int
     stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask(Supervised):
+    """A started attempt, whoever started it. task_pid: the task's, also its process group. started_at: since 1970."""
+
+    run: TaskRun
     task_pid: int
     started_at: float
 

@@ -24,8 +24,8 @@ from app import errors, schema
 from app.engine.local.execution import run_execution
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
-from app.engine.local.run import Run
 from app.engine.local.slots import Slots
+from app.engine.local.watch import Key, Watch
 from app.services.ids import execution_key
 from app.statements import Statement
 from app.work import Server
@@ -36,35 +36,27 @@ LEASE_SECONDS = 30.0
 TEND_SECONDS = 5.0
 _LAUNCHES_MAX = 500
 
-Key = tuple[str, str, str]
-
 _launches = schema.table(schema.Launch)
 _KEY = tuple(_launches.c[name] for name in ("execution_project", "execution_domain", "execution_name"))
+_IS_FREE = or_(_launches.c.owner.is_(None), _launches.c.leased_until < bindparam("now"))
 _TAKE = Statement(
     update(_launches)
     .values(owner=bindparam("me"), leased_until=bindparam("until"))
-    .where(
-        *(column == bindparam(f"key_{column.name}") for column in _KEY),
-        or_(
-            _launches.c.owner.is_(None),
-            _launches.c.leased_until < bindparam("now"),
-            _launches.c.owner == bindparam("was"),
-        ),
-    )
+    .where(*(column == bindparam(f"key_{column.name}") for column in _KEY), _IS_FREE)
 )
 _RENEW = Statement(
     update(_launches).values(leased_until=bindparam("until")).where(_launches.c.owner == bindparam("me"))
 )
-_OTHERS = Statement(
-    select(*_KEY, _launches.c.owner, _launches.c.leased_until)
-    .where(or_(_launches.c.owner.is_(None), _launches.c.owner != bindparam("me")))
-    .order_by(_launches.c.id)
-    .limit(_LAUNCHES_MAX)
-)
+_MINE = Statement(select(*_KEY).where(_launches.c.owner == bindparam("me")))
+_FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(_LAUNCHES_MAX))
+_OWNERS = Statement(select(_launches.c.owner).where(_launches.c.owner != bindparam("me")).distinct())
 
 
 class LocalEngine:
-    """runner: starts processes. processes: places for them on this machine. platform: where tasks find this server."""
+    """runner: starts processes. processes: places for them on this machine. platform: where tasks find this server.
+
+    watch: tells of what others change.
+    """
 
     def __init__(self, server: Server, *, progress: Any) -> None:
         self._server = server
@@ -77,8 +69,11 @@ class LocalEngine:
             "FLYTE_PLATFORM_INSECURE": "true",
         }
         self._me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
-        self._runs: dict[Key, asyncio.Task[None]] = {}
-        self._live: dict[Key, Run] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        # What is taken and runs here; what is being aborted of it.
+        self._running: set[Key] = set()
+        self._aborting: set[Key] = set()
+        self.watch = Watch(server.database, me=self._me, runs=lambda: self._running, aborting=self._abort)
         self._tending: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -89,31 +84,30 @@ class LocalEngine:
     async def stop(self) -> None:
         """Stop at once; processes go on and are adopted by the server that starts next."""
         self._stopping = True
-        tasks = [*self._runs.values(), *([self._tending] if self._tending is not None else [])]
+        self._running.clear()
+        tasks = [*self._tasks.values(), *([self._tending] if self._tending is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.watch.close()
         await self.runner.close()
         await self._release()
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """Run an execution that was just committed, unless another process is faster."""
-        self._begin((execution.project, execution.domain, execution.name), was="")
+        self._begin(_key(execution))
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """Abort an execution that runs here; one that runs elsewhere is found by its own process."""
-        key = (execution.project, execution.domain, execution.name)
-        run, task = self._live.get(key), self._runs.get(key)
-        if run is not None and task is not None:
-            run.reason = run.reason or "Workflow aborted."
-            task.cancel()
+        self._abort(_key(execution))
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """A gate of the execution may go on."""
+        self.watch.signalled(_key(execution))
 
-    def live(self, run: Run) -> None:
-        """A run has read its rows and can be aborted from now on."""
-        self._live[(run.id.project, run.id.domain, run.id.name)] = run
+    def keeps(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
+        """Whether an execution is still to be run by this process."""
+        return _key(id) in self._running
 
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
         """Where a browser finds what an attempt prints."""
@@ -123,66 +117,102 @@ class LocalEngine:
             (base, "logs", *(quote(part, safe="") for part in (id.project, id.domain, id.name, node)), str(attempt))
         )
 
-    def _begin(self, key: Key, *, was: str) -> None:
-        if key not in self._runs and not self._stopping:
-            task = asyncio.create_task(self._run(key, was))
-            self._runs[key] = task
+    def _begin(self, key: Key) -> None:
+        if key not in self._tasks and not self._stopping:
+            task = asyncio.create_task(self._run(key))
+            self._tasks[key] = task
             task.add_done_callback(lambda _: self._forget(key))
 
     def _forget(self, key: Key) -> None:
-        self._runs.pop(key, None)
-        self._live.pop(key, None)
+        self._tasks.pop(key, None)
+        self._running.discard(key)
+        self._aborting.discard(key)
+        self.watch.ended(key)
 
-    async def _run(self, key: Key, was: str) -> None:
+    def _abort(self, key: Key) -> None:
+        """Make a run look at its row again; one that does not run yet will see it by itself."""
+        if key in self._running and key not in self._aborting:
+            self._aborting.add(key)
+            self._tasks[key].cancel()
+
+    async def _run(self, key: Key) -> None:
         id = identifier_pb2.WorkflowExecutionIdentifier(project=key[0], domain=key[1], name=key[2])
         try:
-            if await self._take(key, was):
-                await run_execution(self, self._server, id)
-                async with self._server.database.unit_of_work() as db:
-                    await db.delete(schema.Launch, **execution_key(id))
-        except asyncio.CancelledError:
-            raise
+            if not await self._take(key):
+                return
+            self._running.add(key)
+            self.watch.poll()
+            await run_execution(self, self._server, id)
+            self._running.discard(key)
+            async with self._server.database.unit_of_work() as db:
+                await db.delete(schema.Launch, **execution_key(id))
         except Exception:
-            # The lease runs out and the execution is tried again; nothing of it is lost.
+            # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.
             log.exception("execution_interrupted", project=key[0], domain=key[1], name=key[2])
 
-    async def _take(self, key: Key, was: str) -> bool:
+    async def _take(self, key: Key) -> bool:
         now = datetime.now(UTC)
         named = {f"key_{column.name}": value for column, value in zip(_KEY, key, strict=True)}
         until = now + timedelta(seconds=LEASE_SECONDS)
         async with self._server.database.unit_of_work() as db:
-            return await db.run(_TAKE, me=self._me, until=until, now=now, was=was, **named) == 1
+            return await db.run(_TAKE, me=self._me, until=until, now=now, **named) == 1
 
     async def _tend(self) -> None:
-        """Renew the leases and take over what is left behind."""
+        """Keep what runs here and take over what is left behind."""
         while True:
             try:
-                await self._tend_once()
+                await self._keep()
+                await self._take_over()
             except errors.FlyteError as error:
                 log.warning("engine_cannot_reach_database", reason=error.message)
+            except Exception:
+                # Without this loop every lease would run out.
+                log.exception("executions_not_tended")
             await asyncio.sleep(TEND_SECONDS)
 
-    async def _tend_once(self) -> None:
-        now = datetime.now(UTC)
+    async def _keep(self) -> None:
+        """Renew the leases; let go of what another process has taken over because a renewal came too late."""
+        running, began = set(self._running), set(self._tasks)
+        if not running:
+            return
         async with self._server.database.unit_of_work() as db:
-            rows = await db.all(_OTHERS, me=self._me)
-        if self._runs:
-            until = now + timedelta(seconds=LEASE_SECONDS)
-            async with self._server.database.unit_of_work() as db:
-                await db.run(_RENEW, me=self._me, until=until)
-        for row in rows:
-            free = row.owner is None or row.leased_until is None or row.leased_until < now
-            if free or _is_gone(row.owner):
-                self._begin((row.execution_project, row.execution_domain, row.execution_name), was=row.owner or "")
+            await db.run(_RENEW, me=self._me, until=datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS))
+            mine = {tuple(row) for row in await db.all(_MINE, me=self._me)}
+        for key in running - mine:
+            if key in self._running:
+                log.warning("execution_taken_over_by_another_process", project=key[0], domain=key[1], name=key[2])
+                self._running.discard(key)
+                self._tasks[key].cancel()
+        # Those whose run broke off on an error of this program are given back, to be tried again.
+        for key in mine - began - set(self._tasks):
+            await self._release(key)
 
-    async def _release(self) -> None:
-        """Leave what is not finished to the next process at once."""
+    async def _take_over(self) -> None:
+        """Begin what has no owner, or one that is gone."""
+        async with self._server.database.unit_of_work() as db:
+            owners = await db.all(_OWNERS, me=self._me)
+        for row in owners:
+            if _is_gone(row.owner):
+                async with self._server.database.unit_of_work() as db:
+                    await db.update(schema.Launch, {"owner": row.owner}, owner=None, leased_until=None)
+        async with self._server.database.unit_of_work() as db:
+            free = await db.all(_FREE, now=datetime.now(UTC))
+        for row in free:
+            self._begin((row[0], row[1], row[2]))
+
+    async def _release(self, key: Key | None = None) -> None:
+        """Leave an execution, or all, to the next process at once."""
+        where = dict(zip((column.name for column in _KEY), key, strict=True)) if key is not None else {}
         try:
             async with self._server.database.unit_of_work() as db:
-                await db.update(schema.Launch, {"owner": self._me}, owner=None, leased_until=None)
+                await db.update(schema.Launch, {"owner": self._me, **where}, owner=None, leased_until=None)
         except errors.FlyteError as error:
             # The leases run out by themselves.
             log.warning("leases_not_released", reason=error.message)
+
+
+def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> Key:
+    return id.project, id.domain, id.name
 
 
 def _is_gone(owner: str) -> bool:

@@ -16,11 +16,12 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 
 from app import errors, schema
 from app.blobs import BlobError
+from app.engine.local import aborts
 from app.engine.local.failures import NodeFailed, Stopped, error_of
 from app.engine.local.graph import Graph
 from app.engine.local.nodes import execute
 from app.engine.local.reports import Reporter
-from app.engine.local.run import Frame, Run
+from app.engine.local.run import Frame, Run, attempts_folder, known_nodes
 from app.engine.local.slots import Slots
 from app.services import phases
 from app.services.ids import execution_key
@@ -36,118 +37,147 @@ _Kind = core_execution_pb2.ExecutionError
 
 _ROUNDS_MAX = 5
 _PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS_MAX = 30.0
 
 
 async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
     """Run an execution to its end, or go on with one that an earlier process began.
 
-    A store or database that does not answer is waited for a few times, then the execution ends FAILED.
+    A store that does not answer, or a fault of this program, is tried again a few times, then the execution ends
+    FAILED; without a database nothing can be said, so it is waited for.
     """
-    report = Reporter(server, id)
-    for round in range(1, _ROUNDS_MAX + 1):
+    failed_rounds, pause = 0, 0.0
+    while True:
         try:
-            await _once(engine, server, id, report)
+            await asyncio.sleep(pause)
+            await _once(engine, server, id)
             return
-        except Stopped:
-            return
-        except (BlobError, errors.FlyteError) as error:
-            log.warning("execution_round_failed", execution=id.name, round=round, reason=error.message)
-            last = error.message
-        await asyncio.sleep(_PAUSE_SECONDS * 2**round)
+        except asyncio.CancelledError:
+            if not engine.keeps(id):
+                raise
+            # It was terminated, which its row tells.
+            continue
+        except errors.Unavailable as error:
+            log.warning("execution_waits_for_database", execution=id.name, reason=error.message)
+        except Exception as error:
+            failed_rounds += 1
+            log.exception("execution_round_failed", execution=id.name, round=failed_rounds)
+            if failed_rounds == _ROUNDS_MAX:
+                await _give_up(engine, server, id, error)
+                return
+        pause = min(pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+
+
+async def _give_up(
+    engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, error: Exception
+) -> None:
+    last = error.message if isinstance(error, (BlobError, errors.FlyteError)) else repr(error)
     failure = error_of(
         "Workflow abort failed",
         f"Workflow[{id.project}:{id.domain}:{id.name}] failed. RuntimeExecutionError: max number of system retry "
         f"attempts [{_ROUNDS_MAX}/{_ROUNDS_MAX}] exhausted. Last known status message: {last}",
         _Kind.SYSTEM,
     )
-    await report.workflow(Workflow.FAILED, error=failure)
+    rows = await _rows(server, id)
+    if rows is None:
+        return
+    run = await _run_of(engine, server, id, rows, with_data=False)
+    await aborts.end(run, aborts.AUTO_ABORT)
+    await run.report.workflow(Workflow.FAILED, error=failure)
 
 
-async def _once(
-    engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, report: Reporter
-) -> None:
-    row, workflow = await _rows(server, id)
-    phase = phases.number(Workflow.Phase, row.phase)
-    if phase in phases.WORKFLOW_TERMINAL:
+async def _once(engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    rows = await _rows(server, id)
+    if rows is None:
         return
-    if phase == Workflow.ABORTING and row.started_at is None:
-        await report.workflow(Workflow.ABORTED)
+    phase = phases.number(Workflow.Phase, rows[0].phase)
+    over = phase in phases.WORKFLOW_TERMINAL or phase == Workflow.ABORTING
+    run = await _run_of(engine, server, id, rows, with_data=not over)
+    if over:
+        await _end(run, phase)
         return
-    run = await _run_of(engine, server, id, report, row, workflow)
-    engine.live(run)
     try:
-        if phase == Workflow.ABORTING:
-            run.reason = "Workflow aborted."
-            raise asyncio.CancelledError
         await _execute(run)
-    except asyncio.CancelledError:
-        if not run.reason:
-            raise
-        await report.workflow(Workflow.ABORTED)
+    except Stopped:
+        # Somebody else has ended the execution: everything that runs for it ends too.
+        rows = await _rows(server, id)
+        if rows is not None:
+            await _end(run, phases.number(Workflow.Phase, rows[0].phase))
+
+
+async def _end(run: Run, phase: int) -> None:
+    await aborts.end(run, aborts.TERMINATED)
+    if phase == Workflow.ABORTING:
+        await run.report.workflow(Workflow.ABORTED)
 
 
 async def _execute(run: Run) -> None:
     report = run.report
-    await report.workflow(Workflow.RUNNING)
     frame = Frame(run=run, closure=run.closure, workflow=run.closure.primary, directory=run.root)
 
     async def failing(error: core_execution_pb2.ExecutionError) -> None:
         await report.workflow(Workflow.FAILING, error=error)
 
     try:
-        await Graph(frame, execute, failing=failing).run(run.inputs)
+        graph = Graph(frame, execute, failing=failing)
+        await graph.run(run.inputs, report.workflow_event(Workflow.RUNNING))
     except NodeFailed as failure:
-        await report.workflow(Workflow.FAILING, error=failure.error)
         await report.workflow(Workflow.FAILED, error=failure.error)
         return
-    await report.workflow(Workflow.SUCCEEDING)
-    await report.workflow(Workflow.SUCCEEDED, output_uri=f"{run.root}/end-node/data/0/outputs.pb")
+    output_uri = frame.site(graph.end).output_uri()
+    await report.several(
+        report.workflow_event(Workflow.SUCCEEDING), report.workflow_event(Workflow.SUCCEEDED, output_uri=output_uri)
+    )
 
 
-async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> tuple[Any, Any]:
+async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> tuple[Any, Any] | None:
+    """The rows of the execution and its workflow; None when they were deleted."""
     async with server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, **execution_key(id))
         if row is None:
-            raise Stopped(f"execution {id.name} is gone")
+            return None
         workflow = await db.find(schema.Workflow, columns=("remote_closure_identifier",), id=row.workflow_id)
-    if workflow is None:
-        raise Stopped(f"the workflow of execution {id.name} is gone")
-    return row, workflow
+    return None if workflow is None else (row, workflow)
 
 
 async def _run_of(
     engine: LocalEngine,
     server: Server,
     id: identifier_pb2.WorkflowExecutionIdentifier,
-    report: Reporter,
-    row: Any,
-    workflow: Any,
+    rows: tuple[Any, Any],
+    *,
+    with_data: bool,
 ) -> Run:
+    """with_data: whether it is to run; what only has to be ended needs neither workflow nor inputs."""
+    row, workflow = rows
     spec = execution_pb2.ExecutionSpec.FromString(row.spec)
-    closure = execution_pb2.ExecutionClosure.FromString(row.closure)
     limit = server.settings.storage.limits.max_download_bytes
-    raw = await server.blobs.read(workflow.remote_closure_identifier, bytes_max=limit)
-    inputs = literals_pb2.LiteralMap()
-    if row.inputs_uri:
-        inputs.ParseFromString(await server.blobs.read(row.inputs_uri, bytes_max=limit))
+    closure, inputs = compiler_pb2.CompiledWorkflowClosure(), literals_pb2.LiteralMap()
+    if with_data:
+        closure = _closure(await server.blobs.read(workflow.remote_closure_identifier, bytes_max=limit))
+        if row.inputs_uri:
+            inputs.ParseFromString(await server.blobs.read(row.inputs_uri, bytes_max=limit))
     prefix = spec.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
     run = Run(
         engine=engine,
         server=server,
         id=id,
         spec=spec,
-        workflow_id=closure.workflow_id,
-        closure=_closure(raw),
+        workflow_id=execution_pb2.ExecutionClosure.FromString(row.closure).workflow_id,
+        closure=closure,
         inputs=inputs,
         root=server.blobs.uri("metadata", "propeller", f"{id.project}-{id.domain}-{id.name}"),
         raw_prefix=prefix.rstrip("/"),
-        home=server.settings.home_path / "attempts" / f"{id.project}-{id.domain}-{id.name}",
-        report=report,
+        home=attempts_folder(server.settings, id),
+        report=Reporter(server, id),
         envs={pair.key: pair.value for pair in spec.envs.values},
         parallelism=Slots(max(0, spec.max_parallelism)),
     )
     if row.phase not in ("UNDEFINED", "QUEUED"):
         await run.load_known()
+    metadata = spec.metadata
+    if metadata.mode == execution_pb2.ExecutionMetadata.RECOVERED and metadata.HasField("reference_execution"):
+        run.recovered = await known_nodes(server, metadata.reference_execution)
     return run
 
 

@@ -24,10 +24,15 @@ def error_of(code: str, message: str, kind: int = _Kind.USER) -> execution_pb2.E
 class NodeFailed(Exception):
     """A node ended FAILED or TIMED_OUT and its events are sent; error is what its parent and the workflow report."""
 
-    def __init__(self, error: execution_pb2.ExecutionError, node_id: str = "") -> None:
+    def __init__(self, error: execution_pb2.ExecutionError, node_id: str = "", *, timed_out: bool = False) -> None:
         self.error = error
         self.node_id = node_id
+        self.timed_out = timed_out
         super().__init__(error.message)
+
+
+class NodeSkipped(Exception):
+    """A node ended SKIPPED and its events are sent."""
 
 
 class Stopped(Exception):
@@ -36,3 +41,8 @@ class Stopped(Exception):
 
 class BindingFailed(Exception):
     """An input cannot be resolved; the message names the variable."""
+
+
+def timed_out(node_id: str) -> NodeFailed:
+    """What follows from a node that was TIMED_OUT, whose own events carry no error."""
+    return NodeFailed(error_of("Timeout", "Timeout in node"), node_id, timed_out=True)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from flyteidl.core import execution_pb2, literals_pb2
+from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
+from flyteidl.event import event_pb2
 
-from app.engine.local import data
-from app.engine.local.failures import BindingFailed, NodeFailed, error_of
+from app.engine.local import aborts, data
+from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
+from app.engine.local.recovery import recover
 from app.engine.local.run import Frame, Site
 
 Node = execution_pb2.NodeExecution
@@ -19,8 +22,6 @@ Execute = Callable[[Site], Awaitable[literals_pb2.LiteralMap]]
 Failing = Callable[[execution_pb2.ExecutionError], Awaitable[None]]
 
 START, END = "start-node", "end-node"
-AUTO_ABORT = "Some node execution failed, auto-abort."
-SUBWORKFLOW_FAILED = "subworkflow failed"
 
 
 class Graph:
@@ -30,42 +31,64 @@ class Graph:
         self._frame = frame
         self._execute = execute
         self._failing = failing
-        self._nodes = {node.id: node for node in frame.workflow.template.nodes if node.id not in (START, END)}
+        self._nodes = {node.id: node for node in frame.workflow.template.nodes}
+        inner = [id for id in self._nodes if id not in (START, END)]
         upstream = frame.workflow.connections.upstream
-        self._waits = {id: set(upstream[id].ids) - {START} if id in upstream else set() for id in self._nodes}
+        self._waits = {id: set(upstream[id].ids) - {START} if id in upstream else set() for id in inner}
         self._dependants: dict[str, list[str]] = {}
         for id, upstream_ids in self._waits.items():
             for one in upstream_ids:
                 self._dependants.setdefault(one, []).append(id)
         self._open = {id: len(upstream_ids) for id, upstream_ids in self._waits.items()}
-        self._ready = [id for id, count in self._open.items() if count == 0]
+        self._ready = [id for id in reversed(inner) if not self._waits[id]]
         self._running: dict[asyncio.Task[literals_pb2.LiteralMap], str] = {}
         self._lost: set[str] = set()
         self._failure: NodeFailed | None = None
 
-    async def run(self, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-        """Run every node; what the end node puts out.
+    @property
+    def end(self) -> workflow_pb2.Node:
+        """The node whose outputs are those of the graph."""
+        return self._nodes[END]
 
+    async def run(
+        self, inputs: literals_pb2.LiteralMap, *with_start: event_pb2.WorkflowExecutionEvent
+    ) -> literals_pb2.LiteralMap:
+        """Run every node; what the end node puts out. with_start: events that are sent together with the start node's.
+
+        A cancelled run leaves everything as it is: to be aborted by app/engine/local/aborts.py, or to be gone on with.
         errors: NodeFailed, when every event that belongs to the failure is sent
         """
-        await self._start(inputs)
-        self._frame.finished.update({id: asyncio.Event() for id in self._nodes})
+        self._frame.finished.update({id: asyncio.Event() for id in self._waits})
+        await self._start(inputs, with_start)
         try:
-            while self._ready or self._running:
+            self._look_back()
+            while (self._ready or self._running) and not self._is_over():
                 while self._ready:
                     await self._begin(self._ready.pop())
                 if self._running:
                     ended, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                     for task in ended:
-                        await self._end_of(self._running.pop(task), task)
-        except BaseException:
-            await self._abort(self._frame.reason)
-            raise
-        if self._failure is not None:
-            if not self._frame.run.fails_immediately:
-                await self._skip(END)
-            raise self._failure
-        return await self._finish()
+                        self._end_of(self._running.pop(task), task)
+        finally:
+            await self._let_go()
+        if self._failure is None:
+            return await self._finish()
+        raise await self._fail(self._failure)
+
+    def _is_over(self) -> bool:
+        return self._failure is not None and self._frame.run.fails_immediately
+
+    def _look_back(self) -> None:
+        """Find the failure that an earlier run of the execution did not come to deal with."""
+        run = self._frame.run
+        if not run.nodes or not run.fails_immediately:
+            return
+        for id, node in self._nodes.items():
+            known = self._frame.site(node).known
+            if known is not None and known.phase == "FAILED":
+                self._failure = NodeFailed(known.closure.error, id)
+            elif known is not None and known.phase == "TIMED_OUT":
+                self._failure = timed_out(id)
 
     def _settle(self, id: str) -> None:
         """A node has ended, one way or another: the nodes that waited only for it are ready."""
@@ -85,58 +108,94 @@ class Graph:
         site = self._frame.site(self._nodes[id])
         self._running[asyncio.ensure_future(self._execute(site))] = id
 
-    async def _end_of(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
+    def _end_of(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
         try:
-            self._frame.outputs[id] = task.result()
+            self._frame.outputs[id] = _with_aliases(self._nodes[id], task.result())
         except NodeFailed as failure:
             self._lost.add(id)
-            failure.node_id = failure.node_id or id
             if self._failure is None or not self._frame.run.fails_immediately:
                 self._failure = failure
-            if self._frame.run.fails_immediately:
-                if self._failing is not None:
-                    await self._failing(failure.error)
-                await self._abort(SUBWORKFLOW_FAILED if self._frame.parent is not None else AUTO_ABORT)
-                raise failure from None
+        except NodeSkipped:
+            self._lost.add(id)
         self._settle(id)
 
-    async def _abort(self, reason: str) -> None:
-        """End the running nodes; with a reason each reports ABORTED, without one the server merely stops."""
-        self._frame.reason = reason
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
-        self._running.clear()
+    async def _let_go(self) -> None:
+        """Cancel what still runs and wait until none of it can report any more."""
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            ended, _ = await asyncio.wait(self._running)
+            for task in ended:
+                self._running.pop(task)
+                # What one of them raised in the same moment is found again from its row.
+                task.cancelled() or task.exception()
 
     async def _skip(self, id: str) -> None:
-        nodes = self._frame.workflow.template.nodes
-        node = next(node for node in nodes if node.id == id)
-        site = self._frame.site(node)
+        site = self._frame.site(self._nodes[id])
         # Parity: a skipped node names inputs that nobody wrote.
         await self._frame.run.report.node(site.event(Node.SKIPPED, input_uri=site.input_uri))
 
-    async def _start(self, inputs: literals_pb2.LiteralMap) -> None:
+    async def _start(
+        self, inputs: literals_pb2.LiteralMap, with_start: tuple[event_pb2.WorkflowExecutionEvent, ...]
+    ) -> None:
         """The start node puts out the inputs of the graph."""
         self._frame.outputs[START] = inputs
-        site = self._frame.site(next(node for node in self._frame.workflow.template.nodes if node.id == START))
+        site = self._frame.site(self._nodes[START])
         if site.known is None:
             await self._frame.run.write(site.output_uri(), inputs)
-            await self._frame.run.report.node(site.event(Node.SUCCEEDED, output_uri=site.output_uri()))
+        event = site.event(Node.SUCCEEDED, output_uri=site.output_uri())
+        await self._frame.run.report.several(*with_start, event)
 
     async def _finish(self) -> literals_pb2.LiteralMap:
         """The end node takes the outputs of the graph as its inputs and puts them out."""
-        node = next(node for node in self._frame.workflow.template.nodes if node.id == END)
-        site, run = self._frame.site(node), self._frame.run
+        site, run = self._frame.site(self._nodes[END]), self._frame.run
+        known = site.known
+        if known is not None and known.phase in ("SUCCEEDED", "RECOVERED"):
+            return await run.read(site.output_uri())
+        recovered = await recover(site)
+        if recovered is not None:
+            return recovered
         try:
-            outputs = data.resolve(node.inputs, self._frame.outputs_of)
+            outputs = data.resolve(site.node.inputs, self._frame.outputs_of)
         except BindingFailed as error:
             failure = error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
-            await run.report.node(site.event(Node.FAILED, error=failure))
-            raise NodeFailed(failure, END) from error
-        if site.known is None or site.known.phase != "SUCCEEDED":
-            await run.write(site.input_uri, outputs)
-            await run.report.node(site.event(Node.QUEUED, input_uri=site.input_uri))
-            await run.write(site.output_uri(), outputs)
-            await run.report.node(site.event(Node.SUCCEEDED, input_uri=site.input_uri))
+            await run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=failure))
+            raise await self._fail(NodeFailed(failure, END)) from error
+        await run.write(site.input_uri, outputs)
+        await run.write(site.output_uri(), outputs)
+        await run.report.several(
+            site.event(Node.QUEUED, input_uri=site.input_uri), site.event(Node.SUCCEEDED, input_uri=site.input_uri)
+        )
         return outputs
+
+    async def _fail(self, failure: NodeFailed) -> NodeFailed:
+        """Say so, end what runs, run the failure node; the failure that counts."""
+        run, template = self._frame.run, self._frame.workflow.template
+        if not run.fails_immediately and failure.node_id != END:
+            await self._skip(END)
+        if self._failing is not None:
+            await self._failing(failure.error)
+        if run.fails_immediately:
+            nested = self._frame.parent is not None
+            reason = aborts.SUBWORKFLOW_FAILED if nested else aborts.AUTO_ABORT
+            await aborts.end(run, reason, within=self._frame)
+        if not template.HasField("failure_node"):
+            return failure
+        site = replace(self._frame.site(template.failure_node), error=failure.error, failed_node=failure.node_id)
+        try:
+            await self._execute(site)
+        except NodeFailed as its:
+            # Parity: an error of the failure node hides the one that it was run for (HandleFailureNodeOfSubWorkflow).
+            return NodeFailed(error_of("TimedOut", "FailureNode Timed-out"), site.node.id) if its.timed_out else its
+        return failure
+
+
+def _with_aliases(node: workflow_pb2.Node, outputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """The outputs of a node under their own names and under those that the node gives them."""
+    known = [alias for alias in node.output_aliases if alias.var in outputs.literals]
+    if not known:
+        return outputs
+    named = literals_pb2.LiteralMap(literals=outputs.literals)
+    for alias in known:
+        named.literals[alias.alias].CopyFrom(outputs.literals[alias.var])
+    return named

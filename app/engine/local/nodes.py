@@ -5,14 +5,16 @@ Source: flytepropeller pkg/controller/nodes/executor.go; each kind's handler sta
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
-from flyteidl.core import execution_pb2, literals_pb2
+from flyteidl.core import execution_pb2, literals_pb2, types_pb2
+from flyteidl.event import event_pb2
 
-from app.engine.local import data
-from app.engine.local.failures import BindingFailed, NodeFailed, error_of
+from app.blobs import BlobMissing
+from app.engine.local import aborts, data, retries
+from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
 from app.engine.local.graph import Graph
+from app.engine.local.recovery import recover
 from app.engine.local.run import Frame, Site
 from app.engine.local.slots import Place
 
@@ -35,31 +37,47 @@ def kind_of(site: Site) -> str:
 async def execute(site: Site) -> literals_pb2.LiteralMap:
     """Run a node; its outputs. What an earlier run of the execution finished is not done again.
 
-    errors: NodeFailed, when its events are sent
+    errors: NodeFailed, NodeSkipped, when its events are sent
     """
     from app.engine.local.kinds import HANDLERS
 
     known = site.known
-    if known is not None and known.phase in _DONE_WELL:
-        uri = known.closure.output_uri or ""
-        return await site.run.read(uri) if uri else literals_pb2.LiteralMap()
-    if known is not None and known.phase in ("FAILED", "TIMED_OUT"):
-        raise NodeFailed(known.closure.error)
+    if known is not None:
+        if known.phase in _DONE_WELL:
+            return await _outputs_of_known(site)
+        if known.phase == "FAILED":
+            raise NodeFailed(known.closure.error, site.node.id)
+        if known.phase == "TIMED_OUT":
+            raise timed_out(site.node.id)
+        if known.phase == "SKIPPED":
+            raise NodeSkipped
     kind = kind_of(site)
     place = Place(site.run.parallelism if kind in _COUNTED else None)
     await place.take()
     try:
+        if known is None:
+            recovered = await recover(site)
+            if recovered is not None:
+                return recovered
         inputs = await _inputs(site)
         handler: Handler | None = HANDLERS.get(kind)
         if handler is None:
             raise await fail(site, error_of("BadSpecificationError", f"node [{site.node.id}] is of no known kind"))
         return await handler(site, inputs, place)
-    except asyncio.CancelledError:
-        if site.frame.abort_reason:
-            await _report_aborted(site)
-        raise
     finally:
         place.give()
+
+
+async def _outputs_of_known(site: Site) -> literals_pb2.LiteralMap:
+    assert site.known is not None
+    closure = site.known.closure
+    if closure.HasField("output_data"):
+        return closure.output_data
+    try:
+        return await site.run.read(closure.output_uri) if closure.output_uri else literals_pb2.LiteralMap()
+    except BlobMissing:
+        # A task that declares no outputs names a file all the same; who needs one that is lost fails to bind it.
+        return literals_pb2.LiteralMap()
 
 
 async def _inputs(site: Site) -> literals_pb2.LiteralMap:
@@ -70,23 +88,41 @@ async def _inputs(site: Site) -> literals_pb2.LiteralMap:
         raise await fail(
             site, error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
         ) from error
+    if site.error is not None and "err" in inputs.literals:
+        inputs.literals["err"].CopyFrom(_told(site, site.error))
     await site.run.write(site.input_uri, inputs)
     return inputs
 
 
-async def fail(site: Site, error: execution_pb2.ExecutionError, **fields: object) -> NodeFailed:
-    """Report FAILED; the exception to raise."""
-    await site.run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=error, **fields))
+def _told(site: Site, error: execution_pb2.ExecutionError) -> literals_pb2.Literal:
+    """What a failure node is told of the failure, as flytekit's FlyteError.
+
+    Deviates: upstream names the failure node itself as the one that failed (ResolveErrorInputLiteralData).
+    """
+    literal = literals_pb2.Literal()
+    union = literal.scalar.union
+    union.value.scalar.error.message = error.message
+    union.value.scalar.error.failed_node_id = site.failed_node
+    union.type.simple = types_pb2.ERROR
+    union.type.structure.tag = "FlyteError"
+    return literal
+
+
+async def fail(
+    site: Site, error: execution_pb2.ExecutionError, *before: event_pb2.TaskExecutionEvent, **fields: object
+) -> NodeFailed:
+    """Report FAILED, together with the events before it; the exception to raise."""
+    event = site.event(Node.FAILED, input_uri=site.input_uri, error=error, **fields)
+    await site.run.report.several(*before, event)
     return NodeFailed(error, site.node.id)
 
 
-async def _report_aborted(site: Site) -> None:
-    error = error_of("NodeAborted", site.frame.abort_reason, execution_pb2.ExecutionError.UNKNOWN)
-    event = site.event(Node.ABORTED, error=error)
-    for name in ("spec_node_id", "node_name", "retry_group", "parent_node_metadata", "event_version"):
-        # Parity: the event of an abort is bare; what earlier events said stays.
-        event.ClearField(name)
+async def succeed(site: Site, outputs: literals_pb2.LiteralMap, **fields: object) -> literals_pb2.LiteralMap:
+    """Write the outputs of a node as its own and report SUCCEEDED."""
+    await site.run.write(site.output_uri(), outputs)
+    event = site.event(Node.SUCCEEDED, input_uri=site.input_uri, output_uri=site.output_uri(), **fields)
     await site.run.report.node(event)
+    return outputs
 
 
 async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
@@ -96,29 +132,34 @@ async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, place: P
     reference = site.node.workflow_node.sub_workflow_ref
     workflow = site.frame.sub_workflow(reference)
     if workflow is None:
-        raise await fail(
+        raise await _fail_parent(
             site, error_of("BadSpecificationError", f"sub-workflow [{reference.name}] is not in the closure")
         )
-    frame = Frame(
-        run=site.run,
-        closure=site.frame.closure,
-        workflow=workflow,
-        directory=site.output_dir(),
-        parent=site,
-        in_dynamic=site.frame.in_dynamic,
-        outer=site.frame,
-    )
-    await report.node(site.event(Node.RUNNING, input_uri=site.input_uri, is_parent=True))
-    try:
-        outputs = await Graph(frame, execute).run(inputs)
-    except NodeFailed as failure:
-        raise await fail(site, failure.error, is_parent=True) from failure
+
+    def frame(attempt: int) -> Frame:
+        return Frame(
+            run=site.run,
+            closure=site.frame.closure,
+            workflow=workflow,
+            directory=site.output_dir(attempt),
+            parent=site,
+            attempt=attempt,
+            in_dynamic=site.frame.in_dynamic,
+        )
+
+    async def once(attempt: int) -> literals_pb2.LiteralMap:
+        await report.node(site.event(Node.RUNNING, input_uri=site.input_uri, is_parent=True))
+        try:
+            return await Graph(frame(attempt), execute).run(inputs)
+        except NodeFailed as failure:
+            raise await _fail_parent(site, failure.error) from failure
+
+    async def ended(attempt: int) -> None:
+        await aborts.end(site.run, aborts.TIMED_OUT, below=site)
+
+    outputs = await retries.attempts(site, once, ended=ended, fail=_fail_parent)
     return await succeed(site, outputs, is_parent=True)
 
 
-async def succeed(site: Site, outputs: literals_pb2.LiteralMap, **fields: object) -> literals_pb2.LiteralMap:
-    """Write the outputs of a node as its own and report SUCCEEDED."""
-    await site.run.write(site.output_uri(), outputs)
-    event = site.event(Node.SUCCEEDED, input_uri=site.input_uri, output_uri=site.output_uri(), **fields)
-    await site.run.report.node(event)
-    return outputs
+async def _fail_parent(site: Site, error: execution_pb2.ExecutionError) -> NodeFailed:
+    return await fail(site, error, is_parent=True)

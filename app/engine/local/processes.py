@@ -19,7 +19,16 @@ from flyteidl.core import literals_pb2
 
 from app.blobs import Blobs
 from app.engine.local import commands, copilot, outcome
-from app.engine.local.attempts import CannotBuild, Outcome, Prepared, RunningTask, StartFailed, TaskRun, bad_task
+from app.engine.local.attempts import (
+    CannotBuild,
+    Outcome,
+    Prepared,
+    RunningTask,
+    StartFailed,
+    Supervised,
+    TaskRun,
+    bad_task,
+)
 from app.engine.local.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.variables import task_variables
@@ -43,6 +52,11 @@ class Runner:
         self._zygotes = Zygotes(settings.home_path / "forkservers", tasks_max=self._local.warm_tasks_max)
         self._environment: Environment | None = None
         self._making = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the environment of tasks is known already, so that preparing an attempt takes no time."""
+        return self._environment is not None
 
     async def environment(self) -> Environment:
         """The environment of tasks, made when first asked for.
@@ -155,7 +169,7 @@ class Runner:
         await asyncio.to_thread(_tidy, running.run.directory)
         return result
 
-    async def kill(self, running: RunningTask, *, grace_seconds: float | None = None) -> None:
+    async def kill(self, running: Supervised, *, grace_seconds: float | None = None) -> None:
         """End the task with all its processes: SIGTERM, then SIGKILL after the grace; returns when it has ended."""
         grace = self._local.grace_seconds if grace_seconds is None else grace_seconds
         if grace > 0 and _signal(running, signal.SIGUSR1):
@@ -171,6 +185,11 @@ class Runner:
             except TimeoutError:
                 # The supervisor itself does not come to an end; its task dies with it.
                 _signal(running, signal.SIGKILL)
+
+    async def kill_below(self, folder: Path) -> None:
+        """End the processes of every attempt whose directory lies in a node's folder, whoever started them."""
+        records = await asyncio.to_thread(_records, folder)
+        await asyncio.gather(*(self.kill(running) for running in records))
 
     async def close(self) -> None:
         """Stop starting processes; those that run go on and can be adopted."""
@@ -240,11 +259,22 @@ def _load(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def _alive(running: RunningTask) -> bool:
+def _records(folder: Path) -> list[Supervised]:
+    """What runs below a node's folder: in <attempt>/, and for the indices of a map in <attempt>/<index>/<attempt>/."""
+    found = []
+    for pattern in ("[0-9]*/process.json", "[0-9]*/[0-9]*/[0-9]*/process.json"):
+        for path in folder.glob(pattern):
+            record = _load(path)
+            if record and not (path.parent / "exit.json").exists():
+                found.append(Supervised(record["pid"], record["stamp"]))
+    return [running for running in found if _alive(running)]
+
+
+def _alive(running: Supervised) -> bool:
     return started(running.pid) == running.stamp
 
 
-def _signal(running: RunningTask, number: signal.Signals) -> bool:
+def _signal(running: Supervised, number: signal.Signals) -> bool:
     """Send a signal to the supervisor, and only to it; False when it has ended."""
     if not _alive(running):
         return False
@@ -268,7 +298,7 @@ def _signal(running: RunningTask, number: signal.Signals) -> bool:
     return True
 
 
-async def _ended(running: RunningTask) -> None:
+async def _ended(running: Supervised) -> None:
     """Return when the supervisor has ended; the system tells, where it can, without being asked again and again."""
     if sys.platform != "linux":
         while _alive(running):  # noqa: ASYNC110 - nothing on these systems could set an event.

@@ -1,27 +1,29 @@
 """What the engine tells the control plane: events, through the same service functions as everybody's.
 
-A repeated event answers ALREADY_EXISTS and counts as told. An event behind a terminal phase that is no end itself
-means that others have ended the execution, and the engine stops.
+A repeated event answers ALREADY_EXISTS and counts as told; one that is known to be told is not sent. An event behind
+a terminal phase that is no end itself means that others have ended the execution, and the engine stops.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import structlog
 from flyteidl.admin import event_pb2 as admin_event_pb2
+from flyteidl.admin import task_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 
 from app import errors
+from app.context import Context
 from app.engine.local.failures import Stopped
 from app.services import events, phases
 from app.work import Server, perform
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from app.engine.local.run import Known
 
 PRODUCER = "propeller"
 EVENT_VERSION = 1
@@ -29,9 +31,27 @@ _TRIES_MAX = 6
 _PAUSE_SECONDS = 0.05
 
 Response = TypeVar("Response")
+Event: TypeAlias = event_pb2.WorkflowExecutionEvent | event_pb2.NodeExecutionEvent | event_pb2.TaskExecutionEvent
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
 Workflow = execution_pb2.WorkflowExecution
+
+# How far a node or an attempt is; an event that does not lead further is not sent.
+_NODE_STEPS = {Node.QUEUED: 1, Node.RUNNING: 2, Node.DYNAMIC_RUNNING: 3}
+_TASK_STEPS = {Task.QUEUED: 1, Task.INITIALIZING: 2, Task.WAITING_FOR_RESOURCES: 2, Task.RUNNING: 3}
+_ENDED = 9
+
+
+async def unbroken(work: Coroutine[Any, Any, Response]) -> Response:
+    """Carry work through even when its caller is cancelled meanwhile; the cancellation is raised after it."""
+    task = asyncio.ensure_future(work)
+    # Its error is looked at here even where a second cancellation leaves nobody to do so.
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 async def patiently(server: Server, function: Callable[[Any, Any], Awaitable[Response]], request: Any) -> Response:
@@ -39,7 +59,7 @@ async def patiently(server: Server, function: Callable[[Any, Any], Awaitable[Res
     pause = _PAUSE_SECONDS
     for attempt in range(1, _TRIES_MAX + 1):
         try:
-            return await perform(server, function, request)
+            return await unbroken(perform(server, function, request))
         except (errors.Unavailable, errors.Aborted, errors.DeadlineExceeded):
             if attempt == _TRIES_MAX:
                 raise
@@ -54,49 +74,124 @@ class Reporter:
     def __init__(self, server: Server, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         self._server = server
         self._execution = execution
+        self._told: dict[tuple[str, ...], tuple[int, int]] = {}
+
+    def know(
+        self,
+        nodes: Mapping[str, Known],
+        attempts: Mapping[str, Mapping[int, task_execution_pb2.TaskExecutionClosure]],
+    ) -> None:
+        """What earlier runs of the execution told already."""
+        for node_id, known in nodes.items():
+            self._told[(node_id,)] = (_NODE_STEPS.get(phases.number(Node.Phase, known.phase), _ENDED), 0)
+        for node_id, closures in attempts.items():
+            for attempt, closure in closures.items():
+                self._told[(node_id, str(attempt))] = (_TASK_STEPS.get(closure.phase, _ENDED), 0)
 
     async def workflow(
         self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None
     ) -> None:
         """A phase of the whole execution."""
-        event = event_pb2.WorkflowExecutionEvent(
-            execution_id=self._execution, producer_id=PRODUCER, phase=phase, output_uri=output_uri
-        )
-        event.occurred_at.FromDatetime(datetime.now(UTC))
-        if error is not None:
-            event.error.CopyFrom(error)
-        request = admin_event_pb2.WorkflowExecutionEventRequest(event=event)
-        await self._send(events.create_workflow_event, request, ends=phase in phases.WORKFLOW_TERMINAL)
+        await self.several(self.workflow_event(phase, output_uri=output_uri, error=error))
 
     async def node(self, event: event_pb2.NodeExecutionEvent) -> None:
-        """A phase of a node; producer, times and version are filled in."""
-        event.producer_id = PRODUCER
-        self._stamp(event)
-        request = admin_event_pb2.NodeExecutionEventRequest(event=event)
-        await self._send(events.create_node_event, request, ends=event.phase in phases.NODE_TERMINAL)
+        """A phase of a node; producer and times are filled in."""
+        await self.several(event)
 
     async def task(self, event: event_pb2.TaskExecutionEvent) -> None:
         """A phase of an attempt; producer, times and version are filled in."""
-        event.producer_id = PRODUCER
-        event.event_version = EVENT_VERSION
-        self._stamp(event)
-        request = admin_event_pb2.TaskExecutionEventRequest(event=event)
-        await self._send(events.create_task_event, request, ends=event.phase in phases.TASK_TERMINAL)
+        await self.several(event)
 
-    @staticmethod
-    def _stamp(event: Any) -> None:
-        now = datetime.now(UTC)
-        if not event.HasField("occurred_at"):
-            event.occurred_at.FromDatetime(now)
-        event.reported_at.FromDatetime(now)
+    def workflow_event(
+        self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None
+    ) -> event_pb2.WorkflowExecutionEvent:
+        """An event of the whole execution, to be sent together with others."""
+        event = event_pb2.WorkflowExecutionEvent(execution_id=self._execution, phase=phase, output_uri=output_uri)
+        if error is not None:
+            event.error.CopyFrom(error)
+        return event
 
-    async def _send(self, function: Callable[[Any, Any], Awaitable[Any]], request: Any, *, ends: bool) -> None:
+    async def several(self, *given: Event) -> None:
+        """Events that happen together, in this order and in one transaction.
+
+        errors: Stopped where others have ended the execution
+        """
+        untold = [event for event in given if self._is_news(event)]
+        for event in untold:
+            _complete(event)
+        if len(untold) > 1:
+            try:
+                await patiently(self._server, _record_all, untold)
+            except (errors.AlreadyExists, errors.FailedPrecondition, errors.NotFound):
+                # One of them was told before: each for itself, then, and the answer to each is looked at.
+                for event in untold:
+                    await self._send(event)
+        elif untold:
+            await self._send(untold[0])
+        for event in untold:
+            self._mark(event)
+
+    async def _send(self, event: Event) -> None:
         try:
-            await patiently(self._server, function, request)
+            await patiently(self._server, _record, event)
         except errors.AlreadyExists:
             return
         except errors.FailedPrecondition as error:
-            if not ends:
+            if not _is_end(event):
                 raise Stopped(error.message) from error
         except errors.NotFound as error:
             raise Stopped(error.message) from error
+
+    def _is_news(self, event: Event) -> bool:
+        if isinstance(event, event_pb2.WorkflowExecutionEvent):
+            return True
+        return _step(event) > self._told.get(_key(event), (0, 0))
+
+    def _mark(self, event: Event) -> None:
+        if not isinstance(event, event_pb2.WorkflowExecutionEvent):
+            self._told[_key(event)] = _step(event)
+
+
+def _key(event: Any) -> tuple[str, ...]:
+    if isinstance(event, event_pb2.NodeExecutionEvent):
+        return (event.id.node_id,)
+    return (event.parent_node_execution_id.node_id, str(event.retry_attempt))
+
+
+def _step(event: Any) -> tuple[int, int]:
+    if isinstance(event, event_pb2.NodeExecutionEvent):
+        return _NODE_STEPS.get(event.phase, _ENDED), 0
+    return _TASK_STEPS.get(event.phase, _ENDED), event.phase_version
+
+
+def _is_end(event: Any) -> bool:
+    if isinstance(event, event_pb2.WorkflowExecutionEvent):
+        return event.phase in phases.WORKFLOW_TERMINAL
+    if isinstance(event, event_pb2.NodeExecutionEvent):
+        return event.phase in phases.NODE_TERMINAL
+    return event.phase in phases.TASK_TERMINAL
+
+
+def _complete(event: Any) -> None:
+    now = datetime.now(UTC)
+    event.producer_id = PRODUCER
+    if not event.HasField("occurred_at"):
+        event.occurred_at.FromDatetime(now)
+    if not isinstance(event, event_pb2.WorkflowExecutionEvent):
+        event.reported_at.FromDatetime(now)
+    if isinstance(event, event_pb2.TaskExecutionEvent):
+        event.event_version = EVENT_VERSION
+
+
+async def _record(ctx: Context, event: Event) -> None:
+    if isinstance(event, event_pb2.WorkflowExecutionEvent):
+        await events.create_workflow_event(ctx, admin_event_pb2.WorkflowExecutionEventRequest(event=event))
+    elif isinstance(event, event_pb2.NodeExecutionEvent):
+        await events.create_node_event(ctx, admin_event_pb2.NodeExecutionEventRequest(event=event))
+    else:
+        await events.create_task_event(ctx, admin_event_pb2.TaskExecutionEventRequest(event=event))
+
+
+async def _record_all(ctx: Context, given: list[Event]) -> None:
+    for event in given:
+        await _record(ctx, event)

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
-from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, workflow_pb2
+from flyteidl.admin import execution_pb2 as admin_execution_pb2
+from flyteidl.admin import node_execution_pb2, task_execution_pb2
+from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
 from app import schema
+from app.blobs.names import component
 from app.engine.local import names
 from app.engine.local.reports import Reporter
 from app.engine.local.slots import Slots
 from app.services.ids import execution_key
+from app.settings import Settings
 from app.work import Server
 
 if TYPE_CHECKING:
@@ -29,24 +32,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A node that an earlier run of the same execution reported."""
+    """A node as its row tells: reported by an earlier run of the same execution, or of the one that is recovered."""
 
     phase: str
     closure: node_execution_pb2.NodeExecutionClosure
     input_uri: str
+    dynamic_uri: str
+
+    @property
+    def started_at(self) -> float:
+        """When it was first reported RUNNING, in seconds since 1970; 0 when it never was."""
+        return self.closure.started_at.ToNanoseconds() / 1e9 if self.closure.HasField("started_at") else 0.0
+
+
+def attempts_folder(settings: Settings, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
+    """Where the attempts of an execution lie on this machine, with what they printed."""
+    parts = (component(part) for part in (id.project, id.domain, id.name))
+    return settings.home_path.joinpath("attempts", *parts)
+
+
+def node_folder(home: Path, unique_id: str) -> Path:
+    """Where the attempts of a node lie, each in <attempt>/; home: of the execution's."""
+    return home / component(unique_id)
+
+
+async def known_nodes(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Known]:
+    """The nodes of an execution by their unique ids."""
+    columns = ("node_id", "phase", "closure", "input_uri", "dynamic_workflow_remote_closure_reference")
+    async with server.database.unit_of_work() as db:
+        rows = await db.find_all(schema.NodeExecution, columns=columns, **execution_key(id))
+    nodes = {}
+    for row in rows:
+        closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
+        nodes[row.node_id] = Known(
+            row.phase, closure, row.input_uri or "", row.dynamic_workflow_remote_closure_reference or ""
+        )
+    return nodes
 
 
 @dataclass(slots=True)
 class Run:
     """An execution and everything that its nodes need. home: folder of its attempts on this machine.
 
-    root: where its data lies. closures: of the workflow and, by node, of dynamic ones. reason: why it is being aborted.
+    root: where its data lies. nodes, attempts: what earlier runs of it reported, by unique node id.
+    recovered: nodes of the execution that it recovers.
     """
 
     engine: LocalEngine
     server: Server
     id: identifier_pb2.WorkflowExecutionIdentifier
-    spec: execution_pb2.ExecutionSpec
+    spec: admin_execution_pb2.ExecutionSpec
     workflow_id: identifier_pb2.Identifier
     closure: compiler_pb2.CompiledWorkflowClosure
     inputs: literals_pb2.LiteralMap
@@ -57,8 +92,8 @@ class Run:
     envs: Mapping[str, str]
     parallelism: Slots
     nodes: dict[str, Known] = field(default_factory=dict)
-    attempts: dict[str, dict[int, task_execution_pb2.TaskExecution]] = field(default_factory=dict)
-    reason: str = ""
+    attempts: dict[str, dict[int, task_execution_pb2.TaskExecutionClosure]] = field(default_factory=dict)
+    recovered: dict[str, Known] = field(default_factory=dict)
 
     @property
     def fails_immediately(self) -> bool:
@@ -66,22 +101,29 @@ class Run:
         policy = self.closure.primary.template.metadata.on_failure
         return bool(policy == workflow_pb2.WorkflowMetadata.FAIL_IMMEDIATELY)
 
+    def interruptible(self, node: workflow_pb2.Node) -> bool:
+        """Whether attempts of a node may run where they can be interrupted: the node's wish, else the execution's."""
+        if node.metadata.WhichOneof("interruptible_value") is not None:
+            return bool(node.metadata.interruptible)
+        if self.spec.HasField("interruptible"):
+            return bool(self.spec.interruptible.value)
+        return bool(self.closure.primary.template.metadata_defaults.interruptible)
+
     async def load_known(self) -> None:
         """Read what earlier runs of this execution have reported."""
+        self.nodes = await known_nodes(self.server, self.id)
         async with self.server.database.unit_of_work() as db:
-            nodes = await db.find_all(
-                schema.NodeExecution, columns=("node_id", "phase", "closure", "input_uri"), **execution_key(self.id)
-            )
-            tasks = await db.find_all(
+            rows = await db.find_all(
                 schema.TaskExecution, columns=("node_id", "retry_attempt", "closure"), **execution_key(self.id)
             )
-        for row in nodes:
-            closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
-            self.nodes[row.node_id] = Known(row.phase, closure, row.input_uri or "")
-        for row in tasks:
-            task = task_execution_pb2.TaskExecution()
-            task.closure.ParseFromString(row.closure or b"")
-            self.attempts.setdefault(row.node_id, {})[row.retry_attempt] = task
+        for row in rows:
+            closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
+            self.attempts.setdefault(row.node_id, {})[row.retry_attempt] = closure
+        self.report.know(self.nodes, self.attempts)
+
+    def folder(self, unique_id: str) -> Path:
+        """Where the attempts of a node lie on this machine, each in <attempt>/."""
+        return node_folder(self.home, unique_id)
 
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         """A literal map from the store. errors: BlobError"""
@@ -97,9 +139,9 @@ class Run:
 class Frame:
     """One graph inside a run: the workflow itself, a sub-workflow, a dynamic workflow or the inside of a branch.
 
-    directory: where its nodes' folders lie. parent: the node it belongs to, None at the top. outputs: of the nodes that
-    have ended well; finished: their ends. The inside of a branch shares both with the frame around it, as its nodes
-    read and wait for nodes there. reason: why its nodes are being aborted, "" while they are not.
+    directory: where its nodes' folders lie. parent: the node it belongs to, None at the top; attempt: that node's.
+    outputs: of the nodes that have ended well; finished: set when a node has ended, however. The inside of a branch
+    shares both with the frame around it, as its nodes read and wait for nodes there.
     """
 
     run: Run
@@ -109,15 +151,8 @@ class Frame:
     parent: Site | None = None
     attempt: int = 0
     in_dynamic: bool = False
-    outer: Frame | None = None
     outputs: dict[str, literals_pb2.LiteralMap] = field(default_factory=dict)
     finished: dict[str, asyncio.Event] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def abort_reason(self) -> str:
-        """Why the nodes of this frame are to end now, "" when the server merely stops."""
-        return self.reason or (self.outer.abort_reason if self.outer is not None else self.run.reason)
 
     def outputs_of(self, node_id: str) -> literals_pb2.LiteralMap | None:
         """What a node that this frame's nodes may read has put out, None while it has not."""
@@ -125,10 +160,10 @@ class Frame:
 
     def site(self, node: workflow_pb2.Node) -> Site:
         """Where a node of this frame stands: its unique id and its folder."""
+        folder = f"{self.directory}/{component(node.id)}"
         if self.parent is None:
-            return Site(self, node, node.id, f"{self.directory}/{node.id}/data")
-        unique_id = names.node_unique_id(self.parent.unique_id, self.attempt, node.id)
-        return Site(self, node, unique_id, f"{self.directory}/{node.id}")
+            return Site(self, node, node.id, f"{folder}/data")
+        return Site(self, node, names.node_unique_id(self.parent.unique_id, self.attempt, node.id), folder)
 
     def task(self, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledTask | None:
         """The compiled task of this id."""
@@ -141,12 +176,17 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A node in its frame. directory holds inputs.pb and a folder for each attempt."""
+    """A node in its frame. directory: with inputs.pb and a folder for each attempt.
+
+    error, failed_node: on a failure node, what it is run for.
+    """
 
     frame: Frame
     node: workflow_pb2.Node
     unique_id: str
     directory: str
+    error: execution_pb2.ExecutionError | None = None
+    failed_node: str = ""
 
     @property
     def run(self) -> Run:

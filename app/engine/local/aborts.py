@@ -1,0 +1,157 @@
+"""How what is unfinished ends: processes are ended, child executions terminated, attempts and nodes reported ABORTED.
+
+It works from the rows and from the records of processes, not from the graph: whoever wants nodes to end cancels the
+coroutines that run them, which reports nothing, and calls `end` then. So an abort that a dead server began is carried
+through by the next one in the same way.
+Source: flytepropeller pkg/controller/nodes/executor.go (AbortHandler), workflow/executor.go (HandleAbortedWorkflow).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+from flyteidl.admin import execution_pb2 as admin_execution_pb2
+from flyteidl.admin import task_execution_pb2
+from flyteidl.core import execution_pb2, identifier_pb2
+from flyteidl.event import event_pb2
+from sqlalchemy import and_, bindparam, literal, select
+
+from app import errors, schema
+from app.engine.local.failures import error_of
+from app.engine.local.reports import patiently
+from app.engine.local.run import Frame, Run, Site
+from app.services import executions, phases
+from app.services.ids import execution_key
+from app.statements import Statement
+
+Node = execution_pb2.NodeExecution
+Task = execution_pb2.TaskExecution
+
+TERMINATED = "Workflow aborted."
+AUTO_ABORT = "Some node execution failed, auto-abort."
+SUBWORKFLOW_FAILED = "subworkflow failed"
+TIMED_OUT = "node timed out"
+
+Workflow = execution_pb2.WorkflowExecution
+
+_nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
+_executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
+_NODE_ENDS = [literal(Node.Phase.Name(phase)) for phase in sorted(phases.NODE_TERMINAL)]
+_TASK_ENDS = [literal(Task.Phase.Name(phase)) for phase in sorted(phases.TASK_TERMINAL)]
+_WORKFLOW_ENDS = [
+    literal(Workflow.Phase.Name(phase)) for phase in sorted(phases.WORKFLOW_TERMINAL | {Workflow.ABORTING})
+]
+_KEY = ("execution_project", "execution_domain", "execution_name")
+
+
+def _of_execution(table: Any) -> list[Any]:
+    return [table.c[name] == bindparam(name) for name in _KEY]
+
+
+_OPEN_NODES = Statement(
+    select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id).where(
+        *_of_execution(_nodes), _nodes.c.phase.not_in(_NODE_ENDS)
+    )
+)
+_OPEN_ATTEMPTS = Statement(
+    select(_tasks).where(*_of_execution(_tasks), _tasks.c.phase.not_in(_TASK_ENDS)).order_by(_tasks.c.retry_attempt)
+)
+# Children that run have launch records, which are few; the executions have no index of their parents.
+_CHILDREN = Statement(
+    select(*(_executions.c[name] for name in _KEY), _nodes.c.node_id)
+    .select_from(
+        _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY))).join(
+            _nodes, _nodes.c.id == _executions.c.parent_node_execution_id
+        )
+    )
+    .where(*_of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
+)
+
+
+async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site | None = None) -> None:
+    """End everything unfinished: of the whole execution, of one graph but for its failure node, or below a node.
+
+    errors: FlyteError of the database
+    """
+    async with run.server.database.unit_of_work() as db:
+        nodes = await db.all(_OPEN_NODES, **execution_key(run.id))
+        attempts = await db.all(_OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
+        children = await db.all(_CHILDREN, **execution_key(run.id)) if nodes else ()
+    await _Ending(run, reason, nodes, attempts, children).end(within, below)
+
+
+class _Ending:
+    def __init__(self, run: Run, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
+        self._run = run
+        self._reason = reason
+        self._nodes = {row.id: row for row in nodes}
+        self._below: dict[int, list[Any]] = defaultdict(list)
+        for row in nodes:
+            if row.parent_id in self._nodes:
+                self._below[row.parent_id].append(row)
+        self._attempts: dict[str, list[Any]] = defaultdict(list)
+        for row in attempts:
+            self._attempts[row.node_id].append(row)
+        self._children: dict[str, list[Any]] = defaultdict(list)
+        for row in children:
+            self._children[row.node_id].append(row)
+
+    async def end(self, within: Frame | None, below: Site | None) -> None:
+        parent = within.parent if within is not None else below
+        roots = [row for row in self._nodes.values() if row.parent_id not in self._nodes]
+        if parent is not None:
+            ids = [row.id for row in self._nodes.values() if row.node_id == parent.unique_id]
+            roots = [row for id in ids for row in self._below[id]]
+        if within is not None and within.workflow.template.HasField("failure_node"):
+            kept = within.site(within.workflow.template.failure_node).unique_id
+            roots = [row for row in roots if row.node_id != kept]
+        await asyncio.gather(*(self._end(row) for row in roots))
+
+    async def _end(self, row: Any) -> None:
+        """End a node: its children before it, its processes before its events."""
+        await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
+        run = self._run
+        await run.engine.runner.kill_below(run.folder(row.node_id))
+        for child in self._children[row.node_id]:
+            id = identifier_pb2.WorkflowExecutionIdentifier(
+                project=child.execution_project, domain=child.execution_domain, name=child.execution_name
+            )
+            await terminate(run, id, self._reason)
+        events: list[Any] = [_attempt_aborted(run, attempt) for attempt in self._attempts[row.node_id]]
+        # Parity: the event of an abort is bare; what earlier events said stays.
+        aborted = event_pb2.NodeExecutionEvent(
+            phase=Node.ABORTED, error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN)
+        )
+        aborted.id.execution_id.CopyFrom(run.id)
+        aborted.id.node_id = row.node_id
+        await run.report.several(*events, aborted)
+
+
+async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+    """Terminate a child execution; one that has ended meanwhile needs no end."""
+    cause = f"cascading abort as parent execution id [{run.id.name}] aborted, reason [{reason}]"
+    request = admin_execution_pb2.ExecutionTerminateRequest(id=child, cause=cause)
+    try:
+        await patiently(run.server, executions.terminate_execution, request)
+    except (errors.FailedPrecondition, errors.NotFound):
+        return
+
+
+def _attempt_aborted(run: Run, row: Any) -> event_pb2.TaskExecutionEvent:
+    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
+    event = event_pb2.TaskExecutionEvent(
+        phase=Task.ABORTED, retry_attempt=row.retry_attempt, task_type=closure.task_type, input_uri=row.input_uri or ""
+    )
+    event.task_id.resource_type = identifier_pb2.TASK
+    for part in ("project", "domain", "name", "version"):
+        setattr(event.task_id, part, getattr(row, part))
+    event.parent_node_execution_id.execution_id.CopyFrom(run.id)
+    event.parent_node_execution_id.node_id = row.node_id
+    event.metadata.CopyFrom(closure.metadata)
+    for resource in event.metadata.external_resources:
+        if resource.phase not in phases.TASK_TERMINAL:
+            resource.phase = Task.ABORTED
+    event.logs.extend(closure.logs)
+    return event

@@ -1,0 +1,115 @@
+"""Conditions of branch nodes: which of the nodes inside is to run. Pure.
+
+Proto: core.IfElseBlock, core.BooleanExpression. Source: flytepropeller pkg/controller/nodes/branch (evaluator.go,
+comparator.go).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from flyteidl.core import condition_pb2, literals_pb2, workflow_pb2
+
+MALFORMED, USER_PROVIDED = "MalformedBranchUserError", "UserProvidedError"
+
+_Operator = condition_pb2.ComparisonExpression
+_COMPARE: dict[int, Callable[[Any, Any], bool]] = {
+    _Operator.EQ: operator.eq,
+    _Operator.NEQ: operator.ne,
+    _Operator.GT: operator.gt,
+    _Operator.GTE: operator.ge,
+    _Operator.LT: operator.lt,
+    _Operator.LTE: operator.le,
+}
+_ORDERED = (_Operator.GT, _Operator.GTE, _Operator.LT, _Operator.LTE)
+# As Go prints the types of a oneof's members.
+_GO_NAMES = {
+    "integer": "Integer",
+    "float_value": "FloatValue",
+    "string_value": "StringValue",
+    "boolean": "Boolean",
+    "datetime": "Datetime",
+    "duration": "Duration",
+}
+
+
+class BranchError(Exception):
+    """No node can be chosen, or the workflow asks for a failure; code and message are those of the node's error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = f"[{code}] {message}"
+        super().__init__(self.message)
+
+
+def choose(block: workflow_pb2.IfElseBlock, inputs: literals_pb2.LiteralMap) -> workflow_pb2.Node:
+    """The node of the first condition that holds, else the node for the case that none does.
+
+    errors: BranchError
+    """
+    for one in (block.case, *block.other):
+        if holds(one.condition, inputs):
+            node: workflow_pb2.Node = one.then_node
+            return node
+    default = block.WhichOneof("default")
+    if default == "else_node":
+        otherwise: workflow_pb2.Node = block.else_node
+        return otherwise
+    if default == "error":
+        raise BranchError(USER_PROVIDED, block.error.message)
+    raise BranchError(MALFORMED, "No branch satisfied")
+
+
+def holds(expression: condition_pb2.BooleanExpression, inputs: literals_pb2.LiteralMap) -> bool:
+    """Whether a condition holds. errors: BranchError"""
+    kind = expression.WhichOneof("expr")
+    if kind == "comparison":
+        return _compare(expression.comparison, inputs)
+    if kind != "conjunction":
+        raise BranchError(MALFORMED, "No Comparison or Conjunction found in Branch node expression.")
+    # Parity: both sides are evaluated, so an error on the right counts even where the left decides.
+    left = holds(expression.conjunction.left_expression, inputs)
+    right = holds(expression.conjunction.right_expression, inputs)
+    if expression.conjunction.operator == condition_pb2.ConjunctionExpression.OR:
+        return left or right
+    return left and right
+
+
+def _compare(comparison: condition_pb2.ComparisonExpression, inputs: literals_pb2.LiteralMap) -> bool:
+    left = _primitive(comparison.left_value, inputs, "LHS")
+    right = _primitive(comparison.right_value, inputs, "RHS")
+    kinds = left.WhichOneof("value"), right.WhichOneof("value")
+    if kinds[0] != kinds[1] or kinds[0] is None:
+        shown = [f"*core.Primitive_{_GO_NAMES[kind]}" if kind else "<nil>" for kind in kinds]
+        raise BranchError(
+            MALFORMED, f"Comparison between different primitives types. lVal[{shown[0]}]:rVal[{shown[1]}]"
+        )
+    compare = _COMPARE.get(comparison.operator)
+    if compare is None:
+        raise BranchError(MALFORMED, "Unsupported operator type in Propeller. System error.")
+    if kinds[0] == "boolean" and comparison.operator in _ORDERED:
+        name = _Operator.Operator.Name(comparison.operator)
+        raise BranchError(MALFORMED, f"[{name}] not defined for boolean operands.")
+    values = [getattr(side, kinds[0]) for side in (left, right)]
+    if kinds[0] in ("datetime", "duration"):
+        # Parity: only whole seconds count.
+        values = [value.seconds for value in values]
+    return bool(compare(*values))
+
+
+def _primitive(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap, side: str) -> literals_pb2.Primitive:
+    """The value of one side of a comparison."""
+    kind = operand.WhichOneof("val")
+    if kind == "primitive":
+        return operand.primitive
+    if kind == "scalar":
+        scalar = operand.scalar
+    elif operand.var in inputs.literals:
+        scalar = inputs.literals[operand.var].scalar
+    else:
+        raise BranchError(MALFORMED, f"Failed to find Value for Variable [{operand.var}]")
+    if scalar.WhichOneof("value") != "primitive":
+        raise BranchError(MALFORMED, f"Only primitives can be compared. {side} Variable is non primitive.")
+    return scalar.primitive

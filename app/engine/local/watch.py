@@ -1,0 +1,147 @@
+"""What others change and something here waits for: aborts, signals, the ends of child executions.
+
+Within this process the waiting are told at once. What other processes change is looked for once a second, by one query
+for all who wait for the same kind of thing; while nobody waits, nothing is looked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import structlog
+from sqlalchemy import and_, bindparam, func, select
+
+from app import schema
+from app.db import Database
+from app.statements import Statement
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+
+Key: TypeAlias = tuple[str, str, str]
+Watched: TypeAlias = defaultdict[Hashable, set[asyncio.Event]]
+
+_KEY = ("execution_project", "execution_domain", "execution_name")
+_launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
+_signals, _nodes = schema.table(schema.Signal), schema.table(schema.NodeExecution)
+_children = _launches.alias("children")
+
+
+def _same(left: Any, right: Any) -> Any:
+    return and_(*(left.c[name] == right.c[name] for name in _KEY))
+
+
+_ABORTING = Statement(
+    select(*(_launches.c[name] for name in _KEY))
+    .select_from(_launches.join(_executions, _same(_launches, _executions)))
+    .where(_launches.c.owner == bindparam("me"), _executions.c.phase == "ABORTING")
+)
+_SIGNALLED = Statement(
+    select(*(_signals.c[name] for name in _KEY), _signals.c.signal_id)
+    .select_from(_launches.join(_signals, _same(_launches, _signals)))
+    .where(_launches.c.owner == bindparam("me"), func.length(_signals.c.value) > 0)
+)
+# A child execution that has not ended has a launch record; all of them, of the executions that run here.
+_OPEN_CHILDREN = Statement(
+    select(*(_children.c[name] for name in _KEY))
+    .select_from(
+        _children.join(_executions, _same(_children, _executions))
+        .join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id)
+        .join(_launches, _same(_launches, _nodes))
+    )
+    .where(_launches.c.owner == bindparam("me"))
+)
+
+
+class Watch:
+    """For one engine; me: the owner that it writes into launch records. aborting(key) hears of what is to be aborted.
+
+    runs: the executions that run here, whose ends are told without being looked for.
+    """
+
+    def __init__(
+        self, database: Database, *, me: str, runs: Callable[[], set[Key]], aborting: Callable[[Key], None]
+    ) -> None:
+        self._database = database
+        self._me = me
+        self._runs = runs
+        self._aborting = aborting
+        self._gates: Watched = defaultdict(set)
+        self._ends: Watched = defaultdict(set)
+        self._polling: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def signal(self, execution: Key, signal_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the signal may have got a value."""
+        with self._waiting(self._gates, (*execution, signal_id)) as event:
+            yield event
+
+    @contextmanager
+    def end(self, execution: Key) -> Iterator[asyncio.Event]:
+        """An event that is set when the execution may have ended."""
+        with self._waiting(self._ends, execution) as event:
+            yield event
+
+    def signalled(self, execution: Key) -> None:
+        """A signal of the execution got a value in this process."""
+        for key, events in self._gates.items():
+            if isinstance(key, tuple) and key[:3] == execution:
+                _set(events)
+
+    def ended(self, execution: Key) -> None:
+        """An execution has ended in this process."""
+        _set(self._ends.get(execution, set()))
+
+    def poll(self) -> None:
+        """Look for changes of other processes from now on, as long as something runs here."""
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.wait((self._polling,))
+
+    @contextmanager
+    def _waiting(self, watched: Watched, key: Hashable) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        watched[key].add(event)
+        try:
+            yield event
+        finally:
+            watched[key].discard(event)
+            if not watched[key]:
+                del watched[key]
+
+    async def _poll(self) -> None:
+        while self._runs():
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self._look()
+            except Exception:
+                # The next look may do better; nobody else would look.
+                log.exception("changes_not_read")
+
+    async def _look(self) -> None:
+        elsewhere = set(self._ends) - self._runs()
+        async with self._database.unit_of_work() as db:
+            aborting = await db.all(_ABORTING, me=self._me)
+            signalled = await db.all(_SIGNALLED, me=self._me) if self._gates else ()
+            children = await db.all(_OPEN_CHILDREN, me=self._me) if elsewhere else ()
+        for row in aborting:
+            self._aborting((row[0], row[1], row[2]))
+        for row in signalled:
+            _set(self._gates.get(tuple(row), set()))
+        for key in elsewhere - {tuple(row) for row in children}:
+            _set(self._ends.get(key, set()))
+
+
+def _set(events: set[asyncio.Event]) -> None:
+    for event in events:
+        event.set()

@@ -1,0 +1,25 @@
+"""Registers all workflows and launch plans of a module, as code that lies where tasks are run.
+
+python register.py <config.yaml> <module>: run by the Python of the tasks' environment.
+"""
+
+import importlib
+import sys
+
+from flytekit import LaunchPlan
+from flytekit.configuration import Config, ImageConfig, SerializationSettings
+from flytekit.core.workflow import WorkflowBase
+from flytekit.remote import FlyteRemote
+
+config, module = sys.argv[1:]
+remote = FlyteRemote(Config.auto(config), "flytesnacks", "development")
+settings = SerializationSettings(
+    image_config=ImageConfig.auto_default_image(), project="flytesnacks", domain="development", version="v1"
+)
+entities = list(vars(importlib.import_module(module)).values())
+for entity in entities:
+    if isinstance(entity, WorkflowBase):
+        remote.register_workflow(entity, settings, version="v1")
+for entity in entities:
+    if isinstance(entity, LaunchPlan):
+        remote.register_launch_plan(entity, version="v1", serialization_settings=settings)
