@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-import secrets
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.call import Server, invoke
-from app.api.router import Route, Router, cleaned
+from app.api.router import Route, Router, chosen, cleaned
 from app.api.rows import Rpc
 from app.api.status import http_status
 from app.wire import bind, decode
@@ -159,10 +159,9 @@ class Rest:
             bind.query_pairs(scope["query_string"])
             verb = override.upper()
         found = self._router.match(path)
-        match = found.get(verb)
-        if match is None and call.form and verb == "POST" and "GET" in found:
+        match = chosen(found, verb)
+        if match is None and call.form and verb == "POST" and (match := chosen(found, "GET")) is not None:
             # Parity: a form posted to a path that only knows GET is that GET (ServeMux.ServeHTTP).
-            match = found["GET"]
             form = form if form is not None else bind.query_pairs(await self._body(scope, receive, call))
         if match is None:
             raise errors.Unimplemented("Method Not Allowed") if found else errors.NotFound("Not Found")
@@ -221,21 +220,24 @@ class Rest:
         """errors: those of the function; DEADLINE_EXCEEDED; INTERNAL without a message for what nobody foresaw"""
         if seconds is not None and seconds < 0:
             raise errors.DeadlineExceeded("context deadline exceeded")
-        request_id = call.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{secrets.token_hex(10)}"
+        request_id = call.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}"
+        reply = invoke(
+            self._server,
+            rpc,
+            request,
+            principal=scope.get(PRINCIPAL_KEY, ""),
+            request_id=request_id,
+            endpoint=f"{scope['scheme']}://{call.text(b'host')}",
+        )
         try:
+            if seconds is None:
+                return await reply
             async with asyncio.timeout(seconds) as clock:
-                return await invoke(
-                    self._server,
-                    rpc,
-                    request,
-                    principal=scope.get(PRINCIPAL_KEY, ""),
-                    request_id=request_id,
-                    endpoint=f"{scope['scheme']}://{call.text(b'host')}",
-                )
+                return await reply
         except errors.FlyteError:
             raise
         except TimeoutError as error:
-            if not clock.expired():
+            if seconds is None or not clock.expired():
                 log.exception("rpc_failed", rpc=rpc.path, request_id=request_id)
                 raise errors.Internal("") from error
             raise errors.DeadlineExceeded("context deadline exceeded") from error

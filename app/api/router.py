@@ -34,6 +34,10 @@ class _Node:
     verbs: dict[str, Route] = field(default_factory=dict)
 
 
+# The routes by verb at one end of the tree, and the segments that stood where variables are.
+Match = tuple[dict[str, Route], list[str]]
+
+
 class Router:
     """All routes of a server."""
 
@@ -58,25 +62,46 @@ class Router:
             raise ValueError(f"{binding.verb} {binding.template} is served twice")
         node.verbs[binding.verb] = Route(rpc, binding, tuple(variables), bound)
 
-    def match(self, path: str) -> dict[str, tuple[Route, list[str]]]:
-        """By verb, the route and the values of its variables; empty for an unknown path."""
-        found: dict[str, tuple[Route, list[str]]] = {}
-        _match(self._root, path[1:].split("/"), 0, [], found)
-        return found
+    def match(self, path: str) -> list[Match]:
+        """The ends of the tree that the path leads to; none for an unknown path, and hardly ever more than one."""
+        node, values = self._root, []
+        segments = path[1:].split("/")
+        for index, segment in enumerate(segments):
+            literal = node.literals.get(segment)
+            if literal is not None and node.variable is None:
+                node = literal
+            elif literal is None and node.variable is not None:
+                values.append(segment)
+                node = node.variable
+            elif literal is None:
+                return []
+            else:
+                found: list[Match] = []
+                _match(node, segments, index, values, found)
+                return found
+        return [(node.verbs, values)] if node.verbs else []
 
 
-def _match(
-    node: _Node, segments: list[str], index: int, values: list[str], found: dict[str, tuple[Route, list[str]]]
-) -> None:
+def _match(node: _Node, segments: list[str], index: int, values: list[str], found: list[Match]) -> None:
+    """Where a segment is a word of the tree and could be a variable too, both ways are gone."""
     if index == len(segments):
-        for verb, route in node.verbs.items():
-            found.setdefault(verb, (route, values))
+        if node.verbs:
+            found.append((node.verbs, values))
         return
     literal = node.literals.get(segments[index])
     if literal is not None:
         _match(literal, segments, index + 1, values, found)
     if node.variable is not None:
         _match(node.variable, segments, index + 1, [*values, segments[index]], found)
+
+
+def chosen(matches: list[Match], verb: str) -> tuple[Route, list[str]] | None:
+    """The route of a verb with the values of its variables; None where no match knows the verb."""
+    for verbs, values in matches:
+        route = verbs.get(verb)
+        if route is not None:
+            return route, values
+    return None
 
 
 def cleaned(path: str) -> str | None:

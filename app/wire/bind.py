@@ -43,6 +43,8 @@ class Place(NamedTuple):
     field: FieldDescriptor | None
     # Said when a value is to be put there: the path leads through something that is no message.
     problem: str = ""
+    # A text outside of any oneof, as nearly all path variables are: it can be set without further ado.
+    plain: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +59,8 @@ def place(descriptor: Any, path: str) -> Place:
             return Place(names, tuple(parents), None)
         proper.append(field.name)
         if index == len(names) - 1:
-            return Place(tuple(proper), tuple(parents), field)
+            plain = not any(one.containing_oneof for one in (*parents, field)) and _is_text(field)
+            return Place(tuple(proper), tuple(parents), field, plain=plain)
         if field.message_type is None or field.is_repeated:
             return Place(names, tuple(parents), field, f"invalid path: {go_quote(name)} is not a message")
         parents.append(field)
@@ -65,15 +68,23 @@ def place(descriptor: Any, path: str) -> Place:
     raise AssertionError("split gives one name at least")
 
 
+def _is_text(field: FieldDescriptor) -> bool:
+    return field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+
+
 def put_path(message: Any, path: str, value: str) -> None:
     """Set the field of a path variable. errors: INVALID_ARGUMENT naming the variable"""
     target = place(message.DESCRIPTOR, path)
+    if target.plain and value.isascii():
+        for name in target.names[:-1]:
+            message = getattr(message, name)
+        setattr(message, target.names[-1], value)
+        return
     try:
         if target.field is not None and not target.parents and target.field.enum_type is not None:
-            message_value = _enum(target.field, value, f"{value} is not valid")
-            setattr(message, target.field.name, message_value)
-            return
-        _put(message, target, [value])
+            setattr(message, target.field.name, _enum(target.field, value, f"{value} is not valid"))
+        else:
+            _put(message, target, [value])
     except ValueError as error:
         raise errors.InvalidArgument(f"type mismatch, parameter: {path}, error: {error}") from error
 
