@@ -179,7 +179,7 @@ def _next_node(row: Any, given: event.NodeExecutionEvent, uris: dict[str, str]) 
     """The columns of a node that a later event changes (upstream UpdateNodeExecutionModel)."""
     closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
     if given.HasField("workflow_node_metadata") and not closure.HasField("workflow_node_metadata"):
-        closure.workflow_node_metadata.execution_id.CopyFrom(given.workflow_node_metadata.execution_id)
+        closure.workflow_node_metadata.executionId.CopyFrom(given.workflow_node_metadata.execution_id)
     if given.task_node_metadata.dynamic_workflow.dynamic_job_spec_uri:
         closure.dynamic_job_spec_uri = given.task_node_metadata.dynamic_workflow.dynamic_job_spec_uri
     changes = _node_state(closure, given, uris, started_at=row.started_at)

@@ -264,7 +264,7 @@ async def _launch_plan(ctx: Context, node: node_execution_pb2.NodeExecution, dep
     closure = node.closure
     if not closure.HasField("workflow_node_metadata"):
         return _whole("NODE_SETUP", closure)
-    id = closure.workflow_node_metadata.execution_id
+    id = closure.workflow_node_metadata.executionId
     child = await get_execution(ctx, execution_pb2.WorkflowExecutionGetRequest(id=id))
     return [
         _operation("NODE_SETUP", closure.created_at, child.closure.created_at),
