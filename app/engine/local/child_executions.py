@@ -126,7 +126,7 @@ async def _to_recover(site: Site, inputs: literals_pb2.LiteralMap) -> identifier
     old = site.run.recovered.get(site.unique_id)
     if old is None or not old.closure.HasField("workflow_node_metadata"):
         return None
-    id: identifier_pb2.WorkflowExecutionIdentifier = old.closure.workflow_node_metadata.execution_id
+    id: identifier_pb2.WorkflowExecutionIdentifier = old.closure.workflow_node_metadata.executionId
     async with site.run.server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, columns=("phase", "user_inputs_uri"), **execution_key(id))
     if row is None or phases.number(Workflow.Phase, row.phase) not in phases.WORKFLOW_TERMINAL:
@@ -149,7 +149,7 @@ async def outputs_of(site: Site, child: identifier_pb2.WorkflowExecutionIdentifi
         missing = f"launch-plan not found, caused by: [NotFound] execID [{child.name}] not found on remote"
         raise await _failed(site, child, _node_error(site, "NotFound", missing, _Kind.SYSTEM))
     if closure.phase == Workflow.SUCCEEDED:
-        if closure.outputs.WhichOneof("value") == "values":
+        if closure.outputs.HasField("values"):
             return closure.outputs.values
         if closure.WhichOneof("output_result") == "output_data":
             return closure.output_data

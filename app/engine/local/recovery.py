@@ -72,7 +72,7 @@ async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -
     """Copy what the old node says of its cache entry, its dynamic workflow or its child execution."""
     kind = old.closure.WhichOneof("target_metadata")
     if kind == "workflow_node_metadata":
-        event.workflow_node_metadata.execution_id.CopyFrom(old.closure.workflow_node_metadata.execution_id)
+        event.workflow_node_metadata.execution_id.CopyFrom(old.closure.workflow_node_metadata.executionId)
     elif kind == "task_node_metadata":
         seen = old.closure.task_node_metadata
         event.task_node_metadata.cache_status = seen.cache_status
