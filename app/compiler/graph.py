@@ -15,7 +15,7 @@ from flyteidl.core import (
     workflow_pb2,
 )
 
-from app.compiler.problems import CompileErrors, Problem, Problems
+from app.compiler.problems import Problems
 from app.compiler.types import castable
 from app.errors import MESSAGE_BYTES_MAX
 from app.wire.text import text
@@ -25,7 +25,7 @@ START, END = "start-node", "end-node"
 # Branches, arrays and sub-workflows inside each other. Messages cannot nest deeper, but sub-workflows refer by name.
 LEVELS_MAX = 64
 # A sub-workflow is compiled once for each workflow that uses it, so a few of them can ask for endless work.
-STEPS_MAX = 1_000_000
+STEPS_MAX = 500_000
 NODE_STEPS = 10
 
 Types = dict[str, types_pb2.LiteralType]
@@ -103,6 +103,10 @@ class Vertex:
         return variable
 
 
+class TooMuchWork(Exception):
+    """The workflow takes more than STEPS_MAX steps to compile."""
+
+
 class Library:
     """The tasks, launch plans and sub-workflows of a compilation, and how much work it has done."""
 
@@ -117,11 +121,10 @@ class Library:
         self._casts: dict[tuple[int, int], tuple[types_pb2.LiteralType, types_pb2.LiteralType, bool]] = {}
 
     def spend(self, steps: int) -> None:
-        """Count work; past STEPS_MAX the compilation ends with that as its only problem."""
+        """Count work; past STEPS_MAX the compilation ends with what has been found so far."""
         self.steps += steps
         if self.steps > STEPS_MAX:
-            what = f"The workflow takes more than {STEPS_MAX} steps to compile."
-            raise CompileErrors({Problem("WorkflowBuildError", START, what)})
+            raise TooMuchWork
 
     def may_descend(self, node: str, problems: Problems) -> bool:
         """Whether one level more is allowed; the caller counts `level` up and down."""
@@ -172,7 +175,7 @@ class Graph:
         self.nodes: dict[str, Vertex] = {}
         self.upstream: dict[str, set[str]] = {}
         self.downstream: dict[str, set[str]] = {}
-        # Sub-workflows that compiled without a problem inside this workflow.
+        # Sub-workflows that have been compiled for this workflow.
         self.compiled: set[bytes] = set()
         self.interface = normalised(core.template.interface)
 

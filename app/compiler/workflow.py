@@ -15,10 +15,12 @@ from app.compiler.graph import (
     END,
     NODE_STEPS,
     START,
+    STEPS_MAX,
     Graph,
     Interface,
     LaunchPlanInterface,
     Library,
+    TooMuchWork,
     Vertex,
     key,
 )
@@ -63,7 +65,10 @@ def compile_workflow(
     for sub_workflow in subworkflows:
         closure.sub_workflows.add().template.CopyFrom(sub_workflow)
         library.sub_workflows[key(sub_workflow.id)] = closure.sub_workflows[-1]
-    _compile(library, closure.primary, problems)
+    try:
+        _compile(library, closure.primary, problems)
+    except TooMuchWork:
+        problems.too_large(START, f"The workflow takes more than {STEPS_MAX} steps to compile.")
     problems.check_depth(START, lambda: _listed(closure))
     problems.raise_any()
     return closure
@@ -74,22 +79,22 @@ def _listed(closure: compiler_pb2.CompiledWorkflowClosure) -> workflow_pb2.Workf
     return workflow_pb2.WorkflowList(workflows=[shown])
 
 
-def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Problems) -> bool:
+def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Problems) -> None:
     """Compile one workflow in place; upstream workflowBuilder.ValidateWorkflow.
 
     Parity: a sub-workflow that two workflows use is compiled again, in place, for each of them, which prefixes the
     nodes inside its branches again. Digests of stored workflows depend on it.
     """
-    mark, template = problems.count, core.template
+    template = core.template
     if not template.nodes:
         name = text(template.id) if template.HasField("id") else text(None)
         problems.add("NoNodesFound", name, f"Can't find any nodes in workflow [{name}].")
-        return False
+        return
     graph = Graph(library, core)
     for missing in graph.interface.missing:
         problems.value_required(START, missing)
     if graph.interface.missing:
-        return False
+        return
     top_level = _add_nodes(graph, problems)
     order = sorted(graph.nodes)
     for name in order:
@@ -115,7 +120,6 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
     # What was bound to the outputs is what the end node reads, after promises have been rewritten.
     graph.nodes[END].message.inputs.extend(template.outputs)
     graph.write_connections()
-    return problems.count == mark
 
 
 def _add_nodes(graph: Graph, problems: Problems) -> set[str]:
@@ -146,16 +150,14 @@ def _bind(graph: Graph, vertex: Vertex, edge: Edge, problems: Problems) -> None:
         bind(graph, vertex, bindings, vertex.interface.inputs, edge, problems)
 
 
-def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> bool:
+def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> None:
     """What can be said of a node when it is added; upstream ValidateNode."""
-    mark, library = problems.count, graph.library
+    library = graph.library
     library.spend(NODE_STEPS)
     if not vertex.id:
         problems.value_required("<node>", "Id")
-    if vertex.id in (START, END):
-        return True
-    if not library.may_descend(vertex.id, problems):
-        return False
+    if vertex.id in (START, END) or not library.may_descend(vertex.id, problems):
+        return
     library.level += 1
     if resolve(graph, vertex, problems) is not None:
         outputs_of(vertex, problems)
@@ -167,19 +169,22 @@ def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> bool:
         case "workflow_node" if vertex.message.workflow_node.WhichOneof("reference") == "sub_workflow_ref":
             _check_sub_workflow(graph, vertex, problems)
     library.level -= 1
-    return problems.count == mark
 
 
 def _check_sub_workflow(graph: Graph, vertex: Vertex, problems: Problems) -> None:
-    """Compile the sub-workflow of a node, once for all nodes of this workflow unless it has problems."""
+    """Compile the sub-workflow of a node, once for all nodes of this workflow.
+
+    Deviates: upstream compiles one that has problems again for each node, and so tells them again under longer names.
+    """
     identifier = vertex.message.workflow_node.sub_workflow_ref
     if key(identifier) in graph.compiled:
         return
     sub_workflow = graph.library.sub_workflows.get(key(identifier))
     if sub_workflow is None:
         problems.no_workflow(vertex.id, text(identifier))
-    elif _compile(graph.library, sub_workflow, problems):
+    else:
         graph.compiled.add(key(identifier))
+        _compile(graph.library, sub_workflow, problems)
 
 
 def _check_branch(graph: Graph, vertex: Vertex, problems: Problems) -> None:

@@ -34,8 +34,9 @@ CASES = sorted(
 # Texts of the rules here, as opposed to those of the services around them.
 OURS = re.compile(
     "failed to compile workflow for|task failed compilation with|.* with (identical|different) structure already exists"
-    "|(unexpected|missing key in|missing valid literal in) (default_input|fixed_input)|invalid launch plan (default|fixed)"
-    "|invalid (default|fixed)_input|Type mismatch for Parameter|The Variable component|Invalid variable"
+    "|(unexpected|missing key in|missing valid literal in) (default_input|fixed_input)"
+    "|invalid launch plan (default|fixed)|invalid (default|fixed)_input"
+    "|Type mismatch for Parameter|The Variable component|Invalid variable"
     "|Failed to validate literal type|artifact mode not enabled"
 )
 # Upstream panics at an empty scalar; here it is a compile error.
