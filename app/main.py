@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import db
-from app.api import cors, docs, rest, routers, storage
+from app.api import attempt_logs, cors, docs, rest, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
@@ -101,6 +101,7 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
     pages = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     pages.router.routes.extend(docs.routes())
     pages.router.routes.extend(storage.routes(server.blobs, settings))
+    pages.router.routes.extend(attempt_logs.routes(settings))
     pages.router.routes.extend(rest.routes(server, routers.ALL))
     app = Application(server, GrpcApp(server, routers.ALL), pages, cors.wrapped(_Web(server, pages), settings))
     return app

@@ -18,10 +18,11 @@ from app import errors, schema
 from app.blobs import BlobError
 from app.engine.local import aborts
 from app.engine.local.failures import NodeFailed, Stopped, error_of
+from app.engine.local.folders import execution_folder
 from app.engine.local.graph import Graph
 from app.engine.local.nodes import execute
 from app.engine.local.reports import Reporter
-from app.engine.local.run import Frame, Run, attempts_folder, known_nodes
+from app.engine.local.run import Frame, Run, known_nodes
 from app.engine.local.slots import Slots
 from app.services import phases
 from app.services.ids import execution_key
@@ -168,7 +169,7 @@ async def _run_of(
         inputs=inputs,
         root=server.blobs.uri("metadata", "propeller", f"{id.project}-{id.domain}-{id.name}"),
         raw_prefix=prefix.rstrip("/"),
-        home=attempts_folder(server.settings, id),
+        home=execution_folder(server.settings.home_path, id),
         report=Reporter(server, id),
         envs={pair.key: pair.value for pair in spec.envs.values},
         parallelism=Slots(max(0, spec.max_parallelism)),

@@ -19,11 +19,10 @@ from flyteidl.event import event_pb2
 
 from app import schema
 from app.blobs.names import component
-from app.engine.local import names
+from app.engine.local import folders, names
 from app.engine.local.reports import Reporter
 from app.engine.local.slots import Slots
 from app.services.ids import execution_key
-from app.settings import Settings
 from app.work import Server
 
 if TYPE_CHECKING:
@@ -43,17 +42,6 @@ class Known:
     def started_at(self) -> float:
         """When it was first reported RUNNING, in seconds since 1970; 0 when it never was."""
         return self.closure.started_at.ToNanoseconds() / 1e9 if self.closure.HasField("started_at") else 0.0
-
-
-def attempts_folder(settings: Settings, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
-    """Where the attempts of an execution lie on this machine, with what they printed."""
-    parts = (component(part) for part in (id.project, id.domain, id.name))
-    return settings.home_path.joinpath("attempts", *parts)
-
-
-def node_folder(home: Path, unique_id: str) -> Path:
-    """Where the attempts of a node lie, each in <attempt>/; home: of the execution's."""
-    return home / component(unique_id)
 
 
 async def known_nodes(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Known]:
@@ -123,7 +111,7 @@ class Run:
 
     def folder(self, unique_id: str) -> Path:
         """Where the attempts of a node lie on this machine, each in <attempt>/."""
-        return node_folder(self.home, unique_id)
+        return folders.node_folder(self.home, unique_id)
 
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         """A literal map from the store. errors: BlobError"""

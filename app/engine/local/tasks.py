@@ -26,6 +26,7 @@ from app.engine.local.attempts import (
     TaskRun,
 )
 from app.engine.local.failures import NodeFailed, error_of, timed_out
+from app.engine.local.folders import attempt_folder
 from app.engine.local.nodes import fail
 from app.engine.local.retries import Budget
 from app.engine.local.run import Site
@@ -212,7 +213,7 @@ class TaskNode:
             node_unique_id=site.unique_id,
             attempt=attempt,
             generated_name=names.generated_name(run.id.name, site.unique_id, attempt),
-            directory=run.folder(site.unique_id) / str(attempt),
+            directory=attempt_folder(run.folder(site.unique_id), attempt),
             input_uri=site.input_uri,
             output_prefix=site.output_dir(attempt),
             raw_output_prefix=self._raw(attempt),

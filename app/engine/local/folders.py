@@ -1,0 +1,30 @@
+"""Where attempts lie on this machine: private folders with what they print and the records of their processes.
+
+Layout: <home>/attempts/<project>/<domain>/<execution>/<node>/<attempt>; an index of a map has <index>/<retry> below.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flyteidl.core import identifier_pb2
+
+from app.blobs.names import component
+
+LOG = "log"
+
+
+def execution_folder(home: Path, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
+    """The folder of an execution; home: the server's."""
+    return home.joinpath("attempts", *(component(part) for part in (id.project, id.domain, id.name)))
+
+
+def node_folder(execution: Path, unique_id: str) -> Path:
+    """The folder of a node, in its execution's."""
+    return execution / component(unique_id)
+
+
+def attempt_folder(node: Path, attempt: int, *, index: int | None = None, retry: int = 0) -> Path:
+    """The folder of an attempt, in its node's; index and retry: of one element of a map task."""
+    folder = node / str(attempt)
+    return folder if index is None else folder / str(index) / str(retry)
