@@ -40,6 +40,9 @@ ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "description_entity": ("de", schema.DescriptionEntity),
 }
 
+# Every value is a parameter of the statement, whose text is compiled and kept per number of values.
+VALUES_MAX = 1000
+
 # The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13.
 _RENAMED = {("admin_tag", "name"): "key"}
 
@@ -84,6 +87,10 @@ def parse(
     """
     if not text:
         return ()
+    # Each filter has one value more than it has semicolons.
+    values = text.count("+") + text.count(";") + 1
+    if values > VALUES_MAX:
+        raise errors.InvalidArgument(f"filters hold {values} values, more than the {VALUES_MAX} that are allowed")
     table_of = columns or (lambda entity: schema.table(ENTITIES[entity][1]))
     return tuple(_parse_one(expression, own, joinable, table_of) for expression in text.split("+"))
 
@@ -149,10 +156,10 @@ def _read(column: Column[Any], text: str) -> Any:
 def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip().replace("z", "Z"))
-    except ValueError as error:
+        # A time without a zone is UTC, as the database session is.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise errors.InvalidArgument(f'invalid input syntax for type timestamp with time zone: "{text}"') from error
-    # A time without a zone is UTC, as the database session is.
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _duration(text: str) -> int:

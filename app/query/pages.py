@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -82,15 +82,23 @@ def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
     try:
         key, ascending, value, row_id = orjson.loads(base64.urlsafe_b64decode(token[2:] + "=="))
         if isinstance(column.type, UtcTime) and value is not None:
-            value = datetime.fromisoformat(value)
+            # A time that has no place in UTC is none that a row could hold.
+            value = datetime.fromisoformat(value).astimezone(UTC)
         elif isinstance(value, dict):
             value = base64.b64decode(value["b"])
-    except (binascii.Error, ValueError, TypeError, KeyError) as error:
+    except (binascii.Error, ValueError, TypeError, KeyError, OverflowError) as error:
         raise broken from error
     typed = value is None or isinstance(value, column.type.python_type)
-    if (key, ascending) != (sort.key, sort.ascending) or not typed or not isinstance(row_id, int) or row_id >= 2**63:
+    if (key, ascending) != (sort.key, sort.ascending) or not typed or not _is_bigint(row_id):
+        raise broken
+    if isinstance(value, int) and not _is_bigint(value):
         raise broken
     return Start(after=(value, row_id))
+
+
+def _is_bigint(value: Any) -> bool:
+    # The exact type: JSON's true would pass for an integer, and PostgreSQL would refuse it.
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def write_token(sort: Sort, value: Any, row_id: int) -> str:

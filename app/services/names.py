@@ -149,7 +149,7 @@ async def page_across(
     parameters: dict[str, Any] = {"page_offset": start.offset}
     if start.after is not None:
         # A token holds one value; texts of the database never have a NUL in them.
-        last = start.after[0].split("\0")
+        last = (start.after[0] or "").split("\0")
         if len(last) != len(_PARTS):
             raise errors.InvalidArgument(f"invalid pagination token {request.token}" + (f" for {rpc}" if rpc else ""))
         parameters |= {f"after_{column.key}": value for column, value in zip(_order(table, sort), last, strict=True)}

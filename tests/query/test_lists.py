@@ -46,6 +46,12 @@ class TestGrammar:
             ("eq(state,ACTIVE)", 'invalid input syntax for type integer: "ACTIVE"'),
             ("eq(state,4294967296)", 'value "4294967296" is out of range for type integer'),
             ("gt(created_at,yesterday)", 'invalid input syntax for type timestamp with time zone: "yesterday"'),
+            (
+                "gt(created_at,9999-12-31T23:59:59-23:59)",
+                'invalid input syntax for type timestamp with time zone: "9999-12-31T23:59:59-23:59"',
+            ),
+            (f"value_in(phase,{'a;' * 1000}a)", "filters hold 1001 values, more than the 1000 that are allowed"),
+            (f"eq(phase,a){'+eq(phase,a)' * 1000}", "filters hold 1001 values, more than the 1000 that are allowed"),
             ("eq(phase,a;b)", "operator does not exist: text = record"),
             ("contains(mode,1)", "operator does not exist: integer ~~ unknown"),
         ],
@@ -106,6 +112,7 @@ class TestTokens:
                 ["phase", True, 5, 1],
                 ["phase", True, {"b": "!"}, 1],
                 ["phase", True, "a", 2**63],
+                ["phase", True, "a", True],
             )
         ],
     )
@@ -114,6 +121,23 @@ class TestTokens:
         with pytest.raises(errors.InvalidArgument) as caught:
             pages.read_token(token, pages.Sort("phase", True), column, "ListExecutions")
         assert caught.value.message == f"invalid pagination token {token} for ListExecutions"
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("id", True),
+            ("id", 2**63),
+            ("created_at", 5),
+            ("created_at", "soon"),
+            ("created_at", "0001-01-01T00:00:00+23:59"),
+            ("created_at", "9999-12-31T23:59:59-23:59"),
+        ],
+    )
+    def test_a_value_that_no_row_can_hold_is_refused(self, key: str, value: Any) -> None:
+        column = schema.table(schema.Execution).c[key]
+        token = "k." + base64.urlsafe_b64encode(orjson.dumps([key, True, value, 1])).decode()
+        with pytest.raises(errors.InvalidArgument):
+            pages.read_token(token, pages.Sort(key, True), column, "ListExecutions")
 
 
 async def fill(b: Any, count: int) -> None:

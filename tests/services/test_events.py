@@ -15,6 +15,7 @@ from google.protobuf import wrappers_pb2
 from app import errors, schema
 from app.services import events, executions, launch_plans, node_executions, task_executions
 from app.services.events.nodes import _internal_data
+from app.services.executions import metrics
 from app.services.phases import Node, Task, Workflow
 from tests.builders import a_launch_plan, an_id, refusal, register
 
@@ -203,6 +204,26 @@ class TestNodeAndTaskEvents:
             request.event.output_data.literals["o"].scalar.primitive.string_value = "x" * 3_000_000
             error = await refusal(b, events.create_node_event, request, errors.ResourceExhausted)
             assert error.message.startswith("Output data size exceeds platform configured threshold (")
+
+        bench(scenario)
+
+    def test_a_child_execution_is_measured_with_its_node(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await launch(b, "e2")
+            await b.call(events.create_node_event, node_event("n0", Node.QUEUED, 1))
+            running = node_event("n0", Node.RUNNING, 2)
+            running.event.workflow_node_metadata.execution_id.CopyFrom(run_id("e2"))
+            await b.call(events.create_node_event, running)
+            node = await get_node(b, "n0")
+            assert node.closure.workflow_node_metadata.executionId == run_id("e2")
+
+            async def spans_of(ctx: Any, node: Any) -> Any:
+                return await metrics._launch_plan(ctx, node, 0)
+
+            setup, child, *_ = await b.call(spans_of, node)
+            assert setup.operation_id == "NODE_SETUP"
+            assert child.workflow_id == run_id("e2")
 
         bench(scenario)
 
