@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
 from app.engine.local import names
-from app.engine.local.attempts import Outcome, TaskRun
+from app.engine.local.attempts import Failed, Outcome, TaskRun
 from app.engine.local.environment import ensure
+from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
 from app.settings import Settings
 
@@ -173,3 +175,43 @@ def script(text: str, *, outputs: tuple[str, ...] = (), name: str = "script") ->
     for output in outputs:
         template.interface.outputs.variables[output].type.simple = types_pb2.INTEGER
     return template
+
+
+def with_runner(bench: Bench, main: Callable[[Runner], Awaitable[None]]) -> None:
+    """Run main with a runner that is closed afterwards."""
+
+    async def opened() -> None:
+        async with bench.runner() as runner:
+            await main(runner)
+
+    asyncio.run(opened())
+
+
+def outcome_of(bench: Bench, attempt: TaskRun) -> Outcome:
+    """Run one attempt from its beginning to its end; its private directories must be gone then."""
+    outcomes: list[Outcome] = []
+
+    async def main(runner: Runner) -> None:
+        outcomes.append(await run(runner, attempt))
+
+    with_runner(bench, main)
+    assert sorted(os.listdir(attempt.directory)) == ["exit.json", "log", "process.json"]
+    return outcomes[0]
+
+
+def failure_of(bench: Bench, attempt: TaskRun) -> Failed:
+    outcome = outcome_of(bench, attempt)
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+def running_pids(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if started(pid)]
+
+
+async def printed(attempt: TaskRun, text: str, seconds_max: float = 30.0) -> None:
+    """Wait until the attempt has printed something."""
+    deadline = time.monotonic() + seconds_max
+    while text not in (attempt.log_path.read_text() if attempt.log_path.exists() else ""):
+        assert time.monotonic() < deadline, f"{text!r} was not printed"
+        await asyncio.sleep(0.02)

@@ -18,8 +18,7 @@ from google.protobuf import json_format
 from app.engine.local import copilot
 from app.engine.local.attempts import Failed, StartFailed, Succeeded
 from app.engine.local.processes import Runner
-from tests.engine.conftest import Bench, literal, run
-from tests.engine.test_processes import failure_of, outcome_of, with_runner
+from tests.engine.conftest import Bench, failure_of, literal, outcome_of, run, with_runner
 
 Benches = Callable[..., Bench]
 

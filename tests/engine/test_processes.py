@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +20,23 @@ from app.engine.local.attempts import (
     Failed,
     Killed,
     Outcome,
-    RunningTask,
     StartFailed,
     Succeeded,
     TaskRun,
 )
-from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
-from tests.engine.conftest import FLOWS, Bench, literal, run, script
+from tests.engine.conftest import (
+    FLOWS,
+    Bench,
+    failure_of,
+    literal,
+    outcome_of,
+    printed,
+    run,
+    running_pids,
+    script,
+    with_runner,
+)
 
 Benches = Callable[..., Bench]
 USER, SYSTEM, UNKNOWN = (
@@ -37,46 +44,6 @@ USER, SYSTEM, UNKNOWN = (
     execution_pb2.ExecutionError.SYSTEM,
     execution_pb2.ExecutionError.UNKNOWN,
 )
-
-
-def with_runner(bench: Bench, main: Callable[[Runner], Awaitable[None]]) -> None:
-    """Run main with a runner that is closed afterwards."""
-
-    async def opened() -> None:
-        async with bench.runner() as runner:
-            await main(runner)
-
-    asyncio.run(opened())
-
-
-def outcome_of(bench: Bench, attempt: TaskRun) -> Outcome:
-    """Run one attempt from its beginning to its end; its private directories must be gone then."""
-    outcomes: list[Outcome] = []
-
-    async def main(runner: Runner) -> None:
-        outcomes.append(await run(runner, attempt))
-
-    with_runner(bench, main)
-    assert sorted(os.listdir(attempt.directory)) == ["exit.json", "log", "process.json"]
-    return outcomes[0]
-
-
-def failure_of(bench: Bench, attempt: TaskRun) -> Failed:
-    outcome = outcome_of(bench, attempt)
-    assert isinstance(outcome, Failed), outcome
-    return outcome
-
-
-def running_pids(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if started(pid)]
-
-
-async def printed(attempt: TaskRun, text: str, seconds_max: float = 30.0) -> None:
-    """Wait until the attempt has printed something."""
-    deadline = time.monotonic() + seconds_max
-    while text not in (attempt.log_path.read_text() if attempt.log_path.exists() else ""):
-        assert time.monotonic() < deadline, f"{text!r} was not printed"
-        await asyncio.sleep(0.02)
 
 
 class TestSuccess:
@@ -494,141 +461,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this user may not mount a file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-_OTHER_SERVER = """
-import asyncio, pathlib, sys
-sys.path.insert(0, {root!r})
-from tests.engine.conftest import Bench
-
-async def main():
-    bench = Bench(pathlib.Path({folder!r}), pathlib.Path({templates!r}), pathlib.Path({environment!r}))
-    async with bench.runner() as runner:
-        attempt = bench.attempt({task!r}, {inputs!r})
-        await runner.start(await runner.prepare(attempt))
-        print("started", flush=True)
-        await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-class TestRestart:
-    def start_elsewhere(self, made: Bench, task: str, inputs: dict[str, object]) -> None:
-        """A server that starts an attempt and is killed with no chance to say anything."""
-        code = _OTHER_SERVER.format(
-            root=str(Path(__file__).parents[2]),
-            folder=str(made.folder),
-            templates=str(made.templates),
-            environment=made.settings.engine.local.environment,
-            task=task,
-            inputs=inputs,
-        )
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "started\n"
-            other.kill()
-
-    def adopt(self, made: Bench, attempt: TaskRun, then: Callable[[Runner, RunningTask], Awaitable[None]]) -> None:
-        async def main(runner: Runner) -> None:
-            running = await runner.adopt(attempt)
-            assert running is not None
-            await asyncio.wait_for(then(runner, running), 30)
-
-        with_runner(made, main)
-
-    def test_a_running_task_is_taken_over(self, bench: Benches) -> None:
-        made = bench()
-        self.start_elsewhere(made, "sleep", {"seconds": 2.0})
-
-        async def then(runner: Runner, running: RunningTask) -> None:
-            assert running_pids([running.pid, running.task_pid]) == [running.pid, running.task_pid]
-            outcome = await runner.wait(running)
-            assert isinstance(outcome, Succeeded), outcome
-            assert outcome.outputs.literals["o0"] == literal(1)
-
-        self.adopt(made, made.attempt("sleep", {"seconds": 2.0}), then)
-
-    @pytest.mark.parametrize(("code", "kind"), [(0, Succeeded), (4, Failed)])
-    def test_a_task_that_ended_meanwhile_is_known(self, bench: Benches, code: int, kind: type) -> None:
-        made = bench()
-        self.start_elsewhere(made, "leave", {"code": code})
-        attempt = made.attempt("leave", {"code": code})
-        deadline = time.monotonic() + 20
-        while not (attempt.directory / "exit.json").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-        async def then(runner: Runner, running: RunningTask) -> None:
-            outcome = await runner.wait(running)
-            assert isinstance(outcome, kind), outcome
-            if isinstance(outcome, Failed):
-                assert "exit code (4)" in outcome.error.message
-
-        self.adopt(made, attempt, then)
-
-    def test_a_task_taken_over_can_be_killed(self, bench: Benches) -> None:
-        made = bench()
-        self.start_elsewhere(made, "stubborn", {"seconds": 60.0})
-
-        async def then(runner: Runner, running: RunningTask) -> None:
-            await runner.kill(running, grace_seconds=0.1)
-            assert await runner.wait(running) == Killed()
-            assert not running_pids([running.pid, running.task_pid])
-
-        self.adopt(made, made.attempt("stubborn", {"seconds": 60.0}), then)
-
-    def test_nothing_was_started(self, bench: Benches) -> None:
-        made = bench()
-
-        async def main(runner: Runner) -> None:
-            assert await runner.adopt(made.attempt("nothing")) is None
-
-        with_runner(made, main)
-
-    def test_a_record_that_the_machine_lost_is_a_lost_task(self, bench: Benches) -> None:
-        made = bench()
-        attempt = made.attempt("nothing")
-        attempt.directory.mkdir(parents=True)
-        (attempt.directory / "process.json").write_bytes(b"")
-        (attempt.directory / "exit.json").write_bytes(b"")
-
-        async def then(runner: Runner, running: RunningTask) -> None:
-            outcome = await runner.wait(running)
-            assert isinstance(outcome, Failed)
-            assert outcome.error.code == "ResourceDeletedExternally"
-            await runner.kill(running)
-
-        self.adopt(made, attempt, then)
-
-    def test_a_pid_that_now_belongs_to_another_process_is_left_alone(self, bench: Benches) -> None:
-        made = bench()
-        attempt = made.attempt("nothing")
-        attempt.directory.mkdir(parents=True)
-        with subprocess.Popen(["sleep", "60"]) as other:
-            record = {"pid": other.pid, "stamp": "another boot:1", "task_pid": other.pid, "started_at": 1.0}
-            (attempt.directory / "process.json").write_text(json.dumps(record))
-
-            async def then(runner: Runner, running: RunningTask) -> None:
-                await runner.kill(running)
-                assert isinstance(await runner.wait(running), Failed)
-                assert other.poll() is None
-
-            self.adopt(made, attempt, then)
-            other.kill()
-
-    def test_two_servers_start_an_attempt_once(self, bench: Benches, tmp_path: Path) -> None:
-        made = bench()
-        marker = tmp_path / "marker"
-        attempt = made.attempt(script(f"echo run >> {marker}; sleep 0.5"))
-
-        async def main(one: Runner) -> None:
-            async with made.runner() as two:
-                prepared = await one.prepare(attempt)
-                started_twice = await asyncio.gather(*(runner.start(prepared) for runner in (one, two, one, two)))
-                assert len({running.pid for running in started_twice}) == 1
-                for outcome in await asyncio.gather(*(one.wait(running) for running in started_twice)):
-                    assert isinstance(outcome, Succeeded), outcome
-
-        with_runner(made, main)
-        assert marker.read_text() == "run\n"

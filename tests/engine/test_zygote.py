@@ -16,8 +16,7 @@ import pytest
 from app.engine.local.attempts import CannotBuild, Failed, Succeeded
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
-from tests.engine.conftest import Bench, literal, run, script
-from tests.engine.test_processes import with_runner
+from tests.engine.conftest import Bench, literal, run, script, with_runner
 
 Benches = Callable[..., Bench]
 
