@@ -165,6 +165,20 @@ class TestCreate:
 
         bench(scenario)
 
+    def test_the_first_launches_of_a_task_at_once_all_succeed(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            launches = [a_launch(f"t{n}", task=True) for n in range(8)]
+            for n, launch in enumerate(launches):
+                # What the generated launch plan takes from its first launch must not matter to the others.
+                launch.spec.security_context.run_as.k8s_service_account = f"account{n}"
+            await asyncio.gather(*(b.call(executions.create_execution, launch) for launch in launches))
+            assert len(await names(b, filters="eq(task.name,inc)")) == 8
+            async with b.context() as ctx:
+                assert await ctx.db.count(schema.LaunchPlan, name=".flytegen.inc") == 1
+
+        bench(scenario)
+
 
 class TestConcurrencyPolicy:
     @pytest.mark.parametrize("most", [1, 3])

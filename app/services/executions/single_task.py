@@ -5,7 +5,9 @@ Proto: core.WorkflowTemplate, admin.LaunchPlanSpec. Source: pkg/manager/impl/uti
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any
 
 from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
@@ -47,19 +49,30 @@ async def skeleton(ctx: Context, reference: identifier_pb2.Identifier, spec: exe
     row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)
     if row is None:
         template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
-        await _create_workflow(ctx, workflow_id, reference, template)
-        row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)
-        if row is None:
-            raise errors.Internal(f"the workflow {generated['name']} of a single task was not stored")
+        making = _create_workflow(ctx, workflow_id, reference, template)
+        row = await _made(ctx, making, schema.Workflow, ("id",), generated)
     plan = await ctx.db.find(schema.LaunchPlan, columns=("id", "closure"), **generated)
     if plan is None:
         template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
-        await _create_launch_plan(ctx, generated, reference, spec, row.id, template)
-        plan = await ctx.db.find(schema.LaunchPlan, columns=("id", "closure"), **generated)
-        if plan is None:
-            raise errors.Internal(f"the launch plan {generated['name']} of a single task was not stored")
+        making = _create_launch_plan(ctx, generated, reference, spec, row.id, template)
+        plan = await _made(ctx, making, schema.LaunchPlan, ("id", "closure"), generated)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(plan.closure)
     return Skeleton(task.id, workflow_id, row.id, plan.id, closure.expected_inputs)
+
+
+async def _made(
+    ctx: Context, making: Awaitable[None], model: type[schema.Base], columns: tuple[str, ...], key: dict[str, Any]
+) -> Any:
+    """The row that making leaves; another launch of the same task may have made it meanwhile, which serves as well."""
+    taken: errors.FlyteError | None = None
+    try:
+        await making
+    except (errors.AlreadyExists, errors.InvalidArgument) as error:
+        taken = error
+    row = await ctx.db.find(model, columns=columns, **key)
+    if row is None:
+        raise taken or errors.Internal(f"the {model.__name__} {key['name']} of a single task was not stored")
+    return row
 
 
 def node_id(task_name: str) -> str:
