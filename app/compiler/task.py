@@ -54,7 +54,7 @@ def _check_pod(pod: tasks_pb2.K8sPod, problems: Problems) -> None:
     """Only the names of the containers matter here; the rest of a pod spec is Kubernetes' to judge."""
     containers = pod.pod_spec.fields.get("containers")
     kind = containers.WhichOneof("kind") if containers is not None else "null_value"
-    if kind == "null_value":
+    if kind == "null_value" and pod.HasField("pod_spec"):
         return
     if kind != "list_value" or any(
         value.WhichOneof("kind") not in ("struct_value", "null_value") for value in containers.list_value.values
