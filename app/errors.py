@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from google.protobuf.message import Message
 
-# Decision 1: longer messages break the response stream of Python gRPC clients (upstream cuts at 32,000 bytes).
+# Deviates: longer messages break the response stream of Python gRPC clients (upstream cuts at 32,000 bytes).
 MESSAGE_BYTES_MAX = 4096
 
 

@@ -1,6 +1,6 @@
 """A service function's call, whoever makes it: context, unit of work, commit, what follows the commit.
 
-The edge, the engines and the scheduler all call service functions through `perform` (decision 3).
+The edge, the engines and the scheduler all call service functions through `perform`.
 """
 
 from __future__ import annotations

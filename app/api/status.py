@@ -23,26 +23,6 @@ HTTP_BY_CODE = {
     16: 401,
 }
 
-GO_NAME_BY_CODE = {
-    0: "OK",
-    1: "Canceled",
-    2: "Unknown",
-    3: "InvalidArgument",
-    4: "DeadlineExceeded",
-    5: "NotFound",
-    6: "AlreadyExists",
-    7: "PermissionDenied",
-    8: "ResourceExhausted",
-    9: "FailedPrecondition",
-    10: "Aborted",
-    11: "OutOfRange",
-    12: "Unimplemented",
-    13: "Internal",
-    14: "Unavailable",
-    15: "DataLoss",
-    16: "Unauthenticated",
-}
-
 
 def http_status(code: int) -> int:
     """The HTTP status of a gRPC code; 500 for a number that is no code."""

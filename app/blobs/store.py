@@ -19,7 +19,7 @@ _LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
 class Blobs:
     """Objects under `base`: an absolute path, or s3://bucket[/prefix], gs://…, az://….
 
-    Locations that rows, events and replies hold are URIs: plain absolute paths locally (decision 8). Those of others
+    Locations that rows, events and replies hold are URIs: plain absolute paths locally. Those of others
     are read where storage.aliases maps them to a folder, or storage.enableMulticontainer allows every bucket.
     """
 

@@ -1,7 +1,7 @@
 """What the control plane asks of an engine, and nothing else.
 
-Three engines exist: local (processes on this machine), kubernetes (FlyteWorkflow resources for
-FlytePropeller) and none (whoever posts events drives the executions). The control plane has
+Two engines exist: local (processes on this machine) and none (whoever posts events drives the
+executions). The control plane has
 committed before it calls any of these, so an engine may look the rows up. Every call is a hint that
 may be lost with the process: an engine finds committed work by itself when it starts.
 """

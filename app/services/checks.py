@@ -84,7 +84,7 @@ def not_registered(kind: str, id: identifier_pb2.Identifier) -> errors.NotFound:
 
 
 async def _project_state(ctx: Context, project: str, failure: str) -> int:
-    """Deviates: an empty project is refused; upstream takes whatever project it finds first (GetProject, R-Q1)."""
+    """Deviates: an empty project is refused; upstream takes whatever project it finds first (GetProject)."""
     if not project:
         raise errors.missing("project")
     row = await ctx.db.find(schema.Project, columns=("state",), identifier=project)

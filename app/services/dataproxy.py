@@ -90,7 +90,7 @@ async def create_download_location(
     url = request.native_url
     if "://" in url and (_BROKEN_ESCAPE.search(url) or _CONTROL.search(url)):
         raise errors.InvalidArgument(f"{refused}failed to parse native_url [{url}]")
-    # Deviates: upstream signs for any bucket and key that its own credentials reach (R-Q49).
+    # Deviates: upstream signs for any bucket and key that its own credentials reach.
     if not url:
         raise errors.InvalidArgument(f"{refused}native_url is a required parameter")
     return dataproxy_pb2.CreateDownloadLocationResponse(
@@ -166,7 +166,7 @@ async def get_data(ctx: Context, request: dataproxy_pb2.GetDataRequest) -> datap
 def _steps(field: str, value: str) -> list[str]:
     """The steps of a path that a client gave; empty ones and `.` do not count.
 
-    Deviates: `..` is refused; upstream resolves it, also out of the project's folder (R-Q19).
+    Deviates: `..` is refused; upstream resolves it, also out of the project's folder.
     """
     steps = [step for step in value.split("/") if step not in ("", ".")]
     if ".." in steps:
@@ -281,7 +281,7 @@ async def _signed(ctx: Context, uri: str, lifetime_ns: int, refused: str) -> str
 
 
 async def _node(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier) -> Any:
-    """The row of a node. Deviates: empty parts are refused; upstream finds some node of any project (R-Q1)."""
+    """The row of a node. Deviates: empty parts are refused; upstream finds some node of any project."""
     if not id.node_id:
         raise errors.missing("node_id")
     ids.check_execution_id(id.execution_id)

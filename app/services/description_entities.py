@@ -43,7 +43,7 @@ async def store(
 ) -> None:
     """Store what a registration says about its version, in the registration's transaction.
 
-    Deviates: upstream refuses a version whose description a half-failed registration has left behind (R-Q33).
+    Deviates: upstream refuses a version whose description a half-failed registration has left behind.
     """
     if description is None:
         return
@@ -76,7 +76,7 @@ async def get_description_entity(
     if id.resource_type == identifier_pb2.UNSPECIFIED:
         raise errors.invalid("resource_type")
     check_parts(id, "project", "domain", "name", "version")
-    # Deviates: upstream leaves the resource type out and may answer with a workflow's row for a task (R-Q4).
+    # Deviates: upstream leaves the resource type out and may answer with a workflow's row for a task.
     row = await ctx.db.find(schema.DescriptionEntity, resource_type=id.resource_type, **key_of(id))
     if row is None:
         raise errors.NotFound("entry not found")
@@ -103,7 +103,7 @@ async def list_description_entities(
         # Parity: upstream's message names the wrong call.
         rpc="ListWorkflows",
         where=where,
-        # Deviates: the columns are those of the table that is listed, not of the described one (R-Q27, R-Q38).
+        # Deviates: the columns are those of the table that is listed, not of the described one.
         filters=filters.parse(request.filters, own=listing.entity, joinable=(), columns=lambda _entity: _TABLE),
         sort_by=given(request, "sort_by"),
         limit=request.limit,

@@ -27,7 +27,7 @@ def task_key(
 
 
 def check_execution_id(id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-    """Deviates: upstream looks up whatever row fits the parts that are given (spec E-Q3)."""
+    """Deviates: upstream looks up whatever row fits the parts that are given."""
     for part in ("project", "domain", "name"):
         if not getattr(id, part):
             raise errors.missing(part)

@@ -72,7 +72,7 @@ async def create_launch_plan(
             workflow; ALREADY_EXISTS for the same launch plan
     source: upstream LaunchPlanManager.CreateLaunchPlan
     """
-    # Parity: the workflow's id and row come before the launch plan's own id (R-Q22).
+    # Parity: the workflow's id and row come before the launch plan's own id.
     workflow_id = given(request.spec, "workflow_id")
     check_identifier(workflow_id, identifier_pb2.WORKFLOW)
     row = await ctx.db.find(schema.Workflow, columns=("id", "typed_interface"), **key_of(workflow_id))
@@ -105,7 +105,7 @@ async def store(
         closure.expected_outputs.CopyFrom(interface.outputs)
     plan = launch_plan_pb2.LaunchPlan(id=id, spec=spec, closure=closure)
     plan_digest = await apart(plan.ByteSize(), digest, plan)
-    # Deviates: an error of this look-up is one; upstream takes it for "not registered" (R-Q34).
+    # Deviates: an error of this look-up is one; upstream takes it for "not registered".
     await _check_new(ctx, id, spec, plan_digest)
     kind = _schedule_type(spec.entity_metadata.schedule)
     stored = await ctx.db.insert_if_absent(
@@ -202,7 +202,7 @@ def _has_schedule(schedule: schedule_pb2.Schedule) -> bool:
 async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_pb2.Schedule) -> None:
     """Enter the schedule into what the scheduler reads, or set the entry there active again.
 
-    Parity: an entry that is there keeps its content (R-Q37); the old field cron_expression cannot be activated (R-Q15).
+    Parity: an entry that is there keeps its content; the old field cron_expression cannot be activated.
     Deviates: that is INVALID_ARGUMENT, upstream answers INTERNAL.
     """
     if schedule.WhichOneof("ScheduleExpression") == "cron_expression":
@@ -244,7 +244,7 @@ _LOCK = Statement(_lock)
 
 @lru_cache(maxsize=1)
 def _deactivate_others() -> Statement:
-    """Parity: without a change of updated_at (R-Q35)."""
+    """Parity: without a change of updated_at."""
     named = (_PLANS.c[part] == bindparam(f"key_{part}") for part in _NAME)
     others = (_PLANS.c.state == launch_plan_pb2.ACTIVE, _PLANS.c.version != bindparam("key_version"))
     return Statement(update(_PLANS).values(state=launch_plan_pb2.INACTIVE).where(*named, *others))
@@ -276,14 +276,14 @@ async def update_launch_plan(
     id = given(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.LAUNCH_PLAN
-    # Deviates: upstream only logs what is wrong with the id, and activates whatever fits (R-Q2).
+    # Deviates: upstream only logs what is wrong with the id, and activates whatever fits.
     check_identifier(id, identifier_pb2.LAUNCH_PLAN)
     if request.state not in launch_plan_pb2.LaunchPlanState.values():
         raise errors.InvalidArgument(
             f"Unrecognized launch plan state {request.state} for update for launch plan [{text(id)}]"
         )
     # Deviates: one transaction under one lock; upstream switches schedules before and apart from states, and two
-    # activations at once can leave two active versions (R-Q36).
+    # activations at once can leave two active versions.
     await ctx.db.begin()
     key = key_of(id)
     await ctx.db.one(_LOCK, launch_plan="/".join(key[part] for part in _NAME))
@@ -387,7 +387,7 @@ async def list_launch_plan_ids(
 ) -> common_pb2.NamedEntityIdentifierList:
     """One page of the names of the launch plans of a project and domain.
 
-    shape:  Parity: project or domain may be left out and then stand for all of them (R-Q31)
+    shape:  Parity: project or domain may be left out and then stand for all of them
     errors: INVALID_ARGUMENT without both, limit 0, a sort or token
     source: upstream LaunchPlanManager.ListLaunchPlanIds
     """

@@ -27,7 +27,7 @@ from app.statements import Statement
 PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
 
 # The member of admin.MatchingAttributes that a request sets → the kind of its row.
-# Parity: quality_of_service is missing, so it cannot be written (R-Q28).
+# Parity: quality_of_service is missing, so it cannot be written.
 KINDS: dict[str, int] = {
     "task_resource_attributes": matchable_resource_pb2.TASK_RESOURCE,
     "cluster_resource_attributes": matchable_resource_pb2.CLUSTER_RESOURCE,
@@ -122,7 +122,7 @@ async def _write(
     """Set a row as a whole; plugin overrides are merged into those that are there.
 
     Deviates: exactly the row of this level is read and written. Upstream merges overrides of a project-domain into
-    the row of some workflow (R-Q17) and refuses those of a project (R-Q16).
+    the row of some workflow and refuses those of a project.
     """
     key = {
         "project": project,
@@ -152,7 +152,7 @@ def _merged(
 ) -> matchable_resource_pb2.MatchingAttributes:
     """Overrides by task type: new ones win, others stay.
 
-    Deviates: sorted by task type, where upstream's order is random (R-Q24).
+    Deviates: sorted by task type, where upstream's order is random.
     """
     overrides = {
         override.task_type: override
@@ -166,7 +166,7 @@ def _merged(
 
 
 async def _delete(ctx: Context, kind: int, project: str, domain: str = "", workflow: str = "") -> None:
-    """Deviates: one level only; upstream deletes all that is more specific too (R-Q14)."""
+    """Deviates: one level only; upstream deletes all that is more specific too."""
     await ctx.db.delete(
         schema.Resource,
         project=project,

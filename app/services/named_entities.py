@@ -116,12 +116,12 @@ async def update_named_entity(
         raise errors.InvalidArgument(f"Resource [{resource_name(request.resource_type)}] cannot have its state updated")
     await _check_registered(ctx, request.resource_type, id)
     if len(metadata.description) > DESCRIPTION_CHARACTERS_MAX:
-        # Deviates: upstream passes the database's refusal on as UNKNOWN (R-Q39); SQLite would not refuse.
+        # Deviates: upstream passes the database's refusal on as UNKNOWN; SQLite would not refuse.
         raise errors.InvalidArgument(f"value too long for type character varying({DESCRIPTION_CHARACTERS_MAX})")
     key = _key(request.resource_type, id)
     row = {"description": metadata.description, "state": metadata.state, "updated_at": ctx.now}
     if await ctx.db.insert_if_absent(schema.NamedEntityMetadata, created_at=ctx.now, **key, **row) is None:
-        # Parity: the state is written even where it is left out, the description only where it is not (R-Q5, R-Q45).
+        # Parity: the state is written even where it is left out, the description only where it is not.
         changes = {name: value for name, value in row.items() if name != "description" or value}
         await ctx.db.update(schema.NamedEntityMetadata, key, **changes)
     return common_pb2.NamedEntityUpdateResponse()
@@ -175,7 +175,7 @@ def _columns(entity: str) -> Table:
 def _statement(
     model: type[schema.Base], shapes: tuple[tuple[str, str, str, int], ...], sort: pages.Sort, after: bool
 ) -> Statement:
-    """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind (R-Q3).
+    """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind.
 
     Metadata is looked up for each name, not joined, so that the database stops at the end of the page.
     """

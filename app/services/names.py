@@ -32,7 +32,7 @@ def check_key(sort: pages.Sort) -> None:
 def read_sort(sort_by: common_pb2.Sort | None, table: Table) -> pages.Sort:
     """The order of a list of names, which have one project and one domain: by name.
 
-    Deviates: upstream's database fails at a key that names do not have, with UNKNOWN (R-Q39).
+    Deviates: upstream's database fails at a key that names do not have, with UNKNOWN.
     errors: INVALID_ARGUMENT for another key or an unknown direction
     """
     sort = pages.read_sort(sort_by, table, ASCENDING)

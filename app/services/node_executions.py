@@ -73,7 +73,7 @@ def to_message(row: Any, *, has_children: bool, trim: bool = False) -> node_exec
 
 
 def _check_id(id: identifier_pb2.NodeExecutionIdentifier, *, given: bool) -> None:
-    """Deviates: upstream logs what is missing and reads whatever row fits (spec E-Q3)."""
+    """Deviates: upstream logs what is missing and reads whatever row fits."""
     if not given:
         raise errors.missing("id")
     if not id.HasField("execution_id"):

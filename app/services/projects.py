@@ -112,12 +112,12 @@ async def update_project(ctx: Context, request: project_pb2.Project) -> project_
     source: upstream ProjectManager.UpdateProject
     """
     if not request.id:
-        # Deviates: without an id upstream first looks up any project (R-Q1); the answer is the same.
+        # Deviates: without an id upstream first looks up any project; the answer is the same.
         raise errors.missing("project_id")
     if await ctx.db.find(schema.Project, columns=("id",), identifier=request.id) is None:
         raise _not_found(request.id)
     _check(request)
-    # Parity: the state is written even where it is left out, so that an update activates an archived project (R-Q5).
+    # Parity: the state is written even where it is left out, so that an update activates an archived project.
     changes: dict[str, Any] = {"state": request.state, "updated_at": ctx.now}
     changes |= {name: getattr(request, name) for name in ("name", "description") if getattr(request, name)}
     if request.HasField("labels"):

@@ -105,7 +105,7 @@ def _entries(
 
 
 def _check(id: identifier_pb2.Identifier | None, requests: Amounts, limits: Amounts, platform_limits: Amounts) -> None:
-    """Parity: amounts are compared after rounding up, and limits without requests are not looked at (R-Q12)."""
+    """Parity: amounts are compared after rounding up, and limits without requests are not looked at."""
     for name in NAMES:
         if name not in requests:
             continue
@@ -138,7 +138,7 @@ def _above_platform(name: str, what: str, amount: Quantity, most: Quantity) -> e
 def check_pod(id: identifier_pb2.Identifier | None, spec: struct_pb2.Struct, platform_limits: Amounts) -> None:
     """The requests and limits of each container of a pod.
 
-    Deviates: what cannot be read is INVALID_ARGUMENT; upstream answers INTERNAL (R-Q38).
+    Deviates: what cannot be read is INVALID_ARGUMENT; upstream answers INTERNAL.
     errors: INVALID_ARGUMENT, also for a bad quantity or too much
     source: upstream validateK8sPod
     """

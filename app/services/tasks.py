@@ -86,7 +86,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
         # Somebody else has registered it since the look-up.
         await _check_new(ctx, id, compiled, task_digest)
         raise errors.Aborted(f"task {id.name} was registered and removed meanwhile, try again")
-    # Deviates: one transaction; upstream writes the task, then its description, each for itself (R-Q33).
+    # Deviates: one transaction; upstream writes the task, then its description, each for itself.
     await description_entities.store(ctx, id, given(request.spec, "description"))
     return task_pb2.TaskCreateResponse()
 
@@ -146,7 +146,7 @@ async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_p
     source: upstream TaskManager.GetTask
     """
     id = given(request, "id")
-    # Parity: any resource type will do. Deviates: upstream answers missing parts with whatever task fits (R-Q1).
+    # Parity: any resource type will do. Deviates: upstream answers missing parts with whatever task fits.
     check_parts(id, "project", "domain", "name", "version")
     return await find(ctx, id)
 

@@ -79,7 +79,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
         # Somebody else has registered it since the look-up; the object of that one has another name, or equals ours.
         await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
         raise errors.Aborted(f"workflow {id.name} was registered and removed meanwhile, try again")
-    # Deviates: one transaction; upstream writes the description, then the workflow, each for itself (R-Q33).
+    # Deviates: one transaction; upstream writes the description, then the workflow, each for itself.
     await description_entities.store(ctx, id, given(request.spec, "description"))
 
 
@@ -140,7 +140,7 @@ async def _check_new(
 ) -> None:
     """That the version is not registered, neither like this nor otherwise.
 
-    Deviates: upstream compares with an empty closure and tells all of the new one as differing (R-Q26).
+    Deviates: upstream compares with an empty closure and tells all of the new one as differing.
     """
     row = await ctx.db.find(schema.Workflow, columns=("digest", "remote_closure_identifier"), **key_of(id))
     if row is None:
@@ -159,7 +159,7 @@ async def _write(
 ) -> str:
     """Write the closure where upstream would, under a name that also tells its content.
 
-    Deviates: upstream's name is the version alone, so that the loser of a race overwrites the winner's object (R-Q21).
+    Deviates: upstream's name is the version alone, so that the loser of a race overwrites the winner's object.
     errors: INTERNAL where the store does not take it
     """
     version = f"{id.version}.{workflow_digest.hex()[:32]}"

@@ -69,7 +69,7 @@ async def create_node_event(
 
 
 def _check_node_event(ctx: Context, given: event.NodeExecutionEvent) -> None:
-    """Deviates: upstream logs these and goes on, so that an empty id reaches another's row (spec E-Q2, E-Q3)."""
+    """Deviates: upstream logs these and goes on, so that an empty id reaches another's row."""
     if not given.id.HasField("execution_id"):
         raise errors.missing("execution_id")
     if not given.id.node_id:

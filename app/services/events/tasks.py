@@ -121,7 +121,7 @@ def _attempt_state(
     *,
     started_at: datetime | None,
 ) -> dict[str, Any]:
-    """Phase, times and outcome of an attempt. Deviates: phase version 0 is stored too (spec E-Q4)."""
+    """Phase, times and outcome of an attempt. Deviates: phase version 0 is stored too."""
     closure.phase = given.phase
     closure.updated_at.CopyFrom(reported(given))
     changes: dict[str, Any] = {

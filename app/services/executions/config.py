@@ -20,7 +20,7 @@ _MAPS = ("labels", "annotations", "envs")
 
 
 def _has_identity(context: security_pb2.SecurityContext) -> bool:
-    """Parity: a context with secrets or tokens alone does not count (spec E-Q28)."""
+    """Parity: a context with secrets or tokens alone does not count."""
     identity = context.run_as
     return bool(identity.k8s_service_account or identity.iam_role or identity.execution_identity)
 

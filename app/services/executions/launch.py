@@ -44,7 +44,7 @@ _ACTIVE_OF_LAUNCH_PLAN = Statement(
         _launch_plans.c.project == bindparam("project"),
         _launch_plans.c.domain == bindparam("domain"),
         _launch_plans.c.name == bindparam("name"),
-        # Deviates: executions that wait for their first event count too, so that a burst cannot pass (spec E-Q13).
+        # Deviates: executions that wait for their first event count too, so that a burst cannot pass.
         _executions.c.phase.in_([literal(phase) for phase in ("UNDEFINED", "QUEUED", "RUNNING")]),
     )
 )
@@ -165,7 +165,7 @@ async def _check(
         if not getattr(spec.launch_plan, part):
             raise errors.missing(part)
     if spec.launch_plan.resource_type == identifier_pb2.UNSPECIFIED:
-        # Deviates: upstream refuses a reference without a type (decision 1).
+        # Deviates: upstream refuses a reference without a type (README decision 9).
         spec.launch_plan.resource_type = identifier_pb2.LAUNCH_PLAN
     if spec.launch_plan.resource_type not in _LAUNCHABLE:
         names = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number
@@ -219,7 +219,7 @@ def _untyped(id: identifier_pb2.Identifier) -> str:
 
 
 async def _check_free(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-    """Deviates: upstream finds a taken name after it has overwritten the other's inputs (spec E-Q1)."""
+    """Deviates: upstream finds a taken name after it has overwritten the other's inputs."""
     if await ctx.db.find(schema.Execution, columns=("id",), **execution_key(id)) is not None:
         raise db.already_exists("executions_pkey")
 
@@ -276,7 +276,7 @@ async def _configure(
         for key, value in checks.project_labels(row.labels).items():
             if key not in spec.labels.values:
                 spec.labels.values[key] = value
-    # Deviates: upstream leaves a single task's as it was sent (spec E-Q11).
+    # Deviates: upstream leaves a single task's as it was sent.
     spec.max_parallelism = merged.max_parallelism
     return merged
 
@@ -375,5 +375,5 @@ def _stored_spec(
 
 
 def _tags(spec: execution_pb2.ExecutionSpec) -> set[tuple[str, str]]:
-    """Deviates: a tag that a request names twice is one row; upstream fails on it (spec E-Q7)."""
+    """Deviates: a tag that a request names twice is one row; upstream fails on it."""
     return {*spec.labels.values.items(), *((tag, "") for tag in spec.tags)}

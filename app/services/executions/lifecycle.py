@@ -58,7 +58,7 @@ async def terminate_execution(
     closure.abort_metadata.cause = request.cause
     closure.abort_metadata.principal = ctx.principal
     changes: dict[str, Any] = {"phase": "ABORTING", "closure": closure.SerializeToString()}
-    # Deviates: an empty cause clears the column too (spec E-Q43).
+    # Deviates: an empty cause clears the column too.
     await ctx.db.update(schema.Execution, execution_key(id), abort_cause=request.cause, **changes)
     ctx.after_commit(lambda: ctx.engine.aborted(id))
     return execution_pb2.ExecutionTerminateResponse()

@@ -139,7 +139,7 @@ async def _nodes(
     spans = []
     for node in nodes:
         spec_id = node.metadata.spec_node_id
-        # Deviates: a node that the workflow does not name has no span; upstream fails the whole call (spec E-Q37).
+        # Deviates: a node that the workflow does not name has no span; upstream fails the whole call.
         if spec_id in (_START, _END) or spec_id not in templates:
             continue
         span = await _node(ctx, run, node, templates[spec_id], depth)

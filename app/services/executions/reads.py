@@ -123,7 +123,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         where["execution_name"] = request.id.name
     parsed = lists.parse_filters(LISTING, request.filters)
     if not any(f.entity == "execution" and f.field == "state" for f in parsed):
-        # Deviates: upstream shows archived ones as soon as any entity's state is filtered (spec E-Q12).
+        # Deviates: upstream shows archived ones as soon as any entity's state is filtered.
         parsed = (*parsed, grammar.Filter("eq", "execution", "state", (execution_pb2.EXECUTION_ACTIVE,)))
     rows, token = await lists.page(
         ctx,

@@ -131,7 +131,7 @@ async def _create_launch_plan(
     create = launch_plan_pb2.LaunchPlanCreateRequest()
     create.id.CopyFrom(identifier_pb2.Identifier(resource_type=identifier_pb2.LAUNCH_PLAN, **key))
     plan = create.spec
-    # Parity: the plan names the task, not the generated workflow (spec E-Q10).
+    # Parity: the plan names the task, not the generated workflow.
     plan.workflow_id.CopyFrom(reference)
     plan.workflow_id.resource_type = identifier_pb2.WORKFLOW
     for part in ("entity_metadata", "default_inputs", "fixed_inputs", "labels", "annotations"):
