@@ -207,6 +207,25 @@ class TestNodeAndTaskEvents:
 
         bench(scenario)
 
+    def test_times_as_far_apart_as_can_be_are_recorded(self, bench: Scenario) -> None:
+        first, last = -62_135_596_800, 253_402_300_799
+
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            for phase, seconds in ((Node.RUNNING, first), (Node.FAILED, last)):
+                event = node_event("n0", phase, 0)
+                event.event.occurred_at.seconds = seconds
+                await b.call(events.create_node_event, event)
+            for phase, seconds in ((Workflow.RUNNING, first), (Workflow.FAILED, last)):
+                event = workflow_event(phase, 0)
+                event.event.occurred_at.seconds = seconds
+                await b.call(events.create_workflow_event, event)
+            node, run = await get_node(b, "n0"), await get(b)
+            assert node.closure.started_at.seconds == run.closure.started_at.seconds == first
+            assert node.closure.duration.ToNanoseconds() == run.closure.duration.ToNanoseconds() == 2**63 - 1
+
+        bench(scenario)
+
     def test_a_child_execution_is_measured_with_its_node(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await launch(b)

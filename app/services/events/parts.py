@@ -12,6 +12,7 @@ from app import errors
 from app.context import Context
 
 _DURATION_UNIT = 10**9
+_DURATION_MAX = 2**63 - 1
 
 
 def instant(stamp: Timestamp, refusal: str) -> datetime:
@@ -23,9 +24,13 @@ def instant(stamp: Timestamp, refusal: str) -> datetime:
 
 
 def nanoseconds_since(started: datetime, end: Timestamp) -> int:
-    """From a stored start to an event's end; negative where the event is older, as upstream has it."""
+    """From a stored start to an event's end; negative where the event is older, as upstream has it.
+
+    Parity: what the column cannot hold, some 292 years, is the longest duration that it can (Sub of Go's time).
+    """
     whole = int(started.timestamp()) if started.microsecond == 0 else int(started.replace(microsecond=0).timestamp())
-    return (end.seconds - whole) * _DURATION_UNIT + end.nanos - started.microsecond * 1000
+    exact = (end.seconds - whole) * _DURATION_UNIT + end.nanos - started.microsecond * 1000
+    return max(-_DURATION_MAX - 1, min(exact, _DURATION_MAX))
 
 
 def check_output_size(ctx: Context, data: literals_pb2.LiteralMap) -> None:
