@@ -8,7 +8,7 @@ from typing import Any
 from flyteidl.core import identifier_pb2
 
 from app import errors
-from app.wire.text import text
+from app.services import checks
 
 
 def execution_key(id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Any]:
@@ -22,15 +22,12 @@ def node_key(id: identifier_pb2.NodeExecutionIdentifier) -> dict[str, Any]:
 def task_key(
     task: identifier_pb2.Identifier, node: identifier_pb2.NodeExecutionIdentifier, retry_attempt: int
 ) -> dict[str, Any]:
-    names = {"project": task.project, "domain": task.domain, "name": task.name, "version": task.version}
-    return {**names, **node_key(node), "retry_attempt": retry_attempt}
+    return {**checks.key_of(task), **node_key(node), "retry_attempt": retry_attempt}
 
 
 def check_execution_id(id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
     """Deviates: upstream looks up whatever row fits the parts that are given."""
-    for part in ("project", "domain", "name"):
-        if not getattr(id, part):
-            raise errors.missing(part)
+    checks.check_parts(id, "project", "domain", "name")
 
 
 def check_task_execution_id(
@@ -50,15 +47,7 @@ def check_task_execution_id(
     check_execution_id(node.execution_id)
     if not task_given:
         raise errors.missing("task_id")
-    if task.resource_type != identifier_pb2.TASK:
-        names = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number
-        kind = names[task.resource_type].name.lower() if task.resource_type in names else str(task.resource_type)
-        raise errors.InvalidArgument(
-            f"unexpected resource type {kind} for identifier [{text(task)}], expected task instead"
-        )
-    for part in ("project", "domain", "name", "version"):
-        if not getattr(task, part):
-            raise errors.missing(part)
+    checks.check_identifier(task, identifier_pb2.TASK)
 
 
 def untyped(id: identifier_pb2.TaskExecutionIdentifier) -> identifier_pb2.TaskExecutionIdentifier:

@@ -229,10 +229,6 @@ async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_
 
 
 def _lock(dialect: Dialect) -> Select[Any]:
-    """Hold back other changes of the states of a name until this transaction ends.
-
-    The rows alone cannot do that: two activations where nothing is active lock different ones.
-    """
     if dialect.name == "postgresql":
         return select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("launch_plan"), 0)).label("locked"))
     # On SQLite the transaction has locked the whole database.
@@ -240,6 +236,15 @@ def _lock(dialect: Dialect) -> Select[Any]:
 
 
 _LOCK = Statement(_lock)
+
+
+async def hold_name(ctx: Context, project: str, domain: str, name: str) -> None:
+    """Hold back others that count executions of a name or change its states, until this transaction ends.
+
+    The rows alone cannot do that: two launches or activations of different versions lock different ones.
+    """
+    await ctx.db.begin()
+    await ctx.db.one(_LOCK, launch_plan=f"{project}/{domain}/{name}")
 
 
 @lru_cache(maxsize=1)
@@ -284,9 +289,8 @@ async def update_launch_plan(
         )
     # Deviates: one transaction under one lock; upstream switches schedules before and apart from states, and two
     # activations at once can leave two active versions.
-    await ctx.db.begin()
     key = key_of(id)
-    await ctx.db.one(_LOCK, launch_plan="/".join(key[part] for part in _NAME))
+    await hold_name(ctx, id.project, id.domain, id.name)
     row = await ctx.db.find(schema.LaunchPlan, columns=("spec",), **key)
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)

@@ -196,6 +196,23 @@ class TestConcurrencyPolicy:
 
         bench(scenario)
 
+    def test_versions_of_one_launch_plan_share_the_limit(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            launches = []
+            for n in range(8):
+                plan = a_launch_plan(version=f"c{n}")
+                plan.spec.concurrency_policy.max = 1
+                plan.spec.concurrency_policy.behavior = launch_plan_pb2.CONCURRENCY_LIMIT_BEHAVIOR_SKIP
+                await b.call(launch_plans.create_launch_plan, plan)
+                launches.append(a_launch(f"e{n}"))
+                launches[-1].spec.launch_plan.version = f"c{n}"
+            calls = [b.call(executions.create_execution, launch) for launch in launches]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert sum(isinstance(r, errors.AlreadyExists) for r in results) == 7
+
+        bench(scenario)
+
 
 class TestAgain:
     def test_relaunch_and_recover_keep_the_spec(self, bench: Scenario) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, literal, select
 
 from app import db, errors, schema
 from app.context import Context
-from app.services import checks, matchable_attributes
+from app.services import checks, launch_plans, matchable_attributes
 from app.services.executions import config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
@@ -56,7 +56,6 @@ class Target:
 
     launch_plan: launch_plan_pb2.LaunchPlanSpec | None
     launch_plan_row: int
-    launch_plan_name: str
     expected_inputs: interface_pb2.ParameterMap
     fixed_inputs: literals_pb2.LiteralMap
     workflow_id: identifier_pb2.Identifier
@@ -101,7 +100,7 @@ async def launch(
     await ctx.blobs.write(inputs_uri, computed.SerializeToString(deterministic=True))
     await ctx.blobs.write(user_inputs_uri, inputs.SerializeToString(deterministic=True))
     await ctx.db.begin()
-    await _check_concurrency(ctx, target)
+    await _check_concurrency(ctx, spec.launch_plan, target.launch_plan)
     closure = _closure(ctx, spec, target)
     refused = _place(spec, target, closure)
     await ctx.db.insert(
@@ -161,16 +160,12 @@ async def _check(
         raise errors.missing("spec")
     if not spec.HasField("launch_plan"):
         raise errors.missing("id")
-    for part in ("project", "domain", "name", "version"):
-        if not getattr(spec.launch_plan, part):
-            raise errors.missing(part)
+    checks.check_parts(spec.launch_plan, "project", "domain", "name", "version")
     if spec.launch_plan.resource_type == identifier_pb2.UNSPECIFIED:
         # Deviates: upstream refuses a reference without a type (README decision 9).
         spec.launch_plan.resource_type = identifier_pb2.LAUNCH_PLAN
     if spec.launch_plan.resource_type not in _LAUNCHABLE:
-        names = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number
-        number = spec.launch_plan.resource_type
-        kind = names[number].name if number in names else str(number)
+        kind = checks.resource_name(spec.launch_plan.resource_type)
         raise errors.InvalidArgument(
             f"Invalid reference entity resource type [{kind}], only [map[TASK:<nil> LAUNCH_PLAN:<nil>]] allowed"
         )
@@ -190,32 +185,26 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
         return Target(
             launch_plan=None,
             launch_plan_row=skeleton.launch_plan_row,
-            launch_plan_name="",
             expected_inputs=skeleton.expected_inputs,
             fixed_inputs=literals_pb2.LiteralMap(),
             workflow_id=skeleton.workflow_id,
             workflow_row=skeleton.workflow_row,
             task_row=skeleton.task_row,
         )
-    key = {part: getattr(reference, part) for part in ("project", "domain", "name", "version")}
-    row = await ctx.db.find(schema.LaunchPlan, columns=("id", "spec", "closure", "workflow_id"), **key)
+    columns = ("id", "spec", "closure", "workflow_id")
+    row = await ctx.db.find(schema.LaunchPlan, columns=columns, **checks.key_of(reference))
     if row is None:
-        raise errors.NotFound(f"missing entity of type LAUNCH_PLAN with identifier {_untyped(reference)}")
+        raise checks.not_registered("LAUNCH_PLAN", reference)
     plan = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure)
     return Target(
         launch_plan=plan,
         launch_plan_row=row.id,
-        launch_plan_name=reference.name,
         expected_inputs=closure.expected_inputs,
         fixed_inputs=plan.fixed_inputs,
         workflow_id=plan.workflow_id,
         workflow_row=row.workflow_id,
     )
-
-
-def _untyped(id: identifier_pb2.Identifier) -> str:
-    return text(identifier_pb2.Identifier(project=id.project, domain=id.domain, name=id.name, version=id.version))
 
 
 async def _check_free(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
@@ -305,23 +294,20 @@ async def _check_cluster_pool(
         )
 
 
-async def _check_concurrency(ctx: Context, target: Target) -> None:
-    """Inside the write transaction, with the launch plan's row locked, so that two launches cannot both pass."""
-    plan = target.launch_plan
+async def _check_concurrency(
+    ctx: Context, id: identifier_pb2.Identifier, plan: launch_plan_pb2.LaunchPlanSpec | None
+) -> None:
+    """Inside the write transaction, with the name held, so that two launches of any versions cannot both pass."""
     if plan is None or not plan.HasField("concurrency_policy"):
         return
     policy = plan.concurrency_policy
-    row = await ctx.db.find(
-        schema.LaunchPlan, for_update=True, columns=("project", "domain", "name"), id=target.launch_plan_row
-    )
-    if row is None:
-        raise errors.Aborted("the launch plan was deleted meanwhile")
-    active = await ctx.db.one(_ACTIVE_OF_LAUNCH_PLAN, project=row.project, domain=row.domain, name=row.name)
+    await launch_plans.hold_name(ctx, id.project, id.domain, id.name)
+    active = await ctx.db.one(_ACTIVE_OF_LAUNCH_PLAN, project=id.project, domain=id.domain, name=id.name)
     if active is None or active.rows < policy.max:
         return
     if policy.behavior == launch_plan_pb2.CONCURRENCY_LIMIT_BEHAVIOR_SKIP:
         raise errors.AlreadyExists(
-            f"concurrency limit ({policy.max}) reached for launch plan {row.name}; skipping execution"
+            f"concurrency limit ({policy.max}) reached for launch plan {id.name}; skipping execution"
         )
     if policy.behavior != launch_plan_pb2.CONCURRENCY_LIMIT_BEHAVIOR_UNSPECIFIED:
         raise errors.InvalidArgument(f"unsupported concurrency-limit behavior: {policy.behavior}")
