@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app import errors, schema
 from app.schema import UtcTime
+from app.wire.goparse import parse_go_duration
 
 # Prefix in a filter → (code that upstream's messages show, table).
 ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
@@ -47,9 +48,6 @@ VALUES_MAX = 1000
 _RENAMED = {("admin_tag", "name"): "key"}
 
 _EXPRESSION = re.compile(r"(.+)\((.+),\s?(.+)\)")
-_GO_DURATION = re.compile(r"([-+]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
-_GO_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _INTEGER_RANGE = {Integer: ("integer", 2**31), BigInteger: ("bigint", 2**63)}
 _FUNCTIONS = ("contains", "not_like", "eq", "ne", "gt", "gte", "lt", "lte", "value_in", "value_not_in")
 _COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
@@ -165,16 +163,12 @@ def _time(text: str) -> datetime:
 def _duration(text: str) -> int:
     """Seconds as a number, or a Go duration, in nanoseconds."""
     try:
-        seconds = float(text)
+        nanoseconds = float(text) * 10**9
     except ValueError:
-        if not _GO_DURATION.fullmatch(text):
-            raise errors.InvalidArgument(f"Failed to parse duration [{text}]") from None
-        total = sum(float(n) * _NANOSECONDS[unit] for n, unit in _GO_DURATION_PART.findall(text))
-        return _bounded(-total if text.startswith("-") else total, text)
-    return _bounded(seconds * 10**9, text)
-
-
-def _bounded(nanoseconds: float, text: str) -> int:
+        try:
+            return parse_go_duration(text)
+        except ValueError as error:
+            raise errors.InvalidArgument(f"Failed to parse duration [{text}]") from error
     if not abs(nanoseconds) < 2**63:
         raise errors.InvalidArgument(f"Failed to parse duration [{text}]")
     return int(nanoseconds)

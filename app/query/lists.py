@@ -62,7 +62,8 @@ class Listing:
         return tuple(join.entity for join in self.joins)
 
 
-@lru_cache(maxsize=2048)
+# A statement with as many values as are allowed takes a third of a megabyte.
+@lru_cache(maxsize=256)
 def _statement(
     listing: Listing,
     columns: tuple[str, ...] | None,
