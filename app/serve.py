@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -47,11 +47,35 @@ log = structlog.get_logger(__name__)
 
 def run(settings: Settings, sockets: Sequence[socket.socket], book: metrics.Book, ready: Callable[[], None]) -> None:
     """Serve from this process until SIGTERM or SIGINT; ready is called when requests are answered."""
-    # uvicorn raises the signal that ended it once more, which must not end the process before the app is closed.
-    for ended_by in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ended_by, lambda *_: None)
+    stop = _Stop()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, sockets, book, ready))
+        runner.run(_serve(settings, sockets, book, ready, stop))
+
+
+class _Stop:
+    """SIGTERM and SIGINT as a wish, from now until the end.
+
+    While uvicorn serves it handles them itself. Before, they would be lost; afterwards it raises them once more, which
+    must not end the process while the application is being closed.
+    """
+
+    def __init__(self) -> None:
+        self.wished = False
+        self._server: uvicorn.Server | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.wish())
+
+    def wish(self) -> None:
+        """Stop the server, or do not even begin."""
+        self.wished = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def reaches(self, server: uvicorn.Server) -> None:
+        """Let wishes of the past and the future reach a server."""
+        self._server = server
+        if self.wished:
+            server.should_exit = True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -68,16 +92,18 @@ async def _serve(
     sockets: Sequence[socket.socket],
     book: metrics.Book,
     ready: Callable[[], None],
+    stop: _Stop,
 ) -> None:
     from app.main import create_app
 
     app = create_app(settings, metrics=book)
     async with _running(app):
         server = _uvicorn_server(app, settings, ready)
+        stop.reaches(server)
         parent = multiprocessing.parent_process()
         if parent is not None:
             # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
-            asyncio.get_running_loop().add_reader(parent.sentinel, lambda: setattr(server, "should_exit", True))
+            asyncio.get_running_loop().add_reader(parent.sentinel, stop.wish)
         async with _grpc_beside(app, settings):
             await server.serve(list(sockets))
         end_in_time()
@@ -137,7 +163,8 @@ def _uvicorn_server(app: Application, settings: Settings, ready: Callable[[], No
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            ready()
+            if not self.should_exit:
+                ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.stop_streams()
@@ -193,6 +220,8 @@ class Supervisor:
     all_ready: bool = False
 
     def __post_init__(self) -> None:
+        # Starting it later, between two workers, would lift the block that _start puts on SIGINT.
+        resource_tracker.ensure_running()
         context = multiprocessing.get_context("spawn")
         names = [name for _, name in metrics.rpcs()]
         self.workers = [
@@ -239,7 +268,12 @@ class Supervisor:
             name=f"flyteadmin-worker-{worker.index}",
             daemon=True,
         )
-        worker.process.start()
+        # A worker must not be interrupted while it imports: Ctrl-C reaches the whole group, and it is told anyway.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            worker.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         tell.close()
 
     def _wait(self, woken: int) -> None:
@@ -306,11 +340,11 @@ def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers:
     """A worker's whole life; it tells "" when it serves, or the one line why it cannot."""
     logs.set_up(settings)
     structlog.contextvars.bind_contextvars(worker=index)
-    for ended_by in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ended_by, lambda *_: None)
+    stop = _Stop()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send("")))
+            runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send(""), stop))
     except BadSetting as error:
         tell.send(str(error))
         sys.exit(1)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "app.cli")
+PORT_FLAGS = ("--port", "--grpc-port", "--metrics-port")
 ROOT = Path(__file__).parents[1]
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
@@ -24,6 +25,7 @@ class Running:
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
         self.log = log
+        self.started_at = time.monotonic()
 
     @property
     def printed(self) -> str:
@@ -80,17 +82,11 @@ def run(
     )
 
 
-@contextmanager
-def serving(
-    home: Path, *arguments: str, log: Path | None = None, variables: Mapping[str, str] | None = None
-) -> Iterator[Running]:
-    """A server that answers when the block begins, and is gone when it ends."""
-    log = log or home.with_name(f"{home.name}-{time.monotonic_ns()}.log")
-    ports = [
-        part for name in ("--port", "--grpc-port", "--metrics-port") if name not in arguments for part in (name, "0")
-    ]
+def launch(home: Path, log: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a server on free ports, but for those given; what it writes goes to log."""
+    ports = [part for name in PORT_FLAGS if name not in arguments for part in (name, "0")]
     with log.open("w") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*COMMAND, "serve", *ports, *arguments],
             env=environment(home, **(variables or {})),
             stdin=subprocess.DEVNULL,
@@ -98,6 +94,13 @@ def serving(
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+@contextmanager
+def serving(home: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """A server that answers when the block begins, and is gone when it ends."""
+    log = home.with_name(f"{home.name}-{time.monotonic_ns()}.log")
+    process = launch(home, log, *arguments, variables=variables)
     server = Running(process, log)
     try:
         server.wait_until("flyteadmin is ready")

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from app.home import CONFIG_HEADER
-from tests.servers import Running, run, serving
+from tests.servers import STOP_SECONDS_MAX, Running, launch, run, serving
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +140,22 @@ class TestOneProcess:
             }
             assert "migrating" not in server.printed
             assert config.read_text().startswith("# mine")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_moment_of_the_start_is_deaf_to_the_wish_to_stop(tmp_path: Path, workers: str) -> None:
+    home = tmp_path / "home"
+    with serving(home, "--workers", workers) as server:
+        seconds_to_start = time.monotonic() - server.started_at
+    for part in range(1, 5):
+        process = launch(home, tmp_path / "log", "--workers", workers)
+        time.sleep(seconds_to_start * part / 4)
+        begun = time.monotonic()
+        process.terminate()
+        # Before it has begun to listen for signals it simply ends by this one.
+        assert process.wait(STOP_SECONDS_MAX) in (0, -signal.SIGTERM)
+        assert time.monotonic() - begun < 10, (part, (tmp_path / "log").read_text())
+        assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 class TestSeveralProcesses:
