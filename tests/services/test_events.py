@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flyteidl.admin import event_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
-from flyteidl.core import identifier_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf import wrappers_pb2
 
 from app import errors, schema
@@ -17,6 +17,7 @@ from app.services import events, executions, launch_plans, node_executions, task
 from app.services.events.nodes import _internal_data
 from app.services.executions import metrics
 from app.services.phases import Node, Task, Workflow
+from app.wire.text import text
 from tests.builders import a_launch_plan, an_id, refusal, register
 
 Scenario = Callable[..., Any]
@@ -237,12 +238,18 @@ class TestNodeAndTaskEvents:
             node = await get_node(b, "n0")
             assert node.closure.workflow_node_metadata.executionId == run_id("e2")
 
-            async def spans_of(ctx: Any, node: Any) -> Any:
-                return await metrics._launch_plan(ctx, node, 0)
+            execution = await get(b)
 
-            setup, child, *_ = await b.call(spans_of, node)
+            async def spans_of(ctx: Any, lineage: frozenset[str]) -> Any:
+                run = metrics.Run(execution, compiler_pb2.CompiledWorkflowClosure(), lineage=lineage)
+                return await metrics._launch_plan(ctx, run, node, 0)
+
+            setup, child, *_ = await b.call(spans_of, frozenset())
             assert setup.operation_id == "NODE_SETUP"
             assert child.workflow_id == run_id("e2")
+            # An execution that is named as its own child is not followed again.
+            (alone,) = await b.call(spans_of, frozenset({text(run_id("e2"))}))
+            assert alone.operation_id == "NODE_SETUP"
 
         bench(scenario)
 

@@ -21,15 +21,21 @@ from app.context import Context
 from app.services import node_executions, task_executions, workflows
 from app.services.executions.reads import get_execution
 from app.services.ids import execution_key
+from app.wire.text import text
 
 _START, _END = "start-node", "end-node"
+# Executions inside executions that are followed.
+_LINEAGE_MAX = 50
 
 Span = metrics_pb2.Span
 
 
 @dataclass(slots=True)
 class Run:
-    """One execution with its nodes by the row of their parent (0 at the top) and its attempts by node id."""
+    """One execution with its nodes by the row of their parent (0 at the top) and its attempts by node id.
+
+    lineage: the executions that led here, itself included.
+    """
 
     execution: execution_pb2.Execution
     closure: compiler_pb2.CompiledWorkflowClosure
@@ -37,6 +43,7 @@ class Run:
     children: dict[int, list[node_execution_pb2.NodeExecution]] = field(default_factory=lambda: defaultdict(list))
     attempts: dict[str, list[task_execution_pb2.TaskExecution]] = field(default_factory=lambda: defaultdict(list))
     dynamic: dict[str, str] = field(default_factory=dict)
+    lineage: frozenset[str] = frozenset()
 
     def under(self, node: node_execution_pb2.NodeExecution) -> list[node_execution_pb2.NodeExecution]:
         """The nodes that this node started."""
@@ -56,9 +63,9 @@ async def get_execution_metrics(
     return execution_pb2.WorkflowExecutionGetMetricsResponse(span=await _execution(ctx, execution, request.depth))
 
 
-async def _load(ctx: Context, execution: execution_pb2.Execution) -> Run:
+async def _load(ctx: Context, execution: execution_pb2.Execution, lineage: frozenset[str]) -> Run:
     workflow = await workflows.get_workflow(ctx, common_pb2.ObjectGetRequest(id=execution.closure.workflow_id))
-    run = Run(execution, workflow.closure.compiled_workflow)
+    run = Run(execution, workflow.closure.compiled_workflow, lineage=lineage | {text(execution.id)})
     for row in await ctx.db.find_all(schema.NodeExecution, **execution_key(execution.id)):
         run.rows[row.node_id] = row.id
         run.children[row.parent_id or 0].append(node_executions.to_message(row, has_children=False))
@@ -105,12 +112,14 @@ def _latest_upstream(
     return max(found, key=lambda node: _instant(node.closure.updated_at), default=None)
 
 
-async def _execution(ctx: Context, execution: execution_pb2.Execution, depth: int) -> Any:
+async def _execution(
+    ctx: Context, execution: execution_pb2.Execution, depth: int, lineage: frozenset[str] = frozenset()
+) -> Any:
     closure = execution.closure
     span = Span(workflow_id=execution.id, start_time=closure.created_at, end_time=closure.updated_at)
     if depth == 0:
         return span
-    run = await _load(ctx, execution)
+    run = await _load(ctx, execution, lineage)
     top = run.children[0]
     known = _by_spec_id(top)
     start = known.get(_START)
@@ -167,7 +176,7 @@ async def _node(
     elif kind == "gate_node":
         span.spans.extend(_gate(node))
     elif kind == "workflow_node" and template.workflow_node.HasField("launchplan_ref"):
-        span.spans.extend(await _launch_plan(ctx, node, depth - 1))
+        span.spans.extend(await _launch_plan(ctx, run, node, depth - 1))
     elif kind == "workflow_node":
         span.spans.extend(await _subworkflow(ctx, run, node, template.workflow_node.sub_workflow_ref, depth - 1))
     return span
@@ -197,7 +206,7 @@ async def _task_node(ctx: Context, run: Run, node: node_execution_pb2.NodeExecut
     if reference is None:
         return spans
     dynamic = await node_executions.dynamic_closure(ctx, reference)
-    inner = Run(run.execution, dynamic, run.rows, run.children, run.attempts, run.dynamic)
+    inner = Run(run.execution, dynamic, run.rows, run.children, run.attempts, run.dynamic, run.lineage)
     spans += await _nodes(ctx, inner, children, dynamic.primary, depth)
     ending = _latest_upstream(_END, dynamic.primary, known)
     if ending is not None:
@@ -260,15 +269,18 @@ async def _branch(
     ]
 
 
-async def _launch_plan(ctx: Context, node: node_execution_pb2.NodeExecution, depth: int) -> list[Any]:
+async def _launch_plan(ctx: Context, run: Run, node: node_execution_pb2.NodeExecution, depth: int) -> list[Any]:
     closure = node.closure
     if not closure.HasField("workflow_node_metadata"):
         return _whole("NODE_SETUP", closure)
     id = closure.workflow_node_metadata.executionId
+    if text(id) in run.lineage or len(run.lineage) >= _LINEAGE_MAX:
+        # Whoever posts events may name an execution as its own child: its time is told once.
+        return _whole("NODE_SETUP", closure)
     child = await get_execution(ctx, execution_pb2.WorkflowExecutionGetRequest(id=id))
     return [
         _operation("NODE_SETUP", closure.created_at, child.closure.created_at),
-        await _execution(ctx, child, depth),
+        await _execution(ctx, child, depth, run.lineage),
         *_if_not_earlier("NODE_TEARDOWN", child.closure.updated_at, closure.updated_at),
     ]
 
