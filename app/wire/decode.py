@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeVar
 
 import orjson
@@ -73,13 +74,6 @@ def from_json(type_: type[M], body: bytes, *, strict: bool) -> M:
         raise errors.InvalidArgument(str(error)) from error
 
 
-def prepare(types: list[type[Message]]) -> None:
-    """Compile the writers of these types now, so that the first requests need not wait for it."""
-    for type_ in types:
-        for writers in _WRITERS.values():
-            writers.message(type_.DESCRIPTOR)
-
-
 def _exactly(type_: type[M], value: bytes, strict: bool) -> M:
     message = type_()
     protojson.decode(message, value, strict=strict)
@@ -96,7 +90,7 @@ def _quickly(type_: type[M], body: bytes, strict: bool) -> M | None:
         value = orjson.loads(body)
         if type(value) is not dict or _may_repeat_keys(body, value):
             return None
-        return type_.FromString(_WRITERS[strict].message(type_.DESCRIPTOR)(value))
+        return type_.FromString(_WRITERS[strict].writer(type_.DESCRIPTOR)(value))
     except (_Unfit, ValueError, DecodeError, RecursionError, orjson.JSONEncodeError):
         return None
 
@@ -117,9 +111,20 @@ class _Writers:
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.messages: dict[str, Write] = dict(_SPECIAL)
+        # Only what is compiled to the end, because large bodies are read in threads.
+        self.finished: dict[str, Write] = {}
+        self.compiling = Lock()
+
+    def writer(self, descriptor: Any) -> Write:
+        """The writer of this type's body, compiled at its first use."""
+        write = self.finished.get(descriptor.full_name)
+        if write is None:
+            with self.compiling:
+                write = self.message(descriptor)
+            self.finished[descriptor.full_name] = write
+        return write
 
     def message(self, descriptor: Any) -> Write:
-        """The writer of this type's body, compiled at its first use."""
         name = descriptor.full_name
         if name not in self.messages:
             if name in WRAPPERS:

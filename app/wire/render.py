@@ -10,10 +10,11 @@ from __future__ import annotations
 import keyword
 import math
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import orjson
@@ -82,13 +83,6 @@ def to_status(error: FlyteError) -> status_pb2.Status:
     return status
 
 
-def prepare(types: Iterable[type[Message]]) -> None:
-    """Compile the encoders of these types now, so that the first requests need not wait for it."""
-    for compiler in (_PROTO, _CAMEL):
-        for type_ in types:
-            compiler.function(type_.DESCRIPTOR)
-
-
 class _Compiler:
     """Writes and compiles the encoders of one spelling. Every function sees the others in `names`, its globals."""
 
@@ -103,9 +97,17 @@ class _Compiler:
         # Empty lists and maps are shared: what an encoder returns is only ever printed.
         self.names |= {"_EMPTY_LIST": [], "_EMPTY_MAP": {}}
         self.compiled: dict[str, str] = {}
+        # Only what is compiled to the end, because large answers are printed in threads.
+        self.finished: dict[str, Encoder] = {}
+        self.compiling = Lock()
 
     def function(self, descriptor: Any) -> Encoder:
-        function: Encoder = self.names[self.compile(descriptor)]
+        """The encoder of this type, compiled at its first use."""
+        function = self.finished.get(descriptor.full_name)
+        if function is None:
+            with self.compiling:
+                function = self.names[self.compile(descriptor)]
+            self.finished[descriptor.full_name] = function
         return function
 
     def compile(self, descriptor: Any) -> str:

@@ -2,21 +2,22 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import orjson
 import pytest
-from flyteidl.admin import event_pb2, execution_pb2, project_pb2, task_pb2
+from flyteidl.admin import execution_pb2, project_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, literals_pb2, types_pb2, workflow_pb2
-from flyteidl.service import dataproxy_pb2
 from google.protobuf import any_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from app import errors
-from app.wire import decode, protojson
+from app.wire import decode, protojson, render
 from app.wire.gojson import JsonError, first_value
 from app.wire.render import to_json
 from tests.wire.messages import filled, reachable
@@ -181,7 +182,11 @@ STRUCT = '{"template":{"custom":%s}}'
         (IDENTIFIER, '{"name":null,"name":"\\u0022:"}', 'proto: (line 1:14): duplicate field "name"'),
         (IDENTIFIER, '{"resource_type":1,"resourceType":1}', 'proto: (line 1:20): duplicate field "resourceType"'),
         (IDENTIFIER, b'{"name":"\xff"}', "proto: syntax error (line 1:9): invalid UTF-8 in string"),
-        (IDENTIFIER, '{"name":"\\ud83d xyz"}', 'proto: syntax error (line 1:9): invalid escape code " xyz\\"}" in string'),
+        (
+            IDENTIFIER,
+            '{"name":"\\ud83d xyz"}',
+            'proto: syntax error (line 1:9): invalid escape code " xyz\\"}" in string',
+        ),
         (IDENTIFIER, '{"name":"\\udc00abcdefg"}', None),
         (
             literals_pb2.Primitive,
@@ -347,12 +352,30 @@ def test_binary() -> None:
     assert decode.from_binary(project_pb2.ProjectRegisterRequest, b"") == project_pb2.ProjectRegisterRequest()
 
 
-def test_preparing_compiles_every_type() -> None:
-    decode.prepare([task_pb2.TaskCreateRequest, event_pb2.TaskExecutionEventRequest, status_pb2.Status])
-    assert read(status_pb2.Status, '{"details":[{"@type":"x/flyteidl.core.TaskLog","uri":"u"}]}').details[0].value == (
-        core_execution_pb2.TaskLog(uri="u").SerializeToString()
-    )
-    assert read(dataproxy_pb2.CreateUploadLocationRequest, '{"expiresIn":"60s"}').expires_in.seconds == 60
+def test_details_of_a_status() -> None:
+    body = '{"details":[{"@type":"x/flyteidl.core.TaskLog","uri":"u"}]}'
+    expected = core_execution_pb2.TaskLog(uri="u").SerializeToString()
+    assert read(status_pb2.Status, body).details[0].value == expected
+
+
+def test_threads_that_meet_at_the_first_use_of_a_type_read_and_print_alike() -> None:
+    """How: a compiler that has nothing yet, and many threads that need the same large type at once."""
+    body = to_json(workflow_pb2.WorkflowTemplate(id={"name": "n"}, nodes=[{"id": "a"}]), camel=False)
+    value, descriptor = orjson.loads(body), workflow_pb2.WorkflowTemplate.DESCRIPTOR
+    message = workflow_pb2.WorkflowTemplate.FromString(decode._WRITERS[True].writer(descriptor)(value))
+    for _ in range(20):
+        writers, compiler = decode._Writers(strict=False), render._Compiler(camel=False)
+        start = Barrier(8)
+
+        def work(writers: Any = writers, compiler: Any = compiler, start: Any = start) -> tuple[bytes, Any]:
+            start.wait()
+            return writers.writer(descriptor)(value), compiler.function(descriptor)(message)
+
+        with ThreadPoolExecutor(8) as pool:
+            outcomes = [task.result() for task in [pool.submit(work) for _ in range(8)]]
+        assert outcomes == [outcomes[0]] * 8
+        assert workflow_pb2.WorkflowTemplate.FromString(outcomes[0][0]) == message
+        assert outcomes[0][1] == value
 
 
 def test_the_end_of_the_first_value_is_found() -> None:
