@@ -167,7 +167,7 @@ async def _run_of(
         workflow_id=execution_pb2.ExecutionClosure.FromString(row.closure).workflow_id,
         closure=closure,
         inputs=inputs,
-        root=server.blobs.uri("metadata", "propeller", f"{id.project}-{id.domain}-{id.name}"),
+        root=server.blobs.uri("metadata", "propeller", id.project, id.domain, id.name),
         raw_prefix=prefix.rstrip("/"),
         home=execution_folder(server.settings.home_path, id),
         report=Reporter(server, id),
