@@ -35,6 +35,7 @@ Row = tuple[Put, int, int]
 
 _LENGTHS = tuple(bytes([number]) for number in range(128))
 _double, _float = struct.Struct("<d").pack, struct.Struct("<f").pack
+_BLANK_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 _KEY_BEFORE_BLANK = re.compile(rb'"[ \t\r\n]+:')
 # Where doubles stop telling whole numbers apart.
 _EXACT_FLOAT_MAX = 2.0**53
@@ -100,7 +101,7 @@ def _may_repeat_keys(body: bytes, value: Any) -> bool:
 
     Printed again, the value has as many ends of keys as the body, unless one was lost.
     """
-    if b"\\u0022" in body or _KEY_BEFORE_BLANK.search(body):
+    if b"\\u0022" in body or (any(pair in body for pair in _BLANK_COLONS) and _KEY_BEFORE_BLANK.search(body)):
         return True
     return orjson.dumps(value).count(b'":') != body.count(b'":')
 
