@@ -11,28 +11,18 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import db
 from app.api import attempt_logs, cors, docs, rest, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
 from app.blobs import Blobs
 from app.engine.port import NoEngine
+from app.startup import database_of
 
 if TYPE_CHECKING:
     from app.metrics import Book
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-
-def database_of(settings: Settings) -> db.Database:
-    """The database of these settings, not opened yet; a process gets its share of the connections."""
-    return db.connect(
-        settings.database_url,
-        connections_max=max(1, settings.database.max_open_connections // settings.server.workers),
-        busy_timeout_seconds=settings.limits.database_wait_seconds_max,
-        statement_timeout_seconds=settings.limits.database_statement_seconds_max,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app import home, listeners
 from app.errors import FlyteError
 from app.settings import BadSetting, Settings
+
+if TYPE_CHECKING:
+    from app import db
 
 FIRST_PROJECT = "flytesnacks"
 
@@ -67,7 +71,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
 
     errors: BadSetting
     """
-    check_served(settings)
+    check_served(settings, progress)
     path = settings.home_path
     progress.line(f"home folder {path}")
     # The lock comes first where it can: a second server should hear of the first, not of the first's port.
@@ -97,8 +101,8 @@ def _with_ports(settings: Settings, rest: int, grpc: int, metrics: int) -> Setti
     )
 
 
-def check_served(settings: Settings) -> None:
-    """Refuse settings that would promise what this version does not do.
+def check_served(settings: Settings, progress: Progress) -> None:
+    """Refuse settings that would only look safe, and warn of those that would only look busy, in this version.
 
     errors: BadSetting
     """
@@ -111,6 +115,14 @@ def check_served(settings: Settings) -> None:
     for key, wanted in refused.items():
         if wanted:
             raise BadSetting(f"{key} is not served by this version; take it out of the configuration")
+    idle = {
+        "externalEvents.enable=true": settings.external_events.enable,
+        "cloudEvents.enable=true": settings.cloud_events.enable,
+        f"notifications.type={settings.notifications.type}": settings.notifications.type.lower() != "local",
+    }
+    for key, wanted in idle.items():
+        if wanted:
+            progress.line(f"warning: {key} does nothing in this version: nothing is published")
 
 
 def migrate(settings: Settings, progress: Progress) -> None:
@@ -172,6 +184,18 @@ def _database_problem(url: str, error: Exception) -> BadSetting:
     return BadSetting(f"database {shown(url)}: {first}; see FLYTEADMIN_DATABASE_URL (database in a file)")
 
 
+def database_of(settings: Settings) -> db.Database:
+    """The database of these settings, not opened yet; a process gets its share of the connections."""
+    from app import db
+
+    return db.connect(
+        settings.database_url,
+        connections_max=max(1, settings.database.max_open_connections // settings.server.workers),
+        busy_timeout_seconds=settings.limits.database_wait_seconds_max,
+        statement_timeout_seconds=settings.limits.database_statement_seconds_max,
+    )
+
+
 def first_project(settings: Settings, progress: Progress) -> None:
     """Make the first project in a database that has none."""
     if seed(settings, (FIRST_PROJECT,), only_if_empty=True):
@@ -184,7 +208,7 @@ def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = F
     errors: BadSetting for a name that no project may have, or where the database fails
     source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go
     """
-    from app import main, schema
+    from app import schema
     from app.services import checks
     from app.services import projects as registry
 
@@ -193,7 +217,7 @@ def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = F
             raise BadSetting(f"{project!r} is no project id; allowed: up to 63 of a-z, 0-9 and -, none at the ends")
 
     async def make() -> tuple[str, ...]:
-        database = main.database_of(settings)
+        database = database_of(settings)
         await database.open()
         try:
             async with database.unit_of_work() as unit:

@@ -98,7 +98,7 @@ class TestOneProcess:
             assert server.stop() == 0
 
     def test_metrics_listener(self, tmp_path: Path) -> None:
-        variables = {"FLYTEADMIN__STORAGE__CONNECTION__SECRETKEY": "hunter2"}
+        variables = {"FLYTEADMIN__STORAGE__CONNECTION__SECRETKEY": "hunter2", "FLYTEADMIN__CLOUDEVENTS__ENABLE": "true"}
         with serving(tmp_path / "home", variables=variables) as server:
             list_projects(server)
             assert counted(server, "flyte:admin:admin:list_projects:success") == 1
@@ -110,6 +110,7 @@ class TestOneProcess:
             shown = httpx.get(f"{server.metrics}/config").text
             assert json.loads(shown)["home"] == str(tmp_path / "home")
             assert "hunter2" not in shown
+            assert "warning: cloudEvents.enable=true" in server.printed
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_it_stops_in_time_while_clients_stay(self, tmp_path: Path, number: int) -> None:
