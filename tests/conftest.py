@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from app import db, migrations
@@ -23,6 +24,12 @@ from app.engine.port import NoEngine
 from app.settings import Settings
 
 DATABASES = ("sqlite", "postgresql")
+
+# How long one example takes says more of the machine's other work than of the code.
+hypothesis.settings.register_profile(
+    "flyteadmin", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("flyteadmin")
 _numbers = itertools.count(1)
 
 
