@@ -112,19 +112,22 @@ def _part(header: str, size: int) -> _Part | None:
 
 
 def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
-    """Where the last lines begin."""
-    position, newlines = size, 0
+    """Where the last lines begin; a newline at the very end begins no line."""
+    if lines == 0 or size == 0:
+        return size
+    position = size - 1
     while position > 0:
         start = max(0, position - _PIECE_BYTES)
         piece = os.pread(descriptor, position - start, start)
-        for offset in range(len(piece) - 1, -1, -1) if b"\n" in piece else ():
-            if piece[offset] != 0x0A or start + offset == size - 1:
-                continue
-            newlines += 1
-            if newlines >= lines:
-                return start + offset + 1
+        found = piece.count(b"\n")
+        if found >= lines:
+            at = len(piece)
+            for _ in range(lines):
+                at = piece.rindex(b"\n", 0, at)
+            return start + at + 1
+        lines -= found
         position = start
-    return 0 if lines else size
+    return 0
 
 
 def _respond(request: Request, descriptor: int, part: _Part) -> Response:

@@ -1,0 +1,190 @@
+"""The logs of attempts over HTTP: parts, ends, growth, and names that lead nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from flyteidl.core import identifier_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+
+from app.api import attempt_logs
+from app.engine.local import folders
+from app.settings import Settings
+
+ID = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1")
+URL = "/logs/p/d/ex1/n0/0"
+Get = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def get(tmp_path: Path) -> Get:
+    """A request to the route of a home below tmp_path."""
+    app = Starlette(routes=attempt_logs.routes(Settings(home=tmp_path)))
+
+    def call(url: str, method: str = "GET", **headers: str) -> httpx.Response:
+        async def send() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+                return await client.request(method, url, headers=headers)
+
+        return asyncio.run(send())
+
+    return call
+
+
+def write(home: Path, content: bytes, node: str = "n0", attempt: int = 0, **element: int) -> Path:
+    folder = folders.node_folder(folders.execution_folder(home, ID), node)
+    path = folders.attempt_folder(folder, attempt, **element) / folders.LOG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@given(content=st.binary(max_size=400), first=st.integers(0, 500), length=st.integers(0, 500))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_ranges_are_slices(get: Get, tmp_path: Path, content: bytes, first: int, length: int) -> None:
+    write(tmp_path, content)
+    whole = get(URL)
+    assert (whole.status_code, whole.content) == (200, content)
+    for header, part in (
+        (f"bytes={first}-{first + length}", content[first : first + length + 1]),
+        (f"bytes={first}-", content[first:]),
+        (f"bytes=-{length}", content[len(content) - min(length, len(content)) :] if length else b""),
+    ):
+        answer = get(URL, range=header)
+        if not part:
+            assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{len(content)}")
+        else:
+            assert answer.content == part
+            assert answer.status_code == (200 if part == content else 206)
+            assert answer.headers["content-length"] == str(len(part))
+
+
+@given(
+    lines=st.lists(st.sampled_from(["", "a", "bb", "ü"]), max_size=12), ended=st.booleans(), count=st.integers(1, 15)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_a_tail_is_the_last_lines(get: Get, tmp_path: Path, lines: list[str], ended: bool, count: int) -> None:
+    text = "\n".join(lines) + ("\n" if ended and lines else "")
+    write(tmp_path, text.encode())
+    assert get(f"{URL}?tail={count}").text == "".join(text.splitlines(keepends=True)[-count:])
+
+
+def test_a_tail_of_a_big_log_spans_pieces(get: Get, tmp_path: Path) -> None:
+    lines = [f"{number:06d}" + "x" * 100 for number in range(10_000)]
+    write(tmp_path, ("\n".join(lines) + "\n").encode())
+    assert get(f"{URL}?tail=5000").text.splitlines() == lines[5000:]
+    assert get(f"{URL}?tail=0").text == ""
+
+
+def test_elements_of_maps_have_logs_of_their_own(get: Get, tmp_path: Path) -> None:
+    write(tmp_path, b"whole")
+    write(tmp_path, b"third", index=3, retry=1)
+    assert get(URL).text == "whole"
+    assert get(f"{URL}?index=3&retry=1").text == "third"
+    assert get(f"{URL}?index=3").status_code == 404
+
+
+def test_head_tells_the_size(get: Get, tmp_path: Path) -> None:
+    write(tmp_path, b"12345")
+    answer = get(URL, "HEAD")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "5", b"")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_empty_log_is_a_log(get: Get, tmp_path: Path) -> None:
+    write(tmp_path, b"")
+    assert (get(URL).status_code, get(URL).content) == (200, b"")
+
+
+@pytest.mark.parametrize("node", ["a/b", "..", "../../../etc", "%2e%2e", "n 0", "ü", "x" * 300])
+def test_every_node_id_has_a_folder_inside(get: Get, tmp_path: Path, node: str) -> None:
+    path = write(tmp_path, b"mine", node=node)
+    assert path.parent.resolve().is_relative_to(tmp_path / "attempts" / "p" / "d" / "ex1")
+    quoted = "".join(f"%{byte:02x}" for byte in node.encode())
+    assert get(f"/logs/p/d/ex1/{quoted}/0").text == "mine"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/logs/p/d/%2e%2e/n0/0",
+        "/logs/%2e%2e/%2e%2e/%2e%2e/secret/0",
+        "/logs/p/d/ex1/%2e%2e%2f%2e%2e/0",
+        "/logs/p/d/ex1/n0/1",
+        "/logs/p/d/ex1/%00/0",
+    ],
+)
+def test_names_lead_nowhere_else(get: Get, tmp_path: Path, url: str) -> None:
+    write(tmp_path, b"mine")
+    for outside in (tmp_path / "log", tmp_path / "attempts" / "log", tmp_path / "secret" / "0" / "log"):
+        outside.parent.mkdir(parents=True, exist_ok=True)
+        outside.write_bytes(b"secret")
+    answer = get(url)
+    assert (answer.status_code, "secret" in answer.text.replace("/secret/", "")) == (404, False)
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(get: Get, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    path = write(tmp_path, b"")
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
+    assert get(URL).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("/logs/p/d/ex1/n0/first", "attempt=first"),
+        ("/logs/p/d/ex1/n0/-1", "attempt=-1"),
+        (f"{URL}?tail=many", "tail=many"),
+        (f"{URL}?tail=100001", "tail=100001"),
+        (f"{URL}?index=-1", "index=-1"),
+        (f"{URL}?index=0&retry=x", "retry=x"),
+    ],
+)
+def test_what_is_no_number_is_named(get: Get, tmp_path: Path, url: str, named: str) -> None:
+    write(tmp_path, b"mine")
+    answer = get(url)
+    assert answer.status_code == 400
+    assert answer.text.startswith(f"{named} is not a number")
+
+
+def test_a_log_that_grows_while_it_is_sent_does_not_make_the_answer_longer(tmp_path: Path) -> None:
+    path = write(tmp_path, b"x" * 1_000_000)
+    app = Starlette(routes=attempt_logs.routes(Settings(home=tmp_path)))
+    sent: list[bytes] = []
+
+    async def serve() -> int:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": URL,
+            "headers": [],
+            "query_string": b"",
+            "http_version": "1.1",
+        }
+        status = {}
+
+        async def receive() -> dict[str, object]:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        async def send(message: dict[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                status.update(dict(message["headers"]))  # type: ignore[call-overload]
+            else:
+                sent.append(message.get("body", b""))  # type: ignore[arg-type]
+                with path.open("ab") as file:
+                    file.write(b"y" * 100_000)
+
+        await app(scope, receive, send)  # type: ignore[arg-type]
+        return int(status[b"content-length"])
+
+    assert asyncio.run(serve()) == 1_000_000
+    assert b"".join(sent) == b"x" * 1_000_000
