@@ -13,7 +13,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast check format generate migrate conformance clean
+.PHONY: help install run test test-engine test-fast check format generate migrate conformance clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -24,10 +24,13 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
 test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not campaign" $(ARGS)
+
+test-engine: $(VENV)/.dev $(FLYTEKIT)/.installed ## Run real workflows of every kind, and kill servers under them
+	$(BIN)/python -m pytest -m campaign tests/engine/graphs $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
 
 check: $(VENV)/.dev ## Check format, lint, types and the project's own rules
 	$(BIN)/ruff format --check .

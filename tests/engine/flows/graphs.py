@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 from flytekit import (
+    ContainerTask,
     LaunchPlan,
     WorkflowFailurePolicy,
     approve,
@@ -231,6 +232,11 @@ def parent(x: int) -> int:
 
 
 @workflow
+def late_plan(path: str) -> str:
+    return slow_plan(path=path).with_overrides(timeout=timedelta(seconds=2))
+
+
+@workflow
 def parent_of_failing(message: str) -> int:
     return failing_plan(message=message)
 
@@ -312,3 +318,17 @@ def wide(path: str, seconds: float) -> str:
     for index in range(4):
         last = mark(path=path, word=str(index), seconds=seconds)
     return last
+
+
+@workflow
+def pause() -> None:
+    sleep(timedelta(seconds=6))
+
+
+nothing_much = ContainerTask(name="graphs.nothing_much", image="none", command=["/bin/true"])
+
+
+@workflow
+def small() -> None:
+    """The cheapest task there is: what is left is the engine's own work."""
+    nothing_much()
