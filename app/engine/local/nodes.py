@@ -62,7 +62,13 @@ async def execute(site: Site) -> literals_pb2.LiteralMap:
         inputs = await _inputs(site)
         handler: Handler | None = HANDLERS.get(kind)
         if handler is None:
-            raise await fail(site, error_of("BadSpecificationError", f"node [{site.node.id}] is of no known kind"))
+            raise await fail(
+                site,
+                error_of(
+                    "BadSpecificationError",
+                    f"node [{site.node.id}] is of kind [{kind}], which this engine does not run",
+                ),
+            )
         return await handler(site, inputs, place)
     finally:
         place.give()
