@@ -63,6 +63,14 @@ def test_no_attempt_and_not_all_together_outlast_their_time(timeout: float, shar
         earlier += ran
 
 
+@given(st.floats(0.1, 1e6), st.floats(-0.005, 0.005), st.floats(-0.005, 0.005))
+def test_clocks_that_differ_a_little_are_not_worth_a_third_attempt(timeout: float, first: float, second: float) -> None:
+    spent = timeout * (1 + first)
+    assert not all_spent(timeout, spent)
+    spent += seconds_left(timeout, attempt=0.0, earlier=spent) * (1 + second)
+    assert all_spent(timeout, spent)
+
+
 @pytest.mark.parametrize(("nanoseconds", "shown"), [(10**9, "1s"), (1_500_000_000, "1.5s"), (3600 * 10**9, "1h0m0s")])
 def test_a_timeout_is_told_as_go_prints_it(nanoseconds: int, shown: str) -> None:
     node = workflow_pb2.Node()
