@@ -17,7 +17,6 @@ from app.engine.local.attempts import CannotBuild, TaskRun, bad_task
 from app.wire.text import text
 
 PRIMARY_CONTAINER_KEY = "primary_container_name"
-ECHO = "echo"
 
 _variable = re.compile(
     r"{{\s*[.$](Input|InputPrefix|OutputPrefix|RawOutputDataPrefix|CheckpointOutputPrefix|PrevCheckpointPrefix"
