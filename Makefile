@@ -26,7 +26,7 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 -m "not campaign" $(ARGS)
 
-test-engine: $(VENV)/.dev $(FLYTEKIT)/.installed ## Run real workflows of every kind, and kill servers under them
+test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, and kill servers under them
 	$(BIN)/python -m pytest -m campaign tests/engine/graphs $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
