@@ -12,6 +12,8 @@ import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
+from app.api.http1 import Http1Protocol
+
 # Between these and zttp's own limits lie the streams that a client opens before it has read the GOAWAY.
 STREAMS_MAX = 3_500
 RESETS_MAX = 128
@@ -108,11 +110,11 @@ class Http2Protocol(ZttpH2Protocol):
 class Protocol(AutoZttpProtocol):
     """Tells HTTP/1.1 and HTTP/2 apart by the first bytes of a connection, or by ALPN."""
 
+    http1: type[Http1Protocol] = Http1Protocol
+
     def _switch(self, http2: bool, initial_data: bytes = b"") -> None:
-        if not http2:
-            super()._switch(False, initial_data)
-            return
-        protocol = Http2Protocol(self.config, self.server_state, self.app_state, self.loop)
+        chosen = Http2Protocol if http2 else self.http1
+        protocol = chosen(self.config, self.server_state, self.app_state, self.loop)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if initial_data:
