@@ -126,11 +126,15 @@ class Dynamic:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """retryable: whether a budget may be spent on it; which of the two budgets is what `system` says."""
+    """retryable: whether a budget may be spent on it; which of the two budgets is what `system` says.
+
+    late: the engine ended the attempt at its timeout.
+    """
 
     error: execution_pb2.ExecutionError
     retryable: bool
     deck_uri: str = ""
+    late: bool = False
 
     @property
     def system(self) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
-from flyteidl.event import event_pb2
 
 from app.blobs import BlobMissing
 from app.engine.local import aborts, data, retries
 from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
 from app.engine.local.graph import Graph
 from app.engine.local.recovery import recover
+from app.engine.local.reports import Event
 from app.engine.local.run import Frame, Site
 from app.engine.local.slots import Place
 
@@ -114,9 +114,7 @@ def _told(site: Site, error: execution_pb2.ExecutionError) -> literals_pb2.Liter
     return literal
 
 
-async def fail(
-    site: Site, error: execution_pb2.ExecutionError, *before: event_pb2.TaskExecutionEvent, **fields: object
-) -> NodeFailed:
+async def fail(site: Site, error: execution_pb2.ExecutionError, *before: Event, **fields: object) -> NodeFailed:
     """Report FAILED, together with the events before it; the exception to raise."""
     event = site.event(Node.FAILED, input_uri=site.input_uri, error=error, **fields)
     await site.run.report.several(*before, event)

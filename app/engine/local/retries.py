@@ -70,7 +70,8 @@ def timeout_seconds(node: workflow_pb2.Node) -> float:
 def expired(node: workflow_pb2.Node) -> Failed:
     """The failure of an attempt that took too long."""
     shown = duration_text(node.metadata.timeout.ToNanoseconds())
-    return Failed(error_of("TimeoutExpired", f"task execution timeout [{shown}] expired"), retryable=True)
+    error = error_of("TimeoutExpired", f"task execution timeout [{shown}] expired")
+    return Failed(error, retryable=True, late=True)
 
 
 def seconds_left(timeout: float, *, attempt: float, earlier: float) -> float:

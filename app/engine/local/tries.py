@@ -1,0 +1,216 @@
+"""Attempt after attempt of one task: processes, two budgets, timeouts. What is reported of them is their teller's.
+
+A task node has one of these, the indices of a map have one each.
+Source: flytepropeller pkg/controller/nodes/executor.go (retries), pkg/controller/nodes/task; flyteplugins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from flyteidl.admin import task_execution_pb2
+from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
+
+from app.engine.local import names, outcome, recovery, retries
+from app.engine.local.attempts import (
+    BUILD_FAILURE,
+    CannotBuild,
+    Dynamic,
+    Failed,
+    Killed,
+    Outcome,
+    RunningTask,
+    StartFailed,
+    Succeeded,
+    TaskRun,
+)
+from app.engine.local.failures import error_of
+from app.engine.local.folders import attempt_folder
+from app.engine.local.retries import Budget
+from app.engine.local.run import Run, Site
+from app.engine.local.slots import Place
+
+Task = execution_pb2.TaskExecution
+_Kind = execution_pb2.ExecutionError
+Closure: TypeAlias = task_execution_pb2.TaskExecutionClosure
+
+CHECKPOINTS = "_flytecheckpoints"
+_EXITED_WELL = {"reason": "", "code": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """All attempts together took too long; the last one was cut off."""
+
+
+class Teller(Protocol):
+    """Hears of attempts, each event once at least, in order."""
+
+    async def waiting(self) -> None:
+        """The first attempt has to wait until there is an environment for it."""
+
+    async def submitted(self, attempt: int) -> None:
+        """The attempt can be run and waits for its turn."""
+
+    async def running(self, attempt: int) -> None:
+        """It has a process."""
+
+    async def failed(self, attempt: int, failed: Failed) -> None:
+        """It has failed, and another one follows. The last one is told by the outcome of all."""
+
+
+class Tries:
+    """runs: makes each attempt. earlier: closures of attempts that an earlier run of the execution reported.
+
+    in_all: whether the node's timeout limits all attempts together too.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        node: workflow_pb2.Node,
+        task: tasks_pb2.TaskTemplate,
+        *,
+        runs: Callable[[int], TaskRun],
+        teller: Teller,
+        earlier: Mapping[int, Closure],
+        in_all: bool = True,
+    ) -> None:
+        self._run = run
+        self._node = node
+        self._task = task
+        self._runs = runs
+        self._teller = teller
+        self._earlier = earlier
+        self._in_all = in_all
+        self._timeout = retries.timeout_seconds(node)
+        self._spent_seconds = 0.0
+        self.attempt = 0
+        self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
+
+    async def run(self) -> Succeeded | Dynamic | Failed | TimedOut:
+        """Run until one attempt ends well or none is left. Cancelled, it leaves the process as it is."""
+        while True:
+            ended = await self._one()
+            if isinstance(ended, Killed):
+                error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
+                ended = Failed(error, retryable=True)
+            if not isinstance(ended, Failed) or not self.budget.spend(ended):
+                return ended
+            await self._teller.failed(self.attempt, ended)
+            self.attempt += 1
+
+    async def _one(self) -> Outcome | TimedOut:
+        """One attempt: gone on with where an earlier run of the execution began it."""
+        run = self._runs(self.attempt)
+        running = await self._run.engine.runner.adopt(run)
+        if running is not None:
+            return await self._watch(run, running)
+        earlier = self._earlier.get(self.attempt)
+        past = await self._past(run, earlier) if earlier is not None else None
+        return past if past is not None else await self._start(run)
+
+    async def _past(self, run: TaskRun, earlier: Closure) -> Outcome | None:
+        """How an attempt ended of which this machine has no process; None where it was not started yet."""
+        if earlier.phase == Task.FAILED and earlier.HasField("error"):
+            return Failed(earlier.error, retryable=earlier.error.code != BUILD_FAILURE)
+        if earlier.phase == Task.ABORTED:
+            return retries.expired(self._node)
+        if earlier.phase not in (Task.RUNNING, Task.SUCCEEDED, Task.FAILED):
+            return None
+        server = self._run.server
+        left_none = earlier.phase == Task.RUNNING
+        limit = server.settings.storage.limits.max_download_bytes
+        ended = await outcome.read(run, None if left_none else _EXITED_WELL, server.blobs, bytes_max=limit)
+        if earlier.phase == Task.FAILED and not isinstance(ended, Failed):
+            error = error_of("Unknown", "the attempt failed, and what it said of it is on another machine")
+            return Failed(error, retryable=self.attempt + 1 in self._earlier)
+        return ended
+
+    async def _start(self, run: TaskRun) -> Outcome | TimedOut:
+        runner = self._run.engine.runner
+        if not runner.ready:
+            # Making the environment takes a while, and the node is to be seen meanwhile.
+            await self._teller.waiting()
+        try:
+            prepared = await runner.prepare(run)
+        except CannotBuild as error:
+            return Failed(error.error, retryable=False)
+        await self._teller.submitted(self.attempt)
+        id = self._run.id
+        # Eager tasks wait for executions that need places themselves.
+        limit = None if self._task.metadata.is_eager else self._run.engine.processes
+        place = Place(limit, key=(id.project, id.domain, id.name))
+        await place.take()
+        try:
+            return await self._watch(run, await runner.start(prepared))
+        except CannotBuild as error:
+            return Failed(error.error, retryable=False)
+        except StartFailed as error:
+            return error.failed
+        finally:
+            place.give()
+
+    async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome | TimedOut:
+        """Wait for a process, at most as long as the node's timeout allows."""
+        await self._teller.running(self.attempt)
+        began = running.started_at or time.time()
+        left = None
+        if self._timeout:
+            spent = self._spent_seconds if self._in_all else 0.0
+            left = retries.seconds_left(self._timeout, attempt=time.time() - began, earlier=spent)
+            # What ended while no server watched is looked at before it counts as late.
+            left = max(left, 0.1)
+        result: Outcome = Killed()
+        try:
+            async with asyncio.timeout(left) as clock:
+                result = await self._run.engine.runner.wait(running)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+        earlier = self._earlier.get(self.attempt)
+        if earlier is not None and earlier.HasField("duration"):
+            self._spent_seconds += earlier.duration.ToNanoseconds() / 1e9
+        else:
+            self._spent_seconds += time.time() - began
+        if not isinstance(result, Killed) or not self._timeout:
+            return result
+        await self._run.engine.runner.kill(running)
+        if self._in_all and retries.all_spent(self._timeout, self._spent_seconds):
+            return TimedOut()
+        return retries.expired(self._node)
+
+
+def raw_prefix(run: Run, generated_name: str) -> str:
+    """Where an attempt puts its raw data."""
+    return f"{run.raw_prefix}/{names.shard(generated_name)}/{generated_name}"
+
+
+def task_run(site: Site, task: tasks_pb2.TaskTemplate, attempt: int) -> TaskRun:
+    """An attempt of a task node."""
+    run = site.run
+    name = names.generated_name(run.id.name, site.unique_id, attempt)
+    raw = raw_prefix(run, name)
+    before = names.generated_name(run.id.name, site.unique_id, attempt - 1)
+    checkpoint = f"{raw_prefix(run, before)}/{CHECKPOINTS}" if attempt else recovery.checkpoint(site)
+    return TaskRun(
+        execution=run.id,
+        workflow_name=run.workflow_id.name,
+        task=task,
+        node_unique_id=site.unique_id,
+        attempt=attempt,
+        generated_name=name,
+        directory=attempt_folder(run.folder(site.unique_id), attempt),
+        input_uri=site.input_uri,
+        output_prefix=site.output_dir(attempt),
+        raw_output_prefix=raw,
+        checkpoint_prefix=f"{raw}/{CHECKPOINTS}",
+        prev_checkpoint=checkpoint,
+        envs=run.envs,
+        namespace=f"{run.id.project}-{run.id.domain}",
+        platform=run.engine.platform,
+    )
