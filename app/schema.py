@@ -326,6 +326,50 @@ class Launch(Base, table=True):
     leased_until: datetime | None = Field(sa_type=UtcTime)
 
 
+class CatalogArtifact(Base, table=True):
+    """Ours: outputs of a task that other executions may take over; upstream keeps these in a service of its own.
+
+    The key is that of a core.CatalogMetadata. output_uri: outputs.pb of the attempt that produced them; digest: SHA-256
+    of what it held. task_version, execution_*, node_id, retry_attempt: that attempt, whose task has project, domain and
+    name of the dataset.
+    """
+
+    __tablename__ = "catalog_artifacts"
+    dataset_project: str = _text(key=True)
+    dataset_domain: str = _text(key=True)
+    dataset_name: str = _text(key=True)
+    dataset_version: str = _text(key=True)
+    tag: str = _text(key=True)
+    artifact_id: str = _text(nullable=False)
+    output_uri: str = _text(nullable=False)
+    digest: bytes = _bytes(nullable=False)
+    task_version: str = _text(nullable=False)
+    execution_project: str = _text(nullable=False)
+    execution_domain: str = _text(nullable=False)
+    execution_name: str = _text(nullable=False)
+    node_id: str = _text(nullable=False)
+    retry_attempt: int = _integer(nullable=False)
+
+
+class CatalogReservation(Base, table=True):
+    """Ours: who produces the outputs of a key while others wait for them. It holds as long as its node runs.
+
+    owner: what of the node it is, "" for the node itself, or the index of an array.
+    """
+
+    __tablename__ = "catalog_reservations"
+    dataset_project: str = _text(key=True)
+    dataset_domain: str = _text(key=True)
+    dataset_name: str = _text(key=True)
+    dataset_version: str = _text(key=True)
+    tag: str = _text(key=True)
+    execution_project: str = _text(nullable=False)
+    execution_domain: str = _text(nullable=False)
+    execution_name: str = _text(nullable=False)
+    node_id: str = _text(nullable=False)
+    owner: str = _text(nullable=False)
+
+
 def table(model: type[Base]) -> Table:
     """The SQLAlchemy table of a model: queries select its columns, never entities."""
     return model.__table__

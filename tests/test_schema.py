@@ -16,7 +16,7 @@ from app import errors, migrations, schema
 from tests.conftest import Postgres
 
 HERE = Path(__file__).parent
-OURS = {"launches", "alembic_version"}
+OURS = {"launches", "catalog_artifacts", "catalog_reservations", "alembic_version"}
 
 
 def load(url: str, dump: Path) -> None:

@@ -10,8 +10,9 @@ from flyteidl.event import event_pb2
 
 from app.engine.local import names, retries
 from app.engine.local.attempts import Dynamic, Failed, Succeeded
+from app.engine.local.cache import Caching
 from app.engine.local.failures import NodeFailed, error_of, timed_out
-from app.engine.local.nodes import fail
+from app.engine.local.nodes import fail, succeed
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
 from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix, task_run
@@ -23,10 +24,13 @@ _PLUGIN = "container"
 
 
 class TaskNode:
-    """One task node while it runs: reports its attempts."""
+    """One task node while it runs: reports its attempts. reserving: what its RUNNING event says of its cache."""
 
-    def __init__(self, site: Site, task: tasks_pb2.TaskTemplate) -> None:
+    def __init__(
+        self, site: Site, task: tasks_pb2.TaskTemplate, *, reserving: event_pb2.TaskNodeMetadata | None = None
+    ) -> None:
         self._site = site
+        self._reserving = reserving
         self._run = site.run
         self._task = task
         self._tries = Tries(
@@ -84,6 +88,8 @@ class TaskNode:
         event = self._site.event(phase, input_uri=self._site.input_uri)
         if phase == Node.RUNNING and self._task.metadata.generates_deck.value:
             event.deck_uri = f"{self._site.output_dir(self._tries.attempt)}/deck.html"
+        if phase == Node.RUNNING and self._reserving is not None:
+            event.task_node_metadata.CopyFrom(self._reserving)
         return event
 
     def deck_uri(self, ended: Succeeded | Dynamic) -> str:
@@ -91,6 +97,11 @@ class TaskNode:
         metadata = self._task.metadata
         unwanted = metadata.HasField("generates_deck") and not metadata.generates_deck.value
         return "" if unwanted else ended.deck_uri
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that runs, or that ended last."""
+        return self._tries.attempt
 
     def metadata(self) -> event_pb2.TaskNodeMetadata:
         """What the node's last event says of the task."""
@@ -140,17 +151,33 @@ async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     task = site.frame.task(reference)
     if task is None:
         raise await fail(site, error_of("BadSpecificationError", f"task [{reference.name}] is not in the closure"))
-    node = TaskNode(site, task.template)
+    caching = Caching(site, task.template, inputs)
+    if site.unique_id not in site.run.attempts:
+        hit = await caching.begin(place)
+        if hit is not None:
+            return await succeed(site, hit.outputs, task_node_metadata=hit.marks)
+    try:
+        return await _compute(site, task.template, caching)
+    except NodeFailed:
+        await caching.give_up()
+        raise
+
+
+async def _compute(site: Site, task: tasks_pb2.TaskTemplate, caching: Caching) -> literals_pb2.LiteralMap:
+    """Run the task, as nothing could be taken over, and cache what it puts out."""
+    node = TaskNode(site, task, reserving=caching.reserving)
     ended = await node.run()
     if isinstance(ended, Dynamic):
         await site.run.report.task(node.succeeded())
         raise await fail(site, error_of("DynamicWorkflowBuildFailed", "dynamic tasks are not run by this engine"))
+    metadata = node.metadata()
+    metadata.MergeFrom(await caching.put(ended.output_uri, ended.outputs, attempt=node.attempt))
     event = site.event(
         Node.SUCCEEDED,
         input_uri=site.input_uri,
         output_uri=ended.output_uri,
         deck_uri=node.deck_uri(ended),
-        task_node_metadata=node.metadata(),
+        task_node_metadata=metadata,
     )
     await site.run.report.several(node.succeeded(), event)
     return ended.outputs
