@@ -48,13 +48,13 @@ class Remote:
         return self._http.get(path, headers=headers)
 
     def launch(self, plan: str, inputs: dict[str, Any] | None = None, **spec: Any) -> str:
-        """Start a launch plan of flows/graphs.py; the execution's name."""
+        """Start a launch plan of flows/graphs.py, or <module>.<plan>; the execution's name."""
         literals = json_format.MessageToDict(literal_map(inputs or {}), preserving_proto_field_name=True)
         reference = {"resource_type": "LAUNCH_PLAN", "project": PROJECT, "domain": DOMAIN, "version": VERSION}
         body = {
             "project": PROJECT,
             "domain": DOMAIN,
-            "spec": {"launch_plan": {**reference, "name": f"graphs.{plan}"}, **spec},
+            "spec": {"launch_plan": {**reference, "name": plan if "." in plan else f"graphs.{plan}"}, **spec},
             "inputs": literals,
         }
         return str(self.call("POST", "/executions", body)["id"]["name"])
