@@ -91,7 +91,7 @@ async def _compiled(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -
         raise _not_compiled(request.id, f"failed to get workflow requirements with err {error}") from error
     try:
         tasks = [await _task(ctx, id) for id in needed.task_ids]
-        launch_plans = [await _launch_plan(ctx, id) for id in needed.launch_plan_ids]
+        launch_plans = [await launch_plan_interface(ctx, id) for id in needed.launch_plan_ids]
         return await apart(request.ByteSize(), compile_workflow, template, sub_workflows, tasks, launch_plans)
     except (CompileErrors, errors.NotFound) as error:
         raise _not_compiled(request.id, str(error)) from error
@@ -109,7 +109,8 @@ async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.Com
     return task_pb2.TaskClosure.FromString(row.closure).compiled_task
 
 
-async def _launch_plan(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
+async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
+    """What a node that starts a launch plan takes and gives. errors: NOT_FOUND"""
     row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **key_of(id))
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)

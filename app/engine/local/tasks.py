@@ -5,10 +5,12 @@ Source: flytepropeller pkg/controller/nodes/task, nodes/executor.go (retries), f
 
 from __future__ import annotations
 
+from typing import Any
+
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local import names, retries
+from app.engine.local import dynamics, names, retries
 from app.engine.local.attempts import Dynamic, Failed, Succeeded
 from app.engine.local.cache import Caching
 from app.engine.local.failures import NodeFailed, error_of, timed_out
@@ -24,12 +26,24 @@ _PLUGIN = "container"
 
 
 class TaskNode:
-    """One task node while it runs: reports its attempts. reserving: what its RUNNING event says of its cache."""
+    """One task node while it runs: reports its attempts. reserving: what its RUNNING event says of its cache.
+
+    place: among the nodes that run side by side. asked: what it asks for without being run.
+    """
 
     def __init__(
-        self, site: Site, task: tasks_pb2.TaskTemplate, *, reserving: event_pb2.TaskNodeMetadata | None = None
+        self,
+        site: Site,
+        task: tasks_pb2.TaskTemplate,
+        place: Place,
+        *,
+        reserving: event_pb2.TaskNodeMetadata | None = None,
+        asked: tuple[Dynamic, float] | None = None,
     ) -> None:
         self._site = site
+        self._place = place
+        self._asked = asked is not None
+        self.is_dynamic = False
         self._reserving = reserving
         self._run = site.run
         self._task = task
@@ -40,9 +54,11 @@ class TaskNode:
             runs=lambda attempt: task_run(site, task, attempt),
             teller=self,
             earlier=site.run.attempts.get(site.unique_id, {}),
+            expand=self._expand,
+            asked=asked,
         )
 
-    async def run(self) -> Succeeded | Dynamic:
+    async def run(self) -> Succeeded:
         """Attempt after attempt until one ends well; its outcome, whose events are still to be sent.
 
         errors: NodeFailed, when the node's events are sent
@@ -51,10 +67,27 @@ class TaskNode:
         if isinstance(ended, Failed):
             raise await self._fail(ended)
         if isinstance(ended, TimedOut):
-            event = self._site.event(Node.TIMED_OUT, input_uri=self._site.input_uri)
-            await self._run.report.several(event, self._event(Task.ABORTED, logs=True))
+            event = self._site.event(Node.TIMED_OUT, input_uri=self._site.input_uri, is_dynamic=self.is_dynamic)
+            aborted = () if self.is_dynamic else (self._event(Task.ABORTED, logs=True),)
+            await self._run.report.several(event, *aborted)
             raise timed_out(self._site.node.id)
+        assert isinstance(ended, Succeeded)
         return ended
+
+    async def _expand(self, attempt: int, dynamic: Dynamic, seconds_max: float | None) -> Succeeded | Failed | None:
+        """Run the nodes that an attempt asks for; its process, if there was one, has ended well."""
+        site, report = self._site, self._run.report
+        self.is_dynamic = True
+        before = [self._node_event(Node.QUEUED), *self.succeeded(), self._node_event(Node.RUNNING)]
+        try:
+            frame = await dynamics.graph_of(site, self._task, dynamic, attempt)
+        except dynamics.NotBuilt as error:
+            await report.several(*before)
+            return dynamics.not_built(error)
+        await report.several(*before, dynamics.running(site, frame, dynamic))
+        # Its nodes take places of their own, of which there may be only one.
+        self._place.give()
+        return await dynamics.run(site, frame, dynamic, seconds_max)
 
     async def waiting(self) -> None:
         await self._run.report.node(self._node_event(Node.QUEUED))
@@ -67,22 +100,30 @@ class TaskNode:
         await self._run.report.several(self._event(Task.RUNNING, logs=True), self._node_event(Node.RUNNING))
 
     async def failed(self, attempt: int, failed: Failed) -> None:
-        await self._run.report.task(self._failure(failed))
+        # One that a later attempt was told of is told itself.
+        if attempt + 1 not in self._run.attempts.get(self._site.unique_id, ()):
+            await self._run.report.several(*self._failure(failed))
+        self.is_dynamic = self._asked = False
+        await self._place.take()
 
-    def _failure(self, failed: Failed) -> event_pb2.TaskExecutionEvent:
+    def _failure(self, failed: Failed) -> list[event_pb2.TaskExecutionEvent]:
+        if self.is_dynamic:
+            return []
         if failed.late:
-            return self._event(Task.ABORTED, logs=True)
-        return self._event(Task.FAILED, error=failed.error, logs=True)
+            return [self._event(Task.ABORTED, logs=True)]
+        return [self._event(Task.FAILED, error=failed.error, logs=True)]
 
-    def succeeded(self) -> event_pb2.TaskExecutionEvent:
-        """The last attempt's event where it ended well, to be sent together with the node's."""
-        return self._event(Task.SUCCEEDED, output_uri=self._site.output_uri(self._tries.attempt), logs=True)
+    def succeeded(self) -> list[event_pb2.TaskExecutionEvent]:
+        """The event of the last attempt's process where it ended well, to be sent together with the node's."""
+        if self._asked:
+            return []
+        return [self._event(Task.SUCCEEDED, output_uri=self._site.output_uri(self._tries.attempt), logs=True)]
 
     async def _fail(self, failed: Failed) -> NodeFailed:
         deck_uri = failed.deck_uri if self._task.metadata.generates_deck.value else ""
         error = self._tries.budget.exhausted(failed)
-        before = (self._node_event(Node.QUEUED), self._failure(failed))
-        return await fail(self._site, error, *before, task_node_metadata=self.metadata(), deck_uri=deck_uri)
+        before = (self._node_event(Node.QUEUED), *self._failure(failed))
+        return await fail(self._site, error, *before, deck_uri=deck_uri, **self.described())
 
     def _node_event(self, phase: int) -> event_pb2.NodeExecutionEvent:
         event = self._site.event(phase, input_uri=self._site.input_uri)
@@ -92,7 +133,7 @@ class TaskNode:
             event.task_node_metadata.CopyFrom(self._reserving)
         return event
 
-    def deck_uri(self, ended: Succeeded | Dynamic) -> str:
+    def deck_uri(self, ended: Succeeded) -> str:
         """The deck that the node's SUCCEEDED event names: one that is there, unless the task says it makes none."""
         metadata = self._task.metadata
         unwanted = metadata.HasField("generates_deck") and not metadata.generates_deck.value
@@ -103,10 +144,18 @@ class TaskNode:
         """The attempt that runs, or that ended last."""
         return self._tries.attempt
 
-    def metadata(self) -> event_pb2.TaskNodeMetadata:
-        """What the node's last event says of the task."""
-        raw = raw_prefix(self._run, self._name)
-        return event_pb2.TaskNodeMetadata(checkpoint_uri=f"{raw}/{CHECKPOINTS}")
+    def described(self, marks: event_pb2.TaskNodeMetadata | None = None) -> dict[str, Any]:
+        """What the node's last event says of the task; marks: of its cache.
+
+        # Parity: a dynamic node tells of its cache alone.
+        """
+        metadata = event_pb2.TaskNodeMetadata()
+        if marks is not None:
+            metadata.CopyFrom(marks)
+        if not self.is_dynamic:
+            metadata.checkpoint_uri = f"{raw_prefix(self._run, self._name)}/{CHECKPOINTS}"
+        told = {"task_node_metadata": metadata} if metadata.ByteSize() else {}
+        return {**told, "is_dynamic": self.is_dynamic}
 
     @property
     def _name(self) -> str:
@@ -152,32 +201,29 @@ async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     if task is None:
         raise await fail(site, error_of("BadSpecificationError", f"task [{reference.name}] is not in the closure"))
     caching = Caching(site, task.template, inputs)
-    if site.unique_id not in site.run.attempts:
+    asked = await dynamics.recover(site, inputs)
+    if site.unique_id not in site.run.attempts and asked is None:
         hit = await caching.begin(place)
         if hit is not None:
             return await succeed(site, hit.outputs, task_node_metadata=hit.marks)
     try:
-        return await _compute(site, task.template, caching)
+        node = TaskNode(site, task.template, place, reserving=caching.reserving, asked=asked)
+        return await _compute(site, node, caching)
     except NodeFailed:
         await caching.give_up()
         raise
 
 
-async def _compute(site: Site, task: tasks_pb2.TaskTemplate, caching: Caching) -> literals_pb2.LiteralMap:
+async def _compute(site: Site, node: TaskNode, caching: Caching) -> literals_pb2.LiteralMap:
     """Run the task, as nothing could be taken over, and cache what it puts out."""
-    node = TaskNode(site, task, reserving=caching.reserving)
     ended = await node.run()
-    if isinstance(ended, Dynamic):
-        await site.run.report.task(node.succeeded())
-        raise await fail(site, error_of("DynamicWorkflowBuildFailed", "dynamic tasks are not run by this engine"))
-    metadata = node.metadata()
-    metadata.MergeFrom(await caching.put(ended.output_uri, ended.outputs, attempt=node.attempt))
+    marks = await caching.put(ended.output_uri, ended.outputs, attempt=node.attempt)
     event = site.event(
         Node.SUCCEEDED,
         input_uri=site.input_uri,
         output_uri=ended.output_uri,
         deck_uri=node.deck_uri(ended),
-        task_node_metadata=metadata,
+        **node.described(marks),
     )
-    await site.run.report.several(node.succeeded(), event)
+    await site.run.report.several(*node.succeeded(), event)
     return ended.outputs

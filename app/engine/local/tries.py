@@ -1,5 +1,7 @@
 """Attempt after attempt of one task: processes, two budgets, timeouts. What is reported of them is their teller's.
 
+The nodes that a dynamic task asks for are part of the attempt, and of its time.
+
 A task node has one of these, the indices of a map have one each.
 Source: flytepropeller pkg/controller/nodes/executor.go (retries), pkg/controller/nodes/task; flyteplugins.
 """
@@ -28,6 +30,7 @@ from app.engine.local.attempts import (
     Succeeded,
     TaskRun,
 )
+from app.engine.local.dynamics import INTERRUPTED, Expand
 from app.engine.local.failures import error_of
 from app.engine.local.folders import attempt_folder
 from app.engine.local.retries import Budget
@@ -40,6 +43,8 @@ Closure: TypeAlias = task_execution_pb2.TaskExecutionClosure
 
 CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
+# What ended while no server watched is looked at before it counts as late.
+_LATE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,8 @@ class Teller(Protocol):
 class Tries:
     """runs: makes each attempt. earlier: closures of attempts that an earlier run of the execution reported.
 
-    in_all: whether the node's timeout limits all attempts together too.
+    in_all: whether the node's timeout limits all attempts together too. expand: what becomes of an attempt that asks
+    for nodes. asked: what the first attempt asks for without being run, and since when, in seconds since 1970.
     """
 
     def __init__(
@@ -79,6 +85,8 @@ class Tries:
         teller: Teller,
         earlier: Mapping[int, Closure],
         in_all: bool = True,
+        expand: Expand | None = None,
+        asked: tuple[Dynamic, float] | None = None,
     ) -> None:
         self._run = run
         self._node = node
@@ -87,7 +95,12 @@ class Tries:
         self._teller = teller
         self._earlier = earlier
         self._in_all = in_all
+        self._expand = expand
+        self._asked = asked
         self._timeout = retries.timeout_seconds(node)
+        # When the attempt began, what it took, and what those before it took.
+        self._began = time.time()
+        self._took_seconds = 0.0
         self._spent_seconds = 0.0
         self.attempt = 0
         self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
@@ -96,16 +109,32 @@ class Tries:
         """Run until one attempt ends well or none is left. Cancelled, it leaves the process as it is."""
         while True:
             ended = await self._one()
+            if isinstance(ended, Dynamic) and self._expand is not None:
+                ended = await self._nodes(ended, self._expand)
             if isinstance(ended, Killed):
                 error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
                 ended = Failed(error, retryable=True)
             if not isinstance(ended, Failed) or not self.budget.spend(ended):
                 return ended
             await self._teller.failed(self.attempt, ended)
+            self._spent_seconds += self._took_seconds
+            self._began, self._took_seconds = time.time(), 0.0
             self.attempt += 1
 
     async def _one(self) -> Outcome | TimedOut:
         """One attempt: gone on with where an earlier run of the execution began it."""
+        told, later = self._earlier.get(self.attempt), self._earlier.get(self.attempt + 1)
+        asked = self._asked if not self.attempt else None
+        if told is not None and told.HasField("started_at"):
+            self._began = told.started_at.ToNanoseconds() / 1e9
+        elif asked is not None:
+            self._began = asked[1]
+        if later is not None and (asked is not None or (told is not None and told.phase == Task.SUCCEEDED)):
+            # Its process ended well and yet another attempt followed: its nodes took too long.
+            self._took_seconds = later.created_at.ToNanoseconds() / 1e9 - self._began
+            return INTERRUPTED
+        if asked is not None:
+            return asked[0]
         run = self._runs(self.attempt)
         running = await self._run.engine.runner.adopt(run)
         if running is not None:
@@ -158,31 +187,42 @@ class Tries:
     async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome | TimedOut:
         """Wait for a process, at most as long as the node's timeout allows."""
         await self._teller.running(self.attempt)
-        began = running.started_at or time.time()
-        left = None
-        if self._timeout:
-            spent = self._spent_seconds if self._in_all else 0.0
-            left = retries.seconds_left(self._timeout, attempt=time.time() - began, earlier=spent)
-            # What ended while no server watched is looked at before it counts as late.
-            left = max(left, 0.1)
+        self._began = running.started_at or time.time()
         result: Outcome = Killed()
         try:
-            async with asyncio.timeout(left) as clock:
+            async with asyncio.timeout(self._seconds_left()) as clock:
                 result = await self._run.engine.runner.wait(running)
         except TimeoutError:
             if not clock.expired():
                 raise
         earlier = self._earlier.get(self.attempt)
         if earlier is not None and earlier.HasField("duration"):
-            self._spent_seconds += earlier.duration.ToNanoseconds() / 1e9
+            self._took_seconds = earlier.duration.ToNanoseconds() / 1e9
         else:
-            self._spent_seconds += time.time() - began
+            self._took_seconds = time.time() - self._began
         if not isinstance(result, Killed) or not self._timeout:
             return result
         await self._run.engine.runner.kill(running)
-        if self._in_all and retries.all_spent(self._timeout, self._spent_seconds):
+        return self._expired()
+
+    def _seconds_left(self) -> float | None:
+        """For the attempt; None without a limit."""
+        if not self._timeout:
+            return None
+        spent, took = self._spent_seconds if self._in_all else 0.0, time.time() - self._began
+        return max(retries.seconds_left(self._timeout, attempt=took, earlier=spent), _LATE_SECONDS)
+
+    def _expired(self) -> Failed | TimedOut:
+        """How an attempt ends that was cut off."""
+        if self._in_all and retries.all_spent(self._timeout, self._spent_seconds + self._took_seconds):
             return TimedOut()
         return retries.expired(self._node)
+
+    async def _nodes(self, dynamic: Dynamic, expand: Expand) -> Succeeded | Failed | TimedOut:
+        """The nodes that the task asks for, in the time that is left of its attempt."""
+        ended = await expand(self.attempt, dynamic, self._seconds_left())
+        self._took_seconds = time.time() - self._began
+        return self._expired() if ended is None else ended
 
 
 def raw_prefix(run: Run, generated_name: str) -> str:

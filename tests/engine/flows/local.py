@@ -1,12 +1,11 @@
-"""Runs workflows of graphs.py in this process, as flytekit does by itself: local.py <config.yaml> <cases as JSON>.
+"""Runs workflows of a module in this process, as flytekit does by itself: local.py <config.yaml> <module> <cases>.
 
-shape: [[workflow, {input: value}], …] → [output, …] on stdout
+shape: cases as JSON [[workflow, {input: value}], …] → [output, …] on stdout
 """
 
+import importlib
 import json
 import sys
 
-import graphs
-
-cases = json.loads(sys.argv[2])
-sys.stdout.write(json.dumps([getattr(graphs, name)(**inputs) for name, inputs in cases]) + "\n")
+module, cases = importlib.import_module(sys.argv[2]), json.loads(sys.argv[3])
+sys.stdout.write(json.dumps([getattr(module, name)(**inputs) for name, inputs in cases]) + "\n")

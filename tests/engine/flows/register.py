@@ -8,6 +8,7 @@ import sys
 
 from flytekit import LaunchPlan
 from flytekit.configuration import Config, ImageConfig, SerializationSettings
+from flytekit.core.reference_entity import ReferenceEntity
 from flytekit.core.workflow import WorkflowBase
 from flytekit.remote import FlyteRemote
 
@@ -21,5 +22,5 @@ for entity in entities:
     if isinstance(entity, WorkflowBase):
         remote.register_workflow(entity, settings, version="v1")
 for entity in entities:
-    if isinstance(entity, LaunchPlan):
+    if isinstance(entity, LaunchPlan) and not isinstance(entity, ReferenceEntity):
         remote.register_launch_plan(entity, version="v1", serialization_settings=settings)

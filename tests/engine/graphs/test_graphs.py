@@ -322,7 +322,7 @@ def test_logs_can_be_read(started: Started) -> None:
 def test_outputs_are_those_of_a_local_run(started: Started) -> None:
     cases = {"nested": {"x": 3}, "parent": {"x": 2}, **{f"choices {x}": {"x": x} for x in (1, 50, 500, 5000)}}
     local = started.remote.script(
-        "local.py", json.dumps([[scenario.partition(" ")[0], inputs] for scenario, inputs in cases.items()])
+        "local.py", "graphs", json.dumps([[scenario.partition(" ")[0], inputs] for scenario, inputs in cases.items()])
     )
     assert [started.remote.outputs(started.names[scenario])["o0"] for scenario in cases] == local
 
