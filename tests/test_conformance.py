@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.clusters import Postgres
 from tests.conformance.run import replay
-from tests.conftest import DATABASES, Postgres
+from tests.conftest import DATABASES
 
 pytestmark = pytest.mark.slow
 
