@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 # where FLYTEADMIN_TEST_ENVIRONMENT names one.
 CACHE := .cache/flytekit
 TASKS := $(if $(FLYTEADMIN_TEST_ENVIRONMENT),,$(CACHE)/envs/default)
+# Load comes from wrk, a Debian package, and ghz, which Go builds.
+BENCH := .cache/bench
+GHZ := github.com/bojand/ghz/cmd/ghz@v0.120.0
 PIP_INSTALL := -m pip install --disable-pip-version-check
 
 # Arguments for `make run` and the test targets, as in: make run ARGS="--port 8088"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-fast check format generate migrate conformance clean
+.PHONY: help install run test test-engine test-fast check format generate migrate conformance bench bench-compare clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +54,12 @@ migrate: $(VENV)/.installed ## Bring the database to this version's schema
 conformance: $(VENV)/.dev ## Replay the recorded conversations against a server of its own; case files in ARGS
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 
+bench: $(VENV)/.dev $(BENCH)/.tools ## Measure the server under load (ARGS="--help" lists choices)
+	@$(BIN)/python -m benchmarks run $(ARGS)
+
+bench-compare: $(VENV)/.dev ## Put two results side by side: A=benchmarks/results/….json B=…
+	@$(BIN)/python -m benchmarks compare $(A) $(B)
+
 clean: ## Remove what make made; data in FLYTEADMIN_HOME stays
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
@@ -82,3 +91,14 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 $(CACHE)/envs/default: | $(VENV)/.dev
 	@$(BIN)/python -c 'import asyncio; from app.engine.local.environment import ensure; \
 		from app.settings import Settings; asyncio.run(ensure(Settings(home="$(CACHE)"), print))'
+
+# What cannot be installed here is named by the benchmark itself, if the routes that are asked for need it.
+$(BENCH)/.tools:
+	@mkdir -p $(BENCH)
+	@if ! command -v wrk >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing wrk"; apt-get install -qq -y wrk >/dev/null || { apt-get update -qq && apt-get install -qq -y wrk; }; \
+	fi
+	@if ! [ -x $(BENCH)/ghz ] && command -v go >/dev/null; then \
+		echo "building ghz, which takes some minutes"; GOBIN=$(abspath $(BENCH)) go install $(GHZ); \
+	fi
+	@if command -v wrk >/dev/null && [ -x $(BENCH)/ghz ]; then touch $@; fi

@@ -1,0 +1,127 @@
+"""The load: wrk for REST, ghz for gRPC, with the settings that Go's figures were taken with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flyteidl.service import admin_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
+
+from benchmarks.routes import UNIQUE, Route
+from benchmarks.servers import Missing, Served
+
+THREADS, CONNECTIONS = 2, 16
+GRPC_CONNECTIONS = 4
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+_runs = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run of a client saw. requests: with those that failed."""
+
+    requests: int
+    errors: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    problem: str = ""
+
+    @property
+    def per_second(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds
+
+
+@cache
+def tool(name: str) -> str:
+    """The path of a client. errors: Missing"""
+    advice = {
+        "wrk": "on Debian and Ubuntu: apt-get install wrk",
+        "ghz": "with Go on the PATH `make bench` builds it; --route GET --route POST leaves gRPC out",
+    }
+    local = Path(".cache/bench") / name
+    found = str(local.absolute()) if local.exists() else shutil.which(name)
+    if found is None:
+        raise Missing(f"{name} is not on this machine; {advice[name]}")
+    return found
+
+
+def need(routes: list[Route]) -> None:
+    """Look for the clients before anything is started. errors: Missing"""
+    tool("wrk")
+    if any(route.call for route in routes):
+        tool("ghz")
+
+
+def rest(route: Route, url: str, folder: Path, seconds: float) -> Load:
+    """Requests of a route for some seconds."""
+    paths, body = folder / "paths", folder / "body"
+    paths.write_text("".join(f"{path}\n" for path in route.paths))
+    body.write_text(route.body)
+    method = "POST" if route.body else "GET"
+    options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
+    arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}"]
+    printed = _run([tool("wrk"), *options, "--", *arguments])
+    seen = json.loads(printed.strip().splitlines()[-1])
+    return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"])
+
+
+def grpc(route: Route, server: Served, folder: Path, seconds: float) -> Load:
+    """Calls of a route for some seconds."""
+    data = folder / "data.json"
+    # ghz fills templates in: a request's number is unique within a run.
+    unique = f"r{next(_runs)}-{{{{.RequestNumber}}}}"
+    data.write_text(f"[{','.join(route.requests)}]".replace(UNIQUE, unique))
+    options = ["--insecure", "--protoset", str(_protoset(folder)), "--call", route.call, "-D", str(data)]
+    options += ["-c", str(CONNECTIONS), "--connections", str(GRPC_CONNECTIONS), "-z", f"{seconds:g}s"]
+    options += ["--duration-stop", "wait", "-O", "json"]
+    if not any(UNIQUE in request for request in route.requests):
+        options += ["--disable-template-data", "--disable-template-functions"]
+    seen = json.loads(_run([tool("ghz"), *options, server.grpc]))
+    good = seen["statusCodeDistribution"].get("OK", 0)
+    percentiles = {one["percentage"]: one["latency"] / 1e6 for one in seen["latencyDistribution"] or ()}
+    problem = next(iter(seen.get("errorDistribution", ())), "")
+    return Load(
+        *(seen["count"], seen["count"] - good, seen["total"] / 1e9),
+        *(percentiles.get(50, 0.0), percentiles.get(99, 0.0), problem),
+    )
+
+
+def run(route: Route, server: Served, folder: Path, seconds: float) -> Load:
+    """Requests or calls of a route for some seconds."""
+    return grpc(route, server, folder, seconds) if route.call else rest(route, server.rest, folder, seconds)
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _protoset(folder: Path) -> Path:
+    """AdminService with everything that it imports, as ghz reads it."""
+    path = folder / "admin.protoset"
+    if not path.exists():
+        files: dict[str, FileDescriptor] = {}
+        _collect(admin_pb2.DESCRIPTOR, files)
+        made = descriptor_pb2.FileDescriptorSet()
+        for file in files.values():
+            file.CopyToProto(made.file.add())
+        path.write_bytes(made.SerializeToString())
+    return path
+
+
+def _collect(file: FileDescriptor, files: dict[str, FileDescriptor]) -> None:
+    if file.name not in files:
+        for imported in file.dependencies:
+            _collect(imported, files)
+        files[file.name] = file

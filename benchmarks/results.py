@@ -1,0 +1,127 @@
+"""Results: what one run of the benchmark found, on what; as JSON, as a table, and two of them side by side."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+FOLDER = Path(__file__).with_name("results")
+FORMAT = 1
+LIBRARIES = (
+    *("fastapi", "flyteidl", "grpcio", "httptools", "orjson", "protobuf", "psycopg", "pydantic", "sqlalchemy"),
+    *("sqlmodel", "starlette", "uvicorn", "uvloop", "zttp"),
+)
+
+
+def commit() -> str:
+    """The commit that is measured, with "-changed" behind it where the files differ from it."""
+    root = Path(__file__).parent
+    made = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=root, capture_output=True, text=True)
+    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+    return (made.stdout.strip() or "unknown") + ("-changed" if changed.stdout.strip() else "")
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def head(postgres_version: str, **settings: Any) -> dict[str, Any]:
+    """What a result says of the moment, the code, the machine and the settings of the run."""
+    return {
+        "format": FORMAT,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": psutil.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "postgresql": postgres_version,
+            **{library: version(library) for library in LIBRARIES},
+        },
+        "settings": settings,
+    }
+
+
+def write(result: dict[str, Any]) -> Path:
+    """Keep a result; where."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{result['at'][:10]}-{result['commit']}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result that was kept. errors: ValueError for another format"""
+    result: dict[str, Any] = json.loads(path.read_text())
+    if result.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {result.get('format')}, this program reads {FORMAT}")
+    return result
+
+
+COLUMNS = ("route", "database", "req/s", "p50 ms", "p99 ms", "CPU µs", "db µs", "unit/s", "ratio", "Go", "target", "")
+COMPARED = ("route", "database", "ratio A", "ratio B", "B/A", "CPU A", "CPU B", "B/A", "p99 A", "p99 B", "B/A")
+_WIDTHS = (39, 11)
+
+
+def line(texts: Iterable[str]) -> str:
+    """Cells of one row under each other's: two columns of text, then numbers."""
+    texts = list(texts)
+    left = "".join(f"{text:<{width}}" for text, width in zip(texts, _WIDTHS, strict=False))
+    return left + " ".join(f"{text:>8}" for text in texts[len(_WIDTHS) :])
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One route as the cells of the table."""
+    said = "met" if row["met"] else "not met"
+    if row["errors"]:
+        said = f"{row['errors']} ERRORS {row['problem']}".rstrip()
+    return [
+        row["route"],
+        row["database"],
+        f"{row['requests_per_second']:,.0f}",
+        f"{row['p50_ms']:.1f}",
+        f"{row['p99_ms']:.1f}",
+        f"{row['cpu_us_per_request']:,.0f}",
+        f"{row['database_cpu_us_per_request']:,.0f}",
+        f"{row['unit_per_second']:,.0f}",
+        ratio(row["ratio"]),
+        ratio(row["ratio_go"]),
+        ratio(row["ratio_target"]),
+        said,
+    ]
+
+
+def ratio(value: float) -> str:
+    """A ratio with two digits that mean something."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Two results: each figure of the routes that both have, and how many times the second is the first."""
+    lines = [line(COMPARED)]
+    known = {(row["route"], row["database"]): row for row in before["routes"]}
+    for row in after["routes"]:
+        old = known.get((row["route"], row["database"]))
+        if old is None:
+            continue
+        texts = [row["route"], row["database"]]
+        for key, shown in (("ratio", ratio), ("cpu_us_per_request", "{:,.0f}".format), ("p99_ms", "{:.1f}".format)):
+            texts += [shown(old[key]), shown(row[key]), f"{row[key] / old[key]:.2f}" if old[key] else "–"]
+        lines.append(line(texts))
+    return lines
