@@ -28,7 +28,7 @@ from tests.servers import ROOT, Running, environment, serving
 
 WORKERS = 2
 DATABASES = ("postgresql", "sqlite")
-START_SECONDS_MAX = 30
+START_SECONDS_MAX = 120
 
 
 class Missing(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 COMMAND = (sys.executable, "-m", "app.cli")
 PORT_FLAGS = ("--port", "--grpc-port", "--metrics-port")
 ROOT = Path(__file__).parents[1]
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 180
 STOP_SECONDS_MAX = 30
 
 
