@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flyteidl.core import execution_pb2, identifier_pb2
-from sqlalchemy import and_, bindparam, exists, select
+from sqlalchemy import and_, bindparam, exists, literal, select
 
 from app import schema
 from app.db import UnitOfWork
@@ -55,7 +55,7 @@ _RUNS = Statement(
         ~exists().where(
             and_(
                 *(_nodes.c[name] == bindparam(name) for name in (*_RUN, "node_id")),
-                _nodes.c.phase.in_(_ENDED),
+                _nodes.c.phase.in_([literal(phase) for phase in _ENDED]),
             )
         ),
     )
