@@ -6,7 +6,7 @@ resolved is tried again whenever it is asked for.
 
 from collections.abc import Iterator
 
-from flyteidl.core import identifier_pb2, interface_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2, interface_pb2, types_pb2, workflow_pb2
 
 from app.compiler.bindings import bind
 from app.compiler.graph import Graph, Interface, Vertex, interface_of, key, normalised
@@ -43,11 +43,27 @@ def _interface(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | 
         case "gate_node":
             return _gate(graph, vertex, problems)
         case "array_node":
-            # Parity: the interface of the element is that of the array, without lists around it. flytekit registers
-            # element tasks whose own interface has the lists.
-            return resolve(graph, vertex.inside("node", vertex.message.array_node.node), problems)
+            return _array(graph, vertex, problems)
     problems.value_required(vertex.id, "Target")
     return None
+
+
+def _array(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+    """Parity: the interface of the element is that of the array: flytekit registers tasks whose own has the lists.
+
+    Deviates: around an element that says that its interface is the original one, as launch plans do, there are lists.
+    Upstream compiles no such array unless its inputs are no lists, with which it cannot run.
+    """
+    array = vertex.message.array_node
+    element = resolve(graph, vertex.inside("node", array.node), problems)
+    if element is None or not array.is_original_sub_node_interface.value:
+        return element
+    inputs = {name: type if name in array.bound_inputs else _list_of(type) for name, type in element.inputs.items()}
+    return Interface(inputs, {name: _list_of(type) for name, type in element.outputs.items()}, element.missing)
+
+
+def _list_of(type: types_pb2.LiteralType) -> types_pb2.LiteralType:
+    return types_pb2.LiteralType(collection_type=type)
 
 
 def _task(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:

@@ -70,6 +70,20 @@ _CHILDREN = Statement(
 )
 
 
+async def end_inside(run: Run, unique_id: str, reason: str, *, told: bool) -> None:
+    """End what runs for one node itself, its processes and child executions; told: report its attempts ABORTED too.
+
+    errors: FlyteError of the database
+    """
+    async with run.server.database.unit_of_work() as db:
+        attempts = await db.all(_OPEN_ATTEMPTS, **execution_key(run.id))
+        children = await db.all(_CHILDREN, **execution_key(run.id))
+    ending = _Ending(run, reason, (), attempts, children)
+    events = await ending.end_inside(unique_id)
+    if told:
+        await run.report.several(*events)
+
+
 async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site | None = None) -> None:
     """End everything unfinished: of the whole execution, of one graph but for its failure node, or below a node.
 
@@ -109,17 +123,24 @@ class _Ending:
             roots = [row for row in roots if row.node_id != kept]
         await asyncio.gather(*(self._end(row) for row in roots))
 
+    async def end_inside(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
+        """End the processes and child executions of a node; the events of its open attempts."""
+        run = self._run
+        await run.engine.runner.kill_below(run.folder(node_id))
+        ids = (
+            identifier_pb2.WorkflowExecutionIdentifier(
+                project=child.execution_project, domain=child.execution_domain, name=child.execution_name
+            )
+            for child in self._children[node_id]
+        )
+        await asyncio.gather(*(terminate(run, id, self._reason) for id in ids))
+        return [_attempt_aborted(run, attempt) for attempt in self._attempts[node_id]]
+
     async def _end(self, row: Any) -> None:
         """End a node: its children before it, its processes before its events."""
         await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
         run = self._run
-        await run.engine.runner.kill_below(run.folder(row.node_id))
-        for child in self._children[row.node_id]:
-            id = identifier_pb2.WorkflowExecutionIdentifier(
-                project=child.execution_project, domain=child.execution_domain, name=child.execution_name
-            )
-            await terminate(run, id, self._reason)
-        events: list[Any] = [_attempt_aborted(run, attempt) for attempt in self._attempts[row.node_id]]
+        events: list[Any] = await self.end_inside(row.node_id)
         # Parity: the event of an abort is bare; what earlier events said stays.
         aborted = event_pb2.NodeExecutionEvent(
             phase=Node.ABORTED, error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN)

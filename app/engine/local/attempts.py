@@ -51,6 +51,7 @@ class TaskRun:
 
     directory: private to the attempt, on this machine. Prefixes have no trailing slash. array_index: None outside maps.
     checkpoint_prefix: below raw_output_prefix. prev_checkpoint: "" when there is none to go on from.
+    given_prefix: what the command is told instead of output_prefix, "" for the same.
     platform: variables that tell a task where this server listens (eager tasks need them).
     """
 
@@ -70,6 +71,7 @@ class TaskRun:
     array_index: int | None = None
     namespace: str = ""
     console_url: str = ""
+    given_prefix: str = ""
     platform: Mapping[str, str] = field(default_factory=dict)
 
     @property

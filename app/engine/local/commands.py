@@ -116,7 +116,7 @@ def _values(run: TaskRun) -> Mapping[str, str]:
     return {
         "input": run.input_uri,
         "inputprefix": run.input_uri.rpartition("/")[0],
-        "outputprefix": run.output_prefix,
+        "outputprefix": run.given_prefix or run.output_prefix,
         "rawoutputdataprefix": run.raw_output_prefix,
         "checkpointoutputprefix": run.checkpoint_prefix,
         # Parity: two quotes, which flytekit understands as no checkpoint.

@@ -13,6 +13,7 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
 from app.engine.local import aborts, data
+from app.engine.local.coroutines import let_go
 from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
 from app.engine.local.recovery import recover
 from app.engine.local.run import Frame, Site
@@ -70,7 +71,9 @@ class Graph:
                     for task in ended:
                         self._end_of(self._running.pop(task), task)
         finally:
-            await self._let_go()
+            # What one of them raised in the same moment is found again from its row.
+            await let_go(self._running)
+            self._running.clear()
         if self._failure is None:
             return await self._finish()
         raise await self._fail(self._failure)
@@ -118,17 +121,6 @@ class Graph:
         except NodeSkipped:
             self._lost.add(id)
         self._settle(id)
-
-    async def _let_go(self) -> None:
-        """Cancel what still runs and wait until none of it can report any more."""
-        while self._running:
-            for task in self._running:
-                task.cancel()
-            ended, _ = await asyncio.wait(self._running)
-            for task in ended:
-                self._running.pop(task)
-                # What one of them raised in the same moment is found again from its row.
-                task.cancelled() or task.exception()
 
     async def _skip(self, id: str) -> None:
         site = self._frame.site(self._nodes[id])

@@ -80,13 +80,19 @@ class Reporter:
         self,
         nodes: Mapping[str, Known],
         attempts: Mapping[str, Mapping[int, task_execution_pb2.TaskExecutionClosure]],
+        versions: Mapping[tuple[str, int], int],
     ) -> None:
-        """What earlier runs of the execution told already."""
+        """What earlier runs of the execution told already; versions: of the phases of attempts."""
         for node_id, known in nodes.items():
             self._told[(node_id,)] = (_NODE_STEPS.get(phases.number(Node.Phase, known.phase), _ENDED), 0)
         for node_id, closures in attempts.items():
             for attempt, closure in closures.items():
-                self._told[(node_id, str(attempt))] = (_TASK_STEPS.get(closure.phase, _ENDED), 0)
+                version = versions.get((node_id, attempt), 0)
+                self._told[(node_id, str(attempt))] = (_TASK_STEPS.get(closure.phase, _ENDED), version)
+
+    def phase_version(self, node_id: str, attempt: int) -> int:
+        """The version of the last event of an attempt that was told, 0 where none was."""
+        return self._told.get((node_id, str(attempt)), (0, 0))[1]
 
     async def workflow(
         self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None

@@ -100,14 +100,14 @@ class Run:
     async def load_known(self) -> None:
         """Read what earlier runs of this execution have reported."""
         self.nodes = await known_nodes(self.server, self.id)
+        columns = ("node_id", "retry_attempt", "phase_version", "closure")
         async with self.server.database.unit_of_work() as db:
-            rows = await db.find_all(
-                schema.TaskExecution, columns=("node_id", "retry_attempt", "closure"), **execution_key(self.id)
-            )
+            rows = await db.find_all(schema.TaskExecution, columns=columns, **execution_key(self.id))
         for row in rows:
             closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
             self.attempts.setdefault(row.node_id, {})[row.retry_attempt] = closure
-        self.report.know(self.nodes, self.attempts)
+        versions = {(row.node_id, row.retry_attempt): row.phase_version or 0 for row in rows}
+        self.report.know(self.nodes, self.attempts, versions)
 
     def folder(self, unique_id: str) -> Path:
         """Where the attempts of a node lie on this machine, each in <attempt>/."""
@@ -117,6 +117,15 @@ class Run:
         """A literal map from the store. errors: BlobError"""
         limit = self.server.settings.storage.limits.max_download_bytes
         return literals_pb2.LiteralMap.FromString(await self.server.blobs.read(uri, bytes_max=limit))
+
+    async def whole(self, literal: literals_pb2.Literal) -> literals_pb2.Literal:
+        """The literal itself, where it may be one that lies in the store. errors: BlobError"""
+        if literal.WhichOneof("value") != "offloaded_metadata":
+            return literal
+        limit = self.server.settings.storage.limits.max_download_bytes
+        return literals_pb2.Literal.FromString(
+            await self.server.blobs.read(literal.offloaded_metadata.uri, bytes_max=limit)
+        )
 
     async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
         """A literal map to the store. errors: BlobError"""

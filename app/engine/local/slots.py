@@ -51,6 +51,10 @@ class Slots:
                 self.release()
             raise
 
+    def admit(self) -> None:
+        """Count one that is there already, whether a place is free for it or not."""
+        self.held += 1
+
     def release(self) -> None:
         """Give a place back; the next key in turn gets it."""
         self.held -= 1
@@ -81,6 +85,12 @@ class Place:
         """Take the place; holding it already changes nothing."""
         if self._slots is not None and not self._held:
             await self._slots.acquire(self._key)
+            self._held = True
+
+    def admit(self) -> None:
+        """Hold the place at once, even where none is free."""
+        if self._slots is not None and not self._held:
+            self._slots.admit()
             self._held = True
 
     def give(self) -> None:

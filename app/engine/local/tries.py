@@ -138,7 +138,12 @@ class Tries:
         run = self._runs(self.attempt)
         running = await self._run.engine.runner.adopt(run)
         if running is not None:
-            return await self._watch(run, running)
+            place = self._place()
+            place.admit()
+            try:
+                return await self._watch(run, running)
+            finally:
+                place.give()
         earlier = self._earlier.get(self.attempt)
         past = await self._past(run, earlier) if earlier is not None else None
         return past if past is not None else await self._start(run)
@@ -170,10 +175,7 @@ class Tries:
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
         await self._teller.submitted(self.attempt)
-        id = self._run.id
-        # Eager tasks wait for executions that need places themselves.
-        limit = None if self._task.metadata.is_eager else self._run.engine.processes
-        place = Place(limit, key=(id.project, id.domain, id.name))
+        place = self._place()
         await place.take()
         try:
             return await self._watch(run, await runner.start(prepared))
@@ -183,6 +185,12 @@ class Tries:
             return error.failed
         finally:
             place.give()
+
+    def _place(self) -> Place:
+        """Among the processes of this machine. Eager tasks wait for executions that need places themselves."""
+        id = self._run.id
+        limit = None if self._task.metadata.is_eager else self._run.engine.processes
+        return Place(limit, key=(id.project, id.domain, id.name))
 
     async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome | TimedOut:
         """Wait for a process, at most as long as the node's timeout allows."""

@@ -1,0 +1,209 @@
+"""One index of an array node: a task with attempts of its own, or a child execution.
+
+Source: flytepropeller pkg/controller/nodes/array (handler.go, node_execution_context.go).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
+from flyteidl.event import event_pb2
+
+from app import schema
+from app.blobs import BlobMissing
+from app.engine.local import names
+from app.engine.local.arrays.panel import Panel
+from app.engine.local.arrays.rules import Shape, element_inputs
+from app.engine.local.attempts import Failed, Succeeded, TaskRun
+from app.engine.local.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
+from app.engine.local.folders import attempt_folder
+from app.engine.local.run import Site
+from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix
+
+Task = execution_pb2.TaskExecution
+
+# Child executions of one array node at a time where the node itself sets no limit: each is a graph of its own here.
+_CHILDREN_MAX = 100
+
+
+class IndexFailed(Exception):
+    """An index has ended badly; the message is what the node's error says of it."""
+
+
+class Elements(Protocol):
+    """id: what the array's task execution is called after. at_once_max: more indices at a time help nobody."""
+
+    id: identifier_pb2.Identifier
+    at_once_max: int
+
+    async def variables(self) -> set[str]:
+        """The names of the outputs of every index."""
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        """Run one index to its end. errors: IndexFailed"""
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        """Add to what is reported of an index. changed: what is told now was not told before."""
+
+
+class TaskElements:
+    """Every index is a task of its own that picks its part from the inputs of all."""
+
+    def __init__(
+        self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap, task: tasks_pb2.TaskTemplate
+    ) -> None:
+        self.id = task.id
+        # As many again wait, prepared, for the places of those that end.
+        self.at_once_max = 2 * site.run.engine.processes.limit
+        self._site = site
+        self._attempt = attempt
+        self._shape = shape
+        self._inputs = inputs
+        self._task = task
+
+    async def variables(self) -> set[str]:
+        return set(self._task.interface.outputs.variables)
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        if panel.phase(index) == Task.SUCCEEDED:
+            return await self._outputs(index, panel.retry(index))
+        if self._shape.single_inputs:
+            await self._site.run.write(self._input_uri(index), element_inputs(self._shape, self._inputs, index))
+        tries = Tries(
+            self._site.run,
+            self._shape.element,
+            self._task,
+            runs=lambda retry: self._task_run(index, retry),
+            teller=_Index(index, panel),
+            earlier=panel.earlier(index),
+            # Parity: an index has no deadline for all of its attempts together.
+            in_all=False,
+        )
+        ended = await tries.run()
+        if isinstance(ended, Succeeded):
+            panel.change(index, Task.SUCCEEDED, tries.attempt)
+            return ended.outputs
+        panel.change(index, Task.FAILED, tries.attempt)
+        if isinstance(ended, Failed):
+            raise IndexFailed(tries.budget.exhausted(ended).message)
+        assert not isinstance(ended, TimedOut)
+        raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        # A link that was told stays known, and thousands of them are long.
+        if changed and resource.phase not in (Task.QUEUED, Task.UNDEFINED):
+            url = self._site.run.engine.log_url(self._site.run.id, self._site.unique_id, self._attempt)
+            log = f"{url}?index={resource.index}&retry={resource.retry_attempt}"
+            resource.logs.add(name=f"Task log-{resource.index}", uri=log)
+
+    async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
+        """Of an index that ended well before the server was started again."""
+        try:
+            return await self._site.run.read(f"{self._task_run(index, retry).output_prefix}/outputs.pb")
+        except BlobMissing:
+            # Parity: what cannot be read is none among the outputs of all.
+            return literals_pb2.LiteralMap()
+
+    def _input_uri(self, index: int) -> str:
+        return f"{self._site.output_dir(self._attempt)}/{index}/inputs.pb"
+
+    def _task_run(self, index: int, retry: int) -> TaskRun:
+        run, site = self._site.run, self._site
+        element = names.node_unique_id(site.unique_id, self._attempt, f"n{index}")
+        name = names.generated_name(run.id.name, element, retry)
+        before = names.generated_name(run.id.name, element, retry - 1)
+        raw = raw_prefix(run, name)
+        prefix = f"{site.output_dir(self._attempt)}/{index}/{retry}"
+        given = ""
+        if self._shape.appends_index:
+            # Every attempt has a folder of its own, so that none finds the errors of the one before it.
+            given = f"{site.output_dir(self._attempt)}/{retry}"
+            prefix = f"{given}/{index}"
+        return TaskRun(
+            execution=run.id,
+            workflow_name=run.workflow_id.name,
+            task=self._task,
+            node_unique_id=site.unique_id,
+            attempt=retry,
+            generated_name=name,
+            directory=attempt_folder(run.folder(site.unique_id), self._attempt, index=index, retry=retry),
+            input_uri=self._input_uri(index) if self._shape.single_inputs else site.input_uri,
+            output_prefix=prefix,
+            given_prefix=given,
+            raw_output_prefix=raw,
+            checkpoint_prefix=f"{raw}/{CHECKPOINTS}",
+            prev_checkpoint=f"{raw_prefix(run, before)}/{CHECKPOINTS}" if retry else "",
+            envs=run.envs,
+            array_index=index,
+            namespace=f"{run.id.project}-{run.id.domain}",
+            platform=run.engine.platform,
+        )
+
+
+class _Index:
+    """Tells the panel of the attempts of one index."""
+
+    def __init__(self, index: int, panel: Panel) -> None:
+        self._index = index
+        self._panel = panel
+
+    async def waiting(self) -> None:
+        return None
+
+    async def submitted(self, attempt: int) -> None:
+        self._panel.change(self._index, Task.QUEUED, attempt)
+
+    async def running(self, attempt: int) -> None:
+        self._panel.change(self._index, Task.RUNNING, attempt)
+
+    async def failed(self, attempt: int, failed: Failed) -> None:
+        self._panel.change(self._index, Task.FAILED, attempt)
+
+
+class ChildElements:
+    """Every index is an execution of a launch plan, whose parent is the array node.
+
+    Deviates: upstream, as it is set up by default, fails such nodes: it gives the children parents that do not exist.
+    """
+
+    at_once_max = _CHILDREN_MAX
+
+    def __init__(self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
+        self.id = shape.element.workflow_node.launchplan_ref
+        self._site = site
+        self._attempt = attempt
+        self._shape = shape
+        self._inputs = inputs
+
+    async def variables(self) -> set[str]:
+        id = self.id
+        key = {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
+        async with self._site.run.server.database.unit_of_work() as db:
+            row = await db.find(schema.LaunchPlan, columns=("closure",), **key)
+        closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure if row is not None else b"")
+        return set(closure.expected_outputs.variables)
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        child = Child(self._site, self.id, self._child_id(index), f"n{index}")
+        try:
+            if panel.phase(index) in (Task.UNDEFINED, Task.QUEUED):
+                panel.change(index, Task.QUEUED, 0)
+                await launch(child, element_inputs(self._shape, self._inputs, index))
+                panel.change(index, Task.RUNNING, 0)
+            outputs = await outputs_of(child)
+        except ChildFailed as failed:
+            panel.change(index, Task.FAILED, 0)
+            raise IndexFailed(failed.error.message) from failed
+        panel.change(index, Task.SUCCEEDED, 0)
+        return outputs
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        child = self._child_id(resource.index)
+        resource.external_id = child.name
+        resource.workflow_node_metadata.CopyFrom(named(child))
+
+    def _child_id(self, index: int) -> identifier_pb2.WorkflowExecutionIdentifier:
+        element = names.node_unique_id(self._site.unique_id, self._attempt, f"n{index}")
+        return child_id(self._site.run, element, 0)
