@@ -83,6 +83,12 @@ def slow_if_odd(x: int) -> int:
     return x
 
 
+@task(cache=True, cache_version="1")
+def kept(x: int, path: str) -> int:
+    leave(path, str(x))
+    return 3 * x
+
+
 @task
 def mark(word: str, path: str, seconds: float) -> str:
     """Leaves a line when it begins and another one when it ends."""
@@ -171,6 +177,11 @@ def late_map(words: list[str], path: str) -> list[str]:
 def beside_a_failure(words: list[str], path: str) -> list[str]:
     fail_after(seconds=1.0)
     return map_task(functools.partial(mark, path=path, seconds=60.0))(word=words)
+
+
+@workflow
+def cached(xs: list[int], path: str) -> list[int]:
+    return map_task(functools.partial(kept, path=path))(x=xs)
 
 
 @workflow

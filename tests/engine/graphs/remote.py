@@ -103,11 +103,7 @@ class Remote:
 
     @staticmethod
     def _values(literals: Any) -> dict[str, Any]:
-        values = {}
-        for key, literal in literals["literals"].items():
-            kind, value = next(iter(literal["scalar"]["primitive"].items()))
-            values[key] = int(value) if kind == "integer" else value
-        return values
+        return {key: _value(literal) for key, literal in literals["literals"].items()}
 
     def nodes(self, name: str, parent: str = "") -> dict[str, Any]:
         """Closures of the nodes of an execution, or of those inside one node, with the metadata in `metadata`."""
@@ -140,3 +136,16 @@ class Remote:
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.strip().splitlines()
         return json.loads(lines[-1]) if lines else None
+
+
+def _value(literal: Any) -> Any:
+    """The plain value of a literal: a primitive, None, or a list of these."""
+    if "collection" in literal:
+        return [_value(element) for element in literal["collection"]["literals"]]
+    scalar = literal["scalar"]
+    if "union" in scalar:
+        return _value(scalar["union"]["value"])
+    if "none_type" in scalar:
+        return None
+    kind, value = next(iter(scalar["primitive"].items()))
+    return int(value) if kind == "integer" else value

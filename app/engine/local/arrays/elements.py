@@ -17,9 +17,11 @@ from app.engine.local import names
 from app.engine.local.arrays.panel import Panel
 from app.engine.local.arrays.rules import Shape, element_inputs
 from app.engine.local.attempts import Failed, Succeeded, TaskRun
+from app.engine.local.cache import Caching, policy_of
 from app.engine.local.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
 from app.engine.local.folders import attempt_folder
 from app.engine.local.run import Site
+from app.engine.local.slots import Place
 from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix
 
 Task = execution_pb2.TaskExecution
@@ -62,6 +64,7 @@ class TaskElements:
         self._shape = shape
         self._inputs = inputs
         self._task = task
+        self._cached = policy_of(shape.element.metadata, task) is not None
 
     async def variables(self) -> set[str]:
         return set(self._task.interface.outputs.variables)
@@ -71,6 +74,26 @@ class TaskElements:
             return await self._outputs(index, panel.retry(index))
         if self._shape.single_inputs:
             await self._site.run.write(self._input_uri(index), element_inputs(self._shape, self._inputs, index))
+        if not self._cached:
+            return (await self._compute(index, panel)).outputs
+        inputs = element_inputs(self._shape, self._inputs, index)
+        caching = Caching(self._site, self._task, inputs, metadata=self._shape.element.metadata, index=index)
+        hit = await caching.begin(Place(None)) if panel.phase(index) == Task.UNDEFINED else None
+        if hit is not None:
+            await self._site.run.write(self._output_uri(index, 0), hit.outputs)
+            panel.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
+            return hit.outputs
+        try:
+            ended = await self._compute(index, panel)
+        except IndexFailed:
+            await caching.give_up()
+            raise
+        retry = panel.retry(index)
+        marks = await caching.put(ended.output_uri, ended.outputs, attempt=retry)
+        panel.change(index, Task.SUCCEEDED, retry, marks.cache_status)
+        return ended.outputs
+
+    async def _compute(self, index: int, panel: Panel) -> Succeeded:
         tries = Tries(
             self._site.run,
             self._shape.element,
@@ -83,8 +106,10 @@ class TaskElements:
         )
         ended = await tries.run()
         if isinstance(ended, Succeeded):
-            panel.change(index, Task.SUCCEEDED, tries.attempt)
-            return ended.outputs
+            # What is to be cached is told when it is.
+            if not self._cached:
+                panel.change(index, Task.SUCCEEDED, tries.attempt)
+            return ended
         panel.change(index, Task.FAILED, tries.attempt)
         if isinstance(ended, Failed):
             raise IndexFailed(tries.budget.exhausted(ended).message)
@@ -101,10 +126,13 @@ class TaskElements:
     async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
         """Of an index that ended well before the server was started again."""
         try:
-            return await self._site.run.read(f"{self._task_run(index, retry).output_prefix}/outputs.pb")
+            return await self._site.run.read(self._output_uri(index, retry))
         except BlobMissing:
             # Parity: what cannot be read is none among the outputs of all.
             return literals_pb2.LiteralMap()
+
+    def _output_uri(self, index: int, retry: int) -> str:
+        return f"{self._task_run(index, retry).output_prefix}/outputs.pb"
 
     def _input_uri(self, index: int) -> str:
         return f"{self._site.output_dir(self._attempt)}/{index}/inputs.pb"
