@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ _runs = itertools.count(1)
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of a client saw. requests: with those that failed."""
+    """What one run of a client saw. requests: with those that failed. cpu_seconds: what the client itself took."""
 
     requests: int
     errors: int
     seconds: float
     p50_ms: float
     p99_ms: float
+    cpu_seconds: float
     problem: str = ""
 
     @property
@@ -69,9 +71,9 @@ def rest(route: Route, url: str, folder: Path, seconds: float) -> Load:
     method = "POST" if route.body else "GET"
     options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
     arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}"]
-    printed = _run([tool("wrk"), *options, "--", *arguments])
+    printed, cpu_seconds = _run([tool("wrk"), *options, "--", *arguments])
     seen = json.loads(printed.strip().splitlines()[-1])
-    return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"])
+    return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"], cpu_seconds)
 
 
 def grpc(route: Route, server: Served, folder: Path, seconds: float) -> Load:
@@ -85,13 +87,19 @@ def grpc(route: Route, server: Served, folder: Path, seconds: float) -> Load:
     options += ["--duration-stop", "wait", "-O", "json"]
     if not any(UNIQUE in request for request in route.requests):
         options += ["--disable-template-data", "--disable-template-functions"]
-    seen = json.loads(_run([tool("ghz"), *options, server.grpc]))
+    printed, cpu_seconds = _run([tool("ghz"), *options, server.grpc])
+    seen = json.loads(printed)
     good = seen["statusCodeDistribution"].get("OK", 0)
     percentiles = {one["percentage"]: one["latency"] / 1e6 for one in seen["latencyDistribution"] or ()}
     problem = next(iter(seen.get("errorDistribution", ())), "")
     return Load(
-        *(seen["count"], seen["count"] - good, seen["total"] / 1e9),
-        *(percentiles.get(50, 0.0), percentiles.get(99, 0.0), problem),
+        requests=seen["count"],
+        errors=seen["count"] - good,
+        seconds=seen["total"] / 1e9,
+        p50_ms=percentiles.get(50, 0.0),
+        p99_ms=percentiles.get(99, 0.0),
+        cpu_seconds=cpu_seconds,
+        problem=problem,
     )
 
 
@@ -100,11 +108,14 @@ def run(route: Route, server: Served, folder: Path, seconds: float) -> Load:
     return grpc(route, server, folder, seconds) if route.call else rest(route, server.rest, folder, seconds)
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str]) -> tuple[str, float]:
+    """What a command printed, and the CPU seconds that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}")
-    return done.stdout
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _protoset(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,70 +17,93 @@ WARM_UP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run against the server, right after one against the unit. CPU in seconds of all the processes together."""
+    """One run of a client. CPU in seconds, of all the processes of a kind together."""
 
     load: Load
-    unit_per_second: float
     server_cpu_seconds: float
     database_cpu_seconds: float
 
     @property
+    def server_cpu_us(self) -> float:
+        """What the server's processes took for one request."""
+        return self.server_cpu_seconds / max(self.load.requests, 1) * 1e6
+
+    @property
+    def database_cpu_us(self) -> float:
+        """What PostgreSQL's processes took for one request."""
+        return self.database_cpu_seconds / max(self.load.requests, 1) * 1e6
+
+    @property
+    def cpu_us(self) -> float:
+        """What server, database and client took for one request: on a busy machine that decides how many there are."""
+        return self.server_cpu_us + self.database_cpu_us + self.load.cpu_seconds / max(self.load.requests, 1) * 1e6
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run against the server, and one against the unit right before."""
+
+    route: Run
+    unit: Run
+
+    @property
     def ratio(self) -> float:
         """Requests per second in units."""
-        return self.load.per_second / self.unit_per_second
+        return self.route.load.per_second / self.unit.load.per_second
+
+    @property
+    def ratio_by_cpu(self) -> float:
+        """The ratio as it would be if nothing but CPU counted: other programs disturb it much less."""
+        return self.unit.cpu_us / self.route.cpu_us if self.route.cpu_us else 0.0
 
 
-def pairs(route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: float, count: int) -> dict[str, list[Run]]:
+def pairs(route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: float, count: int) -> dict[str, list[Pair]]:
     """The runs of a route on each database, which share the runs of the unit."""
-    runs: dict[str, list[Run]] = {database: [] for database in databases}
+    runs: dict[str, list[Pair]] = {database: [] for database in databases}
     for database in databases:
         clients.run(route, bed.servers[database], bed.folder, WARM_UP_SECONDS)
     for _ in range(count):
-        unit = clients.rest(UNIT, bed.unit_url, bed.folder, seconds)
-        if unit.errors:
-            raise RuntimeError(f"the unit failed {unit.errors} times")
+        unit = _run(UNIT, bed, bed.unit, seconds)
+        if unit.load.errors:
+            raise RuntimeError(f"the unit failed {unit.load.errors} times")
         for database in databases:
-            runs[database].append(_run(route, bed, bed.servers[database], seconds, unit.per_second))
+            runs[database].append(Pair(_run(route, bed, bed.servers[database], seconds), unit))
     return runs
 
 
-def _run(route: Route, bed: Bed, server: Served, seconds: float, unit_per_second: float) -> Run:
+def _run(route: Route, bed: Bed, server: Served, seconds: float) -> Run:
     server_before, database_before = server.processes.cpu_seconds(), bed.postgres.cpu_seconds()
     load = clients.run(route, server, bed.folder, seconds)
-    return Run(
-        load,
-        unit_per_second,
-        server.processes.cpu_seconds() - server_before,
-        bed.postgres.cpu_seconds() - database_before,
-    )
+    # PostgreSQL idles while SQLite is measured, which runs inside the server.
+    database_cpu_seconds = bed.postgres.cpu_seconds() - database_before if server.database == "postgresql" else 0.0
+    return Run(load, server.processes.cpu_seconds() - server_before, database_cpu_seconds)
 
 
-def figures(route: Route, database: str, runs: list[Run]) -> dict[str, Any]:
+def figures(route: Route, database: str, runs: list[Pair]) -> dict[str, Any]:
     """What is told of a route: medians over the runs, and the runs themselves."""
 
-    def median(values: list[float]) -> float:
-        return round(statistics.median(values), 4)
+    def median(value: Callable[[Pair], float]) -> float:
+        return round(statistics.median(map(value, runs)), 4)
 
-    errors = sum(run.load.errors for run in runs)
-    ratio = median([run.ratio for run in runs])
-    on_postgres = database == "postgresql"
+    errors = sum(run.route.load.errors for run in runs)
+    ratio = median(lambda pair: pair.ratio)
     return {
         "route": route.name,
         "database": database,
-        "requests_per_second": median([run.load.per_second for run in runs]),
-        "p50_ms": median([run.load.p50_ms for run in runs]),
-        "p99_ms": median([run.load.p99_ms for run in runs]),
-        "cpu_us_per_request": median([run.server_cpu_seconds / max(run.load.requests, 1) * 1e6 for run in runs]),
-        # SQLite runs inside the server.
-        "database_cpu_us_per_request": (
-            median([run.database_cpu_seconds / max(run.load.requests, 1) * 1e6 for run in runs]) if on_postgres else 0.0
-        ),
-        "unit_per_second": median([run.unit_per_second for run in runs]),
+        "requests_per_second": median(lambda pair: pair.route.load.per_second),
+        "p50_ms": median(lambda pair: pair.route.load.p50_ms),
+        "p99_ms": median(lambda pair: pair.route.load.p99_ms),
+        "cpu_us_per_request": median(lambda pair: pair.route.server_cpu_us),
+        "database_cpu_us_per_request": median(lambda pair: pair.route.database_cpu_us),
+        "unit_per_second": median(lambda pair: pair.unit.load.per_second),
+        "unit_cpu_us_per_request": median(lambda pair: pair.unit.server_cpu_us),
+        "unit_database_cpu_us_per_request": median(lambda pair: pair.unit.database_cpu_us),
         "ratio": ratio,
+        "ratio_by_cpu": median(lambda pair: pair.ratio_by_cpu),
         "ratio_go": route.go,
         "ratio_target": route.target,
         "met": errors == 0 and ratio >= route.target,
         "errors": errors,
-        "problem": next((run.load.problem for run in runs if run.load.problem), ""),
-        "runs": [asdict(run) | {"ratio": round(run.ratio, 4)} for run in runs],
+        "problem": next((run.route.load.problem for run in runs if run.route.load.problem), ""),
+        "runs": [asdict(pair) | {"ratio": round(pair.ratio, 4)} for pair in runs],
     }

@@ -74,9 +74,12 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
-COLUMNS = ("route", "database", "req/s", "p50 ms", "p99 ms", "CPU µs", "db µs", "unit/s", "ratio", "Go", "target", "")
+COLUMNS = (
+    *("route", "database", "req/s", "p50 ms", "p99 ms", "CPU µs", "db µs", "unit/s", "ratio", "by CPU"),
+    *("Go", "target", ""),
+)
 COMPARED = ("route", "database", "ratio A", "ratio B", "B/A", "CPU A", "CPU B", "B/A", "p99 A", "p99 B", "B/A")
-_WIDTHS = (39, 11)
+_WIDTHS = (41, 11)
 
 
 def line(texts: Iterable[str]) -> str:
@@ -101,6 +104,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['database_cpu_us_per_request']:,.0f}",
         f"{row['unit_per_second']:,.0f}",
         ratio(row["ratio"]),
+        ratio(row["ratio_by_cpu"]),
         ratio(row["ratio_go"]),
         ratio(row["ratio_target"]),
         said,

@@ -24,7 +24,7 @@ import psycopg
 from app import migrations
 from benchmarks import fill, unit
 from tests.clusters import Postgres, binaries
-from tests.servers import ROOT, Running, environment, serving
+from tests.servers import ROOT, Running, serving
 
 WORKERS = 2
 DATABASES = ("postgresql", "sqlite")
@@ -78,7 +78,7 @@ class Bed:
     """What a benchmark runs on."""
 
     folder: Path
-    unit_url: str
+    unit: Served
     postgres: Processes
     postgres_version: str
     servers: dict[str, Served] = field(default_factory=dict)
@@ -101,8 +101,8 @@ def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             version = str(connection.info.parameter_status("server_version"))
         postmaster = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
-        with _unit(folder, postgres_url) as unit_url:
-            made = Bed(folder, unit_url, Processes(psutil.Process(postmaster)), version)
+        with _unit(folder, postgres_url) as unit_served:
+            made = Bed(folder, unit_served, Processes(psutil.Process(postmaster)), version)
             yield from _serve(made, databases, urls)
     finally:
         cluster.stop()
@@ -136,8 +136,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def _unit(folder: Path, postgres_url: str) -> Iterator[str]:
-    """The unit's server; its address."""
+def _unit(folder: Path, postgres_url: str) -> Iterator[Served]:
+    """The unit's server."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.unit:app", "--port", str(port), "--workers", str(WORKERS)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
@@ -148,7 +148,7 @@ def _unit(folder: Path, postgres_url: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{url}/tasks/none/none/none/none", process)
-        yield url
+        yield Served("postgresql", url, "", Processes(psutil.Process(process.pid)))
     finally:
         process.terminate()
         process.wait(START_SECONDS_MAX)
@@ -166,6 +166,3 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.05)
     raise RuntimeError(f"nothing answers at {url}")
-
-
-__all__ = ["DATABASES", "Bed", "Missing", "Processes", "Served", "bed", "environment", "free_port", "served"]
