@@ -75,6 +75,8 @@ def serve(
     port: Annotated[int | None, typer.Option(help="REST, gRPC and documentation (30080).")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="gRPC a second time (30081).")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Metrics, for Prometheus (10254).")] = None,
+    mcp_port: Annotated[int | None, typer.Option(help="Tools for assistants at /mcp, off unless given (9090).")] = None,
+    rest_adapter_port: Annotated[int | None, typer.Option(help="The same capability over REST (8080).")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve (1).")] = None,
     config: Files = None,
@@ -89,6 +91,10 @@ def serve(
             server__http_port=port,
             server__grpc__port=grpc_port,
             flyteadmin__profiler_port=metrics_port,
+            # Whoever says where wants them; FLYTEADMIN_MCP=1 wants them at their usual ports.
+            mcp__enabled=None if mcp_port is rest_adapter_port is None else True,
+            mcp__port=mcp_port,
+            mcp__adapter_port=rest_adapter_port,
             server__host=host,
             server__workers=workers,
         )
@@ -103,7 +109,7 @@ def _serve(started: "Started", progress: "Progress") -> None:
     from app import serve as processes
 
     settings = started.settings
-    sockets = {"rest": started.rest, "grpc": started.grpc}
+    sockets = {"rest": started.rest, "grpc": started.grpc, **started.assistants}
     if settings.server.http == "httptools":
         # HTTP/1.1 carries no gRPC: every process has a server of grpcio's beside it, which binds the port by itself.
         sockets.pop("grpc").close()
@@ -175,13 +181,17 @@ def _tell(started: "Started", progress: "Progress") -> None:
     if example.is_relative_to(Path.cwd()):
         example = example.relative_to(Path.cwd())
     client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
+    assistants = ""
+    if started.assistants:
+        mcp, adapter = (_reachable(host, port) for port in (settings.mcp.port, settings.mcp.adapter_port))
+        assistants = f"\n  MCP            http://{mcp}/mcp\n  REST adapter   http://{adapter}/v1/api/v1/executions"
     run = f"{startup.FIRST_PROJECT}/development/<name>"
     progress.line(
         f"""
 flyteadmin is ready
   {"REST and gRPC" if shared else "REST         "}  {web}  (documentation at {web}/docs)
   {"gRPC alone" if shared else "gRPC      "}     {_reachable(host, settings.server.grpc.port)}
-  metrics        http://{_reachable(host, settings.flyteadmin.profiler_port)}/metrics
+  metrics        http://{_reachable(host, settings.flyteadmin.profiler_port)}/metrics{assistants}
   database       {startup.shown(settings.database_url)}
   data           {settings.storage_url}
   engine         {settings.engine.kind}
@@ -243,6 +253,16 @@ def config_show(context: typer.Context, config: Files = None) -> None:
 
     with _one_line():
         print(yaml.safe_dump(masked(_settings(context, config)), sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def capability() -> None:
+    """Print the capability file of the REST adapter and the MCP tools, in Naftiko's form."""
+    import yaml
+
+    from app.mcp.capability import document
+
+    print(yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=120), end="")
 
 
 @app.command()

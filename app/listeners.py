@@ -13,6 +13,8 @@ from app.settings import BadSetting, Settings
 _PORTS = {
     "rest": ("--port", "server.httpPort", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
     "grpc": ("--grpc-port", "server.grpc.port", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
+    "mcp": ("--mcp-port", "mcp.port", "Prometheus, whose own port it is"),
+    "adapter": ("--rest-adapter-port", "mcp.adapterPort", "a proxy or a web server under development"),
     "metrics": ("--metrics-port", "flyteadmin.profilerPort", "another flyteadmin, its scheduler or a Kubernetes probe"),
 }
 

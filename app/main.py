@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from app.engine.port import NoEngine
 from app.startup import database_of
 
 if TYPE_CHECKING:
+    from app.mcp.web import Web
     from app.metrics import Book
     from app.settings import Settings
 
@@ -30,15 +31,22 @@ class Application:
     """The ASGI application of one process: gRPC by content type, everything else REST.
 
     web: pages and RPCs, behind the rules for requests of other origins
+    assistants: MCP and the REST adapter, which have ports of their own; None where they are not wanted
     """
 
     server: Server
     grpc: GrpcApp
     pages: FastAPI
     web: ASGIApp
+    assistants: Web | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (or the lifespan)."""
+        if self.assistants is not None and (address := scope.get("server")) is not None:
+            other = self.assistants.by_port.get(address[1])
+            if other is not None:
+                await other(scope, receive, send)
+                return
         await (self.grpc if is_grpc(scope) else self.web)(scope, receive, send)
 
     @asynccontextmanager
@@ -51,7 +59,8 @@ class Application:
         try:
             await self.server.engine.start()
             try:
-                yield
+                async with self.assistants.running() if self.assistants is not None else nullcontext():
+                    yield
             finally:
                 await self.server.engine.stop()
         finally:
@@ -93,8 +102,18 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
     pages.router.routes.extend(storage.routes(server.blobs, settings))
     pages.router.routes.extend(attempt_logs.routes(settings))
     pages.router.routes.extend(rest.routes(server, routers.ALL))
-    app = Application(server, GrpcApp(server, routers.ALL), pages, cors.wrapped(_Web(server, pages), settings))
+    web = cors.wrapped(_Web(server, pages), settings)
+    app = Application(server, GrpcApp(server, routers.ALL), pages, web, _assistants(server))
     return app
+
+
+def _assistants(server: Server) -> Web | None:
+    """MCP and the REST adapter where they are wanted; the SDK takes long to import."""
+    if not server.settings.mcp.enabled:
+        return None
+    from app.mcp.web import Web
+
+    return Web(server)
 
 
 class _Web:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +57,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A server that may begin to serve: its settings with the real ports, its home folder, its bound sockets."""
+    """A server that may begin to serve: its settings with the real ports, its home folder, its bound sockets.
+
+    assistants: the sockets of MCP and of the REST adapter, by their use; none where they are not wanted
+    """
 
     settings: Settings
     lock: home.Lock
     rest: socket.socket
     grpc: socket.socket
     metrics: socket.socket
+    assistants: Mapping[str, socket.socket]
 
 
 def prepare(settings: Settings, progress: Progress) -> Started:
@@ -80,23 +84,28 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     rest = listeners.bind(server.host, server.http_port, "rest")
     grpc = listeners.bind(server.host, server.grpc.port, "grpc")
     metrics = listeners.bind(server.host, settings.flyteadmin.profiler_port, "metrics")
+    wanted = {"mcp": settings.mcp.port, "adapter": settings.mcp.adapter_port} if settings.mcp.enabled else {}
+    assistants = {use: listeners.bind(server.host, port, use) for use, port in wanted.items()}
     home.prepare(path)
     lock = lock or home.lock(path)
     migrate(settings, progress)
     first_project(settings, progress)
-    settings = _with_ports(settings, *map(listeners.port_of, (rest, grpc, metrics)))
+    bound = {"rest": rest, "grpc": grpc, "metrics": metrics, **assistants}
+    settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
     home.write_client_config(settings)
-    return Started(settings, lock, rest, grpc, metrics)
+    return Started(settings, lock, rest, grpc, metrics, assistants)
 
 
-def _with_ports(settings: Settings, rest: int, grpc: int, metrics: int) -> Settings:
-    """The settings with the ports that were found where 0 asked for free ones."""
+def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
+    """The settings with the ports that were found where 0 asked for free ones; ports: by the use of their sockets."""
     server = settings.server
-    found = {"http_port": rest, "grpc": server.grpc.model_copy(update={"port": grpc})}
+    found = {"http_port": ports["rest"], "grpc": server.grpc.model_copy(update={"port": ports["grpc"]})}
+    adapters = {key: ports[use] for use, key in (("mcp", "port"), ("adapter", "adapter_port")) if use in ports}
     return settings.model_copy(
         update={
             "server": server.model_copy(update=found),
-            "flyteadmin": settings.flyteadmin.model_copy(update={"profiler_port": metrics}),
+            "mcp": settings.mcp.model_copy(update=adapters),
+            "flyteadmin": settings.flyteadmin.model_copy(update={"profiler_port": ports["metrics"]}),
         }
     )
 
@@ -110,7 +119,6 @@ def check_served(settings: Settings, progress: Progress) -> None:
         "server.security.useAuth=true": settings.server.security.use_auth,
         "server.security.secure=true": settings.server.security.secure,
         "engine.kind=kubernetes": settings.engine.kind == "kubernetes",
-        "mcp.enabled=true": settings.mcp.enabled,
     }
     for key, wanted in refused.items():
         if wanted:

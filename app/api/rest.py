@@ -70,8 +70,28 @@ def routes(server: Server, rpcs: tuple[Rpc, ...]) -> list[BaseRoute]:
     return [Mount("", app=Rest(server, rpcs))]
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The client has left before its request was complete."""
+
+
+async def read_body(
+    receive: Receive, bytes_max: int, wait_seconds_max: float, too_large: Callable[[int], errors.FlyteError]
+) -> bytes:
+    """A request's whole body. errors: what too_large makes of its size; DEADLINE_EXCEEDED; Gone"""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(wait_seconds_max):
+            while True:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise Gone
+                body += event.get("body", b"")
+                if len(body) > bytes_max:
+                    raise too_large(len(body))
+                if not event.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as error:
+        raise errors.DeadlineExceeded(f"the body did not arrive within {wait_seconds_max:g} seconds") from error
 
 
 @dataclass(slots=True)
@@ -149,7 +169,7 @@ class Rest:
         except errors.FlyteError as error:
             # Refused before the function was called, so there is nothing of gRPC in the answer.
             await _send_error(send, scope, call, error)
-        except _Gone:
+        except Gone:
             log.info("client_left", path=scope["path"])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, call: Call, path: str) -> None:
@@ -247,7 +267,7 @@ class Rest:
             raise errors.Internal("") from error
 
     async def _body(self, scope: Scope, receive: Receive, call: Call) -> bytes:
-        """The whole body. errors: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED; _Gone when the client leaves"""
+        """The whole body. errors: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED; Gone when the client leaves"""
         declared = call.fields.get(b"content-length")
         if declared is None and not _may_have_body(scope, call):
             return b""
@@ -257,22 +277,7 @@ class Rest:
                 return b""
             if int(declared) > bytes_max:
                 raise self._too_large(int(declared))
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._wait_seconds_max):
-                while True:
-                    event = await receive()
-                    if event["type"] == "http.disconnect":
-                        raise _Gone
-                    body += event.get("body", b"")
-                    if len(body) > bytes_max:
-                        raise self._too_large(len(body))
-                    if not event.get("more_body", False):
-                        return bytes(body)
-        except TimeoutError as error:
-            raise errors.DeadlineExceeded(
-                f"the body did not arrive within {self._wait_seconds_max:g} seconds"
-            ) from error
+        return await read_body(receive, bytes_max, self._wait_seconds_max, self._too_large)
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._message_bytes_max:

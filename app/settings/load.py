@@ -24,6 +24,7 @@ SHORT_NAMES = {
     "FLYTEADMIN_STORAGE_URL": "storage.url",
     "FLYTEADMIN_ENGINE": "engine.kind",
     "FLYTEADMIN_MCP": "mcp.enabled",
+    "FLYTE_API_KEY": "mcp.api_key",
 }
 LONG_PREFIX = "FLYTEADMIN__"
 TEST_PREFIX = "FLYTEADMIN_TEST_"
@@ -232,4 +233,4 @@ def _told(problem: Any, origins: Mapping[Path_, tuple[str, str]]) -> str:
 
 
 def _secret(path: Path_) -> bool:
-    return any(word in path[-1] for word in ("password", "secret", "token", "url"))
+    return any(word in path[-1] for word in ("password", "secret", "token", "url", "api_key"))

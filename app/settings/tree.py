@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from app.settings import outbound, upstream
 from app.settings.auth import Auth
@@ -65,9 +65,34 @@ class Limits(Section):
 
 
 class Mcp(Section):
+    """Ours: the tools of assistants on `port`, the REST adapter of the same capability on `adapter_port`.
+
+    api_key: required as a bearer token on both where it is set. allowed_hosts: names that clients may reach this
+    machine by, beside localhost and server.host; "*" for any. call_seconds_max: of one call of a tool.
+    list_rows and list_rows_max: rows of a page where a call does not say, and at most. result_bytes_max bounds a
+    tool's result as JSON, log_bytes_max what is shown of an attempt's log, failed_nodes_max how many failed nodes are
+    told in one answer.
+    """
+
     enabled: bool = False
     port: int = Field(default=9090, ge=0, le=65535)
     adapter_port: int = Field(default=8080, ge=0, le=65535)
+    api_key: SecretStr = SecretStr("")
+    allowed_hosts: tuple[str, ...] = ()
+    call_seconds_max: float = Field(default=60.0, gt=0)
+    list_rows: int = Field(default=20, ge=1)
+    list_rows_max: int = Field(default=100, ge=1)
+    result_bytes_max: int = Field(default=100_000, ge=1_000)
+    log_bytes_max: int = Field(default=4_000, ge=0)
+    failed_nodes_max: int = Field(default=20, ge=1)
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value().strip()
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("allowed are printable ASCII characters without spaces, as a header can hold them")
+        return SecretStr(text)
 
 
 class Settings(Section):

@@ -1,0 +1,88 @@
+"""The REST adapter: the operations of the capability at the paths that it names, /v1 before those of the API.
+
+The same handler serves them as the API's own paths, so bodies, encodings, errors and limits are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api import docs, rest
+from app.api.rows import Rpc
+from app.mcp import rows
+from app.mcp.rows import Tool
+from app.work import Server
+
+PREFIX = "/v1"
+DOCUMENT_PATH = "/openapi.json"
+_VARIABLE = re.compile(r"\{([^}]+)\}")
+_COMPONENT = re.compile(r'"#/components/(\w+)/([^"]+)"')
+
+
+def path_of(tool: Tool) -> str:
+    """/v1/api/v1/executions/{id-project}/… as the capability writes it."""
+    return PREFIX + _VARIABLE.sub(lambda match: f"{{{match[1].replace('.', '-')}}}", rows.binding_of(tool).template)
+
+
+def served(tool: Tool) -> Rpc:
+    """The RPC of an operation with its one binding here."""
+    binding = rows.binding_of(tool)
+    return replace(rows.rpcs()[tool.rpc], bindings=(replace(binding, template=PREFIX + binding.template),))
+
+
+def application(server: Server) -> ASGIApp:
+    """The ASGI application: the operations, and what describes them at /openapi.json."""
+    operations = rest.Rest(server, tuple(map(served, rows.OPERATIONS)))
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == DOCUMENT_PATH and scope["method"] in ("GET", "HEAD"):
+            body = openapi_bytes()
+            about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": about})
+            await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
+            return
+        await operations(scope, receive, send)
+
+    return serve
+
+
+@cache
+def openapi_bytes() -> bytes:
+    """The OpenAPI document: of the API's own, what these operations need."""
+    whole = orjson.loads(docs.openapi_bytes())
+    known = {
+        (operation["x-flyte-template"], verb): operation
+        for path in whole["paths"].values()
+        for verb, operation in path.items()
+    }
+    paths: dict[str, Any] = {}
+    for tool in rows.OPERATIONS:
+        binding = rows.binding_of(tool)
+        operation = {**known[binding.template, binding.verb.lower()], "operationId": tool.operation}
+        names = iter(_VARIABLE.findall(path_of(tool)))
+        operation["parameters"] = [
+            {**one, "name": next(names)} if one["in"] == "path" else one for one in operation.get("parameters", [])
+        ]
+        operation |= {"summary": tool.title, "x-flyte-template": PREFIX + binding.template}
+        paths.setdefault(path_of(tool), {})[binding.verb.lower()] = operation
+    about = {**whole["info"], "title": "Flyte Admin API — Executions"}
+    made = {**whole, "info": about, "paths": paths, "components": _used(paths, whole["components"])}
+    made["tags"] = [tag for tag in whole["tags"] if tag["name"] == "Executions"]
+    return orjson.dumps(made)
+
+
+def _used(paths: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """The components that the paths lead to, and those that the security of the whole document names."""
+    used: dict[str, Any] = {"securitySchemes": components["securitySchemes"]}
+    text = orjson.dumps(paths).decode()
+    while found := {pair for pair in _COMPONENT.findall(text) if pair[1] not in used.get(pair[0], {})}:
+        for kind, name in found:
+            used.setdefault(kind, {})[name] = components[kind][name]
+        text = orjson.dumps([components[kind][name] for kind, name in found]).decode()
+    return used

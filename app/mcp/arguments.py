@@ -1,0 +1,130 @@
+"""Arguments of tools as request messages; what does not fit is refused by the path of its field."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import orjson
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from app import errors
+from app.wire import decode
+from app.wire.protojson import fields_by_spelling
+from app.wire.render import WRAPPERS, is_map
+
+M = TypeVar("M", bound=Message)
+
+_SHOWN_LENGTH_MAX = 60
+# Looking for the field reads a part of the arguments once for each level that it lies deep.
+_LOCATED_BYTES_MAX = 64 * 1024
+
+
+def to_request(type_: type[M], arguments: Mapping[str, Any]) -> M:
+    """The message of proto JSON in either spelling of names.
+
+    errors: INVALID_ARGUMENT `<path of the field>: …`
+    """
+    try:
+        body = orjson.dumps(arguments)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise errors.InvalidArgument(f"the arguments are no JSON: {error}") from error
+    try:
+        return decode.from_json(type_, body, strict=True)
+    except errors.InvalidArgument as error:
+        located = _located(type_.DESCRIPTOR, arguments, "") if len(body) <= _LOCATED_BYTES_MAX else ""
+        raise errors.InvalidArgument(located or error.message) from error
+
+
+def _located(descriptor: Any, value: Mapping[str, Any], path: str) -> str:
+    """What is wrong, beginning with the path of the first field that alone is refused; "" where none is."""
+    for name, item in value.items():
+        where = f"{path}.{name}" if path else name
+        field = descriptor.fields_by_name.get(name) or fields_by_spelling(descriptor).get(name)
+        if field is None:
+            return f"{where}: there is no such field{_near(name, descriptor)}"
+        problem = _problem(descriptor, {name: item})
+        if problem:
+            return _within(field, item, where) or f"{where}: {_wanted(field)}, not {_shown(item)}{_reason(problem)}"
+    return ""
+
+
+def _within(field: FieldDescriptor, item: Any, where: str) -> str:
+    """Where inside a field something is wrong; "" where it is the value itself."""
+    if field.message_type is None or field.message_type.full_name in WRAPPERS:
+        return ""
+    if is_map(field):
+        inner = field.message_type.fields_by_name["value"]
+        places = [(f"{where}[{key!r}]", one) for key, one in item.items()] if isinstance(item, Mapping) else []
+        kind = inner.message_type
+    elif field.is_repeated:
+        places = [(f"{where}[{index}]", one) for index, one in enumerate(item)] if isinstance(item, list) else []
+        kind = field.message_type
+    else:
+        places, kind = [(where, item)], field.message_type
+    if kind is None or kind.full_name.startswith("google.protobuf."):
+        return ""
+    for place, one in places:
+        if not isinstance(one, Mapping):
+            return "" if place == where else f"{place}: an object is wanted, not {_shown(one)}"
+        found = _located(kind, one, place) if _problem(kind, one) else ""
+        if found:
+            return found
+    return ""
+
+
+def _problem(descriptor: Any, value: Mapping[str, Any]) -> str:
+    try:
+        decode.from_json(GetMessageClass(descriptor), orjson.dumps(value), strict=True)
+    except errors.InvalidArgument as error:
+        return error.message
+    return ""
+
+
+def _near(name: str, descriptor: Any) -> str:
+    known = [field.name for field in descriptor.fields]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}" if known else ""
+
+
+def _wanted(field: FieldDescriptor) -> str:
+    if is_map(field):
+        return "an object is wanted"
+    if field.is_repeated:
+        return "a list is wanted"
+    if field.enum_type is not None:
+        return f"one of {', '.join(value.name for value in field.enum_type.values)} is wanted"
+    if field.message_type is not None:
+        return _OF_MESSAGE.get(field.message_type.full_name, "an object is wanted")
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return "base64 is wanted"
+    return _OF_KIND.get(field.cpp_type, "a text is wanted")
+
+
+_OF_MESSAGE = {
+    "google.protobuf.Timestamp": "a time such as 2026-01-31T12:00:00Z is wanted",
+    "google.protobuf.Duration": "a duration in seconds such as 90s is wanted",
+    "google.protobuf.BoolValue": "true or false is wanted",
+}
+_OF_KIND = {
+    FieldDescriptor.CPPTYPE_INT32: "a whole number is wanted",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number is wanted",
+    FieldDescriptor.CPPTYPE_UINT32: "a whole number from 0 on is wanted",
+    FieldDescriptor.CPPTYPE_UINT64: "a whole number from 0 on is wanted",
+    FieldDescriptor.CPPTYPE_DOUBLE: "a number is wanted",
+    FieldDescriptor.CPPTYPE_FLOAT: "a number is wanted",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false is wanted",
+}
+
+
+def _shown(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}…"
+
+
+def _reason(problem: str) -> str:
+    """What the reader said beside the place of a syntax error, where that tells more than the kind that is wanted."""
+    return " (a member of the same oneof is set already)" if "oneof" in problem else ""

@@ -1,0 +1,124 @@
+"""The capability file, in the form of Naftiko 1.0.0-alpha2: what is consumed, and how REST and MCP expose it.
+
+Everything but the few words about the whole comes from the rows, so the file cannot say what is not served.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from app.mcp import adapter, rows
+from app.mcp.rows import Tool
+
+_LABEL = "Flyte Admin API — Executions"
+_NAMESPACE = "admin-executions"
+_DATE = "2026-05-19"
+_VARIABLE = re.compile(r"\{([^}]+)\}")
+
+
+def document() -> dict[str, Any]:
+    """The whole file as plain data."""
+    return {
+        "naftiko": "1.0.0-alpha2",
+        "info": {
+            "label": _LABEL,
+            "description": f"{_LABEL}. {len(rows.OPERATIONS)} operations. Lead operation: {rows.OPERATIONS[0].title}. "
+            "Self-contained Naftiko capability covering one Flyte business surface.",
+            "tags": ["Flyte", "Executions"],
+            "created": _DATE,
+            "modified": _DATE,
+        },
+        "binds": [{"namespace": "env", "keys": {"FLYTE_API_KEY": "FLYTE_API_KEY"}}],
+        "capability": {"consumes": [_consumed()], "exposes": [_rest(), _mcp()]},
+    }
+
+
+def _by_path() -> dict[str, list[Tool]]:
+    found: dict[str, list[Tool]] = {}
+    for tool in rows.OPERATIONS:
+        found.setdefault(rows.binding_of(tool).template, []).append(tool)
+    return found
+
+
+def _name(template: str) -> str:
+    """api-v1-executions-id.project-id.domain for /api/v1/executions/{id.project}/{id.domain}."""
+    return _VARIABLE.sub(r"\1", template).strip("/").replace("/", "-")
+
+
+def _variables(tool: Tool) -> list[str]:
+    return _VARIABLE.findall(rows.binding_of(tool).template)
+
+
+def _consumed() -> dict[str, Any]:
+    return {
+        "type": "http",
+        "namespace": _NAMESPACE,
+        "baseUri": "http://localhost:30080",
+        "description": f"{_LABEL} business capability. Self-contained, no shared references.",
+        "resources": [
+            {"name": _name(template), "path": template, "operations": [_operation(tool) for tool in tools]}
+            for template, tools in _by_path().items()
+        ],
+    }
+
+
+def _operation(tool: Tool) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "name": tool.operation,
+        "method": rows.binding_of(tool).verb,
+        "description": tool.title,
+        "outputRawFormat": "json",
+        "outputParameters": [{"name": "result", "type": "object", "value": "$."}],
+    }
+    inputs = [{"name": name, "in": "path", "type": "string", "required": True} for name in _variables(tool)]
+    return {**made, "inputParameters": inputs} if inputs else made
+
+
+def _rest() -> dict[str, Any]:
+    return {
+        "type": "rest",
+        "namespace": f"{_NAMESPACE}-rest",
+        "port": 8080,
+        "description": f"REST adapter for {_LABEL}. One Spectral-compliant resource per consumed operation, prefixed "
+        f"with {adapter.PREFIX}.",
+        "resources": [
+            {
+                "path": adapter.path_of(tools[0]),
+                "name": _name(template).replace(".", "-"),
+                "description": f"REST surface for {_name(template)}.",
+                "operations": [
+                    {"method": rows.binding_of(tool).verb, "name": tool.operation, **_routed(tool, "rest")}
+                    for tool in tools
+                ],
+            }
+            for template, tools in _by_path().items()
+        ],
+    }
+
+
+def _mcp() -> dict[str, Any]:
+    return {
+        "type": "mcp",
+        "namespace": f"{_NAMESPACE}-mcp",
+        "port": 9090,
+        "transport": "http",
+        "description": f"MCP adapter for {_LABEL}. One tool per consumed operation, routed inline through this "
+        "capability's consumes block.",
+        "tools": [{"name": tool.name, **_routed(tool, "tools")} for tool in rows.OPERATIONS],
+    }
+
+
+def _routed(tool: Tool, source: str) -> dict[str, Any]:
+    """How an operation of one of the two surfaces leads to what is consumed."""
+    made: dict[str, Any] = {"description": tool.title}
+    if source == "tools":
+        made["hints"] = {
+            "readOnly": tool.read_only,
+            "destructive": tool.destructive,
+            "idempotent": tool.idempotent,
+        }
+    made["call"] = f"{_NAMESPACE}.{tool.operation}"
+    if variables := _variables(tool):
+        made["with"] = {name: f"{source}.{name}" for name in variables}
+    return {**made, "outputParameters": [{"type": "object", "mapping": "$."}]}

@@ -1,0 +1,85 @@
+"""The two further listeners of `serve`: MCP over streamable HTTP at /mcp, and the REST adapter.
+
+Every worker process serves both. That works because nothing is kept between two requests: the SDK runs without
+sessions, each POST is answered with one JSON document, and there is no stream that a GET could wait at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors
+from app.api.rest import Gone, read_body
+from app.mcp import adapter
+from app.mcp.assistants import Assistants
+from app.mcp.callers import InProcess
+from app.mcp.guard import Guard, refuse, security
+from app.work import Server
+
+PATH = "/mcp"
+
+
+class Web:
+    """Both applications of one process."""
+
+    def __init__(self, server: Server) -> None:
+        settings = server.settings
+        self._manager = StreamableHTTPSessionManager(
+            Assistants(InProcess(server), settings).server(),
+            json_response=True,
+            stateless=True,
+            security_settings=security(settings),
+            max_request_body_size=settings.request_body_bytes_max,
+        )
+        endpoint = _Endpoint(self._manager, settings.request_body_bytes_max, settings.limits.body_wait_seconds_max)
+        self.by_port: dict[int, ASGIApp] = {
+            settings.mcp.port: Guard(endpoint, settings),
+            settings.mcp.adapter_port: Guard(adapter.application(server), settings),
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What the SDK needs around its requests."""
+        async with self._manager.run():
+            yield
+
+
+class _Endpoint:
+    """/mcp: reads the body within its limits, then the SDK answers."""
+
+    def __init__(self, manager: StreamableHTTPSessionManager, bytes_max: int, wait_seconds_max: float) -> None:
+        self._manager = manager
+        self._bytes_max = bytes_max
+        self._wait_seconds_max = wait_seconds_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != PATH:
+            await refuse(send, errors.NotFound(f"MCP is served at {PATH}"))
+            return
+        if scope["method"] != "POST":
+            # Without sessions there is nothing to listen to (GET) or to end (DELETE).
+            error = errors.Unimplemented(f"POST to {PATH}; this server keeps no sessions")
+            await refuse(send, error, [(b"allow", b"POST")], status=405)
+            return
+        try:
+            body = await read_body(receive, self._bytes_max, self._wait_seconds_max, self._too_large)
+        except errors.FlyteError as error:
+            await refuse(send, error)
+            return
+        except Gone:
+            return
+        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return first.pop() if first else await receive()
+
+        await self._manager.handle_request(scope, replay, send)
+
+    def _too_large(self, size_bytes: int) -> errors.FlyteError:
+        return errors.ResourceExhausted(
+            f"a request may have {self._bytes_max} bytes, this one has {size_bytes} or more"
+        )

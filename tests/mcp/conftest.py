@@ -1,0 +1,120 @@
+"""A control plane with the local engine, MCP and the REST adapter, and the SDK's own client of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult
+
+# Fixtures that are asked for by name.
+from tests.engine.conftest import environment  # noqa: F401
+from tests.engine.graphs.conftest import Plane, plane  # noqa: F401
+from tests.engine.graphs.remote import DOMAIN, PROJECT, VERSION, Remote
+
+PORTS = ("--mcp-port", "0", "--rest-adapter-port", "0")
+SCOPE = {"project": PROJECT, "domain": DOMAIN}
+ENDS = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+WAIT_SECONDS_MAX = 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """mcp and adapter: addresses; remote: a client of the same server's REST."""
+
+    mcp: str
+    adapter: str
+    remote: Remote
+
+    def run(self, scenario: Callable[[Client], Awaitable[Any]], key: str = "") -> Any:
+        """Run a scenario with a connected client of the MCP listener."""
+
+        async def main() -> Any:
+            async with connected(self.mcp, key) as client:
+                return await scenario(client)
+
+        return asyncio.run(main())
+
+
+@asynccontextmanager
+async def connected(url: str, key: str = "", mode: str = "auto") -> AsyncIterator[Client]:
+    """The SDK's client of a URL. mode: "legacy" for the handshake of the older protocol."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(transport, mode=mode, read_timeout_seconds=30) as client:
+            yield client
+
+
+@pytest.fixture(scope="session", params=("sqlite", "postgresql"))
+def served(
+    request: pytest.FixtureRequest,
+    plane: Plane,  # noqa: F811
+    empty_database: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Served]:
+    """A server on each kind of database that knows the workflows of tests/engine/flows/graphs.py.
+
+    The one on PostgreSQL has two workers, so that consecutive requests of a client meet different processes.
+    """
+    home = tmp_path_factory.mktemp("assistants") / request.param
+    workers = ("--workers", "2") if request.param == "postgresql" else ()
+    with plane(home, empty_database(request.param), *PORTS, *workers) as (server, remote):
+        remote.script("register.py", "graphs")
+        yield Served(f"http://{server.address('MCP')}/mcp", f"http://{server.address('REST adapter')}", remote)
+
+
+def value(result: CallToolResult) -> Any:
+    """What a tool answered, which must be no error."""
+    assert not result.is_error, result.content
+    assert json.loads(result.content[0].text) == result.structured_content  # type: ignore[union-attr]
+    return result.structured_content
+
+
+def problem(result: CallToolResult) -> Any:
+    """The error that a tool answered."""
+    assert result.is_error, result.content
+    found = json.loads(result.content[0].text)  # type: ignore[union-attr]
+    assert found == result.structured_content
+    return found
+
+
+def launch_arguments(plan: str, **integers: int) -> dict[str, Any]:
+    """Arguments that launch a plan of flows/graphs.py, in proto JSON."""
+    literals = {name: {"scalar": {"primitive": {"integer": number}}} for name, number in integers.items()}
+    reference = {**SCOPE, "name": f"graphs.{plan}", "version": VERSION}
+    return {**SCOPE, "spec": {"launch_plan": reference}, "inputs": {"literals": literals}}
+
+
+async def launch(client: Client, plan: str, **integers: int) -> dict[str, str]:
+    """The id of a new execution."""
+    made = value(await client.call_tool("create-workflow-execution", launch_arguments(plan, **integers)))
+    return made["id"]  # type: ignore[no-any-return]
+
+
+async def phase(client: Client, id: dict[str, str], *wanted: str) -> str:
+    """The phase of an execution once it is one of the wanted ones, without further words one of the last."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        closure = value(await client.call_tool("retrieve-workflow-execution", {"id": id}))["closure"]
+        if closure["phase"] in (wanted or ENDS):
+            return str(closure["phase"])
+        assert time.monotonic() < deadline, closure
+        await asyncio.sleep(0.1)
+
+
+def post(url: str, body: Any, **headers: str) -> httpx.Response:
+    """A raw POST to the MCP listener, as the SDK's client would never send it."""
+    standard = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.post(url, content=content, headers={**standard, **headers}, timeout=30)
