@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -13,17 +12,21 @@ import orjson
 import structlog
 from mcp.server.lowlevel import Server as McpServer
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from app import errors
-from app.mcp import results, rows, schemas
+from app.mcp import inquiries, launching, results, rows, schemas
 from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
+from app.mcp.inquiries import Arguments, Desk, Inquiry
 from app.mcp.rows import Tool
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 NAME = "flyteadmin"
+TOOLS: tuple[Tool, ...] = (*rows.OPERATIONS, *rows.LISTS, *inquiries.ALL)
+_PROBLEMS_MAX = 5
 INSTRUCTIONS = (
     "This server runs workflows. A workflow is launched through a launch plan; one run of it is an execution, named by "
     "project, domain and name. To launch: list-launch-plans, describe-launch-plan, create-workflow-execution. To see "
@@ -35,10 +38,10 @@ class Assistants:
     """Answers for one caller. warning: said with every result that started something, where nothing will run it."""
 
     def __init__(self, caller: Caller, settings: Settings, *, warning: str = "") -> None:
-        self._caller = caller
+        self._desk = Desk(caller, settings.mcp)
         self._mcp = settings.mcp
         self._warning = warning
-        self._tools = {tool.name: tool for tool in rows.TOOLS}
+        self._tools = {tool.name: tool for tool in TOOLS}
 
     def server(self) -> McpServer[Any]:
         """The SDK's server, for any of its transports."""
@@ -49,7 +52,7 @@ class Assistants:
             return listed
 
         async def call_tool(context: Any, parameters: types.CallToolRequestParams) -> types.CallToolResult:
-            return await self.call(parameters.name, parameters.arguments or {})
+            return await self.call(parameters.name, dict(parameters.arguments or {}))
 
         return McpServer(
             NAME,
@@ -62,22 +65,22 @@ class Assistants:
         )
 
     def _listed(self, tool: Tool) -> types.Tool:
-        rpc = rows.rpcs()[tool.rpc]
-        arguments = {**_arguments(tool)}
-        if "limit" in arguments["properties"]:
-            limit = {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": self._mcp.list_rows_max,
-                "default": self._mcp.list_rows,
-            }
-            arguments["properties"] = {**arguments["properties"], "limit": {**limit, "description": "Rows of a page."}}
+        arguments, result = _schemas(tool)
+        properties = dict(arguments["properties"])
+        if "limit" in properties:
+            rows_max, described = (
+                self._mcp.list_rows_max,
+                f"Rows of a page; {self._mcp.list_rows} where it is left out.",
+            )
+            properties["limit"] = {"type": "integer", "minimum": 0, "maximum": rows_max, "description": described}
+        if tool.rpc == "CreateExecution":
+            properties[launching.ARGUMENT] = launching.SCHEMA
         return types.Tool(
             name=tool.name,
             title=tool.title,
             description=tool.description,
-            input_schema=arguments,
-            output_schema=schemas.result_schema(rpc.response.DESCRIPTOR),
+            input_schema={**arguments, "properties": properties},
+            output_schema=result,
             annotations=types.ToolAnnotations(
                 title=tool.title,
                 read_only_hint=tool.read_only,
@@ -87,7 +90,7 @@ class Assistants:
             ),
         )
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+    async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
         """Call a tool. What goes wrong on the way is a result that says so, for the model to read.
 
         errors: MCPError for a name that no tool has
@@ -112,20 +115,27 @@ class Assistants:
             notes.append(self._warning)
         return types.CallToolResult(content=[_text(value), *map(_note, notes)], structured_content=value)
 
-    async def _answer(self, tool: Tool, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    async def _answer(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        if isinstance(tool, Inquiry):
+            assert tool.answer is not None
+            found = await tool.answer(self._desk, _validated(tool.arguments, arguments))
+            return results.bounded(found.model_dump(mode="json", exclude_none=True), self._mcp.result_bytes_max)
         rpc = rows.rpcs()[tool.rpc]
+        values = launching.taken(arguments) if tool.rpc == "CreateExecution" else None
         request = to_request(rpc.request, arguments)
+        if values is not None:
+            await launching.add(self._desk, request, values)
         if "limit" in rpc.request.DESCRIPTOR.fields_by_name:
-            return await self._page(rpc, request)
-        return results.bounded(results.to_json(await self._caller.call(rpc, request)), self._mcp.result_bytes_max)
+            return await self._page(tool.rpc, request)
+        return results.bounded(results.to_json(await self._desk.call(tool.rpc, request)), self._mcp.result_bytes_max)
 
-    async def _page(self, rpc: Any, request: Any) -> tuple[dict[str, Any], str]:
+    async def _page(self, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
         """A page that fits: where it does not, as many rows as do, with the token of the next one."""
         if request.limit > self._mcp.list_rows_max:
             raise errors.InvalidArgument(f"limit: at most {self._mcp.list_rows_max} are allowed, not {request.limit}")
         wanted = request.limit = request.limit or self._mcp.list_rows
         while True:
-            value = results.to_json(await self._caller.call(rpc, request))
+            value = results.to_json(await self._desk.call(rpc, request))
             size = len(orjson.dumps(value))
             if size <= self._mcp.result_bytes_max or request.limit == 1:
                 break
@@ -137,8 +147,21 @@ class Assistants:
 
 
 @cache
-def _arguments(tool: Tool) -> dict[str, Any]:
-    return schemas.arguments_schema(rows.rpcs()[tool.rpc].request.DESCRIPTOR)
+def _schemas(tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a tool takes and what it answers."""
+    if isinstance(tool, Inquiry):
+        return tool.arguments.model_json_schema(), tool.result.model_json_schema(mode="serialization")
+    rpc = rows.rpcs()[tool.rpc]
+    return schemas.arguments_schema(rpc.request.DESCRIPTOR), schemas.result_schema(rpc.response.DESCRIPTOR)
+
+
+def _validated(model: type[Arguments], arguments: dict[str, Any]) -> Arguments:
+    """errors: INVALID_ARGUMENT naming every field that does not fit"""
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()[:_PROBLEMS_MAX]]
+        raise errors.InvalidArgument("; ".join(told)) from error
 
 
 def _text(value: Any) -> types.TextContent:

@@ -96,7 +96,24 @@ OPERATIONS = (
     ),
 )
 
-TOOLS = OPERATIONS
+LISTS = (
+    Tool(
+        "list-projects",
+        "ListProjects",
+        "List projects",
+        "The projects of this server with their domains; everything else lies in one project and one domain.",
+        read_only=True,
+        idempotent=True,
+    ),
+    Tool(
+        "list-workflows",
+        "ListWorkflowIds",
+        "List workflows",
+        "The names of the workflows of a project and domain. What can be launched are their launch plans.",
+        read_only=True,
+        idempotent=True,
+    ),
+)
 
 
 @cache

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,22 +56,45 @@ async def connected(url: str, key: str = "", mode: str = "auto") -> AsyncIterato
             yield client
 
 
-@pytest.fixture(scope="session", params=("sqlite", "postgresql"))
-def served(
-    request: pytest.FixtureRequest,
+Start = Callable[[str], AbstractContextManager[Served]]
+
+
+@pytest.fixture(scope="session")
+def start(
     plane: Plane,  # noqa: F811
     empty_database: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Served]:
-    """A server on each kind of database that knows the workflows of tests/engine/flows/graphs.py.
+) -> Start:
+    """Starts a server on a kind of database that knows the workflows of tests/engine/flows/graphs.py."""
 
-    The one on PostgreSQL has two workers, so that consecutive requests of a client meet different processes.
-    """
-    home = tmp_path_factory.mktemp("assistants") / request.param
-    workers = ("--workers", "2") if request.param == "postgresql" else ()
-    with plane(home, empty_database(request.param), *PORTS, *workers) as (server, remote):
-        remote.script("register.py", "graphs")
-        yield Served(f"http://{server.address('MCP')}/mcp", f"http://{server.address('REST adapter')}", remote)
+    @contextmanager
+    def started(kind: str) -> Iterator[Served]:
+        home = tmp_path_factory.mktemp("assistants") / kind
+        with plane(home, empty_database(kind), *PORTS) as (server, remote):
+            remote.script("register.py", "graphs")
+            yield Served(f"http://{server.address('MCP')}/mcp", f"http://{server.address('REST adapter')}", remote)
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def served(start: Start) -> Iterator[Served]:
+    """The server that most tests ask."""
+    with start("sqlite") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def served_on_postgresql(start: Start) -> Iterator[Served]:
+    with start("postgresql") as made:
+        yield made
+
+
+@pytest.fixture(params=("served", "served_on_postgresql"), ids=("sqlite", "postgresql"))
+def each(request: pytest.FixtureRequest) -> Served:
+    """A server on each kind of database."""
+    made: Served = request.getfixturevalue(request.param)
+    return made
 
 
 def value(result: CallToolResult) -> Any:

@@ -15,11 +15,11 @@ from app.mcp import rows
 from tests.mcp.conftest import SCOPE, Served, connected, launch, launch_arguments, phase, problem, value
 
 
-def test_an_execution_from_launch_to_relaunch(served: Served) -> None:
+def test_an_execution_from_launch_to_relaunch(each: Served) -> None:
     async def scenario(client: Client) -> None:
         id = await launch(client, "twice", x=3)
         assert await phase(client, id) == "SUCCEEDED"
-        assert served.remote.outputs(id["name"]) == {"o0": 12}
+        assert each.remote.outputs(id["name"]) == {"o0": 12}
 
         listed = value(await client.call_tool("list-workflow-executions", {"id": SCOPE, "limit": 100}))
         assert id in [row["id"] for row in listed["executions"]]
@@ -31,16 +31,16 @@ def test_an_execution_from_launch_to_relaunch(served: Served) -> None:
         again = value(await client.call_tool("relaunch-workflow-execution", {"id": id}))["id"]
         assert again != id
         assert await phase(client, again) == "SUCCEEDED"
-        assert served.remote.outputs(again["name"]) == {"o0": 12}
+        assert each.remote.outputs(again["name"]) == {"o0": 12}
 
         late = problem(await client.call_tool("terminate-workflow-execution", {"id": id, "cause": "too late"}))
         assert (late["code"], late["status"]) == (9, "FAILED_PRECONDITION")
         assert late["details"][0]["already_in_terminal_state"] == {"current_phase": "SUCCEEDED"}
 
-    served.run(scenario)
+    each.run(scenario)
 
 
-def test_terminate_and_recover(served: Served, tmp_path: Path) -> None:
+def test_terminate_and_recover(each: Served, tmp_path: Path) -> None:
     def text(content: str) -> Any:
         return {"scalar": {"primitive": {"string_value": content}}}
 
@@ -57,13 +57,14 @@ def test_terminate_and_recover(served: Served, tmp_path: Path) -> None:
         assert closure["abort_metadata"]["cause"] == "not needed"
 
         assert await phase(client, first) == "FAILED"
+        (tmp_path / "f").touch()
         second = value(await client.call_tool("recover-workflow-execution", {"id": first}))["id"]
         assert await phase(client, second) == "SUCCEEDED"
         spec = value(await client.call_tool("retrieve-workflow-execution", {"id": second}))["spec"]
         assert spec["metadata"]["mode"] == "RECOVERED"
         assert spec["metadata"]["reference_execution"] == first
 
-    served.run(scenario)
+    each.run(scenario)
 
 
 def test_the_older_handshake_is_spoken_too(served: Served) -> None:
