@@ -8,13 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.cli_cache import cache_app
+from app.cli_settings import Files, one_line, settings_of
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
 # Between two lines about an environment that is being made; the installer alone writes a hundred.
 ENVIRONMENT_LINE_SECONDS = 5.0
 
-Files = Annotated[
-    list[Path] | None, typer.Option("--config", metavar="FILE", help="Configuration in YAML; later files win.")
-]
-
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A Flyte control plane in Python."
 )
@@ -34,39 +32,13 @@ migrations_app = typer.Typer(no_args_is_help=True, help="Prepare the database.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(migrations_app, name="migrate")
 app.add_typer(config_app, name="config")
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback()
 def common(context: typer.Context, config: Files = None) -> None:
     """A Flyte control plane in Python."""
     context.obj = list(config or [])
-
-
-def _settings(context: typer.Context, config: list[Path] | None, **flags: Any) -> "Settings":
-    """The settings of this call, its warnings told; --config may stand before or after the command."""
-    from app.settings import load
-
-    loaded = load([*context.obj, *(config or [])], {key.replace("__", "."): value for key, value in flags.items()})
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return loaded.settings
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Ends the program with one line where a setting, the database or the disk is at fault."""
-    from app.errors import FlyteError
-    from app.settings import BadSetting
-
-    try:
-        yield
-    except (BadSetting, FlyteError) as error:
-        print(f"flyteadmin: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"flyteadmin: {error.strerror or error}{where}", file=sys.stderr)
-        raise SystemExit(1) from error
 
 
 @app.command()
@@ -84,8 +56,8 @@ def serve(
     """Serve the API; migrates the database and makes the home folder first."""
     from app import logs, startup
 
-    with _one_line():
-        settings = _settings(
+    with one_line():
+        settings = settings_of(
             context,
             config,
             server__http_port=port,
@@ -216,8 +188,8 @@ def migrate_run(context: typer.Context, config: Files = None) -> None:
     """Bring the database to this version's schema."""
     from app import home, startup
 
-    with _one_line():
-        settings = _settings(context, config)
+    with one_line():
+        settings = settings_of(context, config)
         home.prepare(settings.home_path)
         startup.migrate(settings, startup.Progress())
         print(f"{startup.shown(settings.database_url)} has this version's schema")
@@ -228,8 +200,8 @@ def migrate_rollback(context: typer.Context, config: Files = None) -> None:
     """Take the last migration back."""
     from app import startup
 
-    with _one_line():
-        settings = _settings(context, config)
+    with one_line():
+        settings = settings_of(context, config)
         startup.rollback(settings)
         print(f"took the last migration of {startup.shown(settings.database_url)} back")
 
@@ -239,8 +211,8 @@ def migrate_seed_projects(context: typer.Context, ids: list[str], config: Files 
     """Make projects with these ids where they are missing."""
     from app import startup
 
-    with _one_line():
-        made = startup.seed(_settings(context, config), ids)
+    with one_line():
+        made = startup.seed(settings_of(context, config), ids)
         print(f"made {len(made)} of {len(ids)} projects" + (f": {', '.join(made)}" if made else "; all were there"))
 
 
@@ -251,8 +223,8 @@ def config_show(context: typer.Context, config: Files = None) -> None:
 
     from app.settings import masked
 
-    with _one_line():
-        print(yaml.safe_dump(masked(_settings(context, config)), sort_keys=False, allow_unicode=True), end="")
+    with one_line():
+        print(yaml.safe_dump(masked(settings_of(context, config)), sort_keys=False, allow_unicode=True), end="")
 
 
 @app.command()

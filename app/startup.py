@@ -10,11 +10,11 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from app import home, listeners
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from app import db
 
 FIRST_PROJECT = "flytesnacks"
+
+Result = TypeVar("Result")
 
 
 class Progress:
@@ -224,21 +226,46 @@ def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = F
         if checks.dns_label_problems(project):
             raise BadSetting(f"{project!r} is no project id; allowed: up to 63 of a-z, 0-9 and -, none at the ends")
 
-    async def make() -> tuple[str, ...]:
+    async def make(database: db.Database) -> tuple[str, ...]:
+        async with database.unit_of_work() as unit:
+            if only_if_empty and await unit.count(schema.Project):
+                return ()
+            return await registry.seed(unit, projects)
+
+    return on_database(settings, make)
+
+
+def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Result]]) -> Result:
+    """What a command does on the database, which is open meanwhile.
+
+    errors: BadSetting where the database fails
+    """
+
+    async def opened() -> Result:
         database = database_of(settings)
         await database.open()
         try:
-            async with database.unit_of_work() as unit:
-                if only_if_empty and await unit.count(schema.Project):
-                    return ()
-                return await registry.seed(unit, projects)
+            return await work(database)
         finally:
             await database.close()
 
     try:
-        return asyncio.run(make())
+        return asyncio.run(opened())
     except FlyteError as error:
         raise _database_problem(settings.database_url, error) from error
+
+
+def check_migrated(settings: Settings) -> None:
+    """errors: BadSetting where the database is not there, or not of this version's schema"""
+    from app import migrations
+
+    url = settings.database_url
+    missing = url.startswith("sqlite") and not _sqlite_file(url).exists()
+    try:
+        if missing or migrations.pending(url):
+            raise BadSetting(f"database {shown(url)}: lacks this version's schema; run flyteadmin migrate run first")
+    except FlyteError as error:
+        raise _database_problem(url, error) from error
 
 
 def _sqlite_file(url: str) -> Path:

@@ -7,12 +7,13 @@ Source: datacatalog/pkg/manager/impl (artifact_manager.go, reservation_manager.g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from flyteidl.core import execution_pb2, identifier_pb2
-from sqlalchemy import and_, bindparam, exists, literal, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, select, tuple_
 
 from app import schema
 from app.db import UnitOfWork
@@ -21,6 +22,10 @@ from app.services.ids import execution_key
 from app.statements import Statement
 
 Node = execution_pb2.NodeExecution
+
+DATASET_PREFIX = "flyte_task-"
+# Behind the cache version in a dataset's: two hashes of eight characters, each with a hyphen before it.
+SIGNATURE_CHARACTERS = 18
 
 
 class Key(NamedTuple):
@@ -31,6 +36,27 @@ class Key(NamedTuple):
     dataset_name: str
     dataset_version: str
     tag: str
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.dataset_name.removeprefix(DATASET_PREFIX)
+
+    @property
+    def version(self) -> str:
+        """The cache version that the task declares."""
+        return self.dataset_version[:-SIGNATURE_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which entries are meant; "" and None leave open. before: when they were written last."""
+
+    project: str = ""
+    domain: str = ""
+    task: str = ""
+    version: str = ""
+    before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +154,45 @@ def _is_of(row: Any, owner: Owner) -> bool:
 async def _runs(db: UnitOfWork, row: Any) -> bool:
     where = {name: getattr(row, name) for name in (*_RUN, "node_id")}
     return await db.one(_RUNS, **where) is not None
+
+
+_artifacts = schema.table(schema.CatalogArtifact)
+_KEY = tuple(_artifacts.c[name] for name in Key._fields)
+
+
+async def page(db: UnitOfWork, chosen: Chosen, *, after: Key | None, limit: int) -> Sequence[Any]:
+    """At most limit entries, in the order of their keys, behind one."""
+    conditions = _conditions(chosen)
+    if after is not None:
+        conditions.append(tuple_(*_KEY) > tuple_(*map(literal, after)))
+    return await db.all(Statement(select(_artifacts).where(*conditions).order_by(*_KEY).limit(limit)))
+
+
+async def count(db: UnitOfWork, chosen: Chosen) -> int:
+    """How many entries are meant."""
+    statement = select(func.count().label("entries")).select_from(_artifacts).where(*_conditions(chosen))
+    row = await db.one(Statement(statement))
+    return int(row.entries) if row is not None else 0
+
+
+async def delete_some(db: UnitOfWork, chosen: Chosen, *, limit: int) -> int:
+    """Delete at most limit entries, so that nobody waits long for the database; how many there were. Data stays."""
+    some = select(*_KEY).where(*_conditions(chosen)).order_by(*_KEY).limit(limit)
+    return await db.run(Statement(delete(_artifacts).where(tuple_(*_KEY).in_(some))))
+
+
+def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
+    columns, conditions = _artifacts.c, []
+    if chosen.project:
+        conditions.append(columns.dataset_project == chosen.project)
+    if chosen.domain:
+        conditions.append(columns.dataset_domain == chosen.domain)
+    if chosen.task:
+        conditions.append(columns.dataset_name == DATASET_PREFIX + chosen.task)
+    if chosen.version:
+        start, whole = f"{chosen.version}-", len(chosen.version) + SIGNATURE_CHARACTERS
+        conditions.append(func.substr(columns.dataset_version, 1, len(start)) == start)
+        conditions.append(func.length(columns.dataset_version) == whole)
+    if chosen.before is not None:
+        conditions.append(columns.updated_at < chosen.before)
+    return conditions

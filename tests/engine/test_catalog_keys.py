@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, types_pb2
 
-from app.engine.local.catalog_keys import dataset_id, index_interface, key_of, task_name
+from app.engine.local.catalog_keys import dataset_id, index_interface, key_of
 from app.errors import InvalidArgument
 from app.services.catalog import Key
 from tests.engine.conftest import literal, literal_map
@@ -73,7 +73,7 @@ class TestWhatUpstreamComputes:
         named = dataset_id(key())
         assert identifier_pb2.ResourceType.Name(named.resource_type) == "DATASET"
         assert (named.project, named.domain, named.name) == ("p", "d", "flyte_task-wf.double")
-        assert task_name(key()) == "wf.double"
+        assert (key().task, key(version="1-a").version) == ("wf.double", "1-a")
 
 
 class TestWhatMakesNoDifference:

@@ -14,11 +14,11 @@ from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, types_pb2
 from google.protobuf.message import Message
 
 from app.errors import InvalidArgument
-from app.services.catalog import Key
+from app.services.catalog import DATASET_PREFIX, SIGNATURE_CHARACTERS, Key
 from app.wire.digest import digest
 
-_DATASET, _TAG = "flyte_task-", "flyte_cached-"
-_SIGNATURE_CHARACTERS = 8
+_TAG = "flyte_cached-"
+_HASH_CHARACTERS = (SIGNATURE_CHARACTERS - 2) // 2
 # An annotation with this field belongs to the key; all others are left out.
 _KEPT = "cache-key-metadata"
 # Types nest at most this deep when they arrive (the protobuf parsers refuse more).
@@ -40,8 +40,8 @@ def key_of(
     version = version.strip(" ")
     if not version:
         raise InvalidArgument("the cache version (discovery_version) is empty")
-    signature = "-".join(_hash(_stripped(one))[:_SIGNATURE_CHARACTERS] for one in (interface.inputs, interface.outputs))
-    return Key(task.project, task.domain, _DATASET + task.name, f"{version}-{signature}", _tag(inputs, ignored))
+    signature = "-".join(_hash(_stripped(one))[:_HASH_CHARACTERS] for one in (interface.inputs, interface.outputs))
+    return Key(task.project, task.domain, DATASET_PREFIX + task.name, f"{version}-{signature}", _tag(inputs, ignored))
 
 
 def index_interface(interface: interface_pb2.TypedInterface) -> interface_pb2.TypedInterface:
@@ -68,16 +68,6 @@ def dataset_id(key: Key) -> identifier_pb2.Identifier:
         name=key.dataset_name,
         version=key.dataset_version,
     )
-
-
-def task_name(key: Key) -> str:
-    """The name of the task whose outputs a key stands for."""
-    return key.dataset_name.removeprefix(_DATASET)
-
-
-def dataset_name(task: str) -> str:
-    """The dataset of a task's name."""
-    return _DATASET + task
 
 
 def _hash(message: Message) -> str:

@@ -146,6 +146,8 @@ class LocalEngine:
             self._running.discard(key)
             async with self._server.database.unit_of_work() as db:
                 await db.delete(schema.Launch, **execution_key(id))
+                # They hold no longer than the launch record; here is where they are cleared away.
+                await db.delete(schema.CatalogReservation, **execution_key(id))
         except Exception:
             # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.
             log.exception("execution_interrupted", project=key[0], domain=key[1], name=key[2])

@@ -1,0 +1,175 @@
+"""`flyteadmin cache`: what the local engine has cached of the outputs of tasks, and how to forget it."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from app.cli_settings import Files, one_line, settings_of
+
+if TYPE_CHECKING:
+    from app.db import Database
+    from app.services.catalog import Chosen, Key
+
+ROWS_MAX = 1000
+_COLUMNS = ("project", "domain", "task", "version", "updated", "produced_by", "tag")
+
+Project = Annotated[str, typer.Option(help="Only entries of this project.")]
+Domain = Annotated[str, typer.Option(help="Only entries of this domain.")]
+Task = Annotated[str, typer.Option(metavar="NAME", help="Only entries of the task with this full name.")]
+Version = Annotated[str, typer.Option(metavar="VERSION", help="Only entries of this cache version.")]
+Age = Annotated[str, typer.Option(metavar="DURATION", help="Only entries written longer ago than this, as in 720h.")]
+
+cache_app = typer.Typer(no_args_is_help=True, help="Look at cached outputs of tasks, and forget them.")
+
+
+@cache_app.command("list")
+def list_entries(
+    context: typer.Context,
+    project: Project = "",
+    domain: Domain = "",
+    task: Task = "",
+    cache_version: Version = "",
+    older_than: Age = "",
+    limit: Annotated[int, typer.Option(min=1, max=ROWS_MAX, help="Entries to list at most.")] = 100,
+    after: Annotated[str, typer.Option(metavar="TOKEN", help="Go on where an earlier list ended.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object for each entry, a line each.")] = False,
+    config: Files = None,
+) -> None:
+    """List cached outputs in the order of project, domain, task, cache version and tag.
+
+    Each line names the attempt that produced the outputs: execution/node/attempt.
+    """
+    from app import startup
+    from app.services import catalog
+
+    with one_line():
+        chosen, start = _chosen(project, domain, task, cache_version, older_than), _read_token(after)
+        settings = settings_of(context, config)
+        startup.check_migrated(settings)
+
+        async def read(database: "Database") -> Sequence[Any]:
+            async with database.unit_of_work() as db:
+                return await catalog.page(db, chosen, after=start, limit=limit + 1)
+
+        rows = startup.on_database(settings, read)
+        lines = [_shown(row) for row in rows[:limit]]
+        for line in [orjson.dumps(line).decode() for line in lines] if json else _table(lines):
+            typer.echo(line)
+        # What is no entry stands beside the list, so that what reads the list does not read it.
+        if not rows:
+            typer.echo("nothing is cached that fits", err=True)
+        if len(rows) > limit:
+            typer.echo(f"there are more: --after {_token(_key(rows[limit - 1]))}", err=True)
+
+
+@cache_app.command("delete")
+def delete_entries(
+    context: typer.Context,
+    project: Project = "",
+    domain: Domain = "",
+    task: Task = "",
+    cache_version: Version = "",
+    older_than: Age = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every entry; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: Files = None,
+) -> None:
+    """Forget cached outputs, so that they are computed again.
+
+    Only the entries are deleted: the data belongs to the executions that produced it and stays where it is. What an
+    option names has to fit all of them together; `flyteadmin cache list` with the same options shows what fits.
+    """
+    from app import startup
+    from app.services import catalog
+    from app.settings import BadSetting
+
+    with one_line():
+        chosen = _chosen(project, domain, task, cache_version, older_than)
+        if everything == (chosen != catalog.Chosen()):
+            raise BadSetting("say which entries to delete, with options such as --task or --older-than, or say --all")
+        settings = settings_of(context, config)
+        startup.check_migrated(settings)
+        if everything and not yes:
+
+            async def count(database: "Database") -> int:
+                async with database.unit_of_work() as db:
+                    return await catalog.count(db, chosen)
+
+            entries = startup.on_database(settings, count)
+            typer.confirm(f"Delete all {entries} entries of {startup.shown(settings.database_url)}?", abort=True)
+
+        async def delete(database: "Database") -> int:
+            deleted, some = 0, ROWS_MAX
+            while some == ROWS_MAX:
+                async with database.unit_of_work() as db:
+                    some = await catalog.delete_some(db, chosen, limit=ROWS_MAX)
+                deleted += some
+            return deleted
+
+        deleted = startup.on_database(settings, delete)
+        typer.echo(f"deleted {deleted} entries; the data of the executions that produced them stays")
+
+
+def _chosen(project: str, domain: str, task: str, version: str, older_than: str) -> "Chosen":
+    """What the options name. errors: BadSetting for an age that cannot be read"""
+    from app.services.catalog import Chosen
+    from app.settings import BadSetting
+    from app.wire.goparse import parse_go_duration
+
+    before = None
+    if older_than:
+        try:
+            microseconds = parse_go_duration(older_than) // 1000
+            if microseconds <= 0:
+                raise ValueError("not the time of an entry")
+            before = datetime.now(UTC) - timedelta(microseconds=microseconds)
+        except (ValueError, OverflowError) as error:
+            raise BadSetting(f"--older-than={older_than} is no age; allowed: such as 720h, 1h30m or 45s") from error
+    return Chosen(project, domain, task, version, before)
+
+
+def _key(row: Any) -> "Key":
+    from app.services.catalog import Key
+
+    return Key(*(getattr(row, name) for name in Key._fields))
+
+
+def _shown(row: Any) -> dict[str, str]:
+    key = _key(row)
+    values = (key.dataset_project, key.dataset_domain, key.task, key.version, row.updated_at.isoformat(" ", "seconds"))
+    produced_by = f"{row.execution_name}/{row.node_id}/{row.retry_attempt}"
+    return dict(zip(_COLUMNS, (*values, produced_by, key.tag), strict=True))
+
+
+def _table(lines: list[dict[str, str]]) -> list[str]:
+    """Lines with a heading, in columns as wide as what is in them; none without entries."""
+    if not lines:
+        return []
+    cells = [[name.replace("_", " ").upper() for name in _COLUMNS], *(list(line.values()) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _token(key: "Key") -> str:
+    """A key as one word."""
+    return urlsafe_b64encode(orjson.dumps(list(key))).decode().rstrip("=")
+
+
+def _read_token(token: str) -> "Key | None":
+    """errors: BadSetting for one that no list has shown"""
+    from app.services.catalog import Key
+    from app.settings import BadSetting
+
+    if not token:
+        return None
+    try:
+        key = Key(*orjson.loads(urlsafe_b64decode(token + "==")))
+    except (ValueError, TypeError) as error:
+        raise BadSetting(f"--after={token} is not what a list has shown") from error
+    if not all(isinstance(part, str) for part in key):
+        raise BadSetting(f"--after={token} is not what a list has shown")
+    return key
