@@ -38,6 +38,7 @@ Workflow = execution_pb2.WorkflowExecution
 
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
 _executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
+_tags = schema.table(schema.ExecutionTag)
 _NODE_ENDS = [literal(Node.Phase.Name(phase)) for phase in sorted(phases.NODE_TERMINAL)]
 _TASK_ENDS = [literal(Task.Phase.Name(phase)) for phase in sorted(phases.TASK_TERMINAL)]
 _WORKFLOW_ENDS = [
@@ -70,6 +71,25 @@ _CHILDREN = Statement(
 )
 
 
+# What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
+_EAGER_LABEL = "eager-exec"
+_LAUNCHED = Statement(
+    select(*(_executions.c[name] for name in _KEY))
+    .select_from(
+        _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY))).join(
+            _tags, and_(*(_tags.c[name] == _executions.c[name] for name in _KEY))
+        )
+    )
+    .where(
+        _tags.c.key == literal(_EAGER_LABEL),
+        _tags.c.value == bindparam("launcher"),
+        _executions.c.execution_project == bindparam("project"),
+        _executions.c.execution_domain == bindparam("domain"),
+        _executions.c.phase.not_in(_WORKFLOW_ENDS),
+    )
+)
+
+
 async def end_inside(run: Run, unique_id: str, reason: str, *, told: bool) -> None:
     """End what runs for one node itself, its processes and child executions; told: report its attempts ABORTED too.
 
@@ -94,6 +114,19 @@ async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site
         attempts = await db.all(_OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
         children = await db.all(_CHILDREN, **execution_key(run.id)) if nodes else ()
     await _Ending(run, reason, nodes, attempts, children).end(within, below)
+
+
+async def end_launched(run: Run) -> None:
+    """End the executions that eager tasks of this one have launched and that are not over.
+
+    Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
+    """
+    id = run.id
+    async with run.server.database.unit_of_work() as db:
+        rows = await db.all(_LAUNCHED, launcher=id.name, project=id.project, domain=id.domain)
+    for row in rows:
+        child = identifier_pb2.WorkflowExecutionIdentifier(project=row[0], domain=row[1], name=row[2])
+        await terminate(run, child, TERMINATED)
 
 
 class _Ending:

@@ -109,6 +109,7 @@ async def _once(engine: LocalEngine, server: Server, id: identifier_pb2.Workflow
 async def _end(run: Run, phase: int) -> None:
     await aborts.end(run, aborts.TERMINATED)
     if phase == Workflow.ABORTING:
+        await aborts.end_launched(run)
         await run.report.workflow(Workflow.ABORTED)
 
 

@@ -18,6 +18,8 @@ from app.engine.local.commands import container_of
 
 _Kind = execution_pb2.ExecutionError
 _LOG_LINES = 80
+# What flytekit's client says when there is no server.
+_UNREACHABLE = "FlyteSystemUnavailableException: "
 _SETTING = "FLYTEADMIN__ENGINE__LOCAL__"
 
 _Document = TypeVar("_Document", bound=Message)
@@ -154,7 +156,12 @@ async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: 
     )
     if reported.HasField("timestamp"):
         error.timestamp.CopyFrom(reported.timestamp)
-    return Failed(error, reported.kind == errors_pb2.ContainerError.RECOVERABLE, deck_uri)
+    retryable = reported.kind == errors_pb2.ContainerError.RECOVERABLE
+    if run.task.metadata.is_eager and _UNREACHABLE in reported.message:
+        # Deviates: an eager task dies of a restart of this server, which is no fault of its own. Another attempt goes
+        # on with the executions that it launched, as their names follow from what was asked of them.
+        error.kind, retryable = _Kind.SYSTEM, True
+    return Failed(error, retryable, deck_uri)
 
 
 async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document]) -> _Document | None:
