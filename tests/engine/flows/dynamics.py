@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from flytekit import LaunchPlan, conditional, dynamic, reference_launch_plan, task, workflow
+from flytekit import LaunchPlan, conditional, dynamic, map_task, reference_launch_plan, task, workflow
 from flytekit.exceptions.user import FlyteRecoverableException
 from graphs import add, choices, double, fail, half, half_plan, join, mark, nested, too_slow_again, twice
 
@@ -47,9 +47,15 @@ def sample(x: int) -> int:
 
 
 @dynamic
+def mapped(n: int) -> int:
+    """A map, whose size is known before the task that sums it up is there."""
+    return total(values=map_task(double)(x=list(range(n))))
+
+
+@dynamic
 def everything(x: int) -> int:
     """All that a dynamic task may ask for."""
-    return add(x=add(x=nested_plan(x=x), y=choices(x=double(x=x))), y=fan_in(n=countdown(n=2)))
+    return add(x=add(x=nested_plan(x=x), y=choices(x=double(x=x))), y=add(x=fan_in(n=countdown(n=2)), y=mapped(n=5)))
 
 
 @dynamic

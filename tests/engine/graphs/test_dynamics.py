@@ -97,9 +97,9 @@ def test_the_workflow_inside_is_told_with_the_node(asked: Started) -> None:
 
 
 def test_dynamic_nodes_may_be_anywhere_and_ask_for_anything(asked: Started) -> None:
-    """In sub-workflows, branches and one another; sub-workflows, branches and launch plans in them."""
+    """In sub-workflows, branches and one another; sub-workflows, branches, launch plans and maps in them."""
     remote, name = asked.remote, asked.names["inside"]
-    assert remote.outputs(name) == {"o0": 771}
+    assert remote.outputs(name) == {"o0": 791}
     assert set(remote.phases(name).values()) == {"SUCCEEDED"}
     everything = "n0-0-n0-n0"
     (plan,) = [row for row in remote.nodes(name, everything).values() if row.get("workflow_node_metadata")]
