@@ -6,6 +6,7 @@ Proto: admin.TaskExecutionClosure, event.TaskExecutionEvent. Source: transformer
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flyteidl.admin import task_execution_pb2
 from flyteidl.core import execution_pb2
@@ -52,30 +53,39 @@ def merge_custom(existing: struct_pb2.Struct, latest: struct_pb2.Struct) -> None
             existing.fields[key].CopyFrom(value)
 
 
-def merge_external_resources(
-    existing: Sequence[event_pb2.ExternalResourceInfo], latest: Sequence[event_pb2.ExternalResourceInfo]
-) -> list[event_pb2.ExternalResourceInfo]:
-    """The sub-tasks of a map task, one for each (index, retry attempt), sorted by it.
+def merge_external_resources(known: Any, latest: Sequence[event_pb2.ExternalResourceInfo]) -> None:
+    """Merge into `known`: the sub-tasks of a map task, one for each (index, retry attempt), sorted by it.
 
+    There are thousands of them, of which an event changes a few, so the others are left where they are.
     Deviates: upstream searches a list that may be unsorted and so misplaces or repeats entries.
     """
-    merged: dict[tuple[int, int], event_pb2.ExternalResourceInfo] = {}
-    for one in existing:
-        merged[one.index, one.retry_attempt] = one
+    entries = {(one.index, one.retry_attempt): one for one in known}
+    if len(entries) < len(known):
+        # Upstream has repeated an entry in this row; the last one counts.
+        _replace(known, list(entries.values()))
+        entries = {(one.index, one.retry_attempt): one for one in known}
+    before = len(entries)
     for one in latest:
-        known = merged.setdefault((one.index, one.retry_attempt), one)
-        if known is one:
-            continue
-        if one.external_id:
-            known.external_id = one.external_id
-        known.phase = one.phase
-        if one.cache_status:
-            known.cache_status = one.cache_status
-        logs = merge_logs(known.logs, one.logs)
-        _replace(known.logs, logs)
-        if one.HasField("custom_info"):
-            known.custom_info.CopyFrom(one.custom_info)
-    return [merged[key] for key in sorted(merged)]
+        entry = entries.get((one.index, one.retry_attempt))
+        if entry is None:
+            entry = entries[one.index, one.retry_attempt] = known.add()
+            entry.CopyFrom(one)
+        else:
+            _merge_external_resource(entry, one)
+    if len(entries) > before:
+        known.sort(key=lambda one: (one.index, one.retry_attempt))
+
+
+def _merge_external_resource(known: event_pb2.ExternalResourceInfo, latest: event_pb2.ExternalResourceInfo) -> None:
+    if latest.external_id:
+        known.external_id = latest.external_id
+    known.phase = latest.phase
+    if latest.cache_status:
+        known.cache_status = latest.cache_status
+    if latest.logs:
+        _replace(known.logs, merge_logs(known.logs, latest.logs))
+    if latest.HasField("custom_info"):
+        known.custom_info.CopyFrom(latest.custom_info)
 
 
 def merge_metadata(closure: task_execution_pb2.TaskExecutionClosure, latest: event_pb2.TaskExecutionMetadata) -> None:
@@ -88,8 +98,7 @@ def merge_metadata(closure: task_execution_pb2.TaskExecutionClosure, latest: eve
     if latest.instance_class != event_pb2.TaskExecutionMetadata.DEFAULT:
         known.instance_class = latest.instance_class
     _replace(known.resource_pool_info, list(latest.resource_pool_info))
-    resources = merge_external_resources(list(known.external_resources), list(latest.external_resources))
-    _replace(known.external_resources, resources)
+    merge_external_resources(known.external_resources, latest.external_resources)
 
 
 def _replace(field: object, values: Sequence[object]) -> None:
@@ -126,9 +135,8 @@ def begin(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecuti
         closure.custom_info.CopyFrom(event.custom_info)
     if event.HasField("metadata"):
         closure.metadata.CopyFrom(event.metadata)
-        _replace(
-            closure.metadata.external_resources, merge_external_resources([], list(event.metadata.external_resources))
-        )
+        del closure.metadata.external_resources[:]
+        merge_external_resources(closure.metadata.external_resources, event.metadata.external_resources)
     add_reasons(closure, event)
     return closure
 

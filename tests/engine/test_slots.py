@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.slots import Slots
+from app.engine.local.slots import Place, Slots
 
 
 @given(
@@ -72,6 +72,26 @@ def test_a_place_handed_to_one_who_gives_up_goes_to_the_next() -> None:
         slots.release()
         first.cancel()
         await asyncio.wait_for(second, 1)
+        assert slots.held == 1
+
+    asyncio.run(main())
+
+
+def test_who_is_there_already_is_counted_and_nobody_is_added_while_there_are_too_many() -> None:
+    async def main() -> None:
+        slots = Slots(1)
+        adopted = [Place(slots), Place(slots)]
+        for place in adopted:
+            place.admit()
+            place.admit()
+        assert slots.held == 2
+        waiting = asyncio.create_task(slots.acquire("x"))
+        await asyncio.sleep(0)
+        adopted[0].give()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        adopted[1].give()
+        await asyncio.wait_for(waiting, 1)
         assert slots.held == 1
 
     asyncio.run(main())

@@ -11,5 +11,5 @@ from flytekit.remote import FlyteRemote
 
 remote = FlyteRemote(Config.auto(sys.argv[1]), "flytesnacks", "development")
 plan = remote.fetch_launch_plan(name=sys.argv[2], version="v1")
-execution = remote.execute(plan, inputs=json.loads(sys.argv[3]), wait=True, poll_interval=0.5)
+execution = remote.execute(plan, inputs=json.loads(sys.argv[3]), wait=True)
 sys.stdout.write(json.dumps({key: execution.outputs.get(key) for key in execution.outputs}) + "\n")

@@ -168,9 +168,9 @@ def wide(words: list[str], path: str, seconds: float) -> list[str]:
 
 @workflow
 def late_map(words: list[str], path: str) -> list[str]:
-    return map_task(functools.partial(mark, path=path, seconds=60.0))(word=words).with_overrides(
-        timeout=timedelta(seconds=2)
-    )
+    """The timeout of an old map is the whole node's; that of a map of today goes to each index."""
+    old_marks = MapPythonTask(functools.partial(mark, path=path, seconds=600.0))
+    return old_marks(word=words).with_overrides(timeout=timedelta(seconds=2))
 
 
 @workflow
@@ -248,5 +248,10 @@ def many(n: int) -> None:
 
 @workflow
 def many_counted(n: int) -> None:
-    """Lines of beginnings and ends, in a file that the execution names in an environment variable."""
+    """Lines of beginnings and ends, in the file that the variable COUNTED names."""
     map_task(counted)(x=count_up_to(n=n))
+
+
+@workflow
+def one_counted(x: int) -> None:
+    counted(x=x)

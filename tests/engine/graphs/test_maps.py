@@ -226,7 +226,7 @@ def test_a_map_of_launch_plans_starts_executions(mapped: Started) -> None:
     for index, resource in enumerate(row["metadata"]["external_resources"]):
         child = child_execution(name, f"n0-0-n{index}", 0)
         assert (resource["external_id"], resource["phase"]) == (child, "SUCCEEDED")
-        assert resource["workflow_node_metadata"]["executionId"]["name"] == child
+        assert resource["workflow_node_metadata"]["execution_id"]["name"] == child
         metadata = remote.execution(child)["spec"]["metadata"]
         assert (metadata["mode"], metadata["parent_node_execution"]["node_id"]) == ("CHILD_WORKFLOW", "n0")
     assert remote.outputs(mapped.names["no_plans"]) == {"o0": []}
@@ -246,24 +246,32 @@ def test_maps_of_old_flytekits_run_by_the_same_rules(mapped: Started) -> None:
 
 
 def test_an_abort_ends_the_indices(mapped: Started) -> None:
-    remote = mapped.remote
-    name = remote.launch("maps.marked", {"words": WORDS, "path": mapped.path("aborted"), "seconds": 60.0})
-    children = remote.launch(
-        "maps.marked_plans",
-        {"words": WORDS, "paths": [mapped.path("aborted too")] * len(WORDS), "seconds": [60.0] * len(WORDS)},
-    )
-    remote.until(lambda: len(mapped.lines("aborted")) >= 2, "two indices")
+    remote, path = mapped.remote, mapped.path("aborted")
+    name = remote.launch("maps.marked", {"words": WORDS, "path": path, "seconds": 600.0})
+    remote.until(lambda: len(mapped.lines("aborted")) >= 1, "an index")
+    check_aborted(mapped, name)
+    assert not [line for line in mapped.lines("aborted") if line.startswith("end")]
+
+
+def test_an_abort_ends_the_children(mapped: Started) -> None:
+    remote, count = mapped.remote, len(WORDS)
+    inputs = {"words": WORDS, "paths": [mapped.path("aborted too")] * count, "seconds": [600.0] * count}
+    name = remote.launch("maps.marked_plans", inputs)
     remote.until(lambda: len(mapped.lines("aborted too")) >= 1, "a child")
-    for execution in (name, children):
-        remote.terminate(execution, "enough")
-        assert remote.wait(execution)["phase"] == "ABORTED"
-        assert remote.phases(execution)["n0"] == "ABORTED"
-        (row,) = remote.attempts(execution, "n0")
-        assert row["phase"] == "ABORTED"
-        assert set(indices(remote, execution, "n0").values()) == {"ABORTED"}
+    check_aborted(mapped, name)
     for index in range(2):
-        assert remote.wait(child_execution(children, f"n0-0-n{index}", 0))["phase"] == "ABORTED"
-    assert not [line for line in mapped.lines("aborted") + mapped.lines("aborted too") if line.startswith("end")]
+        assert remote.wait(child_execution(name, f"n0-0-n{index}", 0))["phase"] == "ABORTED"
+    assert not [line for line in mapped.lines("aborted too") if line.startswith("end")]
+
+
+def check_aborted(mapped: Started, name: str) -> None:
+    remote = mapped.remote
+    remote.terminate(name, "enough")
+    assert remote.wait(name)["phase"] == "ABORTED"
+    assert remote.phases(name)["n0"] == "ABORTED"
+    (row,) = remote.attempts(name, "n0")
+    assert row["phase"] == "ABORTED"
+    assert set(indices(remote, name, "n0").values()) == {"ABORTED"}
 
 
 def test_indices_are_cached_one_by_one(mapped: Started) -> None:
