@@ -98,7 +98,8 @@ def test_a_map_of_thousands_is_bounded(
         with capsys.disabled():
             print(  # noqa: T201
                 f"\n{INDICES} indices: {figures.seconds:.0f} s, "
-                f"{figures.cpu_seconds / INDICES * 1000:.1f} ms of CPU each in the server, {figures.memory_mb} MB and {figures.descriptors} descriptors at most"
+                f"{figures.cpu_seconds / INDICES * 1000:.1f} ms of CPU each in the server, "
+                f"{figures.memory_mb} MB and {figures.descriptors} descriptors at most"
             )
         assert Counter(one["phase"] for one in row["metadata"]["external_resources"]) == {"SUCCEEDED": INDICES}
         assert check_counted(counted, INDICES) <= PROCESSES_MAX
