@@ -1,4 +1,4 @@
-"""The database: one unit of work per request, on PostgreSQL (async psycopg) or SQLite (sqlite3).
+"""The database: one unit of work per request, on PostgreSQL (app/postgres.py) or SQLite (app/sqlite.py).
 
 Reads before `begin` run on autocommit connections and hold nothing. `begin` opens the write
 transaction (BEGIN IMMEDIATE on SQLite, whose writers in one process also queue on a lock); the edge
@@ -9,42 +9,16 @@ blob I/O first, then begins, then writes: on SQLite nobody else can write meanwh
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, Self
 
 from app import errors, schema, statements
-from app.statements import POSTGRESQL, SQLITE, Compiled, Statement
-
-if TYPE_CHECKING:
-    from psycopg_pool import AsyncConnectionPool
+from app.statements import Statement
 
 Row = Any
-
-# SQLSTATE → error. What is not listed is INTERNAL: it is our fault, not the client's.
-_SQLSTATES: dict[str, type[errors.FlyteError]] = {
-    "23505": errors.AlreadyExists,
-    "22001": errors.InvalidArgument,  # value too long for type character varying(300)
-    "22003": errors.InvalidArgument,  # integer out of range
-    "22007": errors.InvalidArgument,  # invalid input syntax for a time
-    "22008": errors.InvalidArgument,  # time out of range
-    "22021": errors.InvalidArgument,  # invalid byte sequence
-    "22025": errors.InvalidArgument,  # LIKE pattern must not end with escape character
-    "22P02": errors.InvalidArgument,  # invalid text representation
-    "54000": errors.InvalidArgument,  # index row size exceeds the maximum
-    "40001": errors.Aborted,
-    "40P01": errors.Aborted,
-    "53100": errors.ResourceExhausted,
-    "53200": errors.ResourceExhausted,
-    "53300": errors.Unavailable,
-    "57014": errors.DeadlineExceeded,
-    "57P01": errors.Unavailable,
-    "57P03": errors.Unavailable,
-}
 
 
 def already_exists(constraint: str) -> errors.AlreadyExists:
@@ -55,10 +29,23 @@ def already_exists(constraint: str) -> errors.AlreadyExists:
 
 
 class UnitOfWork(ABC):
-    """The verbs of one request. Rows come back as named tuples of the selected columns."""
+    """The verbs of one request. Rows come back as named tuples of the selected columns.
+
+    As a block it commits in the end, or rolls back when the block raises. Ending is shielded: a client that goes away
+    cannot leave a half-ended transaction behind.
+    """
 
     def __init__(self) -> None:
         self.writing = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writing:
+            await asyncio.shield(self.close(commit=kind is None))
 
     @abstractmethod
     async def begin(self) -> None:
@@ -151,277 +138,24 @@ class Database(ABC):
         """Give every connection back."""
 
     @abstractmethod
-    def _unit(self) -> UnitOfWork:
-        """A new unit of work."""
-
-    @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
-        """A unit of work that commits when the block ends and rolls back when it raises.
-
-        Ending is shielded: a client that goes away cannot leave a half-ended transaction behind.
-        """
-        unit = self._unit()
-        try:
-            yield unit
-        except BaseException:
-            if unit.writing:
-                await asyncio.shield(unit.close(commit=False))
-            raise
-        if unit.writing:
-            await asyncio.shield(unit.close(commit=True))
+    def unit_of_work(self) -> UnitOfWork:
+        """A new unit of work. errors: UNAVAILABLE before open and after close"""
 
 
 def connect(
     url: str, *, connections_max: int, busy_timeout_seconds: float, statement_timeout_seconds: float
 ) -> Database:
     """The database at a URL: postgresql://… or sqlite:///absolute/path. Nothing is opened yet."""
+    # A process has one kind of database and need not import the other's.
     if url.startswith("sqlite:///"):
+        from app.sqlite import SqliteDatabase
+
         return SqliteDatabase(url.removeprefix("sqlite:///"), busy_timeout_seconds=busy_timeout_seconds)
+    from app.postgres import PostgresDatabase
+
     return PostgresDatabase(
         url.replace("postgresql+psycopg://", "postgresql://", 1),
         connections_max=connections_max,
+        wait_seconds_max=busy_timeout_seconds,
         statement_timeout_seconds=statement_timeout_seconds,
     )
-
-
-class PostgresDatabase(Database):
-    """PostgreSQL through a pool of async psycopg connections in autocommit mode."""
-
-    def __init__(self, url: str, *, connections_max: int, statement_timeout_seconds: float) -> None:
-        self._url = url
-        self._connections_max = connections_max
-        self._statement_timeout_ms = int(statement_timeout_seconds * 1000)
-        self._pool: AsyncConnectionPool[Any] | None = None
-
-    async def open(self) -> None:
-        from psycopg_pool import AsyncConnectionPool, PoolTimeout
-
-        self._pool = AsyncConnectionPool(
-            self._url,
-            open=False,
-            min_size=1,
-            max_size=self._connections_max,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 2,
-                "options": f"-c timezone=UTC -c statement_timeout={self._statement_timeout_ms}",
-            },
-        )
-        try:
-            await self._pool.open(wait=True, timeout=10)
-        except PoolTimeout as error:
-            await self.close()
-            raise errors.Unavailable(f"the database does not answer: {error}") from error
-
-    async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
-
-    def _unit(self) -> UnitOfWork:
-        if self._pool is None:
-            raise errors.Unavailable("the database is not open")
-        return PostgresUnit(self._pool)
-
-
-class PostgresUnit(UnitOfWork):
-    """Autocommit reads from the pool until begin takes a connection for good."""
-
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
-        super().__init__()
-        self._pool = pool
-        self._connection: Any = None
-
-    async def begin(self) -> None:
-        if self.writing:
-            return
-        try:
-            self._connection = await self._pool.getconn()
-            self.writing = True
-            await self._connection.execute("BEGIN")
-        except Exception as error:
-            raise _postgres_error(error) from error
-
-    async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
-        compiled = statement.compiled(POSTGRESQL)
-        values = compiled.parameters(parameters)
-        try:
-            if self._connection is not None:
-                return await self._execute(self._connection, compiled, values)
-            async with self._pool.connection() as connection:
-                return await self._execute(connection, compiled, values)
-        except errors.FlyteError:
-            raise
-        except Exception as error:
-            raise _postgres_error(error) from error
-
-    @staticmethod
-    async def _execute(connection: Any, compiled: Compiled, values: dict[str, Any]) -> tuple[Sequence[Row], int]:
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(compiled.sql, values)
-        if cursor.description is None:
-            return (), cursor.rowcount
-        return [compiled.row(raw) for raw in await cursor.fetchall()], cursor.rowcount
-
-    async def close(self, *, commit: bool) -> None:
-        connection, self._connection = self._connection, None
-        try:
-            cursor = await connection.execute("COMMIT" if commit else "ROLLBACK")
-            if commit and cursor.statusmessage != "COMMIT":
-                # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
-                raise errors.Internal("the transaction had failed before its commit")
-        except errors.FlyteError:
-            raise
-        except Exception as error:
-            if commit:
-                raise _postgres_error(error) from error
-        finally:
-            # A connection that is still inside a transaction or broken is discarded by the pool.
-            await self._pool.putconn(connection)
-
-
-def _postgres_error(error: Exception) -> errors.FlyteError:
-    import psycopg
-    from psycopg_pool import PoolTimeout
-
-    if isinstance(error, PoolTimeout):
-        return errors.Unavailable("no database connection became free in time")
-    if isinstance(error, psycopg.DataError) and error.sqlstate is None:
-        return errors.InvalidArgument('invalid byte sequence for encoding "UTF8": 0x00')
-    if isinstance(error, psycopg.errors.UniqueViolation):
-        return already_exists(error.diag.constraint_name or "")
-    if isinstance(error, psycopg.Error):
-        kind = _SQLSTATES.get(error.sqlstate or "")
-        if kind is not None:
-            return kind(error.diag.message_primary or str(error))
-        if isinstance(error, psycopg.OperationalError):
-            return errors.Unavailable("the database connection was lost")
-    return errors.Internal("failed database operation")
-
-
-class SqliteDatabase(Database):
-    """SQLite in WAL mode: one reading and one writing connection per process, used on the event loop.
-
-    A select by key takes 3 µs, far less than a hop to a thread. Writers of one process queue on a lock;
-    writers of other processes are waited for without blocking the loop.
-    """
-
-    def __init__(self, path: str, *, busy_timeout_seconds: float) -> None:
-        self._path = path
-        self.busy_timeout_seconds = busy_timeout_seconds
-        self.lock = asyncio.Lock()
-        self.reader: sqlite3.Connection | None = None
-        self.writer: sqlite3.Connection | None = None
-
-    async def open(self) -> None:
-        try:
-            self.reader, self.writer = self._connect(), self._connect()
-        except sqlite3.Error as error:
-            raise errors.Unavailable(f"cannot open the database {self._path}: {error}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
-        connection.execute("PRAGMA busy_timeout=1000")
-        connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL loses nothing when the process is killed; only a power cut can take the last commits.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA case_sensitive_like=ON")
-        connection.execute("PRAGMA cache_size=-65536")
-        connection.execute("PRAGMA busy_timeout=0")
-        return connection
-
-    async def close(self) -> None:
-        for connection in (self.reader, self.writer):
-            if connection is not None:
-                connection.close()
-        self.reader = self.writer = None
-
-    def _unit(self) -> UnitOfWork:
-        if self.reader is None:
-            raise errors.Unavailable("the database is not open")
-        return SqliteUnit(self)
-
-
-class SqliteUnit(UnitOfWork):
-    """Autocommit reads on the reading connection; begin takes the writing one."""
-
-    def __init__(self, database: SqliteDatabase) -> None:
-        super().__init__()
-        self._database = database
-        self._connection: sqlite3.Connection | None = database.reader
-
-    async def begin(self) -> None:
-        if self.writing:
-            return
-        database = self._database
-        deadline = time.monotonic() + database.busy_timeout_seconds
-        try:
-            await asyncio.wait_for(database.lock.acquire(), database.busy_timeout_seconds)
-        except TimeoutError as error:
-            raise errors.Unavailable("the database is busy: other writers kept it for too long") from error
-        try:
-            await self._begin_immediate(deadline)
-        except BaseException:
-            database.lock.release()
-            raise
-        self._connection = database.writer
-        self.writing = True
-
-    async def _begin_immediate(self, deadline: float) -> None:
-        assert self._database.writer is not None
-        pause_seconds = 0.001
-        while True:
-            try:
-                self._database.writer.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise _sqlite_error(error) from error
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, 0.02)
-
-    async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
-        compiled = statement.compiled(SQLITE)
-        values = compiled.parameters(parameters)
-        for value in values.values():
-            if isinstance(value, str) and "\0" in value:
-                raise errors.InvalidArgument('invalid byte sequence for encoding "UTF8": 0x00')
-        assert self._connection is not None
-        try:
-            cursor = self._connection.execute(compiled.sql, values)
-            if cursor.description is None:
-                return (), cursor.rowcount
-            return [compiled.row(raw) for raw in cursor.fetchall()], cursor.rowcount
-        except (sqlite3.Error, OverflowError) as error:
-            raise _sqlite_error(error) from error
-
-    async def close(self, *, commit: bool) -> None:
-        assert self._connection is not None
-        try:
-            if commit:
-                self._connection.execute("COMMIT")
-            elif self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise _sqlite_error(error) from error
-        finally:
-            self._database.lock.release()
-
-
-def _sqlite_error(error: Exception) -> errors.FlyteError:
-    if isinstance(error, OverflowError):
-        return errors.InvalidArgument("integer out of range")
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-        # The text is "UNIQUE constraint failed: projects.identifier"; every unique key but one is the table's key.
-        table = str(error).rpartition(": ")[2].partition(".")[0]
-        return already_exists("resource_idx" if table == "resources" else f"{table}_pkey")
-    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return errors.Unavailable("the database is busy: other writers kept it for too long")
-    if code & 0xFF == sqlite3.SQLITE_FULL:
-        return errors.ResourceExhausted("the disk that holds the database is full")
-    if code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-        return errors.Unavailable(f"the database file cannot be used: {error}")
-    return errors.Internal("failed database operation")

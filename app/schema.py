@@ -26,16 +26,22 @@ class UtcTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else TIMESTAMP(timezone=True))
 
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """None on PostgreSQL, where the driver speaks of datetimes."""
+        return super().bind_processor(dialect) if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
+        """None on PostgreSQL, see bind_processor."""
+        return super().result_processor(dialect, coltype) if dialect.name == "sqlite" else None
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
+        if value is None:
+            return None
         # Not strftime: it writes years before 1000 with fewer digits, which neither sorts nor reads back.
         return value.astimezone(UTC).isoformat(" ", "microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value  # type: ignore[no-any-return]
-        return datetime.fromisoformat(value)
+        return None if value is None else datetime.fromisoformat(value)
 
 
 def _text(*, key: bool = False, nullable: bool = True, length: int | None = None) -> Any:

@@ -200,7 +200,7 @@ def database_of(settings: Settings) -> db.Database:
 
     return db.connect(
         settings.database_url,
-        connections_max=max(1, settings.database.max_open_connections // settings.server.workers),
+        connections_max=max(2, settings.database.max_open_connections // settings.server.workers),
         busy_timeout_seconds=settings.limits.database_wait_seconds_max,
         statement_timeout_seconds=settings.limits.database_statement_seconds_max,
     )

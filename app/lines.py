@@ -1,0 +1,339 @@
+"""Connections to PostgreSQL in libpq's pipeline mode: statements leave at once, results come back in their order.
+
+psycopg connects, converts values and binds libpq; its cursors and its pool are left out, because they make a short
+select cost five times what libpq takes for it (170 to 290 µs of CPU against 20 to 40). Quick reads share one line, so
+that the statements of many requests travel together; all else takes a line for itself.
+Source: https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+
+from app import errors
+from app.statements import Compiled
+
+# A statement becomes a prepared one when it comes for the second time; each takes memory of the server.
+PREPARED_MAX = 200
+SEEN_MAX = 1_000
+IDLE_SECONDS_MAX = 600.0
+CANCEL_SECONDS_MAX = 5.0
+# A server that is gone without a word is noticed within about a minute.
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+_OK, _IDLE = pq.ConnStatus.OK, pq.TransactionStatus.IDLE
+_SYNC, _ROWS = pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.TUPLES_OK
+_FAILURES = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE})
+# The server does not know the prepared statement, or cannot use it since a table has changed.
+_STALE = (b"26000", b"0A000")
+
+Rows = tuple[list[Any], int]
+
+
+class Lost(psycopg.OperationalError):
+    """The connection broke before the answer came."""
+
+
+class _Call:
+    """A statement under way. key: which one; to_prepare: how many results come until it has been prepared, 0 if it has.
+
+    result: the last that came, or the first failure
+    """
+
+    __slots__ = ("future", "key", "result", "to_prepare")
+
+    def __init__(self, future: asyncio.Future[Any], key: Any, to_prepare: int) -> None:
+        self.future = future
+        self.key = key
+        self.to_prepare = to_prepare
+        self.result: Any = None
+
+
+class Line:
+    """One connection. lost is called when it has broken."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], lost: Callable[[Line], None]) -> None:
+        self.connection = connection
+        self.alive = True
+        # When it was last given back, by the event loop's clock.
+        self.idle_since = 0.0
+        # Whether the next statement opens a transaction: BEGIN leaves in one breath with it, and should BEGIN fail, the
+        # server skips the statement.
+        self.begins = False
+        self._lost = lost
+        self._pgconn = connection.pgconn
+        self._socket = connection.pgconn.socket
+        self._transformer = Transformer(connection)
+        self._calls: deque[_Call] = deque()
+        self._names: dict[Any, bytes] = {}
+        self._seen: set[Any] = set()
+        self._made = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._pgconn.nonblocking = 1
+        self._pgconn.enter_pipeline_mode()
+        self._loop.add_reader(self._socket, self._read)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        return bool(self._calls)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way and no transaction is open."""
+        return self.alive and not self._calls and self._pgconn.transaction_status == _IDLE
+
+    async def run(self, compiled: Compiled, values: Sequence[Any]) -> Rows:
+        """Rows and row count of a statement. errors: psycopg.Error, of it Lost"""
+        result = await self._send(compiled.sql, values)
+        if result.status != _ROWS:
+            return [], result.command_tuples or 0
+        transformer = self._transformer
+        transformer.set_pgresult(result)
+        try:
+            return transformer.load_rows(0, result.ntuples, compiled.make), result.command_tuples or 0
+        finally:
+            transformer.set_pgresult(None)
+
+    async def command(self, sql: str) -> bytes:
+        """Run a statement without parameters; what the server calls it. errors: psycopg.Error, of it Lost"""
+        result = await self._send(sql, ())
+        return result.command_status or b""
+
+    async def cancel(self) -> None:
+        """Ask the server to give up what is under way; until it has, the line must not be used for anything else."""
+        with suppress(psycopg.Error):
+            await self.connection.cancel_safe(timeout=CANCEL_SECONDS_MAX)
+        while self._calls:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def close(self) -> None:
+        """End the connection; whoever waits for an answer gets Lost."""
+        self._lose(Lost("the connection was closed"))
+
+    def _send(self, sql: str, values: Sequence[Any]) -> asyncio.Future[Any]:
+        transformer, pgconn = self._transformer, self._pgconn
+        data = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+        types, formats = transformer.types, transformer.formats
+        call = _Call(self._loop.create_future(), (sql, types), 0)
+        begin, self.begins = self.begins, False
+        try:
+            if begin:
+                pgconn.send_query_params(b"BEGIN", None)
+            name = self._names.get(call.key) or self._prepare(sql, types, call, begin)
+            if name is None:
+                pgconn.send_query_params(sql.encode(), data, types, formats, pq.Format.BINARY)
+            else:
+                pgconn.send_query_prepared(name, data, formats, pq.Format.BINARY)
+            # This ends what the server skips after a failure, and sends it all.
+            pgconn.pipeline_sync()
+            self._calls.append(call)
+            if pgconn.flush():
+                self._loop.add_writer(self._socket, self._write)
+        except psycopg.OperationalError as error:
+            self._lose(error)
+            raise Lost(str(error)) from error
+        return call.future
+
+    def _prepare(self, sql: str, types: Any, call: _Call, begin: bool) -> bytes | None:
+        """The name under which the statement is being prepared; None where it comes for the first time."""
+        if call.key not in self._seen:
+            if len(self._seen) >= SEEN_MAX:
+                self._seen.clear()
+            self._seen.add(call.key)
+            return None
+        call.to_prepare = 2 if begin else 1
+        if len(self._names) >= PREPARED_MAX:
+            oldest = self._names.pop(next(iter(self._names)))
+            self._pgconn.send_query_params(b"DEALLOCATE " + oldest, None)
+            call.to_prepare += 1
+        self._made += 1
+        name = self._names[call.key] = b"s%d" % self._made
+        self._pgconn.send_prepare(name, sql.encode(), types)
+        return name
+
+    def _write(self) -> None:
+        try:
+            if not self._pgconn.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.OperationalError as error:
+            self._lose(error)
+
+    def _read(self) -> None:
+        pgconn, calls = self._pgconn, self._calls
+        try:
+            pgconn.consume_input()
+            while calls and not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    # The end of one statement's results; after a broken protocol there would be no other end.
+                    if pgconn.status != _OK:
+                        raise Lost("the connection has failed")
+                elif result.status == _SYNC:
+                    self._finish(calls.popleft())
+                else:
+                    self._take(calls[0], result)
+        except psycopg.OperationalError as error:
+            self._lose(error)
+        if not calls and self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+
+    def _take(self, call: _Call, result: Any) -> None:
+        if call.result is None or call.result.status not in _FAILURES:
+            call.result = result
+            if result.status in _FAILURES and (
+                call.to_prepare or result.error_field(pq.DiagnosticField.SQLSTATE) in _STALE
+            ):
+                self._names.pop(call.key, None)
+        call.to_prepare = max(0, call.to_prepare - 1)
+
+    @staticmethod
+    def _finish(call: _Call) -> None:
+        if call.future.done():
+            # Whoever asked has been cancelled.
+            return
+        if call.result.status in _FAILURES:
+            call.future.set_exception(error_from_result(call.result))
+        else:
+            call.future.set_result(call.result)
+
+    def _lose(self, error: Exception) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        calls = list(self._calls)
+        self._calls.clear()
+        for call in calls:
+            if call.result is not None and call.result.status in _FAILURES:
+                self._finish(call)
+            elif not call.future.done():
+                call.future.set_exception(Lost(str(error)))
+        self._pgconn.finish()
+        self._lost(self)
+
+
+class Lines:
+    """The lines of a process to one database: one shared for quick reads, the others lent to one user at a time.
+
+    lines_max: of both kinds together, at least 2; wait_seconds_max: for a line that becomes free, and for connecting
+    """
+
+    def __init__(self, conninfo: str, *, lines_max: int, wait_seconds_max: float, options: str) -> None:
+        self._conninfo = conninfo
+        self._lines_max = max(2, lines_max)
+        self._wait_seconds_max = wait_seconds_max
+        given = psycopg.conninfo.conninfo_to_dict(conninfo)
+        connecting = {**_KEEPALIVE, "connect_timeout": max(1, round(wait_seconds_max))}
+        self._parameters: dict[str, Any] = {name: value for name, value in connecting.items() if name not in given}
+        self._parameters["options"] = options
+        self._open: set[Line] = set()
+        self._idle: deque[Line] = deque()
+        self._connecting = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._shared: Line | None = None
+        self._sharing: asyncio.Task[Line] | None = None
+        self._giving_up: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def shared(self) -> Line:
+        """The line of quick reads. errors: psycopg.OperationalError where the server does not answer"""
+        line = self._shared
+        if line is not None and line.alive:
+            return line
+        # One attempt for all who wait: each of theirs could last as long.
+        if self._sharing is None or self._sharing.done():
+            self._sharing = asyncio.create_task(self._connect())
+        self._shared = await asyncio.shield(self._sharing)
+        return self._shared
+
+    async def take(self) -> Line:
+        """A line for one user, who gives it back.
+
+        errors: UNAVAILABLE when none becomes free in time; psycopg.OperationalError where the server does not answer
+        """
+        while True:
+            if self._idle:
+                return self._idle.pop()
+            # One place is kept for the shared line, should it have to be opened again.
+            kept = 0 if self._shared is not None and self._shared.alive else 1
+            if len(self._open) + self._connecting + kept < self._lines_max:
+                return await self._connect()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                async with asyncio.timeout(self._wait_seconds_max):
+                    await waiter
+            except TimeoutError as error:
+                raise errors.Unavailable("no database connection became free in time") from error
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake()
+                raise
+
+    def give_back(self, line: Line) -> None:
+        """The user is done with a line; one that is in the middle of something is made to give that up, or ended."""
+        if line.busy and not self._closed:
+            task = asyncio.create_task(self._give_up(line))
+            self._giving_up.add(task)
+            task.add_done_callback(self._giving_up.discard)
+        elif not line.at_rest or self._closed:
+            line.close()
+        else:
+            line.begins = False
+            now = line.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(line)
+            if self._idle[0].idle_since < now - IDLE_SECONDS_MAX:
+                self._idle[0].close()
+            self._wake()
+
+    def close(self) -> None:
+        """End all of them."""
+        self._closed = True
+        for line in list(self._open):
+            line.close()
+
+    async def _give_up(self, line: Line) -> None:
+        await line.cancel()
+        self.give_back(line)
+
+    async def _connect(self) -> Line:
+        self._connecting += 1
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **self._parameters)
+        except BaseException:
+            self._wake()
+            raise
+        finally:
+            self._connecting -= 1
+        line = Line(connection, self._lost)
+        self._open.add(line)
+        return line
+
+    def _lost(self, line: Line) -> None:
+        self._open.discard(line)
+        with suppress(ValueError):
+            self._idle.remove(line)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the first who waits look again."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

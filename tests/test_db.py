@@ -1,0 +1,328 @@
+"""Connections that break, run out or are left in the middle of something, on a PostgreSQL of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import bindparam, func, literal, select
+
+from app import db, errors, lines, schema
+from app.db import Database
+from app.statements import Statement
+
+_SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
+_PID = Statement(select(func.pg_backend_pid().label("pid")))
+_ANSWER = Statement(select(literal(42).label("answer")))
+
+
+@asynccontextmanager
+async def opened(
+    url: str, *, connections_max: int = 3, wait_seconds: float = 5, statement_seconds: float = 30
+) -> AsyncIterator[Database]:
+    database = db.connect(
+        url,
+        connections_max=connections_max,
+        busy_timeout_seconds=wait_seconds,
+        statement_timeout_seconds=statement_seconds,
+    )
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def project(database: Database, identifier: str = "p") -> Any:
+    async with database.unit_of_work() as unit:
+        return await unit.find(schema.Project, identifier=identifier)
+
+
+async def add_project(database: Database, identifier: str = "p") -> None:
+    async with database.unit_of_work() as unit:
+        await unit.insert(schema.Project, identifier=identifier, name=identifier)
+
+
+@pytest.fixture
+def url(empty_database: Callable[[str], str]) -> str:
+    return empty_database("postgresql")
+
+
+def others(url: str) -> Any:
+    """Who else is connected to the database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(
+            "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+
+
+def end_all(url: str) -> None:
+    """What a restart of the server does to its clients."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_many_at_once_get_their_own_answers(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            names = [f"p{number}" for number in range(60)]
+            await asyncio.gather(*(add_project(database, name) for name in names))
+            rows = await asyncio.gather(*(project(database, name) for name in [*names, "absent"] * 5))
+            assert [row and row.identifier for row in rows] == [*names, None] * 5
+            assert len(others(url)) <= 3
+
+    asyncio.run(main())
+
+
+def test_connections_that_the_server_has_ended_are_replaced(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            await add_project(database)
+            for _ in range(3):
+                end_all(url)
+                # What was idle is noticed to be gone without anybody having to fail.
+                await asyncio.sleep(0.2)
+                assert (await project(database)).identifier == "p"
+                await add_project(database, f"p{_}")
+
+    asyncio.run(main())
+
+
+def test_what_is_under_way_when_the_server_goes_is_unavailable(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            async with database.unit_of_work() as unit:
+                waiting = asyncio.create_task(unit.all(_SLEEP, seconds=20))
+                await asyncio.sleep(0.3)
+                end_all(url)
+                with pytest.raises(errors.Unavailable):
+                    await waiting
+
+            async def lose() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.insert(schema.Project, identifier="lost", name="lost")
+                    end_all(url)
+                    await asyncio.sleep(0.2)
+
+            with pytest.raises(errors.Unavailable):
+                await lose()
+            assert await project(database, "lost") is None
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_named() -> None:
+    async def main() -> None:
+        database = db.connect(
+            "postgresql://flyte@127.0.0.1:1/flyte",
+            connections_max=2,
+            busy_timeout_seconds=2,
+            statement_timeout_seconds=2,
+        )
+        with pytest.raises(errors.Unavailable, match=r"^the database does not answer: .*refused"):
+            await database.open()
+
+    asyncio.run(main())
+
+
+def test_no_more_connections_than_allowed_and_waiting_ends(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, connections_max=2, wait_seconds=0.3) as database:
+            async with database.unit_of_work() as holder:
+                await holder.begin()
+                with pytest.raises(errors.Unavailable, match="no database connection became free in time"):
+                    await add_project(database)
+                # Reads by key have a connection of their own.
+                assert await project(database) is None
+                assert len(others(url)) <= 2
+            await add_project(database)
+            assert len(others(url)) == 2
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_gets_the_connection_that_becomes_free(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, connections_max=2, wait_seconds=5) as database:
+            async with database.unit_of_work() as holder:
+                await holder.begin()
+                waiting = [asyncio.create_task(add_project(database, f"p{number}")) for number in range(3)]
+                await asyncio.sleep(0.05)
+                waiting[0].cancel()
+                await asyncio.sleep(0.05)
+            done = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(one) for one in done] == [asyncio.CancelledError, type(None), type(None)]
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_gives_up_leaves_the_connection_usable_and_nothing_running(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+            async with database.unit_of_work() as unit:
+                slow = asyncio.create_task(unit.all(_SLEEP, seconds=20))
+                await asyncio.sleep(0.3)
+                slow.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await slow
+            async with database.unit_of_work() as unit:
+                # The only connection for this comes free within a second, not after twenty.
+                async with asyncio.timeout(3):
+                    assert (await unit.one(_ANSWER)).answer == 42
+            assert not [query for _, query in others(url) if "pg_sleep" in query]
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_gives_up_in_a_transaction_rolls_it_back(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+
+            async def work() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.insert(schema.Project, identifier="half", name="half")
+                    await unit.all(_SLEEP, seconds=20)
+
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0.5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with asyncio.timeout(3):
+                assert await project(database, "half") is None
+                await add_project(database, "half")
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_read_by_key_spoils_nobody_elses(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            for number in range(10):
+                await add_project(database, f"p{number}")
+            reads = [asyncio.create_task(project(database, f"p{number}")) for number in range(10)]
+            await asyncio.sleep(0)
+            for read in reads[::2]:
+                read.cancel()
+            done = await asyncio.gather(*reads, return_exceptions=True)
+            assert [row.identifier for row in done[1::2]] == ["p1", "p3", "p5", "p7", "p9"]  # type: ignore[union-attr]
+
+    asyncio.run(main())
+
+
+def test_a_failed_statement_fails_its_transaction_and_the_commit(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+
+            async def fail() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.insert(schema.Project, identifier="gone", name="gone")
+                    with pytest.raises(errors.InvalidArgument):
+                        await unit.insert(schema.Project, identifier="long", description="x" * 301)
+
+            for _ in range(4):
+                with pytest.raises(errors.Internal, match="the transaction had failed before its commit"):
+                    await fail()
+                assert await project(database, "gone") is None
+            await add_project(database)
+
+    asyncio.run(main())
+
+
+def test_a_value_that_cannot_be_sent_does_not_let_a_transaction_slip(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+
+            async def fail() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.begin()
+                    with pytest.raises(errors.InvalidArgument):
+                        await unit.insert(schema.Project, identifier="nul\0", name="x")
+                    await unit.insert(schema.Project, identifier="kept", name="x")
+                    raise ValueError("stop")
+
+            with pytest.raises(ValueError, match="stop"):
+                await fail()
+            assert await project(database, "kept") is None
+
+    asyncio.run(main())
+
+
+def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "PREPARED_MAX", 3)
+    monkeypatch.setattr(lines, "SEEN_MAX", 4)
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+            statements = [Statement(select(literal(number).label("n"))) for number in range(8)]
+            for _ in range(4):
+                for number, statement in enumerate(statements):
+                    for _ in range(3):
+                        async with database.unit_of_work() as unit:
+                            assert (await unit.one(statement)).n == number
+            async with database.unit_of_work() as unit:
+                kept = await unit.all(Statement(select(func.count().label("n")).select_from(_prepared())))
+            assert kept[0].n <= 4
+
+    asyncio.run(main())
+
+
+def _prepared() -> Any:
+    from sqlalchemy import table
+
+    return table("pg_prepared_statements")
+
+
+def test_a_statement_whose_preparation_fails_is_not_taken_for_prepared(url: str) -> None:
+    from sqlalchemy import table
+
+    missing = Statement(select(func.count().label("n")).select_from(table("made_later")))
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+
+            async def ask() -> int:
+                async with database.unit_of_work() as unit:
+                    return int((await unit.one(missing)).n)  # type: ignore[union-attr]
+
+            for _ in range(4):
+                with pytest.raises(errors.Internal):
+                    await ask()
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CREATE TABLE made_later (id int)")
+            for _ in range(3):
+                assert await ask() == 0
+
+    asyncio.run(main())
+
+
+def test_a_long_statement_ends_at_the_time_that_is_allowed(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, statement_seconds=0.3) as database, database.unit_of_work() as unit:
+            for _ in range(3):
+                with pytest.raises(errors.DeadlineExceeded):
+                    await unit.all(_SLEEP, seconds=20)
+
+    asyncio.run(main())
+
+
+def test_much_that_is_sent_and_received_at_once_arrives(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            big = "é" * 2_000_000
+            echo = Statement(select(bindparam("text", type_=schema.Project.__table__.c.name.type).label("back")))
+
+            async def one(text: str) -> None:
+                async with database.unit_of_work() as unit:
+                    assert (await unit.one(echo, text=text)).back == text
+
+            await asyncio.gather(*(one(f"{number}{big}") for number in range(4)))
+
+    asyncio.run(main())
