@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from app.errors import FlyteError
+from app.wire.kept import Kept
 from app.wire.text import shortest_float32
 
 Encoder = Callable[[Any], Any]
@@ -45,11 +46,29 @@ class Encoding(Enum):
         return "application/octet-stream" if self is Encoding.BINARY else "application/json"
 
 
-def to_bytes(message: Message, encoding: Encoding) -> bytes:
-    """The body of a successful answer."""
+def to_bytes(message: Message, encoding: Encoding, kept: Kept) -> bytes:
+    """The body of a successful answer; what stands in kept is not printed again."""
     if encoding is Encoding.BINARY:
         return message.SerializeToString()
-    return to_json(message, camel=encoding is Encoding.CAMEL_NAMES)
+    compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
+    descriptor: Any = message.DESCRIPTOR
+    listed = _listed(descriptor)
+    if listed is None:
+        return kept.json(message, compiler.function(descriptor))
+    # The pages of a list differ more than what is listed.
+    encode = compiler.function(listed.message_type)
+    rows = b",".join([kept.json(row, encode) for row in getattr(message, listed.name)])
+    token = orjson.dumps(message.token)  # type: ignore[attr-defined]
+    return b'{"%b":[%b],"token":%b}' % (compiler.key(listed).encode(), rows, token)
+
+
+@lru_cache(maxsize=256)
+def _listed(descriptor: Any) -> FieldDescriptor | None:
+    """What the pages of a list hold, for a message that is such a page: rows and a token, nothing else."""
+    fields = list(descriptor.fields)
+    if len(fields) != 2 or fields[1].name != "token" or fields[0].message_type is None:
+        return None
+    return fields[0] if fields[0].is_repeated and not is_map(fields[0]) else None
 
 
 def to_json(message: Message, *, camel: bool) -> bytes:
