@@ -263,3 +263,18 @@ class TestVariables:
         assert "FLYTE_EXECUTION_URL" not in self.variables(monkeypatch, task)
         url = self.variables(monkeypatch, task, console_url="http://c/console/")["FLYTE_EXECUTION_URL"]
         assert url == "http://c/console/projects/p/domains/d/executions/ex1/nodeId/n0/nodes"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("/root", "."), ("/", "."), ("~/code", "."), ("../up", "."), (".", "."), ("src", "src")],
+)
+def test_code_is_unpacked_nowhere_but_in_the_working_directory(given: str, used: str) -> None:
+    before, after = ("pyflyte-fast-execute", "--additional-distribution", "/x.tar.gz"), ("--", "pyflyte-execute")
+    argv = (*before, "--dest-dir", given, *after, "--dest-dir", "/root")
+    assert commands.unpacked_here(argv) == (*before, "--dest-dir", used, *after, "--dest-dir", "/root")
+
+
+def test_other_commands_keep_their_words() -> None:
+    for argv in (("cp", "--dest-dir", "/root", "--", "x"), ("pyflyte-fast-execute", "--", "x"), ("pyflyte-execute",)):
+        assert commands.unpacked_here(argv) == argv

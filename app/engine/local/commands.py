@@ -5,6 +5,7 @@ Proto: flyteidl/core/tasks.proto (Container, K8sPod). Pure.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from app.engine.local.attempts import CannotBuild, TaskRun, bad_task
 from app.wire.text import text
 
 PRIMARY_CONTAINER_KEY = "primary_container_name"
+ECHO = "echo"
+FAST = "pyflyte-fast-execute"
 
 _variable = re.compile(
     r"{{\s*[.$](Input|InputPrefix|OutputPrefix|RawOutputDataPrefix|CheckpointOutputPrefix|PrevCheckpointPrefix"
@@ -109,6 +112,22 @@ def render(command: tuple[str, ...], run: TaskRun, inputs: literals_pb2.LiteralM
     """
     values = _values(run)
     return tuple(_render(element, values, run.namespace, inputs) for element in command)
+
+
+def unpacked_here(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with the code of a fast registration unpacked into the attempt's own working directory.
+
+    Deviates: `pyflyte register` names /root, a directory of flytekit's images. Here that is somebody's home or out of
+    reach, and attempts with different code would unpack it over one another.
+    """
+    try:
+        end = argv.index("--")
+        place = argv.index("--dest-dir", 0, end) + 1
+    except ValueError:
+        return argv
+    if os.path.basename(argv[0]) != FAST or not argv[place].startswith(("/", "~", "..")):
+        return argv
+    return (*argv[:place], ".", *argv[place + 1 :])
 
 
 def _values(run: TaskRun) -> Mapping[str, str]:

@@ -36,7 +36,6 @@ from app.engine.local.zygote import Zygotes
 from app.settings import Settings
 
 _FLYTEKIT_COMMANDS = ("pyflyte-execute", "pyflyte-map-execute")
-_FAST = "pyflyte-fast-execute"
 _POLL_SECONDS = 0.2
 _END_SECONDS_MAX = 15.0
 
@@ -91,7 +90,7 @@ class Runner:
             )
         if commands.uses_template(container.command):
             await self._blobs.write(commands.task_template_path(run), run.task.SerializeToString())
-        argv = commands.render(container.command, run, inputs)
+        argv = commands.unpacked_here(commands.render(container.command, run, inputs))
         environment = await self._usable_environment()
         variables = task_variables(
             run,
@@ -227,7 +226,7 @@ def _is_flytekit(program: str, argv: tuple[str, ...], environment: Environment) 
     """Whether this is a command that the fork server runs by itself: flytekit's, of the environment of tasks."""
     if Path(program).parent != environment.programs:
         return False
-    if os.path.basename(program) != _FAST:
+    if os.path.basename(program) != commands.FAST:
         return os.path.basename(program) in _FLYTEKIT_COMMANDS
     try:
         inner = argv[argv.index("--") + 1]
