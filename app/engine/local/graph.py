@@ -12,7 +12,7 @@ from dataclasses import replace
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local import aborts, data
+from app.engine.local import aborts
 from app.engine.local.coroutines import let_go
 from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
 from app.engine.local.recovery import recover
@@ -148,7 +148,7 @@ class Graph:
         if recovered is not None:
             return recovered
         try:
-            outputs = data.resolve(site.node.inputs, self._frame.outputs_of)
+            outputs = await run.resolve(site.node.inputs, self._frame.outputs_of)
         except BindingFailed as error:
             failure = error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
             await run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=failure))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
 from app.blobs import BlobMissing
-from app.engine.local import aborts, data, retries
+from app.engine.local import aborts, retries
 from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
 from app.engine.local.graph import Graph
 from app.engine.local.recovery import recover
@@ -92,7 +92,7 @@ async def _outputs_of_known(site: Site) -> literals_pb2.LiteralMap:
 async def _inputs(site: Site) -> literals_pb2.LiteralMap:
     """Resolve and write the inputs of a node that is ready."""
     try:
-        inputs = data.resolve(site.node.inputs, site.frame.outputs_of)
+        inputs = await site.run.resolve(site.node.inputs, site.frame.outputs_of)
     except BindingFailed as error:
         raise await fail(
             site, error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)

@@ -7,7 +7,7 @@ rows first, takes what has ended from there, adopts the processes that still run
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,13 @@ from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.admin import node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
+from google.protobuf.message import DecodeError
 
 from app import schema
+from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
 from app.blobs.names import component
-from app.engine.local import folders, names
+from app.engine.local import data, folders, names
+from app.engine.local.failures import BindingFailed
 from app.engine.local.reports import Reporter
 from app.engine.local.slots import Slots
 from app.services.ids import execution_key
@@ -126,6 +129,31 @@ class Run:
         return literals_pb2.Literal.FromString(
             await self.server.blobs.read(literal.offloaded_metadata.uri, bytes_max=limit)
         )
+
+    async def resolve(
+        self, bindings: Iterable[literals_pb2.Binding], outputs_of: data.Outputs
+    ) -> literals_pb2.LiteralMap:
+        """The literals of bindings, as data.resolve gives them; what has to be read for them is read.
+
+        errors: BindingFailed naming the variable or the file
+        """
+        contents: dict[str, literals_pb2.Literal] = {}
+        while True:
+            try:
+                return data.resolve(bindings, outputs_of, contents)
+            except data.Offloaded as offloaded:
+                contents[offloaded.uri] = await self._offloaded(offloaded.uri)
+
+    async def _offloaded(self, uri: str) -> literals_pb2.Literal:
+        """A literal that a task or a client has put into a file of its own."""
+        given = literals_pb2.Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri=uri))
+        try:
+            literal = await self.whole(given)
+        except (BlobMissing, BlobOutside, BlobTooLarge, DecodeError) as error:
+            raise BindingFailed(f"the offloaded literal at [{uri}] cannot be read: {error}") from error
+        if literal.WhichOneof("value") == "offloaded_metadata":
+            raise BindingFailed(f"the offloaded literal at [{uri}] is offloaded itself")
+        return literal
 
     async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
         """A literal map to the store. errors: BlobError"""
