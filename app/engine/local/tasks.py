@@ -10,8 +10,8 @@ from typing import Any
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local import dynamics, names, retries
-from app.engine.local.attempts import Dynamic, Failed, Succeeded
+from app.engine.local import commands, dynamics, names, retries
+from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded
 from app.engine.local.cache import Caching
 from app.engine.local.failures import NodeFailed, error_of, timed_out
 from app.engine.local.nodes import fail, succeed
@@ -88,6 +88,20 @@ class TaskNode:
         # Its nodes take places of their own, of which there may be only one.
         self._place.give()
         return await dynamics.run(site, frame, dynamic, seconds_max)
+
+    async def echo(self, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+        """A task of type `echo` has no process: what it is given is what it puts out. errors: NodeFailed"""
+        site, report = self._site, self._run.report
+        await report.node(self._node_event(Node.QUEUED))
+        try:
+            outputs = commands.echo(self._task, inputs)
+        except CannotBuild as error:
+            raise await fail(site, error.error, self._event(Task.FAILED, error=error.error)) from error
+        uri = site.output_uri()
+        await self._run.write(uri, outputs)
+        done = site.event(Node.SUCCEEDED, input_uri=site.input_uri, output_uri=uri)
+        await report.several(self._event(Task.SUCCEEDED, output_uri=uri), done)
+        return outputs
 
     async def waiting(self) -> None:
         await self._run.report.node(self._node_event(Node.QUEUED))
@@ -200,6 +214,8 @@ async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     task = site.frame.task(reference)
     if task is None:
         raise await fail(site, error_of("BadSpecificationError", f"task [{reference.name}] is not in the closure"))
+    if task.template.type == commands.ECHO:
+        return await TaskNode(site, task.template, place).echo(inputs)
     caching = Caching(site, task.template, inputs)
     asked = await dynamics.recover(site, inputs)
     if site.unique_id not in site.run.attempts and asked is None:
