@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flyteidl.admin import event_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
-from flyteidl.core import compiler_pb2, identifier_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from google.protobuf import wrappers_pb2
 
 from app import errors, schema
@@ -427,3 +427,60 @@ def test_two_writers_of_one_row_lose_nothing(bench: Scenario) -> None:
         assert len({log.name for log in closure.logs}) == 32
 
     bench(scenario)
+
+
+@pytest.mark.parametrize("kind", ["workflow", "node", "task", "first node", "first task"])
+def test_the_outputs_of_the_event_that_won_are_those_that_stay(bench: Scenario, kind: str) -> None:
+    """Many writers end one row with outputs of their own; those whose writes take longest come too late."""
+
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        await b.call(events.create_workflow_event, workflow_event(Workflow.RUNNING, 1))
+        if not kind.startswith("first node"):
+            await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+        if kind == "task":
+            await b.call(events.create_task_event, task_event("n0", Task.RUNNING, 1))
+        write = b.blobs.write
+
+        async def slowly(uri: str, data: bytes) -> None:
+            await asyncio.sleep(0.02 * value_in(data))
+            await write(uri, data)
+
+        b.blobs.write = slowly
+        won = []
+
+        async def end(number: int) -> None:
+            function, request = ending(kind)
+            request.event.output_data.literals["o"].scalar.primitive.integer = number
+            try:
+                await b.call(function, request)
+            except (errors.AlreadyExists, errors.FailedPrecondition):
+                return
+            won.append(number)
+
+        await asyncio.gather(*(end(number) for number in range(1, 9)))
+        assert len(won) == 1
+        (uri,) = [uri for uri in (await outputs_uris(b, kind)) if uri]
+        assert value_in(await b.blobs.read(uri, bytes_max=0)) == won[0]
+
+    bench(scenario)
+
+
+def value_in(data: bytes) -> int:
+    return int(literals_pb2.LiteralMap.FromString(data).literals["o"].scalar.primitive.integer)
+
+
+def ending(kind: str) -> tuple[Any, Any]:
+    """The event that ends a row of this kind, and the function that takes it."""
+    if kind == "workflow":
+        return events.create_workflow_event, workflow_event(Workflow.SUCCEEDED, 5)
+    if "node" in kind:
+        return events.create_node_event, node_event("n0", Node.SUCCEEDED, 5)
+    return events.create_task_event, task_event("n0", Task.SUCCEEDED, 5)
+
+
+async def outputs_uris(b: Any, kind: str) -> list[str]:
+    if kind == "workflow":
+        return [(await get(b)).closure.outputs.uri]
+    found = await (get_node(b, "n0") if "node" in kind else get_task(b, "n0"))
+    return [found.closure.output_uri]

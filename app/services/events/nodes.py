@@ -6,21 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from flyteidl.admin import event_pb2, node_execution_pb2
-from flyteidl.core import compiler_pb2, identifier_pb2
+from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2 as event
 
 from app import errors, schema
 from app.context import Context
 from app.services import phases
-from app.services.events.parts import (
-    check_output_size,
-    instant,
-    nanoseconds_since,
-    offload,
-    offloaded,
-    put_outcome,
-    reported,
-)
+from app.services.events.parts import Inline, check_output_size, instant, nanoseconds_since, put_outcome, reported
 from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
 from app.wire.text import text
 
@@ -45,19 +37,22 @@ async def create_node_event(
             f"missing entity of type execution with identifier {text(execution_id)}"
         )
     phases.check_cluster(execution.cluster, given.producer_id)
-    known = await ctx.db.find(schema.NodeExecution, columns=("phase", "input_uri"), **node_key(given.id))
+    known = await ctx.db.find(schema.NodeExecution, columns=("phase",), **node_key(given.id))
     if known is not None:
         phases.check_node(known.phase, given.phase, id=given.id)
-    uris = await _write_node_blobs(ctx, given, has_inputs=known is not None and bool(known.input_uri))
+    _check_dynamic(given)
     links = await _node_links(ctx, given, known is None)
+    inline, inserted = Inline(ctx), None
     if known is None:
-        created = _new_node(given, uris) | links
+        created = _new_node(given, _uris(ctx, inline, given, has_inputs=False)) | links
         inserted = await ctx.db.insert_if_absent(schema.NodeExecution, **node_key(given.id), **created)
-        known = None if inserted is not None else created
-    if known is not None:
+    if inserted is None:
         row: Any = await ctx.db.find(schema.NodeExecution, for_update=True, **node_key(given.id))
         phases.check_node(row.phase, given.phase, id=given.id)
+        inline = Inline(ctx)
+        uris = _uris(ctx, inline, given, has_inputs=bool(row.input_uri))
         await ctx.db.update(schema.NodeExecution, node_key(given.id), **_next_node(row, given, uris))
+    await inline.write()
     await ctx.db.insert_if_absent(
         schema.NodeExecutionEvent,
         **node_key(given.id),
@@ -83,34 +78,31 @@ def _check_node_event(ctx: Context, given: event.NodeExecutionEvent) -> None:
     check_output_size(ctx, given.output_data)
 
 
-async def _write_node_blobs(ctx: Context, given: event.NodeExecutionEvent, *, has_inputs: bool) -> dict[str, str]:
-    """Write what the event carries inline; URIs of input, output and the dynamic workflow, "" for none."""
+def _check_dynamic(given: event.NodeExecutionEvent) -> None:
+    metadata = given.task_node_metadata
+    if metadata.HasField("dynamic_workflow") and not metadata.dynamic_workflow.HasField("compiled_workflow"):
+        workflow = metadata.dynamic_workflow
+        raise errors.InvalidArgument(
+            f"Failed to upload dynamic workflow closure for node id [{text(given.id)}] and workflow id "
+            f"[{text(workflow.id if workflow.HasField('id') else None)}] with err: proto: Marshal called with nil"
+        )
+
+
+def _uris(ctx: Context, inline: Inline, given: event.NodeExecutionEvent, *, has_inputs: bool) -> dict[str, str]:
+    """URIs of input, output and the dynamic workflow, "" for none; what came inline is left to be written."""
     id = given.id
     parts = (id.execution_id.project, id.execution_id.domain, id.execution_id.name, id.node_id)
     uris = {"input": given.input_uri, "output": "", "dynamic": ""}
     if given.WhichOneof("input_value") == "input_data" and not has_inputs:
-        uris["input"] = await offload(ctx, given.input_data, *parts, "offloaded_inputs")
+        uris["input"] = inline.inputs(given.input_data, *parts)
     if given.phase in phases.NODE_TERMINAL:
-        uris["output"] = await offloaded(ctx, given, *parts)
-    metadata = given.task_node_metadata
-    if metadata.HasField("dynamic_workflow"):
-        workflow = metadata.dynamic_workflow
-        if not workflow.HasField("compiled_workflow"):
-            raise errors.InvalidArgument(
-                f"Failed to upload dynamic workflow closure for node id [{text(id)}] and workflow id "
-                f"[{text(workflow.id if workflow.HasField('id') else None)}] with err: proto: Marshal called with nil"
-            )
-        uris["dynamic"] = await _write_dynamic(ctx, parts, workflow.id, workflow.compiled_workflow)
+        uris["output"] = inline.outputs(given, *parts)
+    if given.task_node_metadata.HasField("dynamic_workflow"):
+        workflow = given.task_node_metadata.dynamic_workflow
+        name = "_".join((workflow.id.project, workflow.id.domain, workflow.id.name, workflow.id.version))
+        uri = ctx.blobs.uri(*ctx.settings.flyteadmin.metadata_storage_prefix, *parts, name)
+        uris["dynamic"] = inline.put(uri, workflow.compiled_workflow)
     return uris
-
-
-async def _write_dynamic(
-    ctx: Context, parts: tuple[str, ...], id: identifier_pb2.Identifier, closure: compiler_pb2.CompiledWorkflowClosure
-) -> str:
-    name = "_".join((id.project, id.domain, id.name, id.version))
-    uri = ctx.blobs.uri(*ctx.settings.flyteadmin.metadata_storage_prefix, *parts, name)
-    await ctx.blobs.write(uri, closure.SerializeToString(deterministic=True))
-    return uri
 
 
 async def _node_links(ctx: Context, given: event.NodeExecutionEvent, first: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flyteidl.core import literals_pb2
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors
@@ -39,21 +40,39 @@ def check_output_size(ctx: Context, data: literals_pb2.LiteralMap) -> None:
         raise errors.ResourceExhausted(f"Output data size exceeds platform configured threshold ({size} > {size_max})")
 
 
-async def offload(ctx: Context, data: literals_pb2.LiteralMap, *parts: str) -> str:
-    """Write a literal map under metadata/<parts>; its URI (upstream common.OffloadLiteralMap)."""
-    uri = ctx.blobs.uri("metadata", *parts)
-    await ctx.blobs.write(uri, data.SerializeToString(deterministic=True))
-    return uri
+class Inline:
+    """What events carry inline, to be written where its URI says.
 
+    The names are the same for all events of a row, so it is written by whoever holds the row's lock and may change
+    it: an event that loses a race for the row leaves nothing.
+    """
 
-async def offloaded(ctx: Context, given: Any, *parts: str) -> str:
-    """The URI of an event's outputs, which are written first where they came inline; "" where they stay inline."""
-    if (
-        given.WhichOneof("output_result") != "output_data"
-        or ctx.settings.remote_data.inline_event_data_policy != "Offload"
-    ):
-        return str(given.output_uri)
-    return await offload(ctx, given.output_data, *parts, "offloaded_outputs")
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._data: dict[str, Message] = {}
+
+    def put(self, uri: str, data: Message) -> str:
+        """Remember data for a URI, which is returned."""
+        self._data[uri] = data
+        return uri
+
+    def inputs(self, data: literals_pb2.LiteralMap, *parts: str) -> str:
+        """The URI of an event's inputs, below metadata/<parts> (upstream common.OffloadLiteralMap)."""
+        return self.put(self._ctx.blobs.uri("metadata", *parts, "offloaded_inputs"), data)
+
+    def outputs(self, given: Any, *parts: str) -> str:
+        """The URI of an event's outputs, which are remembered where they came inline; "" where they stay inline."""
+        if (
+            given.WhichOneof("output_result") != "output_data"
+            or self._ctx.settings.remote_data.inline_event_data_policy != "Offload"
+        ):
+            return str(given.output_uri)
+        return self.put(self._ctx.blobs.uri("metadata", *parts, "offloaded_outputs"), given.output_data)
+
+    async def write(self) -> None:
+        """Write what is remembered. errors: BlobError"""
+        for uri, data in self._data.items():
+            await self._ctx.blobs.write(uri, data.SerializeToString(deterministic=True))
 
 
 def kind_name(error: Any) -> str:

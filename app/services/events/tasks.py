@@ -12,15 +12,7 @@ from flyteidl.event import event_pb2 as event
 from app import errors, schema
 from app.context import Context
 from app.services import attempts, phases
-from app.services.events.parts import (
-    check_output_size,
-    instant,
-    nanoseconds_since,
-    offload,
-    offloaded,
-    put_outcome,
-    reported,
-)
+from app.services.events.parts import Inline, check_output_size, instant, nanoseconds_since, put_outcome, reported
 from app.services.ids import check_task_execution_id, execution_key, node_key, task_key
 from app.wire.text import text
 
@@ -46,18 +38,23 @@ async def create_task_event(
         task_id=given.task_id, node_execution_id=node, retry_attempt=given.retry_attempt
     )
     key = task_key(given.task_id, node, given.retry_attempt)
-    known = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version", "input_uri"), **key)
+    known = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version"), **key)
     if known is not None:
         phases.check_task(known.phase, known.phase_version or 0, given.phase, given.phase_version, id=id)
     elif await ctx.db.find(schema.NodeExecution, columns=("id",), **node_key(node)) is None:
         raise errors.NotFound(f"Failed to get existing node execution id: [{text(node)}] with err: entry not found")
-    uris = await _write_task_blobs(ctx, given, has_inputs=known is not None and bool(known.input_uri))
     if known is None:
+        inline = Inline(ctx)
+        uris = _uris(inline, given, has_inputs=False)
         inserted = await ctx.db.insert_if_absent(schema.TaskExecution, **key, **_new_attempt(given, uris))
         if inserted is not None:
+            await inline.write()
             return event_pb2.TaskExecutionEventResponse()
     row: Any = await ctx.db.find(schema.TaskExecution, for_update=True, **key)
     phases.check_task(row.phase, row.phase_version or 0, given.phase, given.phase_version, id=id)
+    inline = Inline(ctx)
+    uris = _uris(inline, given, has_inputs=bool(row.input_uri))
+    await inline.write()
     await ctx.db.update(schema.TaskExecution, key, **_next_attempt(row, given, uris))
     return event_pb2.TaskExecutionEventResponse()
 
@@ -78,16 +75,17 @@ def _check_task_event(ctx: Context, request: event_pb2.TaskExecutionEventRequest
     phases.check_known(phases.Task.Phase, given.phase)
 
 
-async def _write_task_blobs(ctx: Context, given: event.TaskExecutionEvent, *, has_inputs: bool) -> dict[str, str]:
+def _uris(inline: Inline, given: event.TaskExecutionEvent, *, has_inputs: bool) -> dict[str, str]:
+    """URIs of inputs and outputs, "" for none; what the event carries inline is left to be written."""
     node, task = given.parent_node_execution_id, given.task_id
     execution = node.execution_id
     parts: tuple[str, ...] = (execution.project, execution.domain, execution.name, node.node_id)
     parts += (task.project, task.domain, task.name, task.version, str(given.retry_attempt))
     uris = {"input": given.input_uri, "output": ""}
     if given.WhichOneof("input_value") == "input_data" and not has_inputs:
-        uris["input"] = await offload(ctx, given.input_data, *parts, "offloaded_inputs")
+        uris["input"] = inline.inputs(given.input_data, *parts)
     if given.phase in phases.TASK_TERMINAL:
-        uris["output"] = await offloaded(ctx, given, *parts)
+        uris["output"] = inline.outputs(given, *parts)
     return uris
 
 

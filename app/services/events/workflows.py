@@ -10,7 +10,7 @@ from flyteidl.event import event_pb2 as event
 from app import errors, schema
 from app.context import Context
 from app.services import phases
-from app.services.events.parts import check_output_size, instant, kind_name, nanoseconds_since, offloaded
+from app.services.events.parts import Inline, check_output_size, instant, kind_name, nanoseconds_since
 from app.services.ids import check_execution_id, execution_key
 from app.wire.text import text
 
@@ -41,9 +41,11 @@ async def create_workflow_event(
     if not given.HasField("occurred_at"):
         raise errors.InvalidArgument("Failed to parse OccurredAt: timestamp: nil Timestamp")
     instant(given.occurred_at, "Failed to parse OccurredAt: timestamp out of range")
-    output_uri = await offloaded(ctx, given, id.project, id.domain, id.name)
+    inline = Inline(ctx)
+    output_uri = inline.outputs(given, id.project, id.domain, id.name)
     row = await ctx.db.find(schema.Execution, for_update=True, **execution_key(id))
     _check_workflow_row(row, given)
+    await inline.write()
     changes = _next_execution(row, given, output_uri)
     await ctx.db.update(schema.Execution, execution_key(id), **changes)
     phase = phases.Workflow.Phase.Name(given.phase)
