@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -23,10 +22,8 @@ from app.blobs import BlobError, BlobMissing, BlobOutside
 from app.context import Context
 from app.services import ids
 from app.wire import flyte_url
+from app.wire.goparse import go_duration
 from app.wire.text import text
-
-# Upstream draws names without vowels and without what looks alike (k8s.io/apimachinery, rand.String).
-NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 _NANOSECONDS = 10**9
 _DURATION_SECONDS_MAX = 315_576_000_000
@@ -56,7 +53,7 @@ async def create_upload_location(
         await _check_free(ctx, ctx.blobs.uri(*folder, *filename), request.content_md5)
     lifetime_ns = _upload_lifetime(request, _ns(upload.max_expires_in_seconds))
     if not filename:
-        filename = ["".join(secrets.choice(NAME_LETTERS) for _ in range(upload.default_file_name_length))]
+        filename = [ids.random_name(upload.default_file_name_length)]
     native_url = ctx.blobs.uri(*folder, *filename)
     try:
         signed_url = await ctx.blobs.sign_put(
@@ -371,21 +368,3 @@ def _after(ctx: Context, duration_ns: int) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(ctx.now + timedelta(microseconds=duration_ns // 1000))
     return stamp
-
-
-def go_duration(value_ns: int) -> str:
-    """A duration as Go prints it: 1h0m0s, 1.5s, 30ms, 0s (time.Duration.String)."""
-    sign, rest = ("-" if value_ns < 0 else ""), abs(value_ns)
-    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
-        if 0 < rest < min(size * 1000, _NANOSECONDS):
-            return f"{sign}{_decimal(rest, size)}{unit}"
-    minutes, seconds = divmod(rest, 60 * _NANOSECONDS)
-    hours, minutes = divmod(minutes, 60)
-    large = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{sign}{large}{_decimal(seconds, _NANOSECONDS)}s"
-
-
-def _decimal(value: int, size: int) -> str:
-    whole, part = divmod(value, size)
-    digits = str(part + size)[1:].rstrip("0") if size > 1 else ""
-    return f"{whole}.{digits}" if digits else str(whole)

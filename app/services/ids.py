@@ -3,12 +3,21 @@
 Source: flyteadmin/pkg/manager/impl/validation (ValidateWorkflowExecutionIdentifier and its neighbours).
 """
 
+import secrets
 from typing import Any
 
 from flyteidl.core import identifier_pb2
 
 from app import errors
 from app.services import checks
+
+# Upstream draws names without vowels and without what looks alike (k8s.io/apimachinery, rand.String).
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def random_name(length: int) -> str:
+    """A name that nobody guesses."""
+    return "".join(secrets.choice(_NAME_LETTERS) for _ in range(length))
 
 
 def execution_key(id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sqlalchemy import Select, bindparam, or_, select
 
 from app import errors, schema
 from app.context import Context
+from app.services import execution_config
 from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, given
 from app.settings import Settings
 from app.statements import Statement
@@ -215,32 +216,21 @@ async def get_project_attributes(
     elif request.resource_type != matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG:
         raise _not_found(request.resource_type, request.project)
     if row is None or matching.HasField("workflow_execution_config"):
-        fill_in(matching.workflow_execution_config, ctx.settings)
+        _fill_in(matching.workflow_execution_config, ctx.settings)
     return project_attributes_pb2.ProjectAttributesGetResponse(
         attributes=project_attributes_pb2.ProjectAttributes(project=request.project, matching_attributes=matching)
     )
 
 
-def fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: Settings) -> None:
+def _fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: Settings) -> None:
     """Take from section flyteadmin what the stored row leaves open.
 
     Parity: environment variables are never taken (GetAsWorkflowExecutionConfig, MergeIntoExecConfig).
     """
-    section = settings.flyteadmin
+    source = execution_config.of_settings(settings)
+    source.ClearField("envs")
     config.SetInParent()
-    config.max_parallelism = config.max_parallelism or section.max_parallelism
-    config.overwrite_cache = config.overwrite_cache or section.overwrite_cache
-    if section.interruptible and not config.HasField("interruptible"):
-        config.interruptible.value = True
-    if (section.assumable_iam_role or section.k8s_service_account) and not config.HasField("security_context"):
-        config.security_context.run_as.iam_role = section.assumable_iam_role
-        config.security_context.run_as.k8s_service_account = section.k8s_service_account
-    if section.output_location_prefix and not config.raw_output_data_config.output_location_prefix:
-        config.raw_output_data_config.output_location_prefix = section.output_location_prefix
-    if section.labels and not config.labels.values:
-        config.labels.values.update(section.labels)
-    if section.annotations and not config.annotations.values:
-        config.annotations.values.update(section.annotations)
+    execution_config.merge(config, source)
 
 
 async def delete_project_attributes(

@@ -1,4 +1,4 @@
-"""How Go reads values written as text, with the words of its refusals: strconv, time, encoding/base64.
+"""How Go reads values written as text, with the words of its refusals, and prints some: strconv, time, base64.
 
 Every function raises ValueError; where Go's error text reaches clients, that text is the exception's.
 """
@@ -135,6 +135,24 @@ def parse_go_duration(text: str) -> int:
     if nanos >= 1 << 63:
         raise ValueError(f"time: invalid duration {go_quote(text)}")
     return -nanos if text.startswith("-") else nanos
+
+
+def go_duration(nanos: int) -> str:
+    """A duration as Go prints it: 1h0m0s, 1.5s, 30ms, 0s (time.Duration.String)."""
+    sign, rest = ("-" if nanos < 0 else ""), abs(nanos)
+    for unit in ("ns", "µs", "ms"):
+        if 0 < rest < 1000 * _NANOS_BY_UNIT[unit]:
+            return f"{sign}{_decimal(rest, _NANOS_BY_UNIT[unit])}{unit}"
+    hours, rest = divmod(rest, _NANOS_BY_UNIT["h"])
+    minutes, rest = divmod(rest, _NANOS_BY_UNIT["m"])
+    large = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{large}{_decimal(rest, _NANOS_BY_UNIT['s'])}s"
+
+
+def _decimal(amount: int, unit: int) -> str:
+    whole, part = divmod(amount, unit)
+    digits = str(part + unit)[1:].rstrip("0") if unit > 1 else ""
+    return f"{whole}.{digits}" if digits else str(whole)
 
 
 def _duration_problem(text: str) -> str:

@@ -14,8 +14,6 @@ from flyteidl.admin import node_execution_pb2, task_execution_pb2
 from flyteidl.core import identifier_pb2, literals_pb2
 from flyteidl.service import dataproxy_pb2
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app import errors, schema
 from app.blobs import BlobMissing, BlobTooLarge
@@ -355,28 +353,6 @@ class TestGetData:
             assert str(caught.value) == message.replace("{base}", b.blobs.base)
 
         bench(scenario, storage={"limits": {"max_download_mbs": 1}})
-
-
-@pytest.mark.parametrize(
-    ("value_ns", "shown"),
-    [
-        (0, "0s"), (1, "1ns"), (1100, "1.1µs"), (2_200_000, "2.2ms"), (3_300_000_000, "3.3s"), (5 * 60 * 10**9, "5m0s"),
-        (365_500_000_000, "6m5.5s"), (3600 * 10**9, "1h0m0s"), (-1_500_000_000, "-1.5s"), (999_999_999, "999.999999ms"),
-        (2**63 - 1, "2562047h47m16.854775807s"), (-(2**63), "-2562047h47m16.854775808s"),
-    ],
-)  # fmt: skip
-def test_durations_are_printed_as_go_does(value_ns: int, shown: str) -> None:
-    assert dataproxy.go_duration(value_ns) == shown
-
-
-@given(st.integers(-(2**63), 2**63 - 1))
-def test_a_printed_duration_is_the_duration(value_ns: int) -> None:
-    sizes = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "µs": 10**3, "ns": 1}
-    shown = dataproxy.go_duration(value_ns)
-    total = 0
-    for whole, part, unit in re.findall(r"(\d+)(?:\.(\d+))?(ms|µs|ns|h|m|s)", shown):
-        total += int(whole) * sizes[unit] + int(part or 0) * sizes[unit] // 10 ** len(part)
-    assert (-total if shown.startswith("-") else total) == value_ns
 
 
 def test_concurrent_uploads_of_one_hash_share_the_folder(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from flyteidl.core import identifier_pb2
 
 from app import errors, schema
 from app.services import events, executions, launch_plans, matchable_attributes
-from app.services.executions import config
+from app.services import execution_config as config
 from app.services.phases import Workflow
 from app.settings import Settings
 from tests.builders import a_launch_plan, an_id, refusal, register

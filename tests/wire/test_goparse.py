@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.wire.goparse import (
+    go_duration,
     go_quote,
     parse_base64,
     parse_bool,
@@ -123,3 +126,20 @@ def test_refuses_in_gos_words(read: Callable[[], Any], message: str) -> None:
 def test_refuses(read: Callable[[], Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the caller says what is wrong.
         read()
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "shown"),
+    [
+        (0, "0s"), (1, "1ns"), (1100, "1.1µs"), (2_200_000, "2.2ms"), (3_300_000_000, "3.3s"), (5 * 60 * 10**9, "5m0s"),
+        (365_500_000_000, "6m5.5s"), (3600 * 10**9, "1h0m0s"), (-1_500_000_000, "-1.5s"), (999_999_999, "999.999999ms"),
+        (2**63 - 1, "2562047h47m16.854775807s"), (-(2**63), "-2562047h47m16.854775808s"),
+    ],
+)  # fmt: skip
+def test_durations_are_printed_as_go_does(value_ns: int, shown: str) -> None:
+    assert go_duration(value_ns) == shown
+
+
+@given(st.integers(1 - 2**63, 2**63 - 1))
+def test_a_printed_duration_is_the_duration(value_ns: int) -> None:
+    assert parse_go_duration(go_duration(value_ns)) == value_ns

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from app.blobs import BlobError, Blobs
 from app.engine.local import gotext
 from app.engine.local.attempts import StartFailed, TaskRun
+from app.wire.goparse import go_duration
 
 DIRECTORY = "copilot"
 INPUT_PATH, OUTPUT_PATH = "/var/flyte/inputs", "/var/flyte/outputs"
@@ -203,7 +204,7 @@ def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
             return moment, moment
         case "duration":
             nanoseconds = primitive.duration.ToNanoseconds()
-            return gotext.duration_text(nanoseconds), nanoseconds
+            return go_duration(nanoseconds), nanoseconds
     return "null", None
 
 

@@ -1,4 +1,4 @@
-"""Numbers, times and durations as Go prints and reads them, for commands, files and messages. Pure."""
+"""Numbers, times and durations as Go prints and reads them, for commands and files. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from flyteidl.core import literals_pb2
 
+from app.wire.goparse import parse_go_duration
 from app.wire.text import text
 
-_UNIT_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    # The micro sign and the Greek letter.
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "m": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
-_part = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _integer = re.compile(r"[+-]?[0-9]+")
 _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 
@@ -41,42 +30,12 @@ def time_text(seconds: int, nanos: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}".zfill(19) + fraction + "Z"
 
 
-def duration_text(nanoseconds: int) -> str:
-    """A duration as Go prints it: 1h0m0.5s, 1.5ms, 0s."""
-    sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    if rest == 0:
-        return "0s"
-    for unit in ("ns", "µs", "ms"):
-        size = _UNIT_NANOSECONDS[unit]
-        if rest < size * 1000:
-            return f"{sign}{_decimal(rest, size)}{unit}"
-    hours, rest = divmod(rest, _UNIT_NANOSECONDS["h"])
-    minutes, rest = divmod(rest, _UNIT_NANOSECONDS["m"])
-    shown = f"{hours}h" if hours else ""
-    shown += f"{minutes}m" if hours or minutes else ""
-    return f"{sign}{shown}{_decimal(rest, _UNIT_NANOSECONDS['s'])}s"
-
-
-def _decimal(amount: int, unit: int) -> str:
-    whole, fraction = divmod(amount, unit)
-    digits = f"{fraction:0{len(str(unit)) - 1}d}".rstrip("0") if fraction else ""
-    return f"{whole}.{digits}" if digits else str(whole)
-
-
 def parse_duration(value: str) -> int:
     """Nanoseconds of a duration such as 300ms, -1.5h or 2h45m. errors: ValueError"""
-    sign, unsigned = (-1, value[1:]) if value[:1] == "-" else (1, value.removeprefix("+"))
-    if unsigned == "0":
-        return 0
-    parts = _part.findall(unsigned)
-    if not parts or "".join(number + unit for number, unit in parts) != unsigned:
-        raise ValueError(f"failed to parse Duration [{value}], valid formats: e.g. 300ms, -1.5h, 2h45m")
-    total = 0
-    for number, unit in parts:
-        whole, _, fraction = number.partition(".")
-        total += int(whole or "0") * _UNIT_NANOSECONDS[unit]
-        total += int(fraction or "0") * _UNIT_NANOSECONDS[unit] // 10 ** len(fraction)
-    return sign * total
+    try:
+        return parse_go_duration(value)
+    except ValueError as error:
+        raise ValueError(f"failed to parse Duration [{value}], valid formats: e.g. 300ms, -1.5h, 2h45m") from error
 
 
 def parse_integer(value: str) -> int:

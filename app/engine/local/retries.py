@@ -16,8 +16,8 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.attempts import Failed
 from app.engine.local.failures import NodeFailed, error_of, timed_out
-from app.engine.local.gotext import duration_text
 from app.engine.local.run import Site
+from app.wire.goparse import go_duration
 
 Node = execution_pb2.NodeExecution
 
@@ -69,7 +69,7 @@ def timeout_seconds(node: workflow_pb2.Node) -> float:
 
 def expired(node: workflow_pb2.Node) -> Failed:
     """The failure of an attempt that took too long."""
-    shown = duration_text(node.metadata.timeout.ToNanoseconds())
+    shown = go_duration(node.metadata.timeout.ToNanoseconds())
     error = error_of("TimeoutExpired", f"task execution timeout [{shown}] expired")
     return Failed(error, retryable=True, late=True)
 

@@ -19,17 +19,16 @@ from sqlalchemy import bindparam, func, literal, select
 from app import db, errors, schema
 from app.context import Context
 from app.services import checks, launch_plans, matchable_attributes
-from app.services.executions import config as configuration
+from app.services import execution_config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
-from app.services.ids import check_execution_id, execution_key
+from app.services.ids import check_execution_id, execution_key, random_name
 from app.statements import Statement
 from app.wire import literals
 from app.wire.text import text
 
 NAME_BYTES_MAX = 63
 _NAME = re.compile(r"^[a-z][a-z\-0-9]*$")
-_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _LAUNCHABLE = (identifier_pb2.TASK, identifier_pb2.LAUNCH_PLAN)
 _TAG_BYTES_MAX = 255
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
@@ -88,7 +87,7 @@ async def launch(
     target = await _resolve(ctx, spec)
     merged_inputs = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
     computed = literals_pb2.LiteralMap(literals=merged_inputs)
-    name = request.name or "a" + "".join(secrets.choice(_NAME_LETTERS) for _ in range(19))
+    name = request.name or "a" + random_name(19)
     id = identifier_pb2.WorkflowExecutionIdentifier(project=request.project, domain=request.domain, name=name)
     await _check_free(ctx, id)
     parent_node, parent_execution = await _inherit(ctx, spec)

@@ -35,11 +35,11 @@ def merge(config: Config, source: Any) -> None:
     if not config.HasField("security_context") and _has_identity(source.security_context):
         config.security_context.CopyFrom(source.security_context)
     prefix = source.raw_output_data_config.output_location_prefix
-    if not config.HasField("raw_output_data_config") and prefix:
+    if not config.raw_output_data_config.output_location_prefix and prefix:
         config.raw_output_data_config.CopyFrom(source.raw_output_data_config)
     for name in _MAPS:
         given = getattr(source, name)
-        if not config.HasField(name) and given.values:
+        if not getattr(config, name).values and given.values:
             getattr(config, name).CopyFrom(given)
     if not config.HasField("interruptible") and source.HasField("interruptible"):
         config.interruptible.CopyFrom(source.interruptible)
