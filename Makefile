@@ -54,7 +54,7 @@ migrate: $(VENV)/.installed ## Bring the database to this version's schema
 conformance: $(VENV)/.dev ## Replay the recorded conversations against a server of its own; case files in ARGS
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 
-bench: $(VENV)/.dev $(BENCH)/.tools ## Measure the server under load (ARGS="--help" lists choices)
+bench: $(VENV)/.dev $(TASKS) $(BENCH)/.tools ## Measure the server under load (ARGS="--help" lists choices)
 	@$(BIN)/python -m benchmarks run $(ARGS)
 
 bench-compare: $(VENV)/.dev ## Put two results side by side: A=benchmarks/results/….json B=…

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import clients
 from benchmarks.clients import Load
 from benchmarks.routes import UNIT, Route
-from benchmarks.servers import Bed, Served
+from benchmarks.servers import WORKERS, Bed, Served
 
 WARM_UP_SECONDS = 1.0
 
@@ -77,6 +77,11 @@ def _run(route: Route, bed: Bed, server: Served, seconds: float) -> Run:
     # PostgreSQL idles while SQLite is measured, which runs inside the server.
     database_cpu_seconds = bed.postgres.cpu_seconds() - database_before if server.database == "postgresql" else 0.0
     return Run(load, server.processes.cpu_seconds() - server_before, database_cpu_seconds)
+
+
+def memory(server: Served) -> list[int]:
+    """Resident bytes of each worker: the supervisor and what Python keeps beside it are smaller."""
+    return server.processes.resident_bytes()[:WORKERS]
 
 
 def figures(route: Route, database: str, runs: list[Pair]) -> dict[str, Any]:

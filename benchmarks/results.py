@@ -15,6 +15,7 @@ import psutil
 
 FOLDER = Path(__file__).with_name("results")
 FORMAT = 1
+MEMORY_BYTES_TARGET = 200 * 2**20
 LIBRARIES = (
     *("fastapi", "flyteidl", "grpcio", "httptools", "orjson", "protobuf", "psycopg", "pydantic", "sqlalchemy"),
     *("sqlmodel", "starlette", "uvicorn", "uvloop", "zttp"),
@@ -37,7 +38,7 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def head(postgres_version: str, **settings: Any) -> dict[str, Any]:
+def head(**settings: Any) -> dict[str, Any]:
     """What a result says of the moment, the code, the machine and the settings of the run."""
     return {
         "format": FORMAT,
@@ -51,7 +52,6 @@ def head(postgres_version: str, **settings: Any) -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
-            "postgresql": postgres_version,
             **{library: version(library) for library in LIBRARIES},
         },
         "settings": settings,
@@ -109,6 +109,18 @@ def cells(row: dict[str, Any]) -> list[str]:
         ratio(row["ratio_target"]),
         said,
     ]
+
+
+def memory_line(memory: dict[str, Any]) -> str:
+    """Resident memory of the workers as text."""
+
+    def shown(sizes: list[int]) -> str:
+        return " and ".join(f"{size / 2**20:.0f}" for size in sizes)
+
+    return (
+        f"memory, {memory['database']}: workers of {shown(memory['idle_bytes'])} MiB resident before the load, "
+        f"{shown(memory['loaded_bytes'])} MiB after it; target {MEMORY_BYTES_TARGET / 2**20:.0f}"
+    )
 
 
 def ratio(value: float) -> str:

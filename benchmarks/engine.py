@@ -1,0 +1,167 @@
+"""How many small tasks the local engine starts, and what each costs beyond its own work, of which there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from flyteidl.admin import launch_plan_pb2, task_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2, types_pb2
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+from app.engine.local.environment import ensure
+from app.settings import Settings
+from benchmarks import messages
+from tests.servers import ROOT, Running, serving
+
+FLOWS = Path(__file__).with_name("flows")
+CACHE = ROOT / ".cache" / "flytekit"
+# A workflow may have a hundred nodes unless the configuration allows more.
+EXECUTIONS, NODES = 10, 100
+ALONE = 5
+WAIT_SECONDS_MAX = 300
+_ENDED = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of small task."""
+
+    name: str
+    task: task_pb2.TaskCreateRequest
+
+
+def kinds() -> list[Kind]:
+    """A Python task, forked from a process that has flytekit imported; a raw container, whose command is executed."""
+    container = task_pb2.TaskCreateRequest(id=messages.identifier(identifier_pb2.TASK, "container", "v1"))
+    template = container.spec.template
+    template.type = "raw-container"
+    template.metadata.runtime.version = "1"
+    template.interface.SetInParent()
+    template.container.image = "debian"
+    template.container.command.append("/bin/true")
+    return [Kind("container", container), Kind("python", messages.task("small.step", "v1"))]
+
+
+class Client:
+    """What the benchmark asks of the server."""
+
+    def __init__(self, server: Running) -> None:
+        self._base = f"http://{server.address('REST and gRPC')}/api/v1"
+
+    def call(self, path: str, message: Message | None = None) -> Any:
+        """GET, or POST with a message. errors: HTTPError"""
+        body = None if message is None else MessageToJson(message, preserving_proto_field_name=True).encode()
+        request = urllib.request.Request(
+            self._base + path, body, {"accept": "application/json", "content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def register(self, kind: Kind, nodes: int) -> str:
+        """Register a workflow of so many nodes side by side, with its launch plan; their name."""
+        name = f"{kind.name}-{nodes}"
+        request = workflow_pb2.WorkflowCreateRequest(id=messages.identifier(identifier_pb2.WORKFLOW, name, "v1"))
+        template = request.spec.template
+        inputs = kind.task.spec.template.interface.inputs.variables
+        if inputs:
+            template.interface.inputs.variables["x"].type.simple = types_pb2.INTEGER
+        for number in range(nodes):
+            node = template.nodes.add(id=f"n{number}")
+            node.task_node.reference_id.CopyFrom(kind.task.id)
+            if inputs:
+                promise = node.inputs.add(var="x").binding.promise
+                promise.node_id, promise.var = "start-node", "x"
+        self.call("/workflows", request)
+        plan = launch_plan_pb2.LaunchPlanCreateRequest(id=messages.identifier(identifier_pb2.LAUNCH_PLAN, name, "v1"))
+        plan.spec.workflow_id.CopyFrom(request.id)
+        plan.spec.max_parallelism = nodes
+        self.call("/launch_plans", plan)
+        return name
+
+    def launch(self, plan: str, kind: Kind) -> str:
+        """Launch it; the execution's name."""
+        request = messages.execution("", plan, "v1")
+        if not kind.task.spec.template.interface.inputs.variables:
+            request.ClearField("inputs")
+        return str(self.call("/executions", request)["id"]["name"])
+
+    def wait(self, names: list[str], pause_seconds: float) -> None:
+        """Wait for the end of executions, which all have to succeed."""
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        for name in names:
+            path = f"/executions/{messages.PROJECT}/{messages.DOMAIN}/{name}"
+            while (closure := self.call(path)["closure"])["phase"] not in _ENDED:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"execution {name} has not ended within {WAIT_SECONDS_MAX} s")
+                time.sleep(pause_seconds)
+            if closure["phase"] != "SUCCEEDED":
+                raise RuntimeError(f"execution {name}: {closure}")
+
+
+def environment() -> Path:
+    """The environment that tasks run in; it is made when there is none."""
+    named = os.environ.get("FLYTEADMIN_TEST_ENVIRONMENT", "")
+    settings = Settings.model_validate({"home": CACHE, "engine": {"local": {"environment": named}}})
+    return asyncio.run(ensure(settings, print)).path
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Running]:
+    """A server of one process on SQLite, with as many tasks at once as there are CPUs."""
+    variables = {
+        "FLYTEADMIN_ENGINE": "local",
+        "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment()),
+        "FLYTEADMIN__ENGINE__LOCAL__PYTHON_PATH": str(FLOWS),
+    }
+    with serving(folder / "home-engine", variables=variables) as server:
+        yield server
+
+
+def measure(server: Running, kind: Kind) -> dict[str, Any]:
+    """Some tasks one after the other, then a thousand at once."""
+    client = Client(server)
+    client.call("/tasks", kind.task)
+    one, many = client.register(kind, 1), client.register(kind, NODES)
+    # The first task starts the process that the others are forked from.
+    client.wait([client.launch(one, kind)], 0.01)
+    alone = []
+    for _ in range(ALONE):
+        started = time.monotonic()
+        client.wait([client.launch(one, kind)], 0.005)
+        alone.append(time.monotonic() - started)
+    process = psutil.Process(server.process.pid)
+    before, started = process.cpu_times(), time.monotonic()
+    client.wait([client.launch(many, kind) for _ in range(EXECUTIONS)], 0.1)
+    seconds, after = time.monotonic() - started, process.cpu_times()
+    tasks, places = EXECUTIONS * NODES, os.cpu_count() or 1
+    return {
+        "kind": kind.name,
+        "tasks": tasks,
+        "at_once": places,
+        "seconds": round(seconds, 2),
+        "tasks_per_second": round(tasks / seconds, 1),
+        "overhead_ms_per_task": round(seconds * places / tasks * 1000, 1),
+        "server_cpu_ms_per_task": round((after.user + after.system - before.user - before.system) / tasks * 1000, 1),
+        "one_alone_seconds": round(statistics.median(alone), 3),
+    }
+
+
+def line(figures: dict[str, Any]) -> str:
+    """The figures as text."""
+    return (
+        f"engine, {figures['kind']} tasks: {figures['tasks_per_second']} a second, {figures['at_once']} at once; "
+        f"{figures['overhead_ms_per_task']} ms of a place for each, {figures['server_cpu_ms_per_task']} ms CPU of the "
+        f"server; one alone {figures['one_alone_seconds']} s from launch to end"
+    )
