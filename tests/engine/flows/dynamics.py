@@ -172,6 +172,17 @@ def misled(x: int) -> int:
     return astray(x=x)
 
 
+@dynamic(cache=True, cache_version="1.0")
+def remembered(path: str) -> str:
+    note(path=path, word="planned")
+    return mark(path=path, word="run")
+
+
+@workflow
+def cached(path: str) -> str:
+    return remembered(path=path)
+
+
 @dynamic
 def half_done(path: str, flag: str) -> str:
     note(path=path, word="planned")

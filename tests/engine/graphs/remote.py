@@ -47,14 +47,21 @@ class Remote:
         """Whatever GET answers."""
         return self._http.get(path, headers=headers)
 
-    def launch(self, plan: str, inputs: dict[str, Any] | None = None, **spec: Any) -> str:
+    def launch(self, plan: str, inputs: dict[str, Any] | None = None, *, version: str = VERSION, **spec: Any) -> str:
         """Start a launch plan of flows/graphs.py, or <module>.<plan>; the execution's name."""
-        literals = json_format.MessageToDict(literal_map(inputs or {}), preserving_proto_field_name=True)
-        reference = {"resource_type": "LAUNCH_PLAN", "project": PROJECT, "domain": DOMAIN, "version": VERSION}
+        return self._launch("LAUNCH_PLAN", plan if "." in plan else f"graphs.{plan}", version, inputs or {}, spec)
+
+    def launch_task(self, task: str, inputs: dict[str, Any]) -> str:
+        """Start a single task; the execution's name."""
+        return self._launch("TASK", task, VERSION, inputs, {})
+
+    def _launch(self, kind: str, name: str, version: str, inputs: dict[str, Any], spec: dict[str, Any]) -> str:
+        literals = json_format.MessageToDict(literal_map(inputs), preserving_proto_field_name=True)
+        reference = {"resource_type": kind, "project": PROJECT, "domain": DOMAIN, "version": version}
         body = {
             "project": PROJECT,
             "domain": DOMAIN,
-            "spec": {"launch_plan": {**reference, "name": plan if "." in plan else f"graphs.{plan}"}, **spec},
+            "spec": {"launch_plan": {**reference, "name": name}, **spec},
             "inputs": literals,
         }
         return str(self.call("POST", "/executions", body)["id"]["name"])

@@ -226,6 +226,30 @@ def test_a_recovered_dynamic_node_is_not_asked_again(remote: Remote, asked: Star
     assert {one: synced[one]["nodes"] for one in (name, again)} == {one: remote.phases(one) for one in (name, again)}
 
 
+def test_the_outputs_of_a_whole_dynamic_node_are_cached(remote: Remote, asked: Started) -> None:
+    first = remote.launch("dynamics.cached", {"path": asked.path("cached")})
+    assert remote.outputs(first) == {"o0": "run"}
+    second = remote.launch("dynamics.cached", {"path": asked.path("cached")})
+    assert remote.outputs(second) == {"o0": "run"}
+    assert asked.lines("cached") == ["planned", "run"]
+    one, two = (remote.nodes(name)["n0"] for name in (first, second))
+    assert (one["metadata"]["is_dynamic"], two["metadata"]["is_dynamic"]) == (True, False)
+    seen = [node["task_node_metadata"]["cache_status"] for node in (one, two)]
+    assert seen == ["CACHE_POPULATED", "CACHE_HIT"]
+    assert remote.nodes(second, "n0") == {}
+    synced = remote.script("synced.py", first, second)
+    assert {name: synced[name]["nodes"] for name in synced} == {name: remote.phases(name) for name in synced}
+
+
+def test_a_dynamic_task_may_be_launched_by_itself(remote: Remote, asked: Started) -> None:
+    name = remote.launch_task("dynamics.planned", {"x": 3})
+    assert remote.outputs(name) == {"o0": 16}
+    (node,) = [node for node, row in remote.nodes(name).items() if row["metadata"]["is_dynamic"]]
+    assert set(remote.phases(name).values()) == {"SUCCEEDED"}
+    assert of_node(remote, name, node)["id"]["version"] == f"{name}-{node}-0"
+    assert remote.script("synced.py", name)[name]["nodes"] == remote.phases(name)
+
+
 def test_outputs_are_those_of_a_local_run(asked: Started) -> None:
     local = asked.remote.script("local.py", "dynamics", json.dumps(list(_LOCALLY.items())))
     assert [asked.remote.outputs(asked.names[scenario])["o0"] for scenario in _LOCALLY] == local
