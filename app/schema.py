@@ -322,6 +322,7 @@ class Launch(Base, table=True):
     """Ours: an execution that an engine has to run; committed with the execution's row, gone when it has ended.
 
     owner: the engine process that runs it, NULL when nobody does. leased_until: when the owner counts as dead.
+    config: admin.WorkflowExecutionConfig that it was launched with, of which the spec keeps only a part.
     """
 
     __tablename__ = "launches"
@@ -330,6 +331,7 @@ class Launch(Base, table=True):
     execution_name: str = _text(key=True)
     owner: str | None = _text()
     leased_until: datetime | None = Field(sa_type=UtcTime)
+    config: bytes | None = _bytes()
 
 
 class CatalogArtifact(Base, table=True):

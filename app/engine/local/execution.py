@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from flyteidl.admin import execution_pb2, workflow_pb2
+from flyteidl.admin import execution_pb2, matchable_resource_pb2, workflow_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
@@ -132,27 +132,30 @@ async def _execute(run: Run) -> None:
     )
 
 
-async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> tuple[Any, Any] | None:
-    """The rows of the execution and its workflow; None when they were deleted."""
+async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> tuple[Any, Any, Any] | None:
+    """The rows of the execution, its workflow and its launch; None when the first two were deleted."""
     async with server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, **execution_key(id))
         if row is None:
             return None
         workflow = await db.find(schema.Workflow, columns=("remote_closure_identifier",), id=row.workflow_id)
-    return None if workflow is None else (row, workflow)
+        launch = await db.find(schema.Launch, columns=("config",), **execution_key(id))
+    return None if workflow is None else (row, workflow, launch)
 
 
 async def _run_of(
     engine: LocalEngine,
     server: Server,
     id: identifier_pb2.WorkflowExecutionIdentifier,
-    rows: tuple[Any, Any],
+    rows: tuple[Any, Any, Any],
     *,
     with_data: bool,
 ) -> Run:
     """with_data: whether it is to run; what only has to be ended needs neither workflow nor inputs."""
-    row, workflow = rows
+    row, workflow, launch = rows
     spec = execution_pb2.ExecutionSpec.FromString(row.spec)
+    if launch is not None and launch.config:
+        _configure(spec, matchable_resource_pb2.WorkflowExecutionConfig.FromString(launch.config))
     limit = server.settings.storage.limits.max_download_bytes
     closure, inputs = compiler_pb2.CompiledWorkflowClosure(), literals_pb2.LiteralMap()
     if with_data:
@@ -181,6 +184,17 @@ async def _run_of(
     if metadata.mode == execution_pb2.ExecutionMetadata.RECOVERED and metadata.HasField("reference_execution"):
         run.recovered = await known_nodes(server, metadata.reference_execution)
     return run
+
+
+def _configure(spec: execution_pb2.ExecutionSpec, config: matchable_resource_pb2.WorkflowExecutionConfig) -> None:
+    """Put into a spec what launch plan, attributes and settings say where it says nothing; children inherit it.
+
+    Parity: upstream's engine runs with the merged configuration, which the stored spec does not show.
+    """
+    for name in ("raw_output_data_config", "interruptible", "envs"):
+        if config.HasField(name):
+            getattr(spec, name).CopyFrom(getattr(config, name))
+    spec.overwrite_cache = config.overwrite_cache
 
 
 @lru_cache(maxsize=64)

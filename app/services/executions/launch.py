@@ -131,7 +131,7 @@ async def launch(
     for key, value in sorted(_tags(spec)):
         await ctx.db.insert_if_absent(schema.ExecutionTag, **execution_key(id), key=key, value=value)
     if ctx.settings.engine.kind != "none" and not refused:
-        await ctx.db.insert(schema.Launch, **execution_key(id))
+        await ctx.db.insert(schema.Launch, **execution_key(id), config=merged.SerializeToString())
         ctx.after_commit(lambda: ctx.engine.launched(id))
     return execution_pb2.ExecutionCreateResponse(id=id)
 

@@ -143,6 +143,7 @@ def fails(x: int, flag: str) -> str:
 
 
 one_plan = LaunchPlan.get_or_create(one, name="caches.one_plan")
+always_new = LaunchPlan.get_or_create(one, name="caches.always_new", overwrite_cache=True)
 
 
 @workflow

@@ -105,6 +105,14 @@ def test_the_second_execution_takes_over_what_the_first_one_computed(caches: Cac
     assert caches.outcome("one", path=str(path), x=3) == (6, "CACHE_HIT")
     assert lines(path) == ["3", "3", "4"]
 
+    task = ("--task", "caches.doubled", "--cache-version", "1")
+    assert first in caches.command("list", *task)
+    assert caches.command("delete", *task).startswith("deleted ")
+    assert caches.command("list", *task) == ""
+    assert remote.node_data(first, "n0")[1] == {"o0": 6}
+    assert caches.outcome("one", path=str(path), x=3) == (6, "CACHE_POPULATED")
+    assert lines(path) == ["3", "3", "4", "3"]
+
 
 @pytest.mark.campaign
 class TestWhatCounts:
@@ -180,7 +188,13 @@ class TestOverwriting:
             assert caches.remote.outputs(name) == {"o0": 10}
         assert lines(path) == ["5", "5"]
 
-    def test_a_relaunch_may_overwrite(self, caches: Caches, path: Path) -> None:
+    def test_a_launch_plan_may_overwrite(self, caches: Caches, path: Path) -> None:
+        for _ in range(2):
+            assert caches.outcome("always_new", path=str(path), x=3) == (6, "CACHE_POPULATED")
+        assert caches.outcome("one", path=str(path), x=3) == (6, "CACHE_HIT")
+        assert lines(path) == ["3", "3"]
+
+    def test_a_relaunch_takes_over(self, caches: Caches, path: Path) -> None:
         remote = caches.remote
         first = caches.launch("one", path=str(path), x=6)
         remote.outputs(first)
