@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -57,6 +58,13 @@ class Figures:
         status = (self._process / "status").read_text()
         return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
+    def told(self, count: int, what: str) -> str:
+        """All of it, for so many of something."""
+        return (
+            f"{count} {what} in {self.seconds:.0f} s, {self.cpu_seconds / count * 1000:.1f} ms of CPU each in the "
+            f"server, {self.memory_mb} MB and {self.descriptors} descriptors at most"
+        )
+
     @property
     def wakeups(self) -> int:
         """How often a thread of it has waited and gone on."""
@@ -64,8 +72,24 @@ class Figures:
         return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
 
-def limited(home: Path, **more: str) -> dict[str, str]:
-    return {"FLYTEADMIN__ENGINE__LOCAL__PROCESSES_MAX": str(PROCESSES_MAX), **more}
+def limited() -> dict[str, str]:
+    return {"FLYTEADMIN__ENGINE__LOCAL__PROCESSES_MAX": str(PROCESSES_MAX)}
+
+
+def check_bounds(figures: Figures) -> None:
+    assert figures.memory_mb < MEMORY_MAX_MB
+    assert figures.descriptors < DESCRIPTORS_MAX
+
+
+def lines_of(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def until_counted(figures: Figures, path: Path, lines: int) -> None:
+    while lines_of(path) < lines:
+        assert figures.seconds < SECONDS_MAX
+        figures.look()
+        time.sleep(0.2)
 
 
 def check_counted(path: Path, count: int) -> int:
@@ -82,31 +106,35 @@ def until_ended(remote: Remote, figures: Figures, name: str) -> None:
         time.sleep(1.0)
 
 
-def test_a_map_of_thousands_is_bounded(
+def test_a_map_of_thousands_is_bounded_and_survives_a_crash(
     plane: Plane, empty_database: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counted = tmp_path / "counted"
+    counted, home, url = tmp_path / "counted", tmp_path / "home", empty_database("sqlite")
     variables = {"envs": {"values": [{"key": "COUNTED", "value": str(counted)}]}}
-    with plane(tmp_path / "home", empty_database("sqlite"), **limited(tmp_path)) as (server, remote):
+    with plane(home, url, **limited()) as (server, remote):
         remote.script("register.py", "maps")
         remote.wait(remote.launch("maps.many", {"n": 10}))
         figures = Figures(server)
         name = remote.launch("maps.many_counted", {"n": INDICES}, **variables)
+        until_counted(figures, counted, INDICES * 4 // 5)
+        done, told = lines_of(counted) // 2, figures.told(lines_of(counted) // 2, "indices")
+        check_bounds(figures)
+        # An event that tells of everything each time something changes would cost a hundred times as much.
+        assert figures.cpu_seconds / done < 0.05
+        server.stop(signal.SIGKILL)
+    before = lines_of(counted)
+    with plane(home, url, **limited()) as (server, remote):
+        figures = Figures(server)
+        until_counted(figures, counted, before + 2 * PROCESSES_MAX)
+        resumed = figures.seconds
         until_ended(remote, figures, name)
         remote.outputs(name)
-        (row,) = remote.attempts(name, "n1")
         with capsys.disabled():
-            print(  # noqa: T201
-                f"\n{INDICES} indices: {figures.seconds:.0f} s, "
-                f"{figures.cpu_seconds / INDICES * 1000:.1f} ms of CPU each in the server, "
-                f"{figures.memory_mb} MB and {figures.descriptors} descriptors at most"
-            )
+            print(f"\n{told}; goes on {resumed:.1f} s after a crash at {before // 2}")  # noqa: T201
+        (row,) = remote.attempts(name, "n1")
         assert Counter(one["phase"] for one in row["metadata"]["external_resources"]) == {"SUCCEEDED": INDICES}
         assert check_counted(counted, INDICES) <= PROCESSES_MAX
-        assert figures.memory_mb < MEMORY_MAX_MB
-        assert figures.descriptors < DESCRIPTORS_MAX
-        # An event that tells of everything each time something changes would cost a hundred times as much.
-        assert figures.cpu_seconds / INDICES < 0.05
+        check_bounds(figures)
 
 
 def test_a_thousand_executions_at_once_are_bounded(
@@ -114,7 +142,7 @@ def test_a_thousand_executions_at_once_are_bounded(
 ) -> None:
     counted = tmp_path / "counted"
     variables = {"envs": {"values": [{"key": "COUNTED", "value": str(counted)}]}}
-    with plane(tmp_path / "home", empty_database("sqlite"), **limited(tmp_path)) as (server, remote):
+    with plane(tmp_path / "home", empty_database("sqlite"), **limited()) as (server, remote):
         remote.script("register.py", "maps")
         figures = Figures(server)
         with ThreadPoolExecutor(8) as threads:
@@ -125,16 +153,11 @@ def test_a_thousand_executions_at_once_are_bounded(
         for name in names:
             until_ended(remote, figures, name)
         with capsys.disabled():
-            print(  # noqa: T201
-                f"\n{EXECUTIONS} executions: launched in {launched:.0f} s, ended after {figures.seconds:.0f} s, "
-                f"{figures.cpu_seconds / EXECUTIONS * 1000:.0f} ms of CPU each in the server, "
-                f"{figures.memory_mb} MB and {figures.descriptors} descriptors at most"
-            )
+            print(f"\n{figures.told(EXECUTIONS, 'executions')}; launched in {launched:.0f} s")  # noqa: T201
         query = f"/executions/{SCOPE}?limit=1&filters=ne(phase,SUCCEEDED)"
         assert remote.call("GET", query)["executions"] == []
         assert check_counted(counted, EXECUTIONS) <= PROCESSES_MAX
-        assert figures.memory_mb < MEMORY_MAX_MB
-        assert figures.descriptors < DESCRIPTORS_MAX
+        check_bounds(figures)
 
 
 def test_an_idle_server_sleeps(
