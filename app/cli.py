@@ -228,6 +228,25 @@ def config_show(context: typer.Context, config: Files = None) -> None:
 
 
 @app.command()
+def mcp(
+    context: typer.Context,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Act on that server (http://host:port); FLYTE_API_KEY is its key.")
+    ] = None,
+    config: Files = None,
+) -> None:
+    """Serve the tools for assistants over stdin and stdout; without an endpoint on the database of `serve`."""
+    from app import logs
+
+    with _one_line():
+        settings = _settings(context, config)
+        logs.set_up(settings)
+        from app.mcp import stdio
+
+        stdio.run(settings, endpoint)
+
+
+@app.command()
 def capability() -> None:
     """Print the capability file of the REST adapter and the MCP tools, in Naftiko's form."""
     import yaml

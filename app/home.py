@@ -57,6 +57,33 @@ def lock(path: Path) -> Lock:
     return Lock(descriptor)
 
 
+def holder(path: Path) -> int:
+    """The process that serves from the folder; 0 where none does."""
+    try:
+        with (path / "server.lock").open("rb") as stream:
+            written = stream.read(32).decode("ascii", "replace").strip()
+            if not written.isdigit() or not _alive(int(written)):
+                return 0
+            # Its number may be another program's by now, so only the lock tells. It is let go at once.
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(written)
+            return 0
+    except FileNotFoundError:
+        return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def prepare(path: Path) -> None:
     """Make the folder and those in it, for its owner only; nothing happens to what is there.
 

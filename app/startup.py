@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 from app import home, listeners
@@ -30,15 +30,16 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """Tells on stdout what goes on: a spinner on a terminal, one plain line for each step elsewhere."""
+    """Tells what goes on: a spinner on a terminal, one plain line for each step elsewhere. stream: stdout by itself."""
 
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._terminal = self._stream.isatty()
 
     def line(self, text: str = "") -> None:
         """Print one line at once."""
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
@@ -47,7 +48,7 @@ class Progress:
         if self._terminal:
             from rich.console import Console
 
-            with Console().status(f"{text} …"):
+            with Console(file=self._stream).status(f"{text} …"):
                 yield
         else:
             self.line(f"{text} …")

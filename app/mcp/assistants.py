@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from app import errors
-from app.mcp import inquiries, launching, results, rows, schemas
+from app.mcp import documents, inquiries, launching, prompts, results, rows, schemas
 from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
 from app.mcp.inquiries import Arguments, Desk, Inquiry
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 NAME = "flyteadmin"
 TOOLS: tuple[Tool, ...] = (*rows.OPERATIONS, *rows.LISTS, *inquiries.ALL)
 _PROBLEMS_MAX = 5
+_JSON = "application/json"
+_CLIENTS_FAULT = (errors.InvalidArgument.code, errors.NotFound.code)
 INSTRUCTIONS = (
     "This server runs workflows. A workflow is launched through a launch plan; one run of it is an execution, named by "
     "project, domain and name. To launch: list-launch-plans, describe-launch-plan, create-workflow-execution. To see "
@@ -35,9 +39,9 @@ INSTRUCTIONS = (
 
 
 class Assistants:
-    """Answers for one caller. warning: said with every result that started something, where nothing will run it."""
+    """Answers for one caller. warning: what to say with a result that started something; "" where all is well."""
 
-    def __init__(self, caller: Caller, settings: Settings, *, warning: str = "") -> None:
+    def __init__(self, caller: Caller, settings: Settings, *, warning: Callable[[], str] = str) -> None:
         self._desk = Desk(caller, settings.mcp)
         self._mcp = settings.mcp
         self._warning = warning
@@ -58,11 +62,86 @@ class Assistants:
             NAME,
             version=version("flyteadmin"),
             title="Flyte Admin",
-            instructions=INSTRUCTIONS + (f" {self._warning}" if self._warning else ""),
+            instructions=f"{INSTRUCTIONS} {self._warning()}".rstrip(),
             get_tool_input_schema=inputs.get,
             on_list_tools=list_tools,
             on_call_tool=call_tool,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
+            on_completion=self._complete,
         )
+
+    async def _list_resources(self, context: Any, parameters: Any) -> types.ListResourcesResult:
+        # There may be millions; the list tools name them, and their addresses are made from the templates.
+        return types.ListResourcesResult(resources=[])
+
+    async def _list_templates(self, context: Any, parameters: Any) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(
+            resource_templates=[
+                types.ResourceTemplate(
+                    name=one.name, uri_template=one.template, description=one.description, mime_type=_JSON
+                )
+                for one in documents.ALL
+            ]
+        )
+
+    async def _read_resource(
+        self, context: Any, parameters: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        with _refusals():
+            async with self._in_time():
+                value, note = await documents.read(self._desk, parameters.uri)
+        text = orjson.dumps(value).decode()
+        contents: list[Any] = [types.TextResourceContents(uri=parameters.uri, mime_type=_JSON, text=text)]
+        if note:
+            contents.append(types.TextResourceContents(uri=parameters.uri, mime_type="text/plain", text=note))
+        return types.ReadResourceResult(contents=contents)
+
+    async def _list_prompts(self, context: Any, parameters: Any) -> types.ListPromptsResult:
+        arguments = [
+            types.PromptArgument(name=name, description=text, required=True) for name, text in prompts.ARGUMENTS.items()
+        ]
+        why = types.Prompt(name=prompts.WHY, title=prompts.TITLE, description=prompts.DESCRIPTION, arguments=arguments)
+        return types.ListPromptsResult(prompts=[why])
+
+    async def _get_prompt(self, context: Any, parameters: types.GetPromptRequestParams) -> types.GetPromptResult:
+        if parameters.name != prompts.WHY:
+            raise MCPError(types.INVALID_PARAMS, f"there is no prompt {parameters.name[:100]!r}")
+        with _refusals():
+            async with self._in_time():
+                text = await prompts.why(self._desk, parameters.arguments or {})
+        message = types.PromptMessage(role="user", content=_note(text))
+        return types.GetPromptResult(description=prompts.TITLE, messages=[message])
+
+    async def _complete(self, context: Any, parameters: types.CompleteRequestParams) -> types.CompleteResult:
+        given = (parameters.context.arguments if parameters.context else None) or {}
+        failed = isinstance(parameters.ref, types.PromptReference)
+        with _refusals():
+            async with self._in_time():
+                found = await prompts.completions(
+                    self._desk, parameters.argument.name, parameters.argument.value, given, failed=failed
+                )
+        return types.CompleteResult(completion=types.Completion(values=found))
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """errors: DEADLINE_EXCEEDED where the block takes too long; INTERNAL for what nobody foresaw"""
+        seconds_max = self._mcp.call_seconds_max
+        try:
+            async with asyncio.timeout(seconds_max) as clock:
+                yield
+        except errors.FlyteError:
+            raise
+        except TimeoutError as error:
+            if not clock.expired():
+                raise errors.Internal("internal error; the server's log has more") from error
+            raise errors.DeadlineExceeded(f"it took more than {seconds_max:g} seconds") from error
+        except Exception as error:
+            log.exception("assistant_failed")
+            raise errors.Internal("internal error; the server's log has more") from error
 
     def _listed(self, tool: Tool) -> types.Tool:
         arguments, result = _schemas(tool)
@@ -99,20 +178,13 @@ class Assistants:
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}; tools/list names them all")
         try:
-            async with asyncio.timeout(self._mcp.call_seconds_max) as clock:
+            async with self._in_time():
                 value, note = await self._answer(tool, arguments)
         except errors.FlyteError as error:
             return _failed(error)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            return _failed(errors.DeadlineExceeded(f"it took more than {self._mcp.call_seconds_max:g} seconds"))
-        except Exception:
-            log.exception("tool_failed", tool=name)
-            return _failed(errors.Internal("internal error; the server's log has more"))
         notes = [note] if note else []
-        if self._warning and not tool.read_only:
-            notes.append(self._warning)
+        if not tool.read_only and (warning := self._warning()):
+            notes.append(warning)
         return types.CallToolResult(content=[_text(value), *map(_note, notes)], structured_content=value)
 
     async def _answer(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -170,6 +242,16 @@ def _text(value: Any) -> types.TextContent:
 
 def _note(note: str) -> types.TextContent:
     return types.TextContent(type="text", text=note)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Errors as JSON-RPC has them, for what is no tool and cannot answer with one."""
+    try:
+        yield
+    except errors.FlyteError as error:
+        kind = types.INVALID_PARAMS if error.code in _CLIENTS_FAULT else types.INTERNAL_ERROR
+        raise MCPError(kind, error.message, results.error_value(error)) from error
 
 
 def _failed(error: errors.FlyteError) -> types.CallToolResult:

@@ -1,0 +1,114 @@
+"""Resources by flyte:// address: an execution, a workflow, and the data of a node by the API's own addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flyteidl.admin import common_pb2, execution_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2
+from flyteidl.core import workflow_pb2 as core_workflow_pb2
+from flyteidl.service import dataproxy_pb2
+from mcp.shared.uri_template import UriTemplate
+
+from app import errors
+from app.mcp import plain, results
+from app.mcp.inquiries import Desk
+
+URI_LENGTH_MAX = 2_000
+
+Read = Callable[[Desk, dict[str, str]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A kind of resource: the form of its addresses, and how one is read."""
+
+    name: str
+    template: str
+    description: str
+    read: Read
+
+
+async def _execution(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
+    id = identifier_pb2.WorkflowExecutionIdentifier(**names)
+    return results.to_json(await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id)))
+
+
+async def _workflow(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
+    """The interface and the nodes; the whole of a compiled workflow is for engines."""
+    id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **names)
+    found: workflow_pb2.Workflow = await desk.call("GetWorkflow", common_pb2.ObjectGetRequest(id=id))
+    template = found.closure.compiled_workflow.primary.template
+    return {
+        "id": results.to_json(found.id),
+        "created_at": found.closure.created_at.ToJsonString(),
+        "description": found.short_description,
+        "inputs": {
+            name: plain.type_text(one.type) for name, one in sorted(template.interface.inputs.variables.items())
+        },
+        "outputs": {
+            name: plain.type_text(one.type) for name, one in sorted(template.interface.outputs.variables.items())
+        },
+        "nodes": [_node(node) for node in template.nodes],
+    }
+
+
+def _node(node: core_workflow_pb2.Node) -> dict[str, Any]:
+    kind = node.WhichOneof("target") or ""
+    runs = ""
+    if kind == "task_node":
+        runs = node.task_node.reference_id.name
+    elif kind == "workflow_node":
+        workflow = node.workflow_node
+        runs = (workflow.launchplan_ref if workflow.HasField("launchplan_ref") else workflow.sub_workflow_ref).name
+    return {"id": node.id, "kind": kind.removesuffix("_node"), "runs": runs, "after": list(node.upstream_node_ids)}
+
+
+async def _data(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
+    found = await desk.call("GetData", dataproxy_pb2.GetDataRequest(flyte_url=f"flyte://v1/{names['path']}"))
+    match found.WhichOneof("data"):
+        case "literal_map":
+            return plain.values(found.literal_map.literals)
+        case "literal":
+            return {"value": plain.value(found.literal)}
+    return results.to_json(found)
+
+
+ALL = (
+    Document(
+        "execution",
+        "flyte://execution/{project}/{domain}/{name}",
+        "An execution: what was launched, its phase, its error.",
+        _execution,
+    ),
+    Document(
+        "workflow",
+        "flyte://workflow/{project}/{domain}/{name}/{version}",
+        "A version of a workflow: inputs, outputs, and nodes with what each runs and waits for.",
+        _workflow,
+    ),
+    Document(
+        "data",
+        "flyte://v1/{+path}",
+        "Inputs (i) or outputs (o) of a node, or of one attempt of its task, as plain values: "
+        "flyte://v1/<project>/<domain>/<execution>/<node>[/<attempt>]/(i|o)[/<name>].",
+        _data,
+    ),
+)
+_TEMPLATES = tuple((UriTemplate.parse(one.template), one) for one in ALL)
+
+
+async def read(desk: Desk, uri: str) -> tuple[dict[str, Any], str]:
+    """A resource, within the limits of results, and what was cut of it.
+
+    errors: INVALID_ARGUMENT for an address of no such form; NOT_FOUND
+    """
+    for template, document in _TEMPLATES:
+        names = template.match(uri, max_uri_length=URI_LENGTH_MAX)
+        if names is not None:
+            found = await document.read(desk, {key: str(value) for key, value in names.items()})
+            return results.bounded(found, desk.limits.result_bytes_max)
+    forms = ", ".join(one.template for one in ALL)
+    raise errors.InvalidArgument(f"{uri[:200]} is no address of a resource here; they have the forms {forms}")

@@ -1,0 +1,145 @@
+"""RPCs on another server, over gRPC: `flyteadmin mcp --endpoint`. Its logs come over HTTP from the same address."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import grpc
+import grpc.aio
+import httpx
+from flyteidl.core import identifier_pb2
+from google.protobuf import any_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+
+from app import errors
+from app.api.rows import Rpc
+from app.settings import BadSetting
+
+_CLASSES = {one.code: one for one in errors.FlyteError.__subclasses__()}
+_DETAILS = "grpc-status-details-bin"
+# A page of large executions is larger than what grpc takes by itself.
+RESPONSE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Remote:
+    """A Caller whose RPCs run elsewhere. Made by connected()."""
+
+    def __init__(
+        self, web: str, channel: grpc.aio.Channel, http: httpx.AsyncClient, key: str, seconds_max: float
+    ) -> None:
+        self.web = web
+        self._channel = channel
+        self._http = http
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._seconds_max = seconds_max
+
+    async def call(self, rpc: Rpc, request: Message) -> Message:
+        method = self._channel.unary_unary(
+            rpc.path, request_serializer=_serialized, response_deserializer=rpc.response.FromString
+        )
+        try:
+            reply: Message = await method(request, timeout=self._seconds_max, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._told(error) from error
+        return reply
+
+    def _told(self, error: grpc.aio.AioRpcError) -> errors.FlyteError:
+        code, message = error.code().value[0], error.details() or ""
+        if code == errors.Unavailable.code:
+            message = f"{self.web} cannot be reached: {message}"
+        return _CLASSES.get(code, errors.Unknown)(message, details=_details(error))
+
+    async def log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+        node = id.node_execution_id
+        run = node.execution_id
+        parts = (run.project, run.domain, run.name, node.node_id, str(id.retry_attempt))
+        address = f"{self.web}/logs/{'/'.join(quote(part, safe='') for part in parts)}"
+        try:
+            async with self._http.stream("GET", address, headers={"range": f"bytes=-{bytes_max}"}) as answer:
+                if answer.status_code not in (200, 206):
+                    return None
+                # Upstream has no such page, and whatever answers there need not know of ranges.
+                return (await _at_most(answer, bytes_max)).decode("utf-8", "replace")
+        except httpx.HTTPError:
+            # The log is an extra; its link has been told already.
+            return None
+
+
+async def _at_most(answer: httpx.Response, bytes_max: int) -> bytes:
+    found = bytearray()
+    async for piece in answer.aiter_bytes():
+        found += piece
+        if len(found) >= bytes_max:
+            break
+    return bytes(found[:bytes_max])
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _details(error: grpc.aio.AioRpcError) -> tuple[Message, ...]:
+    """The details of an error whose types are known here."""
+    metadata: Any = error.trailing_metadata() or ()
+    found = [value for key, value in metadata if key == _DETAILS]
+    if not found or not isinstance(found[0], bytes):
+        return ()
+    try:
+        return tuple(filter(None, map(_unpacked, status_pb2.Status.FromString(found[0]).details)))
+    except DecodeError:
+        return ()
+
+
+def _unpacked(packed: any_pb2.Any) -> Message | None:
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(packed.TypeName())
+        return message_factory.GetMessageClass(descriptor).FromString(packed.value)
+    except (KeyError, DecodeError):
+        return None
+
+
+@asynccontextmanager
+async def connected(endpoint: str, key: str, seconds_max: float) -> AsyncIterator[Remote]:
+    """A caller of a server. endpoint: as endpoint_of takes it; key: sent as a bearer token where it is not empty.
+
+    Nothing is sent before the first call, so a server that is not there yet may still come.
+    """
+    secure, address = endpoint_of(endpoint)
+    options = [("grpc.max_receive_message_length", RESPONSE_BYTES_MAX)]
+    channel = (
+        grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), options)
+        if secure
+        else grpc.aio.insecure_channel(address, options)
+    )
+    web = f"{'https' if secure else 'http'}://{address}"
+    async with channel, httpx.AsyncClient(timeout=seconds_max, headers=_bearer(key)) as http:
+        yield Remote(web, channel, http, key, seconds_max)
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def endpoint_of(endpoint: str) -> tuple[bool, str]:
+    """Whether to use TLS, and host:port. http://, dns:/// (as flytekit's configuration has it) or nothing: no TLS.
+
+    errors: BadSetting
+    """
+    text = endpoint.removeprefix("dns:///")
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    whole = parts.path in ("", "/") and not parts.query and not parts.fragment and parts.username is None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or not whole:
+        raise BadSetting(
+            f"--endpoint={endpoint} is no address; allowed: http://host:port, https://host, dns:///host:port"
+        )
+    secure = parts.scheme == "https"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return secure, f"{host}:{port or (443 if secure else 80)}"

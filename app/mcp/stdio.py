@@ -1,0 +1,83 @@
+"""`flyteadmin mcp`: the tools over stdin and stdout, for an assistant that starts its servers itself.
+
+With an endpoint they act on that server. Without one they act on the database that `serve` would open, in this process;
+no engine runs here, so what is launched is run by the server that shares the database, and its absence is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from mcp.server.stdio import stdio_server
+
+from app import home, startup
+from app.blobs import Blobs
+from app.engine.port import NoEngine
+from app.mcp import remote
+from app.mcp.assistants import Assistants
+from app.mcp.callers import Caller, InProcess
+from app.settings import Settings
+from app.work import Server
+
+
+def run(settings: Settings, endpoint: str | None) -> None:
+    """Serve until stdin ends.
+
+    errors: BadSetting for a bad endpoint, a home or a database that cannot be used
+    """
+    # The thread that waits for stdin cannot be interrupted, so Ctrl-C ends the process as it ends any other.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.run(_serve(settings, endpoint))
+
+
+async def _serve(settings: Settings, endpoint: str | None) -> None:
+    opened = _there(settings, endpoint) if endpoint is not None else _here(settings)
+    async with opened as (caller, warning):
+        server = Assistants(caller, settings, warning=warning).server()
+        if told := warning():
+            startup.Progress(sys.stderr).line(f"warning: {told}")
+        async with stdio_server() as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+
+
+@asynccontextmanager
+async def _there(settings: Settings, endpoint: str) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+    key = settings.mcp.api_key.get_secret_value()
+    async with remote.connected(endpoint, key, settings.mcp.call_seconds_max) as caller:
+        yield caller, str
+
+
+@asynccontextmanager
+async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+    progress = startup.Progress(sys.stderr)
+    startup.check_served(settings, progress)
+    home.prepare(settings.home_path)
+    await asyncio.to_thread(_prepare, settings, progress)
+    database = startup.database_of(settings)
+    await database.open()
+    try:
+        server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
+        yield InProcess(server), lambda: _warning(settings)
+    finally:
+        await database.close()
+
+
+def _prepare(settings: Settings, progress: startup.Progress) -> None:
+    startup.migrate(settings, progress)
+    startup.first_project(settings, progress)
+
+
+def _warning(settings: Settings) -> str:
+    """Why nothing will run what is launched; "" where a server does."""
+    if settings.engine.kind == "none":
+        return "No engine runs (engine.kind is none): executions are recorded and stay as they are until events arrive."
+    if home.holder(settings.home_path):
+        return ""
+    return (
+        f"No engine runs: no flyteadmin serves from {settings.home_path}. Executions wait until one does "
+        "(`flyteadmin serve`), or until another server that shares the database takes them."
+    )
