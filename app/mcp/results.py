@@ -14,6 +14,8 @@ from app.wire.render import WRAPPERS, is_map, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.
 _CUTS = ((8_000, 1_000), (2_000, 200), (500, 50), (200, 20), (100, 5), (50, 1))
+# No message has more fields, so objects that are no maps stay whole.
+_FIELDS_MAX = 25
 _NOTES_MAX = 10
 
 # What to do about an error, by gRPC code.
@@ -74,7 +76,10 @@ def _pruned(descriptor: Any, value: Any) -> Any:
 
 
 def bounded(value: dict[str, Any], bytes_max: int) -> tuple[dict[str, Any], str]:
-    """The value, cut where it is largest until it fits, and one sentence about what was cut; "" where nothing was."""
+    """The value, cut where it is largest until it fits, and one sentence about what was cut; "" where nothing was.
+
+    errors: RESOURCE_EXHAUSTED for what cannot be cut so far
+    """
     size = len(orjson.dumps(value))
     if size <= bytes_max:
         return value, ""
@@ -85,6 +90,8 @@ def bounded(value: dict[str, Any], bytes_max: int) -> tuple[dict[str, Any], str]
         cut = _cut(value, length_max, items_max, "", notes)
         if len(orjson.dumps(cut)) <= bytes_max:
             break
+    else:
+        raise errors.ResourceExhausted(f"the result has {size} bytes and cannot be cut to {bytes_max}")
     more = f" and {len(notes) - _NOTES_MAX} more places" if len(notes) > _NOTES_MAX else ""
     return cut, f"Truncated from {size} bytes: {'; '.join(notes[:_NOTES_MAX])}{more}."
 
@@ -95,9 +102,10 @@ def _cut(value: Any, length_max: int, items_max: int, path: str, notes: list[str
         return value[:length_max]
     if isinstance(value, (list, dict)):
         kept = list(_items(value))
-        if len(kept) > items_max:
-            notes.append(f"{path or 'the result'} shows {items_max} of {len(kept)} entries")
-            kept = kept[:items_max]
+        most = max(items_max, _FIELDS_MAX) if isinstance(value, dict) else items_max
+        if len(kept) > most:
+            notes.append(f"{path or 'the result'} shows {most} of {len(kept)} entries")
+            kept = kept[:most]
         inner = {key: _cut(one, length_max, items_max, _path(path, key), notes) for key, one in kept}
         return list(inner.values()) if isinstance(value, list) else inner
     return value

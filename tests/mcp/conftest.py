@@ -30,11 +30,12 @@ WAIT_SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Served:
-    """mcp and adapter: addresses; remote: a client of the same server's REST."""
+    """mcp and adapter: addresses; remote: a client of the same server's REST; url: of its database."""
 
     mcp: str
     adapter: str
     remote: Remote
+    url: str
 
     def run(self, scenario: Callable[[Client], Awaitable[Any]], key: str = "") -> Any:
         """Run a scenario with a connected client of the MCP listener."""
@@ -70,9 +71,11 @@ def start(
     @contextmanager
     def started(kind: str) -> Iterator[Served]:
         home = tmp_path_factory.mktemp("assistants") / kind
-        with plane(home, empty_database(kind), *PORTS) as (server, remote):
+        url = empty_database(kind)
+        with plane(home, url, *PORTS) as (server, remote):
             remote.script("register.py", "graphs")
-            yield Served(f"http://{server.address('MCP')}/mcp", f"http://{server.address('REST adapter')}", remote)
+            adapter = f"http://{server.address('REST adapter')}"
+            yield Served(f"http://{server.address('MCP')}/mcp", adapter, remote, url)
 
     return started
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.mcp.conftest import PORTS, Served, connected, post
+from tests.mcp.conftest import PORTS, Served, connected, post, value
 from tests.servers import Running, run, serving
 
 KEY = "s3cret-key-of-the-test"
@@ -19,7 +20,11 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with a key and small requests, whose two workers share the listeners."""
-    variables = {"FLYTE_API_KEY": KEY, "FLYTEADMIN__SERVER__GRPC__MAXMESSAGESIZEBYTES": "100000"}
+    variables = {
+        "FLYTE_API_KEY": KEY,
+        "FLYTEADMIN__SERVER__GRPC__MAXMESSAGESIZEBYTES": "100000",
+        "FLYTEADMIN__MCP__RESULTBYTESMAX": "2000",
+    }
     home = tmp_path_factory.mktemp("locked") / "home"
     with serving(home, *PORTS, "--workers", "2", variables=variables) as server:
         yield server
@@ -76,6 +81,29 @@ def test_the_right_key(locked: Running) -> None:
         address = f"http://{locked.address('REST adapter')}/v1/api/v1/executions/p/d?limit=1"
         assert httpx.get(address, headers={"authorization": f"{scheme} {KEY}"}).status_code == 200
     assert KEY not in httpx.get(f"{locked.metrics}/config").text
+
+
+def test_pages_are_as_long_as_fits(locked: Running) -> None:
+    for number in range(12):
+        answer = httpx.post(f"{locked.web}/api/v1/projects", json={"project": {"id": f"p-{number}", "name": "x" * 50}})
+        assert answer.status_code == 200, answer.text
+
+    async def main() -> None:
+        async with connected(mcp(locked), KEY) as client:
+            found, token, notes = [], "", 0
+            while True:
+                result = await client.call_tool("list-projects", {"limit": 50, "token": token})
+                page = value(result)
+                assert len(json.dumps(page, separators=(",", ":"))) <= 2000
+                found += [one["id"] for one in page["projects"]]
+                notes += len(result.content) > 1 and "Truncated: only" in result.content[1].text  # type: ignore[union-attr]
+                token = page["token"]
+                if not token:
+                    break
+            assert len(found) == len(set(found)) == 13
+            assert notes >= 1
+
+    asyncio.run(main())
 
 
 def test_pages_of_other_origins_and_other_names_reach_nothing(served: Served) -> None:

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from app.mcp import rows
+from app.mcp.assistants import TOOLS
 from tests.mcp.conftest import SCOPE, Served, connected, launch, launch_arguments, phase, problem, value
 
 
@@ -70,7 +70,7 @@ def test_terminate_and_recover(each: Served, tmp_path: Path) -> None:
 def test_the_older_handshake_is_spoken_too(served: Served) -> None:
     async def main() -> None:
         async with connected(served.mcp, mode="legacy") as client:
-            assert {tool.name for tool in (await client.list_tools()).tools} == {tool.name for tool in rows.TOOLS}
+            assert {tool.name for tool in (await client.list_tools()).tools} == {tool.name for tool in TOOLS}
             value(await client.call_tool("list-workflow-executions", {"id": SCOPE}))
 
     asyncio.run(main())
@@ -79,7 +79,7 @@ def test_the_older_handshake_is_spoken_too(served: Served) -> None:
 def test_the_list_of_tools_is_the_rows(served: Served) -> None:
     async def scenario(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        for row in rows.TOOLS:
+        for row in TOOLS:
             hints = tools[row.name].annotations
             assert hints is not None
             assert (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint) == (

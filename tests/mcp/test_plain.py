@@ -1,0 +1,151 @@
+"""Plain values and literals, results within their bounds: without a server."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+import pytest
+from flyteidl.admin import execution_pb2
+from flyteidl.core import literals_pb2, types_pb2
+from google.protobuf import json_format
+
+from app.compiler.types import castable
+from app.errors import InvalidArgument, ResourceExhausted
+from app.mcp import plain, results
+from app.mcp.arguments import to_request
+from app.wire.literals import check_literals, type_of
+
+SIMPLE = types_pb2.SimpleType
+
+
+def simple(kind: int) -> types_pb2.LiteralType:
+    return types_pb2.LiteralType(simple=kind)  # type: ignore[arg-type]
+
+
+OPTIONAL = types_pb2.LiteralType(union_type=types_pb2.UnionType(variants=[simple(SIMPLE.INTEGER), simple(SIMPLE.NONE)]))
+COLOURS = types_pb2.LiteralType(enum_type=types_pb2.EnumType(values=["red", "green"]))
+FILE = types_pb2.LiteralType(blob=types_pb2.BlobType(format="csv"))
+TABLE = types_pb2.LiteralType(structured_dataset_type=types_pb2.StructuredDatasetType())
+INTEGERS = types_pb2.LiteralType(collection_type=simple(SIMPLE.INTEGER))
+BY_NAME = types_pb2.LiteralType(map_value_type=INTEGERS)
+
+FITTING: list[tuple[types_pb2.LiteralType, Any, Any, str]] = [
+    (simple(SIMPLE.INTEGER), 3, 3, "integer"),
+    (simple(SIMPLE.INTEGER), 3.0, 3, "integer"),
+    (simple(SIMPLE.INTEGER), -(2**63), -(2**63), "integer"),
+    (simple(SIMPLE.FLOAT), 3, 3, "number"),
+    (simple(SIMPLE.FLOAT), 0.5, 0.5, "number"),
+    (simple(SIMPLE.STRING), "\u0000ü😀", "\u0000ü😀", "text"),
+    (simple(SIMPLE.BOOLEAN), True, True, "true or false"),
+    (simple(SIMPLE.DATETIME), "2026-01-31T12:00:00+01:00", "2026-01-31T11:00:00Z", "time (2026-01-31T12:00:00Z)"),
+    (simple(SIMPLE.DURATION), "90s", "90s", "duration in seconds (90s)"),
+    (simple(SIMPLE.DURATION), 90, "90s", "duration in seconds (90s)"),
+    (simple(SIMPLE.NONE), None, None, "none"),
+    (simple(SIMPLE.STRUCT), {"a": [1, None, {"b": 2.5}]}, {"a": [1, None, {"b": 2.5}]}, "object"),
+    (OPTIONAL, None, None, "integer or none"),
+    (OPTIONAL, 4, 4, "integer or none"),
+    (COLOURS, "red", "red", "one of red, green"),
+    (FILE, "s3://b/k.csv", {"uri": "s3://b/k.csv"}, "file (uri, csv)"),
+    (FILE, {"uri": "s3://b/k.csv"}, {"uri": "s3://b/k.csv"}, "file (uri, csv)"),
+    (TABLE, "s3://b/t", {"uri": "s3://b/t"}, "table (uri)"),
+    (BY_NAME, {"a": [1, 2], "b": []}, {"a": [1, 2], "b": []}, "object with values of list of integer"),
+]
+
+
+@pytest.mark.parametrize(("type", "given", "shown", "words"), FITTING)
+def test_what_fits_becomes_a_literal_of_the_type_and_comes_back(
+    type: types_pb2.LiteralType, given: Any, shown: Any, words: str
+) -> None:
+    literal = plain.literal(type, given, "values.x")
+    found = type_of(literal)
+    assert found is not None
+    assert castable(found, type)
+    check_literals({"x": literal}, "inputs")
+    assert plain.value(literal) == shown
+    assert plain.type_text(type) == words
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "message"),
+    [
+        (simple(SIMPLE.INTEGER), "3", "values.x: a whole number is wanted, not '3'"),
+        (simple(SIMPLE.INTEGER), True, "values.x: a whole number is wanted"),
+        (simple(SIMPLE.INTEGER), 2**63, "values.x: a number of 64 bits is wanted"),
+        (simple(SIMPLE.INTEGER), float("inf"), "values.x: a whole number is wanted"),
+        (simple(SIMPLE.BOOLEAN), 1, "values.x: true or false is wanted"),
+        (simple(SIMPLE.STRING), None, "values.x: a text is wanted"),
+        (simple(SIMPLE.DATETIME), "tomorrow", "values.x: a time such as"),
+        (simple(SIMPLE.DURATION), "1h", "values.x: a duration such as"),
+        (simple(SIMPLE.NONE), 0, "values.x: null is wanted"),
+        (simple(SIMPLE.STRUCT), 1, "values.x: an object is wanted"),
+        (simple(SIMPLE.BINARY), "AA==", "values.x: values of this type are given as literals"),
+        (OPTIONAL, "x", "values.x: integer or none is wanted"),
+        (COLOURS, "blue", "values.x: one of red, green is wanted"),
+        (COLOURS, ["red"], "values.x: one of red, green is wanted"),
+        (FILE, 3, "values.x: a uri is wanted"),
+        (INTEGERS, {"a": 1}, "values.x: a list is wanted"),
+        (BY_NAME, {"a": [1, "b"]}, "values.x['a'][1]: a whole number is wanted"),
+    ],
+)
+def test_what_does_not_fit_is_named(type: types_pb2.LiteralType, given: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        plain.literal(type, given, "values.x")
+    assert refused.value.message.startswith(message)
+
+
+def test_broken_messagepack_and_bytes_are_told_by_their_size() -> None:
+    for tag in ("msgpack", ""):
+        literal = literals_pb2.Literal()
+        literal.scalar.binary.value, literal.scalar.binary.tag = b"\xc1\x00\xff", tag
+        assert plain.value(literal) == {"bytes": 3, "tag": tag}
+
+
+def test_only_what_is_unset_is_left_out() -> None:
+    response = execution_pb2.WorkflowExecutionGetDataResponse()
+    literal = response.full_outputs.literals["x"]
+    json_format.ParseDict({"a": None, "b": [], "c": {}}, literal.scalar.generic)
+    response.full_outputs.literals["n"].scalar.none_type.SetInParent()
+    assert results.to_json(response) == {
+        "full_outputs": {
+            "literals": {
+                "n": {"hash": "", "scalar": {"none_type": {}}},
+                "x": {"hash": "", "scalar": {"generic": {"a": None, "b": [], "c": {}}}},
+            }
+        }
+    }
+
+
+def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
+    small = {"a": "x" * 100}
+    assert results.bounded(small, 1_000) == (small, "")
+    cut, note = results.bounded({"log": "x" * 50_000, "phase": "FAILED"}, 10_000)
+    assert cut == {"log": "x" * 8_000, "phase": "FAILED"}
+    assert note == "Truncated from 50027 bytes: log shows 8000 of 50000 characters."
+    cut, note = results.bounded({"rows": [{"n": number} for number in range(5_000)]}, 10_000)
+    assert cut["rows"] == [{"n": number} for number in range(200)]
+    assert note.endswith("rows shows 200 of 5000 entries.")
+    deep: Any = "y" * 3_000
+    for _ in range(10):
+        deep = [deep, deep]
+    wide = {"token": "t", "deep": deep, "map": {str(number): "z" * 60 for number in range(5_000)}}
+    cut, note = results.bounded(wide, 5_000)
+    assert len(orjson.dumps(cut)) <= 5_000
+    # Fields stay, even where nearly nothing is left of what they hold.
+    assert cut["token"] == "t"
+    assert len(cut["map"]) == 25
+    assert "map shows 25 of 5000 entries" in note
+    with pytest.raises(ResourceExhausted, match="cannot be cut to 100"):
+        results.bounded(wide, 100)
+
+
+def test_refused_arguments_of_any_size_are_refused_quickly() -> None:
+    deep: Any = {"scalar": {"primitive": {"integer": "no number"}}}
+    for _ in range(25):
+        deep = {"collection": {"literals": [deep] * 2 if _ < 10 else [deep]}}
+    began = time.process_time()
+    for inputs in (deep, {"map": {"literals": {str(number): {"hash": 1} for number in range(50_000)}}}):
+        with pytest.raises(InvalidArgument):
+            to_request(execution_pb2.ExecutionCreateRequest, {"inputs": {"literals": {"x": inputs}}})
+    assert time.process_time() - began < 2
