@@ -123,13 +123,13 @@ def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
     cut, note = results.bounded({"log": "x" * 50_000, "phase": "FAILED"}, 10_000)
     assert cut == {"log": "x" * 8_000, "phase": "FAILED"}
     assert note == "Truncated from 50027 bytes: log shows 8000 of 50000 characters."
-    cut, note = results.bounded({"rows": [{"n": number} for number in range(5_000)]}, 10_000)
+    cut, note = results.bounded({"rows": [{"n": number} for number in range(5_000)]}, 5_000)
     assert cut["rows"] == [{"n": number} for number in range(200)]
     assert note.endswith("rows shows 200 of 5000 entries.")
     deep: Any = "y" * 3_000
     for _ in range(10):
         deep = [deep, deep]
-    wide = {"token": "t", "deep": deep, "map": {str(number): "z" * 60 for number in range(5_000)}}
+    wide = {"token": "t", "map": {str(number): "z" * 60 for number in range(5_000)}, "deep": deep}
     cut, note = results.bounded(wide, 5_000)
     assert len(orjson.dumps(cut)) <= 5_000
     # Fields stay, even where nearly nothing is left of what they hold.
