@@ -238,8 +238,8 @@ def mcp(
     """Serve the tools for assistants over stdin and stdout; without an endpoint on the database of `serve`."""
     from app import logs
 
-    with _one_line():
-        settings = _settings(context, config)
+    with one_line():
+        settings = settings_of(context, config)
         logs.set_up(settings)
         from app.mcp import stdio
 

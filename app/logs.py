@@ -75,7 +75,7 @@ def set_up(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # These tell at INFO what our own start-up lines say, or one line for each request.
-    for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx"):
+    for chatty in ("mcp", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 

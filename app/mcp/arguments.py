@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -29,8 +29,8 @@ def to_request(type_: type[M], arguments: Mapping[str, Any]) -> M:
     errors: INVALID_ARGUMENT `<path of the field>: …`
     """
     try:
-        body = orjson.dumps(arguments)
-    except (orjson.JSONEncodeError, RecursionError) as error:
+        body = _json(arguments)
+    except (ValueError, RecursionError) as error:
         raise errors.InvalidArgument(f"the arguments are no JSON: {error}") from error
     try:
         return decode.from_json(type_, body, strict=True)
@@ -76,9 +76,14 @@ def _within(field: FieldDescriptor, item: Any, where: str) -> str:
     return ""
 
 
+def _json(value: Any) -> bytes:
+    """As clients may send it: with whole numbers of any size, which the reader then refuses, but without NaN."""
+    return json.dumps(value, allow_nan=False).encode()
+
+
 def _problem(descriptor: Any, value: Mapping[str, Any]) -> str:
     try:
-        decode.from_json(GetMessageClass(descriptor), orjson.dumps(value), strict=True)
+        decode.from_json(GetMessageClass(descriptor), _json(value), strict=True)
     except errors.InvalidArgument as error:
         return error.message
     return ""
@@ -121,7 +126,7 @@ _OF_KIND = {
 
 
 def _shown(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    text = _json(value).decode()
     return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}…"
 
 

@@ -111,4 +111,5 @@ async def read(desk: Desk, uri: str) -> tuple[dict[str, Any], str]:
             found = await document.read(desk, {key: str(value) for key, value in names.items()})
             return results.bounded(found, desk.limits.result_bytes_max)
     forms = ", ".join(one.template for one in ALL)
-    raise errors.InvalidArgument(f"{uri[:200]} is no address of a resource here; they have the forms {forms}")
+    shown = uri[:200].encode("utf-8", "replace").decode()
+    raise errors.InvalidArgument(f"{shown} is no address of a resource here; they have the forms {forms}")

@@ -52,7 +52,8 @@ class Guard:
         # Its words about content types are for MCP alone, and said there.
         refusal = await self._security.validate_request(Request(scope), is_post=False)
         if refusal is not None:
-            await refusal(scope, receive, send)
+            told = "the request's Host or Origin is no name of this machine; mcp.allowedHosts adds names"
+            await refuse(send, errors.PermissionDenied(told), status=refusal.status_code)
         elif self._key and not self._has_key(scope):
             error = errors.Unauthenticated("a key is wanted: send the header Authorization: Bearer <FLYTE_API_KEY>")
             await refuse(send, error, [(b"www-authenticate", b"Bearer")])

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from flyteidl.admin import execution_pb2
+from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import json_format
 
@@ -138,6 +138,17 @@ def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
     assert "map shows 25 of 5000 entries" in note
     with pytest.raises(ResourceExhausted, match="cannot be cut to 100"):
         results.bounded(wide, 100)
+
+
+def test_numbers_that_json_or_the_field_does_not_have() -> None:
+    for limit, message in (
+        (10**30, "limit: a whole number from 0 on is wanted, not 1000000000000000000000000000000"),
+        (float("inf"), "the arguments are no JSON: Out of range float values"),
+        (float("nan"), "the arguments are no JSON: Out of range float values"),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            to_request(common_pb2.ResourceListRequest, {"limit": limit})
+        assert refused.value.message.startswith(message)
 
 
 def test_refused_arguments_of_any_size_are_refused_quickly() -> None:

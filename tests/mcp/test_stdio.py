@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from app.mcp.remote import endpoint_of
 from app.settings import BadSetting
-from tests.mcp.conftest import SCOPE, Served, launch, launch_arguments, phase, problem, value
+from tests.mcp.conftest import SCOPE, Served, launch_arguments, phase, problem, value
 from tests.servers import COMMAND, environment, run
 
 
@@ -33,12 +33,14 @@ async def started(home: Path, log: Path, *arguments: str, **variables: str) -> A
 def test_on_another_server(served: Served, tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path / "none", tmp_path / "log", "--endpoint", served.remote.web) as client:
-            id = await launch(client, "failing_for_now")
+            literals = {"message": {"scalar": {"primitive": {"string_value": "not today"}}}}
+            arguments = {**launch_arguments("failing_for_now"), "inputs": {"literals": literals}}
+            id = value(await client.call_tool("create-workflow-execution", arguments))["id"]
             assert await phase(client, id) == "FAILED"
             [node] = value(await client.call_tool("list-failed-nodes", {"id": id}))["nodes"]
             assert node["attempts"] == 2
             # The logs lie on the other side, and come over HTTP.
-            assert "Error" in node["log_end"]
+            assert "not today" in node["log_end"]
             late = problem(await client.call_tool("terminate-workflow-execution", {"id": id}))
             assert late["details"][0]["already_in_terminal_state"] == {"current_phase": "FAILED"}
             assert "No engine runs" not in (client.instructions or "")

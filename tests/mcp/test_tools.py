@@ -134,14 +134,17 @@ def test_arguments_are_refused_by_name(served: Served, tool: str, arguments: Any
     served.run(scenario)
 
 
-def test_what_is_not_there(served: Served) -> None:
+def test_what_is_not_there(each: Served) -> None:
     async def scenario(client: Client) -> None:
+        for name in ("a\0b", "../../b", "😀" * 300):
+            found = problem(await client.call_tool("retrieve-workflow-execution", {"id": {**SCOPE, "name": name}}))
+            assert found["status"] in ("INVALID_ARGUMENT", "NOT_FOUND")
         found = problem(await client.call_tool("retrieve-workflow-execution", {"id": {**SCOPE, "name": "none"}}))
         assert (found["code"], found["status"]) == (5, "NOT_FOUND")
         with pytest.raises(MCPError, match="there is no tool 'drop-database'"):
             await client.call_tool("drop-database", {})
 
-    served.run(scenario)
+    each.run(scenario)
 
 
 def test_pages(served: Served) -> None:
