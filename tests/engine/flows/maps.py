@@ -175,8 +175,9 @@ def late_map(words: list[str], path: str) -> list[str]:
 
 @workflow
 def beside_a_failure(words: list[str], path: str) -> list[str]:
+    """The map leaves a place for the task that fails."""
     fail_after(seconds=1.0)
-    return map_task(functools.partial(mark, path=path, seconds=60.0))(word=words)
+    return map_task(functools.partial(mark, path=path, seconds=600.0), concurrency=1)(word=words)
 
 
 @workflow
