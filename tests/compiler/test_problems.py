@@ -75,6 +75,15 @@ def promising(attribute: str) -> workflow_pb2.Node:
     return made
 
 
+def mapped(task: str, *bound_inputs: str, **inputs: object) -> workflow_pb2.Node:
+    """n1: an array node over a task whose interface knows nothing of lists."""
+    made = a_node("n1", **inputs)
+    made.array_node.node.CopyFrom(a_node("", task, **inputs))
+    made.array_node.is_original_sub_node_interface.value = True
+    made.array_node.bound_inputs.extend(bound_inputs)
+    return made
+
+
 def unbound(id: str, task: str, **inputs: object) -> workflow_pb2.Node:
     """A node whose input `empty` has a binding without anything, or no binding at all."""
     made = a_node(id, task)
@@ -599,6 +608,8 @@ FINE_NODES = {
     "a colour is a string": [a_node("n0", "paint", c="red"), a_node("n1", "say", s="n0.o")],
     "an alias": [aliased(("o", "a")), a_node("n1", "inc", x="n0.a")],
     "a branch": [branch(FINE)],
+    "a map of single values": [a_node("n0", "seq", n=1), mapped("inc", x="n0.o"), a_node("n2", "total", xs="n1.o")],
+    "a map with a bound input": [a_node("n0", "seq", n=1), mapped("add", "b", a="n0.o", b=1)],
     "a name with something before it": [a_node("n0", "inc", x=".-x")],
 }
 
