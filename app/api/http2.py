@@ -1,4 +1,4 @@
-"""The protocol that serves HTTP/1.1 and HTTP/2 on one port, with what uvicorn and zttp leave open over HTTP/2.
+"""The protocol that serves HTTP/1.1 and HTTP/2 on one port, with what uvicorn and zttp leave open.
 
 zttp ends a connection that has opened 4,096 streams or seen 256 of them reset, and every call in flight with it.
 Here a connection is retired before: GOAWAY asks the client to go on with a new one and what is in flight ends in
@@ -27,8 +27,8 @@ _ANY_STREAM = 2**31 - 1
 class _Batch:
     """A transport whose writes of one turn of the event loop leave together.
 
-    A reply is three writes of uvicorn's, and the replies of several streams come in one turn: together they cost one
-    system call instead of three each, which is a third of the time of a short call.
+    A reply is three writes of uvicorn's, and over HTTP/2 the replies of several streams come in one turn: together they
+    cost one system call instead of several each, which is up to a third of the time of a short call.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,6 +37,8 @@ class _Batch:
         self._waiting: list[bytes] = []
 
     def write(self, data: bytes) -> None:
+        if not data:
+            return
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
@@ -60,10 +62,6 @@ class Http2Protocol(ZttpH2Protocol):
     streams_opened = 0
     streams_reset = 0
     retired = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection opened."""
-        super().connection_made(cast(asyncio.Transport, _Batch(transport, self.loop)))
 
     def handle_request(self, event: zttp.Request) -> None:
         """A stream opened; its headers are complete."""
@@ -116,6 +114,6 @@ class Protocol(AutoZttpProtocol):
         chosen = Http2Protocol if http2 else self.http1
         protocol = chosen(self.config, self.server_state, self.app_state, self.loop)
         self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
+        protocol.connection_made(cast(asyncio.Transport, _Batch(self.transport, self.loop)))
         if initial_data:
             protocol.data_received(initial_data)

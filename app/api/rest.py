@@ -31,7 +31,7 @@ from app.api.status import http_status
 from app.wire import bind, decode
 from app.wire.goparse import parse_int
 from app.wire.kept import Kept
-from app.wire.render import Encoding, status_bytes, to_bytes
+from app.wire.render import Encoding, size, status_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -196,7 +196,7 @@ class Rest:
             return
         try:
             reply = await self._invoke(scope, call, route.rpc, request, seconds)
-            body = await _in_thread_if_large(reply.ByteSize(), to_bytes, reply, call.writer, self._kept)
+            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, self._kept)
         except errors.FlyteError as error:
             await _send_error(send, scope, call, error, chunked=call.trailers, trailer=_TRAILER)
         else:

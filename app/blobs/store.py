@@ -10,6 +10,7 @@ from app.blobs import links, names, problems
 from app.blobs.bucket import CONTENT_MD5, Bucket
 from app.blobs.folder import Folder
 from app.settings import BadSetting, Settings
+from app.wire.kept import Kept
 
 # Metadata travels in headers that each provider names in its own way. A bucket accepts such a header only when the
 # address was signed with it, which obstore cannot do; without it uploads are compared by ETag, as upstream does too.
@@ -29,6 +30,7 @@ class Blobs:
         self.local = "://" not in self.base
         self._settings = settings
         self._buckets: dict[str, Bucket] = {}
+        self._fixed = Kept(settings.limits.kept_closure_bytes_max)
         self._folder: Folder | None = None
         self._links: links.Links | None = None
         self._public_url = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
@@ -81,6 +83,14 @@ class Blobs:
         """
         store, key = self._locate(uri)
         return await store.read(key, uri, bytes_max)
+
+    async def read_fixed(self, uri: str, *, bytes_max: int) -> bytes:
+        """As read, of an object that is written once and never changed: it is read once and kept within bounds."""
+        data = self._fixed.get((uri,))
+        if data is None or (bytes_max and len(data) > bytes_max):
+            data = await self.read(uri, bytes_max=bytes_max)
+            self._fixed.put((uri,), data)
+        return data
 
     async def size(self, uri: str) -> int:
         """The object's size in bytes. errors: BlobMissing, BlobUnreadable, BlobOutside"""

@@ -46,9 +46,12 @@ class Mark:
     column: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
-    """What a list offers: the table, its name in filters, its joins and the order when none is asked for."""
+    """What a list offers: the table, its name in filters, its joins and the order when none is asked for.
+
+    Each is made once, and statements are kept by it: not comparing its parts makes that look-up short.
+    """
 
     model: type[schema.Base]
     entity: str

@@ -175,8 +175,10 @@ async def _write(
     return uri
 
 
-async def closure_of(ctx: Context, remote_closure_identifier: str) -> workflow_pb2.WorkflowClosure:
-    """The closure that a row's column remote_closure_identifier names.
+async def closure_of(
+    ctx: Context, remote_closure_identifier: str, into: workflow_pb2.WorkflowClosure | None = None
+) -> workflow_pb2.WorkflowClosure:
+    """The closure that a row's column remote_closure_identifier names; into: an empty message to put it into.
 
     errors: INTERNAL where it cannot be read
     source: upstream FetchAndGetWorkflowClosure
@@ -184,16 +186,19 @@ async def closure_of(ctx: Context, remote_closure_identifier: str) -> workflow_p
     configured = ctx.settings.storage.limits.max_download_bytes
     bytes_max = max(configured, CLOSURE_BYTES_MAX) if configured else 0
     try:
-        raw = await ctx.blobs.read(remote_closure_identifier, bytes_max=bytes_max)
-        return workflow_pb2.WorkflowClosure.FromString(raw)
+        raw = await ctx.blobs.read_fixed(remote_closure_identifier, bytes_max=bytes_max)
+        closure = workflow_pb2.WorkflowClosure() if into is None else into
+        closure.ParseFromString(raw)
+        return closure
     except (BlobError, DecodeError) as error:
         raise errors.Internal(
             f"Unable to read WorkflowClosure from location {remote_closure_identifier} : {error}"
         ) from error
 
 
-def _to_message(row: Any) -> workflow_pb2.Workflow:
-    workflow = workflow_pb2.Workflow(short_description=row.short_description or "")
+def _to_message(row: Any, workflow: workflow_pb2.Workflow) -> workflow_pb2.Workflow:
+    """A row as the API shows it, in a workflow that has what is not in the row."""
+    workflow.short_description = row.short_description or ""
     id = workflow.id
     id.resource_type = identifier_pb2.WORKFLOW
     id.project, id.domain, id.name, id.version = row.project, row.domain, row.name, row.version
@@ -215,10 +220,9 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
     row = await ctx.db.find(schema.Workflow, columns=columns, **key_of(id))
     if row is None:
         raise not_registered("WORKFLOW", id)
-    workflow = _to_message(row)
-    closure = await closure_of(ctx, row.remote_closure_identifier)
-    workflow.closure.compiled_workflow.CopyFrom(closure.compiled_workflow)
-    return workflow
+    workflow = workflow_pb2.Workflow()
+    await closure_of(ctx, row.remote_closure_identifier, workflow.closure)
+    return _to_message(row, workflow)
 
 
 async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> workflow_pb2.WorkflowList:
@@ -229,14 +233,13 @@ async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) 
     source: upstream WorkflowManager.ListWorkflows
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListWorkflows", columns=_COLUMNS)
-    workflows = []
+    page = workflow_pb2.WorkflowList(token=token)
     for row in rows:
-        workflow = _to_message(row)
+        workflow = _to_message(row, page.workflows.add())
         interface = workflow.closure.compiled_workflow.primary.template.interface
         interface.SetInParent()
         interface.ParseFromString(row.typed_interface or b"")
-        workflows.append(workflow)
-    return workflow_pb2.WorkflowList(workflows=workflows, token=token)
+    return page
 
 
 async def list_workflow_ids(

@@ -1,50 +1,44 @@
-"""JSON that has been made once, kept by the very bytes of the message that it shows.
+"""What has been made or read once and is wanted again, within bounds.
 
-A message that is read again and has not changed since is not printed again; one that has changed in any way has other
-bytes and is. So nothing here can be out of date and nothing ever has to be thrown away, but for room.
+It is found by what it was made of, whole, or by a name that never means anything else. So nothing here can be out of
+date and nothing ever has to be thrown away, but for room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import orjson
-from google.protobuf.message import Message
-
 # What the objects around the bytes of one entry take, roughly.
-_ENTRY_BYTES = 250
+ENTRY_BYTES = 250
 
 
 class Kept:
-    """bytes_max: of all that is kept, messages and their JSON; 0 keeps nothing.
+    """Bytes by key. bytes_max: of all keys and values together; 0 keeps nothing.
 
     Room is made by halves: what was not asked for while the second half filled up is dropped.
     """
 
     def __init__(self, bytes_max: int) -> None:
         self._half_bytes_max = bytes_max // 2
-        self._recent: dict[Any, bytes] = {}
-        self._before: dict[Any, bytes] = {}
+        self._recent: dict[tuple[Any, ...], bytes] = {}
+        self._before: dict[tuple[Any, ...], bytes] = {}
         self._recent_bytes = 0
 
-    def json(self, message: Message, encode: Callable[[Any], Any]) -> bytes:
-        """The JSON of the Python value that encode makes of a message; encode belongs to one type and spelling."""
-        key = (encode, message.SerializeToString())
-        printed = self._recent.get(key)
-        if printed is not None:
-            return printed
-        printed = self._before.get(key)
-        if printed is None:
-            printed = orjson.dumps(encode(message))
-        self._keep(key, printed)
-        return printed
+    def get(self, key: tuple[Any, ...]) -> bytes | None:
+        """The bytes that were put for a key that is equal; None without any."""
+        found = self._recent.get(key)
+        if found is None:
+            found = self._before.get(key)
+            if found is not None:
+                self.put(key, found)
+        return found
 
-    def _keep(self, key: tuple[Any, bytes], printed: bytes) -> None:
-        size = len(key[1]) + len(printed) + _ENTRY_BYTES
+    def put(self, key: tuple[Any, ...], value: bytes) -> None:
+        """Keep a value if there is room for it; the last part of the key is its large one."""
+        size = len(key[-1]) + len(value) + ENTRY_BYTES
         if self._recent_bytes + size > self._half_bytes_max:
             if size > self._half_bytes_max:
                 return
             self._before, self._recent, self._recent_bytes = self._recent, {}, 0
-        self._recent[key] = printed
+        self._recent[key] = value
         self._recent_bytes += size

@@ -54,12 +54,34 @@ def to_bytes(message: Message, encoding: Encoding, kept: Kept) -> bytes:
     descriptor: Any = message.DESCRIPTOR
     listed = _listed(descriptor)
     if listed is None:
-        return kept.json(message, compiler.function(descriptor))
+        return _printed(message, compiler.function(descriptor), kept)
     # The pages of a list differ more than what is listed.
     encode = compiler.function(listed.message_type)
-    rows = b",".join([kept.json(row, encode) for row in getattr(message, listed.name)])
+    if _is_flat(listed.message_type):
+        # Printed sooner than found.
+        return orjson.dumps(compiler.function(descriptor)(message))
+    rows = b",".join([_printed(row, encode, kept) for row in getattr(message, listed.name)])
     token = orjson.dumps(message.token)  # type: ignore[attr-defined]
     return b'{"%b":[%b],"token":%b}' % (compiler.key(listed).encode(), rows, token)
+
+
+def _printed(message: Message, encode: Encoder, kept: Kept) -> bytes:
+    """The JSON that an encoder makes, which belongs to one type and spelling: the same for the same bytes."""
+    key = (encode, message.SerializeToString())
+    printed = kept.get(key)
+    if printed is None:
+        printed = orjson.dumps(encode(message))
+        kept.put(key, printed)
+    return printed
+
+
+def size(message: Message) -> int:
+    """About how many bytes the message has; for a page from its first row, since measuring is as dear as writing."""
+    listed = _listed(message.DESCRIPTOR)
+    if listed is None:
+        return message.ByteSize()
+    rows = getattr(message, listed.name)
+    return len(rows) * rows[0].ByteSize() if rows else 0
 
 
 @lru_cache(maxsize=256)
@@ -69,6 +91,11 @@ def _listed(descriptor: Any) -> FieldDescriptor | None:
     if len(fields) != 2 or fields[1].name != "token" or fields[0].message_type is None:
         return None
     return fields[0] if fields[0].is_repeated and not is_map(fields[0]) else None
+
+
+@lru_cache(maxsize=256)
+def _is_flat(descriptor: Any) -> bool:
+    return all(field.message_type is None for field in descriptor.fields)
 
 
 def to_json(message: Message, *, camel: bool) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from flyteidl.admin import execution_pb2, project_pb2, task_pb2, workflow_pb2
 from google.protobuf.message import Message
 
+from app.wire import render
 from app.wire.kept import Kept
 from app.wire.render import Encoding, to_bytes, to_json
 from tests.wire.messages import filled
@@ -34,39 +35,47 @@ def test_kept_answers_are_those_that_printing_gives(type_: type[Message], encodi
     )
 
 
-def test_a_message_is_printed_once_as_long_as_there_is_room() -> None:
-    printed: list[str] = []
-
-    def encode(message: project_pb2.Project) -> str:
-        printed.append(message.id)
-        return message.id
-
+def test_what_is_asked_for_again_stays_and_what_is_not_makes_room() -> None:
     kept = Kept(20_000)
-    for _ in range(3):
-        assert kept.json(project_pb2.Project(id="a"), encode) == b'"a"'
-    assert printed == ["a"]
-    # Asked for again and again it stays, whatever else comes.
+    kept.put(("a", b""), b"x")
+    kept.put(("b", b""), b"y")
     for number in range(200):
-        kept.json(project_pb2.Project(id=f"n{number}"), encode)
-        kept.json(project_pb2.Project(id="a"), encode)
-    assert printed.count("a") == 1
-    assert kept.json(project_pb2.Project(id="n0"), encode) == b'"n0"'
-    assert printed.count("n0") == 2
-    # One changed field is another message.
-    assert kept.json(project_pb2.Project(id="a", name="b"), encode) == b'"a"'
-    assert printed.count("a") == 2
+        kept.put(("n", b"%d" % number), b"z" * 100)
+        assert kept.get(("a", b"")) == b"x"
+    assert kept.get(("b", b"")) is None
+    assert kept.get(("n", b"0")) is None
+    assert kept.get(("n", b"199")) == b"z" * 100
+    assert kept.get(("n", b"198")) is not kept.get(("m", b"198")) is None
+
+
+def test_one_changed_field_is_another_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    encoder = render._PROTO.function(project_pb2.Project.DESCRIPTOR)
+
+    def encode(message: project_pb2.Project) -> object:
+        printed.append(message.name)
+        return encoder(message)
+
+    monkeypatch.setitem(render._PROTO.finished, "flyteidl.admin.Project", encode)
+    kept = Kept(100_000)
+    projects = project_pb2.Projects(projects=[project_pb2.Project(id="a", name="1"), project_pb2.Project(id="a")])
+    for _ in range(3):
+        to_bytes(projects, Encoding.PROTO_NAMES, kept)
+    assert printed == ["1", ""]
+    projects.projects[0].name = "2"
+    assert orjson.loads(to_bytes(projects, Encoding.PROTO_NAMES, kept))["projects"][0]["name"] == "2"
+    assert printed == ["1", "", "2"]
 
 
 def test_what_is_kept_has_bounds() -> None:
     kept = Kept(50_000)
     for number in range(1_000):
-        kept.json(project_pb2.Project(id=f"{number}" * 20), lambda message: message.id)
+        kept.put(("k", b"%d" % number * 20), b"v" * 20)
     held = [*kept._recent.items(), *kept._before.items()]
-    assert 0 < sum(len(data) + len(text) for (_, data), text in held) < 50_000
+    assert 0 < sum(len(key[-1]) + len(value) for key, value in held) < 50_000
     # What is larger than all the room is not kept, nor does it push others out.
-    before = len(held)
-    kept.json(project_pb2.Project(id="x" * 60_000), lambda message: message.id)
-    assert len(kept._recent) + len(kept._before) == before
+    kept.put(("k", b""), b"x" * 60_000)
+    assert len(kept._recent) + len(kept._before) == len(held)
     nothing = Kept(0)
-    assert nothing.json(project_pb2.Project(id="a"), lambda message: message.id) == b'"a"'
-    assert not nothing._recent
+    nothing.put(("a", b""), b"")
+    assert nothing.get(("a", b"")) is None

@@ -25,7 +25,7 @@ from app.wire.text import text
 _ERROR_BYTES_MAX_IN_LISTS = 100
 
 _RUN = ("execution_project", "execution_domain", "execution_name")
-_COLUMNS = (*_RUN, "spec", "closure", "phase", "abort_cause", "user", "execution_created_at")
+_COLUMNS = (*_RUN, "spec", "closure", "phase", "abort_cause", "user")
 
 # Deviates: tags match by the whole key and a page holds an execution once; upstream joins by name and repeats it.
 _TAGS = tuple(Join(entity, tuple((p, p) for p in _RUN), one=False) for entity in ("execution_tag", "admin_tag"))
@@ -60,9 +60,9 @@ async def row_of(
     return row
 
 
-def to_message(row: Any, *, trim: bool = False) -> execution_pb2.Execution:
-    """A row as the API shows it (upstream FromExecutionModel)."""
-    message = execution_pb2.Execution()
+def to_message(row: Any, *, trim: bool = False, into: execution_pb2.Execution | None = None) -> execution_pb2.Execution:
+    """A row as the API shows it (upstream FromExecutionModel); into: a new message to put it into."""
+    message = execution_pb2.Execution() if into is None else into
     run = message.id
     run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
     message.spec.ParseFromString(row.spec)
@@ -136,7 +136,10 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         token=request.token,
         columns=_COLUMNS,
     )
-    return execution_pb2.ExecutionList(executions=[to_message(row, trim=True) for row in rows], token=token)
+    page = execution_pb2.ExecutionList(token=token)
+    for row in rows:
+        to_message(row, trim=True, into=page.executions.add())
+    return page
 
 
 async def get_execution_data(
