@@ -27,7 +27,7 @@ class Remote:
         self.web = web
         self.home = home
         self.python = python
-        self._http = httpx.Client(base_url=web, timeout=30, headers={"accept": "application/json"})
+        self._http = httpx.Client(base_url=web, timeout=120, headers={"accept": "application/json"})
 
     def close(self) -> None:
         self._http.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from app.engine.local.names import child_execution
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane, Started
 from tests.engine.graphs.remote import Remote
+from tests.engine.graphs.test_crashes import children as workers
 
 pytestmark = pytest.mark.campaign
 
@@ -344,6 +346,27 @@ def test_indices_that_have_ended_are_not_run_again_after_a_crash(
         assert indices(remote, names["tasks"], "n0") == {(index, 0): "SUCCEEDED" for index in range(len(words))}
         (row,) = remote.attempts(names["tasks"], "n0")
         assert all(len(one["logs"]) == 1 for one in row["metadata"]["external_resources"])
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_map_goes_on_in_another_worker(
+    kind: str, plane: Plane, empty_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    words = [f"w{number}" for number in range(12)]
+    with plane(tmp_path / "home", empty_database(kind), "--workers", "2") as (server, remote):
+        remote.script("register.py", "marked_map")
+        marks = [tmp_path / f"marks-{number}" for number in range(3)]
+        names = [
+            remote.launch("marked_map.marked", {"words": words, "path": str(path), "seconds": 0.3}) for path in marks
+        ]
+        remote.until(lambda: all(ends(path) for path in marks), "an index of each")
+        for worker in workers(server.process.pid):
+            before = sum(len(ends(path)) for path in marks)
+            os.kill(worker, signal.SIGKILL)
+            remote.until(lambda: sum(len(ends(path)) for path in marks) > before + 3, "some indices")  # noqa: B023
+        for name, path in zip(names, marks, strict=True):
+            assert remote.outputs(name) == {"o0": words}
+            assert Counter(ends(path)) == dict.fromkeys(words, 1), "an index was run twice"
 
 
 def ends(path: Path) -> list[str]:

@@ -174,5 +174,5 @@ def test_an_idle_server_sleeps(
         with capsys.disabled():
             print(f"\nidle for {seconds} s: {figures.cpu_seconds:.2f} s of CPU, {woken} wakeups")  # noqa: T201
         assert figures.cpu_seconds < 0.5
-        # A look a second of everything that may look, and what one look wakes up.
-        assert woken < 10 * seconds
+        # uvicorn looks ten times a second whether it is to stop; all else together less than three times.
+        assert woken < (10 + 3) * seconds
