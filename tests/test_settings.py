@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.settings import BadSetting, Settings, load, masked
 from app.settings.values import quantity, seconds
@@ -65,6 +65,7 @@ class TestPrecedence:
             ("FLYTEADMIN_STORAGE_URL", "/s", "storage_url", "/s"),
             ("FLYTEADMIN_DATABASE_URL", "sqlite:////d.db", "database_url", "sqlite:////d.db"),
             ("FLYTEADMIN_MCP", "1", "mcp.enabled", True),
+            ("FLYTE_API_KEY", " k\n", "mcp.api_key", SecretStr("k")),
             ("flyteadmin__server__http_port", "5", "server.http_port", 5),
             ("FLYTEADMIN__SERVER__DATAPROXY__UPLOAD__MAXEXPIRESIN", "2m", "server.data_proxy.upload", None),
             ("FLYTEADMIN__FLYTEADMIN__METADATASTORAGEPREFIX", "a,b", "flyteadmin.metadata_storage_prefix", ("a", "b")),
