@@ -5,6 +5,7 @@ Source: flyteidl/core/{literals,types}.proto; MessagePack in a binary is how fly
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,6 +89,9 @@ def _jsonable(found: Any) -> Any:
         return {str(key): _jsonable(one) for key, one in found.items()}
     if isinstance(found, list):
         return [_jsonable(one) for one in found]
+    if isinstance(found, float) and not math.isfinite(found):
+        # JSON has no such numbers.
+        return str(found)
     return found if isinstance(found, (str, int, float, bool, type(None))) else str(found)
 
 

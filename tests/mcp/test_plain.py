@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgpack
 import orjson
 import pytest
 from flyteidl.admin import common_pb2, execution_pb2
@@ -100,6 +101,15 @@ def test_broken_messagepack_and_bytes_are_told_by_their_size() -> None:
         literal = literals_pb2.Literal()
         literal.scalar.binary.value, literal.scalar.binary.tag = b"\xc1\x00\xff", tag
         assert plain.value(literal) == {"bytes": 3, "tag": tag}
+
+
+def test_what_json_does_not_have_is_text() -> None:
+    literal = literals_pb2.Literal()
+    literal.scalar.binary.value = msgpack.packb({1: [float("nan"), float("inf"), 2.5, b"\x00"]})
+    literal.scalar.binary.tag = "msgpack"
+    assert plain.value(literal) == {"1": ["nan", "inf", 2.5, "b'\\x00'"]}
+    literal.scalar.primitive.float_value = float("nan")
+    assert plain.value(literal) == "NaN"
 
 
 def test_only_what_is_unset_is_left_out() -> None:
