@@ -12,6 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app.mcp import adapter, rows
 from tests.mcp.conftest import ENDS, SCOPE, WAIT_SECONDS_MAX, Served, launch_arguments
 
+pytestmark = pytest.mark.slow
+
 BASE = f"/v1/api/v1/executions/{SCOPE['project']}/{SCOPE['domain']}"
 
 

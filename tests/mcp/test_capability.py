@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from app.mcp import adapter, capability, rows
@@ -12,6 +13,7 @@ from tests.servers import run
 GIVEN = Path(__file__).parent / "admin-executions.yaml"
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_was_given(tmp_path: Path) -> None:
     printed = run(tmp_path / "home", "capability")
     assert printed.returncode == 0, printed.stderr

@@ -16,6 +16,8 @@ from mcp.types import PromptReference
 
 from tests.mcp.conftest import SCOPE, Served, launch, phase, problem, value
 
+pytestmark = pytest.mark.slow
+
 WHY = "why-did-this-execution-fail"
 
 

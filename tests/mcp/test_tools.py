@@ -14,6 +14,8 @@ from mcp.shared.exceptions import MCPError
 from app.mcp.assistants import TOOLS
 from tests.mcp.conftest import SCOPE, Served, connected, launch, launch_arguments, phase, problem, value
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_execution_from_launch_to_relaunch(each: Served) -> None:
     async def scenario(client: Client) -> None:
