@@ -7,9 +7,8 @@ BIN := $(VENV)/bin
 # where FLYTEADMIN_TEST_ENVIRONMENT names one.
 CACHE := .cache/flytekit
 TASKS := $(if $(FLYTEADMIN_TEST_ENVIRONMENT),,$(CACHE)/envs/default)
-# Load comes from wrk, a Debian package, and ghz, which Go builds.
+# Load comes from wrk, a Debian package, and from a small program that Go builds.
 BENCH := .cache/bench
-GHZ := github.com/bojand/ghz/cmd/ghz@v0.120.0
 PIP_INSTALL := -m pip install --disable-pip-version-check
 
 # Arguments for `make run` and the test targets, as in: make run ARGS="--port 8088"
@@ -93,12 +92,12 @@ $(CACHE)/envs/default: | $(VENV)/.dev
 		from app.settings import Settings; asyncio.run(ensure(Settings(home="$(CACHE)"), print))'
 
 # What cannot be installed here is named by the benchmark itself, if the routes that are asked for need it.
-$(BENCH)/.tools:
+$(BENCH)/.tools: benchmarks/grpcload/main.go benchmarks/grpcload/go.mod
 	@mkdir -p $(BENCH)
 	@if ! command -v wrk >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		echo "installing wrk"; apt-get install -qq -y wrk >/dev/null || { apt-get update -qq && apt-get install -qq -y wrk; }; \
 	fi
-	@if ! [ -x $(BENCH)/ghz ] && command -v go >/dev/null; then \
-		echo "building ghz, which takes some minutes"; GOBIN=$(abspath $(BENCH)) go install $(GHZ); \
+	@if command -v go >/dev/null; then \
+		echo "building the load for gRPC"; go -C benchmarks/grpcload build -o $(abspath $(BENCH))/grpcload .; \
 	fi
-	@if command -v wrk >/dev/null && [ -x $(BENCH)/ghz ]; then touch $@; fi
+	@if command -v wrk >/dev/null && [ -x $(BENCH)/grpcload ]; then touch $@; fi

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,10 @@ from benchmarks.routes import ROUTES, Route
 from benchmarks.servers import DATABASES, WORKERS, Missing, bed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+# How long to wait for a moment without other programs that lock the same file.
+LOCK_WAIT_SECONDS_MAX = 30
 
 
 class Part(StrEnum):
@@ -36,7 +41,8 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.2, help="How long each run of a client lasts.")] = 3.0,
     pairs: Annotated[int, typer.Option(min=1, help="Runs of each route, each next to one of the unit.")] = 5,
     durable: Annotated[bool, typer.Option(help="PostgreSQL waits for the disk at every commit.")] = False,
-    lock: Annotated[Path | None, typer.Option(help="A file to lock while something is measured.")] = None,
+    ghz: Annotated[bool, typer.Option(help="Load gRPC with ghz, as Go's figures were taken.")] = False,
+    lock: Annotated[Path | None, typer.Option(help="A file to lock while measuring, on a shared machine.")] = None,
     keep: Annotated[bool | None, typer.Option(help="Write to benchmarks/results; by default if all is run.")] = None,
 ) -> None:
     """Measure the server: its routes under load, its engine, its start."""
@@ -46,22 +52,22 @@ def run(
     databases = tuple(one for one in DATABASES if not database or one in database)
     if not chosen or not databases:
         raise typer.BadParameter(f"routes are {', '.join(r.name for r in ROUTES)}; databases {', '.join(DATABASES)}")
-    settings = {"seconds": seconds, "pairs": pairs, "durable": durable, "workers": WORKERS}
+    settings = {"seconds": seconds, "pairs": pairs, "durable": durable, "ghz": ghz, "workers": WORKERS}
     result = results.head(**settings)
     try:
         with tempfile.TemporaryDirectory(prefix="flyteadmin-bench-") as folder:
             if Part.ROUTES in parts:
-                clients.need(chosen)
-                result |= _routes(Path(folder), chosen, databases, settings, lock)
-            if Part.ENGINE in parts:
-                result |= _engine(Path(folder), lock)
-            if Part.START in parts:
-                result |= _start(Path(folder), pairs, lock)
+                clients.need(chosen, ghz)
+            for each in parts:
+                if each is Part.ROUTES:
+                    result |= _routes(Path(folder), chosen, databases, settings, lock)
+                else:
+                    result |= _engine(Path(folder), lock) if each is Part.ENGINE else _start(Path(folder), pairs, lock)
+                if keep or (keep is None and everything):
+                    print(f"written to {results.write(result)}")
     except Missing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         raise typer.Exit(2) from None
-    if keep or (keep is None and everything):
-        print(f"written to {results.write(result)}")
     if any(row["errors"] for row in result.get("routes", ())):
         raise typer.Exit(1)
 
@@ -75,10 +81,11 @@ def _routes(
         print(results.line(results.COLUMNS), flush=True)
         rows = []
         for route in routes:
-            with held(lock):
-                runs = measure.pairs(route, made, databases, seconds=settings["seconds"], count=settings["pairs"])
+            with held(lock) as alone:
+                how = {"seconds": settings["seconds"], "count": settings["pairs"], "ghz": settings["ghz"]}
+                runs = measure.pairs(route, made, databases, **how)
             for database in databases:
-                rows.append(measure.figures(route, database, runs[database]))
+                rows.append(measure.figures(route, database, runs[database]) | {"alone": alone})
                 print(results.line(results.cells(rows[-1])), flush=True)
         memory = []
         for database in databases:
@@ -94,8 +101,8 @@ def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:
     figures = []
     with engine.served(folder) as server:
         for kind in engine.kinds():
-            with held(lock):
-                figures.append(engine.measure(server, kind))
+            with held(lock) as alone:
+                figures.append(engine.measure(server, kind) | {"alone": alone})
             print(engine.line(figures[-1]), flush=True)
     return {"engine": figures}
 
@@ -103,21 +110,29 @@ def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:
 def _start(folder: Path, pairs: int, lock: Path | None) -> dict[str, Any]:
     from benchmarks import start
 
-    with held(lock):
-        figures = start.measure(folder, pairs=pairs)
+    with held(lock) as alone:
+        figures = start.measure(folder, pairs=pairs) | {"alone": alone}
     print(start.line(figures), flush=True)
     return {"start": figures}
 
 
 @contextlib.contextmanager
-def held(lock: Path | None) -> Iterator[None]:
-    """Keep others who lock the same file waiting: machines are shared."""
+def held(lock: Path | None) -> Iterator[bool]:
+    """Keep others who lock the same file waiting, or at least share it with them; whether this program is alone."""
     if lock is None:
-        yield
+        yield True
         return
     with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        deadline, alone = time.monotonic() + LOCK_WAIT_SECONDS_MAX, False
+        while not alone and time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                time.sleep(0.05)
+        if not alone:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield alone
 
 
 @app.command("compare")
@@ -127,6 +142,20 @@ def compare(a: Path, b: Path) -> None:
     for letter, path, one in (("A", a, before), ("B", b, after)):
         print(f"{letter}: {path.name}, {one['machine']['cpu']}, {one['machine']['cores']} cores")
     print("\n".join(results.side_by_side(before, after)))
+
+
+@app.command("profile")
+def profiled(route: list[str], database: str = "postgresql", seconds: Annotated[int, typer.Option(min=1)] = 10) -> None:
+    """Show where the server's time goes in the routes whose names contain these texts."""
+    from benchmarks import profile
+
+    chosen = [one for one in ROUTES if any(text.lower() in one.name.lower() for text in route)]
+    with (
+        tempfile.TemporaryDirectory(prefix="flyteadmin-bench-") as folder,
+        bed(Path(folder), (database,), durable=False) as made,
+    ):
+        for one in chosen:
+            print("\n".join((f"{one.name} on {database}", *profile.record(one, made, database, seconds), "")))
 
 
 @app.command("plot")

@@ -57,23 +57,25 @@ class Pair:
         return self.unit.cpu_us / self.route.cpu_us if self.route.cpu_us else 0.0
 
 
-def pairs(route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: float, count: int) -> dict[str, list[Pair]]:
+def pairs(
+    route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: float, count: int, ghz: bool
+) -> dict[str, list[Pair]]:
     """The runs of a route on each database, which share the runs of the unit."""
     runs: dict[str, list[Pair]] = {database: [] for database in databases}
     for database in databases:
-        clients.run(route, bed.servers[database], bed.folder, WARM_UP_SECONDS)
+        clients.run(route, bed.servers[database], bed.folder, WARM_UP_SECONDS, ghz=ghz)
     for _ in range(count):
-        unit = _run(UNIT, bed, bed.unit, seconds)
+        unit = _run(UNIT, bed, bed.unit, seconds, ghz)
         if unit.load.errors:
             raise RuntimeError(f"the unit failed {unit.load.errors} times")
         for database in databases:
-            runs[database].append(Pair(_run(route, bed, bed.servers[database], seconds), unit))
+            runs[database].append(Pair(_run(route, bed, bed.servers[database], seconds, ghz), unit))
     return runs
 
 
-def _run(route: Route, bed: Bed, server: Served, seconds: float) -> Run:
+def _run(route: Route, bed: Bed, server: Served, seconds: float, ghz: bool) -> Run:
     server_before, database_before = server.processes.cpu_seconds(), bed.postgres.cpu_seconds()
-    load = clients.run(route, server, bed.folder, seconds)
+    load = clients.run(route, server, bed.folder, seconds, ghz=ghz)
     # PostgreSQL idles while SQLite is measured, which runs inside the server.
     database_cpu_seconds = bed.postgres.cpu_seconds() - database_before if server.database == "postgresql" else 0.0
     return Run(load, server.processes.cpu_seconds() - server_before, database_cpu_seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flyteidl.admin import common_pb2, event_pb2, execution_pb2
 from flyteidl.core import execution_pb2 as core_execution
@@ -28,7 +29,7 @@ _ADMIN = "flyteidl.service.AdminService"
 class Route:
     """paths: what requests take turns through. body: JSON for POST, with UNIQUE in it.
 
-    call, requests: of gRPC, in place of paths; UNIQUE in the JSON of a request is new in each.
+    call, requests: of gRPC, in place of paths; UNIQUE in a text of a request is new in each call.
     """
 
     name: str
@@ -37,15 +38,17 @@ class Route:
     paths: tuple[str, ...] = ()
     body: str = ""
     call: str = ""
-    requests: tuple[str, ...] = ()
+    requests: tuple[Message, ...] = ()
 
 
 def _named(prefix: str, name: Callable[[int], str], suffix: str = "/v1") -> tuple[str, ...]:
     return tuple(f"/api/v1/{prefix}/{_WHERE}/{name(number)}{suffix}" for number in range(ENTITIES))
 
 
-def _json(message: Message) -> str:
-    return MessageToJson(message, preserving_proto_field_name=True, indent=None)
+def as_json(message: Message) -> str:
+    """A message as clients send it."""
+    text: str = MessageToJson(message, preserving_proto_field_name=True, indent=None)
+    return text
 
 
 def _execution_id(number: int) -> identifier_pb2.WorkflowExecutionIdentifier:
@@ -54,18 +57,16 @@ def _execution_id(number: int) -> identifier_pb2.WorkflowExecutionIdentifier:
     )
 
 
-def _executions() -> tuple[str, ...]:
-    return tuple(
-        _json(execution_pb2.WorkflowExecutionGetRequest(id=_execution_id(number))) for number in range(ENTITIES)
-    )
+def _executions() -> tuple[Message, ...]:
+    return tuple(execution_pb2.WorkflowExecutionGetRequest(id=_execution_id(number)) for number in range(ENTITIES))
 
 
-def _workflows() -> tuple[str, ...]:
+def _workflows() -> tuple[Message, ...]:
     ids = (messages.identifier(identifier_pb2.WORKFLOW, fill.workflow_name(number), "v1") for number in range(ENTITIES))
-    return tuple(_json(common_pb2.ObjectGetRequest(id=id)) for id in ids)
+    return tuple(common_pb2.ObjectGetRequest(id=id) for id in ids)
 
 
-def _node_event() -> str:
+def _node_event() -> Any:
     request = event_pb2.NodeExecutionEventRequest(request_id=UNIQUE)
     request.event.id.execution_id.CopyFrom(_execution_id(0))
     request.event.id.node_id = UNIQUE
@@ -75,7 +76,7 @@ def _node_event() -> str:
     request.event.event_version = 1
     request.event.input_uri = "/metadata/inputs.pb"
     request.event.occurred_at.FromDatetime(fill.START)
-    return _json(request)
+    return request
 
 
 def _newest(limit: int) -> tuple[str, ...]:
@@ -94,16 +95,16 @@ ROUTES = (
     Route("GET /data/executions/p/d/n", 0.61, 0.61, _named("data/executions", fill.execution_name, "")),
     Route("GET /executions/p/d?limit=20, newest first", 0.13, 0.35, _newest(20)),
     Route("GET /executions/p/d?limit=100", 0.047, 0.20, (f"/api/v1/executions/{_WHERE}?limit=100",)),
-    Route("POST /tasks", 0.13, 0.13, ("/api/v1/tasks",), _json(messages.task(fill.task_name(0), UNIQUE))),
+    Route("POST /tasks", 0.13, 0.13, ("/api/v1/tasks",), as_json(messages.task(fill.task_name(0), UNIQUE))),
     Route(
         "POST /workflows",
         *(0.055, 0.055, ("/api/v1/workflows",)),
-        _json(messages.workflow(fill.workflow_name(0), UNIQUE, sub_workflow=True)),
+        as_json(messages.workflow(fill.workflow_name(0), UNIQUE, sub_workflow=True)),
     ),
     Route(
         "POST /executions",
         *(0.013, 0.07, ("/api/v1/executions",)),
-        _json(messages.execution("", fill.workflow_name(0), "v1")),
+        as_json(messages.execution("", fill.workflow_name(0), "v1")),
     ),
     Route("gRPC GetExecution", 0.53, 0.60, call=f"{_ADMIN}/GetExecution", requests=_executions()),
     Route("gRPC GetWorkflow", 0.15, 0.80, call=f"{_ADMIN}/GetWorkflow", requests=_workflows()),
