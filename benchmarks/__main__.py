@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 
 # How long to wait for a moment without other programs that lock the same file.
-LOCK_WAIT_SECONDS_MAX = 30
+LOCK_WAIT_SECONDS_MAX = 10
 
 
 class Part(StrEnum):
