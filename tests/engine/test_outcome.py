@@ -185,3 +185,17 @@ def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path)
     place.run = replace(place.run, output_prefix="s3://elsewhere/0")
     with pytest.raises(BlobError):
         place.read(WELL)
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path, eager: bool) -> None:
+    place = Place(tmp_path)
+    place.run.task.metadata.is_eager = eager
+    document = errors_pb2.ErrorDocument()
+    document.error.code = "USER:RuntimeError"
+    document.error.message = "Message:\n\n    FlyteSystemUnavailableException: Flyte cluster is currently unavailable."
+    document.error.origin = USER
+    (place.outputs / "error.pb").write_bytes(document.SerializeToString())
+    failed = place.failed(WELL)
+    assert failed.error.code == "USER:RuntimeError"
+    assert (failed.error.kind, failed.retryable) == ((SYSTEM, True) if eager else (USER, False))
