@@ -28,7 +28,9 @@ class LocalEngine(Section):
     """environment: path of the virtual environment that tasks run in, "" for $FLYTEADMIN_HOME/envs/default, which is
     made with `requirements`. warm: start flytekit's commands from a process that has imported it already.
 
-    processes_max 0 means one for each CPU. grace_seconds: time between asking a task to end and killing it.
+    processes_max 0 means one for each CPU. executions_max: executions that are held in memory at once; others wait in
+    the database, but for children that a running one waits for. grace_seconds: time between asking a task to end and
+    killing it.
     Of one attempt: log_bytes_max is kept of what it prints, printed_bytes_max ends it, task_processes_max processes
     at once end it, and so does holding free_bytes_min while less than that is free on the disk; 0 stands for no limit.
     passed_variables: patterns of names that tasks see of this server's environment; python_path: their PYTHONPATH.
@@ -38,6 +40,7 @@ class LocalEngine(Section):
     environment: str = ""
     requirements: tuple[str, ...] = ("flytekit>=1.16.8,<1.17",)
     processes_max: int = Field(default=0, ge=0)
+    executions_max: int = Field(default=1000, ge=1)
     grace_seconds: float = Field(default=30.0, ge=0)
     log_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1024)
     printed_bytes_max: int = Field(default=1024**3, ge=0)

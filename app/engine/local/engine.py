@@ -11,16 +11,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
 from app import errors, schema
+from app.engine.local.closures import Closures
 from app.engine.local.execution import run_execution
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
@@ -34,9 +37,10 @@ log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 30.0
 TEND_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
-_launches = schema.table(schema.Launch)
+_launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
 _KEY = tuple(_launches.c[name] for name in ("execution_project", "execution_domain", "execution_name"))
 _IS_FREE = or_(_launches.c.owner.is_(None), _launches.c.leased_until < bindparam("now"))
 _TAKE = Statement(
@@ -48,7 +52,14 @@ _RENEW = Statement(
     update(_launches).values(leased_until=bindparam("until")).where(_launches.c.owner == bindparam("me"))
 )
 _MINE = Statement(select(*_KEY).where(_launches.c.owner == bindparam("me")))
-_FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(_LAUNCHES_MAX))
+_FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(bindparam("rows")))
+_FREE_AND_URGENT = Statement(
+    select(*_KEY)
+    .select_from(_launches.join(_executions, and_(*(column == _executions.c[column.name] for column in _KEY))))
+    .where(_IS_FREE, or_(_executions.c.parent_node_execution_id.is_not(None), _executions.c.phase == "ABORTING"))
+    .order_by(_launches.c.id)
+    .limit(_LAUNCHES_MAX)
+)
 _OWNERS = Statement(select(_launches.c.owner).where(_launches.c.owner != bindparam("me")).distinct())
 
 
@@ -64,6 +75,9 @@ class LocalEngine:
         self.runner = Runner(settings, server.blobs, progress=progress)
         places = settings.engine.local.processes_max or os.cpu_count() or 1
         self.processes = Slots(max(1, places // settings.server.workers))
+        # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
+        self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
+        self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.max_download_bytes)
         self.platform: Mapping[str, str] = {
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",
@@ -75,6 +89,9 @@ class LocalEngine:
         self._aborting: set[Key] = set()
         self.watch = Watch(server.database, me=self._me, runs=lambda: self._running, aborting=self._abort)
         self._tending: asyncio.Task[None] | None = None
+        # There is more to begin than was begun; set when it is worth to look at once.
+        self._more = False
+        self._look = asyncio.Event()
         self._stopping = False
 
     async def start(self) -> None:
@@ -94,12 +111,18 @@ class LocalEngine:
         await self._release()
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Run an execution that was just committed, unless another process is faster."""
-        self._begin(_key(execution))
+        """Run an execution that was just committed, unless another process is faster or too many run already."""
+        if len(self._tasks) < self._executions_max and not self._more:
+            self._begin(_key(execution))
+        else:
+            # It may be the child of one that runs, which the rows tell.
+            self._look.set()
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Abort an execution that runs here; one that runs elsewhere is found by its own process."""
+        """Abort an execution that runs here, or waits; one that runs elsewhere is found by its own process."""
         self._abort(_key(execution))
+        if self._more:
+            self._look.set()
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """A gate of the execution may go on."""
@@ -128,6 +151,8 @@ class LocalEngine:
         self._running.discard(key)
         self._aborting.discard(key)
         self.watch.ended(key)
+        if self._more:
+            self._look.set()
 
     def _abort(self, key: Key) -> None:
         """Make a run look at its row again; one that does not run yet will see it by itself."""
@@ -161,16 +186,24 @@ class LocalEngine:
 
     async def _tend(self) -> None:
         """Keep what runs here and take over what is left behind."""
+        due = 0.0
         while True:
             try:
-                await self._keep()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + TEND_SECONDS
+                    await self._keep()
+                    await self._abandoned()
+                self._look.clear()
                 await self._take_over()
             except errors.FlyteError as error:
                 log.warning("engine_cannot_reach_database", reason=error.message)
             except Exception:
                 # Without this loop every lease would run out.
                 log.exception("executions_not_tended")
-            await asyncio.sleep(TEND_SECONDS)
+            # Many ends and launches in a row are worth one look.
+            await asyncio.sleep(_PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), max(0.0, due - time.monotonic()))
 
     async def _keep(self) -> None:
         """Renew the leases; let go of what another process has taken over because a renewal came too late."""
@@ -189,17 +222,25 @@ class LocalEngine:
         for key in mine - began - set(self._tasks):
             await self._release(key)
 
-    async def _take_over(self) -> None:
-        """Begin what has no owner, or one that is gone."""
+    async def _abandoned(self) -> None:
+        """Give free what belongs to processes of this machine that are gone."""
         async with self._server.database.unit_of_work() as db:
             owners = await db.all(_OWNERS, me=self._me)
         for row in owners:
             if _is_gone(row.owner):
                 async with self._server.database.unit_of_work() as db:
                     await db.update(schema.Launch, {"owner": row.owner}, owner=None, leased_until=None)
+
+    async def _take_over(self) -> None:
+        """Begin what has no owner, as far as there is room for it."""
+        now = datetime.now(UTC)
+        room = max(0, self._executions_max - len(self._tasks))
         async with self._server.database.unit_of_work() as db:
-            free = await db.all(_FREE, now=datetime.now(UTC))
-        for row in free:
+            # Parents wait for their children, so that holding these back could hold back everything; ends are quick.
+            urgent = await db.all(_FREE_AND_URGENT, now=now)
+            free = await db.all(_FREE, now=now, rows=min(room + 1, _LAUNCHES_MAX))
+        self._more = len(free) > room or len(free) == _LAUNCHES_MAX
+        for row in (*urgent, *free[:room]):
             self._begin((row[0], row[1], row[2]))
 
     async def _release(self, key: Key | None = None) -> None:

@@ -6,11 +6,10 @@ Source: flytepropeller pkg/controller/workflow/executor.go.
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from flyteidl.admin import execution_pb2, matchable_resource_pb2, workflow_pb2
+from flyteidl.admin import execution_pb2, matchable_resource_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
@@ -138,7 +137,7 @@ async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) 
         row = await db.find(schema.Execution, **execution_key(id))
         if row is None:
             return None
-        workflow = await db.find(schema.Workflow, columns=("remote_closure_identifier",), id=row.workflow_id)
+        workflow = await db.find(schema.Workflow, columns=("remote_closure_identifier", "digest"), id=row.workflow_id)
         launch = await db.find(schema.Launch, columns=("config",), **execution_key(id))
     return None if workflow is None else (row, workflow, launch)
 
@@ -159,7 +158,7 @@ async def _run_of(
     limit = server.settings.storage.limits.max_download_bytes
     closure, inputs = compiler_pb2.CompiledWorkflowClosure(), literals_pb2.LiteralMap()
     if with_data:
-        closure = _closure(await server.blobs.read(workflow.remote_closure_identifier, bytes_max=limit))
+        closure = await engine.closures.of(workflow)
         if row.inputs_uri:
             inputs.ParseFromString(await server.blobs.read(row.inputs_uri, bytes_max=limit))
     prefix = spec.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
@@ -195,9 +194,3 @@ def _configure(spec: execution_pb2.ExecutionSpec, config: matchable_resource_pb2
         if config.HasField(name):
             getattr(spec, name).CopyFrom(getattr(config, name))
     spec.overwrite_cache = config.overwrite_cache
-
-
-@lru_cache(maxsize=64)
-def _closure(raw: bytes) -> compiler_pb2.CompiledWorkflowClosure:
-    """A thousand executions of one workflow share one parsed closure; nobody changes it."""
-    return workflow_pb2.WorkflowClosure.FromString(raw).compiled_workflow

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Runner:
         self._zygotes = Zygotes(settings.home_path / "forkservers", tasks_max=self._local.warm_tasks_max)
         self._environment: Environment | None = None
         self._making = asyncio.Lock()
+        self._waiting: set[asyncio.Task[None]] = set()
 
     @property
     def ready(self) -> bool:
@@ -190,8 +192,21 @@ class Runner:
         records = await asyncio.to_thread(_records, folder)
         await asyncio.gather(*(self.kill(running) for running in records))
 
+    def when_ended(self, running: Supervised, then: Callable[[], None]) -> None:
+        """Call then, once, when the task has ended with all its processes; not any more when this is closed."""
+
+        async def wait() -> None:
+            await _ended(running)
+            then()
+
+        task = asyncio.create_task(wait())
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
     async def close(self) -> None:
         """Stop starting processes; those that run go on and can be adopted."""
+        for task in self._waiting:
+            task.cancel()
         await self._zygotes.close()
 
     def _request(self, prepared: Prepared, *, warm: bool) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -140,10 +141,8 @@ class Tries:
         if running is not None:
             place = self._place()
             place.admit()
-            try:
+            async with self._occupied(place, run):
                 return await self._watch(run, running)
-            finally:
-                place.give()
         earlier = self._earlier.get(self.attempt)
         past = await self._past(run, earlier) if earlier is not None else None
         return past if past is not None else await self._start(run)
@@ -178,13 +177,27 @@ class Tries:
         place = self._place()
         await place.take()
         try:
-            return await self._watch(run, await runner.start(prepared))
+            async with self._occupied(place, run):
+                return await self._watch(run, await runner.start(prepared))
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
         except StartFailed as error:
             return error.failed
+
+    @asynccontextmanager
+    async def _occupied(self, place: Place, run: TaskRun) -> AsyncIterator[None]:
+        """Give the place back when the process has ended; where its node is aborted, that is some time later."""
+        runner, left = self._run.engine.runner, None
+        try:
+            yield
+        except asyncio.CancelledError:
+            left = await runner.adopt(run)
+            raise
         finally:
-            place.give()
+            if left is None:
+                place.give()
+            else:
+                runner.when_ended(left, place.give)
 
     def _place(self) -> Place:
         """Among the processes of this machine. Eager tasks wait for executions that need places themselves."""
