@@ -88,8 +88,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 
 # The same function makes the environment of a user's tasks; it says what it does.
 $(CACHE)/envs/default: | $(VENV)/.dev
-	@$(BIN)/python -c 'import asyncio; from app.engine.local.environment import ensure; \
-		from app.settings import Settings; asyncio.run(ensure(Settings(home="$(CACHE)"), print))'
+	@$(BIN)/python -m tests.engine.environment
 
 # What cannot be installed here is named by the benchmark itself, if the routes that are asked for need it.
 $(BENCH)/.tools: benchmarks/grpcload/main.go benchmarks/grpcload/go.mod

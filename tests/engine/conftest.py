@@ -17,21 +17,18 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from app.blobs import Blobs
 from app.engine.local import names
 from app.engine.local.attempts import Failed, Outcome, TaskRun
-from app.engine.local.environment import ensure
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
 from app.settings import Settings
+from tests.engine import environment as environments
 
 FLOWS = Path(__file__).parent / "flows"
-CACHE = Path(__file__).parents[2] / ".cache" / "flytekit"
 
 
 @pytest.fixture(scope="session")
 def environment() -> Path:
     """A virtual environment with flytekit: the one that FLYTEADMIN_TEST_ENVIRONMENT names, else one made once."""
-    named = os.environ.get("FLYTEADMIN_TEST_ENVIRONMENT", "")
-    settings = Settings.model_validate({"home": CACHE, "engine": {"local": {"environment": named}}})
-    return asyncio.run(ensure(settings, print)).path
+    return environments.path()
 
 
 @pytest.fixture(scope="session")

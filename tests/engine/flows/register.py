@@ -1,6 +1,6 @@
-"""Registers all workflows and launch plans of a module, as code that lies where tasks are run.
+"""Registers all workflows and launch plans of a module, or those named, as code that lies where tasks are run.
 
-python register.py <config.yaml> <module>: run by the Python of the tasks' environment.
+python register.py <config.yaml> <module> [name…]: run by the Python of the tasks' environment.
 """
 
 import importlib
@@ -12,12 +12,12 @@ from flytekit.core.reference_entity import ReferenceEntity
 from flytekit.core.workflow import WorkflowBase
 from flytekit.remote import FlyteRemote
 
-config, module = sys.argv[1:]
+config, module, *names = sys.argv[1:]
 remote = FlyteRemote(Config.auto(config), "flytesnacks", "development")
 settings = SerializationSettings(
     image_config=ImageConfig.auto_default_image(), project="flytesnacks", domain="development", version="v1"
 )
-entities = list(vars(importlib.import_module(module)).values())
+entities = [one for name, one in vars(importlib.import_module(module)).items() if not names or name in names]
 for entity in entities:
     if isinstance(entity, WorkflowBase):
         remote.register_workflow(entity, settings, version="v1")
