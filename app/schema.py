@@ -323,6 +323,7 @@ class Launch(Base, table=True):
 
     owner: the engine process that runs it, NULL when nobody does. leased_until: when the owner counts as dead.
     config: admin.WorkflowExecutionConfig that it was launched with, of which the spec keeps only a part.
+    home: <host><path of FLYTEADMIN_HOME> below which its attempts lie, NULL before it is begun.
     """
 
     __tablename__ = "launches"
@@ -332,6 +333,7 @@ class Launch(Base, table=True):
     owner: str | None = _text()
     leased_until: datetime | None = Field(sa_type=UtcTime)
     config: bytes | None = _bytes()
+    home: str | None = _text()
 
 
 class CatalogArtifact(Base, table=True):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from flyteidl.core import identifier_pb2
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from app import errors, schema
+from app.engine.local import folders
 from app.engine.local.closures import Closures
 from app.engine.local.execution import run_execution
 from app.engine.local.forkserver.stamp import started
@@ -45,7 +47,7 @@ _KEY = tuple(_launches.c[name] for name in ("execution_project", "execution_doma
 _IS_FREE = or_(_launches.c.owner.is_(None), _launches.c.leased_until < bindparam("now"))
 _TAKE = Statement(
     update(_launches)
-    .values(owner=bindparam("me"), leased_until=bindparam("until"))
+    .values(owner=bindparam("me"), leased_until=bindparam("until"), home=bindparam("home"))
     .where(*(column == bindparam(f"key_{column.name}") for column in _KEY), _IS_FREE)
 )
 _RENEW = Statement(
@@ -86,6 +88,7 @@ class LocalEngine:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         # What is taken and runs here; what is being aborted of it.
         self._running: set[Key] = set()
+        self._homes: dict[Key, Path] = {}
         self._aborting: set[Key] = set()
         self.watch = Watch(server.database, me=self._me, runs=lambda: self._running, aborting=self._abort)
         self._tending: asyncio.Task[None] | None = None
@@ -132,6 +135,10 @@ class LocalEngine:
         """Whether an execution is still to be run by this process."""
         return _key(id) in self._running
 
+    def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
+        """The home below which the attempts of an execution lie that runs here: another server may have begun it."""
+        return self._homes[_key(id)]
+
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
         """Where a browser finds what an attempt prints."""
         settings = self._server.settings
@@ -150,6 +157,7 @@ class LocalEngine:
         self._tasks.pop(key, None)
         self._running.discard(key)
         self._aborting.discard(key)
+        self._homes.pop(key, None)
         self.watch.ended(key)
         if self._more:
             self._look.set()
@@ -163,9 +171,11 @@ class LocalEngine:
     async def _run(self, key: Key) -> None:
         id = identifier_pb2.WorkflowExecutionIdentifier(project=key[0], domain=key[1], name=key[2])
         try:
-            if not await self._take(key):
+            home = await self._take(id)
+            if home is None:
                 return
             self._running.add(key)
+            self._homes[key] = home
             self.watch.poll()
             await run_execution(self, self._server, id)
             self._running.discard(key)
@@ -177,12 +187,20 @@ class LocalEngine:
             # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.
             log.exception("execution_interrupted", project=key[0], domain=key[1], name=key[2])
 
-    async def _take(self, key: Key) -> bool:
+    async def _take(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path | None:
+        """Make an execution ours; the home below which its attempts lie, None where another process was faster."""
         now = datetime.now(UTC)
-        named = {f"key_{column.name}": value for column, value in zip(_KEY, key, strict=True)}
+        named = {f"key_{name}": value for name, value in execution_key(id).items()}
         until = now + timedelta(seconds=LEASE_SECONDS)
         async with self._server.database.unit_of_work() as db:
-            return await db.run(_TAKE, me=self._me, until=until, now=now, **named) == 1
+            row = await db.find(schema.Launch, columns=("home",), **execution_key(id))
+            if row is None:
+                return None
+            home = folders.home_of(row.home or "", id) or self._server.settings.home_path
+            taken = await db.run(
+                _TAKE, me=self._me, until=until, now=now, home=f"{socket.gethostname()}{home}", **named
+            )
+        return home if taken == 1 else None
 
     async def _tend(self) -> None:
         """Keep what runs here and take over what is left behind."""

@@ -172,7 +172,7 @@ async def _run_of(
         inputs=inputs,
         root=server.blobs.uri("metadata", "propeller", id.project, id.domain, id.name),
         raw_prefix=prefix.rstrip("/"),
-        home=execution_folder(server.settings.home_path, id),
+        home=execution_folder(engine.home_of(id), id),
         report=Reporter(server, id),
         envs={pair.key: pair.value for pair in spec.envs.values},
         parallelism=Slots(max(0, spec.max_parallelism)),

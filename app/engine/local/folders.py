@@ -5,6 +5,8 @@ Layout: <home>/attempts/<project>/<domain>/<execution>/<node>/<attempt>; an inde
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 from flyteidl.core import identifier_pb2
@@ -17,6 +19,18 @@ LOG = "log"
 def execution_folder(home: Path, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
     """The folder of an execution; home: the server's."""
     return home.joinpath("attempts", *(component(part) for part in (id.project, id.domain, id.name)))
+
+
+def home_of(recorded: str, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path | None:
+    """The home that a launch record names, where it is one of this machine and holds attempts of the execution.
+
+    recorded: <host><absolute path>
+    """
+    host, slash, path = recorded.partition("/")
+    if host != socket.gethostname():
+        return None
+    home = Path(slash + path)
+    return home if os.access(execution_folder(home, id), os.R_OK | os.W_OK | os.X_OK) else None
 
 
 def node_folder(execution: Path, unique_id: str) -> Path:

@@ -141,8 +141,9 @@ class Remote:
         command = [str(self.python), str(FLOWS / program), str(self.home / "config.yaml"), *arguments]
         done = subprocess.run(command, cwd=FLOWS, capture_output=True, text=True, timeout=WAIT_SECONDS_MAX, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        lines = done.stdout.strip().splitlines()
-        return json.loads(lines[-1]) if lines else None
+        # flytekit warns on stdout too, so a script that prints nothing may still end with words.
+        last = done.stdout.strip().rpartition("\n")[2]
+        return json.loads(last) if last.startswith(("{", "[")) else None
 
 
 def _value(literal: Any) -> Any:

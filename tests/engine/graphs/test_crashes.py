@@ -106,6 +106,26 @@ def test_what_one_server_is_asked_another_one_does(
         check(two, names)
 
 
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_server_with_another_home_adopts_what_runs_on_this_machine(
+    kind: str, plane: Plane, empty_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    """The tasks of a server that was killed run on, so that nobody may run them again."""
+    url = empty_database(kind)
+    store = {"FLYTEADMIN_STORAGE_URL": str(tmp_path / "store")}
+    with plane(tmp_path / "one", url, **store) as (server, one):
+        one.script("register.py", "graphs", "long_run", "step")
+        names = launch(one, tmp_path, 1, 4.0)
+        ((name, path),) = names.items()
+        one.until(lambda: bool(marks(path)), "the first task")
+        server.stop(signal.SIGKILL)
+    with plane(tmp_path / "two", url, **store) as (_, two):
+        check(two, names)
+        for node, closure in two.nodes(name, "n0").items():
+            tried = two.tried(name, node)
+            assert tried in ([], [("SUCCEEDED", "")]), (closure["metadata"]["spec_node_id"], tried)
+
+
 def test_an_abort_goes_on_where_a_dead_server_left_it(
     plane: Plane, empty_database: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -1,0 +1,15 @@
+"""Where the attempts of an execution lie: the machine and home of the server that began it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("launches", sa.Column("home", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("launches", "home")
