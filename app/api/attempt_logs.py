@@ -2,6 +2,10 @@
 
 For an element of a map task `?index=3&retry=0` is added. A part of a big log is had with a Range header, its end also
 with `?tail=<lines>`. Every name becomes one component of a path, so no name leads out of the folder of attempts.
+
+Logs are as open as the API, which names them all: authentication is not served yet (a configuration that asks for it
+is refused, app/startup.py), and the server listens on loopback alone unless told otherwise. A log lies in the home of
+the server that ran the attempt, and servers with other homes do not serve it.
 """
 
 from __future__ import annotations

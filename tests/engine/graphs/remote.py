@@ -16,7 +16,7 @@ from tests.engine.conftest import FLOWS, literal_map
 
 PROJECT, DOMAIN, VERSION = "flytesnacks", "development", "v1"
 ENDS = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
-WAIT_SECONDS_MAX = 120
+WAIT_SECONDS_MAX = 300
 _SCOPE = f"{PROJECT}/{DOMAIN}"
 
 
