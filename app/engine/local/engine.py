@@ -58,7 +58,7 @@ _FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(b
 _FREE_AND_URGENT = Statement(
     select(*_KEY)
     .select_from(_launches.join(_executions, and_(*(column == _executions.c[column.name] for column in _KEY))))
-    .where(_IS_FREE, or_(_executions.c.parent_node_execution_id.is_not(None), _executions.c.phase == "ABORTING"))
+    .where(_IS_FREE, or_(_executions.c.parent_node_execution_id > 0, _executions.c.phase == "ABORTING"))
     .order_by(_launches.c.id)
     .limit(_LAUNCHES_MAX)
 )
