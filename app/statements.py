@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from sqlalchemy import Select, Table, Update, bindparam, delete, func, select, update
@@ -47,7 +47,8 @@ class Compiled:
         ]
         columns = list(getattr(clause, "exported_columns", ()))
         row: Any = namedtuple("Row", [c.key for c in columns], rename=True)  # type: ignore[misc]
-        self.make: Callable[[Iterable[Any]], Any] = row._make
+        # As its _make, which is a function of Python's and takes three times as long.
+        self.make: Callable[[Iterable[Any]], Any] = partial(tuple.__new__, row)
         processors = [c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns]
         self._results = [(i, p) for i, p in enumerate(processors) if p is not None]
 

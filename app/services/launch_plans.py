@@ -34,6 +34,7 @@ from app.wire.cron import parse_cron
 from app.wire.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
+from app.wire.times import put_time
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +54,8 @@ def to_message(row: Any) -> launch_plan_pb2.LaunchPlan:
     plan.spec.ParseFromString(row.spec)
     plan.closure.ParseFromString(row.closure)
     plan.closure.state = row.state or 0
-    plan.closure.created_at.FromDatetime(row.created_at)
-    plan.closure.updated_at.FromDatetime(row.updated_at)
+    put_time(plan.closure.created_at, row.created_at)
+    put_time(plan.closure.updated_at, row.updated_at)
     return plan
 
 

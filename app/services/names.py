@@ -109,13 +109,11 @@ async def page(
         page_limit=request.limit,
         **parameters,
     )
-    return common_pb2.NamedEntityIdentifierList(
-        entities=[
-            common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
-            for row in rows
-        ],
-        token=next_token(rows, sort, request.limit),
-    )
+    found = common_pb2.NamedEntityIdentifierList(token=next_token(rows, sort, request.limit))
+    add, project, domain = found.entities.add, request.project, request.domain
+    for row in rows:
+        add(project=project, domain=domain, name=row.name)
+    return found
 
 
 @lru_cache(maxsize=32)

@@ -22,6 +22,7 @@ from app.services.checks import (
 )
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.wire.digest import digest
+from app.wire.times import put_time
 
 LISTING = lists.Listing(schema.Task, "task")
 _COLUMNS = ("project", "domain", "name", "version", "closure", "short_description", "created_at")
@@ -33,7 +34,7 @@ def to_message(row: Any) -> task_pb2.Task:
     task.id.resource_type = identifier_pb2.TASK
     task.id.project, task.id.domain, task.id.name, task.id.version = row.project, row.domain, row.name, row.version
     task.closure.ParseFromString(row.closure)
-    task.closure.created_at.FromDatetime(row.created_at)
+    put_time(task.closure.created_at, row.created_at)
     return task
 
 
@@ -71,7 +72,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
     task_digest = await apart(compiled.ByteSize(), digest, compiled)
     await _check_new(ctx, id, compiled, task_digest)
     closure = task_pb2.TaskClosure(compiled_task=compiled)
-    closure.created_at.FromDatetime(ctx.now)
+    put_time(closure.created_at, ctx.now)
     stored = await ctx.db.insert_if_absent(
         schema.Task,
         created_at=ctx.now,

@@ -22,6 +22,7 @@ from app.services.registration import apart, exists_different, exists_identical,
 from app.wire.digest import digest
 from app.wire.quantity import Quantity
 from app.wire.text import text
+from app.wire.times import put_time
 
 # Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here what can
 # be registered can be read. A request and the tasks that it names come nowhere near.
@@ -59,7 +60,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
     id = request.id
     request.spec.template.id.CopyFrom(id)
     closure = workflow_pb2.WorkflowClosure(compiled_workflow=await _compiled(ctx, request))
-    closure.created_at.FromDatetime(ctx.now)
+    put_time(closure.created_at, ctx.now)
     _check_size(ctx, id, closure)
     workflow_digest = await apart(closure.ByteSize(), digest, closure.compiled_workflow)
     await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
@@ -202,7 +203,7 @@ def _to_message(row: Any, workflow: workflow_pb2.Workflow) -> workflow_pb2.Workf
     id = workflow.id
     id.resource_type = identifier_pb2.WORKFLOW
     id.project, id.domain, id.name, id.version = row.project, row.domain, row.name, row.version
-    workflow.closure.created_at.FromDatetime(row.created_at)
+    put_time(workflow.closure.created_at, row.created_at)
     return workflow
 
 

@@ -18,12 +18,19 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from app.errors import InvalidArgument
+from app.wire.kept import Kept
 from app.wire.text import shortest_float32
 
 # Messages nest at most this deep when they arrive; what code builds must not end in a RecursionError either.
 _DEPTH_MAX = 200
 
 Encoder = Callable[[Any, int], bytes]
+
+# Tasks come again inside every workflow that calls them; of these only what has changed is walked. Far below the depth
+# that is allowed it does not matter how deep a task lies.
+_KEPT_TYPE = "flyteidl.core.CompiledTask"
+_KEPT_BYTES_MAX = 4 * 1024 * 1024
+_kept = Kept(_KEPT_BYTES_MAX)
 
 
 def digest(message: Message) -> bytes:
@@ -121,7 +128,21 @@ def _encoder(descriptor: Descriptor) -> Encoder:
             pairs.append(name + encode_value(value, depth + 1))
         return _dictionary(pairs)
 
-    return encode
+    return _keeping(encode) if name == _KEPT_TYPE else encode
+
+
+def _keeping(encode: Encoder) -> Encoder:
+    """The encoder with a memory, in which messages are found by their bytes."""
+
+    def encode_once(message: Message, depth: int) -> bytes:
+        key = (message.SerializeToString(),)
+        found = _kept.get(key)
+        if found is None:
+            found = encode(message, depth)
+            _kept.put(key, found)
+        return found
+
+    return encode_once
 
 
 def _field_encoder(field: FieldDescriptor) -> Encoder:

@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidArgument
+from app.wire import digest as digests
 from app.wire.digest import digest
+from app.wire.kept import Kept
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 
@@ -256,3 +258,18 @@ def no_json() -> list[Message]:
 def test_what_has_no_json(message: Message) -> None:
     with pytest.raises(InvalidArgument):
         digest(message)
+
+
+def test_a_task_that_was_met_before_counts_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    closure = compiler_pb2.CompiledWorkflowClosure()
+    task = closure.tasks.add()
+    task.template.container.args.append("a")
+    first = digest(closure)
+    assert digest(closure) == first
+    task.template.container.args[0] = "b"
+    second = digest(closure)
+    assert second != first
+    monkeypatch.setattr(digests, "_kept", Kept(0))
+    assert digest(closure) == second
+    task.template.container.args[0] = "a"
+    assert digest(closure) == first
