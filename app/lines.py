@@ -93,9 +93,9 @@ class Line:
         """Whether nothing is under way and no transaction is open."""
         return self.alive and not self._calls and self._pgconn.transaction_status == _IDLE
 
-    async def run(self, compiled: Compiled, values: Sequence[Any]) -> Rows:
+    async def run(self, compiled: Compiled, values: Sequence[Any], *, prepare: bool = True) -> Rows:
         """Rows and row count of a statement. errors: psycopg.Error, of it Lost"""
-        result = await self._send(compiled.sql, values)
+        result = await self._send(compiled.sql, values, prepare=prepare)
         if result.status != _ROWS:
             return [], result.command_tuples or 0
         transformer = self._transformer
@@ -123,7 +123,7 @@ class Line:
         """End the connection; whoever waits for an answer gets Lost."""
         self._lose(Lost("the connection was closed"))
 
-    def _send(self, sql: str, values: Sequence[Any]) -> asyncio.Future[Any]:
+    def _send(self, sql: str, values: Sequence[Any], *, prepare: bool = True) -> asyncio.Future[Any]:
         transformer, pgconn = self._transformer, self._pgconn
         data = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = transformer.types, transformer.formats
@@ -132,7 +132,7 @@ class Line:
         try:
             if begin:
                 pgconn.send_query_params(b"BEGIN", None)
-            name = self._names.get(call.key) or self._prepare(sql, types, call, begin)
+            name = (self._names.get(call.key) or self._prepare(sql, types, call, begin)) if prepare else None
             if name is None:
                 pgconn.send_query_params(sql.encode(), data, types, formats, pq.Format.BINARY)
             else:

@@ -7,6 +7,7 @@ Source: flyteadmin/pkg/server/initialize.go (Migrate).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 # Any number that no other program on the database uses as advisory lock.
 _LOCK = 7019305548
 _LOCK_TIMEOUT_SECONDS = 4
+_LOCK_PAUSE_SECONDS = 0.2
 _STATEMENT_TIMEOUT_SECONDS = 600
 
 
@@ -51,7 +53,11 @@ def _connected(url: str) -> Iterator[Connection]:
         raise errors.Unavailable(f"the database cannot be reached: {str(error.orig).strip()}") from error
     with connection:
         if not sqlite:
-            connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
+            # Asked again and again: a session that waits inside pg_advisory_lock would have CREATE INDEX CONCURRENTLY,
+            # which waits for every open statement, wait for it.
+            while not connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar_one():
+                connection.commit()
+                time.sleep(_LOCK_PAUSE_SECONDS)
             connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"))
             connection.execute(text(f"SET statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"))
             connection.commit()

@@ -82,12 +82,14 @@ class Statement:
 
     Build it once (module level or a cached function) with bindparam() for what varies.
     quick: it reads one row by a whole key, so that others can wait behind it.
+    planned_anew: the best plan depends on the values, so PostgreSQL plans every run.
     """
 
-    __slots__ = ("_build", "_compiled", "quick")
+    __slots__ = ("_build", "_compiled", "planned_anew", "quick")
 
-    def __init__(self, build: ClauseElement | Build, *, quick: bool = False) -> None:
+    def __init__(self, build: ClauseElement | Build, *, quick: bool = False, planned_anew: bool = False) -> None:
         self.quick = quick
+        self.planned_anew = planned_anew
         self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
         self._compiled: dict[str, Compiled] = {}
 

@@ -11,12 +11,13 @@ from typing import Any
 import structlog
 from flyteidl.admin import common_pb2, launch_plan_pb2, schedule_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, types_pb2
-from sqlalchemy import Select, bindparam, func, literal, select, update
+from sqlalchemy import Select, bindparam, func, literal, literal_column, select, update
 from sqlalchemy.engine.interfaces import Dialect
 
 from app import errors, schema
 from app.context import Context
 from app.query import lists, pages
+from app.query.filters import Filter
 from app.services import names
 from app.services.checks import (
     check_identifier,
@@ -38,7 +39,14 @@ from app.wire.times import put_time
 
 log = structlog.get_logger(__name__)
 
-LISTING = lists.Listing(schema.LaunchPlan, "launch_plan", joins=(lists.Join("workflow", (("workflow_id", "id"),)),))
+LISTING = lists.Listing(
+    schema.LaunchPlan,
+    "launch_plan",
+    joins=(lists.Join("workflow", (("workflow_id", "id"),)),),
+    constants=frozenset({("eq", "state", int(launch_plan_pb2.ACTIVE)), ("ne", "schedule_type", "NONE")}),
+    ordered=frozenset({"workflow_id"}),
+)
+_ACTIVE = Filter("eq", "launch_plan", "state", (int(launch_plan_pb2.ACTIVE),))
 _NAME = ("project", "domain", "name")
 _COLUMNS = (*_NAME, "version", "spec", "closure", "state", "created_at", "updated_at")
 _PLANS = schema.table(schema.LaunchPlan)
@@ -333,7 +341,9 @@ async def get_launch_plan(ctx: Context, request: common_pb2.ObjectGetRequest) ->
 def _active() -> Statement:
     named = (_PLANS.c[part] == bindparam(part) for part in _NAME)
     columns = (_PLANS.c[column] for column in _COLUMNS)
-    return Statement(select(*columns).where(*named, _PLANS.c.state == launch_plan_pb2.ACTIVE).limit(1))
+    # The index holds active versions only: it applies to a state that stands in the statement.
+    active = _PLANS.c.state == literal_column(str(int(launch_plan_pb2.ACTIVE)))
+    return Statement(select(*columns).where(*named, active).limit(1))
 
 
 async def get_active_launch_plan(
@@ -378,7 +388,8 @@ async def list_active_launch_plans(
         ctx,
         LISTING,
         rpc="ListActiveLaunchPlans",
-        where={"project": request.project, "domain": request.domain, "state": int(launch_plan_pb2.ACTIVE)},
+        where={"project": request.project, "domain": request.domain},
+        filters=(_ACTIVE,),
         sort_by=given(request, "sort_by"),
         limit=request.limit,
         token=request.token,

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
     bindparam,
@@ -153,33 +154,57 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     for i, one in enumerate(parsed):
         parameters.update({f"f{i}_{j}": value for j, value in enumerate(one.values)})
     rows = await ctx.db.all(
-        _statement(model, tuple(one.shape for one in parsed), sort, after),
+        _statement(model, tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
         resource_type=request.resource_type,
         project=request.project,
         domain=request.domain,
-        page_limit=request.limit,
+        page_limit=pages.rows_of(ctx, request.limit),
         **parameters,
     )
     found = []
     for row in rows:
         id = common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
         found.append(_message(request.resource_type, id, row.description, row.state))
-    return common_pb2.NamedEntityList(entities=found, token=names.next_token(rows, sort, request.limit))
+    return common_pb2.NamedEntityList(
+        entities=found, token=names.next_token(rows, sort, pages.rows_of(ctx, request.limit))
+    )
 
 
 def _columns(entity: str) -> Table:
     return _ENTITY if entity == "entities" else _METADATA
 
 
+def _needs_metadata(one: grammar.Filter) -> bool:
+    """Whether only names with metadata pass: archived ones are few, and a name without metadata is ACTIVE."""
+    return one.function == "eq" and one.field == "state" and one.values[0] != common_pb2.NAMED_ENTITY_ACTIVE
+
+
+def _with_metadata(model: type[schema.Base], sort: pages.Sort, *, after: bool) -> Select[Any]:
+    """As names.skipping, but only the names that have metadata; those are looked up in order."""
+    table = schema.table(model)
+    here = (table.c[part] == _METADATA.c[part] for part in ("project", "domain", "name"))
+    mine = (_METADATA.c[part] == bindparam(part) for part in ("resource_type", "project", "domain"))
+    query = select(_METADATA.c.name).where(*mine, exists().where(*here))
+    if after:
+        last: ColumnElement[str] = bindparam("after_value")
+        query = query.where(_METADATA.c.name > last if sort.ascending else _METADATA.c.name < last)
+    return query
+
+
 @lru_cache(maxsize=512)
 def _statement(
-    model: type[schema.Base], shapes: tuple[tuple[str, str, str, int], ...], sort: pages.Sort, after: bool
+    model: type[schema.Base],
+    shapes: tuple[tuple[str, str, str, int], ...],
+    sort: pages.Sort,
+    after: bool,
+    with_metadata: bool,
 ) -> Statement:
     """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind.
 
     Metadata is looked up for each name, not joined, so that the database stops at the end of the page.
     """
-    found = names.skipping(model, sort, after=after).subquery("entities")
+    made = _with_metadata if with_metadata else names.skipping
+    found = made(model, sort, after=after).subquery("entities")
     mine = (
         _METADATA.c.resource_type == bindparam("resource_type"),
         _METADATA.c.project == bindparam("project"),
@@ -190,6 +215,8 @@ def _statement(
         found.c.name,
         *(select(_METADATA.c[name]).where(*mine).scalar_subquery().label(name) for name in ("description", "state")),
     )
+    if with_metadata:
+        query = query.order_by(found.c.name.asc() if sort.ascending else found.c.name.desc())
     constants = {name: type_coerce(bindparam(name), _ENTITY.c[name].type) for name in ("project", "domain")}
     constants["resource_type"] = type_coerce(bindparam("resource_type"), Integer())
     for i, (function, entity, column, count) in enumerate(shapes):

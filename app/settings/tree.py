@@ -59,11 +59,13 @@ class EngineSection(Section):
 
 class Limits(Section):
     """Ours. upload_bytes_max bounds one PUT to a signed address of the local store. What each process keeps in memory:
-    kept_json_bytes_max of the JSON that it has shown, kept_closure_bytes_max of compiled workflows."""
+    kept_json_bytes_max of the JSON that it has shown, kept_closure_bytes_max of compiled workflows. list_rows_max bounds
+    a page, also where more is asked for; metrics_rows_max the nodes and attempts of an execution that metrics are of."""
 
     body_wait_seconds_max: float = Field(default=30.0, gt=0)
     upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)
     list_rows_max: int = Field(default=10_000, ge=1)
+    metrics_rows_max: int = Field(default=50_000, ge=1)
     kept_json_bytes_max: int = Field(default=32 * 1024**2, ge=0)
     kept_closure_bytes_max: int = Field(default=16 * 1024**2, ge=0)
     database_wait_seconds_max: float = Field(default=10.0, gt=0)

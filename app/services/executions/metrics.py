@@ -8,21 +8,33 @@ Proto: flyteidl/core/metrics.proto. Source: flyteadmin/pkg/manager/impl/metrics_
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, metrics_pb2, workflow_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import bindparam, select
 
 from app import errors, schema
 from app.context import Context
 from app.services import node_executions, task_executions, workflows
 from app.services.executions.reads import get_execution
 from app.services.ids import execution_key
+from app.statements import Statement
 from app.wire.text import text
 
+_RUN = ("execution_project", "execution_domain", "execution_name")
+_NODE_COLUMNS = (
+    *("id", *_RUN, "node_id", "parent_id", "input_uri", "closure", "node_execution_metadata"),
+    "dynamic_workflow_remote_closure_reference",
+)
+_ATTEMPT_COLUMNS = (
+    *("project", "domain", "name", "version", *_RUN),
+    *("node_id", "retry_attempt", "input_uri", "closure"),
+)
 _START, _END = "start-node", "end-node"
 # Executions inside executions that are followed.
 _LINEAGE_MAX = 50
@@ -66,18 +78,46 @@ async def get_execution_metrics(
 async def _load(ctx: Context, execution: execution_pb2.Execution, lineage: frozenset[str]) -> Run:
     workflow = await workflows.get_workflow(ctx, common_pb2.ObjectGetRequest(id=execution.closure.workflow_id))
     run = Run(execution, workflow.closure.compiled_workflow, lineage=lineage | {text(execution.id)})
-    for row in await ctx.db.find_all(schema.NodeExecution, **execution_key(execution.id)):
+    for row in await _rows(ctx, schema.NodeExecution, _NODE_COLUMNS, execution.id):
         run.rows[row.node_id] = row.id
         run.children[row.parent_id or 0].append(node_executions.to_message(row, has_children=False))
         if row.dynamic_workflow_remote_closure_reference:
             run.dynamic[row.node_id] = row.dynamic_workflow_remote_closure_reference
-    for row in await ctx.db.find_all(schema.TaskExecution, **execution_key(execution.id)):
+    for row in await _rows(ctx, schema.TaskExecution, _ATTEMPT_COLUMNS, execution.id):
         run.attempts[row.node_id].append(task_executions.to_message(row, is_parent=False))
     for found in run.attempts.values():
         found.sort(key=lambda attempt: _instant(attempt.closure.created_at))
     for nodes in run.children.values():
         nodes.sort(key=lambda node: _instant(node.closure.created_at))
     return run
+
+
+@lru_cache(maxsize=2)
+def _rows_statement(model: type[schema.Base], columns: tuple[str, ...]) -> Statement:
+    table = schema.table(model)
+    key = (table.c[part] == bindparam(part) for part in _RUN)
+    return Statement(select(*(table.c[name] for name in columns)).where(*key).limit(bindparam("most")))
+
+
+async def _rows(
+    ctx: Context,
+    model: type[schema.Base],
+    columns: tuple[str, ...],
+    id: identifier_pb2.WorkflowExecutionIdentifier,
+) -> Sequence[Any]:
+    """Every row of an execution.
+
+    Deviates: upstream reads as many as there are.
+    errors: RESOURCE_EXHAUSTED for more than limits.metricsRowsMax
+    """
+    rows_max = ctx.settings.limits.metrics_rows_max
+    rows = await ctx.db.all(_rows_statement(model, columns), **execution_key(id), most=rows_max + 1)
+    if len(rows) > rows_max:
+        raise errors.ResourceExhausted(
+            f"execution {id.name} has more than {rows_max} rows in {schema.table(model).name}, "
+            "the most that metrics are computed of (limits.metricsRowsMax)"
+        )
+    return rows
 
 
 def _instant(stamp: Timestamp) -> tuple[int, int]:

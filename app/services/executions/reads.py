@@ -38,6 +38,9 @@ LISTING = Listing(
         Join("task", (("task_id", "id"),)),
         *_TAGS,
     ),
+    ordered=frozenset({"launch_plan_id", "workflow_id", "phase", "mode", "user"}),
+    closed=(("phase", tuple(core_execution_pb2.WorkflowExecution.Phase.keys())),),
+    counted=frozenset({"duration"}),
 )
 
 

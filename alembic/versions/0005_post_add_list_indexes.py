@@ -1,0 +1,148 @@
+"""Indexes in the order of lists, so that a page costs the same whatever lies behind it.
+
+They are additions that upstream ignores. On PostgreSQL each is made CONCURRENTLY, outside a transaction: a table of
+millions of rows takes minutes, and writes go on meanwhile. One that is interrupted leaves an invalid index behind,
+which the next run drops and makes again; those that were finished are kept. Tables of few rows are locked for the
+moment that it takes.
+
+SQLite chooses among indexes by statistics that nothing else gathers. They are written here, as those of a large
+database, so that its plans are the same on every machine and do not change with the number of rows.
+"""
+
+import math
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+_RUN = ("execution_project", "execution_domain")
+_ORDER = ("created_at", "id")
+_VERSIONS = ("tasks", "workflows", "launch_plans")
+
+_LARGE_ROWS = 10_000
+
+# Index → (table, columns, the rows that it holds, "" for all).
+INDEXES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    **{f"{t}_by_time": (t, ("project", "domain", *_ORDER), "") for t in _VERSIONS},
+    **{f"{t}_by_name": (t, ("name", "project", "domain", *_ORDER), "") for t in _VERSIONS},
+    **{f"{t}_by_version": (t, ("version", "project", "domain", *_ORDER), "") for t in _VERSIONS},
+    "launch_plans_active": ("launch_plans", ("project", "domain", *_ORDER), "state = 1"),
+    "launch_plans_active_by_name": ("launch_plans", ("name", "project", "domain"), "state = 1"),
+    "launch_plans_scheduled": ("launch_plans", ("name", "project", "domain", *_ORDER), "schedule_type <> 'NONE'"),
+    "description_entities_by_time": (
+        "description_entities",
+        ("name", "project", "domain", "resource_type", *_ORDER),
+        "",
+    ),
+    "executions_by_time": ("executions", (*_RUN, "state", *_ORDER), ""),
+    "executions_by_phase": ("executions", (*_RUN, "state", "phase", *_ORDER), ""),
+    "executions_by_mode": ("executions", (*_RUN, "state", "mode", *_ORDER), ""),
+    "executions_by_user": ("executions", (*_RUN, "state", "user", *_ORDER), ""),
+    "executions_by_duration": ("executions", (*_RUN, "state", "duration"), ""),
+    "executions_by_launch_plan": ("executions", ("launch_plan_id", *_ORDER), ""),
+    "executions_by_workflow": ("executions", ("workflow_id", *_ORDER), ""),
+    "node_executions_by_time": ("node_executions", (*_RUN, "execution_name", "parent_id", *_ORDER), ""),
+}
+
+
+# What the statistics tell SQLite: rows of a table, different values of a column (1,000 for all that are not here).
+_ROWS = {
+    "tasks": 50_000,
+    "workflows": 50_000,
+    "launch_plans": 50_000,
+    "description_entities": 50_000,
+    "executions": 1_000_000,
+    "node_executions": 5_000_000,
+    "task_executions": 5_000_000,
+    "execution_tags": 1_000_000,
+}
+_VALUES = {
+    "project": 10,
+    "domain": 2,
+    "execution_project": 10,
+    "execution_domain": 2,
+    "resource_type": 2,
+    "name": 2_000,
+    "version": 5_000,
+    "execution_name": 1_000_000,
+    "node_id": 100,
+    "retry_attempt": 2,
+    "key": 20,
+    "state": 2,
+    "phase": 5,
+    "mode": 3,
+    "user": 20,
+    "error_kind": 3,
+    "schedule_type": 3,
+    "deleted_at": 1,
+    "launch_plan_id": 50_000,
+    "workflow_id": 50_000,
+    "task_id": 50_000,
+    "parent_id": 1_000_000,
+    "parent_task_execution_id": 100_000,
+    "created_at": 1_000_000,
+    "execution_created_at": 1_000_000,
+    "id": 10**7,
+}
+_PARTS = {"launch_plans_active": 25, "launch_plans_active_by_name": 25, "launch_plans_scheduled": 100}
+
+
+def _write_statistics() -> None:
+    """One line for each index: its rows, then how many of them have the same first column, first two columns, …"""
+    bind = op.get_bind()
+    bind.exec_driver_sql("ANALYZE alembic_version")
+    for table, rows in _ROWS.items():
+        bind.exec_driver_sql("DELETE FROM sqlite_stat1 WHERE tbl = ?", (table,))
+        for index in sa.inspect(bind).get_indexes(table):
+            held = rows // _PARTS.get(str(index["name"]), 1)
+            values = [_VALUES.get(str(column), 1_000) for column in index["column_names"]]
+            alike = [max(1, held // math.prod(values[: end + 1])) for end in range(len(values))]
+            line = " ".join(map(str, [held, *alike]))
+            bind.exec_driver_sql(
+                "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", (table, index["name"], line)
+            )
+
+
+def _is_large(table: str) -> bool:
+    rows = sa.select(sa.literal_column("1")).select_from(sa.table(table)).limit(_LARGE_ROWS).subquery()
+    return bool(op.get_bind().execute(sa.select(sa.func.count()).select_from(rows)).scalar_one() == _LARGE_ROWS)
+
+
+def upgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        for name, (table, columns, where) in INDEXES.items():
+            op.create_index(
+                name, table, list(columns), sqlite_where=sa.text(where) if where else None, if_not_exists=True
+            )
+        _write_statistics()
+        return
+    with op.get_context().autocommit_block():
+        bind = op.get_bind()
+        # It waits for transactions that are open, and stops nobody while it does.
+        timeouts = ("lock_timeout", "statement_timeout")
+        before = {name: bind.execute(sa.text(f"SHOW {name}")).scalar_one() for name in timeouts}
+        for name in timeouts:
+            op.execute(f"SET {name} = 0")
+        invalid = "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE NOT i.indisvalid"
+        for name in set(bind.execute(sa.text(invalid)).scalars()) & set(INDEXES):
+            op.drop_index(name, postgresql_concurrently=True)
+        for name, (table, columns, where) in INDEXES.items():
+            op.create_index(
+                name,
+                table,
+                list(columns),
+                postgresql_where=sa.text(where) if where else None,
+                postgresql_concurrently=_is_large(table),
+                if_not_exists=True,
+            )
+        for name, value in before.items():
+            op.execute(f"SET {name} = '{value}'")
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DELETE FROM sqlite_stat1")
+    for name, (table, _, _) in INDEXES.items():
+        op.drop_index(name, table)

@@ -1,0 +1,231 @@
+"""Which way to the rows of a filtered page: indexes hold them in the order of created_at, under equal values.
+
+- A filter on a joined entity becomes the ids of the joined rows, which are found first.
+- A filter that allows several values is a page of each value, merged.
+- A filter that an index cannot put in order is counted first, up to GATHERED_ROWS_MAX: that few rows are gathered and
+  sorted; where there are more, walking the list in its order meets them soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Select, Table, bindparam, func, literal_column, select, type_coerce
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
+
+from app import schema
+from app.context import Context
+from app.query import filters as grammar
+from app.query import pages
+from app.query.filters import Filter
+from app.query.listing import Join, Listing
+from app.statements import Statement
+
+BRANCHES_MAX = 64
+GATHERED_ROWS_MAX = 2000
+# No row has it; it fills up the number of branches, so that few statements serve all numbers.
+_NO_ID = -1
+
+
+class Shape(NamedTuple):
+    """All that the SQL text of a filter depends on; the other values are bound. constant: a value that is not."""
+
+    function: str
+    entity: str
+    field: str
+    size: int
+    constant: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """branch: the filter that is merged of its values. gather: the entity or column whose matches are gathered."""
+
+    branch: int | None = None
+    gather: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Filters as they go into the statement: their shapes, the values of the parameters, and the way."""
+
+    shapes: tuple[Shape, ...]
+    values: dict[str, Any]
+    way: Way
+
+
+def parameters(index: int, shape: Shape) -> list[str]:
+    """The names of the parameters of the filter at this place."""
+    return [f"f{index}_{j}" for j in range(shape.size)]
+
+
+def conditions(table: Table, where: tuple[tuple[str, str], ...]) -> list[ColumnElement[bool]]:
+    """What every row of the list fulfils: parameters where_<column>."""
+    return [
+        table.c[column].is_(None) if how == "null" else table.c[column] == bindparam(f"where_{column}")
+        for column, how in where
+    ]
+
+
+def predicate(table: Any, shape: Shape, names: list[str]) -> ColumnElement[bool]:
+    """The condition of a filter on a column of table."""
+    column = table.c[shape.field]
+    if shape.constant is not None:
+        value: ColumnElement[Any] = literal_column(
+            str(shape.constant) if isinstance(shape.constant, int) else f"'{shape.constant}'"
+        )
+        same: ColumnElement[bool] = column == value
+        return same if shape.function == "eq" else ~same
+    return grammar.predicate(column, shape.function, names)
+
+
+def is_key(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...]) -> bool:
+    """Whether one row at most can pass, so that there is nothing to put in order."""
+    equal = {column for column, how in where if how == "eq"}
+    equal |= {one.field for one in shapes if one.function == "eq" and one.entity == listing.entity}
+    return {column.key for column in schema.table(listing.model).primary_key.columns} <= equal
+
+
+def walked(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column, so that no index of it is used."""
+    return type_coerce(UnaryExpression(column, operator=custom_op("+")), BigInteger())
+
+
+async def narrow(
+    ctx: Context,
+    listing: Listing,
+    filters: tuple[Filter, ...],
+    where: tuple[tuple[str, str], ...],
+    given: Mapping[str, Any],
+    sort: pages.Sort,
+) -> Narrowed | None:
+    """The way to the rows that pass the filters, None where there cannot be any.
+
+    shape:  where and given: conditions and parameters that every row of the list fulfils
+    """
+    gather: str | None = None
+    for join in listing.joins:
+        if not join.by_id or not any(one.entity == join.entity for one in filters):
+            continue
+        ids = await _ids(ctx, join, tuple(one for one in filters if one.entity == join.entity))
+        if not ids:
+            return None
+        if len(ids) > BRANCHES_MAX:
+            gather = gather or join.entity
+            continue
+        mine = Filter("value_in", listing.entity, join.on[0][0], tuple(ids))
+        filters = (*(one for one in filters if one.entity != join.entity), mine)
+    filters = tuple(_told(listing, one) for one in filters)
+    branch = _branch(listing, filters, sort)
+    if branch is not None:
+        filters = (*filters[:branch], _filled(filters[branch]), *filters[branch + 1 :])
+        gather = None
+    elif any(_shape(listing, one).constant is not None for one in filters):
+        # A partial index has few rows, and these in order.
+        gather = None
+    elif gather is None:
+        gather = next((f.field for f in filters if f.entity == listing.entity and f.field in listing.counted), None)
+    shapes = tuple(_shape(listing, one) for one in filters)
+    values = {f"f{i}_{j}": value for i, one in enumerate(filters) for j, value in enumerate(one.values)}
+    if gather is not None:
+        found = await ctx.db.one(_count(listing, where, shapes, gather), **given, **values, most=GATHERED_ROWS_MAX + 1)
+        if found is None or not found.rows:
+            return None
+        gather = gather if found.rows <= GATHERED_ROWS_MAX else None
+    return Narrowed(shapes, values, Way(branch, gather))
+
+
+def _told(listing: Listing, one: Filter) -> Filter:
+    """The same filter by the values that it allows, where these are few; each once."""
+    if one.entity != listing.entity:
+        return one
+    values = tuple(dict.fromkeys(one.values))
+    closed = dict(listing.closed).get(one.field)
+    if one.function in ("ne", "value_not_in") and closed is not None:
+        allowed = tuple(value for value in closed if value not in values)
+        return replace(one, function="value_in", values=allowed) if allowed else one
+    if one.function == "value_in" and len(values) == 1:
+        return replace(one, function="eq", values=values)
+    return replace(one, values=values) if one.function == "value_in" else one
+
+
+def _branch(listing: Listing, filters: tuple[Filter, ...], sort: pages.Sort) -> int | None:
+    """The filter to merge a page from: of those that an index has in order the one of most values."""
+    if sort.key != "created_at":
+        return None
+    fit = [
+        (len(one.values), index)
+        for index, one in enumerate(filters)
+        if one.entity == listing.entity
+        and one.field in listing.ordered
+        and one.function == "value_in"
+        and len(one.values) <= BRANCHES_MAX
+    ]
+    return max(fit)[1] if fit else None
+
+
+def _filled(one: Filter) -> Filter:
+    """As many values as the next power of two, for ids."""
+    if not isinstance(one.values[0], int):
+        return one
+    count = 1 << (len(one.values) - 1).bit_length()
+    return replace(one, values=(*one.values, *[_NO_ID] * (count - len(one.values))))
+
+
+def _shape(listing: Listing, one: Filter) -> Shape:
+    known = one.entity == listing.entity and len(one.values) == 1
+    if known and (one.function, one.field, one.values[0]) in listing.constants:
+        return Shape(one.function, one.entity, one.field, 1, one.values[0])
+    return Shape(one.function, one.entity, one.field, len(one.values))
+
+
+@lru_cache(maxsize=256)
+def _ids_statement(entity: str, shapes: tuple[Shape, ...]) -> Statement:
+    table = schema.table(grammar.ENTITIES[entity][1])
+    predicates = [predicate(table, shape, parameters(i, shape)) for i, shape in enumerate(shapes)]
+    return Statement(select(table.c.id).where(*predicates).limit(bindparam("most")), planned_anew=True)
+
+
+async def _ids(ctx: Context, join: Join, filters: tuple[Filter, ...]) -> list[int]:
+    """The ids of the joined rows that pass the filters, up to one more than can be branches."""
+    shapes = tuple(Shape(one.function, one.entity, one.field, len(one.values)) for one in filters)
+    values = {f"f{i}_{j}": value for i, one in enumerate(filters) for j, value in enumerate(one.values)}
+    rows = await ctx.db.all(_ids_statement(join.entity, shapes), **values, most=BRANCHES_MAX + 1)
+    return [row.id for row in rows]
+
+
+def covered(listing: Listing, shapes: tuple[Shape, ...], gather: str) -> tuple[Shape, ...]:
+    """The filters that are applied when the matches are gathered."""
+    counted = {"state", gather} if gather in listing.counted else set()
+    return tuple(
+        shape
+        for shape in shapes
+        if shape.entity == gather or (shape.entity == listing.entity and shape.field in counted)
+    )
+
+
+def matching(
+    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], gather: str
+) -> Select[Any]:
+    """The ids of the listed rows that pass the filters of one joined entity or one counted column."""
+    table = schema.table(listing.model).alias("found")
+    inside = covered(listing, shapes, gather)
+    named = [(shape, parameters(i, shape)) for i, shape in enumerate(shapes) if shape in inside]
+    join = next((one for one in listing.joins if one.entity == gather), None)
+    if join is None:
+        own = [predicate(table, shape, names) for shape, names in named]
+        return select(table.c.id).where(*conditions(table, where), *own)  # type: ignore[arg-type]
+    other = schema.table(grammar.ENTITIES[gather][1]).alias("joined")
+    ids = select(other.c.id).where(*(predicate(other, shape, names) for shape, names in named))
+    return select(table.c.id).where(table.c[join.on[0][0]].in_(ids))
+
+
+@lru_cache(maxsize=256)
+def _count(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], gather: str) -> Statement:
+    """How many rows match, up to the parameter `most`."""
+    found = matching(listing, where, shapes, gather).limit(bindparam("most")).subquery()
+    return Statement(select(func.count().label("rows")).select_from(found), planned_anew=True)

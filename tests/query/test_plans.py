@@ -1,0 +1,150 @@
+"""Every list and get that clients send, on tables of more than 10,000 rows: which plans the databases make of them.
+
+The rows are those of benchmarks/load.py, the requests those of benchmarks/cases.py. The requests go through the
+application in this process; each statement that it runs is explained with the values that it ran with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from app.main import create_app
+from app.query import narrowing
+from app.settings import Settings
+from benchmarks import load, plans
+from benchmarks.cases import cases
+from tests.conftest import DATABASES
+
+SIZE = load.Size(executions=11_000, versions=10_250)
+# Tables that hold as many rows as there are projects, or as there are archived names.
+SMALL = {"projects", "resources", "named_entity_metadata"}
+# What a page of a flat case may read: the rows that are gathered or counted first, both for two joins, and a page.
+ROWS_READ_MAX = 4 * narrowing.GATHERED_ROWS_MAX
+# SQLite's machine takes about ten instructions for a row.
+STEPS_MAX = 12 * ROWS_READ_MAX
+ROWS_SORTED_MAX = narrowing.GATHERED_ROWS_MAX
+
+
+@dataclass
+class Filled:
+    """A loaded database and the folder of its objects."""
+
+    kind: str
+    url: str
+    home: Path
+
+    def connect(self) -> Any:
+        if self.kind == "postgresql":
+            return psycopg.connect(self.url, autocommit=True, options="-c timezone=UTC")
+        connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("PRAGMA case_sensitive_like=ON")
+        return connection
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def filled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_database: Callable[[str], str]
+) -> Filled:
+    """A database of 11,000 executions, 65,000 nodes and 10,250 versions of each kind."""
+    home = tmp_path_factory.mktemp("filled")
+    url = empty_database(request.param)
+    load.load(url, home, SIZE)
+    return Filled(request.param, url, home)
+
+
+def explained(filled: Filled, paths: dict[str, str]) -> dict[str, list[plans.Plan]]:
+    """The plans of all statements of these requests."""
+    settings = Settings(
+        home=filled.home,
+        database={"url": filled.url},  # type: ignore[arg-type]
+        storage={"url": str(filled.home / "objects")},  # type: ignore[arg-type]
+        engine={"kind": "none"},  # type: ignore[arg-type]
+    )
+    explain = plans.of_postgres if filled.kind == "postgresql" else plans.of_sqlite
+
+    async def main() -> dict[str, list[plans.Plan]]:
+        app = create_app(settings)
+        found = {}
+        connection = filled.connect()
+        async with (
+            app.running(),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app),
+                base_url="http://localhost/api/v1",
+                headers={"Accept": "application/json"},
+            ) as client,
+        ):
+            for name, path in paths.items():
+                with plans.recorded() as statements:
+                    answer = await client.get(path)
+                # Attributes that nobody has set are not there.
+                assert answer.status_code == 200 or "attributes" in path, f"{name}: {answer.text}"
+                assert statements, f"{name}: nothing was read"
+                found[name] = [explain(connection, one, values) for one, values in statements]
+        connection.close()
+        return found
+
+    return asyncio.run(main())
+
+
+def problems(filled: Filled, name: str, flat: bool, made: list[plans.Plan]) -> list[str]:
+    """What is wrong with the plans of one request."""
+    found = []
+    for plan in made:
+        scanned = {table: rows for table, rows in plan.scanned.items() if table not in SMALL}
+        if scanned and flat:
+            found.append(f"{name} scans {scanned}:\n{plan.sql}\n{plan.text}")
+        if flat and plan.sorted > ROWS_SORTED_MAX:
+            found.append(f"{name} sorts {plan.sorted} rows:\n{plan.sql}\n{plan.text}")
+    read, most = sum(plan.read for plan in made), ROWS_READ_MAX if filled.kind == "postgresql" else STEPS_MAX
+    if flat and read > most:
+        found.append(f"{name} reads {read}, more than {most}:\n" + "\n".join(f"{p.sql}\n{p.text}" for p in made))
+    return found
+
+
+def test_no_list_and_no_get_reads_more_than_it_needs(filled: Filled) -> None:
+    every = cases(SIZE)
+    made = explained(filled, {case.name: case.path for case in every})
+    found = [problem for case in every for problem in problems(filled, case.name, case.flat, made[case.name])]
+    assert not found, "\n\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("index", "case"),
+    [
+        ("executions_by_time", "executions, 20"),
+        ("executions_by_phase", "executions aborting, none"),
+        ("node_executions_by_time", "nodes of ten thousand"),
+        ("launch_plans_scheduled", "launch plans of many, scheduled"),
+    ],
+)
+def test_a_missing_index_is_noticed(filled: Filled, index: str, case: str) -> None:
+    """The test above can fail: without its index a case reads, or sorts, much more than with it."""
+    path = {one.name: one.path for one in cases(SIZE)}[case]
+    before = sum(plan.read for plan in explained(filled, {case: path})[case])
+    connection = filled.connect()
+    # PostgreSQL puts the index back with ROLLBACK; the plans are made on this connection.
+    definition = _drop(filled, connection, index)
+    after = sum(plan.read for plan in explained(filled, {case: path})[case])
+    connection.execute(definition)
+    connection.close()
+    assert after > 5 * before + 1000, (before, after)
+
+
+def _drop(filled: Filled, connection: Any, index: str) -> str:
+    if filled.kind == "postgresql":
+        query, mark = "SELECT indexdef FROM pg_indexes WHERE indexname = %s", index
+    else:
+        query, mark = "SELECT sql FROM sqlite_master WHERE name = ?", index
+    definition = str(connection.execute(query, (mark,)).fetchone()[0])
+    connection.execute(f"DROP INDEX {index}")
+    return definition
