@@ -131,7 +131,7 @@ def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     url = postgres.create()
     code = f"from app import migrations; print(migrations.run({url!r}))"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    results = sorted(process.communicate(timeout=60)[0].strip() for process in both)
+    results = sorted(process.communicate(timeout=180)[0].strip() for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert results[1].startswith("(None")
     assert not results[0].startswith("(None")

@@ -43,7 +43,7 @@ class Listing:
 
     Each is made once, and statements are kept by it: not comparing its parts makes that look-up short.
 
-    The rest says which indexes there are (alembic/versions/0005), for app/query/narrowing.py:
+    The rest says which indexes there are (alembic/versions/0006), for app/query/narrowing.py:
     constants: filters (function, column, value) that have a partial index, which applies to a value in the SQL only
     ordered:   columns with an index in the order of created_at, beside the conditions that every page has
     closed:    columns with few values, which are these: all but one are the others

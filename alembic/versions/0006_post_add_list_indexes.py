@@ -14,8 +14,8 @@ import math
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 _RUN = ("execution_project", "execution_domain")
 _ORDER = ("created_at", "id")
