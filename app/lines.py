@@ -112,8 +112,11 @@ class Line:
 
     async def cancel(self) -> None:
         """Ask the server to give up what is under way; until it has, the line must not be used for anything else."""
-        with suppress(psycopg.Error):
+        try:
             await self.connection.cancel_safe(timeout=CANCEL_SECONDS_MAX)
+        except psycopg.Error:
+            # It may still arrive, and would then find the next statement of this line.
+            self.close()
         while self._calls:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -187,7 +190,10 @@ class Line:
                     self._take(calls[0], result)
         except psycopg.OperationalError as error:
             self._lose(error)
-        if not calls and self._drained is not None:
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if not self._calls and self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
 
@@ -223,6 +229,7 @@ class Line:
                 self._finish(call)
             elif not call.future.done():
                 call.future.set_exception(Lost(str(error)))
+        self._tell_drained()
         self._pgconn.finish()
         self._lost(self)
 
@@ -257,9 +264,8 @@ class Lines:
             return line
         # One attempt for all who wait: each of theirs could last as long.
         if self._sharing is None or self._sharing.done():
-            self._sharing = asyncio.create_task(self._connect())
-        self._shared = await asyncio.shield(self._sharing)
-        return self._shared
+            self._sharing = asyncio.create_task(self._share())
+        return await asyncio.shield(self._sharing)
 
     async def take(self) -> Line:
         """A line for one user, who gives it back.
@@ -310,6 +316,13 @@ class Lines:
     async def _give_up(self, line: Line) -> None:
         await line.cancel()
         self.give_back(line)
+
+    async def _share(self) -> Line:
+        # Kept here, not by those who wait: they may all have given up by now.
+        line = self._shared = await self._connect()
+        # While it was being opened it counted twice, as under way and as kept.
+        self._wake()
+        return line
 
     async def _connect(self) -> Line:
         self._connecting += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -324,5 +325,69 @@ def test_much_that_is_sent_and_received_at_once_arrives(url: str) -> None:
                     assert (await unit.one(echo, text=text)).back == text
 
             await asyncio.gather(*(one(f"{number}{big}") for number in range(4)))
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_gives_up_while_connecting_takes_no_connection_away(url: str) -> None:
+    async def main() -> None:
+        async with opened(url) as database:
+            end_all(url)
+            await asyncio.sleep(0.2)
+            reading = asyncio.create_task(project(database))
+            # Long enough to begin to connect, not to have done so.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            # What was begun is finished, and this one takes it.
+            await asyncio.sleep(1)
+            assert await project(database) is None
+            assert len(others(url)) == 1
+
+    asyncio.run(main())
+
+
+def test_a_writer_need_not_wait_long_for_the_connection_of_the_readers(url: str) -> None:
+    async def main() -> None:
+        async with opened(url, connections_max=2, wait_seconds=10) as database:
+            end_all(url)
+            await asyncio.sleep(0.2)
+            reading = asyncio.create_task(project(database))
+            # Long enough to begin to connect, not to have done so.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await add_project(database)
+            assert await reading is None
+
+    asyncio.run(main())
+
+
+def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: str) -> None:
+    socket = Path(url.partition("host=")[2]) / ".s.PGSQL.5432"
+    away = socket.with_name("away")
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+
+            async def work() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.insert(schema.Project, identifier="half", name="half")
+                    await unit.all(_SLEEP, seconds=5)
+
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0.5)
+            socket.rename(away)
+            try:
+                task.cancel()
+                await asyncio.wait([task], timeout=2)
+            finally:
+                away.rename(socket)
+            assert task.cancelled()
+            async with asyncio.timeout(2):
+                await add_project(database)
+                assert await project(database, "half") is None
 
     asyncio.run(main())
