@@ -265,6 +265,8 @@ class Lines:
         # One attempt for all who wait: each of theirs could last as long.
         if self._sharing is None or self._sharing.done():
             self._sharing = asyncio.create_task(self._share())
+            # Its error is looked at here even where nobody waits for it any more.
+            self._sharing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         return await asyncio.shield(self._sharing)
 
     async def take(self) -> Line:
@@ -272,6 +274,8 @@ class Lines:
 
         errors: UNAVAILABLE when none becomes free in time; psycopg.OperationalError where the server does not answer
         """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._wait_seconds_max
         while True:
             if self._idle:
                 return self._idle.pop()
@@ -279,16 +283,18 @@ class Lines:
             kept = 0 if self._shared is not None and self._shared.alive else 1
             if len(self._open) + self._connecting + kept < self._lines_max:
                 return await self._connect()
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = loop.create_future()
             self._waiting.append(waiter)
             try:
-                async with asyncio.timeout(self._wait_seconds_max):
+                # Others may be faster at what became free, which does not begin the time anew.
+                async with asyncio.timeout_at(due):
                     await waiter
-            except TimeoutError as error:
-                raise errors.Unavailable("no database connection became free in time") from error
-            except asyncio.CancelledError:
+            except (TimeoutError, asyncio.CancelledError) as error:
                 if waiter.done() and not waiter.cancelled():
+                    # Woken in the moment of giving up: the next one is to look instead.
                     self._wake()
+                if isinstance(error, TimeoutError):
+                    raise errors.Unavailable("no database connection became free in time") from error
                 raise
 
     def give_back(self, line: Line) -> None:
