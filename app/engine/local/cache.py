@@ -123,10 +123,11 @@ class Caching:
         hit = await self._look_up()
         if hit is not None or self._key is None or not self._serialized:
             return hit
+        # A reservation holds until its node ends, and only a node that is known can be ended.
+        await self._run.report.node(
+            self._site.event(execution_pb2.NodeExecution.QUEUED, input_uri=self._site.input_uri)
+        )
         while not await self._reserve():
-            await self._run.report.node(
-                self._site.event(execution_pb2.NodeExecution.QUEUED, input_uri=self._site.input_uri)
-            )
             place.give()
             await asyncio.sleep(WAIT_SECONDS)
             hit = await self._look_up()
