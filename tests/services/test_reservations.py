@@ -1,0 +1,65 @@
+"""Reservations of cached outputs, as a node takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flyteidl.admin import execution_pb2 as admin_execution_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
+
+from app import schema
+from app.engine.local.cache import Caching
+from app.engine.local.reports import Reporter
+from app.engine.local.run import Frame, Run, Site
+from app.engine.local.slots import Place, Slots
+from app.services.ids import execution_key
+from app.work import Server
+from tests.services.test_events import launch, run_id
+
+
+def a_site(desk: Any) -> Site:
+    """A node of the execution that `launch` makes."""
+    server = Server(settings=desk.settings, database=desk.database, blobs=desk.blobs, engine=desk.engine)
+    run = Run(
+        engine=None,  # type: ignore[arg-type]
+        server=server,
+        id=run_id(),
+        spec=admin_execution_pb2.ExecutionSpec(),
+        workflow_id=identifier_pb2.Identifier(),
+        closure=compiler_pb2.CompiledWorkflowClosure(),
+        inputs=literals_pb2.LiteralMap(),
+        root="",
+        raw_prefix="",
+        home=Path(),
+        report=Reporter(server, run_id()),
+        envs={},
+        parallelism=Slots(1),
+    )
+    frame = Frame(run=run, closure=run.closure, workflow=compiler_pb2.CompiledWorkflow(), directory="/x")
+    return frame.site(workflow_pb2.Node(id="n0"))
+
+
+def a_serialized_task() -> tasks_pb2.TaskTemplate:
+    task = tasks_pb2.TaskTemplate(id=identifier_pb2.Identifier(project="p", domain="development", name="t"))
+    task.metadata.discoverable = task.metadata.cache_serializable = True
+    task.metadata.discovery_version = "1"
+    task.interface.outputs.variables["o0"].type.simple = types_pb2.SimpleType.INTEGER
+    return task
+
+
+def test_who_holds_a_reservation_is_known_to_run(bench: Callable[..., Any]) -> None:
+    """Nobody could end a node without a row, so what it holds would keep another attempt of its parent waiting."""
+
+    async def scenario(desk: Any) -> None:
+        await launch(desk)
+        caching = Caching(a_site(desk), a_serialized_task(), literals_pb2.LiteralMap())
+        assert await caching.begin(Place(None)) is None
+        async with desk.context() as ctx:
+            held = await ctx.db.find_all(schema.CatalogReservation, **execution_key(run_id()))
+            nodes = await ctx.db.find_all(schema.NodeExecution, **execution_key(run_id()))
+        assert [row.node_id for row in held] == ["n0"]
+        assert [(row.node_id, row.phase) for row in nodes] == [("n0", "QUEUED")]
+
+    bench(scenario)
