@@ -256,15 +256,18 @@ def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Resu
         raise _database_problem(settings.database_url, error) from error
 
 
-def check_migrated(settings: Settings) -> None:
-    """errors: BadSetting where the database is not there, or not of this version's schema"""
+def check_migrated(settings: Settings, advice: str = "run flyteadmin migrate run first") -> None:
+    """advice: what to do where the schema is an older one
+
+    errors: BadSetting where the database is not there, or not of this version's schema
+    """
     from app import migrations
 
     url = settings.database_url
     missing = url.startswith("sqlite") and not _sqlite_file(url).exists()
     try:
         if missing or migrations.pending(url):
-            raise BadSetting(f"database {shown(url)}: lacks this version's schema; run flyteadmin migrate run first")
+            raise BadSetting(f"database {shown(url)}: lacks this version's schema; {advice}")
     except FlyteError as error:
         raise _database_problem(url, error) from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ import structlog
 from app.context import Context
 from app.db import Database
 from app.engine.port import Engine
+from app.wire.kept import Kept
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
@@ -29,13 +30,20 @@ Response = TypeVar("Response")
 
 @dataclass(slots=True)
 class Server:
-    """What lives as long as the process; app/main.py makes the only one."""
+    """What lives as long as the process; app/main.py makes the only one.
+
+    kept: JSON that was shown, for all who show it, so that limits.kept_json_bytes_max bounds the process
+    """
 
     settings: Settings
     database: Database
     blobs: Blobs
     engine: Engine
     metrics: Book | None = None
+    kept: Kept = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = Kept(self.settings.limits.kept_json_bytes_max)
 
 
 async def perform(

@@ -30,7 +30,6 @@ from app.api.rows import Rpc
 from app.api.status import http_status
 from app.wire import bind, decode
 from app.wire.goparse import parse_int
-from app.wire.kept import Kept
 from app.wire.render import Encoding, size, status_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
@@ -147,7 +146,6 @@ class Rest:
         self._server = server
         self._router = Router(rpcs)
         self._message_bytes_max = server.settings.request_body_bytes_max
-        self._kept = Kept(server.settings.limits.kept_json_bytes_max)
         self._wait_seconds_max = server.settings.limits.body_wait_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -196,7 +194,7 @@ class Rest:
             return
         try:
             reply = await self._invoke(scope, call, route.rpc, request, seconds)
-            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, self._kept)
+            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, self._server.kept)
         except errors.FlyteError as error:
             await _send_error(send, scope, call, error, chunked=call.trailers, trailer=_TRAILER)
         else:

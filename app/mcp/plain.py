@@ -31,6 +31,8 @@ _WORDS = {
     _SIMPLE.STRUCT: "object",
 }
 _MSGPACK = "msgpack"
+# Lists and dicts within each other in one value. What writes JSON for clients stops at 254, and literals nest too.
+DEPTH_MAX = 100
 _DURATION = re.compile(r"-?[0-9]+(\.[0-9]{1,9})?s")
 _INTEGER_MAX = 2**63
 
@@ -77,18 +79,21 @@ def _scalar(scalar: literals_pb2.Scalar) -> Any:
 def _binary(binary: literals_pb2.Binary) -> Any:
     if binary.tag == _MSGPACK:
         try:
-            return _jsonable(msgpack.unpackb(binary.value, strict_map_key=False))
-        except (ValueError, msgpack.UnpackException):
-            # Whoever wrote it tagged it wrongly; its size is all that can be said.
+            return _jsonable(msgpack.unpackb(binary.value, strict_map_key=False), DEPTH_MAX)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            # Wrongly tagged, with keys that are lists, or too deep for JSON; its size is all that can be said.
             return {"bytes": len(binary.value), "tag": binary.tag}
     return {"bytes": len(binary.value), "tag": binary.tag}
 
 
-def _jsonable(found: Any) -> Any:
-    if isinstance(found, dict):
-        return {str(key): _jsonable(one) for key, one in found.items()}
-    if isinstance(found, list):
-        return [_jsonable(one) for one in found]
+def _jsonable(found: Any, depth_max: int) -> Any:
+    """errors: ValueError for more than depth_max lists and dicts within each other"""
+    if isinstance(found, (dict, list)):
+        if not depth_max:
+            raise ValueError("too deep")
+        if isinstance(found, dict):
+            return {str(key): _jsonable(one, depth_max - 1) for key, one in found.items()}
+        return [_jsonable(one, depth_max - 1) for one in found]
     if isinstance(found, float) and not math.isfinite(found):
         # JSON has no such numbers.
         return str(found)

@@ -67,6 +67,15 @@ async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], 
 
 
 def _prepare(settings: Settings, progress: startup.Progress) -> None:
+    """errors: BadSetting where a server runs whose database has another schema than this version's"""
+    if serving := home.holder(settings.home_path):
+        # An assistant may come with a newer package; the schema under a running server is not its to change.
+        startup.check_migrated(
+            settings,
+            f"the flyteadmin (process {serving}) that serves from {settings.home_path} is of another version or uses "
+            "another database; give its address with --endpoint http://host:port, or stop it first",
+        )
+        return
     startup.migrate(settings, progress)
     startup.first_project(settings, progress)
 

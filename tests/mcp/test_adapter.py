@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from app import home
+from app.main import create_app
 from app.mcp import adapter, rows
+from app.settings import load
+from app.wire.kept import Kept
 from tests.mcp.conftest import ENDS, SCOPE, WAIT_SECONDS_MAX, Served, launch_arguments
 
 pytestmark = pytest.mark.slow
@@ -46,6 +52,17 @@ def test_the_seven_operations(served: Served, client: httpx.Client) -> None:
         assert phase(client, again.json()["id"]["name"]) == "SUCCEEDED"
     late = client.request("DELETE", f"{BASE}/{name}", json={"cause": "late"})
     assert (late.status_code, late.json()["code"]) == (400, 9)
+
+
+def test_all_of_a_process_keep_their_json_in_one_place(tmp_path: Path) -> None:
+    """Its limit, limits.kept_json_bytes_max, is the process's."""
+    before = [one for one in gc.get_objects() if isinstance(one, Kept)]
+    variables = {"FLYTEADMIN_HOME": str(tmp_path), "FLYTEADMIN_ENGINE": "none", "FLYTEADMIN_MCP": "1"}
+    home.prepare(tmp_path)
+    app = create_app(load(environ=variables).settings)
+    assert app.assistants is not None
+    made = [one for one in gc.get_objects() if isinstance(one, Kept) and all(one is not other for other in before)]
+    assert made == [app.server.kept]
 
 
 def test_nothing_else_is_served(client: httpx.Client) -> None:

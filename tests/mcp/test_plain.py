@@ -16,6 +16,7 @@ from app.compiler.types import castable
 from app.errors import InvalidArgument, ResourceExhausted
 from app.mcp import plain, results
 from app.mcp.arguments import to_request
+from app.mcp.inquiries import DataAnswer
 from app.wire.literals import check_literals, type_of
 
 SIMPLE = types_pb2.SimpleType
@@ -101,6 +102,31 @@ def test_broken_messagepack_and_bytes_are_told_by_their_size() -> None:
         literal = literals_pb2.Literal()
         literal.scalar.binary.value, literal.scalar.binary.tag = b"\xc1\x00\xff", tag
         assert plain.value(literal) == {"bytes": 3, "tag": tag}
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"\x81\x91\x01\x02", b"\x81\x80\x02", b"\x91" * 500 + b"\x01", b"\x91" * 100_000 + b"\x01"],
+    ids=("list as key", "dict as key", "deep", "bottomless"),
+)
+def test_messagepack_that_json_cannot_have_is_told_by_its_size(packed: bytes) -> None:
+    literal = literals_pb2.Literal()
+    literal.scalar.binary.value, literal.scalar.binary.tag = packed, "msgpack"
+    assert plain.value(literal) == {"bytes": len(packed), "tag": "msgpack"}
+
+
+def test_messagepack_is_shown_as_deep_as_anybody_writes_it() -> None:
+    literal = literals_pb2.Literal()
+    deep: Any = 1
+    for _ in range(plain.DEPTH_MAX):
+        deep = {"a": deep}
+    literal.scalar.binary.value, literal.scalar.binary.tag = msgpack.packb(deep), "msgpack"
+    assert plain.value(literal) == deep
+    for _ in range(45):
+        # As deep as a message can be, and everything on the way out must bear it.
+        literal = literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=[literal]))
+    answer = DataAnswer(inputs=plain.values({"x": literal}), outputs={}).model_dump(mode="json")
+    assert orjson.loads(orjson.dumps(answer)) == answer
 
 
 def test_what_json_does_not_have_is_text() -> None:

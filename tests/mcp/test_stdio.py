@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +13,11 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from app import home, migrations, startup
 from app.mcp.remote import endpoint_of
-from app.settings import BadSetting
+from app.settings import BadSetting, load
 from tests.mcp.conftest import SCOPE, Served, launch_arguments, phase, problem, value
-from tests.servers import COMMAND, environment
+from tests.servers import COMMAND, environment, run
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,24 @@ def test_without_a_server_it_says_that_nothing_will_run(served: Served, tmp_path
 
     asyncio.run(main())
     assert "warning: No engine runs" in (tmp_path / "log").read_text()
+
+
+def test_the_schema_of_a_server_that_runs_is_left_alone(tmp_path: Path) -> None:
+    """What would change it is the server of another version that the assistant was started with."""
+    home_path = tmp_path / "home"
+    settings = load(environ={"FLYTEADMIN_HOME": str(home_path)}).settings
+    home.prepare(home_path)
+    startup.migrate(settings, startup.Progress())
+    startup.rollback(settings)
+    lock = home.lock(home_path)
+    try:
+        ended = run(home_path, "mcp")
+    finally:
+        lock.release()
+    assert ended.returncode == 1
+    assert f"(process {os.getpid()})" in ended.stderr
+    assert "--endpoint" in ended.stderr
+    assert migrations.pending(settings.database_url)
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
