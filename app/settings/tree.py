@@ -35,6 +35,9 @@ class LocalEngine(Section):
     at once end it, and so does holding free_bytes_min while less than that is free on the disk; 0 stands for no limit.
     passed_variables: patterns of names that tasks see of this server's environment; python_path: their PYTHONPATH.
     warm_tasks_max: tasks after which a warm process is replaced.
+    array_size_max: indices of a map, which fails if it has more. All of them are held in memory and told in one message
+    and one row, of some 170 bytes for each: 17 MB for 100,000. array_children_max: child executions of a map
+    over a launch plan at a time, where the map itself allows as many.
     """
 
     environment: str = ""
@@ -48,6 +51,8 @@ class LocalEngine(Section):
     task_processes_max: int = Field(default=1000, ge=0)
     warm: bool = True
     warm_tasks_max: int = Field(default=1000, ge=1)
+    array_size_max: int = Field(default=100_000, ge=1)
+    array_children_max: int = Field(default=100, ge=1)
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     python_path: str = ""
 

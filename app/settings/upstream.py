@@ -393,6 +393,7 @@ class DatabaseSection(Section):
     """url is ours and wins: postgresql://user:password@host:port/name or sqlite:///absolute/path.
 
     max_open_connections is for all workers together; a PostgreSQL as it comes allows a hundred in all.
+    Each worker may take two, one for quick reads and one for all else, so more workers than half of it can exceed it.
     """
 
     url: SecretStr = SecretStr("")

@@ -35,10 +35,17 @@ class Kept:
 
     def put(self, key: tuple[Any, ...], value: bytes) -> None:
         """Keep a value if there is room for it; the last part of the key is its large one."""
-        size = len(key[-1]) + len(value) + ENTRY_BYTES
+        size = self._size(key, value)
+        if size > self._half_bytes_max:
+            return
+        replaced = self._recent.pop(key, None)
+        if replaced is not None:
+            self._recent_bytes -= self._size(key, replaced)
         if self._recent_bytes + size > self._half_bytes_max:
-            if size > self._half_bytes_max:
-                return
             self._before, self._recent, self._recent_bytes = self._recent, {}, 0
         self._recent[key] = value
         self._recent_bytes += size
+
+    @staticmethod
+    def _size(key: tuple[Any, ...], value: bytes) -> int:
+        return len(key[-1]) + len(value) + ENTRY_BYTES

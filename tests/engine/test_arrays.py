@@ -38,7 +38,7 @@ def node(**fields: Any) -> workflow_pb2.ArrayNode:
 def test_there_are_as_many_indices_as_the_lists_have_elements(
     inputs: dict[str, Any], bound: list[str], size: int
 ) -> None:
-    assert size_of(shape_of(node(bound_inputs=bound)), literal_map(inputs)) == size
+    assert size_of(shape_of(node(bound_inputs=bound)), literal_map(inputs), 3) == size
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,12 @@ def test_there_are_as_many_indices_as_the_lists_have_elements(
         ({"a": [1], "b": [1, 2]}, [], "input arrays have different lengths: expecting '1' found '2'"),
         ({"a": 1}, [], "no input array provided"),
         ({"a": [1], "b": 2}, ["a"], "no input array provided"),
+        ({"a": [1, 2, 3, 4]}, [], r"the array has 4 indices, allowed are 0 to 3; .*ARRAY_SIZE_MAX"),
     ],
 )
 def test_without_one_length_there_is_no_array(inputs: dict[str, Any], bound: list[str], message: str) -> None:
     with pytest.raises(BadArray, match=message) as raised:
-        size_of(shape_of(node(bound_inputs=bound)), literal_map(inputs))
+        size_of(shape_of(node(bound_inputs=bound)), literal_map(inputs), 3)
     assert (raised.value.error.code, raised.value.error.kind) == (
         "InvalidArrayLength",
         execution_pb2.ExecutionError.USER,
@@ -117,7 +118,15 @@ def test_old_maps_say_in_their_custom_part_what_they_are() -> None:
     assert (shape.element.metadata.retries.retries, shape.element.metadata.timeout.seconds) == (2, 0)
     task.task_type_version = 0
     task.custom.update({"size": "3"})
-    assert size_of(shape_of_job(element, task), literal_map({"x": 1})) == 3
+    assert size_of(shape_of_job(element, task), literal_map({"x": 1}), 3) == 3
     task.custom.update({"parallelism": "many"})
     with pytest.raises(BadArray, match="no ArrayJob"):
         shape_of_job(element, task)
+
+
+@pytest.mark.parametrize("size", [4, 2**63 - 1, -1])
+def test_an_old_map_has_no_more_indices_than_allowed(size: int) -> None:
+    task = tasks_pb2.TaskTemplate()
+    task.custom.update({"size": str(size)})
+    with pytest.raises(BadArray, match=f"the array has {size} indices, allowed are 0 to 3"):
+        size_of(shape_of_job(workflow_pb2.Node(id="n0"), task), literal_map({"x": 1}), 3)

@@ -79,3 +79,14 @@ def test_what_is_kept_has_bounds() -> None:
     nothing = Kept(0)
     nothing.put(("a", b""), b"")
     assert nothing.get(("a", b"")) is None
+
+
+def test_what_is_put_again_is_counted_once() -> None:
+    kept = Kept(2_000)
+    kept.put(("a", b""), b"x")
+    for number in range(100):
+        kept.put(("b", b""), b"y" * number)
+    kept.put(("b", b""), b"z" * 3_000)
+    assert kept.get(("b", b"")) == b"y" * 99
+    assert [*kept._recent] == [("a", b""), ("b", b"")]
+    assert not kept._before

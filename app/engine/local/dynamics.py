@@ -23,6 +23,7 @@ from flyteidl.core import (
     workflow_pb2,
 )
 from flyteidl.event import event_pb2
+from google.protobuf.message import DecodeError
 
 from app import errors
 from app.blobs import BlobMissing
@@ -164,10 +165,10 @@ async def _reported(site: Site, id: identifier_pb2.Identifier) -> compiler_pb2.C
     limit = site.run.server.settings.storage.limits.max_download_bytes
     try:
         raw = await site.run.server.blobs.read(known.dynamic_uri, bytes_max=limit)
-    except BlobMissing as error:
-        log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=error.message)
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
+    except (BlobMissing, DecodeError) as error:
+        log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=str(error))
         return None
-    closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     return closure if closure.primary.template.id == id else None
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from flyteidl.admin import launch_plan_pb2
 from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
+from google.protobuf.message import DecodeError
 
 from app import schema
 from app.blobs import BlobMissing
@@ -25,9 +26,6 @@ from app.engine.local.slots import Place
 from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix
 
 Task = execution_pb2.TaskExecution
-
-# Child executions of one array node at a time where the node itself sets no limit: each is a graph of its own here.
-_CHILDREN_MAX = 100
 
 
 class IndexFailed(Exception):
@@ -127,7 +125,7 @@ class TaskElements:
         """Of an index that ended well before the server was started again."""
         try:
             return await self._site.run.read(self._output_uri(index, retry))
-        except BlobMissing:
+        except (BlobMissing, DecodeError):
             # Parity: what cannot be read is none among the outputs of all.
             return literals_pb2.LiteralMap()
 
@@ -196,10 +194,10 @@ class ChildElements:
     Deviates: upstream, as it is set up by default, fails such nodes: it gives the children parents that do not exist.
     """
 
-    at_once_max = _CHILDREN_MAX
-
     def __init__(self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
         self.id = shape.element.workflow_node.launchplan_ref
+        # Each is a graph of its own in this process.
+        self.at_once_max = site.run.server.settings.engine.local.array_children_max
         self._site = site
         self._attempt = attempt
         self._shape = shape

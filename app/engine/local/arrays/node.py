@@ -50,7 +50,7 @@ async def _run(site: Site, shape: Shape, given: literals_pb2.LiteralMap) -> lite
     for name, literal in given.literals.items():
         inputs.literals[name].CopyFrom(await site.run.whole(literal))
     try:
-        size = size_of(shape, inputs)
+        size = size_of(shape, inputs, site.run.server.settings.engine.local.array_size_max)
     except BadArray as bad:
         raise await fail(site, bad.error, queued) from bad
 

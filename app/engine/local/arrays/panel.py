@@ -56,6 +56,8 @@ class Panel:
         self._news = asyncio.Event()
         self._earlier: dict[int, dict[int, Closure]] = {}
         self._version = site.run.report.phase_version(site.unique_id, attempt)
+        # Whether a RUNNING has been told.
+        self._begun = self._version > 0
         known = site.run.attempts.get(site.unique_id, {}).get(attempt)
         for resource in known.metadata.external_resources if known is not None else ():
             self._earlier.setdefault(resource.index, {})[resource.retry_attempt] = Closure(phase=resource.phase)
@@ -101,7 +103,7 @@ class Panel:
         for index, current in enumerate(self._phases):
             if current not in (*_ENDS, Task.UNDEFINED):
                 self.change(index, Task.ABORTED, self._retries[index])
-        before = [self._running()] if self._version == 0 and self._changed else []
+        before = [self._running()] if not self._begun and self._changed else []
         last = {(index, self._retries[index]): current for index, current in enumerate(self._phases)}
         event = self._event(phase, ((*key, state) for key, state in sorted({**last, **self._changed}.items())))
         if output_uri:
@@ -114,9 +116,15 @@ class Panel:
         """Tell what has changed since the last time."""
         if not self._changed:
             return
-        event = self._running()
+        told, event = self._changed, self._running()
         self._news.clear()
-        await self._site.run.report.task(event)
+        try:
+            await self._site.run.report.task(event)
+        except BaseException:
+            # Cancelled, perhaps before anybody heard of it: it is told again, with what has changed meanwhile.
+            self._changed = {**told, **self._changed}
+            raise
+        self._begun = True
 
     def _running(self) -> event_pb2.TaskExecutionEvent:
         event = self._event(Task.RUNNING, ((*key, phase) for key, phase in sorted(self._changed.items())))

@@ -17,6 +17,7 @@ from google.protobuf import json_format
 from app.engine.local.failures import MESSAGE_BYTES_MAX, error_of
 
 _MORE = "... and many more."
+_LIMIT = "the limit is FLYTEADMIN__ENGINE__LOCAL__ARRAY_SIZE_MAX"
 # Ratios are 32 bit floats, whose 0.3 is a little more than three tenths.
 _RATIO_ERROR = 1e-6
 
@@ -97,13 +98,19 @@ def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape
     )
 
 
-def size_of(shape: Shape, inputs: literals_pb2.LiteralMap) -> int:
-    """How many indices there are: as many as the collections have elements.
+def size_of(shape: Shape, inputs: literals_pb2.LiteralMap, size_max: int) -> int:
+    """How many indices there are: as many as the collections have elements, or as the task itself says.
 
-    errors: BadArray when they differ, or when there is none
+    errors: BadArray when they differ, when there is none, or when there are too many
     """
-    if shape.size is not None:
-        return shape.size
+    size = _length(shape, inputs) if shape.size is None else shape.size
+    if not 0 <= size <= size_max:
+        message = f"the array has {size} indices, allowed are 0 to {size_max}; {_LIMIT}"
+        raise BadArray("InvalidArrayLength", message)
+    return size
+
+
+def _length(shape: Shape, inputs: literals_pb2.LiteralMap) -> int:
     size = None
     for name in sorted(inputs.literals):
         literal = inputs.literals[name]

@@ -1,0 +1,109 @@
+"""What is told of the indices of an array node when telling is cut off, and what is read of damaged files."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2, workflow_pb2
+from flyteidl.event import event_pb2
+
+from app.blobs import Blobs
+from app.engine.local import dynamics
+from app.engine.local.arrays.elements import TaskElements
+from app.engine.local.arrays.panel import Panel
+from app.engine.local.arrays.rules import shape_of
+from app.engine.local.run import Run
+from app.settings import Settings
+
+Task = execution_pb2.TaskExecution
+RUN = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="e")
+
+
+class Report:
+    """Takes events; the first one is not let through."""
+
+    def __init__(self) -> None:
+        self.told: list[event_pb2.TaskExecutionEvent] = []
+        self.blocked = True
+
+    def phase_version(self, unique_id: str, attempt: int) -> int:
+        return 0
+
+    async def task(self, event: event_pb2.TaskExecutionEvent) -> None:
+        if self.blocked:
+            await asyncio.Event().wait()
+        self.told.append(event)
+
+
+def site_of(folder: Path, report: Report) -> Any:
+    """As much of a node's place in an execution as its indices look at, over a real store."""
+    settings = Settings.model_validate({"home": folder, "storage": {"url": str(folder / "store")}})
+    engine = SimpleNamespace(
+        platform={}, processes=SimpleNamespace(limit=2), log_url=lambda id, node, attempt: "http://log"
+    )
+    run: Any = SimpleNamespace(
+        id=RUN,
+        workflow_id=identifier_pb2.Identifier(name="w"),
+        server=SimpleNamespace(settings=settings, blobs=Blobs(settings)),
+        engine=engine,
+        report=report,
+        attempts={},
+        envs={},
+        raw_prefix="",
+        folder=lambda unique_id: folder / unique_id,
+    )
+    run.read = partial(Run.read, run)
+    base = folder / "store" / "n0"
+    return SimpleNamespace(run=run, unique_id="n0", input_uri="", known=None, output_dir=lambda attempt=0: f"{base}")
+
+
+def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        report = Report()
+        panel = Panel(site_of(tmp_path, report), 0, identifier_pb2.Identifier(name="t"), 2, lambda resource, news: None)
+        panel.change(0, Task.FAILED, 0)
+        panel.change(1, Task.QUEUED, 0)
+        telling = asyncio.create_task(panel.tell())
+        await asyncio.sleep(0)
+        panel.change(0, Task.RUNNING, 1)
+        panel.change(1, Task.RUNNING, 0)
+        telling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await telling
+        running, last = panel.ended(Task.FAILED)
+        assert running.phase == Task.RUNNING
+        told = {(one.index, one.retry_attempt): one.phase for one in running.metadata.external_resources}
+        assert told == {(0, 0): Task.FAILED, (0, 1): Task.ABORTED, (1, 0): Task.ABORTED}
+        assert last.phase == Task.FAILED
+        report.blocked = False
+        panel.change(0, Task.FAILED, 1)
+        await panel.tell()
+        await panel.tell()
+        (event,) = report.told
+        # Later than what may have arrived all the same.
+        assert event.phase_version == running.phase_version + 1 == 3
+        assert len(panel.ended(Task.FAILED)) == 1
+
+    asyncio.run(main())
+
+
+def test_damaged_outputs_of_an_index_count_as_none(tmp_path: Path) -> None:
+    site = site_of(tmp_path, Report())
+    shape = shape_of(workflow_pb2.ArrayNode())
+    elements = TaskElements(site, 0, shape, literals_pb2.LiteralMap(), tasks_pb2.TaskTemplate())
+    uri = elements._output_uri(0, 0)
+    asyncio.run(site.run.server.blobs.write(uri, b"no map"))
+    assert asyncio.run(elements._outputs(0, 0)) == literals_pb2.LiteralMap()
+
+
+def test_a_damaged_dynamic_workflow_is_compiled_again(tmp_path: Path) -> None:
+    site = site_of(tmp_path, Report())
+    uri = f"{site.output_dir()}/dynamic.pb"
+    asyncio.run(site.run.server.blobs.write(uri, b"no workflow"))
+    site.known = SimpleNamespace(dynamic_uri=uri)
+    assert asyncio.run(dynamics._reported(site, identifier_pb2.Identifier())) is None
