@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-fast check format generate migrate conformance bench bench-compare clean
+.PHONY: help install run test test-engine test-fast check format generate migrate conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,12 @@ bench: $(VENV)/.dev $(TASKS) $(BENCH)/.tools ## Measure the server under load (A
 
 bench-compare: $(VENV)/.dev ## Put two results side by side: A=benchmarks/results/….json B=…
 	@$(BIN)/python -m benchmarks compare $(A) $(B)
+
+bench-load: $(VENV)/.dev ## Fill an empty database for measurements: ARGS="URL --storage FOLDER --executions 100000"
+	@$(BIN)/python -m benchmarks.load $(ARGS)
+
+bench-scale: $(VENV)/.dev ## Compare lists on a small and a big database (ARGS="--help" lists choices)
+	@$(BIN)/python -m benchmarks scale $(ARGS)
 
 clean: ## Remove what make made; data in FLYTEADMIN_HOME stays
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -135,6 +135,59 @@ def held(lock: Path | None) -> Iterator[bool]:
         yield alone
 
 
+@app.command("scale")
+def scaled(
+    executions: Annotated[int, typer.Option(help="Executions of the big database.")] = 1_000_000,
+    versions: Annotated[int, typer.Option(help="Its versions of each kind.")] = 50_000,
+    small_executions: Annotated[int, typer.Option(help="Executions of the small database.")] = 1_000,
+    small_versions: Annotated[int, typer.Option(help="Its versions of each kind.")] = 1_000,
+    database: Annotated[list[str] | None, typer.Option(help="postgresql or sqlite; both without it.")] = None,
+    only: Annotated[str, typer.Option(help="A pattern of the names of cases.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Requests of each case to each server.")] = 15,
+    pages: Annotated[int, typer.Option(min=0, help="Pages of executions to follow.")] = 10_000,
+    filled: Annotated[Path | None, typer.Option(help="A file with a URL and a folder per line: small, big.")] = None,
+    lock: Annotated[Path | None, typer.Option(help="A file to lock while measuring, on a shared machine.")] = None,
+    keep: Annotated[bool, typer.Option(help="Write to benchmarks/results.")] = True,
+) -> None:
+    """Measure lists and gets on a small and a big database, and compiling by the number of nodes."""
+    from benchmarks import compiling, scale
+    from benchmarks.load import Size
+
+    sizes = Size(small_executions, small_versions), Size(executions, versions)
+    how: dict[str, Any] = {"rounds": rounds, "pages": pages, "only": only}
+    result = results.head(**how)
+
+    def show(text: str) -> None:
+        print(text, flush=True)
+
+    with held(lock) as alone:
+        result["compiling"] = [figure | {"alone": alone} for figure in compiling.figures()]
+    show("\n".join(map(compiling.line, result["compiling"])))
+    given = [text.split() for text in filled.read_text().splitlines()] if filled else []
+    databases = [one for one in DATABASES if not database or one in database]
+    if given:
+        databases = ["sqlite" if given[0][0].startswith("sqlite") else "postgresql"]
+    result["scale"] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="flyteadmin-bench-") as folder:
+            for each in databases:
+                show(f"{each}: {sizes[0]} and {sizes[1]}")
+                made: Any = scale.filled(Path(folder), each, sizes, show)
+                if given:
+                    loaded = [
+                        scale.Loaded(url, Path(home), size) for (url, home), size in zip(given, sizes, strict=True)
+                    ]
+                    made = contextlib.nullcontext(loaded)
+                with made as (small, big):
+                    figures = scale.measure(small, big, **how, alone=lambda: held(lock), show=show)
+                result["scale"].append({"database": each, **figures})
+    except Missing as missing:
+        print(f"bench: {missing}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    if keep:
+        show(f"written to {results.write(result, '-scale')}")
+
+
 @app.command("compare")
 def compare(a: Path, b: Path) -> None:
     """Put two results side by side."""

@@ -58,10 +58,10 @@ def head(**settings: Any) -> dict[str, Any]:
     }
 
 
-def write(result: dict[str, Any]) -> Path:
-    """Keep a result; where."""
+def write(result: dict[str, Any], kind: str = "") -> Path:
+    """Keep a result; where. kind: the end of its name, for what is no result of `make bench`"""
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{result['at'][:10]}-{result['commit']}.json"
+    path = FOLDER / f"{result['at'][:10]}-{result['commit']}{kind}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
 

@@ -1,46 +1,65 @@
 """Compares what lists and gets cost on a thousand rows and on a million, with real servers on either.
 
-    python -m benchmarks.scale SMALL_URL BIG_URL --storage /folder/of/both --output results.json
-
-Both databases were filled by benchmarks/load.py. Every case is asked of both servers in turn, one request at a time;
-its figure is the median. `ratio` is the time on the big database by that on the small one.
+Both databases were filled by benchmarks/load.py; `make bench-scale` does that too. Every case is asked of both servers
+in turn, one request at a time; its figure is the median. `ratio` is the time on the big database by that on the small
+one.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchmarks.cases import Case, cases
-from benchmarks.load import Size
+from benchmarks.load import Size, load
 from benchmarks.seed import BUSY, DOMAIN
+from benchmarks.servers import free_port, need_postgres
+from tests.clusters import Postgres
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS_MAX = 180
 WARM_UP = 3
-PAGES = 10_000
 PAGE_ROWS = 20
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A filled database. home: the folder whose `objects` are those of the database; load_seconds: what filling took"""
+
+    url: str
+    home: Path
+    size: Size
+    load_seconds: float | None = None
+
+
+@contextmanager
+def filled(folder: Path, database: str, sizes: tuple[Size, Size], report: Callable[[str], None]) -> Iterator[Any]:
+    """A small and a big database of this kind, which are gone after the block. errors: Missing"""
+    cluster = Postgres(need_postgres()) if database == "postgresql" else None
+    try:
+        made = []
+        for name, size in zip(("small", "big"), sizes, strict=True):
+            home = folder / database / name
+            home.mkdir(parents=True)
+            url = cluster.create() if cluster else f"sqlite:///{home / 'flyteadmin.db'}"
+            started = time.monotonic()
+            load(url, home, size, report)
+            made.append(Loaded(url, home, size, round(time.monotonic() - started, 1)))
+        yield made[0], made[1]
+    finally:
+        if cluster:
+            cluster.stop()
 
 
 @contextmanager
@@ -89,29 +108,25 @@ def rows_in(answer: httpx.Response) -> int:
     return max((len(value) for value in answer.json().values() if isinstance(value, list)), default=0)
 
 
-def compare(
-    small: httpx.Client, big: httpx.Client, pairs: list[tuple[Case, Case]], rounds: int
-) -> dict[str, dict[str, Any]]:
-    """Median milliseconds of each case on both; the servers take turns."""
-    found: dict[str, dict[str, Any]] = {}
-    for one, other in pairs:
-        times: tuple[list[float], list[float]] = ([], [])
-        rows = [0, 0]
-        for number in range(WARM_UP + rounds):
-            for place, (client, path) in enumerate(((small, one.path), (big, other.path))):
-                took, answer = timed(client, path)
-                rows[place] = rows_in(answer)
-                if number >= WARM_UP:
-                    times[place].append(took)
-        medians = [statistics.median(each) for each in times]
-        found[one.name] = {
-            "small_ms": round(medians[0], 2),
-            "big_ms": round(medians[1], 2),
-            "ratio": round(medians[1] / medians[0], 2),
-            "rows": rows,
-            "flat": one.flat,
-        }
-    return found
+def compare(small: httpx.Client, big: httpx.Client, pair: tuple[Case, Case], rounds: int) -> dict[str, Any]:
+    """Median milliseconds of a case on both; the servers take turns."""
+    times: tuple[list[float], list[float]] = ([], [])
+    rows = [0, 0]
+    for number in range(WARM_UP + rounds):
+        for place, (client, case) in enumerate(zip((small, big), pair, strict=True)):
+            took, answer = timed(client, case.path)
+            rows[place] = rows_in(answer)
+            if number >= WARM_UP:
+                times[place].append(took)
+    medians = [statistics.median(each) for each in times]
+    return {
+        "case": pair[0].name,
+        "small_ms": round(medians[0], 2),
+        "big_ms": round(medians[1], 2),
+        "ratio": round(medians[1] / medians[0], 2),
+        "rows": rows,
+        "flat": pair[0].flat,
+    }
 
 
 def walk(client: httpx.Client, pages: int) -> dict[str, Any]:
@@ -135,46 +150,38 @@ def walk(client: httpx.Client, pages: int) -> dict[str, Any]:
     }
 
 
-def versions_of(url: str) -> dict[str, str]:
-    """What the figures depend on."""
-    kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
-    return {"flyteadmin": metadata.version("flyteadmin"), "python": sys.version.split()[0], "database": kind}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("small")
-    parser.add_argument("big")
-    parser.add_argument("--storage", type=Path, required=True, help="folder with the objects of both, small/ and big/")
-    parser.add_argument("--small-size", default="1000,1000", help="executions,versions")
-    parser.add_argument("--big-size", default="1000000,50000")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="a pattern of the names of cases")
-    parser.add_argument("--pages", type=int, default=PAGES)
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    sizes = [Size(*map(int, text.split(","))) for text in (arguments.small_size, arguments.big_size)]
-    pairs = [
-        pair for pair in zip(cases(sizes[0]), cases(sizes[1]), strict=True) if re.search(arguments.only, pair[0].name)
-    ]
-    storage = arguments.storage
-    with serving(arguments.small, storage / "small") as small, serving(arguments.big, storage / "big") as big:
-        compared = compare(small, big, pairs, arguments.rounds)
-        walked = walk(big, arguments.pages) if arguments.pages else {}
-    for name, figures in sorted(compared.items(), key=lambda item: -item[1]["ratio"]):
-        line = "{small_ms:9.2f} {big_ms:9.2f} {ratio:7.2f}  {rows!s:14}".format(**figures)
-        sys.stdout.write(f"{line} {name}\n")
-    sys.stdout.write(f"{walked}\n")
-    result = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions_of(arguments.big),
-        "sizes": {"small": arguments.small_size, "big": arguments.big_size},
-        "cases": compared,
+def measure(
+    small: Loaded,
+    big: Loaded,
+    *,
+    rounds: int,
+    pages: int,
+    only: str,
+    alone: Callable[[], AbstractContextManager[bool]],
+    show: Callable[[str], None],
+) -> dict[str, Any]:
+    """The figures of all cases whose name has the pattern `only`, and of walking so many pages; each alone."""
+    both = zip(cases(small.size), cases(big.size), strict=True)
+    pairs = [pair for pair in both if re.search(only, pair[0].name)]
+    rows = []
+    with serving(small.url, small.home) as one, serving(big.url, big.home) as other:
+        for pair in pairs:
+            with alone() as quiet:
+                rows.append(compare(one, other, pair, rounds) | {"alone": quiet})
+            show(line(rows[-1]))
+        walked: dict[str, Any] = {}
+        if pages:
+            with alone() as quiet:
+                walked = walk(other, pages) | {"alone": quiet}
+            show(f"{walked}")
+    return {
+        "sizes": {name: asdict(each.size) for name, each in (("small", small), ("big", big))},
+        "load_seconds": {"small": small.load_seconds, "big": big.load_seconds},
+        "cases": rows,
         "pages": walked,
     }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def line(row: dict[str, Any]) -> str:
+    """One case as text."""
+    return "{small_ms:9.2f} {big_ms:9.2f} {ratio:7.2f}  {rows!s:14} {case}".format(**row)

@@ -37,7 +37,7 @@ def _identifier(kind: int, name: str) -> identifier_pb2.Identifier:
     return identifier_pb2.Identifier(resource_type=kind, project=BUSY, domain=DOMAIN, name=name, version="seed")
 
 
-def _task() -> task_pb2.TaskCreateRequest:
+def a_task() -> task_pb2.TaskCreateRequest:
     request = task_pb2.TaskCreateRequest(id=_identifier(identifier_pb2.TASK, "seed.task"))
     template = request.spec.template
     template.type = "python-task"
@@ -159,7 +159,7 @@ async def seed(url: str, storage: Path) -> Templates:
         for project in (BUSY, *QUIET):
             request = project_pb2.ProjectRegisterRequest(project=project_pb2.Project(id=project, name=project))
             await perform(server, projects.register_project, request)
-        await perform(server, tasks.create_task, _task())
+        await perform(server, tasks.create_task, a_task())
         await perform(server, workflows.create_workflow, chain(6, "seed.workflow"))
         await perform(server, launch_plans.create_launch_plan, _launch_plan())
         await perform(server, executions.create_execution, _execution())

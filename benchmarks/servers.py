@@ -84,13 +84,18 @@ class Bed:
     servers: dict[str, Served] = field(default_factory=dict)
 
 
-@contextmanager
-def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[Bed]:
-    """Fill the databases, start the servers and the unit; stop them in the end. errors: Missing"""
+def need_postgres() -> Path:
+    """The folder of PostgreSQL's programs. errors: Missing"""
     found = binaries()
     if found is None:
         raise Missing("PostgreSQL is not on this machine (no initdb); on Debian: apt-get install postgresql")
-    cluster = Postgres(found, durable=durable)
+    return found
+
+
+@contextmanager
+def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[Bed]:
+    """Fill the databases, start the servers and the unit; stop them in the end. errors: Missing"""
+    cluster = Postgres(need_postgres(), durable=durable)
     try:
         postgres_url = cluster.create()
         urls = {"postgresql": postgres_url, "sqlite": f"sqlite:///{folder / 'flyteadmin.db'}"}

@@ -43,7 +43,9 @@ INDEXES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "executions_by_duration": ("executions", (*_RUN, "state", "duration"), ""),
     "executions_by_launch_plan": ("executions", ("launch_plan_id", *_ORDER), ""),
     "executions_by_workflow": ("executions", ("workflow_id", *_ORDER), ""),
-    "node_executions_by_time": ("node_executions", (*_RUN, "execution_name", "parent_id", *_ORDER), ""),
+    # Two parts: PostgreSQL takes IS NULL for no constant, so an index through parent_id gives it no order at the top.
+    "node_executions_at_top": ("node_executions", (*_RUN, "execution_name", *_ORDER), "parent_id IS NULL"),
+    "node_executions_inside": ("node_executions", ("parent_id", *_ORDER), "parent_id IS NOT NULL"),
 }
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2
-from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, select, union_all
+from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, literal_column, select, union_all
 
 from app import schema
 from app.context import Context
@@ -44,7 +44,9 @@ def _statement(
     selected: list[Any] = [c for c in table.c if columns is None or c.key in (*columns, sort.key, "id")]
     for mark in listing.marks:
         other = schema.table(mark.model).alias(f"m_{mark.name}")
-        selected.append(exists().where(other.c[mark.column] == table.c.id).correlate(table).label(mark.name))
+        pointing = select(other.c.id).where(other.c[mark.column] == table.c.id).correlate(table)
+        # The offset keeps PostgreSQL from reading all rows that point anywhere, once, instead of those of a page.
+        selected.append(exists(pointing.offset(literal_column("0"))).label(mark.name))
     query: Any = select(*selected).select_from(source).where(*conditions)
     order = [] if narrowing.is_key(listing, where, shapes) else pages.order(table, sort)
     if way.branch is not None:
