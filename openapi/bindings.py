@@ -26,7 +26,7 @@ class Operation:
     """One line of tags.toml with the RPC that it names.
 
     shape: rpc is a google.protobuf MethodDescriptor; verb and template are empty where the RPC has no REST form;
-           body true where the HTTP body is the whole request message.
+           body true where the HTTP body is the whole request message; immutable true where a reply never changes.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Operation:
     body: bool
     module: str
     function: str
+    immutable: bool
 
     @property
     def served(self) -> bool:
@@ -104,6 +105,7 @@ def operations() -> list[Operation]:
                     body=body,
                     module=line.get("module", table["module"]),
                     function=line.get("function") or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
+                    immutable=line.get("immutable", False),
                 )
             )
     if pending:

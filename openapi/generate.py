@@ -45,6 +45,7 @@ def router(tag: str, lines: list[Operation]) -> str:
             f"        response={response},",
             *(["        bindings=(", *bindings, "        ),"] if bindings else []),
             *([] if any(verb == "GET" for verb, _, _ in forms) else ["        writes=True,"]),
+            *(["        immutable=True,"] if line.immutable else []),
             "    ),",
         ]
     names = [*(["Binding"] if bound else []), "Rpc", *(["unimplemented"] if unimplemented else [])]

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api import grpc_wire, health, reflection
-from app.api.call import Server, invoke
+from app.api.call import Server, invoke, kept
 from app.api.deadlines import LATE, Deadline, Deadlines
 from app.api.rows import Rpc
 from app.settings import Settings
@@ -179,21 +179,32 @@ class GrpcApp:
     async def _unary(self, rpc: Rpc, call: Call, receive: Receive, send: Send) -> None:
         """Serve a call of one message each way. Whatever comes of it is sent after its deadline has been lifted."""
         try:
-            messages = self._messages(call, receive, None)
+            messages, reply = self._messages(call, receive, None), None
             # One deadline for both waits: looking up the current task is dear, and most calls end at once.
             with self._until_arrival(call) as deadline:
-                request = grpc_wire.parsed(rpc.request, await messages.one())
-                deadline.move(call.seconds)
-                response = await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
-            payload = response.SerializeToString()
+                message = await messages.one()
+                key = (rpc.name, "gRPC", message)
+                if rpc.immutable:
+                    reply = kept(self._server, rpc, key)
+                if reply is None:
+                    deadline.move(call.seconds)
+                    reply = await self._reply(rpc, call, message)
+                    if rpc.immutable:
+                        self._server.kept.put(key, reply)
         except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
             await send(_START)
             await send(_NO_MORE)
             await send(_trailers(_status(error, call)))
             return
         await send(_START)
-        await send({"type": "http.response.body", "body": grpc_wire.framed(payload)})
+        await send({"type": "http.response.body", "body": reply})
         await send(_OK)
+
+    async def _reply(self, rpc: Rpc, call: Call, message: bytes) -> bytes:
+        """The answer to a message, framed. errors: INTERNAL for bytes that are no message; those of the function"""
+        request = grpc_wire.parsed(rpc.request, message)
+        response = await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
+        return grpc_wire.framed(response.SerializeToString())
 
     async def _stream(self, call: Call, receive: Receive, send: Send) -> None:
         """Serve a call that may send several messages and stay open."""

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api.call import Server, invoke
+from app.api.call import Server, invoke, kept
 from app.api.router import Route, Router, chosen, cleaned
 from app.api.rows import Rpc
 from app.api.status import http_status
@@ -62,6 +62,7 @@ _READ = frozenset(
 _SECONDS_BY_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TYPES = {encoding: (b"content-type", encoding.content_type.encode()) for encoding in Encoding}
 _GRPC = (b"grpc-metadata-content-type", b"application/grpc")
+_NOTHING_KEPT = Kept(0)
 _TRAILER = (b"grpc-trailer-content-type", b"application/grpc")
 
 
@@ -146,6 +147,13 @@ class Rest:
         self._server = server
         self._router = Router(rpcs)
         self._message_bytes_max = server.settings.request_body_bytes_max
+        # What the paths of immutable things begin with; what else begins like that is found not to be kept.
+        self._immutable = [
+            (binding.template.partition("{")[0].encode(), rpc)
+            for rpc in rpcs
+            if rpc.immutable
+            for binding in rpc.bindings
+        ]
         self._wait_seconds_max = server.settings.limits.body_wait_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,6 +163,10 @@ class Rest:
         call = Call.of(scope)
         try:
             raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+            reply = self._kept_reply(scope, call)
+            if reply is not None:
+                await _send_reply(send, scope, call, reply)
+                return
             clean = cleaned(raw_path.decode("latin-1"))
             if clean is not None:
                 await _redirect(send, scope, clean)
@@ -171,6 +183,15 @@ class Rest:
             await _send_error(send, scope, call, error)
         except Gone:
             log.info("client_left", path=scope["path"])
+
+    def _kept_reply(self, scope: Scope, call: Call) -> bytes | None:
+        """The body of an earlier reply to a request that says the same, before anything is looked at or up."""
+        if scope["method"] == "GET" and b"grpc-timeout" not in call.fields:
+            raw_path = scope.get("raw_path") or b""
+            for prefix, rpc in self._immutable:
+                if raw_path.startswith(prefix):
+                    return kept(self._server, rpc, _key(rpc, scope, call))
+        return None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, call: Call, path: str) -> None:
         verb, form = scope["method"], None
@@ -194,11 +215,16 @@ class Rest:
             return
         try:
             reply = await self._invoke(scope, call, route.rpc, request, seconds)
-            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, self._server.kept)
+            keeps = route.rpc.immutable and verb == scope["method"] == "GET"
+            # What is kept whole need not be kept as printed too.
+            printed = _NOTHING_KEPT if keeps else self._server.kept
+            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, printed)
+            if keeps:
+                self._server.kept.put(_key(route.rpc, scope, call), body)
         except errors.FlyteError as error:
             await _send_error(send, scope, call, error, chunked=call.trailers, trailer=_TRAILER)
         else:
-            await _send(send, scope, 200, [_TYPES[call.writer], _GRPC], body, chunked=call.trailers)
+            await _send_reply(send, scope, call, body)
 
     async def _request(
         self, scope: Scope, receive: Receive, call: Call, route: Route, values: list[str], form: bind.Pairs | None
@@ -300,6 +326,15 @@ async def _in_thread_if_large(size_bytes: int, function: Callable[..., T], *argu
     if size_bytes < THREAD_BYTES_MIN:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)
+
+
+def _key(rpc: Rpc, scope: Scope, call: Call) -> tuple[Any, ...]:
+    """By what a reply to an immutable RPC is kept: the target as it was sent, since other spellings may mean others."""
+    return rpc.name, call.writer, b"%b?%b" % (scope.get("raw_path") or b"", scope["query_string"])
+
+
+async def _send_reply(send: Send, scope: Scope, call: Call, body: bytes) -> None:
+    await _send(send, scope, 200, [_TYPES[call.writer], _GRPC], body, chunked=call.trailers)
 
 
 async def _send_error(

@@ -30,7 +30,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One RPC: its full service name, its name, the function that serves it and its REST bindings."""
+    """One RPC: its full service name, its name, the function that serves it and its REST bindings.
+
+    immutable: whether a successful reply stays the same for ever and for everybody (call.kept).
+    """
 
     service: str
     name: str
@@ -39,6 +42,7 @@ class Rpc:
     response: type[Message]
     bindings: tuple[Binding, ...] = ()
     writes: bool = False
+    immutable: bool = False
 
     @property
     def path(self) -> str:

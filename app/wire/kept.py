@@ -1,7 +1,8 @@
 """What has been made or read once and is wanted again, within bounds.
 
-It is found by what it was made of, whole, or by a name that never means anything else. So nothing here can be out of
-date and nothing ever has to be thrown away, but for room.
+It is found by what it was made of, whole, or by a name that never means anything else: of an object that is written
+once, or a request for a version that is registered once (call.kept says what would change that). So nothing here can
+be out of date and nothing ever has to be thrown away, but for room.
 """
 
 from __future__ import annotations

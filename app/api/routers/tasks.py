@@ -27,6 +27,7 @@ RPCS: tuple[Rpc, ...] = (
         bindings=(
             Binding("GET", "/api/v1/tasks/{id.project}/{id.domain}/{id.name}/{id.version}"),
         ),
+        immutable=True,
     ),
     Rpc(
         service="flyteidl.service.AdminService",
