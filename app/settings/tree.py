@@ -64,8 +64,9 @@ class EngineSection(Section):
 
 class Limits(Section):
     """Ours. upload_bytes_max bounds one PUT to a signed address of the local store. What each process keeps in memory:
-    kept_json_bytes_max of the JSON that it has shown, kept_closure_bytes_max of compiled workflows. list_rows_max: of a
-    page, also where more is asked for; metrics_rows_max: nodes, and attempts, of an execution that metrics are of."""
+    kept_json_bytes_max of JSON that it has shown and of replies that never change, kept_closure_bytes_max of compiled
+    workflows. list_rows_max: of a page, also where more is asked for; metrics_rows_max: nodes, and attempts, of an
+    execution that metrics are of."""
 
     body_wait_seconds_max: float = Field(default=30.0, gt=0)
     upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)

@@ -41,7 +41,9 @@ class Api:
         self.context: Context | None = None
         self.outcome: Callable[[], Any] | None = None
         self.runner = runner
-        self.app = Rest(server, tuple(dataclasses.replace(rpc, function=self._function(rpc)) for rpc in ALL))
+        # Nothing is immutable here: what is asked for twice must reach the function twice.
+        rpcs = (dataclasses.replace(rpc, function=self._function(rpc), immutable=False) for rpc in ALL)
+        self.app = Rest(server, tuple(rpcs))
 
     def _function(self, rpc: Rpc) -> Any:
         async def function(ctx: Context, request: Message) -> Message:
