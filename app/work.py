@@ -32,7 +32,8 @@ Response = TypeVar("Response")
 class Server:
     """What lives as long as the process; app/main.py makes the only one.
 
-    kept: JSON that was shown and whole replies (call.kept), for all who show it, so that limits.kept_json_bytes_max bounds the process
+    kept: JSON that was shown and whole replies (call.kept), for all who show them, so that limits.kept_json_bytes_max
+          bounds the process
     """
 
     settings: Settings

@@ -30,6 +30,7 @@ from app.api.rows import Rpc
 from app.api.status import http_status
 from app.wire import bind, decode
 from app.wire.goparse import parse_int
+from app.wire.kept import Kept
 from app.wire.render import Encoding, size, status_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
