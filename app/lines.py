@@ -27,6 +27,8 @@ PREPARED_MAX = 200
 SEEN_MAX = 1_000
 IDLE_SECONDS_MAX = 600.0
 CANCEL_SECONDS_MAX = 5.0
+# The protocol counts the parameters of a statement in 16 bits.
+PARAMETERS_MAX = 65_535
 # A server that is gone without a word is noticed within about a minute.
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
@@ -34,13 +36,17 @@ _OK, _IDLE = pq.ConnStatus.OK, pq.TransactionStatus.IDLE
 _SYNC, _ROWS = pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.TUPLES_OK
 _FAILURES = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE})
 # The server does not know the prepared statement, or cannot use it since a table has changed.
-_STALE = (b"26000", b"0A000")
+_STALE = ("26000", "0A000")
 
 Rows = tuple[list[Any], int]
 
 
 class Lost(psycopg.OperationalError):
     """The connection broke before the answer came."""
+
+
+def _sqlstate(result: Any) -> str:
+    return (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
 
 
 class _Call:
@@ -94,8 +100,22 @@ class Line:
         return self.alive and not self._calls and self._pgconn.transaction_status == _IDLE
 
     async def run(self, compiled: Compiled, values: Sequence[Any], *, prepare: bool = True) -> Rows:
-        """Rows and row count of a statement. errors: psycopg.Error, of it Lost"""
-        result = await self._send(compiled.sql, values, prepare=prepare)
+        """Rows and row count of a statement. errors: INVALID_ARGUMENT; psycopg.Error, of it Lost"""
+        return self._rows(compiled, await self._send(compiled.sql, values, prepare=prepare))
+
+    async def run_alone(self, compiled: Compiled, values: Sequence[Any], *, prepare: bool = True) -> Rows:
+        """Like run, outside of a transaction: there a statement that has failed can be sent once more.
+
+        That is done where a migration has made the prepared one useless, which every connection finds out for itself.
+        """
+        try:
+            return await self.run(compiled, values, prepare=prepare)
+        except psycopg.Error as error:
+            if not prepare or error.sqlstate not in _STALE:
+                raise
+        return await self.run(compiled, values, prepare=False)
+
+    def _rows(self, compiled: Compiled, result: Any) -> Rows:
         if result.status != _ROWS:
             return [], result.command_tuples or 0
         transformer = self._transformer
@@ -127,6 +147,9 @@ class Line:
         self._lose(Lost("the connection was closed"))
 
     def _send(self, sql: str, values: Sequence[Any], *, prepare: bool = True) -> asyncio.Future[Any]:
+        if len(values) > PARAMETERS_MAX:
+            # libpq refuses it in the words of a connection that is lost, which it is not.
+            raise errors.InvalidArgument(f"the query has {len(values)} parameters, allowed are {PARAMETERS_MAX}")
         transformer, pgconn = self._transformer, self._pgconn
         data = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
         types, formats = transformer.types, transformer.formats
@@ -200,9 +223,7 @@ class Line:
     def _take(self, call: _Call, result: Any) -> None:
         if call.result is None or call.result.status not in _FAILURES:
             call.result = result
-            if result.status in _FAILURES and (
-                call.to_prepare or result.error_field(pq.DiagnosticField.SQLSTATE) in _STALE
-            ):
+            if result.status in _FAILURES and (call.to_prepare or _sqlstate(result) in _STALE):
                 self._names.pop(call.key, None)
         call.to_prepare = max(0, call.to_prepare - 1)
 
@@ -320,7 +341,12 @@ class Lines:
             line.close()
 
     async def _give_up(self, line: Line) -> None:
-        await line.cancel()
+        try:
+            await line.cancel()
+        except BaseException:
+            # Nobody else holds it any more, and as long as it is open it counts.
+            line.close()
+            raise
         self.give_back(line)
 
     async def _share(self) -> Line:

@@ -94,10 +94,10 @@ class PostgresUnit(UnitOfWork):
             if self._line is not None:
                 return await self._line.run(compiled, values, prepare=not statement.planned_anew)
             if statement.quick:
-                return await (await self._lines.shared()).run(compiled, values)
+                return await (await self._lines.shared()).run_alone(compiled, values)
             line = await self._lines.take()
             try:
-                return await line.run(compiled, values, prepare=not statement.planned_anew)
+                return await line.run_alone(compiled, values, prepare=not statement.planned_anew)
             finally:
                 self._lines.give_back(line)
         except psycopg.Error as error:

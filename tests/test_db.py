@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, literal, select
 
 from app import db, errors, lines, schema
 from app.db import Database
-from app.statements import Statement
+from app.statements import POSTGRESQL, Statement
 
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
 _PID = Statement(select(func.pg_backend_pid().label("pid")))
@@ -389,5 +389,75 @@ def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: 
             async with asyncio.timeout(2):
                 await add_project(database)
                 assert await project(database, "half") is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_statements_go_on_when_a_table_is_migrated_under_them(url: str, quick: bool) -> None:
+    from sqlalchemy import column, table
+
+    changing = Statement(select(column("size")).select_from(table("changing")), quick=quick)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE changing AS SELECT 7::integer AS size")
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+
+            async def ask() -> Any:
+                async with database.unit_of_work() as unit:
+                    return (await unit.one(changing)).size  # type: ignore[union-attr]
+
+            for kind, value in (("integer", 7), ("bigint", 7), ("text", "7")):
+                with psycopg.connect(url, autocommit=True) as connection:
+                    connection.execute(f"ALTER TABLE changing ALTER COLUMN size TYPE {kind}")
+                for _ in range(3):
+                    assert await asyncio.gather(ask(), ask()) == [value, value]
+
+    asyncio.run(main())
+
+
+def test_too_many_parameters_are_refused_and_end_no_connection(url: str) -> None:
+    many = Statement(select(literal(1).label("found")))
+    compiled = many.compiled(POSTGRESQL)
+    # By hand, because SQLAlchemy takes minutes for so many.
+    compiled._binds, compiled._names = [], [f"p{number}" for number in range(lines.PARAMETERS_MAX + 1)]
+    compiled.sql = f"SELECT 1 WHERE 5 IN ({','.join(f'${place + 1}::int' for place in range(len(compiled._names)))})"
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+            async with database.unit_of_work() as unit:
+                pid = (await unit.one(_PID)).pid  # type: ignore[union-attr]
+                with pytest.raises(errors.InvalidArgument, match="parameters, allowed are 65535"):
+                    await unit.all(many)
+                assert (await unit.one(_PID)).pid == pid  # type: ignore[union-attr]
+            async with database.unit_of_work() as unit:
+                await unit.begin()
+                with pytest.raises(errors.InvalidArgument, match="parameters, allowed are 65535"):
+                    await unit.all(many)
+                await unit.insert(schema.Project, identifier="kept", name="x")
+            assert (await project(database, "kept")).identifier == "kept"
+
+    asyncio.run(main())
+
+
+def test_a_connection_is_not_lost_track_of_when_cancelling_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(connection: Any, **options: Any) -> None:
+        raise OSError("no more sockets")
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "cancel_safe", fail)
+
+    async def main() -> None:
+        async with opened(url, connections_max=2, wait_seconds=2) as database:
+
+            async def work() -> None:
+                async with database.unit_of_work() as unit:
+                    await unit.all(_SLEEP, seconds=20)
+
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0.5)
+            task.cancel()
+            await asyncio.wait([task])
+            await add_project(database)
 
     asyncio.run(main())
