@@ -22,6 +22,7 @@ from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
 from app.mcp.inquiries import Arguments, Desk, Inquiry
 from app.mcp.rows import Tool
+from app.services.registration import apart
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -191,7 +192,7 @@ class Assistants:
         if isinstance(tool, Inquiry):
             assert tool.answer is not None
             found = await tool.answer(self._desk, _validated(tool.arguments, arguments))
-            return results.bounded(found.model_dump(mode="json", exclude_none=True), self._mcp.result_bytes_max)
+            return await results.of_model(found, self._mcp.result_bytes_max)
         rpc = rows.rpcs()[tool.rpc]
         values = launching.taken(arguments) if tool.rpc == "CreateExecution" else None
         request = to_request(rpc.request, arguments)
@@ -199,7 +200,7 @@ class Assistants:
             await launching.add(self._desk, request, values)
         if "limit" in rpc.request.DESCRIPTOR.fields_by_name:
             return await self._page(tool.rpc, request)
-        return results.bounded(results.to_json(await self._desk.call(tool.rpc, request)), self._mcp.result_bytes_max)
+        return await results.of(await self._desk.call(tool.rpc, request), self._mcp.result_bytes_max)
 
     async def _page(self, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
         """A page that fits: where it does not, as many rows as do, with the token of the next one."""
@@ -207,12 +208,11 @@ class Assistants:
             raise errors.InvalidArgument(f"limit: at most {self._mcp.list_rows_max} are allowed, not {request.limit}")
         wanted = request.limit = request.limit or self._mcp.list_rows
         while True:
-            value = results.to_json(await self._desk.call(rpc, request))
-            size = len(orjson.dumps(value))
+            value, size = await results.sized(await self._desk.call(rpc, request))
             if size <= self._mcp.result_bytes_max or request.limit == 1:
                 break
             request.limit = max(1, request.limit * self._mcp.result_bytes_max // (size + 1))
-        cut, note = results.bounded(value, self._mcp.result_bytes_max)
+        cut, note = await apart(size, results.bounded, value, self._mcp.result_bytes_max)
         if request.limit < wanted:
             note = f"Truncated: only {request.limit} rows of {wanted} fit; go on with the token. {note}".rstrip()
         return cut, note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from mcp.shared.uri_template import UriTemplate
 from app import errors
 from app.mcp import plain, results
 from app.mcp.inquiries import Desk
+from app.services.registration import apart
 
 URI_LENGTH_MAX = 2_000
 
@@ -33,13 +35,18 @@ class Document:
 
 async def _execution(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     id = identifier_pb2.WorkflowExecutionIdentifier(**names)
-    return results.to_json(await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id)))
+    found = await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id))
+    return (await results.sized(found))[0]
 
 
 async def _workflow(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     """The interface and the nodes; the whole of a compiled workflow is for engines."""
     id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **names)
     found: workflow_pb2.Workflow = await desk.call("GetWorkflow", common_pb2.ObjectGetRequest(id=id))
+    return await apart(found.ByteSize(), _outline, found)
+
+
+def _outline(found: workflow_pb2.Workflow) -> dict[str, Any]:
     template = found.closure.compiled_workflow.primary.template
     return {
         "id": results.to_json(found.id),
@@ -68,6 +75,10 @@ def _node(node: core_workflow_pb2.Node) -> dict[str, Any]:
 
 async def _data(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     found = await desk.call("GetData", dataproxy_pb2.GetDataRequest(flyte_url=f"flyte://v1/{names['path']}"))
+    return await apart(found.ByteSize(), _shown, found)
+
+
+def _shown(found: dataproxy_pb2.GetDataResponse) -> dict[str, Any]:
     match found.WhichOneof("data"):
         case "literal_map":
             return plain.values(found.literal_map.literals)
@@ -109,7 +120,8 @@ async def read(desk: Desk, uri: str) -> tuple[dict[str, Any], str]:
         names = template.match(uri, max_uri_length=URI_LENGTH_MAX)
         if names is not None:
             found = await document.read(desk, {key: str(value) for key, value in names.items()})
-            return results.bounded(found, desk.limits.result_bytes_max)
+            # How large it is shows only when it is measured.
+            return await asyncio.to_thread(results.bounded, found, desk.limits.result_bytes_max)
     forms = ", ".join(one.template for one in ALL)
     shown = uri[:200].encode("utf-8", "replace").decode()
     raise errors.InvalidArgument(f"{shown} is no address of a resource here; they have the forms {forms}")

@@ -24,6 +24,7 @@ from app import errors
 from app.mcp import plain, rows
 from app.mcp.callers import Caller
 from app.mcp.rows import Tool
+from app.services.registration import apart
 from app.settings.tree import Mcp
 
 _FAILED = "value_in(phase,FAILED;TIMED_OUT)"
@@ -186,7 +187,8 @@ async def list_launch_plans(desk: Desk, asked: OfPlans) -> PlanPage:
         sort_by=_NEWEST,
     )
     found = await desk.call("ListLaunchPlans", request)
-    return PlanPage(launch_plans=[_plan_row(plan) for plan in found.launch_plans], token=found.token)
+    shown = await apart(found.ByteSize(), lambda: [_plan_row(plan) for plan in found.launch_plans])
+    return PlanPage(launch_plans=shown, token=found.token)
 
 
 def _plan_row(plan: launch_plan_pb2.LaunchPlan) -> PlanRow:
@@ -226,6 +228,10 @@ async def find_launch_plan(desk: Desk, id: Plan) -> launch_plan_pb2.LaunchPlan:
 
 async def describe_launch_plan(desk: Desk, asked: OfPlan) -> PlanAnswer:
     plan = await find_launch_plan(desk, asked.id)
+    return await apart(plan.ByteSize(), _plan_answer, plan)
+
+
+def _plan_answer(plan: launch_plan_pb2.LaunchPlan) -> PlanAnswer:
     return PlanAnswer(
         id=_reference(plan.id),
         active=plan.closure.state == launch_plan_pb2.ACTIVE,
@@ -250,6 +256,10 @@ async def describe_launch_plan(desk: Desk, asked: OfPlan) -> PlanAnswer:
 
 async def retrieve_execution_data(desk: Desk, asked: OfRun) -> DataAnswer:
     found = await desk.call("GetExecutionData", execution_pb2.WorkflowExecutionGetDataRequest(id=asked.id.message()))
+    return await apart(found.ByteSize(), _data_answer, found)
+
+
+def _data_answer(found: execution_pb2.WorkflowExecutionGetDataResponse) -> DataAnswer:
     inputs, outputs = found.full_inputs.literals, found.full_outputs.literals
     return DataAnswer(
         inputs=plain.values(inputs),

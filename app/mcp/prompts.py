@@ -42,7 +42,7 @@ async def why(desk: Desk, arguments: dict[str, str]) -> str:
         told = error.errors()[0]
         raise errors.InvalidArgument(f"{told['loc'][-1]}: {told['msg'].lower()}") from error
     found = await list_failed_nodes(desk, asked)
-    facts, note = results.bounded(found.model_dump(mode="json", exclude_none=True), desk.limits.result_bytes_max)
+    facts, note = await results.of_model(found, desk.limits.result_bytes_max)
     text = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
     return _QUESTION.format(**{name: arguments[name] for name in ARGUMENTS}, facts=f"{text}\n{note}".rstrip())
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
 from google.protobuf.message import Message
 from grpc import StatusCode
+from pydantic import BaseModel
 
 from app import errors
-from app.wire.render import WRAPPERS, is_map, to_value
+from app.services.registration import apart
+from app.wire.render import WRAPPERS, is_map, size, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.
 _CUTS = ((8_000, 1_000), (2_000, 200), (500, 50), (200, 20), (100, 5), (50, 1))
@@ -75,47 +79,90 @@ def _pruned(descriptor: Any, value: Any) -> Any:
     return kept
 
 
+async def of(message: Message, bytes_max: int) -> tuple[dict[str, Any], str]:
+    """A response as to_json and bounded make it; a large one in a thread, so that others go on."""
+    return await apart(size(message), lambda: bounded(to_json(message), bytes_max))
+
+
+async def sized(message: Message) -> tuple[dict[str, Any], int]:
+    """A whole response as to_json makes it, and its bytes as JSON."""
+
+    def made() -> tuple[dict[str, Any], int]:
+        value = to_json(message)
+        return value, measured(value)
+
+    return await apart(size(message), made)
+
+
+async def of_model(model: BaseModel, bytes_max: int) -> tuple[dict[str, Any], str]:
+    """An answer of several RPCs, whose size nobody knows yet: always in a thread."""
+    return await asyncio.to_thread(lambda: bounded(model.model_dump(mode="json", exclude_none=True), bytes_max))
+
+
 def bounded(value: dict[str, Any], bytes_max: int) -> tuple[dict[str, Any], str]:
     """The value, cut where it is largest until it fits, and one sentence about what was cut; "" where nothing was.
 
+    The value is measured once, whole; a cut costs no more than what may be left of it.
     errors: RESOURCE_EXHAUSTED for what cannot be cut so far
     """
-    size = len(orjson.dumps(value))
-    if size <= bytes_max:
+    whole = measured(value)
+    if whole <= bytes_max:
         return value, ""
-    cut: Any = value
-    notes: list[str] = []
     for length_max, items_max in _CUTS:
-        notes = []
-        cut = _cut(value, length_max, items_max, "", notes)
-        if len(orjson.dumps(cut)) <= bytes_max:
-            break
-    else:
-        raise errors.ResourceExhausted(f"the result has {size} bytes and cannot be cut to {bytes_max}")
-    more = f" and {len(notes) - _NOTES_MAX} more places" if len(notes) > _NOTES_MAX else ""
-    return cut, f"Truncated from {size} bytes: {'; '.join(notes[:_NOTES_MAX])}{more}."
+        cut = _Cut(length_max, items_max, bytes_max)
+        try:
+            shown = cut.of(value, "")
+        except _TooLarge:
+            continue
+        notes = cut.notes
+        more = f" and {len(notes) - _NOTES_MAX} more places" if len(notes) > _NOTES_MAX else ""
+        return shown, f"Truncated from {whole} bytes: {'; '.join(notes[:_NOTES_MAX])}{more}."
+    raise errors.ResourceExhausted(f"the result has {whole} bytes and cannot be cut to {bytes_max}")
 
 
-def _cut(value: Any, length_max: int, items_max: int, path: str, notes: list[str]) -> Any:
-    if isinstance(value, str) and len(value) > length_max:
-        notes.append(f"{path} shows {length_max} of {len(value)} characters")
-        return value[:length_max]
-    if isinstance(value, (list, dict)):
-        kept = list(_items(value))
-        most = max(items_max, _FIELDS_MAX) if isinstance(value, dict) else items_max
-        if len(kept) > most:
-            notes.append(f"{path or 'the result'} shows {most} of {len(kept)} entries")
-            kept = kept[:most]
-        inner = {key: _cut(one, length_max, items_max, _path(path, key), notes) for key, one in kept}
-        return list(inner.values()) if isinstance(value, list) else inner
-    return value
+def measured(value: Any) -> int:
+    """Bytes as JSON."""
+    return len(orjson.dumps(value))
 
 
-def _items(value: Any) -> Iterator[tuple[Any, Any]]:
-    return iter(value.items()) if isinstance(value, dict) else enumerate(value)
+class _TooLarge(Exception):
+    """What is kept does not fit either."""
 
 
-def _path(path: str, key: Any) -> str:
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if path else str(key)
+@dataclass(slots=True)
+class _Cut:
+    """One way to cut; notes: what was cut. It gives up as soon as bytes_left are used up."""
+
+    length_max: int
+    items_max: int
+    bytes_left: int
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, value: Any, path: str) -> Any:
+        """What stays. errors: _TooLarge"""
+        if isinstance(value, (list, dict)):
+            return self._entries(value, path)
+        if isinstance(value, str) and len(value) > self.length_max:
+            self.notes.append(f"{path} shows {self.length_max} of {len(value)} characters")
+            value = value[: self.length_max]
+        self._take(measured(value))
+        return value
+
+    def _entries(self, value: Any, path: str) -> Any:
+        most = max(self.items_max, _FIELDS_MAX) if isinstance(value, dict) else self.items_max
+        if len(value) > most:
+            self.notes.append(f"{path or 'the result'} shows {most} of {len(value)} entries")
+        # Brackets, and commas between the entries.
+        self._take(1 + max(1, min(len(value), most)))
+        if isinstance(value, list):
+            return [self.of(one, f"{path}[{index}]") for index, one in enumerate(islice(value, most))]
+        kept = {}
+        for key, one in islice(value.items(), most):
+            self._take(measured(key) + 1)
+            kept[key] = self.of(one, f"{path}.{key}" if path else key)
+        return kept
+
+    def _take(self, taken: int) -> None:
+        self.bytes_left -= taken
+        if self.bytes_left < 0:
+            raise _TooLarge

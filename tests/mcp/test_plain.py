@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -11,15 +14,20 @@ import pytest
 from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
+from app.api.rows import Rpc
 from app.compiler.types import castable
 from app.errors import InvalidArgument, ResourceExhausted
 from app.mcp import plain, results
 from app.mcp.arguments import to_request
+from app.mcp.assistants import Assistants
 from app.mcp.inquiries import DataAnswer
+from app.settings import Settings
 from app.wire.literals import check_literals, type_of
 
 SIMPLE = types_pb2.SimpleType
+RUN = {"project": "p", "domain": "d", "name": "n"}
 
 
 def simple(kind: int) -> types_pb2.LiteralType:
@@ -174,6 +182,78 @@ def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
     assert "map shows 25 of 5000 entries" in note
     with pytest.raises(ResourceExhausted, match="cannot be cut to 100"):
         results.bounded(wide, 100)
+
+
+def test_cutting_costs_what_is_left_and_not_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def dumps(value: Any) -> bytes:
+        text = orjson.dumps(value)
+        written.append(len(text))
+        return text
+
+    monkeypatch.setattr(results, "orjson", SimpleNamespace(dumps=dumps))
+    rows = [{"name": f"row-{number}", "text": "x" * 1_000, "tags": ["a", "b"] * 20} for number in range(20_000)]
+    cut, note = results.bounded({"rows": rows}, 10_000)
+    assert note.startswith(f"Truncated from {written[0]} bytes: rows shows 20 of 20000 entries")
+    assert 1_000 < len(orjson.dumps(cut)) <= 10_000
+    assert sum(written[1:]) < 100_000
+    # What is kept is measured to the byte.
+    exact = len(orjson.dumps(cut))
+    assert results.bounded({"rows": rows}, exact)[0] == cut
+    assert results.bounded({"rows": rows}, exact - 1)[0] != cut
+
+
+class Large:
+    """A caller whose answers are as large as it is told."""
+
+    web = ""
+
+    def __init__(self, bytes: int) -> None:
+        self._bytes = bytes
+
+    async def call(self, rpc: Rpc, request: Message) -> Message:
+        made = rpc.response()
+        match made:
+            case execution_pb2.Execution():
+                made.closure.abort_cause = "x" * self._bytes
+            case execution_pb2.ExecutionList():
+                made.executions.add().closure.abort_cause = "x" * self._bytes
+            case execution_pb2.WorkflowExecutionGetDataResponse():
+                made.full_outputs.literals["o0"].scalar.primitive.string_value = "x" * self._bytes
+        return made
+
+    async def log_end(self, id: Any, bytes_max: int) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("tool", "id"),
+    [
+        ("retrieve-workflow-execution", RUN),
+        ("list-workflow-executions", {"project": "p", "domain": "d"}),
+        ("retrieve-execution-data", RUN),
+    ],
+)
+def test_large_answers_are_made_beside_the_loop(tool: str, id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[str] = []
+
+    def noted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def spied(*given: Any) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                here.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(module, name, spied)
+
+    for module, name in ((results, "to_json"), (results, "bounded"), (results, "measured"), (plain, "values")):
+        noted(module, name)
+    result = asyncio.run(Assistants(Large(1_000_000), Settings()).call(tool, {"id": id}))
+    assert not result.is_error
+    assert "Truncated from 1000" in result.content[1].text  # type: ignore[union-attr]
+    assert here == []
 
 
 def test_numbers_that_json_or_the_field_does_not_have() -> None:
