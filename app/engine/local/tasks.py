@@ -10,14 +10,15 @@ from typing import Any
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local import commands, dynamics, names, retries
-from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded
+from app.engine.local import commands, dynamics, names, recovery, retries
+from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded, TaskRun
 from app.engine.local.cache import Caching
 from app.engine.local.failures import NodeFailed, error_of, timed_out
+from app.engine.local.folders import attempt_folder
 from app.engine.local.nodes import fail, succeed
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
-from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix, task_run
+from app.engine.local.tries import TimedOut, Tries, checkpoint_of, task_run
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
@@ -51,11 +52,24 @@ class TaskNode:
             site.run,
             site.node,
             task,
-            runs=lambda attempt: task_run(site, task, attempt),
+            runs=self._task_run,
             teller=self,
             earlier=site.run.attempts.get(site.unique_id, {}),
             expand=self._expand,
             asked=asked,
+        )
+
+    def _task_run(self, attempt: int) -> TaskRun:
+        site = self._site
+        return task_run(
+            site,
+            self._task,
+            site.unique_id,
+            attempt,
+            directory=attempt_folder(self._run.folder(site.unique_id), attempt),
+            input_uri=site.input_uri,
+            output_prefix=site.output_dir(attempt),
+            checkpoint=recovery.checkpoint(site),
         )
 
     async def run(self) -> Succeeded:
@@ -167,14 +181,9 @@ class TaskNode:
         if marks is not None:
             metadata.CopyFrom(marks)
         if not self.is_dynamic:
-            metadata.checkpoint_uri = f"{raw_prefix(self._run, self._name)}/{CHECKPOINTS}"
+            metadata.checkpoint_uri = checkpoint_of(self._run, self._site.unique_id, self._tries.attempt)
         told = {"task_node_metadata": metadata} if metadata.ByteSize() else {}
         return {**told, "is_dynamic": self.is_dynamic}
-
-    @property
-    def _name(self) -> str:
-        """The generated name of the current attempt."""
-        return names.generated_name(self._run.id.name, self._site.unique_id, self._tries.attempt)
 
     def _event(
         self,
@@ -197,7 +206,7 @@ class TaskNode:
         )
         event.parent_node_execution_id.execution_id.CopyFrom(run.id)
         event.parent_node_execution_id.node_id = site.unique_id
-        event.metadata.generated_name = self._name
+        event.metadata.generated_name = names.generated_name(run.id.name, site.unique_id, self._tries.attempt)
         event.metadata.plugin_identifier = _PLUGIN
         if run.interruptible(site.node) and self._tries.budget.system_failures < retries.SYSTEM_FAILURES_MAX:
             event.metadata.instance_class = event_pb2.TaskExecutionMetadata.INTERRUPTIBLE

@@ -13,12 +13,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from flyteidl.admin import task_execution_pb2
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
-from app.engine.local import names, outcome, recovery, retries
+from app.engine.local import names, outcome, retries
 from app.engine.local.attempts import (
     BUILD_FAILURE,
     CannotBuild,
@@ -33,7 +34,6 @@ from app.engine.local.attempts import (
 )
 from app.engine.local.dynamics import INTERRUPTED, Expand
 from app.engine.local.failures import error_of
-from app.engine.local.folders import attempt_folder
 from app.engine.local.retries import Budget
 from app.engine.local.run import Run, Site
 from app.engine.local.slots import Place
@@ -42,7 +42,7 @@ Task = execution_pb2.TaskExecution
 _Kind = execution_pb2.ExecutionError
 Closure: TypeAlias = task_execution_pb2.TaskExecutionClosure
 
-CHECKPOINTS = "_flytecheckpoints"
+_CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
 # What ended while no server watched is looked at before it counts as late.
 _LATE_SECONDS = 0.1
@@ -246,18 +246,25 @@ class Tries:
         return self._expired() if ended is None else ended
 
 
-def raw_prefix(run: Run, generated_name: str) -> str:
-    """Where an attempt puts its raw data."""
-    return f"{run.raw_prefix}/{names.shard(generated_name)}/{generated_name}"
+def task_run(
+    site: Site,
+    task: tasks_pb2.TaskTemplate,
+    unique_id: str,
+    attempt: int,
+    *,
+    directory: Path,
+    input_uri: str,
+    output_prefix: str,
+    given_prefix: str = "",
+    array_index: int | None = None,
+    checkpoint: str = "",
+) -> TaskRun:
+    """An attempt of a task. unique_id: of what is tried again, the node or one index of it.
 
-
-def task_run(site: Site, task: tasks_pb2.TaskTemplate, attempt: int) -> TaskRun:
-    """An attempt of a task node."""
+    checkpoint: what the first attempt goes on from; a later one goes on from the one before it
+    """
     run = site.run
-    name = names.generated_name(run.id.name, site.unique_id, attempt)
-    raw = raw_prefix(run, name)
-    before = names.generated_name(run.id.name, site.unique_id, attempt - 1)
-    checkpoint = f"{raw_prefix(run, before)}/{CHECKPOINTS}" if attempt else recovery.checkpoint(site)
+    name = names.generated_name(run.id.name, unique_id, attempt)
     return TaskRun(
         execution=run.id,
         workflow_name=run.workflow_id.name,
@@ -265,13 +272,25 @@ def task_run(site: Site, task: tasks_pb2.TaskTemplate, attempt: int) -> TaskRun:
         node_unique_id=site.unique_id,
         attempt=attempt,
         generated_name=name,
-        directory=attempt_folder(run.folder(site.unique_id), attempt),
-        input_uri=site.input_uri,
-        output_prefix=site.output_dir(attempt),
-        raw_output_prefix=raw,
-        checkpoint_prefix=f"{raw}/{CHECKPOINTS}",
-        prev_checkpoint=checkpoint,
+        directory=directory,
+        input_uri=input_uri,
+        output_prefix=output_prefix,
+        given_prefix=given_prefix,
+        raw_output_prefix=_raw_prefix(run, name),
+        checkpoint_prefix=checkpoint_of(run, unique_id, attempt),
+        prev_checkpoint=checkpoint_of(run, unique_id, attempt - 1) if attempt else checkpoint,
         envs=run.envs,
+        array_index=array_index,
         namespace=f"{run.id.project}-{run.id.domain}",
         platform=run.engine.platform,
     )
+
+
+def checkpoint_of(run: Run, unique_id: str, attempt: int) -> str:
+    """Where an attempt leaves what the next one can go on from."""
+    return f"{_raw_prefix(run, names.generated_name(run.id.name, unique_id, attempt))}/{_CHECKPOINTS}"
+
+
+def _raw_prefix(run: Run, generated_name: str) -> str:
+    """Where an attempt puts its raw data."""
+    return f"{run.raw_prefix}/{names.shard(generated_name)}/{generated_name}"

@@ -23,7 +23,7 @@ from app.engine.local.child_executions import Child, ChildFailed, child_id, laun
 from app.engine.local.folders import attempt_folder
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
-from app.engine.local.tries import CHECKPOINTS, TimedOut, Tries, raw_prefix
+from app.engine.local.tries import TimedOut, Tries, task_run
 
 Task = execution_pb2.TaskExecution
 
@@ -130,41 +130,34 @@ class TaskElements:
             return literals_pb2.LiteralMap()
 
     def _output_uri(self, index: int, retry: int) -> str:
-        return f"{self._task_run(index, retry).output_prefix}/outputs.pb"
+        return f"{self._prefixes(index, retry)[1]}/outputs.pb"
 
     def _input_uri(self, index: int) -> str:
         return f"{self._site.output_dir(self._attempt)}/{index}/inputs.pb"
 
-    def _task_run(self, index: int, retry: int) -> TaskRun:
-        run, site = self._site.run, self._site
-        element = names.node_unique_id(site.unique_id, self._attempt, f"n{index}")
-        name = names.generated_name(run.id.name, element, retry)
-        before = names.generated_name(run.id.name, element, retry - 1)
-        raw = raw_prefix(run, name)
-        prefix = f"{site.output_dir(self._attempt)}/{index}/{retry}"
-        given = ""
+    def _prefixes(self, index: int, retry: int) -> tuple[str, str]:
+        """The output prefix that the command is given, "" for the one where it writes to; and that one.
+
+        Every attempt has a folder of its own, so that none finds the errors of the one before it.
+        """
+        folder = self._site.output_dir(self._attempt)
         if self._shape.appends_index:
-            # Every attempt has a folder of its own, so that none finds the errors of the one before it.
-            given = f"{site.output_dir(self._attempt)}/{retry}"
-            prefix = f"{given}/{index}"
-        return TaskRun(
-            execution=run.id,
-            workflow_name=run.workflow_id.name,
-            task=self._task,
-            node_unique_id=site.unique_id,
-            attempt=retry,
-            generated_name=name,
-            directory=attempt_folder(run.folder(site.unique_id), self._attempt, index=index, retry=retry),
+            return f"{folder}/{retry}", f"{folder}/{retry}/{index}"
+        return "", f"{folder}/{index}/{retry}"
+
+    def _task_run(self, index: int, retry: int) -> TaskRun:
+        site = self._site
+        given_prefix, output_prefix = self._prefixes(index, retry)
+        return task_run(
+            site,
+            self._task,
+            names.node_unique_id(site.unique_id, self._attempt, f"n{index}"),
+            retry,
+            directory=attempt_folder(site.run.folder(site.unique_id), self._attempt, index=index, retry=retry),
             input_uri=self._input_uri(index) if self._shape.single_inputs else site.input_uri,
-            output_prefix=prefix,
-            given_prefix=given,
-            raw_output_prefix=raw,
-            checkpoint_prefix=f"{raw}/{CHECKPOINTS}",
-            prev_checkpoint=f"{raw_prefix(run, before)}/{CHECKPOINTS}" if retry else "",
-            envs=run.envs,
+            output_prefix=output_prefix,
+            given_prefix=given_prefix,
             array_index=index,
-            namespace=f"{run.id.project}-{run.id.domain}",
-            platform=run.engine.platform,
         )
 
 
