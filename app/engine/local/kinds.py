@@ -1,6 +1,6 @@
 """Which handler runs which kind of node."""
 
-from app.engine.local.arrays.node import run_array, run_container_array
+from app.engine.local.arrays.node import run_array
 from app.engine.local.branches import run_branch
 from app.engine.local.child_executions import run_launch_plan
 from app.engine.local.gates import run_gate
@@ -14,5 +14,4 @@ HANDLERS: dict[str, Handler] = {
     "gate_node": run_gate,
     "launch_plan": run_launch_plan,
     "array_node": run_array,
-    "container_array": run_container_array,
 }

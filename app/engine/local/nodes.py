@@ -23,15 +23,12 @@ Handler = Callable[[Site, literals_pb2.LiteralMap, Place], Awaitable[literals_pb
 
 _DONE_WELL = ("SUCCEEDED", "RECOVERED")
 # Kinds that count against the execution's max parallelism.
-_COUNTED = ("task_node", "array_node", "container_array", "launch_plan")
+_COUNTED = ("task_node", "array_node", "launch_plan")
 
 
 def kind_of(site: Site) -> str:
-    """The kind of a node: the member of its oneof, with launch plans apart from workflows, and old maps from tasks."""
+    """The kind of a node: the member of its oneof, with launch plan nodes apart from sub-workflows."""
     kind = site.node.WhichOneof("target") or ""
-    if kind == "task_node":
-        task = site.frame.task(site.node.task_node.reference_id)
-        return "container_array" if task is not None and task.template.type == "container_array" else kind
     if kind == "workflow_node":
         return "launch_plan" if site.node.workflow_node.HasField("launchplan_ref") else "sub_workflow"
     return kind

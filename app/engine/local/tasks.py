@@ -11,6 +11,8 @@ from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
 from app.engine.local import commands, dynamics, names, recovery, retries
+from app.engine.local.arrays.node import run_container_array
+from app.engine.local.arrays.panel import CONTAINER_ARRAY
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded, TaskRun
 from app.engine.local.cache import Caching
 from app.engine.local.failures import NodeFailed, error_of, timed_out
@@ -223,6 +225,8 @@ async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     task = site.frame.task(reference)
     if task is None:
         raise await fail(site, error_of("BadSpecificationError", f"task [{reference.name}] is not in the closure"))
+    if task.template.type == CONTAINER_ARRAY:
+        return await run_container_array(site, inputs, task.template)
     if task.template.type == commands.ECHO:
         return await TaskNode(site, task.template, place).echo(inputs)
     caching = Caching(site, task.template, inputs)

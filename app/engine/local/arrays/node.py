@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
-from flyteidl.core import execution_pb2, literals_pb2
+from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
 from app.engine.local import aborts, retries
 from app.engine.local.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
@@ -33,12 +33,12 @@ async def run_array(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -
     return await _run(site, shape_of(site.node.array_node), inputs)
 
 
-async def run_container_array(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_container_array(
+    site: Site, inputs: literals_pb2.LiteralMap, task: tasks_pb2.TaskTemplate
+) -> literals_pb2.LiteralMap:
     """A task node whose task is a map by itself, as flytekit made them before there were array nodes."""
-    task = site.frame.task(site.node.task_node.reference_id)
-    assert task is not None
     try:
-        shape = shape_of_job(site.node, task.template)
+        shape = shape_of_job(site.node, task)
     except BadArray as bad:
         raise await fail(site, bad.error, site.event(Node.QUEUED, input_uri=site.input_uri)) from bad
     return await _run(site, shape, inputs)

@@ -25,7 +25,9 @@ BATCH_SECONDS = 0.5
 # Of the time, at most one part in so many goes into telling.
 _SHARE = 20
 _ENDS = (Task.SUCCEEDED, Task.FAILED, Task.ABORTED)
-_TYPE, _PLUGIN = "container_array", "k8s-array"
+# The type of old map tasks, under which every array is reported.
+CONTAINER_ARRAY = "container_array"
+_PLUGIN = "k8s-array"
 
 
 class Panel:
@@ -144,7 +146,7 @@ class Panel:
     def _event(self, phase: int, resources: Iterable[tuple[int, int, int]]) -> event_pb2.TaskExecutionEvent:
         run = self._site.run
         event = event_pb2.TaskExecutionEvent(
-            task_id=self._id, retry_attempt=self._attempt, phase=phase, task_type=_TYPE
+            task_id=self._id, retry_attempt=self._attempt, phase=phase, task_type=CONTAINER_ARRAY
         )
         event.parent_node_execution_id.execution_id.CopyFrom(run.id)
         event.parent_node_execution_id.node_id = self._site.unique_id
