@@ -24,6 +24,13 @@ def execution_key(id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, A
     return {"execution_project": id.project, "execution_domain": id.domain, "execution_name": id.name}
 
 
+def execution_id(row: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
+    """What execution_key makes of an id, made back: of a row with these columns."""
+    return identifier_pb2.WorkflowExecutionIdentifier(
+        project=row.execution_project, domain=row.execution_domain, name=row.execution_name
+    )
+
+
 def node_key(id: identifier_pb2.NodeExecutionIdentifier) -> dict[str, Any]:
     return {**execution_key(id.execution_id), "node_id": id.node_id}
 

@@ -14,7 +14,7 @@ from app import db, errors, schema
 from app.context import Context
 from app.query import lists
 from app.query.pages import check_limit
-from app.services.ids import check_execution_id, execution_key
+from app.services.ids import check_execution_id, execution_id, execution_key
 from app.wire.literals import check_signal
 
 LISTING = lists.Listing(schema.Signal, "signal")
@@ -96,9 +96,7 @@ def to_message(row: Any) -> signal_pb2.Signal:
     message = signal_pb2.Signal(
         id=identifier_pb2.SignalIdentifier(
             signal_id=row.signal_id,
-            execution_id=identifier_pb2.WorkflowExecutionIdentifier(
-                project=row.execution_project, domain=row.execution_domain, name=row.execution_name
-            ),
+            execution_id=execution_id(row),
         ),
         type=types_pb2.LiteralType.FromString(row.type),
     )

@@ -23,7 +23,7 @@ from app.engine.local.failures import error_of
 from app.engine.local.reports import patiently
 from app.engine.local.run import Frame, Run, Site
 from app.services import executions, phases
-from app.services.ids import execution_key
+from app.services.ids import execution_id, execution_key
 from app.statements import Statement
 
 Node = execution_pb2.NodeExecution
@@ -59,27 +59,18 @@ _OPEN_NODES = Statement(
 _OPEN_ATTEMPTS = Statement(
     select(_tasks).where(*_of_execution(_tasks), _tasks.c.phase.not_in(_TASK_ENDS)).order_by(_tasks.c.retry_attempt)
 )
-# Children that run have launch records, which are few; the executions have no index of their parents.
+# What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
+_RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY)))
 _CHILDREN = Statement(
     select(*(_executions.c[name] for name in _KEY), _nodes.c.node_id)
-    .select_from(
-        _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY))).join(
-            _nodes, _nodes.c.id == _executions.c.parent_node_execution_id
-        )
-    )
+    .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
     .where(*_of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
 )
-
-
 # What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
 _EAGER_LABEL = "eager-exec"
 _LAUNCHED = Statement(
     select(*(_executions.c[name] for name in _KEY))
-    .select_from(
-        _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY))).join(
-            _tags, and_(*(_tags.c[name] == _executions.c[name] for name in _KEY))
-        )
-    )
+    .select_from(_RUNNING.join(_tags, and_(*(_tags.c[name] == _executions.c[name] for name in _KEY))))
     .where(
         _tags.c.key == literal(_EAGER_LABEL),
         _tags.c.value == bindparam("launcher"),
@@ -125,8 +116,7 @@ async def end_launched(run: Run) -> None:
     async with run.server.database.unit_of_work() as db:
         rows = await db.all(_LAUNCHED, launcher=id.name, project=id.project, domain=id.domain)
     for row in rows:
-        child = identifier_pb2.WorkflowExecutionIdentifier(project=row[0], domain=row[1], name=row[2])
-        await terminate(run, child, TERMINATED)
+        await terminate(run, execution_id(row), TERMINATED)
 
 
 class _Ending:
@@ -160,13 +150,8 @@ class _Ending:
         """End the processes and child executions of a node; the events of its open attempts."""
         run = self._run
         await run.engine.runner.kill_below(run.folder(node_id))
-        ids = (
-            identifier_pb2.WorkflowExecutionIdentifier(
-                project=child.execution_project, domain=child.execution_domain, name=child.execution_name
-            )
-            for child in self._children[node_id]
-        )
-        await asyncio.gather(*(terminate(run, id, self._reason) for id in ids))
+        children = self._children[node_id]
+        await asyncio.gather(*(terminate(run, execution_id(child), self._reason) for child in children))
         return [_attempt_aborted(run, attempt) for attempt in self._attempts[node_id]]
 
     async def _end(self, row: Any) -> None:

@@ -131,11 +131,10 @@ async def recover(site: Site, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic,
     run, old = site.run, site.run.recovered.get(site.unique_id)
     if old is None or not old.closure.dynamic_job_spec_uri or 0 in run.attempts.get(site.unique_id, ()):
         return None
-    limit = run.server.settings.storage.limits.max_download_bytes
     try:
         if await run.read(old.input_uri) != inputs:
             return None
-        raw = await run.server.blobs.read(old.closure.dynamic_job_spec_uri, bytes_max=limit)
+        raw = await run.bytes_of(old.closure.dynamic_job_spec_uri)
     except BlobMissing as error:
         log.warning("dynamic_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
         return None
@@ -162,10 +161,8 @@ async def _reported(site: Site, id: identifier_pb2.Identifier) -> compiler_pb2.C
     known = site.known
     if known is None or not known.dynamic_uri:
         return None
-    limit = site.run.server.settings.storage.limits.max_download_bytes
     try:
-        raw = await site.run.server.blobs.read(known.dynamic_uri, bytes_max=limit)
-        closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await site.run.bytes_of(known.dynamic_uri))
     except (BlobMissing, DecodeError) as error:
         log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=str(error))
         return None

@@ -8,7 +8,7 @@ Source: flytepropeller pkg/controller/nodes/executor.go (attemptRecovery).
 from __future__ import annotations
 
 import structlog
-from flyteidl.core import compiler_pb2, execution_pb2, literals_pb2
+from flyteidl.core import execution_pb2, literals_pb2
 from flyteidl.event import event_pb2
 
 from app.blobs import BlobMissing
@@ -79,8 +79,6 @@ async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -
         if seen.HasField("catalog_key"):
             event.task_node_metadata.catalog_key.CopyFrom(seen.catalog_key)
         if old.dynamic_uri:
-            limit = run.server.settings.storage.limits.max_download_bytes
-            raw = await run.server.blobs.read(old.dynamic_uri, bytes_max=limit)
             workflow = event.task_node_metadata.dynamic_workflow
-            workflow.compiled_workflow.CopyFrom(compiler_pb2.CompiledWorkflowClosure.FromString(raw))
+            workflow.compiled_workflow.ParseFromString(await run.bytes_of(old.dynamic_uri))
             workflow.id.CopyFrom(workflow.compiled_workflow.primary.template.id)

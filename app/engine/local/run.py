@@ -116,19 +116,20 @@ class Run:
         """Where the attempts of a node lie on this machine, each in <attempt>/."""
         return folders.node_folder(self.home, unique_id)
 
+    async def bytes_of(self, uri: str) -> bytes:
+        """An object from the store, if it is not too large. errors: BlobError"""
+        limit = self.server.settings.storage.limits.max_download_bytes
+        return await self.server.blobs.read(uri, bytes_max=limit)
+
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         """A literal map from the store. errors: BlobError"""
-        limit = self.server.settings.storage.limits.max_download_bytes
-        return literals_pb2.LiteralMap.FromString(await self.server.blobs.read(uri, bytes_max=limit))
+        return literals_pb2.LiteralMap.FromString(await self.bytes_of(uri))
 
     async def whole(self, literal: literals_pb2.Literal) -> literals_pb2.Literal:
         """The literal itself, where it may be one that lies in the store. errors: BlobError"""
         if literal.WhichOneof("value") != "offloaded_metadata":
             return literal
-        limit = self.server.settings.storage.limits.max_download_bytes
-        return literals_pb2.Literal.FromString(
-            await self.server.blobs.read(literal.offloaded_metadata.uri, bytes_max=limit)
-        )
+        return literals_pb2.Literal.FromString(await self.bytes_of(literal.offloaded_metadata.uri))
 
     async def resolve(
         self, bindings: Iterable[literals_pb2.Binding], outputs_of: data.Outputs
