@@ -38,7 +38,9 @@ class Compiled:
         compiled = cast(Any, clause).compile(dialect=dialect)
         self.sql: str = str(compiled)
         self._names: list[str] = compiled.positiontup or []
-        binds = ((name, compiled.params[name], _bind_processor(compiled.binds[name], dialect)) for name in self._names)
+        # Asked for once: SQLAlchemy makes the whole dictionary anew every time.
+        defaults = compiled.params
+        binds = ((name, defaults[name], _bind_processor(compiled.binds[name], dialect)) for name in self._names)
         # What a parameter's name alone does not say: (place, name, value where none is given, conversion).
         self._binds = [
             (place, name, default, processor)
