@@ -11,10 +11,10 @@ Source: flyteadmin/pkg/manager/impl/util/filters.go, pkg/common/filters.go.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, bindparam
 from sqlalchemy.sql.elements import ColumnElement
@@ -60,6 +60,16 @@ _COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
 }
 
 
+class Shape(NamedTuple):
+    """All that the SQL text of a filter depends on; the other values are bound. constant: a value that is not."""
+
+    function: str
+    entity: str
+    field: str
+    size: int
+    constant: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One expression, checked and read: values have the column's Python type."""
@@ -70,9 +80,23 @@ class Filter:
     values: tuple[Any, ...]
 
     @property
-    def shape(self) -> tuple[str, str, str, int]:
-        """All that the SQL text depends on; the values are bound."""
-        return (self.function, self.entity, self.field, len(self.values))
+    def shape(self) -> Shape:
+        """Its shape, with every value bound."""
+        return Shape(self.function, self.entity, self.field, len(self.values))
+
+
+def parameters(index: int, size: int) -> list[str]:
+    """The names of the parameters of the filter at this place, which has so many values."""
+    return [f"f{index}_{j}" for j in range(size)]
+
+
+def bound(filters: Iterable[Filter]) -> dict[str, Any]:
+    """The values of filters by the names of their parameters."""
+    return {
+        name: value
+        for i, one in enumerate(filters)
+        for name, value in zip(parameters(i, len(one.values)), one.values, strict=True)
+    }
 
 
 def parse(

@@ -18,8 +18,9 @@ from app import schema
 from app.context import Context
 from app.query import filters as grammar
 from app.query import narrowing, pages
+from app.query.filters import Shape
 from app.query.listing import Join, Listing, Mark
-from app.query.narrowing import Shape, Way
+from app.query.narrowing import Way
 from app.statements import Statement
 
 __all__ = ["Join", "Listing", "Mark", "columns_of", "page", "parse_filters"]
@@ -66,7 +67,7 @@ def _source(
     """What to select from, under which conditions, and the ids that were found before (None without)."""
     table = schema.table(listing.model)
     conditions = narrowing.conditions(table, where)
-    named = [(shape, narrowing.parameters(i, shape)) for i, shape in enumerate(shapes) if i != way.branch]
+    named = [(shape, grammar.parameters(i, shape.size)) for i, shape in enumerate(shapes) if i != way.branch]
     own = [(shape, names) for shape, names in named if shape.entity == listing.entity]
     few = None
     if way.gather is not None:
@@ -97,7 +98,7 @@ def _merged(query: Any, table: Table, index: int, shape: Shape, order: list[Any]
     """One page of each value of a filter, in order, merged: reads a page and a row of each, however many there are."""
     end: ColumnElement[Any] = bindparam("page_limit") + bindparam("page_offset") if offset else bindparam("page_limit")
     branches = []
-    for number, name in enumerate(narrowing.parameters(index, shape)):
+    for number, name in enumerate(grammar.parameters(index, shape.size)):
         one = query.where(table.c[shape.field] == bindparam(name, type_=table.c[shape.field].type))
         branches.append(select(one.order_by(*order).limit(end).subquery(f"b{number}")))
     return union_all(*branches).subquery("merged")

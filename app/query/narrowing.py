@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, Table, bindparam, func, literal_column, select, type_coerce
 from sqlalchemy.sql.elements import UnaryExpression
@@ -21,7 +21,7 @@ from app import schema
 from app.context import Context
 from app.query import filters as grammar
 from app.query import pages
-from app.query.filters import Filter
+from app.query.filters import Filter, Shape, bound, parameters
 from app.query.listing import Join, Listing
 from app.statements import Statement
 
@@ -29,16 +29,6 @@ BRANCHES_MAX = 64
 GATHERED_ROWS_MAX = 2000
 # No row has it; it fills up the number of branches, so that few statements serve all numbers.
 _NO_ID = -1
-
-
-class Shape(NamedTuple):
-    """All that the SQL text of a filter depends on; the other values are bound. constant: a value that is not."""
-
-    function: str
-    entity: str
-    field: str
-    size: int
-    constant: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +46,6 @@ class Narrowed:
     shapes: tuple[Shape, ...]
     values: dict[str, Any]
     way: Way
-
-
-def parameters(index: int, shape: Shape) -> list[str]:
-    """The names of the parameters of the filter at this place."""
-    return [f"f{index}_{j}" for j in range(shape.size)]
 
 
 def conditions(table: Table, where: tuple[tuple[str, str], ...]) -> list[ColumnElement[bool]]:
@@ -130,7 +115,7 @@ async def narrow(
     elif gather is None:
         gather = next((f.field for f in filters if f.entity == listing.entity and f.field in listing.counted), None)
     shapes = tuple(_shape(listing, one) for one in filters)
-    values = {f"f{i}_{j}": value for i, one in enumerate(filters) for j, value in enumerate(one.values)}
+    values = bound(filters)
     if gather is not None:
         found = await ctx.db.one(_count(listing, where, shapes, gather), **given, **values, most=GATHERED_ROWS_MAX + 1)
         if found is None or not found.rows:
@@ -179,22 +164,21 @@ def _filled(one: Filter) -> Filter:
 def _shape(listing: Listing, one: Filter) -> Shape:
     known = one.entity == listing.entity and len(one.values) == 1
     if known and (one.function, one.field, one.values[0]) in listing.constants:
-        return Shape(one.function, one.entity, one.field, 1, one.values[0])
-    return Shape(one.function, one.entity, one.field, len(one.values))
+        return one.shape._replace(constant=one.values[0])
+    return one.shape
 
 
 @lru_cache(maxsize=256)
 def _ids_statement(entity: str, shapes: tuple[Shape, ...]) -> Statement:
     table = schema.table(grammar.ENTITIES[entity][1])
-    predicates = [predicate(table, shape, parameters(i, shape)) for i, shape in enumerate(shapes)]
+    predicates = [predicate(table, shape, parameters(i, shape.size)) for i, shape in enumerate(shapes)]
     return Statement(select(table.c.id).where(*predicates).limit(bindparam("most")), planned_anew=True)
 
 
 async def _ids(ctx: Context, join: Join, filters: tuple[Filter, ...]) -> list[int]:
     """The ids of the joined rows that pass the filters, up to one more than can be branches."""
-    shapes = tuple(Shape(one.function, one.entity, one.field, len(one.values)) for one in filters)
-    values = {f"f{i}_{j}": value for i, one in enumerate(filters) for j, value in enumerate(one.values)}
-    rows = await ctx.db.all(_ids_statement(join.entity, shapes), **values, most=BRANCHES_MAX + 1)
+    statement = _ids_statement(join.entity, tuple(one.shape for one in filters))
+    rows = await ctx.db.all(statement, **bound(filters), most=BRANCHES_MAX + 1)
     return [row.id for row in rows]
 
 
@@ -214,7 +198,7 @@ def matching(
     """The ids of the listed rows that pass the filters of one joined entity or one counted column."""
     table = schema.table(listing.model).alias("found")
     inside = covered(listing, shapes, gather)
-    named = [(shape, parameters(i, shape)) for i, shape in enumerate(shapes) if shape in inside]
+    named = [(shape, parameters(i, shape.size)) for i, shape in enumerate(shapes) if shape in inside]
     join = next((one for one in listing.joins if one.entity == gather), None)
     if join is None:
         own = [predicate(table, shape, names) for shape, names in named]

@@ -151,8 +151,6 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
-    for i, one in enumerate(parsed):
-        parameters.update({f"f{i}_{j}": value for j, value in enumerate(one.values)})
     rows = await ctx.db.all(
         _statement(model, tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
         resource_type=request.resource_type,
@@ -160,6 +158,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         domain=request.domain,
         page_limit=pages.rows_of(ctx, request.limit),
         **parameters,
+        **grammar.bound(parsed),
     )
     found = []
     for row in rows:
@@ -194,7 +193,7 @@ def _with_metadata(model: type[schema.Base], sort: pages.Sort, *, after: bool) -
 @lru_cache(maxsize=512)
 def _statement(
     model: type[schema.Base],
-    shapes: tuple[tuple[str, str, str, int], ...],
+    shapes: tuple[grammar.Shape, ...],
     sort: pages.Sort,
     after: bool,
     with_metadata: bool,
@@ -219,8 +218,8 @@ def _statement(
         query = query.order_by(found.c.name.asc() if sort.ascending else found.c.name.desc())
     constants = {name: type_coerce(bindparam(name), _ENTITY.c[name].type) for name in ("project", "domain")}
     constants["resource_type"] = type_coerce(bindparam("resource_type"), Integer())
-    for i, (function, entity, column, count) in enumerate(shapes):
-        parameters = [f"f{i}_{j}" for j in range(count)]
+    for i, (function, entity, column, size, _) in enumerate(shapes):
+        parameters = grammar.parameters(i, size)
         if column == "state":
             # A name without metadata is ACTIVE.
             state: ColumnElement[Any] = func.coalesce(
