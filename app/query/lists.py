@@ -23,7 +23,7 @@ from app.query.listing import Join, Listing, Mark
 from app.query.narrowing import Way
 from app.statements import Statement
 
-__all__ = ["Join", "Listing", "Mark", "columns_of", "page", "parse_filters"]
+__all__ = ["Join", "Listing", "Mark", "page", "parse_filters"]
 
 
 # A statement with as many values as are allowed takes a third of a megabyte.
@@ -149,8 +149,3 @@ async def page(
 def parse_filters(listing: Listing, text: str) -> tuple[grammar.Filter, ...]:
     """The filters of a request for this list. errors: INVALID_ARGUMENT, see filters.parse"""
     return grammar.parse(text, own=listing.entity, joinable=listing.joinable)
-
-
-def columns_of(listing: Listing) -> Table:
-    """The table whose columns a list sorts and filters by."""
-    return schema.table(listing.model)

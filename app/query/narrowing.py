@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, bindparam, func, literal_column, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, func, literal_column, select, type_coerce
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
@@ -48,7 +48,7 @@ class Narrowed:
     way: Way
 
 
-def conditions(table: Table, where: tuple[tuple[str, str], ...]) -> list[ColumnElement[bool]]:
+def conditions(table: Any, where: tuple[tuple[str, str], ...]) -> list[ColumnElement[bool]]:
     """What every row of the list fulfils: parameters where_<column>."""
     return [
         table.c[column].is_(None) if how == "null" else table.c[column] == bindparam(f"where_{column}")
@@ -108,13 +108,12 @@ async def narrow(
     branch = _branch(listing, filters, sort)
     if branch is not None:
         filters = (*filters[:branch], _filled(filters[branch]), *filters[branch + 1 :])
-        gather = None
-    elif any(_shape(listing, one).constant is not None for one in filters):
-        # A partial index has few rows, and these in order.
+    shapes = tuple(_shape(listing, one) for one in filters)
+    if branch is not None or any(shape.constant is not None for shape in shapes):
+        # Merged pages are in order already, and so are the few rows of a partial index.
         gather = None
     elif gather is None:
-        gather = next((f.field for f in filters if f.entity == listing.entity and f.field in listing.counted), None)
-    shapes = tuple(_shape(listing, one) for one in filters)
+        gather = next((s.field for s in shapes if s.entity == listing.entity and s.field in listing.counted), None)
     values = bound(filters)
     if gather is not None:
         found = await ctx.db.one(_count(listing, where, shapes, gather), **given, **values, most=GATHERED_ROWS_MAX + 1)
@@ -202,7 +201,7 @@ def matching(
     join = next((one for one in listing.joins if one.entity == gather), None)
     if join is None:
         own = [predicate(table, shape, names) for shape, names in named]
-        return select(table.c.id).where(*conditions(table, where), *own)  # type: ignore[arg-type]
+        return select(table.c.id).where(*conditions(table, where), *own)
     other = schema.table(grammar.ENTITIES[gather][1]).alias("joined")
     ids = select(other.c.id).where(*(predicate(other, shape, names) for shape, names in named))
     return select(table.c.id).where(table.c[join.on[0][0]].in_(ids))

@@ -151,12 +151,13 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
+    limit = pages.rows_of(ctx, request.limit)
     rows = await ctx.db.all(
         _statement(model, tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
         resource_type=request.resource_type,
         project=request.project,
         domain=request.domain,
-        page_limit=pages.rows_of(ctx, request.limit),
+        page_limit=limit,
         **parameters,
         **grammar.bound(parsed),
     )
@@ -164,9 +165,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     for row in rows:
         id = common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
         found.append(_message(request.resource_type, id, row.description, row.state))
-    return common_pb2.NamedEntityList(
-        entities=found, token=names.next_token(rows, sort, pages.rows_of(ctx, request.limit))
-    )
+    return common_pb2.NamedEntityList(entities=found, token=names.next_token(rows, sort, limit))
 
 
 def _columns(entity: str) -> Table:

@@ -102,14 +102,15 @@ async def page(
     """
     sort = read_sort(request.sort_by if request.HasField("sort_by") else None, schema.table(model))
     parameters, after = read_start(request.token, sort, rpc)
+    limit = pages.rows_of(ctx, request.limit)
     rows = await ctx.db.all(
         _statement(model, sort, after),
         project=request.project,
         domain=request.domain,
-        page_limit=pages.rows_of(ctx, request.limit),
+        page_limit=limit,
         **parameters,
     )
-    found = common_pb2.NamedEntityIdentifierList(token=next_token(rows, sort, pages.rows_of(ctx, request.limit)))
+    found = common_pb2.NamedEntityIdentifierList(token=next_token(rows, sort, limit))
     add, project, domain = found.entities.add, request.project, request.domain
     for row in rows:
         add(project=project, domain=domain, name=row.name)
@@ -153,9 +154,10 @@ async def page_across(
         parameters |= {f"after_{column.key}": value for column, value in zip(_order(table, sort), last, strict=True)}
     here = {part: getattr(request, part) for part in ("project", "domain") if getattr(request, part)}
     statement = _across(model, tuple(here), sort, start.after is not None)
-    rows = await ctx.db.all(statement, page_limit=pages.rows_of(ctx, request.limit), **here, **parameters)
+    limit = pages.rows_of(ctx, request.limit)
+    rows = await ctx.db.all(statement, page_limit=limit, **here, **parameters)
     token = ""
-    if rows and len(rows) == pages.rows_of(ctx, request.limit):
+    if rows and len(rows) == limit:
         token = pages.write_token(sort, "\0".join(getattr(rows[-1], c.key) for c in _order(table, sort)), 0)
     return common_pb2.NamedEntityIdentifierList(
         entities=[
