@@ -12,7 +12,7 @@ from flyteidl.event import event_pb2 as event
 from app import errors, schema
 from app.context import Context
 from app.services import phases
-from app.services.events.parts import Inline, check_output_size, instant, nanoseconds_since, put_outcome, reported
+from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
 from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
 from app.wire.text import text
 
@@ -202,17 +202,13 @@ def _node_state(
         "phase": phases.Node.Phase.Name(given.phase),
         "node_execution_updated_at": instant(reported(given), ""),
     }
-    if given.phase == phases.Node.RUNNING:
-        closure.started_at.CopyFrom(given.occurred_at)
-        changes["started_at"] = instant(given.occurred_at, "")
-        closure.deck_uri = given.deck_uri
-    elif given.phase in phases.NODE_TERMINAL:
-        if started_at is not None:
-            changes["duration"] = nanoseconds_since(started_at, given.occurred_at)
-            closure.duration.FromNanoseconds(changes["duration"])
-        changes |= put_outcome(closure, given, uris["output"])
+    starts, ends = given.phase == phases.Node.RUNNING, given.phase in phases.NODE_TERMINAL
+    changes |= put_times(closure, given, started_at, starts=starts, ends=ends)
+    if starts or ends:
         # Parity: a terminal event without a deck clears it (addTerminalState).
         closure.deck_uri = given.deck_uri
+    if ends:
+        changes |= put_outcome(closure, given, uris["output"])
     if given.HasField("task_node_metadata"):
         seen = given.task_node_metadata
         closure.task_node_metadata.Clear()

@@ -24,7 +24,7 @@ def instant(stamp: Timestamp, refusal: str) -> datetime:
         raise errors.InvalidArgument(refusal) from error
 
 
-def nanoseconds_since(started: datetime, end: Timestamp) -> int:
+def _nanoseconds_since(started: datetime, end: Timestamp) -> int:
     """From a stored start to an event's end; negative where the event is older, as upstream has it.
 
     Parity: what the column cannot hold, some 292 years, is the longest duration that it can (Sub of Go's time).
@@ -84,6 +84,18 @@ def reported(given: Any) -> Timestamp:
     late: Timestamp = given.reported_at
     occurred: Timestamp = given.occurred_at
     return late if late.seconds or late.nanos else occurred
+
+
+def put_times(closure: Any, given: Any, started_at: datetime | None, *, starts: bool, ends: bool) -> dict[str, Any]:
+    """Put start or duration into the closure of an execution, node or task; the columns of the row."""
+    if starts:
+        closure.started_at.CopyFrom(given.occurred_at)
+        return {"started_at": instant(given.occurred_at, "")}
+    if ends and started_at is not None:
+        duration = _nanoseconds_since(started_at, given.occurred_at)
+        closure.duration.FromNanoseconds(duration)
+        return {"duration": duration}
+    return {}
 
 
 def put_outcome(closure: Any, given: Any, output_uri: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flyteidl.event import event_pb2 as event
 from app import errors, schema
 from app.context import Context
 from app.services import attempts, phases
-from app.services.events.parts import Inline, check_output_size, instant, nanoseconds_since, put_outcome, reported
+from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
 from app.services.ids import check_task_execution_id, execution_key, node_key, task_key
 from app.wire.text import text
 
@@ -127,13 +127,9 @@ def _attempt_state(
         "phase_version": given.phase_version,
         "task_execution_updated_at": instant(reported(given), ""),
     }
-    if given.phase == phases.Task.RUNNING and started_at is None:
-        closure.started_at.CopyFrom(given.occurred_at)
-        changes["started_at"] = instant(given.occurred_at, "")
-    elif given.phase in phases.TASK_TERMINAL:
-        if started_at is not None:
-            changes["duration"] = nanoseconds_since(started_at, given.occurred_at)
-            closure.duration.FromNanoseconds(changes["duration"])
+    starts, ends = given.phase == phases.Task.RUNNING and started_at is None, given.phase in phases.TASK_TERMINAL
+    changes |= put_times(closure, given, started_at, starts=starts, ends=ends)
+    if ends:
         put_outcome(closure, given, uris["output"])
     changes["closure"] = closure.SerializeToString()
     return changes

@@ -10,7 +10,7 @@ from flyteidl.event import event_pb2 as event
 from app import errors, schema
 from app.context import Context
 from app.services import phases
-from app.services.events.parts import Inline, check_output_size, instant, kind_name, nanoseconds_since
+from app.services.events.parts import Inline, check_output_size, instant, kind_name, put_times
 from app.services.ids import check_execution_id, execution_key
 from app.wire.text import text
 
@@ -66,20 +66,15 @@ def _check_workflow_row(row: Any, given: event.WorkflowExecutionEvent) -> None:
 def _next_execution(row: Any, given: event.WorkflowExecutionEvent, output_uri: str) -> dict[str, Any]:
     """The columns of an execution after an event that may be recorded."""
     closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
-    occurred_at = instant(given.occurred_at, "")
     closure.phase = given.phase
     closure.updated_at.CopyFrom(given.occurred_at)
     changes: dict[str, Any] = {
         "phase": phases.Workflow.Phase.Name(given.phase),
-        "execution_updated_at": occurred_at,
+        "execution_updated_at": instant(given.occurred_at, ""),
     }
-    if given.phase == phases.Workflow.RUNNING:
-        # Parity: every RUNNING event starts the clock again.
-        closure.started_at.CopyFrom(given.occurred_at)
-        changes["started_at"] = occurred_at
-    elif given.phase in phases.WORKFLOW_TERMINAL and row.started_at is not None:
-        changes["duration"] = nanoseconds_since(row.started_at, given.occurred_at)
-        closure.duration.FromNanoseconds(changes["duration"])
+    # Parity: every RUNNING event starts the clock again.
+    starts, ends = given.phase == phases.Workflow.RUNNING, given.phase in phases.WORKFLOW_TERMINAL
+    changes |= put_times(closure, given, row.started_at, starts=starts, ends=ends)
     if given.producer_id not in ("", "propeller") and given.phase in (
         phases.Workflow.UNDEFINED,
         phases.Workflow.QUEUED,
