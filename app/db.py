@@ -85,10 +85,12 @@ class UnitOfWork(ABC):
         return await self.one(statements.find(model, tuple(key), columns, for_update), **key)
 
     async def find_all(
-        self, model: type[schema.Base], *, columns: tuple[str, ...] | None = None, **key: Any
+        self, model: type[schema.Base], *, columns: tuple[str, ...] | None = None, most: int | None = None, **key: Any
     ) -> Sequence[Row]:
-        """Every row of model with this key."""
-        return await self.all(statements.find(model, tuple(key), columns, False), **key)
+        """Every row of model with this key; most: how many at most."""
+        if most is None:
+            return await self.all(statements.find(model, tuple(key), columns), **key)
+        return await self.all(statements.find(model, tuple(key), columns, limited=True), **key, most=most)
 
     async def count(self, model: type[schema.Base], **key: Any) -> int:
         """How many rows of model have this key."""

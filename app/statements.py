@@ -109,11 +109,17 @@ def columns_of(table: Table, names: tuple[str, ...] | None) -> list[Any]:
 
 @lru_cache(maxsize=2048)
 def find(
-    model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...] | None, for_update: bool
+    model: type[schema.Base],
+    key: tuple[str, ...],
+    columns: tuple[str, ...] | None,
+    for_update: bool = False,
+    limited: bool = False,
 ) -> Statement:
-    """Rows of model whose columns `key` equal the parameters of the same names."""
+    """Rows of model whose columns `key` equal the parameters of the same names; limited: :most of them at most."""
     table = schema.table(model)
     query: Select[Any] = select(*columns_of(table, columns)).where(*(table.c[k] == bindparam(k) for k in key))
+    if limited:
+        query = query.limit(bindparam("most"))
     # SQLite's compiler drops FOR UPDATE; BEGIN IMMEDIATE has locked the database already.
     quick = not for_update and {c.key for c in table.primary_key} <= set(key)
     return Statement(query.with_for_update() if for_update else query, quick=quick)

@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, metrics_pb2, workflow_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import bindparam, select
 
 from app import errors, schema
 from app.context import Context
 from app.services import node_executions, task_executions, workflows
 from app.services.executions.reads import get_execution
 from app.services.ids import execution_key
-from app.statements import Statement
 from app.wire.text import text
 
 _RUN = ("execution_project", "execution_domain", "execution_name")
@@ -92,13 +89,6 @@ async def _load(ctx: Context, execution: execution_pb2.Execution, lineage: froze
     return run
 
 
-@lru_cache(maxsize=2)
-def _rows_statement(model: type[schema.Base], columns: tuple[str, ...]) -> Statement:
-    table = schema.table(model)
-    key = (table.c[part] == bindparam(part) for part in _RUN)
-    return Statement(select(*(table.c[name] for name in columns)).where(*key).limit(bindparam("most")))
-
-
 async def _rows(
     ctx: Context,
     model: type[schema.Base],
@@ -111,7 +101,7 @@ async def _rows(
     errors: RESOURCE_EXHAUSTED for more than limits.metricsRowsMax
     """
     rows_max = ctx.settings.limits.metrics_rows_max
-    rows = await ctx.db.all(_rows_statement(model, columns), **execution_key(id), most=rows_max + 1)
+    rows = await ctx.db.find_all(model, columns=columns, most=rows_max + 1, **execution_key(id))
     if len(rows) > rows_max:
         raise errors.ResourceExhausted(
             f"execution {id.name} has more than {rows_max} rows in {schema.table(model).name}, "
