@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, func, literal, select
+from sqlalchemy import bindparam, column, func, literal, select, table
 
 from app import db, errors, lines, schema
 from app.db import Database
@@ -46,6 +46,23 @@ async def project(database: Database, identifier: str = "p") -> Any:
 async def add_project(database: Database, identifier: str = "p") -> None:
     async with database.unit_of_work() as unit:
         await unit.insert(schema.Project, identifier=identifier, name=identifier)
+
+
+async def add_half_a_project(database: Database, *, seconds: float) -> None:
+    """Insert project half, then sleep in the transaction."""
+    async with database.unit_of_work() as unit:
+        await unit.insert(schema.Project, identifier="half", name="half")
+        await unit.all(_SLEEP, seconds=seconds)
+
+
+async def read_while_connecting(database: Database, url: str) -> asyncio.Task[Any]:
+    """A read that has begun to connect, and has not done so."""
+    end_all(url)
+    await asyncio.sleep(0.2)
+    reading = asyncio.create_task(project(database))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return reading
 
 
 @pytest.fixture
@@ -86,12 +103,12 @@ def test_connections_that_the_server_has_ended_are_replaced(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             await add_project(database)
-            for _ in range(3):
+            for number in range(3):
                 end_all(url)
                 # What was idle is noticed to be gone without anybody having to fail.
                 await asyncio.sleep(0.2)
                 assert (await project(database)).identifier == "p"
-                await add_project(database, f"p{_}")
+                await add_project(database, f"p{number}")
 
     asyncio.run(main())
 
@@ -185,13 +202,7 @@ def test_a_caller_that_gives_up_leaves_the_connection_usable_and_nothing_running
 def test_a_caller_that_gives_up_in_a_transaction_rolls_it_back(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
-
-            async def work() -> None:
-                async with database.unit_of_work() as unit:
-                    await unit.insert(schema.Project, identifier="half", name="half")
-                    await unit.all(_SLEEP, seconds=20)
-
-            task = asyncio.create_task(work())
+            task = asyncio.create_task(add_half_a_project(database, seconds=20))
             await asyncio.sleep(0.5)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -269,21 +280,15 @@ def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: 
                         async with database.unit_of_work() as unit:
                             assert (await unit.one(statement)).n == number
             async with database.unit_of_work() as unit:
-                kept = await unit.all(Statement(select(func.count().label("n")).select_from(_prepared())))
+                kept = await unit.all(
+                    Statement(select(func.count().label("n")).select_from(table("pg_prepared_statements")))
+                )
             assert kept[0].n <= 4
 
     asyncio.run(main())
 
 
-def _prepared() -> Any:
-    from sqlalchemy import table
-
-    return table("pg_prepared_statements")
-
-
 def test_a_statement_whose_preparation_fails_is_not_taken_for_prepared(url: str) -> None:
-    from sqlalchemy import table
-
     missing = Statement(select(func.count().label("n")).select_from(table("made_later")))
 
     async def main() -> None:
@@ -332,12 +337,7 @@ def test_much_that_is_sent_and_received_at_once_arrives(url: str) -> None:
 def test_a_reader_that_gives_up_while_connecting_takes_no_connection_away(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
-            end_all(url)
-            await asyncio.sleep(0.2)
-            reading = asyncio.create_task(project(database))
-            # Long enough to begin to connect, not to have done so.
-            for _ in range(3):
-                await asyncio.sleep(0)
+            reading = await read_while_connecting(database, url)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
@@ -352,12 +352,7 @@ def test_a_reader_that_gives_up_while_connecting_takes_no_connection_away(url: s
 def test_a_writer_need_not_wait_long_for_the_connection_of_the_readers(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2, wait_seconds=10) as database:
-            end_all(url)
-            await asyncio.sleep(0.2)
-            reading = asyncio.create_task(project(database))
-            # Long enough to begin to connect, not to have done so.
-            for _ in range(3):
-                await asyncio.sleep(0)
+            reading = await read_while_connecting(database, url)
             async with asyncio.timeout(5):
                 await add_project(database)
             assert await reading is None
@@ -371,13 +366,7 @@ def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: 
 
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
-
-            async def work() -> None:
-                async with database.unit_of_work() as unit:
-                    await unit.insert(schema.Project, identifier="half", name="half")
-                    await unit.all(_SLEEP, seconds=5)
-
-            task = asyncio.create_task(work())
+            task = asyncio.create_task(add_half_a_project(database, seconds=5))
             await asyncio.sleep(0.5)
             socket.rename(away)
             try:
@@ -395,8 +384,6 @@ def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_statements_go_on_when_a_table_is_migrated_under_them(url: str, quick: bool) -> None:
-    from sqlalchemy import column, table
-
     changing = Statement(select(column("size")).select_from(table("changing")), quick=quick)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE changing AS SELECT 7::integer AS size")
@@ -420,7 +407,7 @@ def test_statements_go_on_when_a_table_is_migrated_under_them(url: str, quick: b
 def test_too_many_parameters_are_refused_and_end_no_connection(url: str) -> None:
     many = Statement(select(literal(1).label("found")))
     compiled = many.compiled(POSTGRESQL)
-    # By hand, because SQLAlchemy takes minutes for so many.
+    # By hand, because SQLAlchemy takes seconds for so many.
     compiled._binds, compiled._names = [], [f"p{number}" for number in range(lines.PARAMETERS_MAX + 1)]
     compiled.sql = f"SELECT 1 WHERE 5 IN ({','.join(f'${place + 1}::int' for place in range(len(compiled._names)))})"
 
