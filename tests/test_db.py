@@ -56,10 +56,10 @@ async def add_half_a_project(database: Database, *, seconds: float) -> None:
 
 
 async def read_while_connecting(database: Database, url: str) -> asyncio.Task[Any]:
-    """A read that has begun to connect, and has not done so."""
+    """A read of a project that is not there, which has begun to connect and has not done so."""
     end_all(url)
     await asyncio.sleep(0.2)
-    reading = asyncio.create_task(project(database))
+    reading = asyncio.create_task(project(database, "absent"))
     for _ in range(3):
         await asyncio.sleep(0)
     return reading
