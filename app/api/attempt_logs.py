@@ -58,7 +58,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
         except _BadRequest as error:
             return _told(400, str(error))
         try:
-            descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = await asyncio.to_thread(folders.open_log, path)
         except OSError:
             return _told(404, "this machine has no log of such an attempt: it has not begun, or it ran elsewhere")
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -61,15 +60,12 @@ class InProcess:
 
 def _end_of(path: Path, bytes_max: int) -> str | None:
     try:
-        # The folder is its task's: what the name leads to may be a link to anything, or never end.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = folders.open_log(path)
     except OSError:
         # The attempt ran on another machine, or its folder was cleaned away.
         return None
     try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            return None
-        return os.pread(descriptor, bytes_max, max(0, about.st_size - bytes_max)).decode("utf-8", "replace")
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, bytes_max, max(0, size - bytes_max)).decode("utf-8", "replace")
     finally:
         os.close(descriptor)

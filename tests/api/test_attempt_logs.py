@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,19 @@ def test_a_link_in_the_place_of_a_log_is_not_followed(get: Get, tmp_path: Path) 
     path = write(tmp_path, b"")
     path.unlink()
     path.symlink_to(tmp_path / "secret")
+    assert get(URL).status_code == 404
+
+
+def test_a_pipe_or_a_folder_in_the_place_of_a_log_is_none(get: Get, tmp_path: Path) -> None:
+    path = write(tmp_path, b"")
+    path.unlink()
+    os.mkfifo(path)
+    # With somebody at its other end, so that whoever opens it does not wait.
+    other = os.open(path, os.O_RDWR)
+    assert get(URL).status_code == 404
+    os.close(other)
+    path.unlink()
+    path.mkdir()
     assert get(URL).status_code == 404
 
 

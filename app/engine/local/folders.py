@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 from flyteidl.core import identifier_pb2
@@ -42,3 +43,13 @@ def attempt_folder(node: Path, attempt: int, *, index: int | None = None, retry:
     """The folder of an attempt, in its node's; index and retry: of one element of a map task."""
     folder = node / str(attempt)
     return folder if index is None else folder / str(index) / str(retry)
+
+
+def open_log(path: Path) -> int:
+    """A descriptor of a log, to read. errors: OSError where there is none, or something else in its place"""
+    # The folder is its task's: what the name leads to may be a link to anything, or never end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(f"{path} is no file")
+    return descriptor
