@@ -11,13 +11,13 @@ import grpc
 import grpc.aio
 import httpx
 from flyteidl.core import identifier_pb2
-from google.protobuf import any_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from app import errors
 from app.api.rows import Rpc
 from app.settings import BadSetting
+from app.wire.text import unpacked
 
 _CLASSES = {one.code: one for one in errors.FlyteError.__subclasses__()}
 _DETAILS = "grpc-status-details-bin"
@@ -89,17 +89,9 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[Message, ...]:
     if not found or not isinstance(found[0], bytes):
         return ()
     try:
-        return tuple(filter(None, map(_unpacked, status_pb2.Status.FromString(found[0]).details)))
+        return tuple(filter(None, map(unpacked, status_pb2.Status.FromString(found[0]).details)))
     except DecodeError:
         return ()
-
-
-def _unpacked(packed: any_pb2.Any) -> Message | None:
-    try:
-        descriptor = descriptor_pool.Default().FindMessageTypeByName(packed.TypeName())
-        return message_factory.GetMessageClass(descriptor).FromString(packed.value)
-    except (KeyError, DecodeError):
-        return None
 
 
 @asynccontextmanager

@@ -18,14 +18,13 @@ from threading import Lock
 from typing import Any
 
 import orjson
-from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from app.errors import FlyteError
 from app.wire.kept import Kept
-from app.wire.text import shortest_float32
+from app.wire.text import shortest_float32, unpacked
 
 Encoder = Callable[[Any], Any]
 
@@ -255,11 +254,10 @@ class _Compiler:
         """
         if not message.type_url:
             return {}
-        try:
-            descriptor = descriptor_pool.Default().FindMessageTypeByName(message.type_url.rpartition("/")[2])
-            inner = message_factory.GetMessageClass(descriptor).FromString(message.value)
-        except (KeyError, DecodeError):
+        inner = unpacked(message)
+        if inner is None:
             return {"@type": message.type_url, "value": _base64(message.value)}
+        descriptor: Any = inner.DESCRIPTOR
         value = self.function(descriptor)(inner)
         if self.special(descriptor) is not None or descriptor.full_name in WRAPPERS:
             return {"@type": message.type_url, "value": value}

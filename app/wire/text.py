@@ -54,7 +54,7 @@ def _escaped(letter: str) -> str:
 
 
 def _parts(message: Message) -> Iterator[str]:
-    if isinstance(message, AnyMessage) and (inner := _unpacked(message)) is not None:
+    if isinstance(message, AnyMessage) and (inner := unpacked(message)) is not None:
         yield f"[{message.type_url}]:{{{text(inner)}}}"
         return
     for field, value in sorted(message.ListFields(), key=_declared):
@@ -76,7 +76,7 @@ def _declared(item: tuple[FieldDescriptor, Any]) -> int:
     return item[0].index
 
 
-def _unpacked(message: AnyMessage) -> Message | None:
+def unpacked(message: AnyMessage) -> Message | None:
     """The message inside, or None when its type is not known here or its bytes are not of that type."""
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(message.type_url.rpartition("/")[2])
