@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import Message
-from grpc import StatusCode
+from google.rpc import code_pb2
 from pydantic import BaseModel
 
 from app import errors
 from app.services.registration import apart
-from app.wire.render import WRAPPERS, is_map, size, to_value
+from app.wire.render import WRAPPERS, details_value, is_map, size, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.
 _CUTS = ((8_000, 1_000), (2_000, 200), (500, 50), (200, 20), (100, 5), (50, 1))
@@ -36,18 +36,14 @@ _ADVICE = {
 }
 
 
-def status_name(code: int) -> str:
-    """NOT_FOUND for 5."""
-    return next((status.name for status in StatusCode if status.value[0] == code), "UNKNOWN")
-
-
 def error_value(error: errors.FlyteError) -> dict[str, Any]:
     """An error as a model can read it."""
-    details = [
-        {"@type": f"type.googleapis.com/{one.DESCRIPTOR.full_name}", **to_value(one, camel=False)}
-        for one in error.details
-    ]
-    value = {"code": error.code, "status": status_name(error.code), "message": error.message, "details": details}
+    value = {
+        "code": error.code,
+        "status": code_pb2.Code.Name(error.code),
+        "message": error.message,
+        "details": details_value(error, camel=False),
+    }
     return {**value, "advice": _ADVICE[error.code]} if error.code in _ADVICE else value
 
 

@@ -110,14 +110,18 @@ def to_value(message: Message, *, camel: bool) -> Any:
 def status_bytes(error: FlyteError, encoding: Encoding) -> bytes:
     """The body of a failed answer: google.rpc.Status, or its JSON with the details' fields beside their "@type"."""
     if encoding is not Encoding.BINARY:
-        camel = encoding is Encoding.CAMEL_NAMES
-        details = [
-            {"@type": f"type.googleapis.com/{d.DESCRIPTOR.full_name}", **to_value(d, camel=camel)}
-            for d in error.details
-        ]
+        details = details_value(error, camel=encoding is Encoding.CAMEL_NAMES)
         return orjson.dumps({"code": error.code, "message": error.message, "details": details})
     body: bytes = to_status(error).SerializeToString()
     return body
+
+
+def details_value(error: FlyteError, *, camel: bool) -> list[dict[str, Any]]:
+    """The details of an error as Python objects: their fields beside their "@type"."""
+    return [
+        {"@type": f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", **to_value(detail, camel=camel)}
+        for detail in error.details
+    ]
 
 
 def to_status(error: FlyteError) -> status_pb2.Status:
