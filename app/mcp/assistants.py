@@ -131,16 +131,15 @@ class Assistants:
     async def _in_time(self) -> AsyncIterator[None]:
         """errors: DEADLINE_EXCEEDED where the block takes too long; INTERNAL for what nobody foresaw"""
         seconds_max = self._mcp.call_seconds_max
+        clock = asyncio.timeout(seconds_max)
         try:
-            async with asyncio.timeout(seconds_max) as clock:
+            async with clock:
                 yield
         except errors.FlyteError:
             raise
-        except TimeoutError as error:
-            if not clock.expired():
-                raise errors.Internal("internal error; the server's log has more") from error
-            raise errors.DeadlineExceeded(f"it took more than {seconds_max:g} seconds") from error
         except Exception as error:
+            if isinstance(error, TimeoutError) and clock.expired():
+                raise errors.DeadlineExceeded(f"it took more than {seconds_max:g} seconds") from error
             log.exception("assistant_failed")
             raise errors.Internal("internal error; the server's log has more") from error
 

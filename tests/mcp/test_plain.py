@@ -15,6 +15,7 @@ from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from structlog.testing import capture_logs
 
 from app.api.rows import Rpc
 from app.compiler.types import castable
@@ -24,6 +25,7 @@ from app.mcp.arguments import to_request
 from app.mcp.assistants import Assistants
 from app.mcp.inquiries import DataAnswer
 from app.settings import Settings
+from app.settings.tree import Mcp
 from app.wire.literals import check_literals, type_of
 
 SIMPLE = types_pb2.SimpleType
@@ -254,6 +256,27 @@ def test_large_answers_are_made_beside_the_loop(tool: str, id: Any, monkeypatch:
     assert not result.is_error
     assert "Truncated from 1000" in result.content[1].text  # type: ignore[union-attr]
     assert here == []
+
+
+class Late(Large):
+    """A caller who fails as slow things do, after seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def call(self, rpc: Rpc, request: Message) -> Message:
+        await asyncio.sleep(self._seconds)
+        raise TimeoutError("of something inside")
+
+
+@pytest.mark.parametrize(("seconds", "code", "events"), [(0.0, 13, ["assistant_failed"]), (30.0, 4, [])])
+def test_only_the_time_of_the_call_itself_makes_it_late(seconds: float, code: int, events: list[str]) -> None:
+    limits = Settings(mcp=Mcp(call_seconds_max=0.1))
+    with capture_logs() as logged:
+        result = asyncio.run(Assistants(Late(seconds), limits).call("retrieve-workflow-execution", {"id": RUN}))
+    assert result.structured_content is not None
+    assert result.structured_content["code"] == code
+    assert [one["event"] for one in logged] == events
 
 
 def test_numbers_that_json_or_the_field_does_not_have() -> None:
