@@ -14,13 +14,12 @@ import orjson
 import structlog
 from mcp.server.lowlevel import Server as McpServer
 from mcp.shared.exceptions import MCPError
-from pydantic import ValidationError
 
 from app import errors
 from app.mcp import documents, inquiries, launching, prompts, results, rows, schemas
 from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
-from app.mcp.inquiries import Arguments, Desk, Inquiry
+from app.mcp.inquiries import Desk, Inquiry
 from app.mcp.rows import Tool
 from app.services.registration import apart
 from app.settings import Settings
@@ -29,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 NAME = "flyteadmin"
 TOOLS: tuple[Tool, ...] = (*rows.OPERATIONS, *rows.LISTS, *inquiries.ALL)
-_PROBLEMS_MAX = 5
 _JSON = "application/json"
 _CLIENTS_FAULT = (errors.InvalidArgument.code, errors.NotFound.code)
 INSTRUCTIONS = (
@@ -147,11 +145,9 @@ class Assistants:
         arguments, result = _schemas(tool)
         properties = dict(arguments["properties"])
         if "limit" in properties:
-            rows_max, described = (
-                self._mcp.list_rows_max,
-                f"Rows of a page; {self._mcp.list_rows} where it is left out.",
-            )
-            properties["limit"] = {"type": "integer", "minimum": 0, "maximum": rows_max, "description": described}
+            described = f"Rows of a page; {self._mcp.list_rows} where it is left out."
+            allowed = {"type": "integer", "minimum": 0, "maximum": self._mcp.list_rows_max}
+            properties["limit"] = {**allowed, "description": described}
         if tool.rpc == "CreateExecution":
             properties[launching.ARGUMENT] = launching.SCHEMA
         return types.Tool(
@@ -189,8 +185,7 @@ class Assistants:
 
     async def _answer(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if isinstance(tool, Inquiry):
-            assert tool.answer is not None
-            found = await tool.answer(self._desk, _validated(tool.arguments, arguments))
+            found = await tool.answer(self._desk, inquiries.validated(tool.arguments, arguments))
             return await results.of_model(found, self._mcp.result_bytes_max)
         rpc = rows.rpcs()[tool.rpc]
         values = launching.taken(arguments) if tool.rpc == "CreateExecution" else None
@@ -203,9 +198,7 @@ class Assistants:
 
     async def _page(self, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
         """A page that fits: where it does not, as many rows as do, with the token of the next one."""
-        if request.limit > self._mcp.list_rows_max:
-            raise errors.InvalidArgument(f"limit: at most {self._mcp.list_rows_max} are allowed, not {request.limit}")
-        wanted = request.limit = request.limit or self._mcp.list_rows
+        wanted = request.limit = self._desk.rows_of_page(request.limit)
         while True:
             value, size = await results.sized(await self._desk.call(rpc, request))
             if size <= self._mcp.result_bytes_max or request.limit == 1:
@@ -224,15 +217,6 @@ def _schemas(tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
         return tool.arguments.model_json_schema(), tool.result.model_json_schema(mode="serialization")
     rpc = rows.rpcs()[tool.rpc]
     return schemas.arguments_schema(rpc.request.DESCRIPTOR), schemas.result_schema(rpc.response.DESCRIPTOR)
-
-
-def _validated(model: type[Arguments], arguments: dict[str, Any]) -> Arguments:
-    """errors: INVALID_ARGUMENT naming every field that does not fit"""
-    try:
-        return model.model_validate(arguments)
-    except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()[:_PROBLEMS_MAX]]
-        raise errors.InvalidArgument("; ".join(told)) from error
 
 
 def _text(value: Any) -> types.TextContent:

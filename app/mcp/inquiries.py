@@ -5,9 +5,9 @@ Arguments and results are models of their own; what is asked goes through the sa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flyteidl.admin import (
     common_pb2,
@@ -18,7 +18,7 @@ from flyteidl.admin import (
 )
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app import errors
 from app.mcp import plain, rows
@@ -27,9 +27,12 @@ from app.mcp.rows import Tool
 from app.services.registration import apart
 from app.settings.tree import Mcp
 
-_FAILED = "value_in(phase,FAILED;TIMED_OUT)"
+FAILED = "value_in(phase,FAILED;TIMED_OUT)"
 _NEWEST = common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING)
 _NODES_PER_CALL = 100
+_PROBLEMS_MAX = 5
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Arguments(BaseModel):
@@ -166,23 +169,36 @@ class Desk:
         """The response of an RPC by its name."""
         return await self.caller.call(rows.rpcs()[rpc], request)
 
+    def rows_of_page(self, limit: int) -> int:
+        """How many rows a page has. errors: INVALID_ARGUMENT for more than are allowed"""
+        if limit > self.limits.list_rows_max:
+            raise errors.InvalidArgument(f"limit: at most {self.limits.list_rows_max} are allowed, not {limit}")
+        return limit or self.limits.list_rows
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry(Tool):
     """A tool with models of its own: answer(desk, arguments) gives a result."""
 
-    arguments: type[Arguments] = Arguments
-    result: type[BaseModel] = BaseModel
-    answer: Callable[[Desk, Any], Awaitable[BaseModel]] | None = None
+    arguments: type[Arguments]
+    result: type[BaseModel]
+    answer: Callable[[Desk, Any], Awaitable[BaseModel]]
+
+
+def validated(model: type[Model], arguments: Mapping[str, Any]) -> Model:
+    """errors: INVALID_ARGUMENT naming the fields that do not fit"""
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()[:_PROBLEMS_MAX]]
+        raise errors.InvalidArgument("; ".join(told)) from error
 
 
 async def list_launch_plans(desk: Desk, asked: OfPlans) -> PlanPage:
     """Versions, the newest first."""
-    if asked.limit > desk.limits.list_rows_max:
-        raise errors.InvalidArgument(f"limit: at most {desk.limits.list_rows_max} are allowed, not {asked.limit}")
     request = common_pb2.ResourceListRequest(
         id=common_pb2.NamedEntityIdentifier(**asked.id.model_dump()),
-        limit=asked.limit or desk.limits.list_rows,
+        limit=desk.rows_of_page(asked.limit),
         token=asked.token,
         sort_by=_NEWEST,
     )
@@ -279,7 +295,7 @@ async def list_failed_nodes(desk: Desk, asked: OfRun) -> FailuresAnswer:
     while waiting:
         inside = waiting.pop(0)
         request = node_execution_pb2.NodeExecutionListRequest(
-            workflow_execution_id=id, limit=_NODES_PER_CALL, filters=_FAILED, unique_parent_id=inside
+            workflow_execution_id=id, limit=_NODES_PER_CALL, filters=FAILED, unique_parent_id=inside
         )
         page = await desk.call("ListNodeExecutions", request)
         more = more or bool(page.token)

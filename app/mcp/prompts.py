@@ -6,11 +6,9 @@ from typing import Any
 
 import orjson
 from flyteidl.admin import common_pb2, execution_pb2, project_pb2
-from pydantic import ValidationError
 
-from app import errors
 from app.mcp import results
-from app.mcp.inquiries import Desk, OfRun, list_failed_nodes
+from app.mcp.inquiries import FAILED, Desk, OfRun, Run, list_failed_nodes, validated
 
 WHY = "why-did-this-execution-fail"
 TITLE = "Why did this execution fail?"
@@ -36,12 +34,7 @@ not enough, read more with retrieve-execution-data and the addresses flyte://v1/
 
 async def why(desk: Desk, arguments: dict[str, str]) -> str:
     """The question with the facts. errors: INVALID_ARGUMENT naming the argument; NOT_FOUND"""
-    try:
-        asked = OfRun.model_validate({"id": arguments})
-    except ValidationError as error:
-        told = error.errors()[0]
-        raise errors.InvalidArgument(f"{told['loc'][-1]}: {told['msg'].lower()}") from error
-    found = await list_failed_nodes(desk, asked)
+    found = await list_failed_nodes(desk, OfRun(id=validated(Run, arguments)))
     facts, note = await results.of_model(found, desk.limits.result_bytes_max)
     text = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
     return _QUESTION.format(**{name: arguments[name] for name in ARGUMENTS}, facts=f"{text}\n{note}".rstrip())
@@ -60,7 +53,7 @@ async def completions(desk: Desk, argument: str, begun: str, given: dict[str, st
         request = common_pb2.ResourceListRequest(
             id=common_pb2.NamedEntityIdentifier(project=project, domain=domain),
             limit=COMPLETIONS_MAX,
-            filters="value_in(phase,FAILED;TIMED_OUT)" if failed else "",
+            filters=FAILED if failed else "",
             sort_by=common_pb2.Sort(key="created_at"),
         )
         page: execution_pb2.ExecutionList = await desk.call("ListExecutions", request)
