@@ -36,7 +36,7 @@ class Document:
 async def _execution(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     id = identifier_pb2.WorkflowExecutionIdentifier(**names)
     found = await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id))
-    return (await results.sized(found))[0]
+    return await apart(found.ByteSize(), results.to_json, found)
 
 
 async def _workflow(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
