@@ -52,12 +52,8 @@ def _outline(found: workflow_pb2.Workflow) -> dict[str, Any]:
         "id": results.to_json(found.id),
         "created_at": found.closure.created_at.ToJsonString(),
         "description": found.short_description,
-        "inputs": {
-            name: plain.type_text(one.type) for name, one in sorted(template.interface.inputs.variables.items())
-        },
-        "outputs": {
-            name: plain.type_text(one.type) for name, one in sorted(template.interface.outputs.variables.items())
-        },
+        "inputs": plain.type_texts(template.interface.inputs.variables),
+        "outputs": plain.type_texts(template.interface.outputs.variables),
         "nodes": [_node(node) for node in template.nodes],
     }
 

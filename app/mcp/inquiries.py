@@ -263,10 +263,7 @@ def _plan_answer(plan: launch_plan_pb2.LaunchPlan) -> PlanAnswer:
             for name, one in sorted(plan.closure.expected_inputs.parameters.items())
         ],
         fixed_inputs=plain.values(plan.spec.fixed_inputs.literals),
-        outputs={
-            name: plain.type_text(variable.type)
-            for name, variable in sorted(plan.closure.expected_outputs.variables.items())
-        },
+        outputs=plain.type_texts(plan.closure.expected_outputs.variables),
     )
 
 

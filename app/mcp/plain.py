@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgpack
-from flyteidl.core import literals_pb2, types_pb2
+from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.errors import InvalidArgument
@@ -98,6 +98,11 @@ def _jsonable(found: Any, depth_max: int) -> Any:
         # JSON has no such numbers.
         return str(found)
     return found if isinstance(found, (str, int, float, bool, type(None))) else str(found)
+
+
+def type_texts(variables: Mapping[str, interface_pb2.Variable]) -> dict[str, str]:
+    """Types in words by name."""
+    return {name: type_text(variable.type) for name, variable in sorted(variables.items())}
 
 
 def type_text(type: types_pb2.LiteralType) -> str:
