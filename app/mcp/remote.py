@@ -29,12 +29,12 @@ class Remote:
     """A Caller whose RPCs run elsewhere. Made by connected()."""
 
     def __init__(
-        self, web: str, channel: grpc.aio.Channel, http: httpx.AsyncClient, key: str, seconds_max: float
+        self, web: str, channel: grpc.aio.Channel, http: httpx.AsyncClient, headers: dict[str, str], seconds_max: float
     ) -> None:
         self.web = web
         self._channel = channel
         self._http = http
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata = tuple(headers.items())
         self._seconds_max = seconds_max
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
@@ -108,12 +108,9 @@ async def connected(endpoint: str, key: str, seconds_max: float) -> AsyncIterato
         else grpc.aio.insecure_channel(address, options)
     )
     web = f"{'https' if secure else 'http'}://{address}"
-    async with channel, httpx.AsyncClient(timeout=seconds_max, headers=_bearer(key)) as http:
-        yield Remote(web, channel, http, key, seconds_max)
-
-
-def _bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"} if key else {}
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with channel, httpx.AsyncClient(timeout=seconds_max, headers=headers) as http:
+        yield Remote(web, channel, http, headers, seconds_max)
 
 
 def endpoint_of(endpoint: str) -> tuple[bool, str]:
