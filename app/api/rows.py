@@ -3,6 +3,7 @@
 Proto: flyteidl/service/{admin,dataproxy,signal,identity,auth}.proto and their google.api.http options.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from app import errors
 from app.context import Context
 
 Function = Callable[[Context, Any], Awaitable[Message]]
+
+VARIABLE = re.compile(r"\{([^}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class Binding:
     verb: str
     template: str
     body: bool = False
+
+    @property
+    def variables(self) -> list[str]:
+        """The dotted field paths of the template, in its order."""
+        return VARIABLE.findall(self.template)
 
 
 @dataclass(frozen=True, slots=True)

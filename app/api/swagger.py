@@ -4,10 +4,10 @@ Names are upstream's where a generated client shows them: operation ids by servi
 schemas by package and message without a dot.
 """
 
-import re
 from typing import Any
 
 from app.api.routers import ALL
+from app.api.rows import VARIABLE
 
 # Parity: upstream's generator numbers the further REST forms of an RPC from 2.
 OPERATION_IDS = {
@@ -43,7 +43,7 @@ def swagger(document: dict[str, Any]) -> dict[str, Any]:
 
 def _operation(verb: str, operation: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     operation_id = OPERATION_IDS[verb, operation["x-flyte-template"]]
-    fields = iter(re.findall(r"\{([^}]*)\}", operation["x-flyte-template"]))
+    fields = iter(VARIABLE.findall(operation["x-flyte-template"]))
     parameters = []
     for parameter in operation.get("parameters", []):
         schema = parameter["schema"]

@@ -11,23 +11,28 @@ from functools import cache
 from typing import Any
 
 import orjson
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import docs, rest
-from app.api.rows import Rpc
+from app.api.rows import VARIABLE, Rpc
 from app.mcp import rows
 from app.mcp.rows import Tool
 from app.work import Server
 
 PREFIX = "/v1"
 DOCUMENT_PATH = "/openapi.json"
-_VARIABLE = re.compile(r"\{([^}]+)\}")
 _COMPONENT = re.compile(r'"#/components/(\w+)/([^"]+)"')
 
 
 def path_of(tool: Tool) -> str:
     """/v1/api/v1/executions/{id-project}/… as the capability writes it."""
-    return PREFIX + _VARIABLE.sub(lambda match: f"{{{match[1].replace('.', '-')}}}", rows.binding_of(tool).template)
+    return PREFIX + VARIABLE.sub(lambda match: f"{{{_name(match[1])}}}", rows.binding_of(tool).template)
+
+
+def _name(variable: str) -> str:
+    """id-project for id.project."""
+    return variable.replace(".", "-")
 
 
 def served(tool: Tool) -> Rpc:
@@ -42,10 +47,7 @@ def application(server: Server) -> ASGIApp:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == DOCUMENT_PATH and scope["method"] in ("GET", "HEAD"):
-            body = openapi_bytes()
-            about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 200, "headers": about})
-            await send({"type": "http.response.body", "body": body if scope["method"] == "GET" else b""})
+            await Response(openapi_bytes(), media_type="application/json")(scope, receive, send)
             return
         await operations(scope, receive, send)
 
@@ -65,7 +67,7 @@ def openapi_bytes() -> bytes:
     for tool in rows.OPERATIONS:
         binding = rows.binding_of(tool)
         operation = {**known[binding.template, binding.verb.lower()], "operationId": tool.operation}
-        names = iter(_VARIABLE.findall(path_of(tool)))
+        names = map(_name, binding.variables)
         operation["parameters"] = [
             {**one, "name": next(names)} if one["in"] == "path" else one for one in operation.get("parameters", [])
         ]

@@ -5,16 +5,15 @@ Everything but the few words about the whole comes from the rows, so the file ca
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from app.api.rows import VARIABLE
 from app.mcp import adapter, rows
 from app.mcp.rows import Tool
 
 _LABEL = "Flyte Admin API — Executions"
 _NAMESPACE = "admin-executions"
 _DATE = "2026-05-19"
-_VARIABLE = re.compile(r"\{([^}]+)\}")
 
 
 def document() -> dict[str, Any]:
@@ -43,11 +42,7 @@ def _by_path() -> dict[str, list[Tool]]:
 
 def _name(template: str) -> str:
     """api-v1-executions-id.project-id.domain for /api/v1/executions/{id.project}/{id.domain}."""
-    return _VARIABLE.sub(r"\1", template).strip("/").replace("/", "-")
-
-
-def _variables(tool: Tool) -> list[str]:
-    return _VARIABLE.findall(rows.binding_of(tool).template)
+    return VARIABLE.sub(r"\1", template).strip("/").replace("/", "-")
 
 
 def _consumed() -> dict[str, Any]:
@@ -71,7 +66,9 @@ def _operation(tool: Tool) -> dict[str, Any]:
         "outputRawFormat": "json",
         "outputParameters": [{"name": "result", "type": "object", "value": "$."}],
     }
-    inputs = [{"name": name, "in": "path", "type": "string", "required": True} for name in _variables(tool)]
+    inputs = [
+        {"name": name, "in": "path", "type": "string", "required": True} for name in rows.binding_of(tool).variables
+    ]
     return {**made, "inputParameters": inputs} if inputs else made
 
 
@@ -119,6 +116,6 @@ def _routed(tool: Tool, source: str) -> dict[str, Any]:
             "idempotent": tool.idempotent,
         }
     made["call"] = f"{_NAMESPACE}.{tool.operation}"
-    if variables := _variables(tool):
+    if variables := rows.binding_of(tool).variables:
         made["with"] = {name: f"{source}.{name}" for name in variables}
     return {**made, "outputParameters": [{"type": "object", "mapping": "$."}]}
