@@ -10,8 +10,8 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -207,6 +207,17 @@ def database_of(settings: Settings) -> db.Database:
     )
 
 
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[db.Database]:
+    """The database of these settings, open meanwhile. errors: UNAVAILABLE without a database"""
+    database = database_of(settings)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 def first_project(settings: Settings, progress: Progress) -> None:
     """Make the first project in a database that has none."""
     if seed(settings, (FIRST_PROJECT,), only_if_empty=True):
@@ -242,16 +253,12 @@ def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Resu
     errors: BadSetting where the database fails
     """
 
-    async def opened() -> Result:
-        database = database_of(settings)
-        await database.open()
-        try:
+    async def run() -> Result:
+        async with opened(settings) as database:
             return await work(database)
-        finally:
-            await database.close()
 
     try:
-        return asyncio.run(opened())
+        return asyncio.run(run())
     except FlyteError as error:
         raise _database_problem(settings.database_url, error) from error
 

@@ -57,13 +57,9 @@ async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], 
     startup.check_served(settings, progress)
     home.prepare(settings.home_path)
     await asyncio.to_thread(_prepare, settings, progress)
-    database = startup.database_of(settings)
-    await database.open()
-    try:
+    async with startup.opened(settings) as database:
         server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
         yield InProcess(server), lambda: _warning(settings)
-    finally:
-        await database.close()
 
 
 def _prepare(settings: Settings, progress: startup.Progress) -> None:
