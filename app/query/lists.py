@@ -39,7 +39,7 @@ def _statement(
 ) -> Statement:
     """The statement of a shape. after: None from an offset, else whether the value before the page is NULL."""
     table = schema.table(listing.model)
-    source, conditions, few = _source(listing, where, shapes, way)
+    source, conditions = _source(listing, where, shapes, way)
     if after is not None:
         conditions.append(pages.behind(table, sort, value_is_null=after))
     selected: list[Any] = [c for c in table.c if columns is None or c.key in (*columns, sort.key, "id")]
@@ -53,8 +53,6 @@ def _statement(
     if way.branch is not None:
         merged = _merged(query, table, way.branch, shapes[way.branch], order, offset=after is None)
         query, order = select(merged), pages.order(merged, sort)
-    if few is not None:
-        query = query.where(table.c.id == few.c.id)
     query = query.order_by(*order).limit(bindparam("page_limit"))
     # The best plan for a filter depends on its value, but for branches, which have one way only.
     planned = way.branch is None and any(shape.field != "state" for shape in shapes)
@@ -63,16 +61,15 @@ def _statement(
 
 def _source(
     listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], way: Way
-) -> tuple[Any, list[ColumnElement[bool]], Any]:
-    """What to select from, under which conditions, and the ids that were found before (None without)."""
+) -> tuple[Any, list[ColumnElement[bool]]]:
+    """What to select from, and under which conditions."""
     table = schema.table(listing.model)
     conditions = narrowing.conditions(table, where)
     named = [(shape, grammar.parameters(i, shape.size)) for i, shape in enumerate(shapes) if i != way.branch]
     own = [(shape, names) for shape, names in named if shape.entity == listing.entity]
-    few = None
     if way.gather is not None:
-        found = narrowing.matching(listing, where, shapes, way.gather)
-        few = found.cte("few").prefix_with("MATERIALIZED")
+        few = narrowing.matching(listing, where, shapes, way.gather).cte("few").prefix_with("MATERIALIZED")
+        conditions.append(table.c.id == few.c.id)
         own = [one for one in own if one[0] not in narrowing.covered(listing, shapes, way.gather)]
     conditions += [narrowing.predicate(table, shape, names) for shape, names in own]
     source: Any = table
@@ -91,7 +88,7 @@ def _source(
             conditions += predicates
         else:
             conditions.append(exists().where(link, *predicates))
-    return source, conditions, few
+    return source, conditions
 
 
 def _merged(query: Any, table: Table, index: int, shape: Shape, order: list[Any], *, offset: bool) -> Any:
