@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import statistics
@@ -20,13 +19,11 @@ from flyteidl.core import identifier_pb2, types_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from app.engine.local.environment import ensure
-from app.settings import Settings
 from benchmarks import messages
-from tests.servers import ROOT, Running, serving
+from tests.engine import environment
+from tests.servers import Running, serving
 
 FLOWS = Path(__file__).with_name("flows")
-CACHE = ROOT / ".cache" / "flytekit"
 # A workflow may have a hundred nodes unless the configuration allows more.
 EXECUTIONS, NODES = 10, 100
 ALONE = 5
@@ -58,7 +55,7 @@ class Client:
     """What the benchmark asks of the server."""
 
     def __init__(self, server: Running) -> None:
-        self._base = f"http://{server.address('REST and gRPC')}/api/v1"
+        self._base = f"{server.web}/api/v1"
 
     def call(self, path: str, message: Message | None = None) -> Any:
         """GET, or POST with a message. errors: HTTPError"""
@@ -110,19 +107,12 @@ class Client:
                 raise RuntimeError(f"execution {name}: {closure}")
 
 
-def environment() -> Path:
-    """The environment that tasks run in; it is made when there is none."""
-    named = os.environ.get("FLYTEADMIN_TEST_ENVIRONMENT", "")
-    settings = Settings.model_validate({"home": CACHE, "engine": {"local": {"environment": named}}})
-    return asyncio.run(ensure(settings, print)).path
-
-
 @contextmanager
 def served(folder: Path) -> Iterator[Running]:
     """A server of one process on SQLite, with as many tasks at once as there are CPUs."""
     variables = {
         "FLYTEADMIN_ENGINE": "local",
-        "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment()),
+        "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment.path()),
         "FLYTEADMIN__ENGINE__LOCAL__PYTHON_PATH": str(FLOWS),
     }
     with serving(folder / "home-engine", variables=variables) as server:
