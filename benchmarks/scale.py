@@ -7,11 +7,8 @@ one.
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,11 +21,10 @@ import httpx
 from benchmarks.cases import Case, cases
 from benchmarks.load import Size, load
 from benchmarks.seed import BUSY, DOMAIN
-from benchmarks.servers import free_port, need_postgres
+from benchmarks.servers import need_postgres
+from tests import servers
 from tests.clusters import Postgres
 
-ROOT = Path(__file__).parents[1]
-START_SECONDS_MAX = 180
 WARM_UP = 3
 PAGE_ROWS = 20
 
@@ -65,32 +61,13 @@ def filled(folder: Path, database: str, sizes: tuple[Size, Size], report: Callab
 @contextmanager
 def serving(url: str, home: Path) -> Iterator[httpx.Client]:
     """A server process on a database, with one worker and without an engine; a client of it."""
-    port = free_port()
-    home.mkdir(parents=True, exist_ok=True)
-    flags = [part for name in ("--grpc-port", "--metrics-port") for part in (name, "0")]
-    variables = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("FLYTEADMIN_")},
-        "FLYTEADMIN_HOME": str(home),
-        "FLYTEADMIN_DATABASE_URL": url,
-        "FLYTEADMIN_ENGINE": "none",
-        "FLYTEADMIN_STORAGE_URL": str(home / "objects"),
-        "PYTHONPATH": str(ROOT),
-    }
-    with (home / "server.log").open("w") as log:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *flags]
-        process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while "flyteadmin is ready" not in (home / "server.log").read_text():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((home / "server.log").read_text())
-            time.sleep(0.1)
-        headers = {"accept": "application/json"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", headers=headers, timeout=60) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+    variables = {"FLYTEADMIN_DATABASE_URL": url, "FLYTEADMIN_STORAGE_URL": str(home / "objects")}
+    headers = {"accept": "application/json"}
+    with (
+        servers.serving(home, variables=variables) as server,
+        httpx.Client(base_url=f"{server.web}/api/v1", headers=headers, timeout=60) as client,
+    ):
+        yield client
 
 
 def timed(client: httpx.Client, path: str) -> tuple[float, httpx.Response]:
