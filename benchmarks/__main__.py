@@ -38,7 +38,7 @@ def run(
     part: Annotated[list[Part] | None, typer.Option(help="Only these; all without it.")] = None,
     route: Annotated[list[str] | None, typer.Option(help="Only routes whose name contains this.")] = None,
     database: Annotated[list[str] | None, typer.Option(help="postgresql or sqlite; both without it.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.2, help="How long each run of a client lasts.")] = 3.0,
+    seconds: Annotated[int, typer.Option(min=1, help="How long each run of a client lasts.")] = 3,
     pairs: Annotated[int, typer.Option(min=1, help="Runs of each route, each next to one of the unit.")] = 5,
     durable: Annotated[bool, typer.Option(help="PostgreSQL waits for the disk at every commit.")] = False,
     ghz: Annotated[bool, typer.Option(help="Load gRPC with ghz, as Go's figures were taken.")] = False,

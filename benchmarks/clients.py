@@ -51,7 +51,7 @@ def tool(name: str) -> str:
     """The path of a client. errors: Missing"""
     advice = {
         "wrk": "on Debian and Ubuntu: apt-get install wrk",
-        "grpcload": "with Go on the PATH `make bench` builds it; --route GET --route POST leaves gRPC out",
+        "grpcload": "with Go on the PATH `make bench` builds it; --route 'GET /' --route POST leaves gRPC out",
         "ghz": "go install github.com/bojand/ghz/cmd/ghz@v0.120.0",
     }
     local = Path(".cache/bench") / name
@@ -68,29 +68,29 @@ def need(routes: list[Route], ghz: bool) -> None:
         tool("ghz" if ghz else "grpcload")
 
 
-def rest(route: Route, url: str, folder: Path, seconds: float) -> Load:
+def rest(route: Route, url: str, folder: Path, seconds: int) -> Load:
     """Requests of a route for some seconds."""
     paths, body = folder / "paths", folder / "body"
     paths.write_text("".join(f"{path}\n" for path in route.paths))
     body.write_text(route.body)
     method = "POST" if route.body else "GET"
-    options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
+    options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
     arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}"]
     printed, cpu_seconds = _run([tool("wrk"), *options, "--", *arguments])
     seen = json.loads(printed.strip().splitlines()[-1])
     return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"], cpu_seconds)
 
 
-def grpc(route: Route, server: Served, folder: Path, seconds: float) -> Load:
+def grpc(route: Route, server: Served, folder: Path, seconds: int) -> Load:
     """Calls of a route for some seconds."""
     requests = folder / "requests"
     requests.write_text("".join(f"{request.SerializeToString().hex()}\n" for request in route.requests))
-    arguments = [str(requests), str(CONNECTIONS), str(GRPC_CONNECTIONS), f"{seconds:g}", f"r{next(_runs)}"]
+    arguments = [str(requests), str(CONNECTIONS), str(GRPC_CONNECTIONS), str(seconds), f"r{next(_runs)}"]
     printed, cpu_seconds = _run([tool("grpcload"), server.grpc, f"/{route.call}", *arguments])
     return Load(**json.loads(printed), cpu_seconds=cpu_seconds)
 
 
-def with_ghz(route: Route, server: Served, folder: Path, seconds: float) -> Load:
+def with_ghz(route: Route, server: Served, folder: Path, seconds: int) -> Load:
     """The same with ghz."""
     data = folder / "data.json"
     # ghz fills templates in: a request's number is unique within a run.
@@ -98,7 +98,7 @@ def with_ghz(route: Route, server: Served, folder: Path, seconds: float) -> Load
     requests = ",".join(as_json(request) for request in route.requests)
     data.write_text(f"[{requests}]".replace(UNIQUE, unique))
     options = ["--insecure", "--protoset", str(_protoset(folder)), "--call", route.call, "-D", str(data)]
-    options += ["-c", str(CONNECTIONS), "--connections", str(GRPC_CONNECTIONS), "-z", f"{seconds:g}s"]
+    options += ["-c", str(CONNECTIONS), "--connections", str(GRPC_CONNECTIONS), "-z", f"{seconds}s"]
     options += ["--duration-stop", "wait", "-O", "json"]
     if UNIQUE not in requests:
         options += ["--disable-template-data", "--disable-template-functions"]
@@ -117,7 +117,7 @@ def with_ghz(route: Route, server: Served, folder: Path, seconds: float) -> Load
     )
 
 
-def run(route: Route, server: Served, folder: Path, seconds: float, *, ghz: bool = False) -> Load:
+def run(route: Route, server: Served, folder: Path, seconds: int, *, ghz: bool = False) -> Load:
     """Requests or calls of a route for some seconds."""
     if not route.call:
         return rest(route, server.rest, folder, seconds)

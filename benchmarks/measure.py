@@ -12,7 +12,7 @@ from benchmarks.clients import Load
 from benchmarks.routes import UNIT, Route
 from benchmarks.servers import WORKERS, Bed, Served
 
-WARM_UP_SECONDS = 1.0
+WARM_UP_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Pair:
 
 
 def pairs(
-    route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: float, count: int, ghz: bool
+    route: Route, bed: Bed, databases: tuple[str, ...], *, seconds: int, count: int, ghz: bool
 ) -> dict[str, list[Pair]]:
     """The runs of a route on each database, which share the runs of the unit."""
     runs: dict[str, list[Pair]] = {database: [] for database in databases}
@@ -73,7 +73,7 @@ def pairs(
     return runs
 
 
-def _run(route: Route, bed: Bed, server: Served, seconds: float, ghz: bool) -> Run:
+def _run(route: Route, bed: Bed, server: Served, seconds: int, ghz: bool) -> Run:
     server_before, database_before = server.processes.cpu_seconds(), bed.postgres.cpu_seconds()
     load = clients.run(route, server, bed.folder, seconds, ghz=ghz)
     # PostgreSQL idles while SQLite is measured, which runs inside the server.
