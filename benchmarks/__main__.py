@@ -49,9 +49,9 @@ def run(
     everything = not (part or route or database)
     parts = part or ([Part.ROUTES] if route or database else list(Part))
     chosen = [one for one in ROUTES if not route or any(text.lower() in one.name.lower() for text in route)]
-    databases = tuple(one for one in DATABASES if not database or one in database)
-    if not chosen or not databases:
-        raise typer.BadParameter(f"routes are {', '.join(r.name for r in ROUTES)}; databases {', '.join(DATABASES)}")
+    databases = _databases(database)
+    if not chosen:
+        raise typer.BadParameter(f"routes are {', '.join(r.name for r in ROUTES)}")
     settings = {"seconds": seconds, "pairs": pairs, "durable": durable, "ghz": ghz, "workers": WORKERS}
     result = results.head(**settings)
     try:
@@ -70,6 +70,13 @@ def run(
         raise typer.Exit(2) from None
     if any(row["errors"] for row in result.get("routes", ())):
         raise typer.Exit(1)
+
+
+def _databases(names: list[str] | None) -> tuple[str, ...]:
+    """Those that are named, or all."""
+    if unknown := set(names or ()) - set(DATABASES):
+        raise typer.BadParameter(f"no database is called {', '.join(unknown)}; there are {', '.join(DATABASES)}")
+    return tuple(one for one in DATABASES if not names or one in names)
 
 
 def _routes(
@@ -154,6 +161,9 @@ def scaled(
     from benchmarks.load import Size
 
     sizes = Size(small_executions, small_versions), Size(executions, versions)
+    databases = _databases(database)
+    if given := scale.listed(filled, sizes) if filled else None:
+        databases = ("sqlite" if given[0].url.startswith("sqlite") else "postgresql",)
     how: dict[str, Any] = {"rounds": rounds, "pages": pages, "only": only}
     result = results.head(**how)
 
@@ -163,21 +173,12 @@ def scaled(
     with held(lock) as alone:
         result["compiling"] = [figure | {"alone": alone} for figure in compiling.figures()]
     show("\n".join(map(compiling.line, result["compiling"])))
-    given = [text.split() for text in filled.read_text().splitlines()] if filled else []
-    databases = [one for one in DATABASES if not database or one in database]
-    if given:
-        databases = ["sqlite" if given[0][0].startswith("sqlite") else "postgresql"]
     result["scale"] = []
     try:
         with tempfile.TemporaryDirectory(prefix="flyteadmin-bench-") as folder:
             for each in databases:
                 show(f"{each}: {sizes[0]} and {sizes[1]}")
-                made: Any = scale.filled(Path(folder), each, sizes, show)
-                if given:
-                    loaded = [
-                        scale.Loaded(url, Path(home), size) for (url, home), size in zip(given, sizes, strict=True)
-                    ]
-                    made = contextlib.nullcontext(loaded)
+                made = contextlib.nullcontext(given) if given else scale.filled(Path(folder), each, sizes, show)
                 with made as (small, big):
                     figures = scale.measure(small, big, **how, alone=lambda: held(lock), show=show)
                 result["scale"].append({"database": each, **figures})

@@ -39,8 +39,17 @@ class Loaded:
     load_seconds: float | None = None
 
 
+Both = tuple[Loaded, Loaded]
+
+
+def listed(file: Path, sizes: tuple[Size, Size]) -> Both:
+    """The small and the big database that a file names, each with a line of its URL and its folder."""
+    small, big = (line.split() for line in file.read_text().splitlines())
+    return Loaded(small[0], Path(small[1]), sizes[0]), Loaded(big[0], Path(big[1]), sizes[1])
+
+
 @contextmanager
-def filled(folder: Path, database: str, sizes: tuple[Size, Size], report: Callable[[str], None]) -> Iterator[Any]:
+def filled(folder: Path, database: str, sizes: tuple[Size, Size], report: Callable[[str], None]) -> Iterator[Both]:
     """A small and a big database of this kind, which are gone after the block. errors: Missing"""
     cluster = Postgres(need_postgres()) if database == "postgresql" else None
     try:
