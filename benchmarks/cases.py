@@ -50,17 +50,12 @@ def _registry() -> list[Case]:
         Case("projects by id", "/projects?filters=" + quote(f"eq(identifier,{BUSY})")),
         Case("project attributes", f"/project_attributes/{BUSY}?resource_type=6"),
     ]
-    for kind, plural, number in (
-        ("task", "tasks", 1),
-        ("workflow", "workflows", 2),
-        ("launch_plan", "launch_plans", 3),
-    ):
-        names = f"/named_entities/{number}/{here}"
+    for number, kind in enumerate(("task", "workflow", "launch_plan"), 1):
+        plural, names = f"{kind}s", f"/named_entities/{number}/{here}"
         versions = f"/{plural}/{here}"
-        ids = {"task": "task_ids", "workflow": "workflow_ids", "launch_plan": "launch_plan_ids"}[kind]
         found += [
             Case(f"{kind} names", _list(names, limit=25, sort="name", up=True)),
-            Case(f"{kind} ids", _list(f"/{ids}/{here}", limit=25, sort="")),
+            Case(f"{kind} ids", _list(f"/{kind}_ids/{here}", limit=25, sort="")),
             Case(f"{plural}", _list(versions, limit=25)),
             Case(f"{plural}, unsorted", _list(versions, limit=25, sort="")),
             Case(f"{plural}, quiet project", _list(f"/{plural}/{QUIET[0]}/{DOMAIN}", limit=5)),
@@ -77,15 +72,14 @@ def _registry() -> list[Case]:
             Case(f"{kind} version", f"{versions}/{TYPICAL}/v3"),
         ]
         if number < 3:
-            states = f"/named_entities/{number}/{here}"
             found += [
-                Case(f"{kind} names, active", _list(states, "eq(state,0)", limit=25, sort="name", up=True)),
-                Case(f"{kind} names, archived", _list(states, "eq(state,1)", limit=25, sort="name", up=True)),
+                Case(f"{kind} names, active", _list(names, "eq(state,0)", limit=25, sort="name", up=True)),
+                Case(f"{kind} names, archived", _list(names, "eq(state,1)", limit=25, sort="name", up=True)),
             ]
     described = f"/description_entities/2/{here}"
     return [
         *found,
-        Case("descriptions", _list(f"{described}/{TYPICAL}", *_named("workflow", TYPICAL)[:0], limit=1)),
+        Case("descriptions", _list(f"{described}/{TYPICAL}", limit=1)),
         Case("descriptions of many", _list(f"{described}/{MANY}", limit=1)),
         Case("description", f"{described}/{TYPICAL}/v3"),
     ]
@@ -167,7 +161,6 @@ def _executions(size: Size) -> list[Case]:
 def _nodes(size: Size) -> list[Case]:
     one = f"{BUSY}/{DOMAIN}/{execution_name(size.executions // 2 + 1)}"
     nodes, attempts = f"/node_executions/{one}", f"/task_executions/{one}"
-    version = "v0"
     return [
         Case("nodes", _list(nodes, limit=10000, up=True)),
         Case("nodes, unsorted", _list(nodes, limit=100, sort="")),
@@ -179,5 +172,5 @@ def _nodes(size: Size) -> list[Case]:
         Case("attempts", _list(f"{attempts}/n0", limit=10000, sort="")),
         Case("signals", f"/signals/{one}?limit=100"),
         Case("metrics", f"/metrics/executions/{one}?depth=10"),
-        Case("workflow", f"/workflows/{BUSY}/{DOMAIN}/{TYPICAL}/{version}"),
+        Case("workflow", f"/workflows/{BUSY}/{DOMAIN}/{TYPICAL}/v0"),
     ]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import psycopg
 
@@ -41,7 +42,6 @@ class Plan:
 def recorded() -> Iterator[list[tuple[Statement, dict[str, Any]]]]:
     """The statements that units of work run while the block lasts, with their values."""
     found: list[tuple[Statement, dict[str, Any]]] = []
-    before = {kind: kind._run for kind in (postgres.PostgresUnit, sqlite.SqliteUnit)}
 
     def noting(run: Any) -> Any:
         async def noted(self: Any, statement: Statement, parameters: dict[str, Any]) -> Any:
@@ -50,13 +50,10 @@ def recorded() -> Iterator[list[tuple[Statement, dict[str, Any]]]]:
 
         return noted
 
-    for kind, run in before.items():
-        kind._run = noting(run)  # type: ignore[method-assign]
-    try:
+    with ExitStack() as changed:
+        for kind in (postgres.PostgresUnit, sqlite.SqliteUnit):
+            changed.enter_context(mock.patch.object(kind, "_run", noting(kind._run)))
         yield found
-    finally:
-        for kind, run in before.items():
-            kind._run = run  # type: ignore[method-assign]
 
 
 def of_postgres(connection: Any, statement: Statement, parameters: dict[str, Any]) -> Plan:
