@@ -76,7 +76,7 @@ def rest(route: Route, url: str, folder: Path, seconds: int) -> Load:
     method = "POST" if route.body else "GET"
     options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
     arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}"]
-    printed, cpu_seconds = _run([tool("wrk"), *options, "--", *arguments])
+    printed, cpu_seconds = run_to_end([tool("wrk"), *options, "--", *arguments])
     seen = json.loads(printed.strip().splitlines()[-1])
     return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"], cpu_seconds)
 
@@ -86,7 +86,7 @@ def grpc(route: Route, server: Served, folder: Path, seconds: int) -> Load:
     requests = folder / "requests"
     requests.write_text("".join(f"{request.SerializeToString().hex()}\n" for request in route.requests))
     arguments = [str(requests), str(CONNECTIONS), str(GRPC_CONNECTIONS), str(seconds), f"r{next(_runs)}"]
-    printed, cpu_seconds = _run([tool("grpcload"), server.grpc, f"/{route.call}", *arguments])
+    printed, cpu_seconds = run_to_end([tool("grpcload"), server.grpc, f"/{route.call}", *arguments])
     return Load(**json.loads(printed), cpu_seconds=cpu_seconds)
 
 
@@ -102,7 +102,7 @@ def with_ghz(route: Route, server: Served, folder: Path, seconds: int) -> Load:
     options += ["--duration-stop", "wait", "-O", "json"]
     if UNIQUE not in requests:
         options += ["--disable-template-data", "--disable-template-functions"]
-    printed, cpu_seconds = _run([tool("ghz"), *options, server.grpc])
+    printed, cpu_seconds = run_to_end([tool("ghz"), *options, server.grpc])
     seen = json.loads(printed)
     good = seen["statusCodeDistribution"].get("OK", 0)
     percentiles = {one["percentage"]: one["latency"] / 1e6 for one in seen["latencyDistribution"] or ()}
@@ -124,7 +124,7 @@ def run(route: Route, server: Served, folder: Path, seconds: int, *, ghz: bool =
     return (with_ghz if ghz else grpc)(route, server, folder, seconds)
 
 
-def _run(command: list[str]) -> tuple[str, float]:
+def run_to_end(command: list[str]) -> tuple[str, float]:
     """What a command printed, and the CPU seconds that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, check=False)

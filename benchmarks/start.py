@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.clients import run_to_end
 from benchmarks.servers import free_port
 from tests.servers import COMMAND, STOP_SECONDS_MAX, environment, run
 
@@ -51,16 +52,8 @@ def measure(folder: Path, *, pairs: int) -> dict[str, Any]:
 def _imports() -> tuple[float, float]:
     """Seconds of the clock and of CPU."""
     started = time.monotonic()
-    process = psutil.Popen([sys.executable, "-c", IMPORTS])
-    used = process.cpu_times()
-    # The times of a process are gone once it has been waited for, so look until it has ended.
-    while process.status() != psutil.STATUS_ZOMBIE:
-        used = process.cpu_times()
-        time.sleep(0.005)
-    seconds = time.monotonic() - started
-    used = process.cpu_times()
-    process.wait()
-    return seconds, used.user + used.system
+    _, cpu_seconds = run_to_end([sys.executable, "-c", IMPORTS])
+    return time.monotonic() - started, cpu_seconds
 
 
 def _first_answer(home: Path) -> tuple[float, float]:
