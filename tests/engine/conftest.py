@@ -155,6 +155,18 @@ def literal(value: Any) -> literals_pb2.Literal:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MiB; only an administrator can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)], capture_output=True)
+    if made.returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
 def bench(tmp_path: Path, templates: Path, environment: Path) -> Iterator[Callable[..., Bench]]:
     """Makes a bench with settings of the local engine."""
 
