@@ -28,8 +28,8 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 -m "not campaign" $(ARGS)
 
-test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, and kill servers under them
-	$(BIN)/python -m pytest -m campaign tests/engine/graphs $(ARGS)
+test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill servers under them, and measure a route
+	$(BIN)/python -m pytest -m campaign tests/engine/graphs tests/benchmarks $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
