@@ -74,6 +74,25 @@ class Started:
         return path.read_text().splitlines() if path.exists() else []
 
 
+def failure(started: Started, scenario: str) -> tuple[str, str, str]:
+    """Kind, code and message of the error that an execution ended with."""
+    error = started.remote.error(started.names[scenario])
+    return error["kind"], error["code"], error["message"]
+
+
+def check_synchronized(started: Started) -> None:
+    """FlyteRemote finds in each execution what the rows say."""
+    for name in started.names.values():
+        started.remote.wait(name)
+    synced = started.remote.script("synced.py", *started.names.values())
+    for scenario, name in started.names.items():
+        seen, closure = synced[name], started.remote.execution(name)["closure"]
+        assert seen["phase"] == closure["phase"], scenario
+        assert seen["nodes"] == started.remote.phases(name), scenario
+        if closure["phase"] == "SUCCEEDED":
+            assert seen["outputs"] == started.remote.outputs(name), scenario
+
+
 @pytest.fixture(scope="session")
 def started(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Started:
     """The executions that need nothing from outside, all at once, so that they run while others are looked at."""

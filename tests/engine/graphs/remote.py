@@ -82,6 +82,12 @@ class Remote:
         body = {"id": {"signal_id": signal_id, "execution_id": execution}, "value": literal}
         self.call("POST", "/signals", body)
 
+    def signals(self, name: str, count: int) -> Any:
+        """The signals of an execution, once so many gates have asked for one."""
+        path = f"/signals/{_SCOPE}/{name}?limit=100"
+        self.until(lambda: len(self.call("GET", path)["signals"]) == count, "the signals")
+        return self.call("GET", path)["signals"]
+
     def execution(self, name: str) -> Any:
         return self.call("GET", f"/executions/{_SCOPE}/{name}")
 
@@ -89,6 +95,12 @@ class Remote:
         """The closure of an execution once it has ended."""
         self.until(lambda: self.execution(name)["closure"]["phase"] in ENDS, f"the end of {name}")
         return self.execution(name)["closure"]
+
+    def error(self, name: str) -> Any:
+        """The error that an execution ended with, which has to fail."""
+        closure = self.wait(name)
+        assert closure["phase"] == "FAILED", closure
+        return closure["error"]
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until something holds."""

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,12 +39,6 @@ def limited(
         yield remote
 
 
-def error_of(remote: Remote, name: str) -> Any:
-    closure = remote.wait(name)
-    assert closure["phase"] == "FAILED", closure
-    return closure["error"]
-
-
 def test_each_fails_for_its_own_reason_while_others_go_on(limited: Remote, tmp_path: Path) -> None:
     remote = limited
     bad = {
@@ -68,7 +61,7 @@ def test_each_fails_for_its_own_reason_while_others_go_on(limited: Remote, tmp_p
     others = [remote.launch("bad.healthy", {"x": number}) for number in range(3)]
     assert [remote.outputs(name)["o0"] for name in others] == [0, 256, 512]
     for code, (name, message) in bad.items():
-        error = error_of(remote, name)
+        error = remote.error(name)
         assert (error["kind"], error["code"]) == ("USER", code)
         assert message in error["message"]
     # A task that ends well takes its children with it, wherever they went.
@@ -114,7 +107,7 @@ def test_a_task_that_fills_the_disk_is_ended_before_the_server_is_hurt(
         remote.script("register.py", "bad")
         name = remote.launch("bad.disk_filled", {"mebibytes": 75})
         other = remote.launch("bad.healthy", {"x": 1})
-        error = error_of(remote, name)
+        error = remote.error(name)
         assert (error["kind"], error["code"]) == ("USER", "DiskFull")
         assert "FLYTEADMIN__ENGINE__LOCAL__FREE_BYTES_MIN" in error["message"]
         assert remote.outputs(other) == {"o0": 256}

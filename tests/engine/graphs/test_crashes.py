@@ -95,8 +95,7 @@ def test_what_one_server_is_asked_another_one_does(
         names = launch(one, tmp_path, 2, 0.3) | launch(two, tmp_path, 2, 0.3)
         gated = one.launch("gated", {"x": 1})
         slow = one.launch("parent_of_slow", {"path": str(tmp_path / "slow")})
-        path = f"/signals/flytesnacks/development/{gated}?limit=10"
-        two.until(lambda: len(two.call("GET", path)["signals"]) == 2, "the signals")
+        two.signals(gated, 2)
         two.set_signal(gated, "fine", True)
         two.set_signal(gated, "number", 40)
         two.until((tmp_path / "slow").exists, "the child's task")

@@ -14,7 +14,7 @@ import pytest
 
 from app.engine.local.names import child_execution, node_unique_id
 from tests.conftest import DATABASES
-from tests.engine.graphs.conftest import Plane, Started
+from tests.engine.graphs.conftest import Plane, Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote
 
 pytestmark = pytest.mark.campaign
@@ -40,13 +40,6 @@ def asked(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Started:
     scenarios.launch("misled", "dynamics.misled", x=1)
     scenarios.names["one at a time"] = remote.launch("dynamics.summed", {"n": 3}, max_parallelism=1)
     return scenarios
-
-
-def error_of(started: Started, scenario: str) -> tuple[str, str, str]:
-    """Kind, code and message of the error that an execution ended with."""
-    closure = started.remote.wait(started.names[scenario])
-    assert closure["phase"] == "FAILED", closure
-    return closure["error"]["kind"], closure["error"]["code"], closure["error"]["message"]
 
 
 def of_node(remote: Remote, name: str, node: str) -> Any:
@@ -128,7 +121,7 @@ def test_children_need_no_place_beside_their_parent(asked: Started) -> None:
 
 
 def test_a_failed_child_fails_its_dynamic_node_for_good(asked: Started) -> None:
-    kind, code, message = error_of(asked, "broken_inside")
+    kind, code, message = failure(asked, "broken_inside")
     assert (kind, code, message[-16:]) == ("USER", "USER:RuntimeError", "ValueError: boom")
     remote, name = asked.remote, asked.names["broken_inside"]
     nodes = remote.nodes(name) | remote.nodes(name, "n0")
@@ -142,7 +135,7 @@ def test_a_failed_child_fails_its_dynamic_node_for_good(asked: Started) -> None:
 
 def test_children_that_take_too_long_are_worth_another_attempt(asked: Started) -> None:
     message = "[2/2] currentAttempt done. Last Error: UNKNOWN::Dynamic workflow failed"
-    assert error_of(asked, "late_inside") == ("USER", "RetriesExhausted|DynamicNodeFailing", message)
+    assert failure(asked, "late_inside") == ("USER", "RetriesExhausted|DynamicNodeFailing", message)
     remote, name = asked.remote, asked.names["late_inside"]
     assert remote.tried(name, "n0") == [("SUCCEEDED", "")] * 2
     phases = remote.phases(name)
@@ -151,7 +144,7 @@ def test_children_that_take_too_long_are_worth_another_attempt(asked: Started) -
 
 
 def test_the_time_of_a_dynamic_node_is_its_childrens_too(asked: Started) -> None:
-    assert error_of(asked, "late") == ("USER", "Timeout", "Timeout in node")
+    assert failure(asked, "late") == ("USER", "Timeout", "Timeout in node")
     remote, name = asked.remote, asked.names["late"]
     phases = remote.phases(name)
     assert phases["n0"] == "TIMED_OUT"
@@ -171,11 +164,11 @@ def test_children_belong_to_the_attempt_that_asked_for_them(asked: Started) -> N
 
 
 def test_what_cannot_be_built_says_why(asked: Started) -> None:
-    kind, code, message = error_of(asked, "malformed")
+    kind, code, message = failure(asked, "malformed")
     assert (kind, code) == ("USER", "DynamicWorkflowBuildFailed")
     assert message.startswith("[User] malformed dynamic workflow, caused by: Collected Errors: 1\n\tError 0: ")
     assert "has type [simple:INTEGER]" in message
-    kind, code, message = error_of(asked, "misled")
+    kind, code, message = failure(asked, "misled")
     assert (kind, code) == ("USER", "DynamicWorkflowBuildFailed")
     where = "flytesnacks:development:dynamics.nowhere:v0"
     assert message.startswith(f"[User] incorrectly specified launchplan {where}, caused by: ")
@@ -256,13 +249,7 @@ def test_outputs_are_those_of_a_local_run(asked: Started) -> None:
 
 
 def test_flyte_remote_synchronizes_all_of_them(asked: Started) -> None:
-    for name in asked.names.values():
-        asked.remote.wait(name)
-    synced = asked.remote.script("synced.py", *asked.names.values())
-    for scenario, name in asked.names.items():
-        seen, closure = synced[name], asked.remote.execution(name)["closure"]
-        assert seen["phase"] == closure["phase"], scenario
-        assert seen["nodes"] == asked.remote.phases(name), scenario
+    check_synchronized(asked)
 
 
 @pytest.mark.parametrize("kind", DATABASES)

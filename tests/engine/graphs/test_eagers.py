@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DATABASES
-from tests.engine.graphs.conftest import Plane, Started
+from tests.engine.graphs.conftest import Plane, Started, check_synchronized
 from tests.engine.graphs.remote import Remote
 
 pytestmark = pytest.mark.campaign
@@ -91,11 +91,7 @@ def test_the_failure_node_ends_what_the_task_left_behind(eager: Started) -> None
 
 
 def test_flyte_remote_synchronizes_all_of_them(eager: Started) -> None:
-    for name in eager.names.values():
-        eager.remote.wait(name)
-    synced = eager.remote.script("synced.py", *eager.names.values())
-    for scenario, name in eager.names.items():
-        assert synced[name]["nodes"] == eager.remote.phases(name), scenario
+    check_synchronized(eager)
 
 
 def test_an_abort_ends_what_the_task_launched(eager: Started) -> None:

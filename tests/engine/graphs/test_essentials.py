@@ -58,8 +58,7 @@ def test_workflows_of_every_kind_survive_the_end_of_their_server(
 
 
 def check_ends(remote: Remote, names: dict[str, str]) -> None:
-    path = f"/signals/flytesnacks/development/{names['gated']}?limit=10"
-    remote.until(lambda: len(remote.call("GET", path)["signals"]) == 2, "the signals")
+    remote.signals(names["gated"], 2)
     remote.set_signal(names["gated"], "number", 40)
     remote.set_signal(names["gated"], "fine", True)
     expected = {"nested": 22, "choices": 200, "parent": 9, "long_run": 215, "dynamic": 6, "gated": 42}

@@ -9,17 +9,10 @@ import re
 import pytest
 
 from app.engine.local.names import child_execution, node_unique_id
-from tests.engine.graphs.conftest import Started
+from tests.engine.graphs.conftest import Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote
 
 pytestmark = pytest.mark.campaign
-
-
-def failure(started: Started, scenario: str) -> tuple[str, str, str]:
-    """Kind, code and message of the error that an execution ended with."""
-    closure = started.remote.wait(started.names[scenario])
-    assert closure["phase"] == "FAILED", closure
-    return closure["error"]["kind"], closure["error"]["code"], closure["error"]["message"]
 
 
 def test_sub_workflows_are_trees_of_nodes_with_unique_ids(started: Started) -> None:
@@ -203,9 +196,7 @@ def test_a_failed_child_fails_its_parent_with_its_own_error(started: Started) ->
 
 def test_gates_wait_for_people_and_for_time(remote: Remote) -> None:
     name = remote.launch("gated", {"x": 1})
-    path = f"/signals/flytesnacks/development/{name}?limit=10"
-    remote.until(lambda: len(remote.call("GET", path)["signals"]) == 2, "the signals")
-    signals = {one["id"]["signal_id"]: one["type"]["simple"] for one in remote.call("GET", path)["signals"]}
+    signals = {one["id"]["signal_id"]: one["type"]["simple"] for one in remote.signals(name, 2)}
     assert signals == {"fine": "BOOLEAN", "number": "INTEGER"}
     remote.set_signal(name, "number", 40)
     remote.set_signal(name, "fine", True)
@@ -218,8 +209,7 @@ def test_gates_wait_for_people_and_for_time(remote: Remote) -> None:
 
 def test_a_rejection_fails_the_gate(remote: Remote) -> None:
     name = remote.launch("gated", {"x": 1})
-    path = f"/signals/flytesnacks/development/{name}?limit=10"
-    remote.until(lambda: len(remote.call("GET", path)["signals"]) == 2, "the signals")
+    remote.signals(name, 2)
     remote.set_signal(name, "fine", False)
     closure = remote.wait(name)
     error = closure["error"]
@@ -328,12 +318,4 @@ def test_outputs_are_those_of_a_local_run(started: Started) -> None:
 
 
 def test_flyte_remote_synchronizes_all_of_them(started: Started) -> None:
-    for name in started.names.values():
-        started.remote.wait(name)
-    synced = started.remote.script("synced.py", *started.names.values())
-    for scenario, name in started.names.items():
-        seen, closure = synced[name], started.remote.execution(name)["closure"]
-        assert seen["phase"] == closure["phase"], scenario
-        assert seen["nodes"] == started.remote.phases(name), scenario
-        if closure["phase"] == "SUCCEEDED":
-            assert seen["outputs"] == started.remote.outputs(name), scenario
+    check_synchronized(started)

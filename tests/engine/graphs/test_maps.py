@@ -15,7 +15,7 @@ import pytest
 
 from app.engine.local.names import child_execution
 from tests.conftest import DATABASES
-from tests.engine.graphs.conftest import Plane, Started
+from tests.engine.graphs.conftest import Plane, Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote
 from tests.engine.graphs.test_crashes import children as workers
 
@@ -63,12 +63,6 @@ def indices(remote: Remote, name: str, node: str) -> dict[tuple[int, int], str]:
     """The phases of the indices of a map, by index and attempt."""
     (row,) = remote.attempts(name, node)
     return {(one["index"], one["retry_attempt"]): one["phase"] for one in (row["metadata"] or {})["external_resources"]}
-
-
-def failure(mapped: Started, scenario: str) -> tuple[str, str, str]:
-    closure = mapped.remote.wait(mapped.names[scenario])
-    assert closure["phase"] == "FAILED", closure
-    return closure["error"]["kind"], closure["error"]["code"], closure["error"]["message"]
 
 
 def test_a_map_is_one_task_execution_that_lists_its_indices(mapped: Started) -> None:
@@ -305,15 +299,7 @@ def test_outputs_equal_those_of_a_local_run(mapped: Started) -> None:
 
 
 def test_flyte_remote_synchronizes_maps(mapped: Started) -> None:
-    for name in mapped.names.values():
-        mapped.remote.wait(name)
-    synced = mapped.remote.script("synced.py", *mapped.names.values())
-    for scenario, name in mapped.names.items():
-        closure = mapped.remote.execution(name)["closure"]
-        assert synced[name]["phase"] == closure["phase"], scenario
-        assert synced[name]["nodes"] == mapped.remote.phases(name), scenario
-        if closure["phase"] == "SUCCEEDED":
-            assert synced[name]["outputs"] == mapped.remote.outputs(name), scenario
+    check_synchronized(mapped)
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -23,8 +23,7 @@ def test_only_so_many_run_at_once_and_children_are_not_held_back(
     with plane(tmp_path / "home", empty_database(kind), **limit) as (_, remote):
         remote.script("register.py", "graphs")
         gated = remote.launch("gated", {"x": 1})
-        path = f"/signals/flytesnacks/development/{gated}?limit=10"
-        remote.until(lambda: len(remote.call("GET", path)["signals"]) == 2, "the signals")
+        remote.signals(gated, 2)
         waiting = [remote.launch("parent", {"x": number}) for number in range(3)]
         unwanted = remote.launch("nested", {"x": 3})
         remote.terminate(unwanted, "not wanted any more")
