@@ -143,8 +143,7 @@ class Tries:
             place.admit()
             async with self._occupied(place, run):
                 return await self._watch(run, running)
-        earlier = self._earlier.get(self.attempt)
-        past = await self._past(run, earlier) if earlier is not None else None
+        past = await self._past(run, told) if told is not None else None
         return past if past is not None else await self._start(run)
 
     async def _past(self, run: TaskRun, earlier: Closure) -> Outcome | None:
