@@ -318,6 +318,20 @@ class ScheduleEntitiesSnapshot(Base, table=True):
     snapshot: bytes | None = _bytes()
 
 
+class RegisteredName(SQLModel, table=True):
+    """Ours: a name that has versions. Triggers of the database write it (alembic/versions/0007), it has only its key.
+
+    resource_type: core.ResourceType TASK, WORKFLOW or LAUNCH_PLAN.
+    """
+
+    __tablename__ = "registered_names"
+    __table__: ClassVar[Table]
+    resource_type: int = _integer(key=True)
+    project: str = _text(key=True)
+    domain: str = _text(key=True)
+    name: str = _text(key=True)
+
+
 class Launch(Base, table=True):
     """Ours: an execution that an engine has to run; committed with the execution's row, gone when it has ended.
 

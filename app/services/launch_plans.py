@@ -412,4 +412,4 @@ async def list_launch_plan_ids(
     if not request.project and not request.domain:
         raise errors.InvalidArgument("missing and/or invalid parameters: filters")
     page = names.page if request.project and request.domain else names.page_across
-    return await page(ctx, schema.LaunchPlan, request, rpc="")
+    return await page(ctx, identifier_pb2.LAUNCH_PLAN, request, rpc="")

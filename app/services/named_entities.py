@@ -16,14 +16,12 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     MetaData,
-    Select,
     Table,
     Text,
+    and_,
     bindparam,
-    exists,
     func,
     select,
-    type_coerce,
 )
 
 from app import errors, schema
@@ -38,11 +36,6 @@ DESCRIPTION_CHARACTERS_MAX = 300
 # Single-task executions register workflows and launch plans of such names.
 HIDDEN = "not_like(name,.flytegen%)"
 
-MODELS: dict[int, type[schema.Base]] = {
-    identifier_pb2.TASK: schema.Task,
-    identifier_pb2.WORKFLOW: schema.Workflow,
-    identifier_pb2.LAUNCH_PLAN: schema.LaunchPlan,
-}
 _METADATA = schema.table(schema.NamedEntityMetadata)
 # What a list of names offers to sorts and filters: a join of a name and its metadata, not a table of the database.
 _ENTITY = Table(
@@ -66,12 +59,11 @@ def _key(resource_type: int, id: common_pb2.NamedEntityIdentifier) -> dict[str, 
 
 
 async def _check_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEntityIdentifier) -> None:
-    model = MODELS.get(resource_type)
-    if model is None:
+    if resource_type not in names.MODELS:
         raise errors.InvalidArgument(
             f"Cannot get NamedEntityMetadata for resource type: {resource_name(resource_type)}"
         )
-    if not await names.is_registered(ctx, model, id):
+    if not await names.is_registered(ctx, resource_type, id):
         raise errors.NotFound("entry not found")
 
 
@@ -113,7 +105,7 @@ async def update_named_entity(
     _check(request.resource_type, id)
     if metadata is None:
         raise errors.missing("metadata")
-    if metadata.state != common_pb2.NAMED_ENTITY_ACTIVE and request.resource_type not in MODELS:
+    if metadata.state != common_pb2.NAMED_ENTITY_ACTIVE and request.resource_type not in names.MODELS:
         raise errors.InvalidArgument(f"Resource [{resource_name(request.resource_type)}] cannot have its state updated")
     await _check_registered(ctx, request.resource_type, id)
     if len(metadata.description) > DESCRIPTION_CHARACTERS_MAX:
@@ -146,14 +138,13 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     )
     sort = names.read_sort(given(request, "sort_by"), _ENTITY)
     parameters, after = names.read_start(request.token, sort, "ListNamedEntities")
-    model = MODELS.get(request.resource_type)
-    if model is None:
+    if request.resource_type not in names.MODELS:
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
     limit = pages.rows_of(ctx, request.limit)
     rows = await ctx.db.all(
-        _statement(model, tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
+        _statement(tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
         resource_type=request.resource_type,
         project=request.project,
         domain=request.domain,
@@ -177,57 +168,26 @@ def _needs_metadata(one: grammar.Filter) -> bool:
     return one.function == "eq" and one.field == "state" and one.values[0] != common_pb2.NAMED_ENTITY_ACTIVE
 
 
-def _with_metadata(model: type[schema.Base], sort: pages.Sort, *, after: bool) -> Select[Any]:
-    """As names.skipping, but only the names that have metadata; those are looked up in order."""
-    table = schema.table(model)
-    here = (table.c[part] == _METADATA.c[part] for part in ("project", "domain", "name"))
-    mine = (_METADATA.c[part] == bindparam(part) for part in ("resource_type", "project", "domain"))
-    query = select(_METADATA.c.name).where(*mine, exists().where(*here))
-    if after:
-        last: ColumnElement[str] = bindparam("after_value")
-        query = query.where(_METADATA.c.name > last if sort.ascending else _METADATA.c.name < last)
-    return query
-
-
 @lru_cache(maxsize=512)
-def _statement(
-    model: type[schema.Base],
-    shapes: tuple[grammar.Shape, ...],
-    sort: pages.Sort,
-    after: bool,
-    with_metadata: bool,
-) -> Statement:
+def _statement(shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool, with_metadata: bool) -> Statement:
     """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind.
 
-    Metadata is looked up for each name, not joined, so that the database stops at the end of the page.
+    Names and their metadata have the same key, in whose order either can be read; the database stops at the end of
+    the page. with_metadata: a name without is no match, so the metadata leads.
     """
-    made = _with_metadata if with_metadata else names.skipping
-    found = made(model, sort, after=after).subquery("entities")
-    mine = (
-        _METADATA.c.resource_type == bindparam("resource_type"),
-        _METADATA.c.project == bindparam("project"),
-        _METADATA.c.domain == bindparam("domain"),
-        _METADATA.c.name == found.c.name,
-    )
-    query = select(
-        found.c.name,
-        *(select(_METADATA.c[name]).where(*mine).scalar_subquery().label(name) for name in ("description", "state")),
-    )
+    key = ("resource_type", "project", "domain", "name")
+    both = and_(*(names.TABLE.c[part] == _METADATA.c[part] for part in key))
+    lead, found = names.TABLE, names.TABLE.outerjoin(_METADATA, both)
     if with_metadata:
-        query = query.order_by(found.c.name.asc() if sort.ascending else found.c.name.desc())
-    constants = {name: type_coerce(bindparam(name), _ENTITY.c[name].type) for name in ("project", "domain")}
-    constants["resource_type"] = type_coerce(bindparam("resource_type"), Integer())
-    for i, (function, entity, column, size, _) in enumerate(shapes):
-        parameters = grammar.parameters(i, size)
-        if column == "state":
+        lead, found = _METADATA, _METADATA.join(names.TABLE, both)
+    query = select(names.TABLE.c.name, _METADATA.c.description, _METADATA.c.state).select_from(found)
+    query = query.where(*names.having(lead, *key[:3])).order_by(names.ordered(lead.c.name, sort))
+    if after:
+        query = query.where(names.behind(lead.c.name, sort))
+    for i, (function, entity, field, size, _) in enumerate(shapes):
+        column: ColumnElement[Any] = (names.TABLE if entity == "entities" and field in key else _METADATA).c[field]
+        if field == "state":
             # A name without metadata is ACTIVE.
-            state: ColumnElement[Any] = func.coalesce(
-                select(_METADATA.c.state).where(*mine).scalar_subquery(), 0, type_=Integer()
-            )
-            query = query.where(grammar.predicate(state, function, parameters))
-        elif entity == "entities" and column != "description":
-            own = found.c.name if column == "name" else constants[column]
-            query = query.where(grammar.predicate(own, function, parameters))
-        else:
-            query = query.where(exists().where(*mine, grammar.predicate(_METADATA.c[column], function, parameters)))
+            column = func.coalesce(column, 0, type_=Integer())
+        query = query.where(grammar.predicate(column, function, grammar.parameters(i, size)))
     return Statement(query.limit(bindparam("page_limit")).offset(bindparam("page_offset")))

@@ -172,4 +172,4 @@ async def list_task_ids(
     source: upstream TaskManager.ListUniqueTaskIdentifiers
     """
     names.check_list(request)
-    return await names.page(ctx, schema.Task, request, rpc="ListUniqueTaskIdentifiers")
+    return await names.page(ctx, identifier_pb2.TASK, request, rpc="ListUniqueTaskIdentifiers")

@@ -252,4 +252,4 @@ async def list_workflow_ids(
     source: upstream WorkflowManager.ListWorkflowIdentifiers
     """
     names.check_list(request)
-    return await names.page(ctx, schema.Workflow, request, rpc="ListWorkflowIdentifiers")
+    return await names.page(ctx, identifier_pb2.WORKFLOW, request, rpc="ListWorkflowIdentifiers")
