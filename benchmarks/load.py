@@ -339,6 +339,8 @@ def _into_postgres(url: str, rows: dict[str, Iterator[tuple[Any, ...]]], report:
             connection.execute(sequence.encode())
             connection.execute(f"VACUUM ANALYZE {table}".encode())
             report(f"{table}: indexes")
+        # Triggers have filled it beside the versions.
+        connection.execute("VACUUM ANALYZE registered_names")
 
 
 def _into_sqlite(path: str, rows: dict[str, Iterator[tuple[Any, ...]]], report: Any) -> None:
