@@ -37,7 +37,7 @@ from flyteidl.core import execution_pb2 as phases
 from flyteidl.core import identifier_pb2
 
 from app import migrations
-from benchmarks.seed import BUSY, DOMAIN, NODES, QUIET, START, Templates
+from benchmarks.seed import BUSY, DOMAIN, NODES, QUIET, START, Templates, seed_wide
 from benchmarks.seed import seed as made_by_the_server
 
 VERSIONS_PER_NAME = 25
@@ -57,7 +57,7 @@ _TIMES = ("created_at", "updated_at")
 class Size:
     """How many rows: executions, and versions of each of tasks, workflows and launch plans.
 
-    wide: nodes of one execution more, WIDE.
+    wide: nodes of one execution more, WIDE; each has an attempt.
     """
 
     executions: int
@@ -157,8 +157,8 @@ def _executions(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
     for name in ("created_at", "updated_at", "started_at", "phase", "duration"):
         closure.ClearField(name)
     spec_bytes, closure_bytes = spec.SerializeToString(), closure.SerializeToString()
-    for number in range(size.executions + 1):
-        version = version_of(size, number + (number == size.executions))
+    for number in range(size.executions):
+        version = version_of(size, number)
         key = version_key(version)
         phase, when = phase_of(size, number), moment(number)
         created, started = _text(when), _text(when + timedelta(seconds=1))
@@ -172,7 +172,7 @@ def _executions(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
         single = number % 50 == 11
         yield (
             *(number + 2, created, created, key[0], DOMAIN),
-            execution_name(number) if number < size.executions else WIDE,
+            execution_name(number),
             *(0 if single else version + 2, version + 2, version + 2 if single else 0, phase),
             closure_bytes + more.SerializeToString(),
             spec_bytes + execution_pb2.ExecutionSpec(launch_plan=id).SerializeToString(),
@@ -226,10 +226,11 @@ def _wide_nodes(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
     first = len(NODES) * (size.executions + 1) + 1
     for number in range(size.wide):
         created = _text(moment(size.executions) + timedelta(seconds=number))
+        metadata = node_execution_pb2.NodeExecutionMetaData(spec_node_id=f"n{number}")
         yield (
             *(first + number, created, created, BUSY, DOMAIN, WIDE, f"n{number}"),
             *(row.phase, row.input_uri, row.closure, created, created, created, 10**9),
-            *(row.node_execution_metadata, None, row.internal_data),
+            *(row.node_execution_metadata + metadata.SerializeToString(), None, row.internal_data),
         )
 
 
@@ -253,6 +254,20 @@ def _attempts(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
                 *(key[0], DOMAIN, execution, name, 0, row.phase, 0, row.input_uri, closure_bytes + times),
                 *(created, created, created, 10**9),
             )
+
+
+def _wide_attempts(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
+    """One attempt of each node of the execution WIDE."""
+    row = seed.nodes["n0/task"]
+    key = tuple(getattr(row, name) for name in _NAME)
+    tried = sum(runs_task for _, runs_task in NODES.values())
+    for number in range(size.wide):
+        created = _text(moment(size.executions) + timedelta(seconds=number))
+        yield (
+            *(tried * (size.executions + 1) + number + 1, created, created, *key),
+            *(BUSY, DOMAIN, WIDE, f"n{number}", 0, row.phase, 0, row.input_uri, row.closure),
+            *(created, created, created, 10**9),
+        )
 
 
 _NODE_TIMES = ("started_at", "node_execution_created_at", "node_execution_updated_at", "duration")
@@ -298,7 +313,7 @@ def rows_of(size: Size, seed: Templates) -> dict[str, Iterator[tuple[Any, ...]]]
         "executions": _executions(size, seed),
         "execution_tags": _tags(size),
         "node_executions": chain(_nodes(size, seed), _wide_nodes(size, seed)),
-        "task_executions": _attempts(size, seed),
+        "task_executions": chain(_attempts(size, seed), _wide_attempts(size, seed)),
     }
 
 
@@ -385,6 +400,8 @@ def load(url: str, storage: Path, size: Size, report: Any = lambda _text: None) 
         _into_sqlite(url.removeprefix("sqlite:///"), rows, report)
     else:
         _into_postgres(url, rows, report)
+    asyncio.run(seed_wide(url, storage, size.wide, WIDE))
+    report(f"an execution with {size.wide:,} nodes")
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ one.
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,14 +21,23 @@ from typing import Any
 import httpx
 
 from benchmarks.cases import Case, cases
-from benchmarks.load import Size, load
+from benchmarks.load import WIDE, Size, load
 from benchmarks.seed import BUSY, DOMAIN
 from benchmarks.servers import need_postgres
 from tests import servers
 from tests.clusters import Postgres
+from tests.engine import environment
 
 WARM_UP = 3
-PAGE_ROWS = 20
+FLOWS = Path(__file__).with_name("flows")
+# Lists that are followed to the end by their tokens, and the rows of a page.
+_EXECUTIONS = f"/executions/{BUSY}/{DOMAIN}?sort_by.key=created_at&sort_by.direction="
+_NODES = f"/node_executions/{BUSY}/{DOMAIN}/{WIDE}?sort_by.key=created_at&sort_by.direction="
+WALKS = {
+    "executions, newest first": (f"{_EXECUTIONS}DESCENDING", 20),
+    "executions, unsorted": (f"/executions/{BUSY}/{DOMAIN}?", 20),
+    "nodes of ten thousand": (f"{_NODES}ASCENDING", 100),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +126,11 @@ def compare(small: httpx.Client, big: httpx.Client, pair: tuple[Case, Case], rou
     }
 
 
-def walk(client: httpx.Client, pages: int) -> dict[str, Any]:
-    """Follow the server's tokens through the newest executions; milliseconds of the first and the last pages."""
-    path = f"/executions/{BUSY}/{DOMAIN}?limit={PAGE_ROWS}&sort_by.key=created_at&sort_by.direction=DESCENDING"
+def walk(client: httpx.Client, path: str, rows: int, pages: int) -> dict[str, Any]:
+    """Follow the server's tokens through a list; milliseconds of the first and the last pages."""
     times, token = [], ""
     for _ in range(pages):
-        took, answer = timed(client, f"{path}&token={token}")
+        took, answer = timed(client, f"{path}&limit={rows}&token={token}")
         times.append(took)
         token = answer.json()["token"]
         if not token:
@@ -129,11 +139,20 @@ def walk(client: httpx.Client, pages: int) -> dict[str, Any]:
     first, last = statistics.median(times[:part]), statistics.median(times[-part:])
     return {
         "pages": len(times),
-        "rows_per_page": PAGE_ROWS,
+        "rows_per_page": rows,
         "first_ms": round(first, 2),
         "last_ms": round(last, 2),
         "ratio": round(last / first, 2),
     }
+
+
+def sync(client: httpx.Client) -> dict[str, Any]:
+    """What FlyteRemote finds of the execution with many nodes, and in how many seconds. errors: CalledProcessError"""
+    command = [str(environment.path() / "bin" / "python"), str(FLOWS / "sync.py")]
+    command += [f"{client.base_url.host}:{client.base_url.port}", BUSY, DOMAIN, WIDE]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def measure(
@@ -155,16 +174,20 @@ def measure(
             with alone() as quiet:
                 rows.append(compare(one, other, pair, rounds) | {"alone": quiet})
             show(line(rows[-1]))
-        walked: dict[str, Any] = {}
-        if pages:
+        walks: dict[str, Any] = {}
+        for name, (path, rows_per_page) in WALKS.items() if pages else ():
             with alone() as quiet:
-                walked = walk(other, pages) | {"alone": quiet}
-            show(f"{walked}")
+                walks[name] = walk(other, path, rows_per_page, pages) | {"alone": quiet}
+            show(f"{name}: {walks[name]}")
+        with alone() as quiet:
+            synced = sync(other) | {"alone": quiet}
+        show(f"FlyteRemote.sync: {synced}")
     return {
         "sizes": {name: asdict(each.size) for name, each in (("small", small), ("big", big))},
         "load_seconds": {"small": small.load_seconds, "big": big.load_seconds},
         "cases": rows,
-        "pages": walked,
+        "pages": walks,
+        "sync": synced,
     }
 
 

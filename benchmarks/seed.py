@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,24 +71,25 @@ def chain(nodes: int, name: str, *, task: str = "seed.task") -> workflow_pb2.Wor
     return request
 
 
-def _launch_plan() -> launch_plan_pb2.LaunchPlanCreateRequest:
-    request = launch_plan_pb2.LaunchPlanCreateRequest(id=_identifier(identifier_pb2.LAUNCH_PLAN, "seed.workflow"))
-    request.spec.workflow_id.CopyFrom(_identifier(identifier_pb2.WORKFLOW, "seed.workflow"))
+def _launch_plan(workflow: str) -> launch_plan_pb2.LaunchPlanCreateRequest:
+    request = launch_plan_pb2.LaunchPlanCreateRequest(id=_identifier(identifier_pb2.LAUNCH_PLAN, workflow))
+    request.spec.workflow_id.CopyFrom(_identifier(identifier_pb2.WORKFLOW, workflow))
     request.spec.default_inputs.parameters["x"].default.scalar.primitive.integer = 3
     request.spec.default_inputs.parameters["x"].var.type.simple = types_pb2.INTEGER
     return request
 
 
-def _execution() -> execution_pb2.ExecutionCreateRequest:
-    request = execution_pb2.ExecutionCreateRequest(project=BUSY, domain=DOMAIN, name="seed")
-    request.spec.launch_plan.CopyFrom(_identifier(identifier_pb2.LAUNCH_PLAN, "seed.workflow"))
+def _execution(workflow: str, name: str) -> execution_pb2.ExecutionCreateRequest:
+    request = execution_pb2.ExecutionCreateRequest(project=BUSY, domain=DOMAIN, name=name)
+    request.spec.launch_plan.CopyFrom(_identifier(identifier_pb2.LAUNCH_PLAN, workflow))
     request.spec.labels.values["team"] = "forecasts"
     request.spec.envs.values.add(key="LOG_LEVEL", value="info")
     request.inputs.literals["x"].scalar.primitive.integer = 3
     return request
 
 
-_ID = identifier_pb2.WorkflowExecutionIdentifier(project=BUSY, domain=DOMAIN, name="seed")
+SEED = "seed"
+_ID = identifier_pb2.WorkflowExecutionIdentifier(project=BUSY, domain=DOMAIN, name=SEED)
 # Node → (its parent, whether it runs a task); the nodes of one execution, in order.
 NODES: dict[str, tuple[str, bool]] = {
     "start-node": ("", False),
@@ -137,9 +139,10 @@ def _node_event(name: str, parent: str, phase: int) -> event_pb2.NodeExecutionEv
     return request
 
 
-def _workflow_event(phase: int) -> event_pb2.WorkflowExecutionEventRequest:
+def _workflow_event(execution: str, phase: int) -> event_pb2.WorkflowExecutionEventRequest:
     request = event_pb2.WorkflowExecutionEventRequest()
     request.event.execution_id.CopyFrom(_ID)
+    request.event.execution_id.name = execution
     request.event.phase, request.event.producer_id = phase, "propeller"
     request.event.occurred_at.FromDatetime(START)
     if phase == phases.WorkflowExecution.SUCCEEDED:
@@ -147,32 +150,54 @@ def _workflow_event(phase: int) -> event_pb2.WorkflowExecutionEventRequest:
     return request
 
 
-async def seed(url: str, storage: Path) -> Templates:
-    """Make the projects and one of everything with the service functions; the rows that came of it."""
+@asynccontextmanager
+async def _server(url: str, storage: Path) -> AsyncIterator[Server]:
+    """The service functions on a database, for workflows of any number of nodes."""
     settings = Settings.model_validate(
-        {"home": storage, "engine": {"kind": "none"}, "storage": {"url": str(storage / "objects")}}
+        {
+            "home": storage,
+            "engine": {"kind": "none"},
+            "storage": {"url": str(storage / "objects")},
+            "registration": {"max_workflow_nodes": 0},
+        }
     )
     database = db.connect(url, connections_max=2, busy_timeout_seconds=10, statement_timeout_seconds=600)
     await database.open()
-    server = Server(settings, database, Blobs(settings), NoEngine())
     try:
+        yield Server(settings, database, Blobs(settings), NoEngine())
+    finally:
+        await database.close()
+
+
+async def _run(server: Server, nodes: int, workflow: str, execution: str) -> None:
+    """Make a workflow that passes a number through so many nodes, its launch plan, and an execution that runs."""
+    await perform(server, workflows.create_workflow, chain(nodes, workflow))
+    await perform(server, launch_plans.create_launch_plan, _launch_plan(workflow))
+    await perform(server, executions.create_execution, _execution(workflow, execution))
+    for phase in (phases.WorkflowExecution.QUEUED, phases.WorkflowExecution.RUNNING):
+        await perform(server, events.create_workflow_event, _workflow_event(execution, phase))
+
+
+async def seed(url: str, storage: Path) -> Templates:
+    """Make the projects and one of everything with the service functions; the rows that came of it."""
+    async with _server(url, storage) as server:
         for project in (BUSY, *QUIET):
             request = project_pb2.ProjectRegisterRequest(project=project_pb2.Project(id=project, name=project))
             await perform(server, projects.register_project, request)
         await perform(server, tasks.create_task, a_task())
-        await perform(server, workflows.create_workflow, chain(6, "seed.workflow"))
-        await perform(server, launch_plans.create_launch_plan, _launch_plan())
-        await perform(server, executions.create_execution, _execution())
-        for phase in (phases.WorkflowExecution.QUEUED, phases.WorkflowExecution.RUNNING):
-            await perform(server, events.create_workflow_event, _workflow_event(phase))
+        await _run(server, 6, "seed.workflow", SEED)
         for function, made in _events():
             await perform(server, function, made)
-        await perform(server, events.create_workflow_event, _workflow_event(phases.WorkflowExecution.SUCCEEDED))
-        async with database.unit_of_work() as unit:
+        await perform(server, events.create_workflow_event, _workflow_event(SEED, phases.WorkflowExecution.SUCCEEDED))
+        async with server.database.unit_of_work() as unit:
             models = (schema.Task, schema.Workflow, schema.LaunchPlan, schema.Execution)
             rows = {schema.table(m).name: (await unit.find_all(m))[0] for m in models}
             nodes = {row.node_id: row for row in await unit.find_all(schema.NodeExecution)}
             attempts = {f"{row.node_id}/task": row for row in await unit.find_all(schema.TaskExecution)}
-    finally:
-        await database.close()
     return Templates(rows, nodes | attempts)
+
+
+async def seed_wide(url: str, storage: Path, nodes: int, execution: str) -> None:
+    """Make an execution of a workflow of so many nodes, in a database that has a seed."""
+    async with _server(url, storage) as server:
+        await _run(server, nodes, "seed.wide", execution)

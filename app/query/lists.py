@@ -12,7 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2
-from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, literal_column, select, union_all
+from sqlalchemy import Column, ColumnElement, Table, and_, bindparam, exists, func, literal_column, select, union_all
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.engine.interfaces import Dialect
 
 from app import schema
 from app.context import Context
@@ -50,13 +52,18 @@ def _statement(
         selected.append(exists(pointing.offset(literal_column("0"))).label(mark.name))
     query: Any = select(*selected).select_from(source).where(*conditions)
     order = [] if narrowing.is_key(listing, where, shapes) else pages.order(table, sort)
-    if way.branch is not None:
-        merged = _merged(query, table, way.branch, shapes[way.branch], order, offset=after is None)
-        query, order = select(merged), pages.order(merged, sort)
-    query = query.order_by(*order).limit(bindparam("page_limit"))
+
+    def build(dialect: Dialect) -> Any:
+        found, by = query, order
+        if way.branch is not None:
+            merged = _merged(query, table, way.branch, shapes[way.branch], order, dialect, offset=after is None)
+            found, by = select(merged), pages.order(merged, sort)
+        found = found.order_by(*by).limit(bindparam("page_limit"))
+        return found if after is not None else found.offset(bindparam("page_offset"))
+
     # The best plan for a filter depends on its value, but for branches, which have one way only.
     planned = way.branch is None and any(shape.field != "state" for shape in shapes)
-    return Statement(query if after is not None else query.offset(bindparam("page_offset")), planned_anew=planned)
+    return Statement(build, planned_anew=planned)
 
 
 def _source(
@@ -91,14 +98,25 @@ def _source(
     return source, conditions
 
 
-def _merged(query: Any, table: Table, index: int, shape: Shape, order: list[Any], *, offset: bool) -> Any:
-    """One page of each value of a filter, in order, merged: reads a page and a row of each, however many there are."""
+def _merged(
+    query: Any, table: Table, index: int, shape: Shape, order: list[Any], dialect: Dialect, *, offset: bool
+) -> Any:
+    """One page of each value of a filter, in order, merged: reads a page and a row of each, however many there are.
+
+    PostgreSQL plans a branch of a union as long as a whole query, so there the branches are one, run for each value.
+    SQLite has no LATERAL, and plans unions quickly.
+    """
     end: ColumnElement[Any] = bindparam("page_limit") + bindparam("page_offset") if offset else bindparam("page_limit")
-    branches = []
-    for number, name in enumerate(grammar.parameters(index, shape.size)):
-        one = query.where(table.c[shape.field] == bindparam(name, type_=table.c[shape.field].type))
-        branches.append(select(one.order_by(*order).limit(end).subquery(f"b{number}")))
-    return union_all(*branches).subquery("merged")
+    column = table.c[shape.field]
+    values = [bindparam(name, type_=column.type) for name in grammar.parameters(index, shape.size)]
+
+    def branch(value: ColumnElement[Any]) -> Any:
+        return query.where(column == value).order_by(*order).limit(end)
+
+    if dialect.name == "postgresql":
+        each = func.unnest(array(values)).table_valued(Column("value", column.type)).render_derived()
+        return select(branch(each.c.value).lateral("branch")).select_from(each).subquery("merged")
+    return union_all(*(select(branch(one).subquery(f"b{i}")) for i, one in enumerate(values))).subquery("merged")
 
 
 async def page(
