@@ -41,8 +41,9 @@ INDEXES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "executions_by_mode": ("executions", (*_RUN, "state", "mode", *_ORDER), ""),
     "executions_by_user": ("executions", (*_RUN, "state", "user", *_ORDER), ""),
     "executions_by_duration": ("executions", (*_RUN, "state", "duration"), ""),
-    "executions_by_launch_plan": ("executions", ("launch_plan_id", *_ORDER), ""),
-    "executions_by_workflow": ("executions", ("workflow_id", *_ORDER), ""),
+    # Pages of several versions are merged: all that tells which rows are theirs is in the index.
+    "executions_by_launch_plan": ("executions", ("launch_plan_id", *_RUN, "state", *_ORDER, "phase"), ""),
+    "executions_by_workflow": ("executions", ("workflow_id", *_RUN, "state", *_ORDER, "phase"), ""),
     # Two parts: PostgreSQL takes IS NULL for no constant, so an index through parent_id gives it no order at the top.
     "node_executions_at_top": ("node_executions", (*_RUN, "execution_name", *_ORDER), "parent_id IS NULL"),
     "node_executions_inside": ("node_executions", ("parent_id", *_ORDER), "parent_id IS NOT NULL"),

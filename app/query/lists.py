@@ -50,20 +50,27 @@ def _statement(
         pointing = select(other.c.id).where(other.c[mark.column] == table.c.id).correlate(table)
         # The offset keeps PostgreSQL from reading all rows that point anywhere, once, instead of those of a page.
         selected.append(exists(pointing.offset(literal_column("0"))).label(mark.name))
-    query: Any = select(*selected).select_from(source).where(*conditions)
     order = [] if narrowing.is_key(listing, where, shapes) else pages.order(table, sort)
 
     def build(dialect: Dialect) -> Any:
-        found, by = query, order
-        if way.branch is not None:
-            merged = _merged(query, table, way.branch, shapes[way.branch], order, dialect, offset=after is None)
-            found, by = select(merged), pages.order(merged, sort)
-        found = found.order_by(*by).limit(bindparam("page_limit"))
-        return found if after is not None else found.offset(bindparam("page_offset"))
+        if way.branch is None:
+            query = select(*selected).select_from(source).where(*conditions)
+            return _cut(query, order, offset=after is None)
+        # The ids of the page come from indexes alone; only its own rows are read.
+        ids = select(table.c[sort.key], table.c.id).select_from(source).where(*conditions)
+        merged = _merged(ids, table, way.branch, shapes[way.branch], order, dialect, offset=after is None)
+        found = _cut(select(merged), pages.order(merged, sort), offset=after is None).subquery("page")
+        return select(*selected).join(found, found.c.id == table.c.id).order_by(*pages.order(found, sort))
 
     # The best plan for a filter depends on its value, but for branches, which have one way only.
     planned = way.branch is None and any(shape.field != "state" for shape in shapes)
     return Statement(build, planned_anew=planned)
+
+
+def _cut(query: Any, order: list[Any], *, offset: bool) -> Any:
+    """The rows of a page."""
+    query = query.order_by(*order).limit(bindparam("page_limit"))
+    return query.offset(bindparam("page_offset")) if offset else query
 
 
 def _source(
