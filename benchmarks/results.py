@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ COLUMNS = (
     *("route", "database", "req/s", "p50 ms", "p99 ms", "CPU µs", "db µs", "unit/s", "ratio", "by CPU"),
     *("Go", "target", ""),
 )
-COMPARED = ("route", "database", "ratio A", "ratio B", "B/A", "CPU A", "CPU B", "B/A", "p99 A", "p99 B", "B/A")
-_WIDTHS = (41, 11)
+_TITLES = {"ratio": "ratio", "cpu_us_per_request": "CPU", "p99_ms": "p99", "small_ms": "small", "big_ms": "big"}
+Figures = tuple[tuple[str, Callable[[float], str]], ...]
+_WIDTHS = (48, 11)
 
 
 def line(texts: Iterable[str]) -> str:
@@ -128,16 +130,31 @@ def ratio(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
+_ROUTES = (("ratio", ratio), ("cpu_us_per_request", "{:,.0f}".format), ("p99_ms", "{:.1f}".format))
+_CASES = (("ratio", ratio), ("small_ms", "{:.2f}".format), ("big_ms", "{:.2f}".format))
+
+
 def side_by_side(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Two results: each figure of the routes that both have, and how many times the second is the first."""
-    lines = [line(COMPARED)]
-    known = {(row["route"], row["database"]): row for row in before["routes"]}
-    for row in after["routes"]:
-        old = known.get((row["route"], row["database"]))
+    """Two results: each figure that both have, and how many times the second is the first."""
+    found = _compared("route", _ROUTES, before.get("routes", ()), after.get("routes", ()))
+    cases = [
+        [case | {"database": one["database"]} for one in result.get("scale", ()) for case in one["cases"]]
+        for result in (before, after)
+    ]
+    return found + _compared("case", _CASES, *cases)
+
+
+def _compared(name: str, figures: Figures, before: Iterable[Any], after: Iterable[Any]) -> list[str]:
+    """A table of the figures of all rows that are known before and after; nothing where there are none."""
+    known = {(row[name], row["database"]): row for row in before}
+    lines = []
+    for row in after:
+        old = known.get((row[name], row["database"]))
         if old is None:
             continue
-        texts = [row["route"], row["database"]]
-        for key, shown in (("ratio", ratio), ("cpu_us_per_request", "{:,.0f}".format), ("p99_ms", "{:.1f}".format)):
+        texts = [row[name], row["database"]]
+        for key, shown in figures:
             texts += [shown(old[key]), shown(row[key]), f"{row[key] / old[key]:.2f}" if old[key] else "–"]
         lines.append(line(texts))
-    return lines
+    titles = [(f"{_TITLES[key]} A", f"{_TITLES[key]} B", "B/A") for key, _ in figures]
+    return [line((name, "database", *chain(*titles))), *lines] if lines else []

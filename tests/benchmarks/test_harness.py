@@ -94,6 +94,17 @@ class TestResults:
         (row,) = [line for line in done.output.splitlines() if "GET /" in line]
         assert row.split()[4:7] == ["0.40", "0.80", "2.00"]
 
+    def test_compare_reads_what_was_measured_of_lists_too(self, tmp_path: Path) -> None:
+        for name, big_ms in (("a", 8.0), ("b", 4.0)):
+            case = {"case": "tasks of a name", "small_ms": 4.0, "big_ms": big_ms, "ratio": big_ms / 4}
+            scale = [{"database": "sqlite", "cases": [case]}]
+            (tmp_path / name).write_text(json.dumps({**results.head(rounds=1), "scale": scale}))
+        done = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+        assert done.exit_code == 0, done.output
+        *_, titles, row = done.output.splitlines()
+        assert titles.split()[2:] == [text for key in ("ratio", "small", "big") for text in (key, "A", key, "B", "B/A")]
+        assert row.split()[-9:] == ["2.00", "1.00", "0.50", "4.00", "4.00", "1.00", "8.00", "4.00", "0.50"]
+
     def test_the_plot_has_a_bar_as_long_as_the_ratio_for_each_route(self) -> None:
         drawn = ElementTree.fromstring(plot.svg(result(0.4, 0.8)))
         bars = [r for r in drawn.iter("{http://www.w3.org/2000/svg}rect") if len(r)]
