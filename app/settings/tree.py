@@ -37,7 +37,8 @@ class LocalEngine(Section):
     warm_tasks_max: tasks after which a warm process is replaced.
     array_size_max: indices of a map, which fails if it has more. All of them are held in memory and told in one message
     and one row, of some 170 bytes for each: 17 MB for 100,000. array_children_max: child executions of a map
-    over a launch plan at a time, where the map itself allows as many.
+    over a launch plan at a time, where the map itself allows as many. dynamic_depth_max: dynamic tasks inside one
+    another; one that asks for more fails.
     """
 
     environment: str = ""
@@ -53,6 +54,7 @@ class LocalEngine(Section):
     warm_tasks_max: int = Field(default=1000, ge=1)
     array_size_max: int = Field(default=100_000, ge=1)
     array_children_max: int = Field(default=100, ge=1)
+    dynamic_depth_max: int = Field(default=50, ge=1)
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     python_path: str = ""
 

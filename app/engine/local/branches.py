@@ -32,7 +32,7 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
         workflow=outer.workflow,
         directory=site.output_dir(),
         parent=site,
-        in_dynamic=outer.in_dynamic,
+        dynamic_depth=outer.dynamic_depth,
         outputs=outer.outputs,
         finished=outer.finished,
     )

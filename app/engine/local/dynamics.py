@@ -64,6 +64,11 @@ async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, a
 
     errors: NotBuilt; FlyteError and BlobError where that may pass
     """
+    depth, depth_max = site.frame.dynamic_depth + 1, site.run.server.settings.engine.local.dynamic_depth_max
+    if depth > depth_max:
+        # Deviates: upstream goes on for as long as a dynamic task asks for itself.
+        limit = f"engine.local.dynamicDepthMax is {depth_max}"
+        raise NotBuilt(f"[User] dynamic tasks ask for dynamic tasks more than {depth_max} deep; {limit}")
     id = _workflow_id(site, attempt)
     closure = await _reported(site, id)
     if closure is None:
@@ -75,7 +80,7 @@ async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, a
         directory=site.output_dir(attempt),
         parent=site,
         attempt=attempt,
-        in_dynamic=True,
+        dynamic_depth=depth,
     )
 
 

@@ -148,7 +148,7 @@ async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, place: P
             directory=site.output_dir(attempt),
             parent=site,
             attempt=attempt,
-            in_dynamic=site.frame.in_dynamic,
+            dynamic_depth=site.frame.dynamic_depth,
         )
 
     async def once(attempt: int) -> literals_pb2.LiteralMap:

@@ -166,6 +166,7 @@ class Frame:
     """One graph inside a run: the workflow itself, a sub-workflow, a dynamic workflow or the inside of a branch.
 
     directory: where its nodes' folders lie. parent: the node it belongs to, None at the top; attempt: that node's.
+    dynamic_depth: the dynamic nodes around it.
     outputs: of the nodes that have ended well; finished: set when a node has ended, however. The inside of a branch
     shares both with the frame around it, as its nodes read and wait for nodes there.
     """
@@ -176,7 +177,7 @@ class Frame:
     directory: str
     parent: Site | None = None
     attempt: int = 0
-    in_dynamic: bool = False
+    dynamic_depth: int = 0
     outputs: dict[str, literals_pb2.LiteralMap] = field(default_factory=dict)
     finished: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -244,7 +245,7 @@ class Site:
         if self.frame.parent is not None:
             event.parent_node_metadata.node_id = self.frame.parent.unique_id
             event.retry_group = str(self.frame.attempt)
-        event.is_in_dynamic_chain = self.frame.in_dynamic
+        event.is_in_dynamic_chain = self.frame.dynamic_depth > 0
         kind = self.node.WhichOneof("target")
         if kind == "task_node":
             event.target_entity.CopyFrom(self.node.task_node.reference_id)

@@ -252,6 +252,19 @@ def test_flyte_remote_synchronizes_all_of_them(asked: Started) -> None:
     check_synchronized(asked)
 
 
+def test_dynamic_tasks_inside_one_another_have_an_end(
+    plane: Plane, empty_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    limit = {"FLYTEADMIN__ENGINE__LOCAL__DYNAMICDEPTHMAX": "3"}
+    with plane(tmp_path / "home", empty_database("sqlite"), **limit) as (_, remote):
+        remote.script("register.py", "dynamics")
+        deep, too_deep = (remote.launch_task("dynamics.countdown", {"n": n}) for n in (3, 4))
+        assert remote.outputs(deep) == {"o0": 7}
+        error = remote.error(too_deep)
+        assert (error["kind"], error["code"]) == ("USER", "DynamicWorkflowBuildFailed")
+        assert error["message"].endswith("more than 3 deep; engine.local.dynamicDepthMax is 3")
+
+
 @pytest.mark.parametrize("kind", DATABASES)
 def test_a_server_that_dies_amid_a_dynamic_node_asks_nothing_twice(
     kind: str, plane: Plane, empty_database: Callable[[str], str], tmp_path: Path
