@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flyteidl.admin import common_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, migrations
+from app import errors, migrations, schema
 from app.services import launch_plans, named_entities, names, tasks, workflows
 from tests.builders import a_launch_plan, a_name, a_task, a_workflow, refusal, register
 from tests.conftest import DATABASES, Postgres
@@ -152,6 +152,10 @@ class TestTransactions:
                 connection.execute("DELETE FROM registered_names")
             await refusal(b, tasks.create_task, a_task(), errors.AlreadyExists)
             await refusal(b, tasks.create_task, a_task(args=("other",)), errors.InvalidArgument)
+            async with b.context() as ctx:
+                # As of two that register the same version at once.
+                key = {"project": "p", "domain": "development", "name": "inc", "version": "v1"}
+                assert await ctx.db.insert_if_absent(schema.Task, **key, closure=b"") is None
             assert kept(b.url) == []
 
             async def registers_and_fails(ctx: Any, request: Any) -> None:
