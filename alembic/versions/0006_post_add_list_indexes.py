@@ -68,7 +68,7 @@ _VALUES = {
     "execution_domain": 2,
     "resource_type": 2,
     "name": 2_000,
-    "version": 5_000,
+    "version": 1_000,
     "execution_name": 1_000_000,
     "node_id": 100,
     "retry_attempt": 2,

@@ -94,7 +94,7 @@ def _source(
         other = schema.table(grammar.ENTITIES[join.entity][1]).alias(f"j_{join.entity}")
         predicates = [narrowing.predicate(other, shape, names) for shape, names in used]
         if join.by_id:
-            conditions.append(narrowing.walked(table.c[join.on[0][0]]).in_(select(other.c.id).where(*predicates)))
+            conditions.append(exists().where(other.c.id == narrowing.walked(table.c[join.on[0][0]]), *predicates))
             continue
         link = and_(*(table.c[mine] == other.c[theirs] for mine, theirs in join.on))
         if join.one:

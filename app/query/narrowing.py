@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, func, literal_column, select, type_coerce
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
+from sqlalchemy.types import NullType
 
 from app import schema
 from app.context import Context
@@ -26,7 +28,7 @@ from app.query.listing import Join, Listing
 from app.statements import Statement
 
 BRANCHES_MAX = 64
-GATHERED_ROWS_MAX = 2000
+GATHERED_ROWS_MAX = 1000
 # No row has it; it fills up the number of branches, so that few statements serve all numbers.
 _NO_ID = -1
 
@@ -204,7 +206,32 @@ def matching(
         return select(table.c.id).where(*conditions(table, where), *own)
     other = schema.table(grammar.ENTITIES[gather][1]).alias("joined")
     ids = select(other.c.id).where(*(predicate(other, shape, names) for shape, names in named))
-    return select(table.c.id).where(table.c[join.on[0][0]].in_(ids))
+    return select(table.c.id).where(_Among(table.c[join.on[0][0]], ids))
+
+
+class _Among(ColumnElement[Any]):
+    """column IN (ids), answered by one look-up of an index for each id, as far as rows are asked for.
+
+    PostgreSQL would rather merge both in order, and read up to the whole index where the ids lie at its end.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, column: ColumnElement[Any], ids: Select[Any]) -> None:
+        # A Boolean would be compared with 1 on SQLite, which hides the index.
+        self.type = NullType()
+        self.column, self.ids = column, ids
+
+
+@compiles(_Among)
+def _among(element: _Among, compiler: Any, **how: Any) -> str:
+    return str(compiler.process(element.column.in_(element.ids), **how))
+
+
+@compiles(_Among, "postgresql")
+def _among_array(element: _Among, compiler: Any, **how: Any) -> str:
+    column, ids = compiler.process(element.column, **how), compiler.process(element.ids, **how)
+    return f"{column} = ANY (ARRAY({ids}))"
 
 
 @lru_cache(maxsize=256)
