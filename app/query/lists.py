@@ -37,9 +37,14 @@ def _statement(
     shapes: tuple[Shape, ...],
     sort: pages.Sort,
     after: bool | None,
+    limit: int,
+    offset: bool,
     way: Way,
 ) -> Statement:
-    """The statement of a shape. after: None from an offset, else whether the value before the page is NULL."""
+    """The statement of a shape.
+
+    shape:  after: whether the value before the page is NULL, None where nothing or an offset comes before it
+    """
     table = schema.table(listing.model)
     source, conditions = _source(listing, where, shapes, way)
     if after is not None:
@@ -54,23 +59,19 @@ def _statement(
 
     def build(dialect: Dialect) -> Any:
         if way.branch is None:
-            query = select(*selected).select_from(source).where(*conditions)
-            return _cut(query, order, offset=after is None)
+            query = select(*selected).select_from(source).where(*conditions).order_by(*order)
+            return pages.cut(query, limit, offset=offset)
         # The ids of the page come from indexes alone; only its own rows are read.
         ids = select(table.c[sort.key], table.c.id).select_from(source).where(*conditions)
-        merged = _merged(ids, table, way.branch, shapes[way.branch], order, dialect, offset=after is None)
-        found = _cut(select(merged), pages.order(merged, sort), offset=after is None).subquery("page")
+        end: Any = bindparam("page_end") if offset else literal_column(str(limit))
+        one = ids.order_by(*order).limit(end)
+        merged = _merged(one, table, way.branch, shapes[way.branch], dialect)
+        found = pages.cut(select(merged).order_by(*pages.order(merged, sort)), limit, offset=offset).subquery("page")
         return select(*selected).join(found, found.c.id == table.c.id).order_by(*pages.order(found, sort))
 
     # The best plan for a filter depends on its value, but for branches, which have one way only.
     planned = way.branch is None and any(shape.field != "state" for shape in shapes)
     return Statement(build, planned_anew=planned)
-
-
-def _cut(query: Any, order: list[Any], *, offset: bool) -> Any:
-    """The rows of a page."""
-    query = query.order_by(*order).limit(bindparam("page_limit"))
-    return query.offset(bindparam("page_offset")) if offset else query
 
 
 def _source(
@@ -105,25 +106,19 @@ def _source(
     return source, conditions
 
 
-def _merged(
-    query: Any, table: Table, index: int, shape: Shape, order: list[Any], dialect: Dialect, *, offset: bool
-) -> Any:
-    """One page of each value of a filter, in order, merged: reads a page and a row of each, however many there are.
+def _merged(query: Any, table: Table, index: int, shape: Shape, dialect: Dialect) -> Any:
+    """The query for each value of a filter: a page of each, which are merged, however many rows there are.
 
     PostgreSQL plans a branch of a union as long as a whole query, so there the branches are one, run for each value.
     SQLite has no LATERAL, and plans unions quickly.
     """
-    end: ColumnElement[Any] = bindparam("page_limit") + bindparam("page_offset") if offset else bindparam("page_limit")
     column = table.c[shape.field]
     values = [bindparam(name, type_=column.type) for name in grammar.parameters(index, shape.size)]
-
-    def branch(value: ColumnElement[Any]) -> Any:
-        return query.where(column == value).order_by(*order).limit(end)
-
     if dialect.name == "postgresql":
         each = func.unnest(array(values)).table_valued(Column("value", column.type)).render_derived()
-        return select(branch(each.c.value).lateral("branch")).select_from(each).subquery("merged")
-    return union_all(*(select(branch(one).subquery(f"b{i}")) for i, one in enumerate(values))).subquery("merged")
+        return select(query.where(column == each.c.value).lateral("branch")).select_from(each).subquery("merged")
+    branches = (query.where(column == one).subquery(f"b{number}") for number, one in enumerate(values))
+    return union_all(*map(select, branches)).subquery("merged")
 
 
 async def page(
@@ -156,13 +151,14 @@ async def page(
     if narrowed is None:
         return (), ""
     after = None if start.after is None else start.after[0] is None
-    statement = _statement(listing, columns, conditions, narrowed.shapes, sort, after, narrowed.way)
-    parameters = {**given, **narrowed.values}
-    if start.after is None:
-        parameters["page_offset"] = start.offset
-    else:
+    statement = _statement(
+        listing, columns, conditions, narrowed.shapes, sort, after, limit, start.offset > 0, narrowed.way
+    )
+    parameters = {**given, **narrowed.values, "page_offset": start.offset}
+    parameters["page_end"] = min(start.offset + limit, pages.OFFSET_MAX)
+    if start.after is not None:
         parameters["after_value"], parameters["after_id"] = start.after
-    rows = await ctx.db.all(statement, **parameters, page_limit=limit)
+    rows = await ctx.db.all(statement, **parameters)
     if not rows or len(rows) != limit:
         return rows, ""
     return rows, pages.write_token(sort, getattr(rows[-1], sort.key), rows[-1].id)

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 from flyteidl.admin import common_pb2
-from sqlalchemy import ColumnElement, Table, and_, bindparam, or_, tuple_
+from sqlalchemy import ColumnElement, Table, and_, bindparam, literal_column, or_, tuple_
 from sqlalchemy.sql.schema import Column
 
 from app import errors
@@ -25,6 +25,7 @@ from app.context import Context
 from app.schema import UtcTime
 from app.wire.text import text
 
+OFFSET_MAX = 2**63 - 1
 # Columns that hold NULL in no row although the schema allows it: they can be compared as a pair with the id.
 _NEVER_NULL = frozenset({"created_at", "updated_at", "execution_created_at", "node_execution_created_at"})
 
@@ -84,7 +85,7 @@ def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
     broken = errors.InvalidArgument(f"invalid pagination token {token}" + (f" for {rpc}" if rpc else ""))
     if re.fullmatch(r"\+?[0-9]{1,19}", token):
         offset = int(token)
-        if offset >= 2**63:
+        if offset > OFFSET_MAX:
             raise broken
         return Start(offset=offset)
     if not token.startswith("k."):
@@ -118,6 +119,16 @@ def write_token(sort: Sort, value: Any, row_id: int) -> str:
     elif isinstance(value, bytes):
         value = {"b": base64.b64encode(value).decode()}
     return "k." + base64.urlsafe_b64encode(orjson.dumps([sort.key, sort.ascending, value, row_id])).decode().rstrip("=")
+
+
+def cut(query: Any, limit: int, *, offset: bool) -> Any:
+    """The rows of a page; offset: behind :page_offset others.
+
+    The limit stands in the SQL. Of one that is a parameter PostgreSQL expects a tenth of all rows, so that no plan for
+    all values seems good enough, and every run is planned anew, for longer than it takes.
+    """
+    query = query.limit(literal_column(str(limit)))
+    return query.offset(bindparam("page_offset")) if offset else query
 
 
 def order(table: Any, sort: Sort) -> list[ColumnElement[Any]]:

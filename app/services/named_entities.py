@@ -19,7 +19,6 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    bindparam,
     func,
     select,
 )
@@ -143,12 +142,12 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
     limit = pages.rows_of(ctx, request.limit)
+    shapes, with_metadata = tuple(one.shape for one in parsed), any(map(_needs_metadata, parsed))
     rows = await ctx.db.all(
-        _statement(tuple(one.shape for one in parsed), sort, after, any(map(_needs_metadata, parsed))),
+        _statement(shapes, sort, after, with_metadata, limit, "page_offset" in parameters),
         resource_type=request.resource_type,
         project=request.project,
         domain=request.domain,
-        page_limit=limit,
         **parameters,
         **grammar.bound(parsed),
     )
@@ -169,7 +168,9 @@ def _needs_metadata(one: grammar.Filter) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _statement(shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool, with_metadata: bool) -> Statement:
+def _statement(
+    shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool, with_metadata: bool, limit: int, offset: bool
+) -> Statement:
     """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind.
 
     Names and their metadata have the same key, in whose order either can be read; the database stops at the end of
@@ -190,4 +191,4 @@ def _statement(shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool,
             # A name without metadata is ACTIVE.
             column = func.coalesce(column, 0, type_=Integer())
         query = query.where(grammar.predicate(column, function, grammar.parameters(i, size)))
-    return Statement(query.limit(bindparam("page_limit")).offset(bindparam("page_offset")))
+    return Statement(pages.cut(query, limit, offset=offset))

@@ -65,8 +65,8 @@ def ordered(column: ColumnElement[Any], sort: pages.Sort) -> ColumnElement[Any]:
     return column.asc() if sort.ascending else column.desc()
 
 
-@lru_cache(maxsize=4)
-def _statement(sort: pages.Sort, after: bool) -> Statement:
+@lru_cache(maxsize=64)
+def _statement(sort: pages.Sort, after: bool, limit: int, offset: bool) -> Statement:
     query = (
         select(TABLE.c.name)
         .where(*having(TABLE, "resource_type", "project", "domain"))
@@ -74,7 +74,7 @@ def _statement(sort: pages.Sort, after: bool) -> Statement:
     )
     if after:
         query = query.where(behind(TABLE.c.name, sort))
-    return Statement(query.limit(bindparam("page_limit")).offset(bindparam("page_offset")))
+    return Statement(pages.cut(query, limit, offset=offset))
 
 
 _REGISTERED = Statement(select(TABLE.c.name).where(*having(TABLE, "resource_type", *_PARTS)), quick=True)
@@ -87,14 +87,14 @@ async def is_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEn
 
 
 def read_start(token: str, sort: pages.Sort, rpc: str) -> tuple[dict[str, Any], bool]:
-    """The parameters after_value and page_offset of a token, and whether it continues behind a name.
+    """The parameter after_value or page_offset of a token, if it has one, and whether it continues behind a name.
 
     errors: INVALID_ARGUMENT for a token that is none of ours
     """
     start = pages.read_token(token, sort, TABLE.c.name, rpc)
-    if start.after is None:
-        return {"page_offset": start.offset}, False
-    return {"page_offset": 0, "after_value": start.after[0]}, True
+    if start.after is not None:
+        return {"after_value": start.after[0]}, True
+    return ({"page_offset": start.offset} if start.offset else {}), False
 
 
 def next_token(rows: Sequence[Any], sort: pages.Sort, limit: int) -> str:
@@ -114,11 +114,10 @@ async def page(
     parameters, after = read_start(request.token, sort, rpc)
     limit = pages.rows_of(ctx, request.limit)
     rows = await ctx.db.all(
-        _statement(sort, after),
+        _statement(sort, after, limit, "page_offset" in parameters),
         resource_type=resource_type,
         project=request.project,
         domain=request.domain,
-        page_limit=limit,
         **parameters,
     )
     found = common_pb2.NamedEntityIdentifierList(token=next_token(rows, sort, limit))
@@ -128,15 +127,15 @@ async def page(
     return found
 
 
-@lru_cache(maxsize=32)
-def _across(parts: tuple[str, ...], sort: pages.Sort, after: bool) -> Statement:
+@lru_cache(maxsize=64)
+def _across(parts: tuple[str, ...], sort: pages.Sort, after: bool, limit: int, offset: bool) -> Statement:
     columns = _order(sort)
     query = select(*(TABLE.c[part] for part in _PARTS)).where(*having(TABLE, "resource_type", *parts))
     if after:
         last = tuple_(*(bindparam(f"after_{column.key}", type_=column.type) for column in columns))
         query = query.where(tuple_(*columns) > last if sort.ascending else tuple_(*columns) < last)
     query = query.order_by(*(ordered(column, sort) for column in columns))
-    return Statement(query.limit(bindparam("page_limit")).offset(bindparam("page_offset")))
+    return Statement(pages.cut(query, limit, offset=offset))
 
 
 def _order(sort: pages.Sort) -> list[Column[Any]]:
@@ -154,7 +153,7 @@ async def page_across(
     sort = pages.read_sort(given(request, "sort_by"), table, pages.Sort("project", True))
     check_key(sort)
     start = pages.read_token(request.token, sort, TABLE.c[sort.key], rpc)
-    parameters: dict[str, Any] = {"page_offset": start.offset}
+    parameters: dict[str, Any] = {"page_offset": start.offset} if start.offset else {}
     if start.after is not None:
         # A token holds one value; texts of the database never have a NUL in them.
         last = (start.after[0] or "").split("\0")
@@ -162,9 +161,9 @@ async def page_across(
             raise errors.InvalidArgument(f"invalid pagination token {request.token}" + (f" for {rpc}" if rpc else ""))
         parameters |= {f"after_{column.key}": value for column, value in zip(_order(sort), last, strict=True)}
     parts = {part: getattr(request, part) for part in ("project", "domain") if getattr(request, part)}
-    statement = _across(tuple(parts), sort, start.after is not None)
     limit = pages.rows_of(ctx, request.limit)
-    rows = await ctx.db.all(statement, resource_type=resource_type, page_limit=limit, **parts, **parameters)
+    statement = _across(tuple(parts), sort, start.after is not None, limit, start.offset > 0)
+    rows = await ctx.db.all(statement, resource_type=resource_type, **parts, **parameters)
     token = ""
     if rows and len(rows) == limit:
         token = pages.write_token(sort, "\0".join(getattr(rows[-1], c.key) for c in _order(sort)), 0)

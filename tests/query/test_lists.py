@@ -20,6 +20,7 @@ from app.query.lists import Listing
 
 Scenario = Callable[..., Any]
 EXECUTIONS = Listing(schema.Execution, "execution", joins=(lists.Join("launch_plan", (("launch_plan_id", "id"),)),))
+MERGED = Listing(schema.Execution, "execution", ordered=frozenset({"phase"}))
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -228,6 +229,42 @@ class TestPages:
                     ctx, EXECUTIONS, rpc="X", where={"execution_project": "p"}, limit=3, token="4"
                 )
             assert [row.execution_name for row in rows] == ["e004", "e005", "e006"]
+
+        bench(scenario)
+
+    @pytest.mark.parametrize("ascending", [True, False])
+    def test_merged_pages_are_the_whole_list_too(self, bench: Scenario, ascending: bool) -> None:
+        async def scenario(b: Any) -> None:
+            await fill(b, 43)
+            expected = [f"e{n:03}" for n in range(43) if n % 4 and n % 3 < 2]
+            expected = expected if ascending else expected[::-1]
+
+            async def page(limit: int, token: str = "") -> tuple[list[str], str]:
+                async with b.context() as ctx:
+                    rows, following = await lists.page(
+                        ctx,
+                        MERGED,
+                        rpc="ListExecutions",
+                        where={"execution_project": "p", "state": 0},
+                        filters="value_in(phase,A;B;A;nothing)",
+                        sort_by=common_pb2.Sort(
+                            key="created_at",
+                            direction=common_pb2.Sort.ASCENDING if ascending else common_pb2.Sort.DESCENDING,
+                        ),
+                        limit=limit,
+                        token=token,
+                    )
+                return [row.execution_name for row in rows], following
+
+            for limit in (1, 4, len(expected), 100):
+                found, token = await page(limit)
+                while token:
+                    more, token = await page(limit, token)
+                    found += more
+                assert found == expected, limit
+            for offset in (0, 5, len(expected), 2**63 - 1):
+                found, _ = await page(4, str(offset))
+                assert found == expected[offset : offset + 4], offset
 
         bench(scenario)
 
