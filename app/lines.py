@@ -20,7 +20,7 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
 from app import errors
-from app.statements import Compiled
+from app.statements import Compiled, Planned
 
 # A statement becomes a prepared one when it comes for the second time; each takes memory of the server.
 PREPARED_MAX = 200
@@ -29,6 +29,8 @@ IDLE_SECONDS_MAX = 600.0
 CANCEL_SECONDS_MAX = 5.0
 # The protocol counts the parameters of a statement in 16 bits.
 PARAMETERS_MAX = 65_535
+# Up to the end of the transaction, which ends with the statement where none is open.
+_ONE_PLAN = b"SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"
 # A server that is gone without a word is noticed within about a minute.
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
@@ -99,21 +101,21 @@ class Line:
         """Whether nothing is under way and no transaction is open."""
         return self.alive and not self._calls and self._pgconn.transaction_status == _IDLE
 
-    async def run(self, compiled: Compiled, values: Sequence[Any], *, prepare: bool = True) -> Rows:
+    async def run(self, compiled: Compiled, values: Sequence[Any], planned: Planned = Planned.FREELY) -> Rows:
         """Rows and row count of a statement. errors: INVALID_ARGUMENT; psycopg.Error, of it Lost"""
-        return self._rows(compiled, await self._send(compiled.sql, values, prepare=prepare))
+        return self._rows(compiled, await self._send(compiled.sql, values, planned))
 
-    async def run_alone(self, compiled: Compiled, values: Sequence[Any], *, prepare: bool = True) -> Rows:
+    async def run_alone(self, compiled: Compiled, values: Sequence[Any], planned: Planned = Planned.FREELY) -> Rows:
         """Like run, outside of a transaction: there a statement that has failed can be sent once more.
 
         That is done where a migration has made the prepared one useless, which every connection finds out for itself.
         """
         try:
-            return await self.run(compiled, values, prepare=prepare)
+            return await self.run(compiled, values, planned)
         except psycopg.Error as error:
-            if not prepare or error.sqlstate not in _STALE:
+            if planned is Planned.ANEW or error.sqlstate not in _STALE:
                 raise
-        return await self.run(compiled, values, prepare=False)
+        return await self.run(compiled, values, Planned.ANEW)
 
     def _rows(self, compiled: Compiled, result: Any) -> Rows:
         if result.status != _ROWS:
@@ -146,7 +148,7 @@ class Line:
         """End the connection; whoever waits for an answer gets Lost."""
         self._lose(Lost("the connection was closed"))
 
-    def _send(self, sql: str, values: Sequence[Any], *, prepare: bool = True) -> asyncio.Future[Any]:
+    def _send(self, sql: str, values: Sequence[Any], planned: Planned = Planned.FREELY) -> asyncio.Future[Any]:
         if len(values) > PARAMETERS_MAX:
             # libpq refuses it in the words of a connection that is lost, which it is not.
             raise errors.InvalidArgument(f"the query has {len(values)} parameters, allowed are {PARAMETERS_MAX}")
@@ -158,7 +160,11 @@ class Line:
         try:
             if begin:
                 pgconn.send_query_params(b"BEGIN", None)
-            name = (self._names.get(call.key) or self._prepare(sql, types, call, begin)) if prepare else None
+            name = None
+            if planned is not Planned.ANEW:
+                name = self._names.get(call.key) or self._prepare(sql, types, call, begin)
+            if planned is Planned.ONCE:
+                pgconn.send_query_params(_ONE_PLAN, None)
             if name is None:
                 pgconn.send_query_params(sql.encode(), data, types, formats, pq.Format.BINARY)
             else:

@@ -92,12 +92,12 @@ class PostgresUnit(UnitOfWork):
         values = compiled.parameters(parameters)
         try:
             if self._line is not None:
-                return await self._line.run(compiled, values, prepare=not statement.planned_anew)
+                return await self._line.run(compiled, values, statement.planned)
             if statement.quick:
                 return await (await self._lines.shared()).run_alone(compiled, values)
             line = await self._lines.take()
             try:
-                return await line.run_alone(compiled, values, prepare=not statement.planned_anew)
+                return await line.run_alone(compiled, values, statement.planned)
             finally:
                 self._lines.give_back(line)
         except psycopg.Error as error:

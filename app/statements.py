@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -79,19 +80,30 @@ def _bind_processor(bind: Any, dialect: Dialect) -> Processor | None:
     return cast("Processor | None", bind.type.dialect_impl(dialect).bind_processor(dialect))
 
 
+class Planned(Enum):
+    """When PostgreSQL makes the plan of a statement.
+
+    ANEW: for each run, because the best one depends on the values. ONCE: for all values, since planning takes longer
+    than running. FREELY: as it finds fit.
+    """
+
+    ANEW = "anew"
+    ONCE = "once"
+    FREELY = "freely"
+
+
 class Statement:
     """A Core statement that is compiled when it first runs on a dialect.
 
     Build it once (module level or a cached function) with bindparam() for what varies.
     quick: it reads one row by a whole key, so that others can wait behind it.
-    planned_anew: the best plan depends on the values, so PostgreSQL plans every run.
     """
 
-    __slots__ = ("_build", "_compiled", "planned_anew", "quick")
+    __slots__ = ("_build", "_compiled", "planned", "quick")
 
-    def __init__(self, build: ClauseElement | Build, *, quick: bool = False, planned_anew: bool = False) -> None:
+    def __init__(self, build: ClauseElement | Build, *, quick: bool = False, planned: Planned = Planned.FREELY) -> None:
         self.quick = quick
-        self.planned_anew = planned_anew
+        self.planned = planned
         self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
         self._compiled: dict[str, Compiled] = {}
 

@@ -15,11 +15,13 @@ from typing import Any
 from unittest import mock
 
 import psycopg
+from psycopg import sql
 
 from app import postgres, sqlite
-from app.statements import POSTGRESQL, SQLITE, Statement
+from app.statements import POSTGRESQL, SQLITE, Planned, Statement
 
 STEPS_AT_ONCE = 100
+_EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,20 @@ def recorded() -> Iterator[list[tuple[Statement, dict[str, Any]]]]:
 
 
 def of_postgres(connection: Any, statement: Statement, parameters: dict[str, Any]) -> Plan:
-    """The plan on an open connection; the statement runs."""
+    """The plan on an open connection, made as app/lines.py has it made; the statement runs."""
     compiled = statement.compiled(POSTGRESQL)
-    query = f"EXPLAIN (ANALYZE, FORMAT JSON) {compiled.sql}"
-    # Not prepared: a plan is made for these values.
-    cursor: Any = psycopg.RawCursor(connection)
-    row = cursor.execute(query, compiled.parameters(parameters), prepare=False).fetchone()
+    values = compiled.parameters(parameters)
+    if statement.planned is not Planned.ONCE:
+        # As PostgreSQL plans a statement at first.
+        cursor: Any = psycopg.RawCursor(connection)
+        row = cursor.execute(f"{_EXPLAIN} {compiled.sql}", values, prepare=False).fetchone()
+    else:
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(f"PREPARE explained AS {compiled.sql}")
+        row = connection.execute(
+            sql.SQL("{} EXECUTE explained ({})").format(sql.SQL(_EXPLAIN), sql.SQL(", ").join(map(sql.Literal, values)))
+        ).fetchone()
+        connection.execute("DEALLOCATE explained")
     top = row[0][0]["Plan"]
     scanned: dict[str, int] = {}
     read = largest = 0

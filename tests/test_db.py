@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, column, func, literal, select, table
 
 from app import db, errors, lines, schema
 from app.db import Database
-from app.statements import POSTGRESQL, Statement
+from app.statements import POSTGRESQL, Planned, Statement
 
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
 _PID = Statement(select(func.pg_backend_pid().label("pid")))
@@ -284,6 +284,32 @@ def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: 
                     Statement(select(func.count().label("n")).select_from(table("pg_prepared_statements")))
                 )
             assert kept[0].n <= 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("planned", "generic", "custom"), [(Planned.ONCE, 9, 0), (Planned.FREELY, 4, 5)])
+def test_a_statement_is_planned_once_where_that_is_asked_for(
+    url: str, planned: Planned, generic: int, custom: int
+) -> None:
+    asked = select(literal(1).label("n")).select_from(table("projects")).where(column("identifier") == bindparam("id"))
+    plans = select(
+        column("generic_plans"), column("custom_plans"), func.current_setting("plan_cache_mode").label("mode")
+    )
+    known = table("pg_prepared_statements")
+
+    async def main() -> None:
+        async with opened(url, connections_max=2) as database:
+            statement = Statement(asked, planned=planned)
+            for number in range(10):
+                async with database.unit_of_work() as unit:
+                    assert await unit.all(statement, id=f"nobody{number}") == []
+            async with database.unit_of_work() as unit:
+                (row,) = await unit.all(
+                    Statement(plans.select_from(known).where(column("statement").like("%identifier%")))
+                )
+            # The first run is not of the prepared statement yet.
+            assert tuple(row) == (generic, custom, "auto")
 
     asyncio.run(main())
 

@@ -23,9 +23,13 @@ from app.query import narrowing, pages
 from app.query.filters import Shape
 from app.query.listing import Join, Listing, Mark
 from app.query.narrowing import Way
-from app.statements import Statement
+from app.statements import Planned, Statement
 
 __all__ = ["Join", "Listing", "Mark", "page", "parse_filters"]
+
+
+# Columns that lead the indexes in the order of created_at.
+_SCOPE = frozenset({"project", "domain", "execution_project", "execution_domain"})
 
 
 # A statement with as many values as are allowed takes a third of a megabyte.
@@ -69,9 +73,19 @@ def _statement(
         found = pages.cut(select(merged).order_by(*pages.order(merged, sort)), limit, offset=offset).subquery("page")
         return select(*selected).join(found, found.c.id == table.c.id).order_by(*pages.order(found, sort))
 
-    # The best plan for a filter depends on its value, but for branches, which have one way only.
-    planned = way.branch is None and any(shape.field != "state" for shape in shapes)
-    return Statement(build, planned_anew=planned)
+    return Statement(build, planned=_planned(where, shapes, sort, way))
+
+
+def _planned(where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], sort: pages.Sort, way: Way) -> Planned:
+    """The best plan for a filter depends on its value, but for branches, which have one way only.
+
+    A whole project in the order of an index has one way too, and so have its branches. Some names have many versions,
+    others few: what is best for a name PostgreSQL finds itself.
+    """
+    if any(shape.field != "state" for number, shape in enumerate(shapes) if number != way.branch):
+        return Planned.ANEW if way.branch is None else Planned.FREELY
+    one_way = sort.key == "created_at" and all(column in _SCOPE for column, _ in where)
+    return Planned.ONCE if one_way else Planned.FREELY
 
 
 def _source(
