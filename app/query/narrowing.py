@@ -29,8 +29,6 @@ from app.statements import Planned, Statement
 
 BRANCHES_MAX = 64
 GATHERED_ROWS_MAX = 1000
-# No row has it; it fills up the number of branches, so that few statements serve all numbers.
-_NO_ID = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +153,14 @@ def _branch(listing: Listing, filters: tuple[Filter, ...], sort: pages.Sort) -> 
 
 
 def _filled(one: Filter) -> Filter:
-    """As many values as the next power of two, for ids."""
+    """As many values as the next power of two, for ids, so that few statements serve all numbers.
+
+    What fills it up is NULL, which no row equals: a number would be somebody's.
+    """
     if not isinstance(one.values[0], int):
         return one
     count = 1 << (len(one.values) - 1).bit_length()
-    return replace(one, values=(*one.values, *[_NO_ID] * (count - len(one.values))))
+    return replace(one, values=(*one.values, *[None] * (count - len(one.values))))
 
 
 def _shape(listing: Listing, one: Filter) -> Shape:
