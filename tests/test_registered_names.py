@@ -250,6 +250,12 @@ class TestMigration:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("SELECT 1 FROM public.registered_names")
             insert(connection, "public.tasks", "a")
+            columns = ", ".join(f"{part} text" for part in ("project", "domain", "name"))
+            connection.execute(f"CREATE TEMPORARY TABLE own ({columns})")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="register_name"):
+                connection.execute(
+                    "CREATE TRIGGER forged AFTER INSERT ON own FOR EACH ROW EXECUTE FUNCTION public.register_name(1)"
+                )
         assert kept(url) == [(1, "a")]
 
     def test_no_registration_is_missed_meanwhile(self, before: str) -> None:

@@ -69,6 +69,8 @@ def _upgrade_postgresql() -> None:
             ON CONFLICT DO NOTHING;
             RETURN NULL;
         END $$""")
+    # Whoever may execute it could have it write names of a table of his own. Whoever fires a trigger need not.
+    op.execute("REVOKE EXECUTE ON FUNCTION register_name() FROM PUBLIC")
     there = "SELECT 1 FROM pg_trigger WHERE tgname = :name AND tgrelid = CAST(:of AS regclass)"
     for table, kind in _KINDS.items():
         name = f"{table}_register_name"
