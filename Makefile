@@ -62,7 +62,7 @@ bench-compare: $(VENV)/.dev ## Put two results side by side: A=benchmarks/result
 bench-load: $(VENV)/.dev ## Fill an empty database for measurements: ARGS="URL --storage FOLDER --executions 100000"
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
-bench-scale: $(VENV)/.dev ## Compare lists on a small and a big database (ARGS="--help" lists choices)
+bench-scale: $(VENV)/.dev $(TASKS) ## Compare lists on a small and a big database (ARGS="--help" lists choices)
 	@$(BIN)/python -m benchmarks scale $(ARGS)
 
 clean: ## Remove what make made; data in FLYTEADMIN_HOME stays

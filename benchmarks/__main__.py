@@ -151,7 +151,7 @@ def scaled(
     database: Annotated[list[str] | None, typer.Option(help="postgresql or sqlite; both without it.")] = None,
     only: Annotated[str, typer.Option(help="A pattern of the names of cases.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Requests of each case to each server.")] = 15,
-    pages: Annotated[int, typer.Option(min=0, help="Pages of executions to follow.")] = 10_000,
+    pages: Annotated[int, typer.Option(min=0, help="Pages to follow of each long list; 0 for none.")] = 10_000,
     filled: Annotated[Path | None, typer.Option(help="A file with a URL and a folder per line: small, big.")] = None,
     lock: Annotated[Path | None, typer.Option(help="A file to lock while measuring, on a shared machine.")] = None,
     keep: Annotated[bool, typer.Option(help="Write to benchmarks/results.")] = True,

@@ -8,7 +8,7 @@ times and references, so that a load always holds what this version of the serve
 Nine of ten executions belong to project `busy`, the others to `quiet0` … `quiet8`, all of them in domain
 `production`. Each has five node executions, one of them inside another, and two attempts. A name has 25 versions, but
 a tenth of all versions belongs to the one name `flows.many`. 5 % of the executions failed, 1 % is archived, the last
-twenty are running.
+twenty are running. One execution more, `wide`, is running and has 10,000 nodes with an attempt each.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def measure(
     alone: Callable[[], AbstractContextManager[bool]],
     show: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The figures of all cases whose name has the pattern `only`, and of walking so many pages; each alone."""
+    """The figures of all cases whose name has the pattern `only`, of so many pages of WALKS and of FlyteRemote.sync."""
     both = zip(cases(small.size), cases(big.size), strict=True)
     pairs = [pair for pair in both if re.search(only, pair[0].name)]
     rows = []
