@@ -28,6 +28,9 @@ from app.query.listing import Join, Listing
 from app.statements import Planned, Statement
 
 BRANCHES_MAX = 64
+# A union repeats all other filters in each of its branches: more values take seconds to compile, and SQLite refuses
+# 32,767 where it was not built to take more.
+REPEATED_VALUES_MAX = 4096
 GATHERED_ROWS_MAX = 1000
 
 
@@ -141,6 +144,7 @@ def _branch(listing: Listing, filters: tuple[Filter, ...], sort: pages.Sort) -> 
     """The filter to merge a page from: of those that an index has in order the one of most values."""
     if sort.key != "created_at":
         return None
+    held = sum(len(one.values) for one in filters)
     fit = [
         (len(one.values), index)
         for index, one in enumerate(filters)
@@ -148,6 +152,7 @@ def _branch(listing: Listing, filters: tuple[Filter, ...], sort: pages.Sort) -> 
         and one.field in listing.ordered
         and one.function == "value_in"
         and len(one.values) <= BRANCHES_MAX
+        and len(one.values) * (held - len(one.values)) <= REPEATED_VALUES_MAX
     ]
     return max(fit)[1] if fit else None
 

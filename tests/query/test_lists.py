@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 from app import errors, schema
 from app.query import filters, lists, pages
 from app.query.lists import Listing
+from app.services.executions import list_executions
+from app.statements import SQLITE
+from benchmarks import plans
 
 Scenario = Callable[..., Any]
 EXECUTIONS = Listing(schema.Execution, "execution", joins=(lists.Join("launch_plan", (("launch_plan_id", "id"),)),))
@@ -265,6 +268,25 @@ class TestPages:
             for offset in (0, 5, len(expected), 2**63 - 1):
                 found, _ = await page(4, str(offset))
                 assert found == expected[offset : offset + 4], offset
+
+        bench(scenario)
+
+    def test_merged_pages_repeat_few_values(self, bench: Scenario) -> None:
+        """A thousand values are allowed; repeated for 64 others they would be more than SQLite takes by default."""
+        ids = ";".join(map(str, range(64)))
+        many, few = ";".join(f"e{number:03}" for number in range(900)), "e001;e002;e003"
+        request = common_pb2.ResourceListRequest(limit=10)
+        request.id.project, request.id.domain = "p", "d"
+
+        async def scenario(b: Any) -> None:
+            for names, merged in ((many, False), (few, True)):
+                request.filters = f"value_in(workflow_id,{ids})+value_in(execution_name,{names})"
+                with plans.recorded() as ran:
+                    await b.call(list_executions, request)
+                ((statement, values),) = ran
+                compiled = statement.compiled(SQLITE)
+                assert ("UNION ALL" in compiled.sql) == merged
+                assert len(compiled.parameters(values)) < 1000
 
         bench(scenario)
 
