@@ -64,14 +64,12 @@ async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, a
 
     errors: NotBuilt; FlyteError and BlobError where that may pass
     """
-    depth, depth_max = site.frame.dynamic_depth + 1, site.run.server.settings.engine.local.dynamic_depth_max
-    if depth > depth_max:
-        # Deviates: upstream goes on for as long as a dynamic task asks for itself.
-        limit = f"engine.local.dynamicDepthMax is {depth_max}"
-        raise NotBuilt(f"[User] dynamic tasks ask for dynamic tasks more than {depth_max} deep; {limit}")
+    depth = site.frame.dynamic_depth + 1
     id = _workflow_id(site, attempt)
     closure = await _reported(site, id)
     if closure is None:
+        # What was reported was within the limit then, and its nodes may run: a lower one does not end them.
+        _check_depth(site, depth)
         closure = await _compiled(site, _template(site, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic)
     return Frame(
         run=site.run,
@@ -82,6 +80,14 @@ async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, a
         attempt=attempt,
         dynamic_depth=depth,
     )
+
+
+def _check_depth(site: Site, depth: int) -> None:
+    """Deviates: upstream goes on for as long as a dynamic task asks for itself. errors: NotBuilt"""
+    depth_max = site.run.server.settings.engine.local.dynamic_depth_max
+    if depth > depth_max:
+        limit = f"engine.local.dynamicDepthMax is {depth_max}"
+        raise NotBuilt(f"[User] dynamic tasks ask for dynamic tasks more than {depth_max} deep; {limit}")
 
 
 def running(site: Site, frame: Frame, dynamic: Dynamic) -> event_pb2.NodeExecutionEvent:
