@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import structlog
 
@@ -17,6 +17,7 @@ from app.context import Context
 from app.db import Database
 from app.engine.port import Engine
 from app.wire.kept import Kept
+from app.wire.listed import Listed, PageT
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
@@ -47,7 +48,25 @@ class Server:
         self.kept = Kept(self.settings.limits.kept_json_bytes_max)
 
 
+@overload
 async def perform(
+    server: Server, function: Callable[[Context, Any], Awaitable[Listed[PageT]]], request: Any, **how: str
+) -> PageT: ...
+
+
+@overload
+async def perform(
+    server: Server, function: Callable[[Context, Any], Awaitable[Response]], request: Any, **how: str
+) -> Response: ...
+
+
+async def perform(server: Server, function: Callable[[Context, Any], Awaitable[Any]], request: Any, **how: str) -> Any:
+    """As run, with the whole message of a page."""
+    response = await run(server, function, request, **how)
+    return response.message() if isinstance(response, Listed) else response
+
+
+async def run(
     server: Server,
     function: Callable[[Context, Any], Awaitable[Response]],
     request: Any,

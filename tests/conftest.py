@@ -19,6 +19,7 @@ from app import db, migrations
 from app.context import Context
 from app.engine.port import NoEngine
 from app.settings import Settings
+from app.wire.listed import Listed
 from tests.clusters import Postgres, binaries
 
 DATABASES = ("sqlite", "postgresql")
@@ -99,9 +100,10 @@ class Bench:
                 await outcome
 
     async def call(self, function: Any, request: Any, **how: Any) -> Any:
-        """One RPC: function(ctx, request), committed."""
+        """One RPC: function(ctx, request), committed; a page as its message."""
         async with self.context(**how) as ctx:
-            return await function(ctx, request)
+            response = await function(ctx, request)
+        return response.message() if isinstance(response, Listed) else response
 
 
 @pytest.fixture(params=DATABASES)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 from google.protobuf.message import Message
 
 from app import errors
 from app.api.rows import Rpc
-from app.work import Server, perform
+from app.wire.listed import Listed
+from app.work import Server, perform, run
 
-__all__ = ["Server", "invoke", "kept"]
+__all__ = ["Server", "invoke", "invoke_for_rows", "kept"]
 
 
 def kept(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:
@@ -35,18 +37,26 @@ def kept(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:
     return reply
 
 
-async def invoke(
-    server: Server, rpc: Rpc, request: Message, *, principal: str = "", request_id: str = "", endpoint: str = ""
-) -> Message:
+async def invoke(server: Server, rpc: Rpc, request: Message, **how: str) -> Message:
     """Run rpc's function in a unit of work, commit, then run its after-commit callbacks; count and time it all.
 
+    shape:  how: of work.run
     errors: FlyteError of the function, of the database (app/db.py translates) or of the commit
     """
+    response: Message = await _counted(server, rpc, perform(server, rpc.function, request, **how))
+    return response
+
+
+async def invoke_for_rows(server: Server, rpc: Rpc, request: Message, **how: str) -> Message | Listed[Message]:
+    """The same, but a page of a list may come as its rows."""
+    response: Message | Listed[Message] = await _counted(server, rpc, run(server, rpc.function, request, **how))
+    return response
+
+
+async def _counted(server: Server, rpc: Rpc, call: Awaitable[Any]) -> Any:
     started, code = time.perf_counter(), errors.Internal.code
     try:
-        response = await perform(
-            server, rpc.function, request, principal=principal, request_id=request_id, endpoint=endpoint
-        )
+        response = await call
         code = 0
         return response
     except errors.FlyteError as error:

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api.call import Server, invoke, kept
+from app.api.call import Server, invoke_for_rows, kept
 from app.api.router import Route, Router, chosen, cleaned
 from app.api.rows import Rpc
 from app.api.status import http_status
@@ -215,11 +215,8 @@ class Rest:
             await _send_error(send, scope, call, error, chunked=call.trailers)
             return
         try:
-            reply = await self._invoke(scope, call, route.rpc, request, seconds)
             keeps = route.rpc.immutable and verb == scope["method"] == "GET"
-            # What is kept whole need not be kept as printed too.
-            printed = _NOTHING_KEPT if keeps else self._server.kept
-            body = await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, printed)
+            body = await self._answer(scope, call, route.rpc, request, seconds, keeps)
             if keeps:
                 self._server.kept.put(_key(route.rpc, scope, call), body)
         except errors.FlyteError as error:
@@ -263,24 +260,34 @@ class Rest:
             bind.put_path(request, variable, value)
         return request
 
-    async def _invoke(self, scope: Scope, call: Call, rpc: Rpc, request: Message, seconds: float | None) -> Message:
-        """errors: those of the function; DEADLINE_EXCEEDED; INTERNAL without a message for what nobody foresaw"""
+    async def _answer(
+        self, scope: Scope, call: Call, rpc: Rpc, request: Message, seconds: float | None, keeps: bool
+    ) -> bytes:
+        """The body. keeps: it is kept whole, and need not be kept as printed too.
+
+        errors: those of the function; DEADLINE_EXCEEDED; INTERNAL without a message for what nobody foresaw
+        """
         if seconds is not None and seconds < 0:
             raise errors.DeadlineExceeded("context deadline exceeded")
         request_id = call.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}"
-        reply = invoke(
-            self._server,
-            rpc,
-            request,
-            principal=scope.get(PRINCIPAL_KEY, ""),
-            request_id=request_id,
-            endpoint=f"{scope['scheme']}://{call.text(b'host')}",
-        )
+
+        async def answer() -> bytes:
+            reply = await invoke_for_rows(
+                self._server,
+                rpc,
+                request,
+                principal=scope.get(PRINCIPAL_KEY, ""),
+                request_id=request_id,
+                endpoint=f"{scope['scheme']}://{call.text(b'host')}",
+            )
+            printed = _NOTHING_KEPT if keeps else self._server.kept
+            return await _in_thread_if_large(size(reply), to_bytes, reply, call.writer, printed)
+
         try:
             if seconds is None:
-                return await reply
+                return await answer()
             async with asyncio.timeout(seconds) as clock:
-                return await reply
+                return await answer()
         except errors.FlyteError:
             raise
         except TimeoutError as error:

@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 
 from app import errors
 from app.context import Context
+from app.wire.listed import Listed
 
-Function = Callable[[Context, Any], Awaitable[Message]]
+Function = Callable[[Context, Any], Awaitable[Message | Listed[Any]]]
 
 VARIABLE = re.compile(r"\{([^}]+)\}")
 

@@ -73,7 +73,7 @@ def _statement(
         found = pages.cut(select(merged).order_by(*pages.order(merged, sort)), limit, offset=offset).subquery("page")
         return select(*selected).join(found, found.c.id == table.c.id).order_by(*pages.order(found, sort))
 
-    return Statement(build, planned=_planned(where, shapes, sort, way))
+    return Statement(build, planned=Planned.FREELY if offset else _planned(where, shapes, sort, way))
 
 
 def _planned(where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], sort: pages.Sort, way: Way) -> Planned:

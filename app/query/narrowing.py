@@ -210,7 +210,7 @@ def matching(
     if join is None:
         own = [predicate(table, shape, names) for shape, names in named]
         # The order makes the index the way: PostgreSQL would rather read a table as long as it hopes to find enough.
-        return select(table.c.id).where(*conditions(table, where), *own).order_by(table.c[gather])
+        return select(table.c.id).where(*conditions(table, where), *own).order_by(table.c.state, table.c[gather])
     other = schema.table(grammar.ENTITIES[gather][1]).alias("joined")
     ids = select(other.c.id).where(*(predicate(other, shape, names) for shape, names in named))
     return select(table.c.id).where(_Among(table.c[join.on[0][0]], ids))

@@ -33,6 +33,7 @@ from app.services.registration import apart, exists_different, exists_identical,
 from app.statements import Statement
 from app.wire.cron import parse_cron
 from app.wire.digest import digest
+from app.wire.listed import Listed
 from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
 from app.wire.times import put_time
@@ -363,7 +364,9 @@ async def get_active_launch_plan(
     return to_message(row)
 
 
-async def list_launch_plans(ctx: Context, request: common_pb2.ResourceListRequest) -> launch_plan_pb2.LaunchPlanList:
+async def list_launch_plans(
+    ctx: Context, request: common_pb2.ResourceListRequest
+) -> Listed[launch_plan_pb2.LaunchPlanList]:
     """One page of the versions of all launch plans of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n; filters may speak of the workflow
@@ -371,12 +374,12 @@ async def list_launch_plans(ctx: Context, request: common_pb2.ResourceListReques
     source: upstream LaunchPlanManager.ListLaunchPlans
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListLaunchPlans", columns=_COLUMNS)
-    return launch_plan_pb2.LaunchPlanList(launch_plans=[to_message(row) for row in rows], token=token)
+    return Listed(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
 
 
 async def list_active_launch_plans(
     ctx: Context, request: launch_plan_pb2.ActiveLaunchPlanListRequest
-) -> launch_plan_pb2.LaunchPlanList:
+) -> Listed[launch_plan_pb2.LaunchPlanList]:
     """One page of the active versions of all names of a project and domain.
 
     errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
@@ -395,7 +398,7 @@ async def list_active_launch_plans(
         token=request.token,
         columns=_COLUMNS,
     )
-    return launch_plan_pb2.LaunchPlanList(launch_plans=[to_message(row) for row in rows], token=token)
+    return Listed(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
 
 
 async def list_launch_plan_ids(

@@ -5,7 +5,6 @@ Proto: flyteidl/admin/node_execution.proto.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from flyteidl.admin import common_pb2, node_execution_pb2
@@ -20,6 +19,7 @@ from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
+from app.wire.listed import Listed
 from app.wire.text import text
 
 # Upstream cuts error messages in lists (transformers.TrimErrorMessage).
@@ -52,7 +52,7 @@ def trim_error(closure: Any) -> None:
         closure.error.message = errors.cut(closure.error.message, ERROR_BYTES_MAX_IN_LISTS)
 
 
-def to_message(row: Any, *, has_children: bool, trim: bool = False) -> node_execution_pb2.NodeExecution:
+def to_message(row: Any, *, has_children: bool) -> node_execution_pb2.NodeExecution:
     """A row as the API shows it (upstream FromNodeExecutionModel).
 
     Deviates: children count in every read; upstream looks only in lists and for event version 0.
@@ -67,8 +67,12 @@ def to_message(row: Any, *, has_children: bool, trim: bool = False) -> node_exec
         message.metadata.is_parent_node = True
         if row.dynamic_workflow_remote_closure_reference:
             message.metadata.is_dynamic = True
-    if trim:
-        trim_error(message.closure)
+    return message
+
+
+def _in_list(row: Any) -> node_execution_pb2.NodeExecution:
+    message = to_message(row, has_children=bool(row.has_children))
+    trim_error(message.closure)
     return message
 
 
@@ -109,7 +113,7 @@ async def get_node_execution(
 
 async def list_node_executions(
     ctx: Context, request: node_execution_pb2.NodeExecutionListRequest
-) -> node_execution_pb2.NodeExecutionList:
+) -> Listed[node_execution_pb2.NodeExecutionList]:
     """One page of the top-level nodes of an execution, or of the nodes under unique_parent_id.
 
     shape:  request.workflow_execution_id, limit ≥ 1, token, filters, sort_by → node_executions, token
@@ -129,7 +133,7 @@ async def list_node_executions(
 
 async def list_node_executions_for_task(
     ctx: Context, request: node_execution_pb2.NodeExecutionForTaskListRequest
-) -> node_execution_pb2.NodeExecutionList:
+) -> Listed[node_execution_pb2.NodeExecutionList]:
     """One page of the nodes that an attempt of a task started (event version 0 only).
 
     errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token; NOT_FOUND for the attempt
@@ -152,7 +156,7 @@ async def list_node_executions_for_task(
     return await _page(ctx, request, where)
 
 
-async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> node_execution_pb2.NodeExecutionList:
+async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Listed[node_execution_pb2.NodeExecutionList]:
     rows, token = await lists.page(
         ctx,
         LISTING,
@@ -164,8 +168,7 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> node_execu
         token=request.token,
         columns=_COLUMNS,
     )
-    found: Sequence[Any] = [to_message(row, has_children=bool(row.has_children), trim=True) for row in rows]
-    return node_execution_pb2.NodeExecutionList(node_executions=found, token=token)
+    return Listed(node_execution_pb2.NodeExecutionList(token=token), rows, _in_list)
 
 
 async def get_node_execution_data(

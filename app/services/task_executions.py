@@ -18,6 +18,7 @@ from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, check_task_execution_id, node_key, task_key, untyped
 from app.services.node_executions import flyte_urls
+from app.wire.listed import Listed
 from app.wire.text import text
 
 _RUN = ("execution_project", "execution_domain", "execution_name")
@@ -82,7 +83,7 @@ async def get_task_execution(
 
 async def list_task_executions(
     ctx: Context, request: task_execution_pb2.TaskExecutionListRequest
-) -> task_execution_pb2.TaskExecutionList:
+) -> Listed[task_execution_pb2.TaskExecutionList]:
     """One page of the attempts of a node.
 
     shape:  request.node_execution_id, limit ≥ 1, token, filters, sort_by → task_executions, token
@@ -109,8 +110,11 @@ async def list_task_executions(
         token=request.token,
         columns=_COLUMNS,
     )
-    found = [to_message(row, is_parent=bool(row.is_parent)) for row in rows]
-    return task_execution_pb2.TaskExecutionList(task_executions=found, token=token)
+    return Listed(task_execution_pb2.TaskExecutionList(token=token), rows, _in_list)
+
+
+def _in_list(row: Any) -> task_execution_pb2.TaskExecution:
+    return to_message(row, is_parent=bool(row.is_parent))
 
 
 async def get_task_execution_data(

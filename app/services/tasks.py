@@ -22,6 +22,7 @@ from app.services.checks import (
 )
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.wire.digest import digest
+from app.wire.listed import Listed
 from app.wire.times import put_time
 
 LISTING = lists.Listing(schema.Task, "task")
@@ -152,7 +153,7 @@ async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_p
     return await find(ctx, id)
 
 
-async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> task_pb2.TaskList:
+async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[task_pb2.TaskList]:
     """One page of the versions of all tasks of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n
@@ -160,7 +161,7 @@ async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> t
     source: upstream TaskManager.ListTasks
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListTasks", columns=_COLUMNS)
-    return task_pb2.TaskList(tasks=[to_message(row) for row in rows], token=token)
+    return Listed(task_pb2.TaskList(token=token), rows, to_message)
 
 
 async def list_task_ids(

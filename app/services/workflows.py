@@ -20,6 +20,7 @@ from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.wire.digest import digest
+from app.wire.listed import Listed
 from app.wire.quantity import Quantity
 from app.wire.text import text
 from app.wire.times import put_time
@@ -226,7 +227,7 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
     return _to_message(row, workflow)
 
 
-async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> workflow_pb2.WorkflowList:
+async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[workflow_pb2.WorkflowList]:
     """One page of the versions of all workflows of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n -> of each closure only the interface and created_at
@@ -234,13 +235,15 @@ async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) 
     source: upstream WorkflowManager.ListWorkflows
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListWorkflows", columns=_COLUMNS)
-    page = workflow_pb2.WorkflowList(token=token)
-    for row in rows:
-        workflow = _to_message(row, page.workflows.add())
-        interface = workflow.closure.compiled_workflow.primary.template.interface
-        interface.SetInParent()
-        interface.ParseFromString(row.typed_interface or b"")
-    return page
+    return Listed(workflow_pb2.WorkflowList(token=token), rows, _in_list)
+
+
+def _in_list(row: Any) -> workflow_pb2.Workflow:
+    workflow = _to_message(row, workflow_pb2.Workflow())
+    interface = workflow.closure.compiled_workflow.primary.template.interface
+    interface.SetInParent()
+    interface.ParseFromString(row.typed_interface or b"")
+    return workflow
 
 
 async def list_workflow_ids(

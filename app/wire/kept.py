@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-# What the objects around the bytes of one entry take, roughly.
+# What the objects around the bytes of one entry take, roughly, and those of one column of a row.
 ENTRY_BYTES = 250
+COLUMN_BYTES = 50
+
+
+def size_of_row(row: tuple[Any, ...]) -> int:
+    """About how many bytes a row of the database takes."""
+    return sum(len(part) if isinstance(part, (bytes, str)) else 0 for part in row) + COLUMN_BYTES * len(row)
 
 
 class Kept:
@@ -35,7 +41,7 @@ class Kept:
         return found
 
     def put(self, key: tuple[Any, ...], value: bytes) -> None:
-        """Keep a value if there is room for it; the last part of the key is its large one."""
+        """Keep a value if there is room for it; the last part of the key is its large one: bytes, or a row."""
         size = self._size(key, value)
         if size > self._half_bytes_max:
             return
@@ -49,4 +55,5 @@ class Kept:
 
     @staticmethod
     def _size(key: tuple[Any, ...], value: bytes) -> int:
-        return len(key[-1]) + len(value) + ENTRY_BYTES
+        large = key[-1]
+        return (len(large) if isinstance(large, bytes) else size_of_row(large)) + len(value) + ENTRY_BYTES

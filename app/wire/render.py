@@ -23,7 +23,8 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from app.errors import FlyteError
-from app.wire.kept import Kept
+from app.wire.kept import Kept, size_of_row
+from app.wire.listed import Listed
 from app.wire.text import shortest_float32, unpacked
 
 Encoder = Callable[[Any], Any]
@@ -45,11 +46,14 @@ class Encoding(Enum):
         return "application/octet-stream" if self is Encoding.BINARY else "application/json"
 
 
-def to_bytes(message: Message, encoding: Encoding, kept: Kept) -> bytes:
-    """The body of a successful answer; what stands in kept is not printed again."""
+def to_bytes(reply: Message | Listed[Message], encoding: Encoding, kept: Kept) -> bytes:
+    """The body of a successful answer; what stands in kept is not printed again. errors: DecodeError of a row"""
+    compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
+    if isinstance(reply, Listed) and encoding is not Encoding.BINARY:
+        return _page(reply, compiler, kept)
+    message = reply.message() if isinstance(reply, Listed) else reply
     if encoding is Encoding.BINARY:
         return message.SerializeToString()
-    compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
     descriptor: Any = message.DESCRIPTOR
     listed = _listed(descriptor)
     if listed is None:
@@ -59,9 +63,29 @@ def to_bytes(message: Message, encoding: Encoding, kept: Kept) -> bytes:
     if _is_flat(listed.message_type):
         # Printed sooner than found.
         return orjson.dumps(compiler.function(descriptor)(message))
-    rows = b",".join([_printed(row, encode, kept) for row in getattr(message, listed.name)])
-    token = orjson.dumps(message.token)  # type: ignore[attr-defined]
-    return b'{"%b":[%b],"token":%b}' % (compiler.key(listed).encode(), rows, token)
+    rows = [_printed(row, encode, kept) for row in getattr(message, listed.name)]
+    return _joined(compiler.key(listed), rows, message)
+
+
+def _page(listed: Listed[Message], compiler: _Compiler, kept: Kept) -> bytes:
+    """A page of rows as JSON: what is kept of a row spares its message too."""
+    descriptor: Any = listed.page.DESCRIPTOR
+    field, shown = descriptor.fields[0], listed.shown
+    encode = compiler.function(field.message_type)
+    rows = []
+    for row in listed.rows:
+        # Rows of other columns may hold the same values.
+        key = (encode, shown, row._fields, row)
+        printed = kept.get(key)
+        if printed is None:
+            printed = orjson.dumps(encode(shown(row)))
+            kept.put(key, printed)
+        rows.append(printed)
+    return _joined(compiler.key(field), rows, listed.page)
+
+
+def _joined(name: str, rows: list[bytes], page: Any) -> bytes:
+    return b'{"%b":[%b],"token":%b}' % (name.encode(), b",".join(rows), orjson.dumps(page.token))
 
 
 def _printed(message: Message, encode: Encoder, kept: Kept) -> bytes:
@@ -74,9 +98,11 @@ def _printed(message: Message, encode: Encoder, kept: Kept) -> bytes:
     return printed
 
 
-def size(message: Message) -> int:
-    """About how many bytes the message has; for a page from its first row, since measuring is as dear as writing."""
-    listed = _listed(message.DESCRIPTOR)
+def size(reply: Message | Listed[Message]) -> int:
+    """About how many bytes the answer has; of a page from its first row, since measuring is as dear as writing."""
+    if isinstance(reply, Listed):
+        return len(reply.rows) * size_of_row(reply.rows[0]) if reply.rows else 0
+    message, listed = reply, _listed(reply.DESCRIPTOR)
     if listed is None:
         return message.ByteSize()
     rows = getattr(message, listed.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from app.api.rest import PRINCIPAL_KEY, Rest
 from app.api.routers import ALL
 from app.api.rows import Rpc
 from app.context import Context
+from app.wire.listed import Listed
 from tests.api.asgi import Answer, ask
 from tests.api.edge import server_of
 
@@ -208,6 +210,17 @@ class TestErrors:
         assert [line["event"] for line in logs] == ["rpc_failed"]
         assert logs[0]["request_id"] == "r-1"
         assert "ZeroDivisionError: secret" in logs[0]["exception"]
+
+    def test_a_row_that_cannot_be_shown_is_as_little_foreseen(self, api: Api) -> None:
+        def broken(row: Any) -> project_pb2.Project:
+            return project_pb2.Project.FromString(row.labels)
+
+        row = namedtuple("row", ["labels"])
+        api.outcome = lambda: Listed(project_pb2.Projects(), [row(b"\xff")], broken)
+        with capture_logs() as logs:
+            answer = api("GET", "/api/v1/projects")
+        assert (answer.status, answer.json) == (500, {"code": 13, "message": "", "details": []})
+        assert [line["event"] for line in logs] == ["rpc_failed"]
 
     def test_a_timeout_inside_the_function_is_not_the_clients_deadline(self, api: Api) -> None:
         api.outcome = raising(TimeoutError("inner"))

@@ -1,6 +1,8 @@
 """What is kept of printed JSON: equal to printing anew, never of another message, within its bounds."""
 
 import random
+from collections import namedtuple
+from typing import Any
 
 import orjson
 import pytest
@@ -9,6 +11,7 @@ from google.protobuf.message import Message
 
 from app.wire import render
 from app.wire.kept import Kept
+from app.wire.listed import Listed
 from app.wire.render import Encoding, to_bytes, to_json
 from tests.wire.messages import filled
 
@@ -90,3 +93,29 @@ def test_what_is_put_again_is_counted_once() -> None:
     assert kept.get(("b", b"")) == b"y" * 99
     assert [*kept._recent] == [("a", b""), ("b", b"")]
     assert not kept._before
+
+
+def test_an_equal_row_is_shown_and_printed_once() -> None:
+    """A changed value is another row, and so are the same values in other columns."""
+    row, other = namedtuple("row", ["id", "name"]), namedtuple("other", ["name", "id"])
+    shown: list[tuple[str, str]] = []
+
+    def show(given: Any) -> project_pb2.Project:
+        shown.append((given.id, given.name))
+        return project_pb2.Project(id=given.id, name=given.name)
+
+    def page(*rows: Any) -> bytes:
+        listed = Listed(project_pb2.Projects(token="t"), rows, show)
+        whole = to_bytes(listed.message(), Encoding.PROTO_NAMES, Kept(0))
+        shown.clear()
+        assert to_bytes(listed, Encoding.PROTO_NAMES, kept) == whole
+        return whole
+
+    kept = Kept(100_000)
+    page(row("a", "1"), row("b", "1"))
+    assert shown == [("a", "1"), ("b", "1")]
+    page(row("b", "1"), row("a", "2"), row("a", "1"))
+    assert shown == [("a", "2")]
+    page(other("a", "1"))
+    assert shown == [("1", "a")]
+    assert page() == b'{"projects":[],"token":"t"}'

@@ -19,6 +19,7 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, execution_key
+from app.wire.listed import Listed
 from app.wire.text import text
 
 # Upstream cuts error messages in lists (transformers.TrimErrorMessage).
@@ -63,9 +64,9 @@ async def row_of(
     return row
 
 
-def to_message(row: Any, *, trim: bool = False, into: execution_pb2.Execution | None = None) -> execution_pb2.Execution:
-    """A row as the API shows it (upstream FromExecutionModel); into: a new message to put it into."""
-    message = execution_pb2.Execution() if into is None else into
+def to_message(row: Any) -> execution_pb2.Execution:
+    """A row as the API shows it (upstream FromExecutionModel)."""
+    message = execution_pb2.Execution()
     run = message.id
     run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
     message.spec.ParseFromString(row.spec)
@@ -79,11 +80,16 @@ def to_message(row: Any, *, trim: bool = False, into: execution_pb2.Execution | 
     if row.phase == "ABORTED" and not closure.HasField("abort_metadata"):
         # Parity: the cause of an abort hides outputs and error.
         closure.abort_metadata.cause = row.abort_cause or ""
-    if trim:
-        message.spec.ClearField("inputs")
-        closure.ClearField("computed_inputs")
-        if closure.HasField("error"):
-            closure.error.message = errors.cut(closure.error.message, _ERROR_BYTES_MAX_IN_LISTS)
+    return message
+
+
+def _in_list(row: Any) -> execution_pb2.Execution:
+    message = to_message(row)
+    closure = message.closure
+    message.spec.ClearField("inputs")
+    closure.ClearField("computed_inputs")
+    if closure.HasField("error"):
+        closure.error.message = errors.cut(closure.error.message, _ERROR_BYTES_MAX_IN_LISTS)
     return message
 
 
@@ -106,7 +112,7 @@ async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGe
     return message
 
 
-async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest) -> execution_pb2.ExecutionList:
+async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[execution_pb2.ExecutionList]:
     """One page of the executions of a project-domain; archived ones only if a filter on state asks for them.
 
     shape:  request.id{project, domain[, name]}, limit ≥ 1, token → executions, token "" behind the last page
@@ -139,10 +145,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         token=request.token,
         columns=_COLUMNS,
     )
-    page = execution_pb2.ExecutionList(token=token)
-    for row in rows:
-        to_message(row, trim=True, into=page.executions.add())
-    return page
+    return Listed(execution_pb2.ExecutionList(token=token), rows, _in_list)
 
 
 async def get_execution_data(
