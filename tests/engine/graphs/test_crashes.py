@@ -156,6 +156,8 @@ def test_a_pause_goes_on_where_it_was(plane: Plane, empty_database: Callable[[st
         time.sleep(1.0)
         server.stop(signal.SIGKILL)
     with plane(home, url) as (_, remote):
+        ready = time.monotonic() - began
         assert remote.wait(name)["phase"] == "SUCCEEDED"
-        assert float(remote.nodes(name)["n0"]["duration"].removesuffix("s")) == pytest.approx(6, abs=3)
-        assert time.monotonic() - began < 15
+        seconds = float(remote.nodes(name)["n0"]["duration"].removesuffix("s"))
+        # With a clock that began anew it would have been six seconds more after the server was ready.
+        assert 5 < seconds < max(6.0, ready) + 4
