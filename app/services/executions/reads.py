@@ -19,11 +19,9 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, execution_key
+from app.services.node_executions import trim_error
 from app.wire.listed import Listed
 from app.wire.text import text
-
-# Upstream cuts error messages in lists (transformers.TrimErrorMessage).
-_ERROR_BYTES_MAX_IN_LISTS = 100
 
 _RUN = ("execution_project", "execution_domain", "execution_name")
 _COLUMNS = (*_RUN, "spec", "closure", "phase", "abort_cause", "user")
@@ -85,11 +83,9 @@ def to_message(row: Any) -> execution_pb2.Execution:
 
 def _in_list(row: Any) -> execution_pb2.Execution:
     message = to_message(row)
-    closure = message.closure
     message.spec.ClearField("inputs")
-    closure.ClearField("computed_inputs")
-    if closure.HasField("error"):
-        closure.error.message = errors.cut(closure.error.message, _ERROR_BYTES_MAX_IN_LISTS)
+    message.closure.ClearField("computed_inputs")
+    trim_error(message.closure)
     return message
 
 
