@@ -48,23 +48,22 @@ class Encoding(Enum):
 
 def to_bytes(reply: Message | Listed[Message], encoding: Encoding, kept: Kept) -> bytes:
     """The body of a successful answer; what stands in kept is not printed again. errors: DecodeError of a row"""
-    compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
-    if isinstance(reply, Listed) and encoding is not Encoding.BINARY:
-        return _page(reply, compiler, kept)
-    message = reply.message() if isinstance(reply, Listed) else reply
     if encoding is Encoding.BINARY:
-        return message.SerializeToString()
-    descriptor: Any = message.DESCRIPTOR
+        return (reply.message() if isinstance(reply, Listed) else reply).SerializeToString()
+    compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
+    if isinstance(reply, Listed):
+        return _page(reply, compiler, kept)
+    descriptor: Any = reply.DESCRIPTOR
     listed = _listed(descriptor)
     if listed is None:
-        return _printed(message, compiler.function(descriptor), kept)
+        return _printed(reply, compiler.function(descriptor), kept)
     # The pages of a list differ more than what is listed.
     encode = compiler.function(listed.message_type)
     if _is_flat(listed.message_type):
         # Printed sooner than found.
-        return orjson.dumps(compiler.function(descriptor)(message))
-    rows = [_printed(row, encode, kept) for row in getattr(message, listed.name)]
-    return _joined(compiler.key(listed), rows, message)
+        return orjson.dumps(compiler.function(descriptor)(reply))
+    rows = [_printed(row, encode, kept) for row in getattr(reply, listed.name)]
+    return _joined(compiler.key(listed), rows, reply)
 
 
 def _page(listed: Listed[Message], compiler: _Compiler, kept: Kept) -> bytes:
