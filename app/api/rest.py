@@ -172,13 +172,13 @@ class Rest:
             if clean is not None:
                 await _redirect(send, scope, clean)
                 return
-            path = bind.unescaped_path(raw_path)
-            if path == "/healthcheck":
+            segments = bind.path_segments(raw_path)
+            if segments == ["healthcheck"]:
                 await _send(send, scope, 200, [], b"")
                 return
-            if not path.startswith("/"):
+            if not raw_path.startswith(b"/"):
                 raise errors.InvalidArgument("Bad Request")
-            await self._serve(scope, receive, send, call, path)
+            await self._serve(scope, receive, send, call, segments)
         except errors.FlyteError as error:
             # Refused before the function was called, so there is nothing of gRPC in the answer.
             await _send_error(send, scope, call, error)
@@ -194,13 +194,13 @@ class Rest:
                     return kept(self._server, rpc, _key(rpc, scope, call))
         return None
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, call: Call, path: str) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, call: Call, segments: list[str]) -> None:
         verb, form = scope["method"], None
         if call.form and (override := call.text(b"x-http-method-override")):
             form = bind.query_pairs(await self._body(scope, receive, call))
             bind.query_pairs(scope["query_string"])
             verb = override.upper()
-        found = self._router.match(path)
+        found = self._router.match(segments)
         match = chosen(found, verb)
         if match is None and call.form and verb == "POST" and (match := chosen(found, "GET")) is not None:
             # Parity: a form posted to a path that only knows GET is that GET (ServeMux.ServeHTTP).

@@ -62,10 +62,13 @@ class Router:
             raise ValueError(f"{binding.verb} {binding.template} is served twice")
         node.verbs[binding.verb] = Route(rpc, binding, tuple(variables), bound)
 
-    def match(self, path: str) -> list[Match]:
-        """The ends of the tree that the path leads to; none for an unknown path, and hardly ever more than one."""
+    def match(self, segments: list[str]) -> list[Match]:
+        """Return the ends of the tree that a path leads to: none for an unknown path, hardly ever more than one.
+
+        Args:
+            segments: The path's decoded segments, see `bind.path_segments`.
+        """
         node, values = self._root, []
-        segments = path[1:].split("/")
         for index, segment in enumerate(segments):
             literal = node.literals.get(segment)
             if literal is not None and node.variable is None:
@@ -83,7 +86,7 @@ class Router:
 
 
 def _match(node: _Node, segments: list[str], index: int, values: list[str], found: list[Match]) -> None:
-    """Where a segment is a word of the tree and could be a variable too, both ways are gone."""
+    """Collect every route that matches: a segment may match a literal and a variable at once."""
     if index == len(segments):
         if node.verbs:
             found.append((node.verbs, values))

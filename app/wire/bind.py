@@ -133,9 +133,24 @@ def merged(pairs: Iterable[tuple[str, list[str]]]) -> Pairs:
     return list(values.items())
 
 
-def unescaped_path(raw: bytes) -> str:
-    """A path with its percent escapes read. errors: INVALID_ARGUMENT for a broken one"""
-    return _unquoted(raw)
+def path_segments(raw: bytes) -> list[str]:
+    """Split a path into its decoded segments.
+
+    Deviates: an escaped slash is part of its segment, so that versions and names with slashes can be addressed.
+    Upstream decodes the path before it splits it, and answers 404 for them.
+
+    Args:
+        raw: The path as it was sent, which begins with a slash.
+
+    Returns:
+        The segments behind the first slash; an empty one stands for an empty text between or behind slashes.
+
+    Raises:
+        errors.InvalidArgument: A percent escape is broken.
+    """
+    if b"%" not in raw:
+        return _unquoted(raw)[1:].split("/")
+    return list(map(_unquoted, raw[1:].split(b"/")))
 
 
 def _unescaped(raw: bytes) -> str:

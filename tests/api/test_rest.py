@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -33,6 +35,11 @@ BINARY = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 MESSAGE_BYTES_MAX = 4096
 PROJECTS = {"projects": [], "token": ""}
+
+
+def _text_at(message: Message, path: str) -> Any:
+    """Return the value of a dotted field path."""
+    return functools.reduce(getattr, path.split("."), message)
 
 
 class Api:
@@ -277,14 +284,21 @@ class TestRouting:
         [
             ("/api/v1/tasks/p/d/n/v", ("p", "d", "n", "v")),
             ("/api/v1/tasks/p/d/n/", ("p", "d", "n", "")),
-            ("/api/v1/tasks/a%2Fb/n/v", ("a", "b", "n", "v")),
+            ("/api/v1/tasks/p/d/n/feat%2Fx%2f", ("p", "d", "n", "feat/x/")),
+            ("/api/v1/tasks/p/d/a%252Fb/%3F%25%23;v=1", ("p", "d", "a%2Fb", "?%#;v=1")),
+            ("/api/v1/tasks/p/d/%2F/%2E%2E", ("p", "d", "/", "..")),
+            ("/api/v1/%74asks/p/d/n:activate/v:1", ("p", "d", "n:activate", "v:1")),
             ("/api/v1/tasks/p/d/%C3%A9%20+:x/v%00", ("p", "d", "é +:x", "v\0")),
-            ("/api/v1/tasks/p%2F%2Fn/v", ("p", "", "n", "v")),
         ],
     )
     def test_variables(self, api: Api, path: str, id_: tuple[str, ...]) -> None:
         name, request = api.bound("GET", path)
         assert (name, (request.id.project, request.id.domain, request.id.name, request.id.version)) == ("GetTask", id_)
+
+    def test_an_escaped_slash_divides_nothing(self, api: Api) -> None:
+        assert api.refused("GET", "/api%2Fv1/projects") == (404, 5, "Not Found")
+        assert api.bound("GET", "/api/v1/executions/p%2Fd/x")[1].id.project == "p/d"
+        assert api("GET", "/api/v1/tasks//p%2Fq").headers["location"] == "/api/v1/tasks/p%2Fq"
 
     def test_an_empty_last_variable(self, api: Api) -> None:
         assert api.bound("GET", "/api/v1/projects/") == ("GetProject", project_pb2.ProjectGetRequest())
@@ -332,6 +346,18 @@ class TestRouting:
                 # Each variable has got its value, or the binding would lead to another object.
                 values = request.SerializeToString(deterministic=True)
                 assert values.count(b"1") + values.count(b"\x01") >= binding.template.count("{")
+
+    @pytest.mark.parametrize("value", ["feat/x", "/", "a%2Fb", "50%", "a?b#c", "é ü", "v:1", "a+b", ".."])
+    def test_every_binding_takes_any_text_for_a_variable(self, api: Api, value: str) -> None:
+        for rpc in ALL:
+            for binding in rpc.bindings:
+                *_, last = binding.template.split("/")
+                if not last.startswith("{") or not isinstance(_text_at(rpc.request(), last[1:-1]), str):
+                    continue
+                parts = [quote(value, safe="") if part == last else "1" if "{" in part else part for part in [*_, last]]
+                target = "/".join(parts).replace("..", "%2E%2E")
+                name, request = api.bound(binding.verb, target, {}, b"{}" if binding.body else None)
+                assert (name, _text_at(request, last[1:-1])) == (rpc.name, value)
 
 
 class TestQueries:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import uuid
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -107,3 +110,37 @@ class TestHttp2:
         )
         answer = stream.answer(number)
         assert (answer.status, answer.trailers) == (404, {b"grpc-trailer-content-type": b"application/grpc"})
+
+
+@pytest.mark.parametrize("version", ["feat/x", "a%2Fb", "?#é +:", "..", "https://h/p?q=1&r"])
+def test_versions_and_names_with_any_letters(port: int, connection: http.client.HTTPConnection, version: str) -> None:
+    """Registered names and versions can be read, listed and changed over both protocols when they are escaped."""
+    name = f"{uuid.uuid4().hex}/{version}"
+    id_ = {"project": "flytesnacks", "domain": "development", "name": name, "version": version}
+    task = {"type": "raw", "container": {"image": "i"}, "metadata": {"runtime": {"version": "1"}}, "interface": {}}
+    plan = {"workflow_id": {**id_, "resource_type": "WORKFLOW"}}
+    bodies: dict[str, dict[str, Any]] = {
+        "tasks": {"id": {**id_, "resource_type": "TASK"}, "spec": {"template": task}},
+        "workflows": {"id": {**id_, "resource_type": "WORKFLOW"}, "spec": {"template": {"interface": {}}}},
+        "launch_plans": {"id": {**id_, "resource_type": "LAUNCH_PLAN"}, "spec": plan},
+    }
+    node = {"id": "n", "task_node": {"reference_id": {**id_, "resource_type": "TASK"}}}
+    bodies["workflows"]["spec"]["template"]["nodes"] = [node]
+    place = "flytesnacks/development/" + quote(name, safe="").replace(".", "%2E")
+    last = quote(version, safe="").replace(".", "%2E")
+    for kind, body in bodies.items():
+        assert asked(connection, "POST", f"/api/v1/{kind}", json.dumps(body).encode())[0] == 200
+        for path in (f"/api/v1/{kind}/{place}/{last}", f"/api/v1/{kind}/{place}/{last}"):
+            status, answer = asked(connection, "GET", path)
+            assert (status, json.loads(answer)["id"]["version"]) == (200, version)
+            with raw(port) as second:
+                again = second.answer(second.send(path, method=b"GET", headers=JSON2, content_type=b""))
+            assert json.loads(again.body) == json.loads(answer)
+        status, answer = asked(connection, "GET", f"/api/v1/{kind}/{place}?limit=5")
+        assert [one["id"]["name"] for one in json.loads(answer)[kind]] == [name]
+    path = f"/api/v1/launch_plans/{place}/{last}"
+    assert asked(connection, "PUT", path, b'{"state": "ACTIVE"}')[0] == 200
+    assert json.loads(asked(connection, "GET", f"/api/v1/active_launch_plans/{place}")[1])["id"]["version"] == version
+    path = f"/api/v1/named_entities/TASK/{place}"
+    assert asked(connection, "PUT", path, b'{"metadata": {"description": "d"}}')[0] == 200
+    assert json.loads(asked(connection, "GET", path)[1])["id"]["name"] == name

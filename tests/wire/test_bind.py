@@ -16,7 +16,7 @@ from flyteidl.service import dataproxy_pb2
 from google.protobuf.message import Message
 
 from app import errors
-from app.wire.bind import merged, place, put_path, put_query, query_pairs, unescaped_path
+from app.wire.bind import merged, path_segments, place, put_path, put_query, query_pairs
 
 BOUND = frozenset({("id", "project"), ("id", "domain")})
 
@@ -212,12 +212,13 @@ class TestPaths:
 
     def test_bytes_that_are_no_text(self) -> None:
         with pytest.raises(errors.InvalidArgument):
-            put_path(project_pb2.ProjectGetRequest(), "id", unescaped_path(b"%FF"))
+            put_path(project_pb2.ProjectGetRequest(), "id", path_segments(b"/%FF")[0])
 
     def test_escapes(self) -> None:
-        assert unescaped_path(b"/a%2Fb/%C3%A9+%25") == "/a/b/é+%"
+        assert path_segments(b"/a%2Fb/%C3%A9+%25") == ["a/b", "é+%"]
+        assert path_segments(b"/a/b+/") == ["a", "b+", ""]
         with pytest.raises(errors.InvalidArgument):
-            unescaped_path(b"/%z")
+            path_segments(b"/%z")
 
 
 def test_values_of_several_sources_follow_each_other() -> None:
