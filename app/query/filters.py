@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app import errors, schema
 from app.schema import UtcTime
+from app.settings.tree import Limits
 from app.wire.goparse import parse_go_duration
 
 # Prefix in a filter → (code that upstream's messages show, table).
@@ -41,13 +42,14 @@ ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "description_entity": ("de", schema.DescriptionEntity),
 }
 
-# Every value is a parameter of the statement, whose text is compiled and kept per number of values.
-VALUES_MAX = 1000
-
 # The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13.
 _RENAMED = {("admin_tag", "name"): "key"}
 
-_EXPRESSION = re.compile(r"(.+)\((.+),\s?(.+)\)")
+# The blanks of Go's regular expressions.
+_BLANKS = " \t\n\f\r"
+_INTEGER = re.compile(r"\s*[-+]?[0-9]+\s*")
+# Longer texts are no number that a column could hold.
+_NUMBER_LENGTH_MAX = 40
 _INTEGER_RANGE = {Integer: ("integer", 2**31), BigInteger: ("bigint", 2**63)}
 _FUNCTIONS = ("contains", "not_like", "eq", "ne", "gt", "gte", "lt", "lte", "value_in", "value_not_in")
 _COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
@@ -100,28 +102,65 @@ def bound(filters: Iterable[Filter]) -> dict[str, Any]:
 
 
 def parse(
-    text: str, *, own: str, joinable: tuple[str, ...], columns: Callable[[str], Table] | None = None
+    text: str,
+    *,
+    limits: Limits,
+    own: str,
+    joinable: tuple[str, ...],
+    columns: Callable[[str], Table] | None = None,
 ) -> tuple[Filter, ...]:
-    """The filters in text for a list of entity `own` that may join `joinable`.
+    """Parse the filters of a list request, in time linear in their length.
 
-    shape:  own and joinable are prefixes of ENTITIES; columns maps an entity to the table whose columns it offers
-    errors: INVALID_ARGUMENT in upstream's order: syntax, entity, column, value, function
+    Args:
+        text: The filters as the client wrote them.
+        limits: The settings that bound length, expressions and values.
+        own: The listed entity, a key of ENTITIES.
+        joinable: Further keys of ENTITIES that the filters may use as prefixes.
+        columns: Maps an entity to the table whose columns it offers; by default the table of ENTITIES.
+
+    Raises:
+        errors.InvalidArgument: In upstream's order: syntax, entity, column, value, function.
     """
     if not text:
         return ()
-    # Each filter has one value more than it has semicolons.
-    values = text.count("+") + text.count(";") + 1
-    if values > VALUES_MAX:
-        raise errors.InvalidArgument(f"filters hold {values} values, more than the {VALUES_MAX} that are allowed")
+    _check_limits(text, limits)
     table_of = columns or (lambda entity: schema.table(ENTITIES[entity][1]))
     return tuple(_parse_one(expression, own, joinable, table_of) for expression in text.split("+"))
 
 
-def _parse_one(expression: str, own: str, joinable: tuple[str, ...], table_of: Callable[[str], Table]) -> Filter:
-    match = _EXPRESSION.search(expression)
-    if match is None:
+def _check_limits(text: str, limits: Limits) -> None:
+    """Bound what one request can make the server parse and compile; each filter has one value plus its semicolons."""
+    expressions = text.count("+") + 1
+    for amount, unit, most, setting in (
+        (len(text), "characters", limits.filters_characters_max, "limits.filtersCharactersMax"),
+        (expressions, "expressions", limits.filters_max, "limits.filtersMax"),
+        (expressions + text.count(";"), "values", limits.filter_values_max, "limits.filterValuesMax"),
+    ):
+        if amount > most:
+            raise errors.InvalidArgument(f"filters have {amount} {unit}, at most {most} are allowed ({setting})")
+
+
+def _split(expression: str) -> tuple[str, str, str]:
+    """Split an expression into function, field and value.
+
+    Finds what the greedy pattern `(.+)\\((.+),\\s?(.+)\\)` of upstream finds, without its backtracking: the last ")",
+    the last "," before it that leaves a value, the last "(" before that which leaves a field and a function.
+
+    Deviates: a line break is refused, where upstream looks for an expression in each line.
+    """
+    end = expression.rfind(")")
+    comma = expression.rfind(",", 0, max(end - 1, 0))
+    opening = expression.rfind("(", 1, max(comma - 1, 0))
+    if opening < 0 or "\n" in expression:
         raise errors.invalid("filters")
-    function, field, value = match.groups()
+    start = comma + 1
+    if expression[start] in _BLANKS and start + 1 < end:
+        start += 1
+    return expression[:opening], expression[opening + 1 : comma], expression[start:end]
+
+
+def _parse_one(expression: str, own: str, joinable: tuple[str, ...], table_of: Callable[[str], Table]) -> Filter:
+    function, field, value = _split(expression)
     entity = own
     prefix, dot, rest = field.partition(".")
     if dot and prefix in ENTITIES:
@@ -164,7 +203,7 @@ def _read(column: Column[Any], text: str) -> Any:
         return text.lower() in ("true", "t", "1")
     for type_, (name, bound) in _INTEGER_RANGE.items():
         if type(kind) is type_:
-            if not re.fullmatch(r"\s*[-+]?[0-9]+\s*", text) or len(text) > 40:
+            if len(text) > _NUMBER_LENGTH_MAX or not _INTEGER.fullmatch(text):
                 raise errors.InvalidArgument(f'invalid input syntax for type {name}: "{text}"')
             number = int(text)
             if not -bound <= number < bound:

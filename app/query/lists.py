@@ -23,6 +23,7 @@ from app.query import narrowing, pages
 from app.query.filters import Shape
 from app.query.listing import Join, Listing, Mark
 from app.query.narrowing import Way
+from app.settings.tree import Limits
 from app.statements import Planned, Statement
 
 __all__ = ["Join", "Listing", "Mark", "page", "parse_filters"]
@@ -155,7 +156,7 @@ async def page(
     source: upstream ListInput handling in pkg/repositories/gormimpl
     """
     table = schema.table(listing.model)
-    parsed = parse_filters(listing, filters) if isinstance(filters, str) else tuple(filters)
+    parsed = parse_filters(listing, filters, ctx.settings.limits) if isinstance(filters, str) else tuple(filters)
     sort = pages.read_sort(sort_by, table, listing.default_sort)
     start = pages.read_token(token, sort, table.c[sort.key], rpc)
     limit = pages.rows_of(ctx, limit)
@@ -178,6 +179,6 @@ async def page(
     return rows, pages.write_token(sort, getattr(rows[-1], sort.key), rows[-1].id)
 
 
-def parse_filters(listing: Listing, text: str) -> tuple[grammar.Filter, ...]:
-    """The filters of a request for this list. errors: INVALID_ARGUMENT, see filters.parse"""
-    return grammar.parse(text, own=listing.entity, joinable=listing.joinable)
+def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[grammar.Filter, ...]:
+    """Parse the filters of a request for this list; see `filters.parse`."""
+    return grammar.parse(text, limits=limits, own=listing.entity, joinable=listing.joinable)

@@ -104,7 +104,13 @@ async def list_description_entities(
         rpc="ListWorkflows",
         where=where,
         # Deviates: the columns are those of the table that is listed, not of the described one.
-        filters=filters.parse(request.filters, own=listing.entity, joinable=(), columns=lambda _entity: _TABLE),
+        filters=filters.parse(
+            request.filters,
+            limits=ctx.settings.limits,
+            own=listing.entity,
+            joinable=(),
+            columns=lambda _entity: _TABLE,
+        ),
         sort_by=given(request, "sort_by"),
         limit=request.limit,
         token=request.token,

@@ -133,7 +133,11 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         raise errors.invalid("resource_type")
     pages.check_limit(request.limit)
     parsed = grammar.parse(
-        request.filters or HIDDEN, own="entities", joinable=("named_entity_metadata",), columns=_columns
+        request.filters or HIDDEN,
+        limits=ctx.settings.limits,
+        own="entities",
+        joinable=("named_entity_metadata",),
+        columns=_columns,
     )
     sort = names.read_sort(given(request, "sort_by"), _ENTITY)
     parameters, after = names.read_start(request.token, sort, "ListNamedEntities")

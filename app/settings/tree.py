@@ -68,11 +68,18 @@ class Limits(Section):
     """Ours. upload_bytes_max bounds one PUT to a signed address of the local store. What each process keeps in memory:
     kept_json_bytes_max of JSON that it has shown and of replies that never change, kept_closure_bytes_max of compiled
     workflows. list_rows_max: of a page, also where more is asked for; metrics_rows_max: nodes, and attempts, of an
-    execution that metrics are of."""
+    execution that metrics are of.
+
+    Of the filters of one list request: filters_characters_max in all, filters_max expressions joined with "+",
+    filter_values_max values of all expressions together. SQL is compiled for each new shape of filters, for which 100
+    expressions take about 30 ms."""
 
     body_wait_seconds_max: float = Field(default=30.0, gt=0)
     upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)
     list_rows_max: int = Field(default=10_000, ge=1)
+    filters_characters_max: int = Field(default=64 * 1024, ge=1)
+    filters_max: int = Field(default=100, ge=1)
+    filter_values_max: int = Field(default=1000, ge=1)
     metrics_rows_max: int = Field(default=50_000, ge=1)
     kept_json_bytes_max: int = Field(default=32 * 1024**2, ge=0)
     kept_closure_bytes_max: int = Field(default=16 * 1024**2, ge=0)

@@ -17,6 +17,7 @@ from app.query import lists, narrowing
 from app.query.filters import Filter
 from app.services.executions import list_executions
 from app.services.executions.reads import LISTING
+from app.settings.tree import Limits
 
 Scenario = Callable[..., Any]
 Row = dict[str, Any]
@@ -193,7 +194,7 @@ def test_lists_answer_as_python_does(bench: Scenario, monkeypatch: pytest.Monkey
             request.id.project, request.id.domain = "p", "d"
             request.sort_by.key = draw.choice(("created_at", draw.choice(SORTS)))
             request.sort_by.direction = draw.choice((common_pb2.Sort.ASCENDING, common_pb2.Sort.DESCENDING))
-            parsed = lists.parse_filters(LISTING, request.filters)
+            parsed = lists.parse_filters(LISTING, request.filters, Limits())
             if not any((one.entity, one.field) == ("execution", "state") for one in parsed):
                 parsed = (*parsed, grammar.Filter("eq", "execution", "state", (0,)))
             wanted = data.answer(parsed, request.sort_by)

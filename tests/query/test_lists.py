@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +20,7 @@ from app import errors, schema
 from app.query import filters, lists, pages
 from app.query.lists import Listing
 from app.services.executions import list_executions
+from app.settings.tree import Limits
 from app.statements import SQLITE
 from benchmarks import plans
 
@@ -28,10 +31,28 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def parse(text: str) -> tuple[filters.Filter, ...]:
-    return lists.parse_filters(EXECUTIONS, text)
+    return lists.parse_filters(EXECUTIONS, text, Limits())
+
+
+# The pattern of upstream, which backtracks: right for short texts only.
+GREEDY = re.compile(r"(.+)\((.+),[ \t\f\r]?(.+)\)")
 
 
 class TestGrammar:
+    def test_expressions_are_split_as_the_greedy_pattern_of_upstream_does(self) -> None:
+        draw = random.Random(3)
+        split = 0
+        for _ in range(20_000):
+            text = "".join(draw.choices("a(,) ", (2, 2, 2, 2, 1), k=draw.randrange(3, 14)))
+            match = GREEDY.search(text)
+            if match is None:
+                with pytest.raises(errors.InvalidArgument):
+                    filters._split(text)
+            else:
+                assert filters._split(text) == match.groups(), text
+                split += 1
+        assert split > 2_000
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -54,8 +75,19 @@ class TestGrammar:
                 "gt(created_at,9999-12-31T23:59:59-23:59)",
                 'invalid input syntax for type timestamp with time zone: "9999-12-31T23:59:59-23:59"',
             ),
-            (f"value_in(phase,{'a;' * 1000}a)", "filters hold 1001 values, more than the 1000 that are allowed"),
-            (f"eq(phase,a){'+eq(phase,a)' * 1000}", "filters hold 1001 values, more than the 1000 that are allowed"),
+            (
+                f"value_in(phase,{'a;' * 1000}a)",
+                "filters have 1001 values, at most 1000 are allowed (limits.filterValuesMax)",
+            ),
+            (
+                f"eq(phase,a){'+eq(phase,a)' * 100}",
+                "filters have 101 expressions, at most 100 are allowed (limits.filtersMax)",
+            ),
+            (
+                f"eq(phase,{'a' * 65536})",
+                "filters have 65546 characters, at most 65536 are allowed (limits.filtersCharactersMax)",
+            ),
+            ("eq(phase,a\n)", "invalid value for filters"),
             ("eq(phase,a;b)", "operator does not exist: text = record"),
             ("contains(mode,1)", "operator does not exist: integer ~~ unknown"),
         ],

@@ -17,6 +17,7 @@ from app.query.filters import Filter
 from app.query.listing import Listing
 from app.services import launch_plans
 from app.services.executions import reads
+from app.settings.tree import Limits
 
 Bench = Callable[..., Any]
 Row = dict[str, Any]
@@ -161,7 +162,7 @@ def expected(world: World, listing: Listing, rows: list[Row], text: str, sort: t
     """The ids of the whole list, in order: NULLs last where it ascends."""
     key, ascending = sort
     found = [row for row in rows if row.get("execution_project", "p") == "p"]
-    for one in lists.parse_filters(listing, text):
+    for one in lists.parse_filters(listing, text, Limits()):
         found = [row for row in found if passes(world, row, one, listing.entity)]
     found.sort(
         key=lambda row: (row[key] is None, 0 if row[key] is None else row[key], row["id"]), reverse=not ascending

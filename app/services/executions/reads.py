@@ -126,7 +126,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
     where: dict[str, Any] = {"execution_project": request.id.project, "execution_domain": request.id.domain}
     if request.id.name:
         where["execution_name"] = request.id.name
-    parsed = lists.parse_filters(LISTING, request.filters)
+    parsed = lists.parse_filters(LISTING, request.filters, ctx.settings.limits)
     if not any(f.entity == "execution" and f.field == "state" for f in parsed):
         # Deviates: upstream shows archived ones as soon as any entity's state is filtered.
         parsed = (*parsed, grammar.Filter("eq", "execution", "state", (execution_pb2.EXECUTION_ACTIVE,)))
