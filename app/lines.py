@@ -20,6 +20,7 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
 from app import errors
+from app.readiness import Readiness
 from app.statements import Compiled, Planned
 
 # A statement becomes a prepared one when it comes for the second time; each takes memory of the server.
@@ -27,6 +28,8 @@ PREPARED_MAX = 200
 SEEN_MAX = 1_000
 IDLE_SECONDS_MAX = 600.0
 CANCEL_SECONDS_MAX = 5.0
+# PostgreSQL ends a statement at its own time limit; a server that is silent for this much longer is frozen or cut off.
+ANSWER_MARGIN_SECONDS = 5.0
 # The protocol counts the parameters of a statement in 16 bits.
 PARAMETERS_MAX = 65_535
 # Up to the end of the transaction, which ends with the statement where none is open.
@@ -37,6 +40,8 @@ _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_coun
 _OK, _IDLE = pq.ConnStatus.OK, pq.TransactionStatus.IDLE
 _SYNC, _ROWS = pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.TUPLES_OK
 _FAILURES = frozenset({pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE})
+# The server ends the connection after an error of these severities, whatever its SQLSTATE.
+_ENDING = ("FATAL", "PANIC")
 # The server does not know the prepared statement, or cannot use it since a table has changed.
 _STALE = ("26000", "0A000")
 
@@ -49,6 +54,14 @@ class Lost(psycopg.OperationalError):
 
 def _sqlstate(result: Any) -> str:
     return (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+
+
+def _severity(result: Any) -> str:
+    return (result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) or b"").decode()
+
+
+def _text(result: Any) -> str:
+    return (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
 
 
 class _Call:
@@ -67,9 +80,23 @@ class _Call:
 
 
 class Line:
-    """One connection. lost is called when it has broken."""
+    """One connection to the server, with the statements that are under way on it, oldest first.
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], lost: Callable[[Line], None]) -> None:
+    The oldest statement has `answer_seconds_max` for its answer; then the connection counts as lost.
+
+    Args:
+        connection: An open connection in autocommit mode.
+        lost: Called once, when the connection has broken or was closed.
+        answer_seconds_max: Time limit of each answer, in seconds.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        lost: Callable[[Line], None],
+        *,
+        answer_seconds_max: float,
+    ) -> None:
         self.connection = connection
         self.alive = True
         # When it was last given back, by the event loop's clock.
@@ -79,17 +106,23 @@ class Line:
         self.begins = False
         self._lost = lost
         self._pgconn = connection.pgconn
-        self._socket = connection.pgconn.socket
         self._transformer = Transformer(connection)
         self._calls: deque[_Call] = deque()
         self._names: dict[Any, bytes] = {}
         self._seen: set[Any] = set()
         self._made = 0
         self._drained: asyncio.Future[None] | None = None
+        self._answer_seconds_max = answer_seconds_max
+        # When the oldest statement must have its answer, by the event loop's clock.
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # The last words of a server that ends a connection on which nothing is under way.
+        self._ending = ""
         self._loop = asyncio.get_running_loop()
         self._pgconn.nonblocking = 1
         self._pgconn.enter_pipeline_mode()
-        self._loop.add_reader(self._socket, self._read)
+        connection.add_notice_handler(self._note)
+        self._readiness = Readiness(self._pgconn.socket, self._on_ready)
 
     @property
     def busy(self) -> bool:
@@ -135,10 +168,14 @@ class Line:
     async def cancel(self) -> None:
         """Ask the server to give up what is under way; until it has, the line must not be used for anything else."""
         try:
-            await self.connection.cancel_safe(timeout=CANCEL_SECONDS_MAX)
-        except psycopg.Error:
+            async with asyncio.timeout(CANCEL_SECONDS_MAX):
+                await self.connection.cancel_safe(timeout=CANCEL_SECONDS_MAX)
+        except (psycopg.Error, TimeoutError):
             # It may still arrive, and would then find the next statement of this line.
             self.close()
+        if self._calls:
+            # The server has been told, so its answer must come soon.
+            self._expect_answer(min(CANCEL_SECONDS_MAX, self._answer_seconds_max))
         while self._calls:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -171,9 +208,11 @@ class Line:
                 pgconn.send_query_prepared(name, data, formats, pq.Format.BINARY)
             # This ends what the server skips after a failure, and sends it all.
             pgconn.pipeline_sync()
+            if not self._calls:
+                self._expect_answer(self._answer_seconds_max)
             self._calls.append(call)
             if pgconn.flush():
-                self._loop.add_writer(self._socket, self._write)
+                self._readiness.watch_writable(True)
         except psycopg.OperationalError as error:
             self._lose(error)
             raise Lost(str(error)) from error
@@ -196,18 +235,34 @@ class Line:
         self._pgconn.send_prepare(name, sql.encode(), types)
         return name
 
-    def _write(self) -> None:
-        try:
-            if not self._pgconn.flush():
-                self._loop.remove_writer(self._socket)
-        except psycopg.OperationalError as error:
-            self._lose(error)
+    def _expect_answer(self, seconds_max: float) -> None:
+        """Give the oldest statement this much time from now. The timer is set once and moves on when it fires."""
+        self._due = self._loop.time() + seconds_max
+        if self._timer is None or self._timer.when() > self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._due, self._check_due)
 
-    def _read(self) -> None:
+    def _check_due(self) -> None:
+        self._timer = None
+        if self._calls and self._loop.time() >= self._due:
+            # The answer may wait to be read: the event loop was perhaps busy with something else.
+            self._on_ready()
+        if not self._calls:
+            return
+        if self._loop.time() < self._due:
+            self._timer = self._loop.call_at(self._due, self._check_due)
+        else:
+            self._lose(Lost("the server did not answer in time"))
+
+    def _on_ready(self) -> None:
+        """Write and read as much as the socket takes and gives."""
         pgconn, calls = self._pgconn, self._calls
         try:
+            self._readiness.watch_writable(bool(pgconn.flush()))
             pgconn.consume_input()
-            while calls and not pgconn.is_busy():
+            # Asked even where nothing is under way: this is what makes libpq read the server's last words.
+            while not pgconn.is_busy() and calls:
                 result = pgconn.get_result()
                 if result is None:
                     # The end of one statement's results; after a broken protocol there would be no other end.
@@ -215,11 +270,18 @@ class Line:
                         raise Lost("the connection has failed")
                 elif result.status == _SYNC:
                     self._finish(calls.popleft())
+                    self._due = self._loop.time() + self._answer_seconds_max
                 else:
                     self._take(calls[0], result)
+            if self._ending:
+                raise Lost(self._ending)
         except psycopg.OperationalError as error:
             self._lose(error)
         self._tell_drained()
+
+    def _note(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized in _ENDING:
+            self._ending = notice.message_primary or "the server has ended the connection"
 
     def _tell_drained(self) -> None:
         if not self._calls and self._drained is not None:
@@ -227,6 +289,9 @@ class Line:
             self._drained = None
 
     def _take(self, call: _Call, result: Any) -> None:
+        if result.status in _FAILURES and (_severity(result) in _ENDING or self._pgconn.status != _OK):
+            # A failure that libpq itself has found (a broken protocol) carries no fields.
+            raise Lost(_text(result) or result.get_error_message().strip())
         if call.result is None or call.result.status not in _FAILURES:
             call.result = result
             if result.status in _FAILURES and (call.to_prepare or _sqlstate(result) in _STALE):
@@ -247,8 +312,9 @@ class Line:
         if not self.alive:
             return
         self.alive = False
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._readiness.close()
+        if self._timer is not None:
+            self._timer.cancel()
         calls = list(self._calls)
         self._calls.clear()
         for call in calls:
@@ -264,17 +330,35 @@ class Line:
 class Lines:
     """The lines of a process to one database: one shared for quick reads, the others lent to one user at a time.
 
-    lines_max: of both kinds together, at least 2; wait_seconds_max: for a line that becomes free, and for connecting
+    Args:
+        conninfo: URL or connection string of libpq.
+        lines_max: Number of lines of both kinds together, at least 2.
+        wait_seconds_max: Time limit for a line that becomes free, and for connecting to each host.
+        answer_seconds_max: Time limit of each answer; a line that misses it is closed.
+        options: Settings of each session, as `-c name=value`.
     """
 
-    def __init__(self, conninfo: str, *, lines_max: int, wait_seconds_max: float, options: str) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        lines_max: int,
+        wait_seconds_max: float,
+        answer_seconds_max: float,
+        options: str,
+    ) -> None:
         self._conninfo = conninfo
         self._lines_max = max(2, lines_max)
         self._wait_seconds_max = wait_seconds_max
+        self._answer_seconds_max = answer_seconds_max
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         connecting = {**_KEEPALIVE, "connect_timeout": max(1, round(wait_seconds_max))}
         self._parameters: dict[str, Any] = {name: value for name, value in connecting.items() if name not in given}
         self._parameters["options"] = options
+        # Hosts are tried one after the other. Names are resolved by threads that connect_timeout does not limit.
+        self._connect_seconds_max = float(given.get("connect_timeout") or wait_seconds_max) * (
+            1 + str(given.get("host") or "").count(",")
+        )
         self._open: set[Line] = set()
         self._idle: deque[Line] = deque()
         self._connecting = 0
@@ -365,13 +449,17 @@ class Lines:
     async def _connect(self) -> Line:
         self._connecting += 1
         try:
-            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **self._parameters)
+            async with asyncio.timeout(self._connect_seconds_max + 1):
+                connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True, **self._parameters)
+        except TimeoutError as error:
+            self._wake()
+            raise psycopg.errors.ConnectionTimeout("connection timeout expired") from error
         except BaseException:
             self._wake()
             raise
         finally:
             self._connecting -= 1
-        line = Line(connection, self._lost)
+        line = Line(connection, self._lost, answer_seconds_max=self._answer_seconds_max)
         self._open.add(line)
         return line
 

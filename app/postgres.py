@@ -9,7 +9,7 @@ import psycopg
 
 from app import errors
 from app.db import Database, Row, UnitOfWork, already_exists
-from app.lines import Line, Lines, Lost
+from app.lines import ANSWER_MARGIN_SECONDS, Line, Lines, Lost
 from app.statements import POSTGRESQL, Statement
 
 # SQLSTATE → error. What is not listed is INTERNAL: it is our fault, not the client's.
@@ -43,7 +43,7 @@ class PostgresDatabase(Database):
         self._url = url
         self._connections_max = connections_max
         self._wait_seconds_max = wait_seconds_max
-        self._statement_timeout_ms = int(statement_timeout_seconds * 1000)
+        self._statement_timeout_seconds = statement_timeout_seconds
         self._lines: Lines | None = None
 
     async def open(self) -> None:
@@ -51,7 +51,8 @@ class PostgresDatabase(Database):
             self._url,
             lines_max=self._connections_max,
             wait_seconds_max=self._wait_seconds_max,
-            options=f"-c timezone=UTC -c statement_timeout={self._statement_timeout_ms}",
+            answer_seconds_max=self._statement_timeout_seconds + ANSWER_MARGIN_SECONDS,
+            options=f"-c timezone=UTC -c statement_timeout={int(self._statement_timeout_seconds * 1000)}",
         )
         try:
             await lines.shared()
@@ -133,7 +134,7 @@ def _error(error: psycopg.Error) -> errors.FlyteError:
     if kind is not None:
         return kind(error.diag.message_primary or str(error))
     if isinstance(error, Lost):
-        return errors.Unavailable("the database connection was lost")
+        return errors.Unavailable(f"the database connection was lost: {error}")
     if isinstance(error, psycopg.OperationalError):
         return errors.Unavailable(f"the database does not answer: {error}")
     return errors.Internal("failed database operation")

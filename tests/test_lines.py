@@ -1,0 +1,244 @@
+"""Connections to a server that ends, breaks or freezes them at any moment, on the event loop that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+import uvloop
+from sqlalchemy import literal, select
+
+from app import errors, lines, postgres
+from app.statements import Statement
+from tests.breaking_postgres import TERMINATED, BreakingPostgres, last_words
+
+_ANSWER = Statement(select(literal(42).label("answer")))
+_BY_KEY = Statement(select(literal(42).label("answer")), quick=True)
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+TIMES = 1_000
+
+
+@pytest.fixture
+def server() -> Iterator[BreakingPostgres]:
+    made = BreakingPostgres()
+    yield made
+    made.close()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]], loop: str = "uvloop") -> None:
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(main())
+
+
+def pool(url: str, *, answer_seconds: float = 30, wait_seconds: float = 5) -> lines.Lines:
+    return lines.Lines(
+        url, lines_max=3, wait_seconds_max=wait_seconds, answer_seconds_max=answer_seconds, options="-c timezone=UTC"
+    )
+
+
+async def failures(*waiting: asyncio.Task[Any]) -> list[BaseException]:
+    """What the tasks raise, which must come at once."""
+    async with asyncio.timeout(5):
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+    return [one for one in done if isinstance(one, BaseException)]
+
+
+def stall(seconds: float) -> None:
+    """Keep the event loop busy, so that all that arrives meanwhile is found in one turn."""
+    time.sleep(seconds)
+
+
+# How a server ends a connection: what it sends, and whether a reset follows.
+ENDS: dict[str, tuple[bytes, bool]] = {
+    "terminated, reset": (TERMINATED, True),
+    "terminated, closed": (TERMINATED, False),
+    "panic, reset": (last_words("PANIC", "XX000", "out of everything"), True),
+    "half a message, reset": (TERMINATED[:20], True),
+    "reset alone": (b"", True),
+    "closed alone": (b"", False),
+    "not the protocol": (b"HTTP/1.1 400 Bad Request\r\n\r\n", True),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("end", ENDS)
+def test_everyone_on_a_connection_that_ends_is_told_at_once(server: BreakingPostgres, end: str, loop: str) -> None:
+    compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
+
+    async def main() -> None:
+        opened = pool(server.url)
+        for _ in range(5):
+            shared, taken = await opened.shared(), await opened.take()
+            waiting = [asyncio.create_task(shared.run_alone(compiled, [])) for _ in range(3)]
+            waiting.append(asyncio.create_task(taken.command("SELECT 1")))
+            await asyncio.sleep(0.01)
+            data, reset = ENDS[end]
+            server.end(data, reset=reset)
+            stall(0.01)
+            raised = await failures(*waiting)
+            assert [type(one) for one in raised] == [lines.Lost] * 4
+            assert not shared.alive
+            assert not taken.alive
+            opened.give_back(taken)
+        opened.close()
+
+    run(main, loop)
+
+
+def test_a_thousand_connections_end_and_none_is_waited_for(server: BreakingPostgres) -> None:
+    compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
+
+    async def main() -> None:
+        opened = pool(server.url)
+        for _ in range(TIMES):
+            shared = await opened.shared()
+            waiting = asyncio.create_task(shared.run_alone(compiled, []))
+            await asyncio.sleep(0)
+            server.end(TERMINATED, reset=True)
+            (raised,) = await failures(waiting)
+            assert isinstance(raised, lines.Lost)
+        opened.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_error_that_ends_the_session_ends_the_connection(server: BreakingPostgres, busy: bool) -> None:
+    """A proxy may pass the server's last words on and keep its own connection open."""
+
+    async def main() -> None:
+        opened = pool(server.url)
+        line = await opened.shared()
+        waiting = [asyncio.create_task(line.command("SELECT 1"))] if busy else []
+        await asyncio.sleep(0.01)
+        server.say(last_words("FATAL", "25P03", "terminating connection due to idle-in-transaction timeout"))
+        await asyncio.sleep(0.05)
+        assert not line.alive
+        assert [str(one) for one in await failures(*waiting)] == [
+            "terminating connection due to idle-in-transaction timeout"
+        ] * len(waiting)
+        opened.close()
+
+    run(main)
+
+
+async def write(database: postgres.PostgresDatabase, statement: Statement) -> None:
+    async with database.unit_of_work() as unit:
+        await unit.begin()
+        with suppress(errors.Unavailable):
+            await unit.one(statement)
+
+
+def unavailable(server: BreakingPostgres, *, statement_seconds: float = 0.2) -> postgres.PostgresDatabase:
+    return postgres.PostgresDatabase(
+        server.url, connections_max=3, wait_seconds_max=1, statement_timeout_seconds=statement_seconds
+    )
+
+
+@pytest.mark.parametrize("statement", [_ANSWER, _BY_KEY], ids=["taken", "shared"])
+def test_a_server_that_freezes_is_given_up(
+    server: BreakingPostgres, statement: Statement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ANSWER_MARGIN_SECONDS", 0.1)
+
+    async def main() -> None:
+        database = unavailable(server)
+        await database.open()
+        for _ in range(3):
+            async with asyncio.timeout(2), database.unit_of_work() as unit:
+                with pytest.raises(errors.Unavailable, match="the server did not answer in time"):
+                    await unit.one(statement)
+        # What is left of the transaction cannot be committed, and nobody waits for that either.
+        with pytest.raises(errors.Unavailable):
+            async with asyncio.timeout(2):
+                await write(database, statement)
+        await database.close()
+
+    run(main)
+
+
+def test_a_server_that_does_not_answer_a_new_connection_is_given_up(server: BreakingPostgres) -> None:
+    server.greets = False
+
+    async def main() -> None:
+        started = time.monotonic()
+        with pytest.raises(errors.Unavailable, match="timeout expired"):
+            await unavailable(server).open()
+        assert time.monotonic() - started < 4
+
+    run(main)
+
+
+def test_a_frozen_server_does_not_hold_a_caller_that_gives_up(
+    server: BreakingPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "CANCEL_SECONDS_MAX", 0.3)
+
+    async def main() -> None:
+        database = unavailable(server, statement_seconds=30)
+        await database.open()
+
+        async def ask() -> None:
+            async with database.unit_of_work() as unit:
+                await unit.begin()
+                await unit.one(_ANSWER)
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.1)
+        # From here on a request to cancel is not answered either.
+        server.greets = False
+        asking.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        await database.close()
+
+    run(main)
+
+
+def test_an_answer_that_waits_to_be_read_is_not_late(postgres_url: str) -> None:
+    """The event loop may have been busy for longer than the answer may take."""
+    compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
+
+    async def main() -> None:
+        opened = pool(postgres_url, answer_seconds=0.3)
+        line = await opened.shared()
+        for _ in range(2):
+            asking = asyncio.create_task(line.run_alone(compiled, compiled.parameters({})))
+            await asyncio.sleep(0)
+            stall(0.4)
+            rows, _ = await asking
+            assert rows[0].answer == 42
+        opened.close()
+
+    run(main)
+
+
+@pytest.fixture
+def postgres_url(empty_database: Callable[[str], str]) -> str:
+    return empty_database("postgresql")
+
+
+def test_backends_that_are_terminated_while_they_wait_are_replaced(postgres_url: str) -> None:
+    async def main() -> None:
+        opened = pool(postgres_url)
+        for _ in range(20):
+            line = await opened.take()
+            waiting = asyncio.create_task(line.command("SELECT pg_sleep(20)"))
+            await asyncio.sleep(0.01)
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid()"
+                )
+            (raised,) = await failures(waiting)
+            assert isinstance(raised, lines.Lost)
+            opened.give_back(line)
+        opened.close()
+
+    run(main)
