@@ -7,11 +7,12 @@ How a filter becomes something that an index answers is in narrowing.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import common_pb2
+from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement, Table, and_, bindparam, exists, func, literal_column, select, union_all
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.engine.interfaces import Dialect
@@ -147,11 +148,14 @@ async def page(
     limit: int,
     token: str,
     columns: tuple[str, ...] | None = None,
+    shown: Callable[[Any], Message] | None = None,
 ) -> tuple[Sequence[Any], str]:
     """One page and the token of the next, "" behind the last.
 
     shape:  where: column → value, None for IS NULL; filters: the request's text or what parse_filters made of it;
-            columns: what to select (the sort key and id always come), None for all; limit 0: as many as are allowed
+            columns: what to select (the sort key and id always come), None for all; limit 0: as many as are allowed;
+            shown: the message of a row, where it may be much smaller than the row
+    units:  a page has at most limits.listReplyBytesMax bytes, or one row
     errors: INVALID_ARGUMENT in upstream's order: filters, sort, token
     source: upstream ListInput handling in pkg/repositories/gormimpl
     """
@@ -174,11 +178,29 @@ async def page(
     if start.after is not None:
         parameters["after_value"], parameters["after_id"] = start.after
     rows = await ctx.db.all(statement, **parameters)
-    if not rows or len(rows) != limit:
+    few = _fitting(rows, ctx.settings.limits.list_reply_bytes_max, shown)
+    if not rows or (len(few) == len(rows) != limit):
         return rows, ""
+    rows = few
     return rows, pages.write_token(sort, getattr(rows[-1], sort.key), rows[-1].id)
 
 
 def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[grammar.Filter, ...]:
     """Parse the filters of a request for this list; see `filters.parse`."""
     return grammar.parse(text, limits=limits, own=listing.entity, joinable=listing.joinable)
+
+
+def _fitting(rows: Sequence[Any], bytes_max: int, shown: Callable[[Any], Message] | None) -> Sequence[Any]:
+    """Return the first rows that have at most bytes_max bytes together in a reply, at least one."""
+    if sum(map(_size, rows)) <= bytes_max:
+        return rows
+    total = 0
+    for count, row in enumerate(rows):
+        total += _size(row) if shown is None else shown(row).ByteSize()
+        if total > bytes_max and count:
+            return rows[:count]
+    return rows
+
+
+def _size(row: Any) -> int:
+    return sum(len(value) for value in row if isinstance(value, bytes | str))

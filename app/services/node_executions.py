@@ -19,11 +19,9 @@ from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
+from app.services.trimming import trim_node
 from app.wire.listed import Listed
 from app.wire.text import text
-
-# Upstream cuts error messages in lists (transformers.TrimErrorMessage).
-ERROR_BYTES_MAX_IN_LISTS = 100
 
 _COLUMNS = (
     "execution_project",
@@ -46,12 +44,6 @@ LISTING = Listing(
 )
 
 
-def trim_error(closure: Any) -> None:
-    """Cut the error message of a closure for a list, never inside a character."""
-    if closure.HasField("error"):
-        closure.error.message = errors.cut(closure.error.message, ERROR_BYTES_MAX_IN_LISTS)
-
-
 def to_message(row: Any, *, has_children: bool) -> node_execution_pb2.NodeExecution:
     """A row as the API shows it (upstream FromNodeExecutionModel).
 
@@ -72,7 +64,7 @@ def to_message(row: Any, *, has_children: bool) -> node_execution_pb2.NodeExecut
 
 def _in_list(row: Any) -> node_execution_pb2.NodeExecution:
     message = to_message(row, has_children=bool(row.has_children))
-    trim_error(message.closure)
+    trim_node(message.closure)
     return message
 
 
@@ -167,6 +159,7 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Listed[nod
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
+        shown=_in_list,
     )
     return Listed(node_execution_pb2.NodeExecutionList(token=token), rows, _in_list)
 

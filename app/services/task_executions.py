@@ -18,6 +18,7 @@ from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, check_task_execution_id, node_key, task_key, untyped
 from app.services.node_executions import flyte_urls
+from app.services.trimming import trim_task
 from app.wire.listed import Listed
 from app.wire.text import text
 
@@ -109,12 +110,15 @@ async def list_task_executions(
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
+        shown=_in_list,
     )
     return Listed(task_execution_pb2.TaskExecutionList(token=token), rows, _in_list)
 
 
 def _in_list(row: Any) -> task_execution_pb2.TaskExecution:
-    return to_message(row, is_parent=bool(row.is_parent))
+    message = to_message(row, is_parent=bool(row.is_parent))
+    trim_task(message.closure)
+    return message
 
 
 async def get_task_execution_data(

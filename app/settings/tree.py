@@ -67,8 +67,9 @@ class EngineSection(Section):
 class Limits(Section):
     """Ours. upload_bytes_max bounds one PUT to a signed address of the local store. What each process keeps in memory:
     kept_json_bytes_max of JSON that it has shown and of replies that never change, kept_closure_bytes_max of compiled
-    workflows. list_rows_max: of a page, also where more is asked for; metrics_rows_max: nodes, and attempts, of an
-    execution that metrics are of.
+    workflows. list_rows_max: of a page, also where more is asked for; list_reply_bytes_max: of a page, which ends
+    before it would be larger (flytekit takes 20 MiB); metrics_rows_max: nodes, and attempts, of an execution that
+    metrics are of.
 
     Of the filters of one list request: filters_characters_max in all, filters_max expressions joined with "+",
     filter_values_max values of all expressions together. SQL is compiled for each new shape of filters, for which 100
@@ -80,6 +81,7 @@ class Limits(Section):
     filters_characters_max: int = Field(default=64 * 1024, ge=1)
     filters_max: int = Field(default=100, ge=1)
     filter_values_max: int = Field(default=1000, ge=1)
+    list_reply_bytes_max: int = Field(default=16 * 1024**2, ge=1)
     metrics_rows_max: int = Field(default=50_000, ge=1)
     kept_json_bytes_max: int = Field(default=32 * 1024**2, ge=0)
     kept_closure_bytes_max: int = Field(default=16 * 1024**2, ge=0)

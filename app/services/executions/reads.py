@@ -19,7 +19,7 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.services import payloads
 from app.services.ids import check_execution_id, execution_key
-from app.services.node_executions import trim_error
+from app.services.trimming import trim_execution
 from app.wire.listed import Listed
 from app.wire.text import text
 
@@ -85,7 +85,7 @@ def _in_list(row: Any) -> execution_pb2.Execution:
     message = to_message(row)
     message.spec.ClearField("inputs")
     message.closure.ClearField("computed_inputs")
-    trim_error(message.closure)
+    trim_execution(message.closure)
     return message
 
 
@@ -140,6 +140,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
+        shown=_in_list,
     )
     return Listed(execution_pb2.ExecutionList(token=token), rows, _in_list)
 

@@ -1,0 +1,75 @@
+"""Cut rows of lists, so that a page stays readable for clients that take 4 MiB a message.
+
+Error messages are cut as upstream cuts them. Everything else that an engine or a user may make as large as a request
+(abort causes, reasons, custom info, log links, inline outputs) is cut or left out; the Get RPCs return it whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
+
+from app import errors
+
+# Upstream's length (transformers.TrimErrorMessage).
+ERROR_BYTES_MAX = 100
+REASON_BYTES_MAX = 1000
+# Of one field of one row: all reasons, all log links, custom info, inline outputs.
+FIELD_BYTES_MAX = 4096
+# Indices of a map; flyteconsole draws them from the list. Some 6,000 indices fit.
+RESOURCES_BYTES_MAX = 1024 * 1024
+
+
+def trim_execution(closure: execution_pb2.ExecutionClosure) -> None:
+    """Cut the closure of an execution for a list."""
+    _trim_error(closure)
+    if closure.WhichOneof("output_result") == "abort_metadata":
+        closure.abort_metadata.cause = errors.cut(closure.abort_metadata.cause, REASON_BYTES_MAX)
+    if closure.outputs.values.ByteSize() > FIELD_BYTES_MAX:
+        closure.outputs.values.Clear()
+    _trim_output(closure)
+
+
+def trim_node(closure: node_execution_pb2.NodeExecutionClosure) -> None:
+    """Cut the closure of a node for a list."""
+    _trim_error(closure)
+    _trim_output(closure)
+
+
+def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
+    """Cut the closure of an attempt for a list; of several reasons the latest stay."""
+    _trim_error(closure)
+    _trim_output(closure)
+    closure.reason = errors.cut(closure.reason, REASON_BYTES_MAX)
+    for reason in closure.reasons:
+        reason.message = errors.cut(reason.message, REASON_BYTES_MAX)
+    del closure.reasons[: len(closure.reasons) - _fitting(reversed(closure.reasons), FIELD_BYTES_MAX)]
+    del closure.logs[_fitting(closure.logs, FIELD_BYTES_MAX) :]
+    if closure.custom_info.ByteSize() > FIELD_BYTES_MAX:
+        closure.ClearField("custom_info")
+    if closure.metadata.ByteSize() > RESOURCES_BYTES_MAX:
+        resources = closure.metadata.external_resources
+        del resources[_fitting(resources, RESOURCES_BYTES_MAX) :]
+
+
+def _trim_error(closure: Any) -> None:
+    if closure.WhichOneof("output_result") == "error":
+        closure.error.message = errors.cut(closure.error.message, ERROR_BYTES_MAX)
+        closure.error.code = errors.cut(closure.error.code, ERROR_BYTES_MAX)
+
+
+def _trim_output(closure: Any) -> None:
+    if closure.WhichOneof("output_result") == "output_data" and closure.output_data.ByteSize() > FIELD_BYTES_MAX:
+        closure.output_data.Clear()
+
+
+def _fitting(messages: Any, bytes_max: int) -> int:
+    """Return how many of the first messages have at most bytes_max bytes together."""
+    count = total = 0
+    for message in messages:
+        total += message.ByteSize()
+        if total > bytes_max:
+            break
+        count += 1
+    return count
