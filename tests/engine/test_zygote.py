@@ -171,6 +171,60 @@ def test_a_flytekit_that_cannot_be_forked_is_run_as_a_process(bench: Benches, ot
     with_runner(made, main)
 
 
+def add_plugin(environment: Path) -> Path:
+    """Install a plugin of flytekit whose module draws a number and reads a variable when it is imported."""
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    (packages / "seeded.py").write_text(
+        "import os, random, time\n"
+        "DRAWN = random.Random(time.time_ns()).random()\n"
+        "THREADS = os.environ.get('SEEDED_THREADS', 'unset')\n"
+    )
+    (packages / "seeded-1.0.dist-info").mkdir()
+    (packages / "seeded-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: seeded\nVersion: 1.0\n")
+    (packages / "seeded-1.0.dist-info" / "entry_points.txt").write_text("[flytekit.plugins]\nseeded = seeded\n")
+    return packages
+
+
+@pytest.mark.parametrize("at_start", [False, True])
+def test_what_an_import_makes_once_is_made_in_every_task(
+    bench: Benches, other_environment: Path, at_start: bool
+) -> None:
+    made = bench(environment=str(other_environment))
+    packages = add_plugin(other_environment)
+    if at_start:
+        (packages / "start.pth").write_text("import seeded\n")
+    logs = []
+
+    async def main(runner: Runner) -> None:
+        for index in range(2):
+            attempt = made.attempt("made_at_import", node=f"n{index}", envs={"SEEDED_THREADS": str(index)})
+            assert isinstance(await run(runner, attempt), Succeeded), attempt.log_path.read_text()
+            logs.append(attempt.log_path.read_text())
+
+    with_runner(made, main)
+    seen = [dict(line.split("=", 1) for line in text.splitlines() if "=" in line) for text in logs]
+    assert seen[0]["drawn"] != seen[1]["drawn"]
+    assert [one["threads"] for one in seen] == ["0", "1"]
+    for name in ("random", "flytekit", "authkey", "uuid", "temporary"):
+        assert seen[0][name] != seen[1][name], name
+
+
+def test_a_variable_that_the_imports_read_counts_in_every_task(bench: Benches) -> None:
+    made = bench()
+    logs = {}
+
+    async def main(runner: Runner) -> None:
+        # No list of ours names this one: rich reads it while flytekit imports it.
+        for value in ("40", "200"):
+            attempt = made.attempt("width_of_console", node=f"n{value}", envs={"COLUMNS": value})
+            assert isinstance(await run(runner, attempt), Succeeded), attempt.log_path.read_text()
+            logs[value] = attempt.log_path.read_text()
+        assert len(fork_servers(made)) in (2, 3)
+
+    with_runner(made, main)
+    assert all(f"width={value}" in text for value, text in logs.items())
+
+
 def test_an_interpreter_that_does_not_run_is_named_with_its_setting(bench: Benches, tmp_path: Path) -> None:
     made = bench(environment=str(tmp_path / "fake"))
     programs = tmp_path / "fake" / "bin"

@@ -20,8 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from app.engine.local.attempts import StartFailed
 from app.engine.local.environment import NAME_SETTING, Environment, EnvironmentBroken
+
+log = structlog.get_logger(__name__)
 
 _HELLO_SECONDS_MAX = 120.0
 _ANSWER_SECONDS_MAX = 30.0
@@ -34,12 +38,20 @@ _BOOT = (
     "from forkserver.main import main; sys.path.pop(0); main()"
 )
 
-# Read once by the interpreter, the C library or flytekit's imports: a forked task cannot change them any more.
+# Read once by the interpreter, the C library, OpenSSL or flytekit's imports: a forked task cannot change them any more.
+# A fork server reports what else its imports have read; these are the first guess, and the names that C code reads.
 _READ_AT_START = (
-    *("PYTHON*", "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "LANG", "LANGUAGE", "LC_*", "HOME"),
-    *("FLYTE_SDK_*", "FLYTECTL_CONFIG", "_F_P_WRITE_CHUNK_SIZE", "_F_TE_MAX_COROS", "GRPC_*"),
+    *("PYTHON*", "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "LANG", "LANGUAGE", "LC_*", "LOCPATH", "HOME"),
+    *("SSL_CERT_*", "SSLKEYLOGFILE", "OPENSSL_*", "GRPC_*", "FSSPEC_*"),
+    *("FLYTE_SDK_*", "FLYTE_PLATFORM_*", "FLYTE_SECRETS_*", "FLYTE_AWS_*", "FLYTE_AZURE_*", "FLYTE_GCP_*"),
+    *("FLYTECTL_CONFIG", "_F_P_WRITE_CHUNK_SIZE", "_F_TE_MAX_COROS"),
 )
-_SET_AGAIN = ("PYTHONPATH", "PYTHONUNBUFFERED")
+# Read at start too, but made again in each task (forkserver/child.py), or equal in its effect.
+_SET_AGAIN = frozenset(
+    {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR", "TEMP", "TMP", "FLYTE_INTERNAL_EXECUTION_ID"}
+)
+# flytekit chooses the format of its log when it is imported: the one of a task, not the one of a terminal.
+_IN_A_TASK = {"PYTHONUNBUFFERED": "1", "FLYTE_INTERNAL_EXECUTION_ID": "not-yet-known"}
 
 
 class _Gone(Exception):
@@ -74,6 +86,11 @@ class Zygote:
             if self._process is None:
                 await self._begin()
             return bool(self._hello["warm"])
+
+    @property
+    def read(self) -> frozenset[str]:
+        """Names of the environment variables that the imports have read."""
+        return frozenset(self._hello.get("read", ())) - _SET_AGAIN
 
     @property
     def why_not(self) -> str:
@@ -145,6 +162,8 @@ class Zygote:
             ) from error
         self._started = 0
         self._packages = self._stamps()
+        if self.why_not:
+            log.warning("tasks_start_in_fresh_processes", reason=self.why_not, python=self._command[0])
 
     @property
     def _log_path(self) -> Path:
@@ -160,7 +179,7 @@ class Zygote:
                 stdout=log,
                 stderr=log,
                 # What flytekit makes while it is imported goes to a directory of ours; a task sets its own again.
-                env={"PYTHONUNBUFFERED": "1", **self._variables, "TMPDIR": str(scratch)},
+                env={**_IN_A_TASK, **self._variables, "TMPDIR": str(scratch)},
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 # Ctrl-C in the terminal of the server is not for tasks.
@@ -198,6 +217,8 @@ class Zygotes:
         self._directory = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], Zygote] = {}
+        # By environment: what its imports have read.
+        self._read: dict[Path, frozenset[str]] = {}
         self._made = 0
         # The plain one needs no packages, so this server's own interpreter serves.
         self._plain = Zygote(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
@@ -209,7 +230,20 @@ class Zygotes:
         """
         if not warm:
             return self._plain
-        fixed = {name: value for name, value in variables.items() if _fixed_at_start(name)}
+        while True:
+            read = self._read.get(environment.path, frozenset())
+            zygote = await self._with_values(environment, variables, read)
+            can_fork = await zygote.can_fork(self._tasks_max)
+            if read >= zygote.read:
+                return zygote if can_fork else self._plain
+            # Only now it is known what the imports read, so these variables may need a fork server of their own.
+            self._read[environment.path] = read | zygote.read
+
+    async def _with_values(
+        self, environment: Environment, variables: Mapping[str, str], read: frozenset[str]
+    ) -> Zygote:
+        """Return the warm fork server whose imports have read the values that these variables have."""
+        fixed = {name: value for name, value in variables.items() if name in read or _fixed_at_start(name)}
         key = (environment.path, *sorted(fixed.items()))
         zygote = self._warm.pop(key, None)
         if zygote is None:
@@ -224,7 +258,7 @@ class Zygotes:
         self._warm[key] = zygote
         if len(self._warm) > _WARM_SERVERS_MAX:
             await self._warm.pop(next(iter(self._warm))).close()
-        return zygote if await zygote.can_fork(self._tasks_max) else self._plain
+        return zygote
 
     async def close(self) -> None:
         """End all fork servers; tasks run on."""

@@ -25,6 +25,28 @@ def nothing() -> None:
 
 
 @task
+def made_at_import() -> None:
+    import multiprocessing
+    import random
+    import tempfile
+    import uuid
+
+    import seeded
+    from flytekit.interfaces.random import random as names
+
+    print(f"drawn={seeded.DRAWN}\nthreads={seeded.THREADS}\nrandom={random.random()}\nflytekit={names.random()}")
+    print(f"authkey={bytes(multiprocessing.current_process().authkey).hex()}\nuuid={uuid.uuid1()}")
+    print(f"temporary={tempfile.mkdtemp()}", flush=True)
+
+
+@task
+def width_of_console() -> None:
+    import rich
+
+    print(f"width={rich.get_console().width}", flush=True)
+
+
+@task
 def fail(message: str) -> int:
     if message:
         raise ValueError(message)

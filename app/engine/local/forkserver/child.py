@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import atexit
 import importlib
-import importlib.util
+import logging
 import os
 import signal
-import site
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -17,40 +15,9 @@ import traceback
 import types
 from typing import Any
 
-_EXECUTE = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
+from . import preload
+
 _FAST = "pyflyte-fast-execute"
-
-
-def preload() -> dict[str, Any]:
-    """Import flytekit's entry point, and nothing of a user; tell what is needed to know when it grew old."""
-    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
-    try:
-        entrypoint = importlib.import_module("flytekit.bin.entrypoint")
-        needed = (
-            (entrypoint, (*_EXECUTE.values(), "fast_execute_task_cmd", "_download_distribution")),
-            (sys.modules["flytekit.interfaces.random"], ("random",)),
-            (
-                sys.modules["flytekit.core.data_persistence"],
-                ("FileAccessProvider", "default_local_file_access_provider"),
-            ),
-            (
-                sys.modules["flytekit.core.context_manager"],
-                ("FlyteContextManager", "default_local_file_access_provider"),
-            ),
-            (sys.modules["flytekit.configuration"], ("DataConfig",)),
-        )
-    except (ImportError, KeyError) as error:
-        return {"warm": False, "why": f"{type(error).__name__}: {error}", "packages": packages}
-    for module, names in needed:
-        for name in names:
-            if not hasattr(module, name):
-                return {"warm": False, "why": f"this flytekit has no {module.__name__}.{name}", "packages": packages}
-    if threading.active_count() != 1:
-        return {"warm": False, "why": "importing this flytekit starts threads", "packages": packages}
-    if "docstring_parser" in sys.modules:
-        # Every task definition parses its docstring; the expressions for that are compiled once here, not in each task.
-        sys.modules["docstring_parser"].parse("")
-    return {"warm": True, "packages": packages}
 
 
 def run(argv: list[str], env: dict[str, str], base_path: list[str]) -> int:
@@ -98,9 +65,14 @@ def _exit_code(argv: list[str], base_path: list[str]) -> int:
 
 
 def _refresh() -> None:
-    """Make again what flytekit made from the environment, the clock or chance when it was imported."""
-    # Without a new seed two tasks draw equal "random" names and write over each other's data.
-    sys.modules["flytekit.interfaces.random"].random.seed()
+    """Make again what the imports made from the environment, the clock or chance, and import flytekit's plugins."""
+    # Without new seeds two tasks draw equal "random" names and write over each other's data.
+    for generator in preload.generators:
+        generator.seed()
+    if "multiprocessing.process" in sys.modules:
+        sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
+    # The times of log records count from here.
+    logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()  # type: ignore[attr-defined]
     persistence: Any = sys.modules["flytekit.core.data_persistence"]
     context: Any = sys.modules["flytekit.core.context_manager"]
     scratch = tempfile.mkdtemp(prefix="flyte-")
@@ -113,12 +85,15 @@ def _refresh() -> None:
     persistence.default_local_file_access_provider = provider
     context.default_local_file_access_provider = provider
     context.FlyteContextManager.initialize()
+    for plugin in preload.plugins:
+        plugin.load()
 
 
 def _command(argv: list[str], base_path: list[str]) -> None:
     entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
     name = os.path.basename(argv[0])
     sys.argv = list(argv)
+    sys.orig_argv[:] = [sys.executable, *argv]
     sys.path[:] = _search_path(argv[0], base_path)
     if name == _FAST:
         argv = _fetch(entrypoint, argv)
@@ -127,7 +102,7 @@ def _command(argv: list[str], base_path: list[str]) -> None:
         sys.path[:] = _search_path(argv[0], base_path)
         importlib.invalidate_caches()
         name = os.path.basename(argv[0])
-    sys.exit(getattr(entrypoint, _EXECUTE[name])(args=argv[1:]))
+    sys.exit(getattr(entrypoint, preload.COMMANDS[name])(args=argv[1:]))
 
 
 def _search_path(script: str, base_path: list[str]) -> list[str]:

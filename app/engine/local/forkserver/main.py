@@ -15,7 +15,8 @@ import struct
 import sys
 from typing import Any
 
-from . import child, supervisor
+from . import supervisor
+from .preload import preload
 
 _LENGTH = struct.Struct(">I")
 
@@ -75,7 +76,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     hello: dict[str, Any] = {"warm": False}
     if sys.argv[2] == "warm":
-        hello = child.preload()
+        hello = preload()
     # Supervisors are reaped by the system; nobody here waits for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()

@@ -1,0 +1,169 @@
+"""The imports of a warm fork server: flytekit, and nothing that a task would have to make for itself.
+
+A forked task shares what the fork server made at import. So a fork server is warm only where that state can be made
+again after the fork (child.py): no threads, and no package beside flytekit and what flytekit requires. numpy is the
+example: its random state, its thread pool and OMP_NUM_THREADS are fixed by the first import.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.metadata
+import os
+import random
+import re
+import site
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
+_PLUGINS = "flytekit.plugins"
+# Import hooks of installers, which an interpreter may load at its start. They keep no state.
+_HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
+_NEEDED = {
+    "flytekit.bin.entrypoint": (*COMMANDS.values(), "fast_execute_task_cmd", "_download_distribution"),
+    "flytekit.interfaces.random": ("random",),
+    "flytekit.core.data_persistence": ("FileAccessProvider", "default_local_file_access_provider"),
+    "flytekit.core.context_manager": ("FlyteContextManager", "default_local_file_access_provider"),
+    "flytekit.configuration": ("DataConfig",),
+}
+
+# Made by preload() for the tasks: plugins that a task has to import, and generators that a task has to seed.
+plugins: list[importlib.metadata.EntryPoint] = []
+generators: list[random.Random] = []
+
+
+def preload() -> dict[str, Any]:
+    """Import flytekit's entry point and report whether tasks may be forked from this process.
+
+    Returns:
+        `warm`; `why` where it is False; `packages`, the folders whose change makes this process outdated; `read`,
+        the environment variables that were read, whose values a forked task can no longer change.
+    """
+    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
+    read: set[str] = set()
+    with _recorded(read), _plugins_deferred():
+        why = _import_flytekit()
+    if not why:
+        why = _state_of_others()
+    generators[:] = [found for found in gc.get_objects() if type(found) is random.Random]
+    hello: dict[str, Any] = {"warm": not why, "packages": packages, "read": sorted(read)}
+    return {**hello, "why": why} if why else hello
+
+
+def _import_flytekit() -> str:
+    """Import flytekit; return why tasks cannot be forked with this version of it, or ""."""
+    try:
+        for name, attributes in _NEEDED.items():
+            module = importlib.import_module(name)
+            for attribute in attributes:
+                if not hasattr(module, attribute):
+                    return f"this flytekit has no {name}.{attribute}"
+    except ImportError as error:
+        return f"{type(error).__name__}: {error}"
+    if "docstring_parser" in sys.modules:
+        # Every task definition parses its docstring; the expressions for that are compiled once here, not in each task.
+        sys.modules["docstring_parser"].parse("")
+    return ""
+
+
+def _state_of_others() -> str:
+    """Return which state a forked task would share with all others, or ""."""
+    if threading.active_count() != 1 or _native_threads() != 1:
+        return "importing flytekit starts threads"
+    foreign = sorted(_loaded() - _required("flytekit") - _HOOKS)
+    return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself" * bool(
+        foreign
+    )
+
+
+def _native_threads() -> int:
+    """Threads of this process, those of C libraries among them; 1 where the system has no list."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except FileNotFoundError:
+        return 1
+
+
+def _loaded() -> set[str]:
+    """Top-level packages outside the standard library; one that flytekit imports lazily counts from its first use."""
+    found = set()
+    for name, module in list(sys.modules.items()):
+        spec = None if type(module).__name__ == "_LazyModule" else getattr(module, "__spec__", None)
+        if os.path.isabs(getattr(spec, "origin", None) or ""):
+            found.add(name.partition(".")[0])
+    ours = {__name__.partition(".")[0]}
+    # mypyc and the standard library generate the names of these two kinds.
+    generated = {name for name in found if name.endswith("__mypyc") or name.startswith("_sysconfigdata_")}
+    return found - sys.stdlib_module_names - ours - generated
+
+
+def _required(distribution: str) -> set[str]:
+    """Top-level packages of a distribution and of all that it requires, extras left out."""
+    seen: set[str] = set()
+    waiting = [distribution]
+    found: set[str] = set()
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            one = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        # An editable installation lists no packages; most are named like their distribution.
+        found.update((name.replace("-", "_"), *_top_level(one)))
+        named = (re.match(r"[\w.-]+", text) for text in one.requires or () if "extra ==" not in text)
+        waiting += [match[0] for match in named if match]
+    return found
+
+
+def _top_level(distribution: importlib.metadata.Distribution) -> Iterator[str]:
+    listed = distribution.read_text("top_level.txt")
+    lines = listed.split() if listed else (distribution.read_text("RECORD") or "").splitlines()
+    return (re.split(r"[/.,]", line, maxsplit=1)[0] for line in lines)
+
+
+@contextmanager
+def _recorded(read: set[str]) -> Iterator[None]:
+    """Add to `read` the name of every environment variable that is asked for in the block."""
+    kind: Any = type(os.environ)
+    original = kind.__getitem__
+
+    def recording(self: Any, name: Any) -> Any:
+        read.add(name)
+        return original(self, name)
+
+    kind.__getitem__ = recording
+    try:
+        yield
+    finally:
+        kind.__getitem__ = original
+
+
+@contextmanager
+def _plugins_deferred() -> Iterator[None]:
+    """Keep flytekit from importing its installed plugins, and note them in `plugins` for the tasks."""
+    original: Any = importlib.metadata.entry_points
+    deferring = True
+
+    def entry_points(**selected: Any) -> Any:
+        found = original(**selected)
+        if deferring and selected.get("group") == _PLUGINS:
+            plugins[:] = list(found)
+            return ()
+        return found
+
+    importlib.metadata.entry_points = entry_points
+    try:
+        yield
+    finally:
+        importlib.metadata.entry_points = original
+        # Modules that took the function under its name keep this one, which has become the original.
+        deferring = False
