@@ -1,15 +1,20 @@
-"""Budgets of attempts, against upstream's rules spelled out another way, and the arithmetic of deadlines."""
+"""Budgets of attempts, against upstream's rules spelled out another way, and the timeouts of attempts."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from flyteidl.core import execution_pb2, workflow_pb2
+from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.local.attempts import Failed
-from app.engine.local.failures import error_of
-from app.engine.local.retries import Budget, all_spent, expired, seconds_left, timeout_seconds
+from app.engine.local.failures import NodeFailed, error_of
+from app.engine.local.retries import Budget, attempts, expired, timeout_seconds
 
 _Kind = execution_pb2.ExecutionError
 USER = Failed(error_of("Code", "text", _Kind.USER), retryable=True)
@@ -48,27 +53,60 @@ def test_what_the_node_reports_in_the_end(attempts_max: int, failures: list[Fail
     assert (error.code, error.message, error.kind) == (code, message, _Kind.USER)
 
 
-@given(
-    st.floats(0.1, 1e6),
-    st.lists(st.floats(0, 1), min_size=1, max_size=5),
-)
-def test_no_attempt_and_not_all_together_outlast_their_time(timeout: float, shares: list[float]) -> None:
-    earlier = 0.0
-    for share in shares:
-        ran = share * timeout
-        left = seconds_left(timeout, attempt=ran, earlier=earlier)
-        assert ran + left <= timeout * 1.001
-        assert earlier + ran + left <= 2 * timeout * 1.001
-        assert left > 0 or ran >= timeout * 0.999 or all_spent(timeout, (earlier + ran) * 1.001)
-        earlier += ran
+class Gate:
+    """A node that is no task; begun: when an earlier server began its attempts, as seconds before now."""
+
+    def __init__(self, *, timeout: float, retries: int, begun: tuple[float, ...] = ()) -> None:
+        node = workflow_pb2.Node(id="n0")
+        node.metadata.timeout.FromNanoseconds(int(timeout * 1e9))
+        node.metadata.retries.retries = retries
+        self.site: Any = SimpleNamespace(node=node)
+        self.ran: list[int] = []
+        self.cleaned: list[int] = []
+        self._begun = [time.time() - ago for ago in begun]
+
+    async def run(self, *seconds: float) -> str:
+        """Run attempts that take so long each; "done", or the error."""
+
+        async def once(attempt: int) -> literals_pb2.LiteralMap:
+            self.ran.append(attempt)
+            await asyncio.sleep(seconds[attempt])
+            return literals_pb2.LiteralMap()
+
+        async def begun(attempt: int) -> float:
+            return self._begun[attempt] if attempt < len(self._begun) else 0.0
+
+        async def ended(attempt: int) -> None:
+            self.cleaned.append(attempt)
+
+        async def fail(site: Any, error: execution_pb2.ExecutionError) -> NodeFailed:
+            return NodeFailed(error)
+
+        try:
+            await attempts(self.site, once, begun=begun, ended=ended, fail=fail)
+        except NodeFailed as failed:
+            return f"{failed.error.code}: {failed.error.message}"
+        return "done"
 
 
-@given(st.floats(0.1, 1e6), st.floats(-0.005, 0.005), st.floats(-0.005, 0.005))
-def test_clocks_that_differ_a_little_are_not_worth_a_third_attempt(timeout: float, first: float, second: float) -> None:
-    spent = timeout * (1 + first)
-    assert not all_spent(timeout, spent)
-    spent += seconds_left(timeout, attempt=0.0, earlier=spent) * (1 + second)
-    assert all_spent(timeout, spent)
+def test_every_attempt_has_the_whole_timeout() -> None:
+    gate = Gate(timeout=0.1, retries=4)
+    assert asyncio.run(gate.run(9, 9, 9, 9, 0.01)) == "done"
+    assert (gate.ran, gate.cleaned) == ([0, 1, 2, 3, 4], [0, 1, 2, 3])
+
+
+def test_no_attempt_follows_the_last_retry() -> None:
+    gate = Gate(timeout=0.1, retries=2)
+    expired = "[3/3] currentAttempt done. Last Error: USER::task execution timeout [100ms] expired"
+    assert asyncio.run(gate.run(9, 9, 9)) == f"RetriesExhausted|TimeoutExpired: {expired}"
+    assert gate.ran == gate.cleaned == [0, 1, 2]
+
+
+def test_a_restarted_server_goes_on_with_the_attempt_that_ran() -> None:
+    """The clock of the attempt went on meanwhile; attempts that no server began are still to come."""
+    gate = Gate(timeout=0.2, retries=3, begun=(9.0, 0.15))
+    assert asyncio.run(gate.run(0, 9, 9, 0.01)) == "done"
+    assert (gate.ran, gate.cleaned) == ([1, 2, 3], [0, 1, 2])
 
 
 @pytest.mark.parametrize(("nanoseconds", "shown"), [(10**9, "1s"), (1_500_000_000, "1.5s"), (3600 * 10**9, "1h0m0s")])

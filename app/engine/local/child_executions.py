@@ -68,10 +68,23 @@ async def run_launch_plan(site: Site, inputs: literals_pb2.LiteralMap, place: Pl
             raise await fail(site, failed.error, workflow_node_metadata=named(child.id)) from failed
         return await succeed(site, outputs, workflow_node_metadata=named(child.id))
 
+    async def begun(attempt: int) -> float:
+        return await _created_at(site.run, _child(site, attempt).id) if site.known is not None else 0.0
+
     async def ended(attempt: int) -> None:
         await aborts.terminate(site.run, _child(site, attempt).id, aborts.TIMED_OUT)
 
-    return await retries.attempts(site, once, ended=ended, fail=fail)
+    return await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
+
+
+async def _created_at(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:
+    """When an execution was created, in seconds since 1970; 0 when there is none of that name."""
+    async with run.server.database.unit_of_work() as db:
+        row = await db.find(schema.Execution, columns=("closure",), **execution_key(child))
+    if row is None:
+        return 0.0
+    closure = admin_execution_pb2.ExecutionClosure.FromString(row.closure or b"")
+    return float(closure.created_at.ToNanoseconds() / 1e9)
 
 
 def _child(site: Site, attempt: int) -> Child:

@@ -43,6 +43,12 @@ async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     known = site.known
     began = known.started_at if known is not None and known.started_at else time.time()
     timeout = retries.timeout_seconds(site.node)
+    attempts_max = site.node.metadata.retries.retries + 1
+
+    async def begun(attempt: int) -> float:
+        # Nothing records the attempts of a gate, which only wait: the clock tells them.
+        at = began + attempt * timeout
+        return at if known is not None and attempt < attempts_max and at <= time.time() else 0.0
 
     async def once(attempt: int) -> literals_pb2.LiteralMap:
         if kind == "approve":
@@ -57,7 +63,7 @@ async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     async def ended(attempt: int) -> None:
         return None
 
-    outputs = await retries.attempts(site, once, ended=ended, fail=fail)
+    outputs = await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
     if kind != "sleep":
         return await succeed(site, outputs)
     # Parity: a sleep names no outputs.

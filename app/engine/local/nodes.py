@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from flyteidl.core import execution_pb2, literals_pb2, types_pb2
+from flyteidl.core import execution_pb2, literals_pb2, types_pb2, workflow_pb2
 
 from app.blobs import BlobMissing
 from app.engine.local import aborts, retries
 from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
-from app.engine.local.graph import Graph
+from app.engine.local.graph import START, Graph
 from app.engine.local.recovery import recover
 from app.engine.local.reports import Event
 from app.engine.local.run import Frame, Site
@@ -158,10 +158,14 @@ async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, place: P
         except NodeFailed as failure:
             raise await _fail_parent(site, failure.error) from failure
 
+    async def begun(attempt: int) -> float:
+        start = frame(attempt).site(workflow_pb2.Node(id=START)).known
+        return start.created_at if start is not None else 0.0
+
     async def ended(attempt: int) -> None:
         await aborts.end(site.run, aborts.TIMED_OUT, below=site)
 
-    outputs = await retries.attempts(site, once, ended=ended, fail=_fail_parent)
+    outputs = await retries.attempts(site, once, begun=begun, ended=ended, fail=_fail_parent)
     return await succeed(site, outputs, is_parent=True)
 
 

@@ -1,7 +1,8 @@
-"""Whether a node tries again, and how long it may take.
+"""Whether a node tries again, and how long each attempt may take.
 
-Two budgets: the user's retries, and one for failures of the system. Two deadlines, both from the node's timeout T:
-T for an attempt, and 2·T for all of them together.
+Two budgets: the user's retries, and one for failures of the system. The node's timeout limits each attempt.
+Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
+node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
 Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).
 """
 
@@ -15,18 +16,12 @@ from dataclasses import dataclass
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.attempts import Failed
-from app.engine.local.failures import NodeFailed, error_of, timed_out
+from app.engine.local.failures import NodeFailed, error_of
 from app.engine.local.run import Site
 from app.wire.goparse import go_duration
 
-Node = execution_pb2.NodeExecution
-
 SYSTEM_FAILURES_MAX = 3
-# Of the time of one attempt, for all of them.
-_ATTEMPTS_IN_TIME = 2
 _LATE_SECONDS = 1.0
-# Timers and the clock of the day differ by a little, which must not be worth another attempt.
-_CLOCKS_SHARE = 0.02
 
 
 @dataclass(slots=True)
@@ -74,48 +69,38 @@ def expired(node: workflow_pb2.Node) -> Failed:
     return Failed(error, retryable=True, late=True)
 
 
-def seconds_left(timeout: float, *, attempt: float, earlier: float) -> float:
-    """Until an attempt that has run for some seconds, after others that did, must end. Pure."""
-    return min(timeout - attempt, _ATTEMPTS_IN_TIME * timeout - earlier - attempt)
-
-
-def all_spent(timeout: float, spent: float) -> bool:
-    """Whether all attempts together have taken what they may."""
-    return spent >= (_ATTEMPTS_IN_TIME - _CLOCKS_SHARE) * timeout
-
-
-async def report_timed_out(site: Site, **fields: object) -> NodeFailed:
-    """Report TIMED_OUT; the exception to raise."""
-    await site.run.report.node(site.event(Node.TIMED_OUT, input_uri=site.input_uri, **fields))
-    return timed_out(site.node.id)
-
-
 async def attempts(
     site: Site,
     once: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
     *,
+    begun: Callable[[int], Awaitable[float]],
     ended: Callable[[int], Awaitable[None]],
     fail: Callable[[Site, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
 ) -> literals_pb2.LiteralMap:
-    """Attempt after attempt of a node that is no task, each cut off at its timeout; the outputs of the one that ends.
+    """Run a node that is no task until an attempt ends within the node's timeout; return its outputs.
 
-    shape:  once(attempt) runs one, ended(attempt) cleans up behind one that was cut off
-    errors: NodeFailed, when the node's events are sent
+    Args:
+        site: The node.
+        once: Runs an attempt.
+        begun: Returns when an earlier run of the execution began an attempt, in seconds since 1970; 0 when it did not.
+        ended: Cleans up behind an attempt that was cut off.
+        fail: Reports the node FAILED and returns the exception to raise.
+
+    Raises:
+        NodeFailed: When the node's events are sent.
     """
     timeout = timeout_seconds(site.node)
     if not timeout:
         return await once(0)
     budget = Budget(attempts_max=site.node.metadata.retries.retries + 1)
-    known = site.known
-    began = known.started_at if known is not None and known.started_at else time.time()
-    # All but the last attempt take exactly their time, so the clock tells a new server which one to go on with.
-    attempt = min(int((time.time() - began) / timeout), budget.attempts_max - 1, _ATTEMPTS_IN_TIME - 1)
-    for earlier in range(attempt):
+    attempt, began = 0, await begun(0) or time.time()
+    while later := await begun(attempt + 1):
         budget.spend(expired(site.node))
-        await ended(earlier)
-    while not all_spent(timeout, attempt * timeout):
-        # What was ready when the server was down is looked at before it counts as late.
-        left = max(began + (attempt + 1) * timeout - time.time(), min(timeout, _LATE_SECONDS))
+        await ended(attempt)
+        attempt, began = attempt + 1, later
+    while True:
+        # An attempt that finished while no server ran is read before it counts as late.
+        left = max(began + timeout - time.time(), min(timeout, _LATE_SECONDS))
         try:
             async with asyncio.timeout(left) as clock:
                 return await once(attempt)
@@ -126,5 +111,4 @@ async def attempts(
         failed = expired(site.node)
         if not budget.spend(failed):
             raise await fail(site, budget.exhausted(failed))
-        attempt += 1
-    raise await report_timed_out(site)
+        attempt, began = attempt + 1, time.time()

@@ -15,12 +15,12 @@ from app.engine.local.arrays.node import run_container_array
 from app.engine.local.arrays.panel import CONTAINER_ARRAY
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded, TaskRun
 from app.engine.local.cache import Caching
-from app.engine.local.failures import NodeFailed, error_of, timed_out
+from app.engine.local.failures import NodeFailed, error_of
 from app.engine.local.folders import attempt_folder
 from app.engine.local.nodes import fail, succeed
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
-from app.engine.local.tries import TimedOut, Tries, checkpoint_of, task_run
+from app.engine.local.tries import Tries, checkpoint_of, task_run
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
@@ -82,11 +82,6 @@ class TaskNode:
         ended = await self._tries.run()
         if isinstance(ended, Failed):
             raise await self._fail(ended)
-        if isinstance(ended, TimedOut):
-            event = self._site.event(Node.TIMED_OUT, input_uri=self._site.input_uri, is_dynamic=self.is_dynamic)
-            aborted = () if self.is_dynamic else (self._event(Task.ABORTED, logs=True),)
-            await self._run.report.several(event, *aborted)
-            raise timed_out(self._site.node.id)
         assert isinstance(ended, Succeeded)
         return ended
 

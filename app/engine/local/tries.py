@@ -1,6 +1,7 @@
 """Attempt after attempt of one task: processes, two budgets, timeouts. What is reported of them is their teller's.
 
-The nodes that a dynamic task asks for are part of the attempt, and of its time.
+The node's timeout limits each attempt, from the start of its process; time in a queue does not count. The nodes that
+a dynamic task asks for are part of the attempt, and of its time.
 
 A task node has one of these, the indices of a map have one each.
 Source: flytepropeller pkg/controller/nodes/executor.go (retries), pkg/controller/nodes/task; flyteplugins.
@@ -12,7 +13,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -48,11 +48,6 @@ _EXITED_WELL = {"reason": "", "code": 0}
 _LATE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
-    """All attempts together took too long; the last one was cut off."""
-
-
 class Teller(Protocol):
     """Hears of attempts, each event once at least, in order."""
 
@@ -72,8 +67,8 @@ class Teller(Protocol):
 class Tries:
     """runs: makes each attempt. earlier: closures of attempts that an earlier run of the execution reported.
 
-    in_all: whether the node's timeout limits all attempts together too. expand: what becomes of an attempt that asks
-    for nodes. asked: what the first attempt asks for without being run, and since when, in seconds since 1970.
+    expand: what becomes of an attempt that asks for nodes. asked: what the first attempt asks for without being run,
+    and since when, in seconds since 1970.
     """
 
     def __init__(
@@ -85,7 +80,6 @@ class Tries:
         runs: Callable[[int], TaskRun],
         teller: Teller,
         earlier: Mapping[int, Closure],
-        in_all: bool = True,
         expand: Expand | None = None,
         asked: tuple[Dynamic, float] | None = None,
     ) -> None:
@@ -95,18 +89,15 @@ class Tries:
         self._runs = runs
         self._teller = teller
         self._earlier = earlier
-        self._in_all = in_all
         self._expand = expand
         self._asked = asked
         self._timeout = retries.timeout_seconds(node)
-        # When the attempt began, what it took, and what those before it took.
+        # When the attempt began.
         self._began = time.time()
-        self._took_seconds = 0.0
-        self._spent_seconds = 0.0
         self.attempt = 0
         self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
 
-    async def run(self) -> Succeeded | Dynamic | Failed | TimedOut:
+    async def run(self) -> Succeeded | Dynamic | Failed:
         """Run until one attempt ends well or none is left. Cancelled, it leaves the process as it is."""
         while True:
             ended = await self._one()
@@ -118,11 +109,10 @@ class Tries:
             if not isinstance(ended, Failed) or not self.budget.spend(ended):
                 return ended
             await self._teller.failed(self.attempt, ended)
-            self._spent_seconds += self._took_seconds
-            self._began, self._took_seconds = time.time(), 0.0
+            self._began = time.time()
             self.attempt += 1
 
-    async def _one(self) -> Outcome | TimedOut:
+    async def _one(self) -> Outcome:
         """One attempt: gone on with where an earlier run of the execution began it."""
         told, later = self._earlier.get(self.attempt), self._earlier.get(self.attempt + 1)
         asked = self._asked if not self.attempt else None
@@ -132,7 +122,6 @@ class Tries:
             self._began = asked[1]
         if later is not None and (asked is not None or (told is not None and told.phase == Task.SUCCEEDED)):
             # Its process ended well and yet another attempt followed: its nodes took too long.
-            self._took_seconds = later.created_at.ToNanoseconds() / 1e9 - self._began
             return INTERRUPTED
         if asked is not None:
             return asked[0]
@@ -163,7 +152,7 @@ class Tries:
             return Failed(error, retryable=self.attempt + 1 in self._earlier)
         return ended
 
-    async def _start(self, run: TaskRun) -> Outcome | TimedOut:
+    async def _start(self, run: TaskRun) -> Outcome:
         runner = self._run.engine.runner
         if not runner.ready:
             # Making the environment takes a while, and the node is to be seen meanwhile.
@@ -204,8 +193,8 @@ class Tries:
         limit = None if self._task.metadata.is_eager else self._run.engine.processes
         return Place(limit, key=(id.project, id.domain, id.name))
 
-    async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome | TimedOut:
-        """Wait for a process, at most as long as the node's timeout allows."""
+    async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome:
+        """Wait for a process, at most until the attempt's timeout."""
         await self._teller.running(self.attempt)
         self._began = running.started_at or time.time()
         result: Outcome = Killed()
@@ -215,34 +204,21 @@ class Tries:
         except TimeoutError:
             if not clock.expired():
                 raise
-        earlier = self._earlier.get(self.attempt)
-        if earlier is not None and earlier.HasField("duration"):
-            self._took_seconds = earlier.duration.ToNanoseconds() / 1e9
-        else:
-            self._took_seconds = time.time() - self._began
         if not isinstance(result, Killed) or not self._timeout:
             return result
         await self._run.engine.runner.kill(running)
-        return self._expired()
+        return retries.expired(self._node)
 
     def _seconds_left(self) -> float | None:
         """For the attempt; None without a limit."""
         if not self._timeout:
             return None
-        spent, took = self._spent_seconds if self._in_all else 0.0, time.time() - self._began
-        return max(retries.seconds_left(self._timeout, attempt=took, earlier=spent), _LATE_SECONDS)
+        return max(self._began + self._timeout - time.time(), _LATE_SECONDS)
 
-    def _expired(self) -> Failed | TimedOut:
-        """How an attempt ends that was cut off."""
-        if self._in_all and retries.all_spent(self._timeout, self._spent_seconds + self._took_seconds):
-            return TimedOut()
-        return retries.expired(self._node)
-
-    async def _nodes(self, dynamic: Dynamic, expand: Expand) -> Succeeded | Failed | TimedOut:
+    async def _nodes(self, dynamic: Dynamic, expand: Expand) -> Succeeded | Failed:
         """The nodes that the task asks for, in the time that is left of its attempt."""
         ended = await expand(self.attempt, dynamic, self._seconds_left())
-        self._took_seconds = time.time() - self._began
-        return self._expired() if ended is None else ended
+        return retries.expired(self._node) if ended is None else ended
 
 
 def task_run(

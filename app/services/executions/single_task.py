@@ -92,6 +92,9 @@ def template_of(
     node.metadata.retries.retries = _RETRIES_DEFAULT
     if task.metadata.HasField("retries"):
         node.metadata.retries.CopyFrom(task.metadata.retries)
+    if task.metadata.HasField("timeout"):
+        # Deviates: upstream runs a single task without its timeout.
+        node.metadata.timeout.CopyFrom(task.metadata.timeout)
     node.task_node.reference_id.CopyFrom(reference)
     node.inputs.extend(_bindings(task.interface.inputs, ""))
     template.outputs.extend(_bindings(task.interface.outputs, name))

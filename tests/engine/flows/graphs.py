@@ -211,6 +211,23 @@ def late_again(seconds: float) -> float:
     return too_slow_again(seconds=seconds)
 
 
+@task(timeout=timedelta(seconds=2), retries=4)
+def slow_thrice(path: str) -> int:
+    """Sleep in the first three attempts; the number of attempts before."""
+    with open(path, "a+") as file:
+        file.seek(0)
+        before = len(file.readlines())
+        file.write("called\n")
+    if before < 3:
+        time.sleep(60)
+    return before
+
+
+@workflow
+def in_time_at_last(path: str) -> int:
+    return slow_thrice(path=path)
+
+
 @workflow
 def slow_inside(path: str) -> str:
     return mark(path=path, word="inside", seconds=60.0)
@@ -332,3 +349,30 @@ nothing_much = ContainerTask(name="graphs.nothing_much", image="none", command=[
 def small() -> None:
     """The cheapest task there is: what is left is the engine's own work."""
     nothing_much()
+
+
+@task
+def positive(x: int) -> int | None:
+    return x if x > 0 else None
+
+
+@task
+def said(word: str) -> str:
+    return word
+
+
+@workflow
+def with_nothing(x: int, given: int | None = None) -> tuple[str, str]:
+    """Conditions on "nothing": an output and an input, alone and combined."""
+    found = positive(x=x)
+    one = conditional("one").if_(found.is_none()).then(said(word="none")).else_().then(said(word="some"))
+    both = (
+        conditional("both")
+        .if_((found.is_none()) & (given.is_none()))  # type: ignore
+        .then(said(word="neither"))
+        .elif_((found != None) & (given != None))  # type: ignore  # noqa: E711
+        .then(said(word="both"))
+        .else_()
+        .then(said(word="one"))
+    )
+    return one, both

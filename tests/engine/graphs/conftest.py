@@ -99,6 +99,8 @@ def started(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Started
     scenarios = Started(remote, tmp_path_factory.mktemp("files"))
     scenarios.launch("late", "late", seconds=60.0)
     scenarios.launch("late_again", "late_again", seconds=60.0)
+    scenarios.names["late_task"] = remote.launch_task("graphs.too_slow", {"seconds": 60.0})
+    scenarios.launch("in_time_at_last", "in_time_at_last", path=scenarios.path("in time"))
     scenarios.launch("late_sub_workflow", "late_sub_workflow", path=scenarios.path("late"))
     scenarios.launch("late_plan", "late_plan", path=scenarios.path("late"))
     scenarios.launch("impatient", "impatient")
@@ -117,5 +119,8 @@ def started(remote: Remote, tmp_path_factory: pytest.TempPathFactory) -> Started
     scenarios.launch("cleaned_inside", "cleaned_inside", path=scenarios.path("inside"))
     scenarios.launch("parent", "parent", x=2)
     scenarios.launch("parent_of_failing", "parent_of_failing", message="boom")
+    scenarios.launch("neither", "with_nothing", x=-1)
+    scenarios.launch("one", "with_nothing", x=1)
+    scenarios.launch("both", "with_nothing", x=1, given=0)
     scenarios.launch("limited", "wide", path=scenarios.path("wide"), seconds=0.5)
     return scenarios

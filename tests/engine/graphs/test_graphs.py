@@ -129,6 +129,11 @@ def test_a_failure_aborts_what_runs_beside_it(started: Started) -> None:
     assert started.lines("at once") in ([], ["sleeper"])
 
 
+@pytest.mark.parametrize(("both", "found"), [("neither", "none"), ("one", "some"), ("both", "some")])
+def test_conditions_may_ask_whether_there_is_a_value(started: Started, both: str, found: str) -> None:
+    assert started.remote.outputs(started.names[both]) == {"o0": found, "o1": both}
+
+
 def test_a_failure_node_is_told_of_the_failure(started: Started) -> None:
     assert failure(started, "cleaned")[2].endswith("ValueError: dirty")
     phases = started.remote.phases(started.names["cleaned"])
@@ -155,11 +160,23 @@ def test_an_attempt_that_takes_too_long_is_ended(started: Started) -> None:
     assert started.remote.tried(started.names["late"], "n0") == [("ABORTED", "")]
 
 
-def test_all_attempts_together_have_twice_the_time_of_one(started: Started) -> None:
-    assert failure(started, "late_again") == ("USER", "Timeout", "Timeout in node")
+def test_every_attempt_has_its_own_time(started: Started) -> None:
+    expired = "[3/3] currentAttempt done. Last Error: USER::task execution timeout [2s] expired"
+    assert failure(started, "late_again") == ("USER", "RetriesExhausted|TimeoutExpired", expired)
     name = started.names["late_again"]
-    assert started.remote.phases(name)["n0"] == "TIMED_OUT"
-    assert started.remote.tried(name, "n0") == [("ABORTED", "")] * 2
+    assert started.remote.phases(name)["n0"] == "FAILED"
+    assert started.remote.tried(name, "n0") == [("ABORTED", "")] * 3
+
+
+def test_an_attempt_in_time_after_late_ones_succeeds(started: Started) -> None:
+    name = started.names["in_time_at_last"]
+    assert started.remote.outputs(name) == {"o0": 3}
+    assert started.remote.tried(name, "n0") == [("ABORTED", "")] * 3 + [("SUCCEEDED", "")]
+
+
+def test_a_task_launched_alone_has_its_timeout(started: Started) -> None:
+    expired = "[1/1] currentAttempt done. Last Error: USER::task execution timeout [2s] expired"
+    assert failure(started, "late_task") == ("USER", "RetriesExhausted|TimeoutExpired", expired)
 
 
 @pytest.mark.parametrize(("scenario", "shown"), [("impatient", "1s"), ("late_sub_workflow", "2s"), ("late_plan", "2s")])

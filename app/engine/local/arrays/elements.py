@@ -23,7 +23,7 @@ from app.engine.local.child_executions import Child, ChildFailed, child_id, laun
 from app.engine.local.folders import attempt_folder
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
-from app.engine.local.tries import TimedOut, Tries, task_run
+from app.engine.local.tries import Tries, task_run
 
 Task = execution_pb2.TaskExecution
 
@@ -99,8 +99,6 @@ class TaskElements:
             runs=lambda retry: self._task_run(index, retry),
             teller=_Index(index, panel),
             earlier=panel.earlier(index),
-            # Parity: an index has no deadline for all of its attempts together.
-            in_all=False,
         )
         ended = await tries.run()
         if isinstance(ended, Succeeded):
@@ -111,7 +109,6 @@ class TaskElements:
         panel.change(index, Task.FAILED, tries.attempt)
         if isinstance(ended, Failed):
             raise IndexFailed(tries.budget.exhausted(ended).message)
-        assert not isinstance(ended, TimedOut)
         raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:

@@ -61,10 +61,14 @@ async def _run(site: Site, shape: Shape, given: literals_pb2.LiteralMap) -> lite
             raise await fail(site, error_of("BadSpecificationError", message), queued)
         return await _Array(site, attempt, shape, size, elements).run()
 
+    async def begun(attempt: int) -> float:
+        known = site.run.attempts.get(site.unique_id, {}).get(attempt)
+        return known.created_at.ToNanoseconds() / 1e9 if known is not None else 0.0
+
     async def ended(attempt: int) -> None:
         await aborts.end_inside(site.run, site.unique_id, aborts.TIMED_OUT, told=True)
 
-    return await retries.attempts(site, once, ended=ended, fail=fail)
+    return await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
 
 
 def _elements(site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> Elements | None:
