@@ -238,15 +238,23 @@ def _check_condition(graph: Graph, vertex: Vertex, block: IfBlock, problems: Pro
 def _check_comparison(
     graph: Graph, vertex: Vertex, comparison: condition_pb2.ComparisonExpression, problems: Problems
 ) -> None:
+    """Check both operands of a comparison, and that their types are equal (upstream validateOperand).
+
+    Deviates: "nothing" may be an operand of == and != beside a value of any type, as flytekit's `Promise.is_none()`
+    sends it; upstream refuses it.
+    """
     kinds = []
+    equality = comparison.operator in (condition_pb2.ComparisonExpression.EQ, condition_pb2.ComparisonExpression.NEQ)
     for name, field in (("RightValue", "right_value"), ("LeftValue", "left_value")):
         operand, kind = getattr(comparison, field), None
         if not comparison.HasField(field):
             problems.value_required(vertex.id, name)
+        elif equality and operand.scalar.HasField("none_type"):
+            pass
         elif operand.WhichOneof("val") == "primitive":
             kind = type_of_primitive(operand.primitive)
         elif not operand.var:
-            # Parity: a scalar is not understood as an operand (validateOperand).
+            # Parity: another scalar is not understood as an operand.
             problems.value_required(vertex.id, f"{name}.Val")
         elif vertex.interface is None:
             problems.value_required(vertex.id, operand.var)

@@ -53,6 +53,7 @@ def comparing(left: str, right: str) -> str:
 
 
 X, ONE, WORD = "left_value { var: 'x' }", "right_value { primitive { integer: 1 } }", "primitive { string_value: 'a' }"
+NOTHING = "right_value { scalar { none_type {} } }"
 FINE = comparing(X, ONE)
 
 
@@ -393,8 +394,12 @@ NODES: dict[str, tuple[list[workflow_pb2.Node], list[tuple[str, str, str]]]] = {
         [("ValueRequired", "b", "Value required [RightValue].")],
     ),
     "an operand that is a scalar": (
-        [branch(comparing("left_value { scalar { none_type {} } }", ONE))],
+        [branch(comparing("left_value { scalar { generic {} } }", ONE))],
         [("ValueRequired", "b", "Value required [LeftValue.Val].")],
+    ),
+    "nothing that is put into an order": (
+        [branch(comparing(X, NOTHING).replace("EQ", "GT"))],
+        [("ValueRequired", "b", "Value required [RightValue.Val].")],
     ),
     "an operand that is not bound": (
         [branch(comparing("left_value { var: 'zz' }", ONE))],
@@ -608,6 +613,8 @@ FINE_NODES = {
     "a colour is a string": [a_node("n0", "paint", c="red"), a_node("n1", "say", s="n0.o")],
     "an alias": [aliased(("o", "a")), a_node("n1", "inc", x="n0.a")],
     "a branch": [branch(FINE)],
+    "a branch on whether there is a value": [branch(comparing(X, NOTHING))],
+    "a branch on whether there is none": [branch(comparing(X, NOTHING).replace("EQ", "NEQ"))],
     "a map of single values": [a_node("n0", "seq", n=1), mapped("inc", x="n0.o"), a_node("n2", "total", xs="n1.o")],
     "a map with a bound input": [a_node("n0", "seq", n=1), mapped("add", "b", a="n0.o", b=1)],
     "a name with something before it": [a_node("n0", "inc", x=".-x")],

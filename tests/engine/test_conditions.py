@@ -43,6 +43,8 @@ def comparison(left: Any, name: str, right: Any) -> condition_pb2.BooleanExpress
     for operand, value in ((expression.comparison.left_value, left), (expression.comparison.right_value, right)):
         if isinstance(value, str) and value.startswith("$"):
             operand.var = value[1:]
+        elif value is None:
+            operand.scalar.none_type.SetInParent()
         else:
             operand.primitive.CopyFrom(primitive(value))
     expression.comparison.operator = condition_pb2.ComparisonExpression.Operator.Value(name)
@@ -107,7 +109,23 @@ def test_variables_are_inputs_of_the_node() -> None:
 
 UNION = literals_pb2.Literal()
 UNION.scalar.union.value.CopyFrom(literal(3))
-INPUTS = {"n": 3, "f": 3.0, "none": None, "list": [3], "union": UNION, "b": True}
+UNION_OF_NONE = literals_pb2.Literal()
+UNION_OF_NONE.scalar.union.value.CopyFrom(literal(None))
+INPUTS = {"n": 3, "f": 3.0, "none": None, "list": [3], "map": {}, "union": UNION, "b": True, "nothing": UNION_OF_NONE}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("value", "is_none"),
+    [
+        *(("$n", False), ("$list", False), ("$map", False), ("$union", False), (0, False)),
+        *(("$none", True), ("$nothing", True), (None, True)),
+    ],
+)
+def test_a_value_is_nothing_or_not(value: Any, is_none: bool, swapped: bool) -> None:
+    left, right = (None, value) if swapped else (value, None)
+    assert holds(comparison(left, "EQ", right), literal_map(INPUTS)) is is_none
+    assert holds(comparison(left, "NEQ", right), literal_map(INPUTS)) is not is_none
 
 
 @pytest.mark.parametrize(
@@ -124,6 +142,8 @@ INPUTS = {"n": 3, "f": 3.0, "none": None, "list": [3], "union": UNION, "b": True
             "Comparison between different primitives types. lVal[*core.Primitive_Integer]:"
             "rVal[*core.Primitive_FloatValue]",
         ),
+        (comparison("$missing", "EQ", None), "Failed to find Value for Variable [missing]"),
+        (comparison("$none", "GT", None), "[GT] not defined for none operands."),
         (comparison("$b", "GT", False), "[GT] not defined for boolean operands."),
         (comparison("$b", "LTE", False), "[LTE] not defined for boolean operands."),
         (

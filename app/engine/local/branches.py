@@ -8,12 +8,13 @@ from __future__ import annotations
 from flyteidl.core import execution_pb2, literals_pb2
 
 from app.engine.local.conditions import BranchError, choose
-from app.engine.local.failures import NodeFailed, NodeSkipped, error_of
+from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of
 from app.engine.local.nodes import execute, fail, succeed
 from app.engine.local.run import Frame, Site
 from app.engine.local.slots import Place
 
 Node = execution_pb2.NodeExecution
+_Kind = execution_pb2.ExecutionError
 
 
 async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
@@ -21,10 +22,13 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
     report, outer = site.run.report, site.frame
     queued = site.event(Node.QUEUED, input_uri=site.input_uri)
     try:
-        chosen = choose(site.node.branch_node.if_else, inputs)
+        chosen = choose(site.node.branch_node.if_else, await _with_contents(site, inputs))
     except BranchError as error:
         await report.node(queued)
         raise await fail(site, error_of(error.code, error.message)) from error
+    except BindingFailed as error:
+        await report.node(queued)
+        raise await fail(site, error_of("BindingResolutionFailure", str(error), _Kind.SYSTEM)) from error
     await report.several(queued, site.event(Node.RUNNING, input_uri=site.input_uri))
     inner = Frame(
         run=site.run,
@@ -48,6 +52,22 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
     except NodeFailed as failure:
         raise await fail(site, failure.error) from failure
     return await succeed(site, outputs)
+
+
+async def _with_contents(site: Site, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """Return the inputs with offloaded literals read, as conditions look at values."""
+    offloaded = {
+        name: literal.offloaded_metadata.uri
+        for name, literal in inputs.literals.items()
+        if literal.WhichOneof("value") == "offloaded_metadata"
+    }
+    if not offloaded:
+        return inputs
+    whole = literals_pb2.LiteralMap()
+    whole.CopyFrom(inputs)
+    for name, uri in offloaded.items():
+        whole.literals[name].CopyFrom(await site.run.offloaded(uri))
+    return whole
 
 
 async def _upstream_done(child: Site) -> bool:

@@ -78,6 +78,9 @@ def holds(expression: condition_pb2.BooleanExpression, inputs: literals_pb2.Lite
 
 
 def _compare(comparison: condition_pb2.ComparisonExpression, inputs: literals_pb2.LiteralMap) -> bool:
+    operands = (comparison.left_value, comparison.right_value)
+    if any(operand.scalar.HasField("none_type") for operand in operands):
+        return _compare_with_none(comparison, inputs)
     left = _primitive(comparison.left_value, inputs, "LHS")
     right = _primitive(comparison.right_value, inputs, "RHS")
     kinds = left.WhichOneof("value"), right.WhichOneof("value")
@@ -99,17 +102,45 @@ def _compare(comparison: condition_pb2.ComparisonExpression, inputs: literals_pb
     return bool(compare(*values))
 
 
+def _compare_with_none(comparison: condition_pb2.ComparisonExpression, inputs: literals_pb2.LiteralMap) -> bool:
+    """Return how a comparison with "nothing" ends: flytekit's `Promise.is_none()`, or `!= None`.
+
+    Deviates: upstream compares primitives alone.
+
+    Raises:
+        BranchError: For an operator that is neither == nor !=, or a variable without a value.
+    """
+    if comparison.operator not in (_Operator.EQ, _Operator.NEQ):
+        name = _Operator.Operator.Name(comparison.operator)
+        raise BranchError(MALFORMED, f"[{name}] not defined for none operands.")
+    left, right = (_is_none(operand, inputs) for operand in (comparison.left_value, comparison.right_value))
+    return _COMPARE[comparison.operator](left, right)
+
+
+def _is_none(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap) -> bool:
+    if operand.WhichOneof("val") == "primitive":
+        return False
+    scalar = _scalar(operand, inputs)
+    # A value of a union, such as Optional[int], carries the value inside.
+    while scalar.WhichOneof("value") == "union":
+        scalar = scalar.union.value.scalar
+    return bool(scalar.HasField("none_type"))
+
+
+def _scalar(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap) -> literals_pb2.Scalar:
+    """Return the value of an operand that is no primitive; an empty scalar for a list or a map."""
+    if operand.WhichOneof("val") == "scalar":
+        return operand.scalar
+    if operand.var not in inputs.literals:
+        raise BranchError(MALFORMED, f"Failed to find Value for Variable [{operand.var}]")
+    return inputs.literals[operand.var].scalar
+
+
 def _primitive(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap, side: str) -> literals_pb2.Primitive:
     """The value of one side of a comparison."""
-    kind = operand.WhichOneof("val")
-    if kind == "primitive":
+    if operand.WhichOneof("val") == "primitive":
         return operand.primitive
-    if kind == "scalar":
-        scalar = operand.scalar
-    elif operand.var in inputs.literals:
-        scalar = inputs.literals[operand.var].scalar
-    else:
-        raise BranchError(MALFORMED, f"Failed to find Value for Variable [{operand.var}]")
+    scalar = _scalar(operand, inputs)
     if scalar.WhichOneof("value") != "primitive":
         raise BranchError(MALFORMED, f"Only primitives can be compared. {side} Variable is non primitive.")
     return scalar.primitive

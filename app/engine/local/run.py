@@ -42,6 +42,11 @@ class Known:
     dynamic_uri: str
 
     @property
+    def created_at(self) -> float:
+        """When the node was first reported, in seconds since 1970."""
+        return float(self.closure.created_at.ToNanoseconds() / 1e9)
+
+    @property
     def started_at(self) -> float:
         """When it was first reported RUNNING, in seconds since 1970; 0 when it never was."""
         return self.closure.started_at.ToNanoseconds() / 1e9 if self.closure.HasField("started_at") else 0.0
@@ -143,10 +148,14 @@ class Run:
             try:
                 return data.resolve(bindings, outputs_of, contents)
             except data.Offloaded as offloaded:
-                contents[offloaded.uri] = await self._offloaded(offloaded.uri)
+                contents[offloaded.uri] = await self.offloaded(offloaded.uri)
 
-    async def _offloaded(self, uri: str) -> literals_pb2.Literal:
-        """A literal that a task or a client has put into a file of its own."""
+    async def offloaded(self, uri: str) -> literals_pb2.Literal:
+        """Return a literal that a task or a client has put into a file of its own.
+
+        Raises:
+            BindingFailed: When the file cannot be read, with the reason.
+        """
         given = literals_pb2.Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri=uri))
         try:
             literal = await self.whole(given)
