@@ -240,15 +240,15 @@ class TestNodeAndTaskEvents:
 
             execution = await get(b)
 
-            async def spans_of(ctx: Any, lineage: frozenset[str]) -> Any:
-                run = metrics.Run(execution, compiler_pb2.CompiledWorkflowClosure(), lineage=lineage)
+            async def spans_of(ctx: Any, followed: set[str]) -> Any:
+                run = metrics.Run(execution, compiler_pb2.CompiledWorkflowClosure(), followed=followed)
                 return await metrics._launch_plan(ctx, run, node, 0)
 
-            setup, child, *_ = await b.call(spans_of, frozenset())
+            setup, child, *_ = await b.call(spans_of, set())
             assert setup.operation_id == "NODE_SETUP"
             assert child.workflow_id == run_id("e2")
             # An execution that is named as its own child is not followed again.
-            (alone,) = await b.call(spans_of, frozenset({text(run_id("e2"))}))
+            (alone,) = await b.call(spans_of, {text(run_id("e2"))})
             assert alone.operation_id == "NODE_SETUP"
 
         bench(scenario)

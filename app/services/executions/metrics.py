@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, metrics_pb2, workflow_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +24,8 @@ from app.services.executions.reads import get_execution
 from app.services.ids import execution_key
 from app.wire.text import text
 
+log = structlog.get_logger(__name__)
+
 _RUN = ("execution_project", "execution_domain", "execution_name")
 _NODE_COLUMNS = (
     *("id", *_RUN, "node_id", "parent_id", "input_uri", "closure", "node_execution_metadata"),
@@ -33,8 +36,8 @@ _ATTEMPT_COLUMNS = (
     *("node_id", "retry_attempt", "input_uri", "closure"),
 )
 _START, _END = "start-node", "end-node"
-# Executions inside executions that are followed.
-_LINEAGE_MAX = 50
+# Levels of spans below the root. Protobuf's parsers refuse messages that nest deeper than 100.
+_DEPTH_MAX = 90
 
 Span = metrics_pb2.Span
 
@@ -43,7 +46,7 @@ Span = metrics_pb2.Span
 class Run:
     """One execution with its nodes by the row of their parent (0 at the top) and its attempts by node id.
 
-    lineage: the executions that led here, itself included.
+    followed: all executions whose spans are in the same reply, itself included.
     """
 
     execution: execution_pb2.Execution
@@ -52,7 +55,7 @@ class Run:
     children: dict[int, list[node_execution_pb2.NodeExecution]] = field(default_factory=lambda: defaultdict(list))
     attempts: dict[str, list[task_execution_pb2.TaskExecution]] = field(default_factory=lambda: defaultdict(list))
     dynamic: dict[str, str] = field(default_factory=dict)
-    lineage: frozenset[str] = frozenset()
+    followed: set[str] = field(default_factory=set)
 
     def under(self, node: node_execution_pb2.NodeExecution) -> list[node_execution_pb2.NodeExecution]:
         """The nodes that this node started."""
@@ -69,12 +72,14 @@ async def get_execution_metrics(
     source: upstream MetricsManager.GetExecutionMetrics
     """
     execution = await get_execution(ctx, execution_pb2.WorkflowExecutionGetRequest(id=request.id))
-    return execution_pb2.WorkflowExecutionGetMetricsResponse(span=await _execution(ctx, execution, request.depth))
+    depth = request.depth if 0 <= request.depth <= _DEPTH_MAX else _DEPTH_MAX
+    return execution_pb2.WorkflowExecutionGetMetricsResponse(span=await _execution(ctx, execution, depth, set()))
 
 
-async def _load(ctx: Context, execution: execution_pb2.Execution, lineage: frozenset[str]) -> Run:
+async def _load(ctx: Context, execution: execution_pb2.Execution, followed: set[str]) -> Run:
     workflow = await workflows.get_workflow(ctx, common_pb2.ObjectGetRequest(id=execution.closure.workflow_id))
-    run = Run(execution, workflow.closure.compiled_workflow, lineage=lineage | {text(execution.id)})
+    followed.add(text(execution.id))
+    run = Run(execution, workflow.closure.compiled_workflow, followed=followed)
     for row in await _rows(ctx, schema.NodeExecution, _NODE_COLUMNS, execution.id):
         run.rows[row.node_id] = row.id
         run.children[row.parent_id or 0].append(node_executions.to_message(row, has_children=False))
@@ -142,14 +147,12 @@ def _latest_upstream(
     return max(found, key=lambda node: _instant(node.closure.updated_at), default=None)
 
 
-async def _execution(
-    ctx: Context, execution: execution_pb2.Execution, depth: int, lineage: frozenset[str] = frozenset()
-) -> Any:
+async def _execution(ctx: Context, execution: execution_pb2.Execution, depth: int, followed: set[str]) -> Any:
     closure = execution.closure
     span = Span(workflow_id=execution.id, start_time=closure.created_at, end_time=closure.updated_at)
     if depth == 0:
         return span
-    run = await _load(ctx, execution, lineage)
+    run = await _load(ctx, execution, followed)
     top = run.children[0]
     known = _by_spec_id(top)
     start = known.get(_START)
@@ -232,16 +235,29 @@ async def _task_node(ctx: Context, run: Run, node: node_execution_pb2.NodeExecut
     known = _by_spec_id(children)
     if _START in known:
         spans.append(_operation("NODE_RESET", last, known[_START].closure.updated_at))
-    reference = run.dynamic.get(node.id.node_id)
-    if reference is None:
+    dynamic = await _dynamic_closure(ctx, run, node)
+    if dynamic is None:
         return spans
-    dynamic = await node_executions.dynamic_closure(ctx, reference)
-    inner = Run(run.execution, dynamic, run.rows, run.children, run.attempts, run.dynamic, run.lineage)
+    inner = Run(run.execution, dynamic, run.rows, run.children, run.attempts, run.dynamic, run.followed)
     spans += await _nodes(ctx, inner, children, dynamic.primary, depth)
     ending = _latest_upstream(_END, dynamic.primary, known)
     if ending is not None:
         spans += _if_not_earlier("NODE_TEARDOWN", ending.closure.updated_at, closure.updated_at)
     return spans
+
+
+async def _dynamic_closure(
+    ctx: Context, run: Run, node: node_execution_pb2.NodeExecution
+) -> compiler_pb2.CompiledWorkflowClosure | None:
+    """Return the workflow that a dynamic node made; None when none was reported, or it is not readable any more."""
+    reference = run.dynamic.get(node.id.node_id)
+    if reference is None:
+        return None
+    try:
+        return await node_executions.dynamic_closure(ctx, reference)
+    except errors.Internal as error:
+        log.warning("metrics_without_dynamic_workflow", node=node.id.node_id, reason=error.message)
+        return None
 
 
 def _attempt(attempt: task_execution_pb2.TaskExecution) -> Any:
@@ -282,35 +298,42 @@ def _gate(node: node_execution_pb2.NodeExecution) -> list[Any]:
 async def _branch(
     ctx: Context, run: Run, node: node_execution_pb2.NodeExecution, branch: workflow_pb2.BranchNode, depth: int
 ) -> list[Any]:
-    closure, children = node.closure, run.under(node)
+    """Return the spans of the nodes that ran inside a branch.
+
+    Deviates: upstream answers with an error for a branch in which several nodes were reported, or one that it lacks.
+    """
+    closure, block = node.closure, branch.if_else
+    cases = [block.case.then_node, *(other.then_node for other in block.other), block.else_node]
+    templates = {case.id: case for case in cases if case.id}
+    children = [child for child in run.under(node) if child.metadata.spec_node_id in templates]
     if not children:
         return _whole("NODE_SETUP", closure)
-    if len(children) != 1:
-        raise errors.Internal(f"invalid branch node execution: expected 1 but found {len(children)} node execution(s)")
-    child, block = children[0], branch.if_else
-    candidates = [block.case.then_node, *(other.then_node for other in block.other), block.else_node]
-    template = next((one for one in candidates if one.id == child.metadata.spec_node_id), None)
-    if template is None:
-        return _whole("NODE_SETUP", closure)
+    last = max((child.closure.updated_at for child in children), key=_instant)
     return [
-        _operation("NODE_SETUP", closure.created_at, child.closure.created_at),
-        await _node(ctx, run, child, template, depth),
-        *_if_not_earlier("NODE_TEARDOWN", child.closure.updated_at, closure.updated_at),
+        _operation("NODE_SETUP", closure.created_at, children[0].closure.created_at),
+        *[await _node(ctx, run, child, templates[child.metadata.spec_node_id], depth) for child in children],
+        *_if_not_earlier("NODE_TEARDOWN", last, closure.updated_at),
     ]
 
 
 async def _launch_plan(ctx: Context, run: Run, node: node_execution_pb2.NodeExecution, depth: int) -> list[Any]:
+    """Return the spans of a launch plan node with those of its child execution.
+
+    Deviates: upstream follows an execution as often as nodes name it, and fails when a child or its workflow is gone.
+    """
     closure = node.closure
-    if not closure.HasField("workflow_node_metadata"):
-        return _whole("NODE_SETUP", closure)
     id = closure.workflow_node_metadata.executionId
-    if text(id) in run.lineage or len(run.lineage) >= _LINEAGE_MAX:
-        # Whoever posts events may name an execution as its own child: its time is told once.
+    if text(id) in run.followed:
         return _whole("NODE_SETUP", closure)
-    child = await get_execution(ctx, execution_pb2.WorkflowExecutionGetRequest(id=id))
+    try:
+        child = await get_execution(ctx, execution_pb2.WorkflowExecutionGetRequest(id=id))
+        inner = await _execution(ctx, child, depth, run.followed)
+    except (errors.NotFound, errors.InvalidArgument, errors.Internal) as error:
+        log.info("metrics_without_child_execution", node=node.id.node_id, reason=error.message)
+        return _whole("NODE_SETUP", closure)
     return [
         _operation("NODE_SETUP", closure.created_at, child.closure.created_at),
-        await _execution(ctx, child, depth, run.lineage),
+        inner,
         *_if_not_earlier("NODE_TEARDOWN", child.closure.updated_at, closure.updated_at),
     ]
 
