@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli_cache import cache_app
-from app.cli_settings import Files, one_line, settings_of
+from app.cli_settings import Files, masker, one_line, settings_of
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -71,7 +71,7 @@ def serve(
             server__workers=workers,
         )
         logs.set_up(settings)
-        progress = startup.Progress()
+        progress = startup.Progress(masker=masker())
         started = startup.prepare(settings, progress)
         _serve(started, progress)
 
@@ -191,7 +191,7 @@ def migrate_run(context: typer.Context, config: Files = None) -> None:
     with one_line():
         settings = settings_of(context, config)
         home.prepare(settings.home_path)
-        startup.migrate(settings, startup.Progress())
+        startup.migrate(settings, startup.Progress(masker=masker()))
         print(f"{startup.shown(settings.database_url)} has this version's schema")
 
 

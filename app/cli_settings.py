@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.settings import Masker, Settings
+
+_masker: "ContextVar[Masker | None]" = ContextVar("masker", default=None)
 
 Files = Annotated[
     list[Path] | None, typer.Option("--config", metavar="FILE", help="Configuration in YAML; later files win.")
@@ -17,26 +20,35 @@ Files = Annotated[
 
 def settings_of(context: typer.Context, config: list[Path] | None, **flags: Any) -> "Settings":
     """The settings of this call, its warnings told; --config may stand before or after the command."""
-    from app.settings import load
+    from app.settings import load, masker_of, redact
 
     loaded = load([*context.obj, *(config or [])], {key.replace("__", "."): value for key, value in flags.items()})
+    _masker.set(masker_of(loaded.settings))
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {redact(warning)}", err=True)
     return loaded.settings
+
+
+def masker() -> "Masker":
+    """Return the masker of the settings that this command has loaded; before that, one that knows the environment."""
+    from app.settings import Masker
+    from app.settings.secrets import environment_secrets
+
+    return _masker.get() or Masker(environment_secrets())
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Ends the program with one line where a setting, the database or the disk is at fault."""
+    """End the program with one line, without secrets, where a setting, the database or the disk is at fault."""
     from app.errors import FlyteError
     from app.settings import BadSetting
 
     try:
         yield
     except (BadSetting, FlyteError) as error:
-        typer.echo(f"flyteadmin: {error}", err=True)
+        typer.echo(f"flyteadmin: {masker().text(str(error))}", err=True)
         raise SystemExit(1) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"flyteadmin: {error.strerror or error}{where}", err=True)
+        typer.echo(f"flyteadmin: {masker().text(f'{error.strerror or error}{where}')}", err=True)
         raise SystemExit(1) from error

@@ -1,22 +1,19 @@
 """Logging: structlog everywhere, readable on a terminal, one JSON object a line elsewhere.
 
-Whatever is bound to structlog's context (request_id, rpc) is in every line; what looks like a secret never is.
+What is bound to structlog's context (request_id, rpc) is in every line. Secrets are masked in every value and in
+tracebacks (app/settings/secrets.py).
 """
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
 import structlog
+from structlog.typing import Processor
 
-from app.settings import Settings
-
-MASK = "********"
-_secret_key = re.compile(r"secret|password|token|authorization|cookie|access_?key", re.IGNORECASE)
-_url_password = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+from app.settings import Masker, Settings, masker_of
 
 # Upstream counts 0 panic, 1 fatal, 2 error, 3 warning, 4 info, 5 debug, 6 trace.
 _LEVELS = (
@@ -30,14 +27,13 @@ _LEVELS = (
 )
 
 
-def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask what a key or an address with a password gives away."""
-    for key, value in event.items():
-        if _secret_key.search(key):
-            event[key] = MASK
-        elif isinstance(value, str) and "://" in value:
-            event[key] = _url_password.sub(rf"\1:{MASK}@", value)
-    return event
+def without_secrets(masker: Masker) -> Processor:
+    """Return the processor that masks the secrets of a log line; it comes after the traceback became text."""
+
+    def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {name: masker.value(value, name) for name, value in event.items()}
+
+    return mask
 
 
 def set_up(settings: Settings) -> None:
@@ -53,16 +49,16 @@ def set_up(settings: Settings) -> None:
     ]
     if settings.logger.show_source:
         shared.append(structlog.processors.CallsiteParameterAdder())
-    rendering: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if readable:
-        # The pretty traceback prints local variables, which would give settings and requests away.
-        console = structlog.dev.ConsoleRenderer(
-            timestamp_key="time", colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-        rendering += [without_secrets, console]
-    else:
-        rendering += [structlog.processors.format_exc_info, without_secrets, structlog.processors.JSONRenderer(_json)]
-
+    # The console's own traceback would print local variables, and with them settings and requests.
+    console = structlog.dev.ConsoleRenderer(
+        timestamp_key="time", colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    rendering: list[Any] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        without_secrets(masker_of(settings)),
+        console if readable else structlog.processors.JSONRenderer(_json),
+    ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
-from urllib.parse import urlsplit
 
 from app import home, listeners
 from app.errors import FlyteError
-from app.settings import BadSetting, Settings
+from app.settings import BadSetting, Masker, Settings, redact
+from app.settings.secrets import secrets_in_address
 
 if TYPE_CHECKING:
     from app import db
@@ -30,15 +30,21 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """Tells what goes on: a spinner on a terminal, one plain line for each step elsewhere. stream: stdout by itself."""
+    """Prints what goes on: a spinner on a terminal, one plain line for each step elsewhere.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Args:
+        stream: Where to print, stdout by default.
+        masker: What masks the secrets of the settings in each line.
+    """
+
+    def __init__(self, stream: TextIO | None = None, masker: Masker | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._masker = masker or Masker()
         self._terminal = self._stream.isatty()
 
     def line(self, text: str = "") -> None:
         """Print one line at once."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{self._masker.text(text)}\n")
         self._stream.flush()
 
     @contextmanager
@@ -48,7 +54,7 @@ class Progress:
         if self._terminal:
             from rich.console import Console
 
-            with Console(file=self._stream).status(f"{text} …"):
+            with Console(file=self._stream).status(f"{self._masker.text(text)} …"):
                 yield
         else:
             self.line(f"{text} …")
@@ -191,7 +197,7 @@ def _database_problem(url: str, error: Exception) -> BadSetting:
     else:
         raise error
     # libpq explains itself over several lines; the first one names the cause.
-    first = reason.strip().partition("\n")[0]
+    first = Masker(secrets_in_address(url)).text(reason.strip().partition("\n")[0])
     return BadSetting(f"database {shown(url)}: {first}; see FLYTEADMIN_DATABASE_URL (database in a file)")
 
 
@@ -284,8 +290,5 @@ def _sqlite_file(url: str) -> Path:
 
 
 def shown(url: str) -> str:
-    """A database URL without its password."""
-    parts = urlsplit(url)
-    if url.startswith("sqlite"):
-        return str(_sqlite_file(url))
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    """Return a database URL without its password; of SQLite the file."""
+    return str(_sqlite_file(url)) if url.startswith("sqlite") else redact(url)

@@ -101,7 +101,7 @@ class TestKeys:
     @pytest.mark.parametrize(
         ("text", "warned"),
         [
-            ("server: {htpPort: 1}", ("server.htpPort", "http_port")),
+            ("server: {htpPort: 1}", ("server.htpPort", "did you mean server.httpPort?")),
             ("sever: {}", ("sever", "server")),
             ("domains: [{id: a, name: b, nme: c}]", ("domains[0].nme", "name")),
             ("propeller: {rawoutput-prefix: x}", ("propeller", "not used")),
@@ -120,7 +120,7 @@ class TestKeys:
         assert "FLYTEADMIN_HOEM" in one
         assert "FLYTEADMIN_HOME?" in one
         assert "FLYTEADMIN_PORT" in two
-        assert "SERVER.PRT" in three
+        assert "FLYTEADMIN__SERVER__PRT" in three
 
     def test_no_two_keys_of_a_section_read_alike(self) -> None:
         for path, model in models(Settings).items():

@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from app.blobs import problems
-from app.settings import BadSetting, Settings
+from app.settings import BadSetting, Settings, redact
 
 # Upstream's name for the MD5 that an uploader leaves in the object's metadata.
 CONTENT_MD5 = "flyteContentMD5"
@@ -89,8 +89,8 @@ class Bucket:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what obstore says; below it stands a dump of its own state."""
-    return str(error).partition("\n")[0][:500]
+    """Return the first line of obstore's message, without secrets; below it stands a dump of its own state."""
+    return redact(str(error).partition("\n")[0])[:500]
 
 
 def _connect(url: str, settings: Settings, override: Mapping[str, str]) -> Any:

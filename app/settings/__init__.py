@@ -4,7 +4,8 @@ A flag beats the environment, which beats the files, which beat what is built in
 """
 
 from app.settings.load import Loaded, load
-from app.settings.shown import masked
+from app.settings.secrets import Masker, redact
+from app.settings.shown import masked, masker_of
 from app.settings.tree import BadSetting, Settings
 
-__all__ = ["BadSetting", "Loaded", "Settings", "load", "masked"]
+__all__ = ["BadSetting", "Loaded", "Masker", "Settings", "load", "masked", "masker_of", "redact"]

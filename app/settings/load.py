@@ -6,6 +6,7 @@ Duration keys may lack the unit (maxExpiresIn is max_expires_in_seconds).
 
 import difflib
 import os
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
+from app.settings.secrets import is_secret_name, redact
+from app.settings.spelling import camel, plain
 from app.settings.tree import BadSetting, Settings
-from app.settings.values import DURATION
+from app.settings.values import DURATION, REQUIREMENTS, requirements, words
 
 SHORT_NAMES = {
     "FLYTEADMIN_HOME": "home",
@@ -38,6 +41,9 @@ PLATFORM_DEFAULTS = {
         "limits": {"cpu": "2", "memory": "1Gi", "gpu": "1"},
     },
 }
+
+ENVIRONMENT = "the environment"
+SHOWN_VALUE_CHARACTERS_MAX = 100
 
 Path_ = tuple[str, ...]
 
@@ -65,13 +71,13 @@ class _Reading:
             return self._fit_model(arguments[0], value, path, spelled)
         if kind is dict and isinstance(value, Mapping):
             return {
-                str(key): self.fit(arguments[1], item, (*path, str(key)), f"{spelled}.{key}")
+                str(key): self.fit(arguments[1], _commas(arguments[1], item), (*path, str(key)), f"{spelled}.{key}")
                 for key, item in value.items()
                 if item is not None
             }
         if kind is tuple:
             if isinstance(value, str):
-                value = [part.strip() for part in value.split(",") if part.strip()]
+                value = words(value)
             if isinstance(value, Sequence):
                 return [
                     self.fit(arguments[0], item, (*path, str(place)), f"{spelled}[{place}]")
@@ -86,13 +92,22 @@ class _Reading:
         fitted: dict[str, Any] = {}
         for key, item in value.items():
             full = f"{spelled}.{key}" if spelled else str(key)
-            name = known.get(_plain(str(key)))
+            name = known.get(plain(str(key)))
             if name is None:
-                self.warnings.append(_unknown(self.source, full, str(key), known))
+                self.warnings.append(_unknown(self.source, full, str(key), model))
             elif item is not None:
-                annotation = model.model_fields[name].annotation
-                fitted[name] = _merge(fitted.get(name), self.fit(annotation, item, (*path, name), full))
+                info = model.model_fields[name]
+                if REQUIREMENTS in info.metadata and isinstance(item, str):
+                    item = requirements(item)
+                fitted[name] = _merge(fitted.get(name), self.fit(info.annotation, item, (*path, name), full))
         return fitted
+
+
+def _commas(annotation: Any, value: Any) -> Any:
+    """Return the parts of a text where a table holds lists, such as HTTP headers, whose values may have spaces."""
+    if _kind(annotation)[0] is tuple and isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
 
 
 def load(
@@ -117,7 +132,7 @@ def load(
         merged = _merge(merged, PLATFORM_DEFAULTS)
     for file in files:
         add(str(file), _read(file))
-    add("the environment", _from_environment(environ, warnings))
+    add(ENVIRONMENT, _from_environment(environ, warnings))
     add("the command line", _nested(flags or {}))
     try:
         return Loaded(Settings.model_validate(merged), tuple(warnings))
@@ -145,7 +160,9 @@ def _read(file: Path) -> Mapping[Any, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
+    reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+    # A value that begins with * ! or & is taken for an alias, a tag or an anchor, and quoted in the reason.
+    return re.sub(r"'[^'<]{3,}'", "'…'", reason)
 
 
 def _from_environment(environ: Mapping[str, str], warnings: list[str]) -> dict[str, Any]:
@@ -168,7 +185,10 @@ def _from_environment(environ: Mapping[str, str], warnings: list[str]) -> dict[s
             try:
                 value = yaml.safe_load(text)
             except yaml.YAMLError as error:
-                raise BadSetting(f"environment variable {name} is not a YAML list or mapping: {text}") from error
+                # The text itself may hold secrets, so only its fault is shown.
+                raise BadSetting(
+                    f"environment variable {name} is not a YAML list or mapping: {_reason(error)}"
+                ) from error
         values = _merge(values, _nested({name[len(LONG_PREFIX) :].replace("__", "."): value}))
     return values
 
@@ -202,25 +222,35 @@ def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return None, ()
 
 
-def _plain(key: str) -> str:
-    return key.replace("_", "").replace("-", "").lower()
-
-
 @cache
 def _fields(model: type[BaseModel]) -> Mapping[str, str]:
     """Every spelling (plain) of the model's keys -> field name."""
     spellings: dict[str, str] = {}
     for name, info in model.model_fields.items():
-        spellings[_plain(name)] = name
+        spellings[plain(name)] = name
         if DURATION in info.metadata:
-            spellings[_plain(name.removesuffix("_seconds"))] = name
+            spellings[plain(name.removesuffix("_seconds"))] = name
     return spellings
 
 
-def _unknown(source: str, full: str, key: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(_plain(key), known, n=1, cutoff=0.6)
-    hint = f"did you mean {known[near[0]]}?" if near else "it is not used here"
-    return f"unknown key {full} in {source}; {hint}"
+def _unknown(source: str, full: str, key: str, model: type[BaseModel]) -> str:
+    known = _fields(model)
+    near = difflib.get_close_matches(plain(key), known, n=1, cutoff=0.6)
+    if near:
+        name = known[near[0]]
+        upstreams = camel(name, duration=DURATION in model.model_fields[name].metadata)
+        hint = f"did you mean {_spelled(source, full.removesuffix(key) + upstreams)}?"
+    else:
+        hint = "it is not used here"
+    return f"unknown key {_spelled(source, full)} in {source}; {hint}"
+
+
+def _spelled(source: str, path: str) -> str:
+    """Return a key as its source writes it: the environment has variables."""
+    if source != ENVIRONMENT:
+        return path
+    short = {key: name for name, key in SHORT_NAMES.items()}
+    return short.get(path) or LONG_PREFIX + path.replace(".", "__").upper()
 
 
 def _told(problem: Any, origins: Mapping[Path_, tuple[str, str]]) -> str:
@@ -228,9 +258,32 @@ def _told(problem: Any, origins: Mapping[Path_, tuple[str, str]]) -> str:
     source, spelled = origins.get(path, ("the settings", ".".join(path)))
     message = str(problem["msg"]).removeprefix("Value error, ")
     value = problem["input"]
-    shown = f"={value!r}" if isinstance(value, (str, int, float, bool)) and not _secret(path) else ""
-    return f"{spelled}{shown} in {source}: {message[:1].lower()}{message[1:]}"
+    shown = isinstance(value, (str, int, float, bool)) and not _holds_secret(path)
+    text = f"={redact(repr(value))[:SHOWN_VALUE_CHARACTERS_MAX]}" if shown else ""
+    return f"{_spelled(source, spelled)}{text} in {source}: {message[:1].lower()}{message[1:]}"
 
 
-def _secret(path: Path_) -> bool:
-    return any(word in path[-1] for word in ("password", "secret", "token", "url", "api_key"))
+def _holds_secret(path: Path_) -> bool:
+    """Return whether the field or table at a path holds secrets, or the section there has a field that does."""
+    annotation: Any = Settings
+    for part in path:
+        kind, arguments = _kind(annotation)
+        if kind is BaseModel:
+            info = arguments[0].model_fields.get(part)
+            if info is None or not info.repr or is_secret_name(part):
+                return True
+            annotation = info.annotation
+        elif kind is dict and is_secret_name(part):
+            return True
+        elif kind is not None:
+            annotation = arguments[-1] if kind is dict else arguments[0]
+    return _has_secret(annotation)
+
+
+def _has_secret(annotation: Any) -> bool:
+    kind, arguments = _kind(annotation)
+    if kind is BaseModel:
+        return any(not info.repr or _has_secret(info.annotation) for info in arguments[0].model_fields.values())
+    if kind is not None:
+        return any(_has_secret(argument) for argument in arguments)
+    return annotation is SecretStr

@@ -1,6 +1,7 @@
 """The whole settings tree: upstream's sections (upstream.py, outbound.py, auth.py) and, beside them, ours."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -9,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from app.settings import outbound, upstream
 from app.settings.auth import Auth
-from app.settings.values import Section
+from app.settings.values import Requirements, Section
 
 
 class BadSetting(Exception):
@@ -42,7 +43,7 @@ class LocalEngine(Section):
     """
 
     environment: str = ""
-    requirements: tuple[str, ...] = ("flytekit>=1.16.8,<1.17",)
+    requirements: Requirements = ("flytekit>=1.16.8,<1.17",)
     processes_max: int = Field(default=0, ge=0)
     executions_max: int = Field(default=1000, ge=1)
     grace_seconds: float = Field(default=30.0, ge=0)
@@ -218,17 +219,43 @@ class Settings(Section):
 
 
 def _database(url: str) -> str:
-    """Check a database URL; postgres:// and SQLAlchemy's postgresql+psycopg:// are postgresql://."""
+    """Check a database URL and return it; postgres:// and SQLAlchemy's postgresql+psycopg:// become postgresql://."""
     scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        _check_postgres(rest)
         return f"postgresql://{rest}"
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return f"sqlite:///{os.path.abspath('/' + rest.lstrip('/'))}"
-    # The URL itself may hold a password, so only its beginning is told.
+    # The URL may hold a password, and what stands before :// too where it is written wrongly.
+    begins = f"{scheme}://…" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,30}", scheme) and rest else "…"
     raise BadSetting(
-        f"database.url={scheme}://… is not usable; allowed: postgresql://user:password@host:port/name "
+        f"database.url={begins} is not usable; allowed: postgresql://user:password@host:port/name "
         f"or sqlite:////absolute/path"
     )
+
+
+def _check_postgres(rest: str) -> None:
+    """Refuse an address that drivers read in different ways, without showing it: it holds a password.
+
+    Args:
+        rest: The address behind ://.
+    """
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :].partition("?")[0]
+    hosts = authority.rpartition("@")[2]
+    ports = [match[1] for match in re.finditer(r"(?:^|,)(?:\[[^\]]*\]|[^,:\[\]]*):([^,]*)", hosts)]
+    wrong = ""
+    if authority.count("@") > 1 or "@" in path or "#" in rest:
+        wrong = "it has more than one @, or a / or # before it"
+    elif any(not port.isascii() or not port.isdigit() or int(port) > 65535 for port in ports if port):
+        wrong = "its port is no number from 1 to 65535"
+    elif re.search(r"[\s\x00-\x1f]", authority):
+        wrong = "it has a space"
+    if wrong:
+        raise BadSetting(
+            f"database.url=postgresql://… is not usable: {wrong}. In user and password write @ as %40, / as %2F, "
+            ": as %3A, # as %23, ? as %3F, % as %25, a space as %20"
+        )
 
 
 def _location(url: str) -> str:

@@ -107,7 +107,7 @@ class FlyteAdmin(Section):
     output_location_prefix: str = ""
     use_offloaded_workflow_closure: bool = False
     use_offloaded_inputs: bool = False
-    envs: dict[str, str] = {}
+    envs: dict[str, str] = Field(default={}, repr=False)
     feature_gates: FeatureGates = FeatureGates()
     console_url: str = ""
     inject_identity_annotations: bool = False
@@ -317,7 +317,7 @@ class Logger(Section):
 class StorageConnection(Section):
     endpoint: str = ""
     auth_type: str = "iam"
-    access_key: str = ""
+    access_key: str = Field(default="", repr=False)
     secret_key: SecretStr = SecretStr("")
     region: str = "us-east-1"
     disable_ssl: bool = False
@@ -344,7 +344,7 @@ class StorageCache(Section):
 
 
 class HttpClient(Section):
-    headers: dict[str, tuple[str, ...]] = {}
+    headers: dict[str, tuple[str, ...]] = Field(default={}, repr=False)
     timeout_seconds: Seconds = 0.0
 
 

@@ -1,21 +1,39 @@
 """The kinds of values that settings are made of: durations, quantities, ports, frozen sections."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.settings.secrets import redact
 
 SECOND_BY_UNIT = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _number = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 _duration = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _quantity = re.compile(r"[+]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
+# A name or path, extras in brackets, an address behind @, versions, a marker.
+_requirement = re.compile(
+    r"""(?x)
+    [^\s,;\[<>=!~@]++ (?: \s*+ \[ [^\]]*+ \] )?+ (?: \s*+ @ \s*+ [^\s,;]++ )?+
+    (?: \s*+ (?: ,\s*+ )? [<>=!~]++ \s*+ [^\s,;<>=!~]++ )*+
+    (?: \s*+ ; [^,\n]*+ )?+""",
+)
 
 
 class Section(BaseModel):
-    """A part of the settings tree: read-only, and numbers in a file serve where text is meant (`cpu: 2`)."""
+    """A part of the settings tree: read-only, and numbers in a file serve where text is meant (`cpu: 2`).
+
+    A field that holds a secret is a `SecretStr`; a field or table whose texts may be secrets is a `Field(repr=False)`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Return the fields for repr, addresses without their passwords."""
+        for name, value in super().__repr_args__():
+            yield name, _redacted(value)
 
 
 def seconds(value: Any) -> float:
@@ -43,12 +61,40 @@ def quantity(value: Any) -> str:
     return text
 
 
+def words(text: str) -> list[str]:
+    """Return the parts of a list that is written as text, with commas, spaces or both between them."""
+    return [part for part in re.split(r"[,\s]+", text) if part]
+
+
+def requirements(text: str) -> list[str]:
+    """Return the requirements of a list that is written as text, as words does.
+
+    Commas and spaces inside one requirement belong to it: "numpy >=1, <3 pandas[excel,xml]" are two. A marker behind a
+    semicolon goes on until the next comma or line.
+    """
+    return [re.sub(r"\s*\n\s*", " ", match[0].strip()) for match in _requirement.finditer(text)]
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    return tuple(map(_redacted, value)) if isinstance(value, tuple) else value
+
+
 class _Duration:
     """Marks a field whose key upstream spells without the unit (maxExpiresIn, here max_expires_in_seconds)."""
 
 
 DURATION = _Duration()
 
+
+class _Requirements:
+    """Marks a list of requirements in pip's form, which hold commas and spaces themselves."""
+
+
+REQUIREMENTS = _Requirements()
+
+Requirements = Annotated[tuple[str, ...], REQUIREMENTS]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False), DURATION]
 Quantity = Annotated[str, BeforeValidator(quantity)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -1,0 +1,201 @@
+"""Secrets in text: find them by their value or by their form, and replace them with asterisks.
+
+A `Masker` knows the secrets of the settings and replaces them wherever they occur. Text about which nothing is known,
+such as the message of a library or a configuration that cannot be read, is masked by form: addresses with a password,
+assignments to a name such as `password` or `X-Amz-Signature`, private keys, tokens. Masking too much is accepted,
+showing a secret is not. Every pattern runs in linear time, because log lines hold text of clients.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from functools import cache
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic import SecretStr
+
+MASK = "********"
+# A shorter secret is masked at its place only: elsewhere it would blot out words that contain it.
+KNOWN_LENGTH_MIN = 6
+# What examples of addresses show: postgresql://user:password@host.
+PLACEHOLDER = "password"
+
+# Names are compared without case, dashes, underscores and dots: accessKey, access-key and ACCESS_KEY are one name.
+_SECRET_NAME = re.compile(
+    r"secret|passw|passphrase|pwd$|pass$|token|apikey|accesskey|accountkey|privatekey|sharedkey|signature|credential"
+    r"|authorization|cookie|connectionstring|bearer|^sig$|^sas|sas$|jwt"
+)
+# What these names hold is a name, a place or a number, unless the name speaks of a secret, too.
+_HARMLESS_NAME = re.compile(
+    r"(region|endpoint|endpointurl|host|hostname|port|path|home|level|type|kind|enabled|ssl|bucket|container|project"
+    r"|projectid|scopes|account|accountname|zone|locale|lang|tz|threads|workers|mode|debug|style|signing|version|name"
+    r"|user|username|url|uri|domain|timeout|retries|accept|agent|role|prefix)$"
+)
+_HARMLESS_VALUE = re.compile(r"(true|false|yes|no|on|off|[+-]?\d{1,5}(\.\d{1,3})?[A-Za-z]{0,2})?", re.IGNORECASE)
+
+_ASSIGNED = re.compile(
+    r"""(?ix)
+    (?: passw(?:or)?d | passphrase | (?<![a-z])pwd | secret (?:[_-]?(?:access)?[_-]?key)? | token | jwt
+      | (?: api | access | account | private | shared ) [_-]?key (?:[_-]?id)? | signature | credentials? | cookie
+      | (?<![a-z]) (?: sig | sas | authorization ) | sas[_-]?key | googleaccessid )
+    \\{0,4} ["']? \s{0,4} (?: [=:] | %3D ) \s{0,4} (?: (?: bearer | basic | digest ) \s{1,4} )? \\{0,4}
+    (?P<value> "(?:[^"\\]|\\.)*+"? | '(?:[^'\\]|\\.)*+'? | [^\s&"',;)\]}\\]++ )"""
+)
+_FORMS = re.compile(
+    r"""(?x)
+    -----BEGIN\ [A-Z\ ]{0,40}PRIVATE\ KEY.*?(?:-----END[A-Z\ ]{0,50}-----|\Z)
+    | (?<![\w-]) eyJ [\w-]{8,}+ \. [\w-]{8,}+ (?:\.[\w-]*+)?
+    | (?<!\w) (?: AKIA | ASIA ) [0-9A-Z]{16} (?!\w)
+    | (?<!\w) (?: gh[pousr]_\w{20,}+ | github_pat_\w{20,}+ | glpat-[\w-]{16,}+ | xox[abeprs]-[\w-]{10,}+ )
+    | (?<!\w) AIza [\w-]{30,}+
+    | (?<!\w) SG\.[\w-]{16,}+\.[\w-]{16,}+
+    | (?<![\w-]) (?<=[Bb]earer\ ) [\w.~+/=-]{8,}+""",
+    re.DOTALL,
+)
+_USER = re.compile(r"//[^\s:/@]{0,64}+:")
+_USER_AT_START = re.compile(r"[^\s:/@]{0,200}+:(?!//)")
+# The user of these addresses is a token where it stands alone; s3://, abfs:// and others write a container there.
+_TOKEN_AS_USER = re.compile(r"\b(?:https?|nats|tls|rediss?)://([^\s:/@]{1,4096})@")
+_ADDRESS = re.compile(r"\s*[A-Za-z][\w.+-]{0,30}:?//")
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&?\s]{1,200})=([^&#]*)")
+
+
+class Masker:
+    """Replaces secrets in text and in values that are about to be shown.
+
+    Args:
+        known: Secrets to replace wherever they occur, each in the ways in which it may be written.
+    """
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        written = {way for secret in known for way in _ways_to_write(secret)}
+        longest_first = sorted(written, key=lambda way: (-len(way), way))
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def text(self, text: str) -> str:
+        """Return text without secrets; a text that is one address is read as a whole."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        if _ADDRESS.match(text):
+            text = _PARAMETER.sub(_masked_parameter, _without_password(text))
+        elif "@" in text:
+            text = re.sub(r"\S+", lambda word: _without_password(word[0]), text)
+        return _FORMS.sub(MASK, _ASSIGNED.sub(_masked_assignment, text))
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """Return a copy of a value without secrets: by its name, then through tables and lists, then as text.
+
+        Args:
+            value: What is to be shown. An object of an unknown class becomes its masked text.
+            name: The name that the value is shown under.
+        """
+        if value is None or isinstance(value, (bool, date)):
+            return value
+        if isinstance(value, SecretStr) or (name and is_secret_name(name)):
+            return MASK
+        if isinstance(value, (int, float)):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self._key(key): self.value(item, str(key)) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.value(item) for item in value]
+        return self.text(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+
+    def _key(self, key: Any) -> Any:
+        return self.text(key) if isinstance(key, str) else key
+
+
+def redact(text: str) -> str:
+    """Return text without what has the form of a secret; for messages of libraries."""
+    return _unknowing().text(text)
+
+
+@cache
+def _unknowing() -> Masker:
+    return Masker()
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a key, field or variable of this name holds a secret, however the name is spelled."""
+    return bool(_SECRET_NAME.search(_plain(name)))
+
+
+def is_harmless(name: str, value: str) -> bool:
+    """Return whether an entry of a table that may hold secrets can be shown: `region`, `endpoint`, `true`, `25`."""
+    if is_secret_name(name):
+        return value == ""
+    return bool(_HARMLESS_NAME.search(_plain(name)) or _HARMLESS_VALUE.fullmatch(value))
+
+
+def secrets_in_address(address: str) -> Iterator[str]:
+    """Yield the password and the secret parameters of an address, and what lies between their reserved characters.
+
+    A driver that reads a password with `@` or `/` differently shows only a part of it in its message.
+    """
+    start, end = _password_place(address)
+    found = [address[start:end]] if start < end else []
+    found += [match[2] for match in _PARAMETER.finditer(address) if is_secret_name(match[1])]
+    for secret in found:
+        yield secret
+        yield from re.split(r"[@/:?#&]", secret)
+
+
+def environment_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield the values of variables that are named like secrets, and those of addresses with a password."""
+    for name, value in environ.items():
+        if is_secret_name(name):
+            yield value
+        elif _ADDRESS.match(value):
+            yield from secrets_in_address(value)
+
+
+def _ways_to_write(secret: str) -> Iterator[str]:
+    """Yield a secret plain, in an address, in JSON and in Python's repr; of several lines each long one, too."""
+    if len(secret.strip()) < KNOWN_LENGTH_MIN or _HARMLESS_VALUE.fullmatch(secret):
+        return
+    for one in {secret, secret.strip(), unquote(secret)}:
+        yield from (one, quote(one), quote(one, safe=""), json.dumps(one)[1:-1], repr(one)[1:-1])
+    for line in secret.splitlines():
+        if len(line.strip()) >= 16 and line.strip() != secret:
+            yield line.strip()
+
+
+def _plain(name: str) -> str:
+    return name.lower().translate(_SEPARATORS)
+
+
+_SEPARATORS = str.maketrans("", "", "-_. ")
+
+
+def _password_place(word: str) -> tuple[int, int]:
+    """Return where the password of an address lies, (0, 0) without one. It may hold any character, `@` and `/` too."""
+    at = word.rfind("@")
+    user = _USER.search(word, 0, at) if at > 0 else None
+    if user is None and at > 0 and not word.startswith("@sha256:", at):
+        user = _USER_AT_START.match(word, 0, at)
+    return (user.end(), at) if user is not None and user.end() < at else (0, 0)
+
+
+def _without_password(word: str) -> str:
+    start, end = _password_place(word)
+    if start < end and word[start:end] != PLACEHOLDER:
+        return f"{word[:start]}{MASK}{word[end:]}"
+    return _TOKEN_AS_USER.sub(lambda match: match[0].replace(match[1], MASK), word)
+
+
+def _masked_parameter(match: re.Match[str]) -> str:
+    secret = match[2] and is_secret_name(unquote(match[1]))
+    return f"{match[1]}={MASK}" if secret else match[0]
+
+
+def _masked_assignment(match: re.Match[str]) -> str:
+    value, before = match["value"], match[0][: match.start("value") - match.start()]
+    mark = value[0] if value[0] in "\"'" else ""
+    if value in (mark * 2, MASK, mark + MASK + mark):
+        return match[0]
+    return f"{before}{mark}{MASK}{mark}"
