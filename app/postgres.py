@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from app import errors
+from app import errors, schema
 from app.db import Database, Row, UnitOfWork, already_exists
 from app.lines import ANSWER_MARGIN_SECONDS, Line, Lines, Lost
 from app.statements import POSTGRESQL, Statement
+from app.table_growth import TableGrowth
 
 # SQLSTATE → error. What is not listed is INTERNAL: it is our fault, not the client's.
 _SQLSTATES: dict[str, type[errors.FlyteError]] = {
@@ -45,6 +47,7 @@ class PostgresDatabase(Database):
         self._wait_seconds_max = wait_seconds_max
         self._statement_timeout_seconds = statement_timeout_seconds
         self._lines: Lines | None = None
+        self._growth: TableGrowth | None = None
 
     async def open(self) -> None:
         lines = Lines(
@@ -58,25 +61,31 @@ class PostgresDatabase(Database):
             await lines.shared()
         except psycopg.Error as error:
             raise errors.Unavailable(f"the database does not answer: {error}") from error
-        self._lines = lines
+        self._lines, self._growth = lines, TableGrowth(lines)
+        self._growth.start()
 
     async def close(self) -> None:
+        if self._growth is not None:
+            self._growth.close()
+            self._growth = None
         if self._lines is not None:
             self._lines.close()
             self._lines = None
 
     def unit_of_work(self) -> UnitOfWork:
-        if self._lines is None:
+        if self._lines is None or self._growth is None:
             raise errors.Unavailable("the database is not open")
-        return PostgresUnit(self._lines)
+        return PostgresUnit(self._lines, self._growth)
 
 
 class PostgresUnit(UnitOfWork):
     """Autocommit reads until begin takes a line until the end; BEGIN leaves with the first statement after it."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, growth: TableGrowth) -> None:
         super().__init__()
         self._lines = lines
+        self._growth = growth
+        self._inserted: Counter[str] = Counter()
         self._line: Line | None = None
 
     async def begin(self) -> None:
@@ -87,6 +96,12 @@ class PostgresUnit(UnitOfWork):
         except psycopg.Error as error:
             raise _error(error) from error
         self._line.begins = self.writing = True
+
+    async def insert_if_absent(self, model: type[schema.Base], **values: Any) -> int | None:
+        row_id = await super().insert_if_absent(model, **values)
+        if row_id is not None:
+            self._inserted[schema.table(model).name] += 1
+        return row_id
 
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
         compiled = statement.compiled(POSTGRESQL)
@@ -118,6 +133,8 @@ class PostgresUnit(UnitOfWork):
             if commit and tag != b"COMMIT":
                 # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
                 raise errors.Internal("the transaction had failed before its commit")
+            if commit and self._inserted:
+                self._growth.add(self._inserted)
         except psycopg.Error as error:
             if commit:
                 raise _error(error) from error

@@ -20,7 +20,7 @@ FILE_LINES_MAX = 500
 RANKS: tuple[tuple[str, ...], ...] = (
     ("app.settings", "app.errors", "app.schema", "app.logs", "app.readiness"),
     ("app.wire", "app.query", "app.compiler", "app.blobs", "app.engine.port", "app.statements", "app.migrations"),
-    ("app.context", "app.db", "app.lines", "app.postgres", "app.sqlite", "app.metrics", "app.home"),
+    ("app.context", "app.db", "app.lines", "app.postgres", "app.sqlite", "app.metrics", "app.home", "app.table_growth"),
     ("app.work",),
     ("app.services",),
     ("app.engine", "app.scheduler"),
