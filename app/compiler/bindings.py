@@ -13,6 +13,7 @@ from flyteidl.core import literals_pb2, types_pb2
 from app.compiler.graph import START, Graph, Types, Vertex
 from app.compiler.inference import type_of_scalar
 from app.compiler.problems import Problems
+from app.compiler.values import problem_of
 from app.wire.text import text
 
 # Bindings of lists and maps inside each other; the protobuf parsers allow about 50.
@@ -281,5 +282,11 @@ class _Check:
                     f"Input [{self.name}] on node [{self.vertex.id}] is an Enum and expects value to be one of "
                     f"[[{' '.join(values)}]].  Received [{value}]"
                 )
+                self.problems.add("IllegalEnumValue", self.vertex.id, what)
+        elif self.typed and self.problems.count == mark and want.WhichOneof("type") == "union_type":
+            # Deviates: upstream does not look at the value of a union.
+            problem = problem_of(literals_pb2.Literal(scalar=scalar), want)
+            if problem is not None:
+                what = f"Input [{self.name}] on node [{self.vertex.id}] has a value outside its type: {problem}"
                 self.problems.add("IllegalEnumValue", self.vertex.id, what)
         return have if self.problems.count == mark else None

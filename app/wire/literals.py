@@ -7,10 +7,10 @@ inputs the same one is named each time (upstream names one at random).
 from collections.abc import Mapping
 
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.compiler.inference import type_of
 from app.compiler.types import castable
+from app.compiler.values import datetime_problem, problem_of
 from app.errors import InvalidArgument
 from app.wire.text import text
 
@@ -20,9 +20,6 @@ _UNKNOWN_TYPE = (
     "got unknown literal type: [<nil>].\n"
     "Suggested solution: Please update all your Flyte deployment images to the latest version and try again"
 )
-# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.
-_SECONDS_MIN, _SECONDS_MAX = -62135596800, 253402300799
-_NANOS_MAX = 999_999_999
 
 
 def check_literals(literals: Mapping[str, literals_pb2.Literal], field: str) -> None:
@@ -37,8 +34,7 @@ def check_literals(literals: Mapping[str, literals_pb2.Literal], field: str) -> 
             raise InvalidArgument(f"missing key in {field}")
         if literal.WhichOneof("value") is None:
             raise InvalidArgument(f"missing valid literal in {field} {name}")
-        if literal.scalar.primitive.HasField("datetime"):
-            _check_timestamp(literal.scalar.primitive.datetime)
+        _check_datetime(literal)
 
 
 def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: str) -> None:
@@ -73,7 +69,8 @@ def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: s
         if declared.simple == types_pb2.SimpleType.DATETIME:
             if not parameter.default.scalar.primitive.HasField("datetime"):
                 raise InvalidArgument("proto: invalid nil Timestamp")
-            _check_timestamp(parameter.default.scalar.primitive.datetime)
+            _check_datetime(parameter.default)
+        _check_value(f"default value of {name} in {field}", parameter.default, declared)
 
 
 def expected_inputs(
@@ -99,6 +96,8 @@ def expected_inputs(
             raise InvalidArgument(
                 f"invalid default_input wrong type {name}, expected {text(declared)}, got {text(wanted)} instead"
             )
+        if parameter.HasField("default"):
+            _check_value(f"default_input {name}", parameter.default, wanted)
     for name, literal in sorted(fixed.items()):
         if name not in workflow:
             raise InvalidArgument(f"unexpected fixed_input {name}")
@@ -107,6 +106,7 @@ def expected_inputs(
             raise InvalidArgument(
                 f"invalid fixed_input wrong type {name}, expected {text(wanted)}, got {text(given_type)} instead"
             )
+        _check_value(f"fixed_input {name}", literal, wanted)
     expected = interface_pb2.ParameterMap()
     for name, variable in workflow.items():
         if name in defaults:
@@ -144,6 +144,7 @@ def merge_inputs(
         declared, given = parameter.var.type, known_type(name, merged[name])
         if not castable(given, declared):
             raise InvalidArgument(f"invalid {name} input wrong type. Expected {text(declared)}, but got {text(given)}")
+        _check_value(f"{name} input", merged[name], declared)
     for name in sorted(fixed):
         if name in merged:
             raise InvalidArgument(f"fixed_inputs {name} cannot be overridden")
@@ -164,6 +165,7 @@ def check_signal(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -
         raise InvalidArgument(
             f"requested signal value [{text(value)}] is not castable to existing signal type [[{encoded}]]"
         )
+    _check_value("signal value", value, declared)
 
 
 def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
@@ -178,14 +180,18 @@ def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralTyp
     return known
 
 
-def _check_timestamp(timestamp: Timestamp) -> None:
-    """The range that JSON can show; the texts are those of Go's timestamppb."""
-    if timestamp.seconds < _SECONDS_MIN:
-        problem = "before 0001-01-01"
-    elif timestamp.seconds > _SECONDS_MAX:
-        problem = "after 9999-12-31"
-    elif not 0 <= timestamp.nanos <= _NANOS_MAX:
-        problem = "has out-of-range nanos"
-    else:
-        return
-    raise InvalidArgument(f"proto: timestamp ({text(timestamp)}) {problem}")
+def _check_datetime(literal: literals_pb2.Literal) -> None:
+    """Raise INVALID_ARGUMENT for a datetime or duration that JSON cannot show."""
+    problem = datetime_problem(literal)
+    if problem is not None:
+        raise InvalidArgument(problem)
+
+
+def _check_value(what: str, literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> None:
+    """Raise INVALID_ARGUMENT for a value that its declared type does not allow, such as one outside an enum.
+
+    Deviates: upstream compares types only, and the task fails later.
+    """
+    problem = problem_of(literal, declared)
+    if problem is not None:
+        raise InvalidArgument(f"invalid {what}: {problem}")

@@ -104,6 +104,7 @@ TASKS = [
     a_task("paint", {"c": "enum:red,green"}, {"o": "enum:red,green"}),
     a_task("either", {"v": "[int]|[str]"}, {}),
     a_task("maybe", {"v": "int|none"}, {}),
+    a_task("maybe_paint", {"c": "enum:red,green|none"}, {}),
     a_task("file", {"f": "blob {}"}, {"o": "blob {}"}),
     a_task(
         "point",

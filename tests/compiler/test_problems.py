@@ -282,6 +282,17 @@ NODES: dict[str, tuple[list[workflow_pb2.Node], list[tuple[str, str, str]]]] = {
             )
         ],
     ),
+    "a colour outside the set, where there may be none": (
+        [a_node("n0", "maybe_paint", c="blue")],
+        [
+            (
+                "IllegalEnumValue",
+                "n0",
+                "Input [c] on node [n0] has a value outside its type: "
+                '"blue" is not one of the values of the enum: red, green',
+            )
+        ],
+    ),
     "a number for a colour": (
         [a_node("n0", "paint", c=3)],
         [
@@ -610,6 +621,7 @@ FINE_NODES = {
     "an element of a list": [a_node("n0", "seq", n=1), a_node("n1", "inc", x="n0.[0].o")],
     "a field of a class": [a_node("n0", "point"), promising("x")],
     "a colour of the set": [a_node("n0", "paint", c="red")],
+    "a colour of the set, where there may be none": [a_node("n0", "maybe_paint", c="red")],
     "a colour is a string": [a_node("n0", "paint", c="red"), a_node("n1", "say", s="n0.o")],
     "an alias": [aliased(("o", "a")), a_node("n1", "inc", x="n0.a")],
     "a branch": [branch(FINE)],

@@ -334,8 +334,31 @@ def test_signals() -> None:
     check_signal(ONE, kind("simple: INTEGER"))
     # Upstream casts the type of the signal to that of the value, so an optional signal could never be set.
     check_signal(ONE, optional)
-    check_signal(WORD, kind("enum_type { values: 'b' }"))
+    check_signal(WORD, kind("enum_type { values: 'a' }"))
+    assert refusal(lambda: check_signal(WORD, kind("enum_type { values: 'b' }"))) == (
+        'invalid signal value: "a" is not one of the values of the enum: b'
+    )
     assert refusal(lambda: check_signal(WORD, kind("simple: BOOLEAN"))) == (
         'requested signal value [scalar:{primitive:{string_value:"a"}}] is not castable to existing signal type [[8 4]]'
     )
     assert refusal(lambda: check_signal(UNTYPED, optional)) == UNKNOWN.replace("[x]", "[]")
+
+
+COLOURS = "enum_type { values: 'red' values: 'green' }"
+OUTSIDE = '"a" is not one of the values of the enum: red, green'
+
+
+def test_values_outside_an_enum_are_refused_wherever_they_are_given() -> None:
+    enum = f"var {{ type {{ {COLOURS} }} }}"
+    red = lit("scalar { primitive { string_value: 'red' } }")
+    expected = interface_pb2.ParameterMap(parameters={"c": parameter(f"{enum} required: true")})
+    assert merge_inputs({"c": red}, {}, expected) == {"c": red}
+    assert refusal(lambda: merge_inputs({"c": WORD}, {}, expected)) == f"invalid c input: {OUTSIDE}"
+    assert refusal(lambda: check_parameters({"c": parameter(f"{enum} {DEFAULT_A}")}, "default_inputs")) == (
+        f"invalid default value of c in default_inputs: {OUTSIDE}"
+    )
+    inputs = workflow(c=COLOURS)
+    assert refusal(lambda: expected_inputs(inputs, {"c": WORD}, {})) == f"invalid fixed_input c: {OUTSIDE}"
+    # The launch plan may declare a string where the workflow wants an enum.
+    declared = {"c": parameter(f"{STR} {DEFAULT_A}")}
+    assert refusal(lambda: expected_inputs(inputs, {}, declared)) == f"invalid default_input c: {OUTSIDE}"
