@@ -13,12 +13,13 @@ from collections import defaultdict
 from typing import Any
 
 from flyteidl.admin import execution_pb2 as admin_execution_pb2
-from flyteidl.admin import task_execution_pb2
+from flyteidl.admin import node_execution_pb2, task_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
-from sqlalchemy import and_, bindparam, literal, select
+from sqlalchemy import and_, bindparam, func, literal, select
 
 from app import errors, schema
+from app.engine.local import decks
 from app.engine.local.failures import error_of
 from app.engine.local.reports import patiently
 from app.engine.local.run import Frame, Run, Site
@@ -52,8 +53,13 @@ def _of_execution(table: Any) -> list[Any]:
 
 
 _OPEN_NODES = Statement(
-    select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id).where(
+    select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id, _nodes.c.input_uri, _nodes.c.closure).where(
         *_of_execution(_nodes), _nodes.c.phase.not_in(_NODE_ENDS)
+    )
+)
+_LAST_ATTEMPT = Statement(
+    select(func.max(_tasks.c.retry_attempt).label("attempt")).where(
+        *_of_execution(_tasks), _tasks.c.node_id == bindparam("node_id")
     )
 )
 _OPEN_ATTEMPTS = Statement(
@@ -161,11 +167,28 @@ class _Ending:
         events: list[Any] = await self.end_inside(row.node_id)
         # Parity: the event of an abort is bare; what earlier events said stays.
         aborted = event_pb2.NodeExecutionEvent(
-            phase=Node.ABORTED, error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN)
+            phase=Node.ABORTED,
+            error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN),
+            deck_uri=await self._deck(row),
         )
         aborted.id.execution_id.CopyFrom(run.id)
         aborted.id.node_id = row.node_id
         await run.report.several(*events, aborted)
+
+    async def _deck(self, row: Any) -> str:
+        """Return the deck that a node has published, of its last attempt or the one that its row names; "" for none.
+
+        Deviates: upstream's event names no deck, which makes a published deck unreachable (flyteorg/flyte#7610).
+        """
+        shown = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
+        if not shown:
+            return ""
+        run = self._run
+        async with run.server.database.unit_of_work() as db:
+            (last,) = await db.all(_LAST_ATTEMPT, node_id=row.node_id, **execution_key(run.id))
+        folder = (row.input_uri or "").rpartition("/")[0]
+        latest = decks.uri_of(f"{folder}/{last.attempt}") if folder and last.attempt is not None else ""
+        return await decks.first_of(run.server.blobs, latest, shown)
 
 
 async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:

@@ -13,6 +13,7 @@ from flyteidl.core import dynamic_job_pb2, errors_pb2, execution_pb2, literals_p
 from google.protobuf.message import DecodeError, Message
 
 from app.blobs import BlobMissing, Blobs, BlobTooLarge
+from app.engine.local import decks
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun, bad_task
 from app.engine.local.commands import container_of
 
@@ -66,8 +67,7 @@ def _lost(run: TaskRun) -> Failed:
 
 
 async def _deck(run: TaskRun, blobs: Blobs) -> str:
-    uri = f"{run.output_prefix}/deck.html"
-    return uri if await blobs.exists(uri) else ""
+    return await decks.first_of(blobs, decks.uri_of(run.output_prefix))
 
 
 def _from_exit(run: TaskRun, ended: Mapping[str, Any], deck_uri: str) -> Failed:

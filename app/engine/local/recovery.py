@@ -12,6 +12,7 @@ from flyteidl.core import execution_pb2, literals_pb2
 from flyteidl.event import event_pb2
 
 from app.blobs import BlobMissing
+from app.engine.local import decks
 from app.engine.local.run import Known, Run, Site
 
 log = structlog.get_logger(__name__)
@@ -28,9 +29,8 @@ async def recover(site: Site) -> literals_pb2.LiteralMap | None:
     try:
         inputs = await run.read(old.input_uri) if old.input_uri else literals_pb2.LiteralMap()
         outputs = await _outputs(site, old, inputs)
-        event = site.event(
-            Node.RECOVERED, input_uri=site.input_uri, output_uri=site.output_uri(), deck_uri=await _deck(run, old)
-        )
+        deck = await decks.first_of(run.server.blobs, old.closure.deck_uri)
+        event = site.event(Node.RECOVERED, input_uri=site.input_uri, output_uri=site.output_uri(), deck_uri=deck)
         await _describe(run, old, event)
     except BlobMissing as error:
         log.warning("node_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
@@ -61,11 +61,6 @@ def _declares_none(site: Site) -> bool:
     """Whether a node is a task without outputs, which names a file that need not be there."""
     task = site.frame.task(site.node.task_node.reference_id) if site.node.HasField("task_node") else None
     return task is not None and not task.template.interface.outputs.variables
-
-
-async def _deck(run: Run, old: Known) -> str:
-    uri = old.closure.deck_uri
-    return uri if uri and await run.server.blobs.exists(uri) else ""
 
 
 async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local import commands, dynamics, names, recovery, retries
+from app.engine.local import commands, decks, dynamics, names, recovery, retries
 from app.engine.local.arrays.node import run_container_array
 from app.engine.local.arrays.panel import CONTAINER_ARRAY
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Succeeded, TaskRun
@@ -145,7 +145,13 @@ class TaskNode:
         return [self._event(Task.SUCCEEDED, output_uri=self._site.output_uri(self._tries.attempt), logs=True)]
 
     async def _fail(self, failed: Failed) -> NodeFailed:
-        deck_uri = failed.deck_uri if self._task.metadata.generates_deck.value else ""
+        deck_uri = failed.deck_uri
+        if not self._task.metadata.generates_deck.value:
+            deck_uri = ""
+        elif not deck_uri:
+            # The attempt may have been cut off after it published a deck, and the first attempt's is the one shown.
+            dirs = (self._site.output_dir(self._tries.attempt), self._site.output_dir())
+            deck_uri = await decks.first_of(self._run.server.blobs, *map(decks.uri_of, dirs))
         error = self._tries.budget.exhausted(failed)
         before = (self._node_event(Node.QUEUED), *self._failure(failed))
         return await fail(self._site, error, *before, deck_uri=deck_uri, **self.described())
@@ -153,7 +159,7 @@ class TaskNode:
     def _node_event(self, phase: int) -> event_pb2.NodeExecutionEvent:
         event = self._site.event(phase, input_uri=self._site.input_uri)
         if phase == Node.RUNNING and self._task.metadata.generates_deck.value:
-            event.deck_uri = f"{self._site.output_dir(self._tries.attempt)}/deck.html"
+            event.deck_uri = decks.uri_of(self._site.output_dir(self._tries.attempt))
         if phase == Node.RUNNING and self._reserving is not None:
             event.task_node_metadata.CopyFrom(self._reserving)
         return event

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 from flytekit import (
     ContainerTask,
+    Deck,
     LaunchPlan,
     WorkflowFailurePolicy,
     approve,
     conditional,
     current_context,
+    dynamic,
     sleep,
     task,
     wait_for_input,
@@ -376,3 +378,61 @@ def with_nothing(x: int, given: int | None = None) -> tuple[str, str]:
         .then(said(word="one"))
     )
     return one, both
+
+
+def _show(path: str) -> None:
+    Deck("mine", "<b>seen</b>")
+    Deck.publish()
+    with open(path, "a") as file:
+        file.write("published\n")
+
+
+@task(enable_deck=True)
+def show(path: str) -> None:
+    _show(path)
+    time.sleep(60)
+
+
+@task
+def fail_when_shown(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.1)
+    raise ValueError("no more")
+
+
+@dynamic(enable_deck=True)
+def show_dynamic(path: str) -> None:
+    _show(path)
+    show(path=path)
+
+
+@workflow
+def showing(path: str) -> None:
+    show(path=path)
+
+
+@workflow
+def showing_late(path: str) -> None:
+    show(path=path).with_overrides(timeout=timedelta(seconds=4), retries=1)
+
+
+@workflow
+def showing_beside_a_failure(path: str) -> None:
+    show(path=path)
+    fail_when_shown(path=path)
+
+
+@workflow
+def showing_dynamic(path: str) -> None:
+    show_dynamic(path=path)
+
+
+@task(enable_deck=True)
+def begin(path: str) -> None:
+    open(path, "w").close()
+    time.sleep(60)
+
+
+@workflow
+def long_with_deck(path: str) -> None:
+    begin(path=path)

@@ -97,6 +97,39 @@ def test_the_deck_of_a_failure_can_be_read(remote: Remote) -> None:
     assert "<html" in deck_of(remote, name, "n0")
 
 
+@pytest.mark.parametrize(
+    ("plan", "terminated", "shown"),
+    [
+        ("showing", True, {"n0": "n0/data/0"}),
+        ("showing_dynamic", True, {"n0": "n0/data/0", "n0-0-dn0": "n0/data/0/dn0/0"}),
+        ("showing_beside_a_failure", False, {"n0": "n0/data/0"}),
+        ("showing_late", False, {"n0": "n0/data/1"}),
+    ],
+)
+def test_a_deck_that_a_task_published_outlives_its_end(
+    remote: Remote, tmp_path: Path, plan: str, terminated: bool, shown: dict[str, str]
+) -> None:
+    path = tmp_path / "published"
+    name = remote.launch(plan, {"path": str(path)})
+    if terminated:
+        published = "published\n" * len(shown)
+        remote.until(lambda: path.exists() and path.read_text() == published, "decks")
+        remote.terminate(name, "seen enough")
+    assert remote.wait(name)["phase"] == ("ABORTED" if terminated else "FAILED")
+    for node, folder in shown.items():
+        parent = node.partition("-")[0] if "-" in node else ""
+        assert remote.nodes(name, parent)[node]["deck_uri"].endswith(f"/{name}/{folder}/deck.html")
+        assert "<b>seen</b>" in deck_of(remote, name, node)
+
+
+def test_a_deck_that_is_not_there_is_not_named(remote: Remote, tmp_path: Path) -> None:
+    name = remote.launch("long_with_deck", {"path": str(tmp_path / "begun")})
+    remote.until((tmp_path / "begun").exists, "the task")
+    remote.terminate(name, "seen nothing")
+    assert remote.wait(name)["phase"] == "ABORTED"
+    assert remote.nodes(name)["n0"]["deck_uri"] == ""
+
+
 def deck_of(remote: Remote, name: str, node: str) -> str:
     """The page behind the address that the data proxy gives for a node's deck."""
     execution = {"project": PROJECT, "domain": DOMAIN, "name": name}
