@@ -37,7 +37,7 @@ class Bucket:
         try:
             found = await obstore.get_async(self._store, key)
             if bytes_max and found.meta["size"] > bytes_max:
-                raise problems.too_large(uri, bytes_max)
+                raise problems.too_large(uri, found.meta["size"], bytes_max)
             return bytes(await found.bytes_async())
         except FileNotFoundError:
             raise problems.missing(uri) from None

@@ -95,7 +95,7 @@ class Folder:
         descriptor, status = self.open(path, uri)
         try:
             if bytes_max and status.st_size > bytes_max:
-                raise problems.too_large(uri, bytes_max)
+                raise problems.too_large(uri, status.st_size, bytes_max)
             if at_once_bytes_max and status.st_size > at_once_bytes_max:
                 return None
             return _read_all(descriptor, status.st_size, uri)

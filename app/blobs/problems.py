@@ -52,9 +52,12 @@ def outside(uri: str) -> BlobOutside:
     return BlobOutside(f"location [{uri}] does not lie in this server's storage")
 
 
-def too_large(uri: str, bytes_max: int) -> BlobTooLarge:
-    """The object has more than bytes_max bytes."""
-    return BlobTooLarge(f"object [{uri}] is larger than the limit of {bytes_max} bytes")
+def too_large(uri: str, size: int, bytes_max: int) -> BlobTooLarge:
+    """Return the error for an object of `size` bytes where `bytes_max` are allowed."""
+    return BlobTooLarge(
+        f"object [{uri}] has {size} bytes, larger than the limit of {bytes_max} bytes; "
+        "the limit is storage.limits.maxDownloadMBs"
+    )
 
 
 def unreadable(uri: str, reason: str) -> BlobUnreadable:

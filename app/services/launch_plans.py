@@ -18,7 +18,7 @@ from app import errors, schema
 from app.context import Context
 from app.query import lists, pages
 from app.query.filters import Filter
-from app.services import names
+from app.services import literal_limits, names
 from app.services.checks import (
     check_identifier,
     check_labels,
@@ -110,6 +110,8 @@ async def store(
     """
     id, spec = request.id, request.spec
     _check_spec(spec, interface)
+    literal_limits.check(ctx.settings, "fixed_inputs", spec.fixed_inputs)
+    literal_limits.check(ctx.settings, "default_inputs", spec.default_inputs)
     closure = launch_plan_pb2.LaunchPlanClosure(expected_inputs=spec.default_inputs)
     if interface.HasField("outputs"):
         closure.expected_outputs.CopyFrom(interface.outputs)

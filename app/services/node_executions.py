@@ -211,7 +211,7 @@ def flyte_urls(
 async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.CompiledWorkflowClosure:
     """The workflow that a dynamic node made. errors: INTERNAL when it cannot be read"""
     try:
-        raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.max_download_bytes)
+        raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max)
         return compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     except (BlobError, DecodeError) as error:
         raise errors.Internal(f"Unable to read WorkflowClosure from location {reference} : {error}") from error

@@ -1,4 +1,4 @@
-"""Inputs and outputs of executions, nodes and attempts: inline up to a limit, beyond it as a signed address.
+"""Inputs and outputs of executions, nodes and attempts: inline, with a signed address where settings ask for one.
 
 Proto: admin.UrlBlob, core.LiteralMap. Source: flyteadmin/pkg/common/util (GetInputs, GetOutputs).
 """
@@ -13,18 +13,26 @@ from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors
-from app.blobs import BlobError, BlobTooLarge
+from app.blobs import BlobError, BlobMissing, BlobOutside
 from app.context import Context
+from app.services import offloading
 
 log = structlog.get_logger(__name__)
+
+# Parity: with these schemes data comes inline whatever its size (shouldFetchData).
+_ALWAYS_INLINE = ("none", "local")
 
 Payload = tuple[common_pb2.UrlBlob, literals_pb2.LiteralMap]
 
 
 async def at(ctx: Context, uri: str) -> Payload:
-    """The literal map stored at a URI, with a signed address where addresses are on or the map is too large to inline.
+    """Return the literal map stored at a URI, and its signed address where remoteData.signedUrls is on.
 
-    shape:  "" gives two empty messages; a missing or unreadable object gives an empty map and a line in the log
+    FlyteRemote cannot read an address with a query string, and flyteconsole reads none, so that without the setting
+    none is given, as upstream does.
+
+    shape:  "" gives two empty messages; a missing, unreadable or too large object gives an empty map and a line in the
+            log
     units:  UrlBlob.bytes in bytes
     errors: INTERNAL failed to get object size … when addresses are on and the object is not there
     """
@@ -35,20 +43,37 @@ async def at(ctx: Context, uri: str) -> Payload:
     limit = remote.max_size_in_bytes
     if remote.signed_urls.enabled:
         await _sign(ctx, uri, blob, ttl_seconds=remote.signed_urls.duration_minutes * 60)
-        if limit and blob.bytes >= limit:
+        if limit and blob.bytes >= limit and remote.scheme not in _ALWAYS_INLINE:
             return blob, values
     try:
         raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
         values.ParseFromString(raw)
-    except BlobTooLarge:
-        # Deviates: upstream answers an empty map and nothing that leads to the data.
-        if not remote.signed_urls.enabled:
-            await _sign(ctx, uri, blob, ttl_seconds=int(ctx.settings.server.data_proxy.download.max_expires_in_seconds))
+        await _expand(ctx, values)
     except (BlobError, DecodeError) as error:
         # Parity: the call answers with what there is (upstream logs "failed to fetch … from remote").
         log.warning("payload_unreadable", uri=uri, reason=str(error), request_id=ctx.request_id)
         values.Clear()
     return blob, values
+
+
+async def _expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
+    """Replace references to offloaded literals by the literals, as far as the map stays within the size limit.
+
+    Clients such as flyteconsole do not follow references.
+    """
+    limit = ctx.settings.storage.limits.max_download_bytes
+    for name, literal in sorted(values.literals.items()):
+        if literal.WhichOneof("value") != "offloaded_metadata":
+            continue
+        if limit and values.ByteSize() + literal.offloaded_metadata.size_bytes > limit:
+            continue
+        try:
+            whole = await offloading.whole(ctx.settings, ctx.blobs, literal)
+        except (BlobMissing, BlobOutside, DecodeError) as error:
+            log.warning("offloaded_literal_unreadable", variable=name, reason=str(error), request_id=ctx.request_id)
+            continue
+        if not limit or values.ByteSize() + whole.ByteSize() <= limit:
+            values.literals[name].CopyFrom(whole)
 
 
 async def _sign(ctx: Context, uri: str, blob: common_pb2.UrlBlob, *, ttl_seconds: int) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from flyteidl.admin import signal_pb2
-from flyteidl.core import identifier_pb2, types_pb2
+from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
 
 from app import db, errors, schema
 from app.context import Context
 from app.query import lists
 from app.query.pages import check_limit
+from app.services import literal_limits
 from app.services.ids import check_execution_id, execution_id, execution_key
 from app.wire.literals import check_signal
 
@@ -85,6 +86,9 @@ async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> sign
             "exists, err: [signal does not exist]"
         )
     check_signal(request.value, types_pb2.LiteralType.FromString(row.type))
+    # The gate puts the value out in a map, under a name that only the workflow knows.
+    outputs = literals_pb2.LiteralMap(literals={request.id.signal_id: request.value})
+    literal_limits.check(ctx.settings, "values", outputs)
     await ctx.db.update(schema.Signal, key, value=request.value.SerializeToString(deterministic=True))
     execution = request.id.execution_id
     ctx.after_commit(lambda: ctx.engine.signalled(execution))

@@ -19,15 +19,12 @@ from app.query import lists
 from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
+from app.settings.upstream import CLOSURE_BYTES_MAX
 from app.wire.digest import digest
 from app.wire.listed import Listed
 from app.wire.quantity import Quantity
 from app.wire.text import text
 from app.wire.times import put_time
-
-# Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here what can
-# be registered can be read. A request and the tasks that it names come nowhere near.
-CLOSURE_BYTES_MAX = 64 * 1024 * 1024
 
 LISTING = lists.Listing(schema.Workflow, "workflow")
 _COLUMNS = ("project", "domain", "name", "version", "typed_interface", "short_description", "created_at")
@@ -185,8 +182,7 @@ async def closure_of(
     errors: INTERNAL where it cannot be read
     source: upstream FetchAndGetWorkflowClosure
     """
-    configured = ctx.settings.storage.limits.max_download_bytes
-    bytes_max = max(configured, CLOSURE_BYTES_MAX) if configured else 0
+    bytes_max = ctx.settings.storage.limits.closure_bytes_max
     try:
         raw = await ctx.blobs.read_fixed(remote_closure_identifier, bytes_max=bytes_max)
         closure = workflow_pb2.WorkflowClosure() if into is None else into

@@ -36,6 +36,7 @@ TEST_PREFIX = "FLYTEADMIN_TEST_"
 # Ports, database and storage stay as they are until the file names others: `serve` is known by its port 30080.
 PLATFORM_DEFAULTS = {
     "database": {"max_open_connections": 100},
+    "storage": {"limits": {"max_download_mbs": 2}},
     "task_resources": {
         "defaults": {"cpu": "2", "memory": "200Mi"},
         "limits": {"cpu": "2", "memory": "1Gi", "gpu": "1"},

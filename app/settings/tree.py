@@ -40,6 +40,8 @@ class LocalEngine(Section):
     and one row, of some 170 bytes for each: 17 MB for 100,000. array_children_max: child executions of a map
     over a launch plan at a time, where the map itself allows as many. dynamic_depth_max: dynamic tasks inside one
     another; one that asks for more fails.
+    Literals of a task's outputs from offloaded_literal_mbs_min MiB on are stored as objects of their own, 0 meaning
+    half of storage.limits.maxDownloadMBs; up to offloaded_literal_mbs_max MiB, where 0 switches offloading off.
     """
 
     environment: str = ""
@@ -56,6 +58,8 @@ class LocalEngine(Section):
     array_size_max: int = Field(default=100_000, ge=1)
     array_children_max: int = Field(default=100, ge=1)
     dynamic_depth_max: int = Field(default=50, ge=1)
+    offloaded_literal_mbs_min: int = Field(default=0, ge=0)
+    offloaded_literal_mbs_max: int = Field(default=100, ge=0)
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     python_path: str = ""
 

@@ -115,6 +115,9 @@ class FlyteAdmin(Section):
     identity_annotation_keys: tuple[str, ...] = ()
 
 
+CLOSURE_BYTES_MAX = 64 * 1024 * 1024
+
+
 def _inline_policy(value: Any) -> Any:
     names = {"0": "Offload", "1": "StoreInline", "offload": "Offload", "storeinline": "StoreInline"}
     return names.get(str(value).lower(), value)
@@ -331,11 +334,25 @@ class Stow(Section):
 
 
 class StorageLimits(Section):
-    max_download_mbs: int = Field(default=2, ge=0)
+    """max_download_mbs: MiB of one object of literals (inputs, outputs), read or written; 0 is no limit.
+
+    10 as upstream's charts set it; with a configuration file that does not say, upstream's own default of 2.
+    """
+
+    max_download_mbs: int = Field(default=10, ge=0)
 
     @property
     def max_download_bytes(self) -> int:
         return self.max_download_mbs * 1024 * 1024
+
+    @property
+    def closure_bytes_max(self) -> int:
+        """Return the limit of a compiled workflow: 64 MiB where max_download_mbs is less; 0 is no limit.
+
+        Deviates: upstream registers closures of any size and reads those up to storage.limits.maxDownloadMBs; here
+        what can be registered can be read. A request and the tasks that it names stay far below.
+        """
+        return max(self.max_download_bytes, CLOSURE_BYTES_MAX) if self.max_download_mbs else 0
 
 
 class StorageCache(Section):

@@ -148,7 +148,7 @@ def test_an_error_file_above_the_limit_is_permanent(tmp_path: Path) -> None:
     (place.outputs / "error.pb").write_bytes(b"x" * 2000)
     failed = place.failed(WELL)
     assert (failed.error.code, failed.system, failed.retryable) == ("ErrorFileBadFormat", True, False)
-    assert "is too large [2000] bytes, max allowed [1000] bytes" in failed.error.message
+    assert "is too large [2000] bytes, max allowed [1000] bytes (storage.limits.maxDownloadMBs)" in failed.error.message
 
 
 def test_futures_come_before_outputs(tmp_path: Path) -> None:

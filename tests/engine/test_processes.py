@@ -249,10 +249,13 @@ class TestFailure:
 
     def test_outputs_larger_than_the_limit_are_permanent(self, bench: Benches) -> None:
         made = bench()
-        text = "mkdir -p {{.outputPrefix}}; head -c 3000000 /dev/zero > {{.outputPrefix}}/outputs.pb"
+        text = "mkdir -p {{.outputPrefix}}; head -c 11000000 /dev/zero > {{.outputPrefix}}/outputs.pb"
         failed = failure_of(made, made.attempt(script(text, outputs=("o0",))))
         assert (failed.error.code, failed.retryable) == ("OutputSizeExceeded", False)
-        assert "too large [3000000] bytes, max allowed [2097152] bytes" in failed.error.message
+        assert (
+            "too large [11000000] bytes, max allowed [10485760] bytes (storage.limits.maxDownloadMBs)"
+            in failed.error.message
+        )
 
 
 class TestCannotBuild:

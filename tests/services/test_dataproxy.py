@@ -335,7 +335,8 @@ class TestGetData:
              'Error: failed to parse attempt [99999999999], strconv.Atoi: parsing "99999999999": value out of range'),
             ("flyte://v1/p/development/e1/n0/o", BlobMissing, "object [{base}/gone] does not exist"),
             ("flyte://v1/p/development/e1/n0/2/o", BlobTooLarge,
-             "object [{base}/large] is larger than the limit of 1048576 bytes"),
+             "object [{base}/large] has 1048577 bytes, larger than the limit of 1048576 bytes; the limit is "
+             "storage.limits.maxDownloadMBs"),
             ("flyte://v1/p/development/e1/broken/i", errors.Internal, "object [{base}/broken] is no LiteralMap"),
             ("flyte://v1/p/development/e1/broken/o", errors.InvalidArgument,
              "location [/etc/passwd] does not lie in this server's storage"),

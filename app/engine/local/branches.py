@@ -22,7 +22,7 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
     report, outer = site.run.report, site.frame
     queued = site.event(Node.QUEUED, input_uri=site.input_uri)
     try:
-        chosen = choose(site.node.branch_node.if_else, await _with_contents(site, inputs))
+        chosen = choose(site.node.branch_node.if_else, await site.run.with_contents(inputs))
     except BranchError as error:
         await report.node(queued)
         raise await fail(site, error_of(error.code, error.message)) from error
@@ -52,22 +52,6 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
     except NodeFailed as failure:
         raise await fail(site, failure.error) from failure
     return await succeed(site, outputs)
-
-
-async def _with_contents(site: Site, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """Return the inputs with offloaded literals read, as conditions look at values."""
-    offloaded = {
-        name: literal.offloaded_metadata.uri
-        for name, literal in inputs.literals.items()
-        if literal.WhichOneof("value") == "offloaded_metadata"
-    }
-    if not offloaded:
-        return inputs
-    whole = literals_pb2.LiteralMap()
-    whole.CopyFrom(inputs)
-    for name, uri in offloaded.items():
-        whole.literals[name].CopyFrom(await site.run.offloaded(uri))
-    return whole
 
 
 async def _upstream_done(child: Site) -> bool:

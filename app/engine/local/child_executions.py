@@ -13,14 +13,14 @@ from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2
 from flyteidl.event import event_pb2
 
 from app import errors, schema
-from app.blobs import BlobMissing
+from app.blobs import BlobMissing, BlobTooLarge
 from app.engine.local import aborts, names, retries
 from app.engine.local.failures import error_of
 from app.engine.local.nodes import fail, succeed
 from app.engine.local.reports import patiently
 from app.engine.local.run import Known, Run, Site
 from app.engine.local.slots import Place
-from app.services import executions, phases
+from app.services import executions, offloading, phases
 from app.services.ids import execution_key
 
 Node = execution_pb2.NodeExecution
@@ -178,8 +178,8 @@ async def _to_recover(
     if not row.user_inputs_uri:
         return None
     try:
-        return id if await run.read(row.user_inputs_uri) == inputs else None
-    except BlobMissing:
+        return id if offloading.same(await run.read(row.user_inputs_uri), inputs) else None
+    except (BlobMissing, BlobTooLarge):
         return None
 
 

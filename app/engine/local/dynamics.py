@@ -30,12 +30,13 @@ from app.blobs import BlobMissing
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
 from app.engine.local import aborts, names
 from app.engine.local.attempts import Dynamic, Failed, Succeeded
-from app.engine.local.failures import NodeFailed, error_of
+from app.engine.local.failures import NodeFailed, TooLarge, error_of
 from app.engine.local.graph import Graph
 from app.engine.local.nodes import execute
 from app.engine.local.reports import patiently
 from app.engine.local.run import Frame, Site
-from app.services import workflows
+from app.services import offloading, workflows
+from app.services.literal_limits import SETTING
 from app.services.registration import apart
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,10 @@ async def run(site: Site, frame: Frame, dynamic: Dynamic, seconds_max: float | N
     output_uri = ""
     if frame.workflow.template.interface.outputs.variables:
         output_uri = site.output_uri(frame.attempt)
-        await site.run.write(output_uri, outputs)
+        try:
+            await site.run.write(output_uri, outputs)
+        except TooLarge as error:
+            return Failed(error.error, retryable=False)
     return Succeeded(output_uri, outputs, dynamic.deck_uri)
 
 
@@ -143,7 +147,7 @@ async def recover(site: Site, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic,
     if old is None or not old.closure.dynamic_job_spec_uri or 0 in run.attempts.get(site.unique_id, ()):
         return None
     try:
-        if await run.read(old.input_uri) != inputs:
+        if not offloading.same(await run.read(old.input_uri), inputs):
             return None
         raw = await run.bytes_of(old.closure.dynamic_job_spec_uri)
     except BlobMissing as error:
@@ -173,7 +177,7 @@ async def _reported(site: Site, id: identifier_pb2.Identifier) -> compiler_pb2.C
     if known is None or not known.dynamic_uri:
         return None
     try:
-        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await site.run.bytes_of(known.dynamic_uri))
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await site.run.closure_bytes(known.dynamic_uri))
     except (BlobMissing, DecodeError) as error:
         log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=str(error))
         return None
@@ -221,10 +225,11 @@ async def _compiled(
         closure = await apart(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
     except CompileErrors as error:
         raise NotBuilt(f"[User] {step}, caused by: {error}") from error
-    limit, size = site.run.server.settings.storage.limits.max_download_bytes, closure.ByteSize()
+    limit, size = site.run.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
     if limit and size > limit:
         # What is larger could be reported and never read back.
-        raise NotBuilt(f"[User] {step}, caused by: the compiled workflow has {size} bytes, the limit is {limit}")
+        told = f"the compiled workflow has {size} bytes, the limit of {SETTING} and at least 64 MiB is {limit}"
+        raise NotBuilt(f"[User] {step}, caused by: {told}")
     return closure
 
 

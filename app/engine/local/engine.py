@@ -79,7 +79,7 @@ class LocalEngine:
         self.processes = Slots(max(1, places // settings.server.workers))
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
-        self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.max_download_bytes)
+        self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
         self.platform: Mapping[str, str] = {
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",

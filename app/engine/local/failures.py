@@ -43,6 +43,14 @@ class BindingFailed(Exception):
     """An input cannot be resolved; the message names the variable."""
 
 
+class TooLarge(Exception):
+    """Literals exceed storage.limits.maxDownloadMBs and are not stored; error is what their node reports."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.error = error_of(code, message)
+        super().__init__(message)
+
+
 def timed_out(node_id: str) -> NodeFailed:
     """What follows from a node that was TIMED_OUT, whose own events carry no error."""
     return NodeFailed(error_of("Timeout", "Timeout in node"), node_id, timed_out=True)

@@ -14,7 +14,7 @@ from flyteidl.event import event_pb2
 
 from app.engine.local import aborts
 from app.engine.local.coroutines import let_go
-from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
+from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
 from app.engine.local.recovery import recover
 from app.engine.local.run import Frame, Site
 
@@ -149,16 +149,22 @@ class Graph:
             return recovered
         try:
             outputs = await run.resolve(site.node.inputs, self._frame.outputs_of)
+            outputs = await run.compose(site.output_uri(), site.directory, outputs)
         except BindingFailed as error:
             failure = error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
-            await run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=failure))
-            raise await self._fail(NodeFailed(failure, END)) from error
+            raise await self._fail_end(site, failure) from error
+        except TooLarge as error:
+            raise await self._fail_end(site, error.error) from error
         await run.write(site.input_uri, outputs)
-        await run.write(site.output_uri(), outputs)
         await run.report.several(
             site.event(Node.QUEUED, input_uri=site.input_uri), site.event(Node.SUCCEEDED, input_uri=site.input_uri)
         )
         return outputs
+
+    async def _fail_end(self, site: Site, error: execution_pb2.ExecutionError) -> NodeFailed:
+        """Report that the end node failed; the failure that counts."""
+        await site.run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=error))
+        return await self._fail(NodeFailed(error, END))
 
     async def _fail(self, failure: NodeFailed) -> NodeFailed:
         """Say so, end what runs, run the failure node; the failure that counts."""

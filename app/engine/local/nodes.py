@@ -11,7 +11,7 @@ from flyteidl.core import execution_pb2, literals_pb2, types_pb2, workflow_pb2
 
 from app.blobs import BlobMissing
 from app.engine.local import aborts, retries
-from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, error_of, timed_out
+from app.engine.local.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
 from app.engine.local.graph import START, Graph
 from app.engine.local.recovery import recover
 from app.engine.local.reports import Event
@@ -70,6 +70,8 @@ async def execute(site: Site) -> literals_pb2.LiteralMap:
                 ),
             )
         return await handler(site, inputs, place)
+    except TooLarge as too_large:
+        raise await fail(site, too_large.error) from too_large
     finally:
         place.give()
 
@@ -96,8 +98,7 @@ async def _inputs(site: Site) -> literals_pb2.LiteralMap:
         ) from error
     if site.error is not None and "err" in inputs.literals:
         inputs.literals["err"].CopyFrom(_told(site, site.error))
-    await site.run.write(site.input_uri, inputs)
-    return inputs
+    return await site.run.compose(site.input_uri, site.directory, inputs)
 
 
 def _told(site: Site, error: execution_pb2.ExecutionError) -> literals_pb2.Literal:

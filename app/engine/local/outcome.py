@@ -16,6 +16,7 @@ from app.blobs import BlobMissing, Blobs, BlobTooLarge
 from app.engine.local import decks
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun, bad_task
 from app.engine.local.commands import container_of
+from app.services.literal_limits import SETTING
 
 _Kind = execution_pb2.ExecutionError
 _LOG_LINES = 80
@@ -172,7 +173,7 @@ async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document
         return None
     except BlobTooLarge as error:
         size = await blobs.size(uri)
-        reason = f"output file @[{uri}] is too large [{size}] bytes, max allowed [{bytes_max}] bytes"
+        reason = f"output file @[{uri}] is too large [{size}] bytes, max allowed [{bytes_max}] bytes ({SETTING})"
         raise _Malformed(reason, too_large=True) from error
     try:
         return kind.FromString(data)

@@ -34,6 +34,7 @@ from app.engine.local.environment import NAME_SETTING, Environment, EnvironmentB
 from app.engine.local.forkserver.stamp import started
 from app.engine.local.variables import task_variables
 from app.engine.local.zygote import Zygotes
+from app.services import offloading
 from app.settings import Settings
 
 _FLYTEKIT_COMMANDS = ("pyflyte-execute", "pyflyte-map-execute")
@@ -87,9 +88,9 @@ class Runner:
             raise bad_task(f"container [{container.name}] of task [{run.task.id.name}] has neither command nor args")
         inputs = literals_pb2.LiteralMap()
         if commands.uses_inputs(container.command):
-            inputs.ParseFromString(
-                await self._blobs.read(run.input_uri, bytes_max=self._settings.storage.limits.max_download_bytes)
-            )
+            limit = self._settings.storage.limits.max_download_bytes
+            inputs.ParseFromString(await self._blobs.read(run.input_uri, bytes_max=limit))
+            inputs = await offloading.whole_map(self._settings, self._blobs, inputs)
         if commands.uses_template(container.command):
             await self._blobs.write(commands.task_template_path(run), run.task.SerializeToString())
         argv = commands.unpacked_here(commands.render(container.command, run, inputs))
@@ -99,6 +100,7 @@ class Runner:
             container,
             programs=environment.programs,
             passed=self._local.passed_variables,
+            offloading=offloading.variables(self._settings),
             python_path=self._local.python_path,
         )
         if container.data_config is not None:

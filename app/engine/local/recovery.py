@@ -11,7 +11,7 @@ import structlog
 from flyteidl.core import execution_pb2, literals_pb2
 from flyteidl.event import event_pb2
 
-from app.blobs import BlobMissing
+from app.blobs import BlobMissing, BlobTooLarge
 from app.engine.local import decks
 from app.engine.local.run import Known, Run, Site
 
@@ -32,7 +32,7 @@ async def recover(site: Site) -> literals_pb2.LiteralMap | None:
         deck = await decks.first_of(run.server.blobs, old.closure.deck_uri)
         event = site.event(Node.RECOVERED, input_uri=site.input_uri, output_uri=site.output_uri(), deck_uri=deck)
         await _describe(run, old, event)
-    except BlobMissing as error:
+    except (BlobMissing, BlobTooLarge) as error:
         log.warning("node_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
         return None
     await run.write(site.input_uri, inputs)
@@ -75,5 +75,5 @@ async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -
             event.task_node_metadata.catalog_key.CopyFrom(seen.catalog_key)
         if old.dynamic_uri:
             workflow = event.task_node_metadata.dynamic_workflow
-            workflow.compiled_workflow.ParseFromString(await run.bytes_of(old.dynamic_uri))
+            workflow.compiled_workflow.ParseFromString(await run.closure_bytes(old.dynamic_uri))
             workflow.id.CopyFrom(workflow.compiled_workflow.primary.template.id)

@@ -22,9 +22,10 @@ from app import schema
 from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
 from app.blobs.names import component
 from app.engine.local import data, folders, names
-from app.engine.local.failures import BindingFailed
+from app.engine.local.failures import BindingFailed, TooLarge
 from app.engine.local.reports import Reporter
 from app.engine.local.slots import Slots
+from app.services import literal_limits, offloading
 from app.services.ids import execution_key
 from app.work import Server
 
@@ -126,15 +127,18 @@ class Run:
         limit = self.server.settings.storage.limits.max_download_bytes
         return await self.server.blobs.read(uri, bytes_max=limit)
 
+    async def closure_bytes(self, uri: str) -> bytes:
+        """The stored workflow of a dynamic node. errors: BlobError"""
+        limit = self.server.settings.storage.limits.closure_bytes_max
+        return await self.server.blobs.read(uri, bytes_max=limit)
+
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         """A literal map from the store. errors: BlobError"""
         return literals_pb2.LiteralMap.FromString(await self.bytes_of(uri))
 
     async def whole(self, literal: literals_pb2.Literal) -> literals_pb2.Literal:
         """The literal itself, where it may be one that lies in the store. errors: BlobError"""
-        if literal.WhichOneof("value") != "offloaded_metadata":
-            return literal
-        return literals_pb2.Literal.FromString(await self.bytes_of(literal.offloaded_metadata.uri))
+        return await offloading.whole(self.server.settings, self.server.blobs, literal)
 
     async def resolve(
         self, bindings: Iterable[literals_pb2.Binding], outputs_of: data.Outputs
@@ -165,9 +169,41 @@ class Run:
             raise BindingFailed(f"the offloaded literal at [{uri}] is offloaded itself")
         return literal
 
+    async def with_contents(self, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+        """Return the values with offloaded literals read, for readers that look into them.
+
+        Raises:
+            BindingFailed: When a file cannot be read, with the reason.
+        """
+        if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
+            return values
+        whole = literals_pb2.LiteralMap()
+        for name, literal in values.literals.items():
+            uri = literal.offloaded_metadata.uri
+            whole.literals[name].CopyFrom(await self.offloaded(uri) if uri else literal)
+        return whole
+
     async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
-        """A literal map to the store. errors: BlobError"""
+        """Write a literal map to the store.
+
+        Raises:
+            TooLarge: The map exceeds the size limit of literals.
+            BlobError: The object cannot be stored.
+        """
+        what = "inputs" if uri.endswith("/inputs.pb") else "outputs"
+        reason = literal_limits.excess(self.server.settings, what, values)
+        if reason:
+            raise TooLarge("InputSizeExceeded" if what == "inputs" else "OutputSizeExceeded", reason)
         await self.server.blobs.write(uri, values.SerializeToString(deterministic=True))
+
+    async def compose(self, uri: str, directory: str, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+        """Write a literal map that the engine has composed; return it as it was written.
+
+        Where it is too large, its largest literals are offloaded to the directory. Errors as `write`.
+        """
+        slim = await offloading.offload(self.server.settings, self.server.blobs, directory, values)
+        await self.write(uri, slim)
+        return slim
 
 
 @dataclass(slots=True)

@@ -14,16 +14,24 @@ ARRAY_INDEX = "FLYTE_K8S_ARRAY_INDEX"
 
 
 def task_variables(
-    run: TaskRun, container: Container, *, programs: Path, passed: tuple[str, ...], python_path: str
+    run: TaskRun,
+    container: Container,
+    *,
+    programs: Path,
+    passed: tuple[str, ...],
+    python_path: str,
+    offloading: Mapping[str, str],
 ) -> dict[str, str]:
     """All variables of the process; later sources win.
 
     passed: patterns of names that are taken over from this server. programs: directory that is searched first.
+    offloading: flytekit's, which a task may set itself.
     # Parity: flytek8s.DecorateEnvVars: container, engine, execution, array index, platform.
     """
     variables = {
         **_taken_over(passed),
         **_of_this_machine(run.directory, python_path),
+        **offloading,
         **container.env,
         **_of_the_engine(run),
         **run.envs,

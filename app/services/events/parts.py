@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors
 from app.context import Context
+from app.services import literal_limits
 
 _DURATION_UNIT = 10**9
 _DURATION_MAX = 2**63 - 1
@@ -38,6 +39,7 @@ def check_output_size(ctx: Context, data: literals_pb2.LiteralMap) -> None:
     size, size_max = data.ByteSize(), ctx.settings.remote_data.max_size_in_bytes
     if size_max and size > size_max:
         raise errors.ResourceExhausted(f"Output data size exceeds platform configured threshold ({size} > {size_max})")
+    literal_limits.check(ctx.settings, "outputs", data)
 
 
 class Inline:
@@ -58,6 +60,7 @@ class Inline:
 
     def inputs(self, data: literals_pb2.LiteralMap, *parts: str) -> str:
         """The URI of an event's inputs, below metadata/<parts> (upstream common.OffloadLiteralMap)."""
+        literal_limits.check(self._ctx.settings, "inputs", data)
         return self.put(self._ctx.blobs.uri("metadata", *parts, "offloaded_inputs"), data)
 
     def outputs(self, given: Any, *parts: str) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, literal, select
 
 from app import db, errors, schema
 from app.context import Context
-from app.services import checks, launch_plans, matchable_attributes
+from app.services import checks, launch_plans, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
@@ -87,6 +87,8 @@ async def launch(
     target = await _resolve(ctx, spec)
     merged_inputs = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
     computed = literals_pb2.LiteralMap(literals=merged_inputs)
+    literal_limits.check(ctx.settings, "inputs", computed)
+    literal_limits.check(ctx.settings, "inputs", inputs)
     name = request.name or "a" + random_name(19)
     id = identifier_pb2.WorkflowExecutionIdentifier(project=request.project, domain=request.domain, name=name)
     await _check_free(ctx, id)

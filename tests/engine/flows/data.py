@@ -354,9 +354,14 @@ def listing(folder: FlyteDirectory) -> dict[str, str]:
     return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
+@task
+def long_texts(size: int) -> tuple[str, str, str]:
+    return "x" * size, "y" * size, "z" * size
+
+
 @workflow
-def too_large(size: int) -> int:
-    return length(text=long_text(size=size))
+def too_large(size: int) -> tuple[str, str, str]:
+    return long_texts(size=size)
 
 
 @reference_task("flytesnacks", "development", "data.read_word", "v1")

@@ -182,10 +182,11 @@ def test_a_container_that_knows_nothing_of_flyte(remote: Remote, launched: Launc
 
 def test_outputs_larger_than_the_limit_are_named(remote: Remote, launched: Launched) -> None:
     launched("data")
-    name = remote.launch("data.too_large", {"size": 3_000_000})
+    # Each is too small to be offloaded.
+    name = remote.launch("data.too_large", {"size": 4_000_000})
     error = remote.wait(name)["error"]
     assert error["code"] == "OutputSizeExceeded"
-    assert "max allowed [2097152] bytes" in error["message"]
+    assert "max allowed [10485760] bytes (storage.limits.maxDownloadMBs)" in error["message"]
 
 
 def test_literals_that_lie_elsewhere_are_passed_on_and_looked_into(

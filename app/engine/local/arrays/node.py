@@ -17,7 +17,7 @@ from app.engine.local.arrays.elements import ChildElements, Elements, IndexFaile
 from app.engine.local.arrays.panel import Panel
 from app.engine.local.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
 from app.engine.local.coroutines import let_go
-from app.engine.local.failures import NodeFailed, error_of
+from app.engine.local.failures import BindingFailed, NodeFailed, error_of
 from app.engine.local.nodes import fail
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
@@ -25,6 +25,7 @@ from app.engine.local.slots import Place
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
 
+_Kind = execution_pb2.ExecutionError
 _FAILING = "ArrayNodeFailing"
 
 
@@ -46,9 +47,10 @@ async def run_container_array(
 
 async def _run(site: Site, shape: Shape, given: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
     queued = site.event(Node.QUEUED, input_uri=site.input_uri)
-    inputs = literals_pb2.LiteralMap()
-    for name, literal in given.literals.items():
-        inputs.literals[name].CopyFrom(await site.run.whole(literal))
+    try:
+        inputs = await site.run.with_contents(given)
+    except BindingFailed as error:
+        raise await fail(site, error_of("BindingResolutionFailure", str(error), _Kind.SYSTEM), queued) from error
     try:
         size = size_of(shape, inputs, site.run.server.settings.engine.local.array_size_max)
     except BadArray as bad:
@@ -112,7 +114,7 @@ class _Array:
             raise await self._fail()
         outputs = collected(self._outputs, await self._elements.variables())
         uri = site.output_uri(self._attempt)
-        await site.run.write(uri, outputs)
+        outputs = await site.run.compose(uri, site.output_dir(self._attempt), outputs)
         events = self._panel.ended(Task.SUCCEEDED, output_uri=uri)
         await report.several(*events, site.event(Node.SUCCEEDED, input_uri=site.input_uri, output_uri=uri))
         return outputs

@@ -1,0 +1,109 @@
+"""Large literals as objects of their own: their map keeps a reference, as flytekit's tasks write it.
+
+Tasks offload their own outputs (flytekit reads two environment variables). The engine offloads literals of a map that
+it has composed, such as the outputs of an array node, where the map would exceed storage.limits.maxDownloadMBs.
+Proto: core.LiteralOffloadedMetadata. Source: flytepropeller pkg/controller/nodes/common/utils.go (OffloadLargeLiteral).
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+
+from flyteidl.core import literals_pb2
+
+from app.blobs import Blobs
+from app.blobs.names import component
+from app.compiler.inference import type_of
+from app.settings import Settings
+from app.wire.digest import digest
+
+_MEGABYTE = 1024 * 1024
+# A reference takes some 300 bytes and its type; below this size an object of its own gains nothing.
+_BYTES_MIN = 64 * 1024
+
+
+def variables(settings: Settings) -> Mapping[str, str]:
+    """Return the environment variables that make flytekit offload large outputs; none where it is not to."""
+    local, limit_mbs = settings.engine.local, settings.storage.limits.max_download_mbs
+    least = local.offloaded_literal_mbs_min or max(1, limit_mbs // 2)
+    if not local.offloaded_literal_mbs_max or not limit_mbs:
+        return {}
+    return {"_F_L_MIN_SIZE_MB": str(least), "_F_L_MAX_SIZE_MB": str(local.offloaded_literal_mbs_max)}
+
+
+def bytes_max(settings: Settings) -> int:
+    """Return the largest offloaded literal that is read, in bytes; 0 is no limit."""
+    limit = settings.storage.limits.max_download_bytes
+    return max(limit, settings.engine.local.offloaded_literal_mbs_max * _MEGABYTE) if limit else 0
+
+
+async def offload(
+    settings: Settings, blobs: Blobs, directory: str, values: literals_pb2.LiteralMap
+) -> literals_pb2.LiteralMap:
+    """Return a map that fits into the size limit, with its largest literals stored below a directory.
+
+    The same map is returned where it fits as it is, or where offloading is switched off. One that is still too large,
+    because it has many small literals, is refused by its writer.
+
+    Raises:
+        BlobError: An object cannot be stored.
+    """
+    limit = settings.storage.limits.max_download_bytes
+    if not limit or values.ByteSize() <= limit or not settings.engine.local.offloaded_literal_mbs_max:
+        return values
+    slim = literals_pb2.LiteralMap()
+    slim.CopyFrom(values)
+    for name in sorted(values.literals, key=lambda name: (-values.literals[name].ByteSize(), name)):
+        literal = values.literals[name]
+        if slim.ByteSize() <= limit or literal.ByteSize() < _BYTES_MIN:
+            break
+        inferred = type_of(literal)
+        if inferred is None or literal.ByteSize() > bytes_max(settings):
+            continue
+        uri = f"{directory}/{component(name)}_offloaded_metadata.pb"
+        await blobs.write(uri, literal.SerializeToString(deterministic=True))
+        hash = literal.hash or urlsafe_b64encode(digest(literal)).rstrip(b"=").decode()
+        slim.literals[name].Clear()
+        slim.literals[name].hash = hash
+        reference = slim.literals[name].offloaded_metadata
+        reference.uri, reference.size_bytes = uri, literal.ByteSize()
+        reference.inferred_type.CopyFrom(inferred)
+    return slim
+
+
+async def whole(settings: Settings, blobs: Blobs, literal: literals_pb2.Literal) -> literals_pb2.Literal:
+    """Return the literal itself where it is a reference to one.
+
+    Raises:
+        BlobError: The object cannot be read.
+        DecodeError: The object is no literal.
+    """
+    if literal.WhichOneof("value") != "offloaded_metadata":
+        return literal
+    raw = await blobs.read(literal.offloaded_metadata.uri, bytes_max=bytes_max(settings))
+    return literals_pb2.Literal.FromString(raw)
+
+
+async def whole_map(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """Return the map with every literal that is a reference replaced by the literal itself; errors as `whole`."""
+    if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
+        return values
+    result = literals_pb2.LiteralMap()
+    for name, literal in values.literals.items():
+        result.literals[name].CopyFrom(await whole(settings, blobs, literal))
+    return result
+
+
+def same(left: literals_pb2.LiteralMap, right: literals_pb2.LiteralMap) -> bool:
+    """Return whether two maps hold the same values; references to equal literals may name different objects."""
+    return bool(left == right or _without_uris(left) == _without_uris(right))
+
+
+def _without_uris(values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    result = literals_pb2.LiteralMap()
+    result.CopyFrom(values)
+    for literal in result.literals.values():
+        if literal.hash and literal.WhichOneof("value") == "offloaded_metadata":
+            literal.offloaded_metadata.uri = ""
+    return result
