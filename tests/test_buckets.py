@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -212,6 +212,48 @@ class TestAddresses:
             assert http("GET", signed.signed_url).content == b"hello world"
 
         bench(scenario, storage=section(s3))
+
+    @pytest.mark.parametrize("on_bucket", [True, False])
+    def test_an_uploaded_file_keeps_its_name(
+        self, s3: str, tmp_path: Path, bench: Callable[..., Any], on_bucket: bool
+    ) -> None:
+        names = [
+            *" ü+#&%~()'\"?*[]\\:=@$,;!{}|^`<>",
+            "%41",
+            "100%",
+            "é",
+            "日本 😀",
+            ".hidden",
+            "a..b",
+            "~2E",
+            "x" * 250,
+        ]
+
+        async def scenario(desk: Any) -> None:
+            blobs = desk.blobs
+            for name in (f"a{name}.txt" for name in names):
+                request = dataproxy_pb2.CreateUploadLocationRequest(
+                    project="p", domain="development", filename_root=secrets.token_hex(8), filename=name
+                )
+                answer = await desk.call(dataproxy.create_upload_location, request)
+                # flytekit decodes it.
+                folder, _, last = unquote(answer.native_url).rpartition("/")
+                assert (last, folder) == (name, f"{blobs.base}/p/development/{request.filename_root}")
+                if on_bucket:
+                    assert http("PUT", answer.signed_url, content=name.encode()).status_code == 200
+                else:
+                    assert unquote(urlsplit(answer.signed_url).path).endswith(f"/{name}")
+                    await blobs.write(f"{folder}/{name}", name.encode())
+                for uri in (answer.native_url, f"{folder}/{name}"):
+                    assert await blobs.read(uri, bytes_max=999) == name.encode()
+                wanted = dataproxy_pb2.CreateDownloadLocationRequest(native_url=answer.native_url)
+                signed = await desk.call(dataproxy.create_download_location, wanted)
+                if on_bucket:
+                    assert http("GET", signed.signed_url).content == name.encode()
+                with pytest.raises(errors.AlreadyExists):
+                    await desk.call(dataproxy.create_upload_location, request)
+
+        bench(scenario, **({"storage": section(s3)} if on_bucket else {}))
 
 
 class TestSettings:

@@ -1,4 +1,4 @@
-"""A bucket of S3, Google Cloud Storage or Azure as a store, through obstore. Keys are those of its objects."""
+"""A bucket of S3, Google Cloud Storage or Azure as a store, through obstore. Keys are the paths of locations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, cast
+from urllib.parse import unquote
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from app.blobs import problems
+from app.blobs import names, problems
 from app.settings import BadSetting, Settings, redact
 
 # Upstream's name for the MD5 that an uploader leaves in the object's metadata.
@@ -35,7 +36,7 @@ class Bucket:
     async def read(self, key: str, uri: str, bytes_max: int) -> bytes:
         """The bytes of the object; bytes_max 0 is no limit. errors: BlobMissing, BlobTooLarge, BlobUnreadable"""
         try:
-            found = await obstore.get_async(self._store, key)
+            found = await obstore.get_async(self._store, await self._present(key))
             if bytes_max and found.meta["size"] > bytes_max:
                 raise problems.too_large(uri, found.meta["size"], bytes_max)
             return bytes(await found.bytes_async())
@@ -65,11 +66,27 @@ class Bucket:
 
     async def _head(self, key: str, uri: str) -> Any:
         try:
-            return await obstore.get_async(self._store, key, options={"head": True})
+            return await obstore.get_async(self._store, await self._present(key), options={"head": True})
         except FileNotFoundError:
             raise problems.missing(uri) from None
         except (BaseError, ValueError, OSError) as error:
             raise problems.unreadable(uri, _reason(error)) from error
+
+    async def _present(self, key: str) -> str:
+        """Return the key of the object that a location means: its text as it is, else decoded, else as upstream reads it.
+
+        flytekit writes keys as they are. Upstream's server encodes them in the locations of its rows.
+        """
+        last = names.key_of(key)
+        for candidate in dict.fromkeys((key, unquote(key))):
+            if candidate == last:
+                break
+            try:
+                await obstore.head_async(self._store, candidate)
+            except FileNotFoundError:
+                continue
+            return candidate
+        return last
 
     async def write(self, key: str, uri: str, data: bytes) -> None:
         """Store data as the object, whole or not at all. errors: BlobUnwritable"""
@@ -82,7 +99,10 @@ class Bucket:
         """An address that allows method on the object for ttl_seconds. errors: BlobUnreadable without credentials"""
         try:
             return await obstore.sign_async(
-                cast(Any, self._signer), method, key, expires_in=timedelta(seconds=ttl_seconds)
+                cast(Any, self._signer),
+                method,
+                await self._present(key) if method == "GET" else key,
+                expires_in=timedelta(seconds=ttl_seconds),
             )
         except (BaseError, ValueError, OSError) as error:
             raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {_reason(error)}") from error

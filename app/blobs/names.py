@@ -12,6 +12,10 @@ from urllib.parse import unquote
 # S3 keys have at most 1,024 bytes and file names at most 255; the longest location has five long components.
 COMPONENT_BYTES_MAX = 180
 
+# The longest name that file systems take.
+FILE_NAME_BYTES_MAX = 255
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[.]*[A-Za-z0-9_=-][A-Za-z0-9_.=-]*")
 _ESCAPED = re.compile(rb"[^A-Za-z0-9_.=-]")
 
@@ -33,6 +37,15 @@ def component(text: str) -> str:
         return escaped
     # `~~` cannot come out of the line above, so a shortened name equals no other.
     return f"{escaped[: COMPONENT_BYTES_MAX - 66]}~~{hashlib.sha256(raw).hexdigest()}"
+
+
+def file_name_problem(text: str) -> str:
+    """Return why text cannot be the name of an uploaded file, which keeps its name as it is; "" where it can."""
+    if _CONTROL.search(text):
+        return "must not contain control characters"
+    if len(text.encode("utf-8", "surrogatepass")) > FILE_NAME_BYTES_MAX:
+        return f"must not have names of more than {FILE_NAME_BYTES_MAX} bytes"
+    return ""
 
 
 def key_of(uri_path: str) -> str:

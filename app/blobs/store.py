@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from app.blobs import links, names, problems
@@ -53,12 +54,27 @@ class Blobs:
         """The location under the base that these parts name; other parts name another location."""
         return "/".join((self.base, *map(names.component, parts)))
 
+    def upload_uri(self, folder: Sequence[str], file: Sequence[str]) -> str:
+        """Return the location of an uploaded file, which keeps its name.
+
+        Args:
+            folder: parts of the folder's location, as in uri().
+            file: names without a problem (names.file_name_problem); none of them is empty, `.` or `..`.
+        """
+        return "/".join((self.uri(*folder), *file))
+
     def contains(self, uri: str) -> bool:
         """Whether a location lies under the base."""
         path = _plain(uri)
         if "\0" in path:
             return False
         return self._folder.holds(path) if self._folder is not None else path.startswith(self.base + "/")
+
+    def _decoded(self, uri: str) -> str:
+        """Return the location of a local object that lies there; one that does not is looked for with %XX decoded."""
+        if self._folder is None or "%" not in uri or "://" in uri or "\0" in uri or os.path.lexists(uri):
+            return uri
+        return unquote(uri)
 
     def key(self, uri: str) -> str:
         """The location relative to the base, as it stands in addresses. errors: BlobOutside"""
@@ -81,7 +97,7 @@ class Blobs:
         units:  bytes_max in bytes, 0 for no limit
         errors: BlobMissing, BlobTooLarge, BlobUnreadable, BlobOutside (all BlobError)
         """
-        store, key = self._locate(uri)
+        store, key = self._locate(self._decoded(uri))
         return await store.read(key, uri, bytes_max)
 
     async def read_fixed(self, uri: str, *, bytes_max: int) -> bytes:
@@ -94,7 +110,7 @@ class Blobs:
 
     async def size(self, uri: str) -> int:
         """The object's size in bytes. errors: BlobMissing, BlobUnreadable, BlobOutside"""
-        store, key = self._locate(uri)
+        store, key = self._locate(self._decoded(uri))
         return await store.size(key, uri)
 
     async def exists(self, uri: str) -> bool:
@@ -107,7 +123,7 @@ class Blobs:
 
     async def matches_md5(self, uri: str, md5: bytes) -> bool:
         """Whether the object has this MD5. errors: BlobMissing, BlobUnreadable, BlobOutside"""
-        store, key = self._locate(uri)
+        store, key = self._locate(self._decoded(uri))
         return await store.matches_md5(key, uri, md5)
 
     async def write(self, uri: str, data: bytes) -> None:
@@ -129,7 +145,8 @@ class Blobs:
         errors: BlobOutside; BlobUnreadable without credentials to sign with
         """
         if self._links is not None:
-            return self._links.address(self._endpoint(endpoint), "GET", self.key(uri), ttl_seconds=ttl_seconds)
+            key = self.key(self._decoded(uri))
+            return self._links.address(self._endpoint(endpoint), "GET", key, ttl_seconds=ttl_seconds)
         store, key = self._locate(uri)
         assert isinstance(store, Bucket)
         return await store.sign("GET", key, uri, ttl_seconds)
@@ -171,7 +188,10 @@ class Blobs:
         """The store that holds a location and the object's key there. errors: BlobOutside"""
         for prefix, folder in self._aliases.items():
             if uri.startswith(prefix + "/"):
-                path = os.path.normpath(f"{folder.path}/{names.key_of(uri[len(prefix) + 1 :])}")
+                key = uri[len(prefix) + 1 :]
+                path = os.path.normpath(f"{folder.path}/{key}")
+                if not os.path.exists(path):
+                    path = os.path.normpath(f"{folder.path}/{names.key_of(key)}")
                 if folder.holds(path) and "\0" not in path:
                     return folder, path
         path, inside = _plain(uri), self.contains(uri)
@@ -181,7 +201,7 @@ class Blobs:
             scheme, _, rest = path.partition("://")
             bucket, _, key = rest.partition("/")
             if key:
-                return self._bucket(f"{scheme}://{bucket}"), names.key_of(key)
+                return self._bucket(f"{scheme}://{bucket}"), key
         raise problems.outside(uri)
 
     def _bucket(self, uri: str) -> Bucket:

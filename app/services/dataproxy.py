@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors, schema
 from app.blobs import BlobError, BlobMissing, BlobOutside
+from app.blobs.names import file_name_problem
 from app.context import Context
 from app.services import ids
 from app.wire import flyte_url
@@ -48,16 +49,17 @@ async def create_upload_location(
     upload = ctx.settings.server.data_proxy.upload
     root = _steps("filename_root", request.filename_root)
     filename = _steps("filename", request.filename)
-    folder = _folder(ctx, request) + (root or [base64.b32encode(request.content_md5).decode()])
-    if root and filename:
-        await _check_free(ctx, ctx.blobs.uri(*folder, *filename), request.content_md5)
+    folder = _folder(ctx, request)
+    root = root or [base64.b32encode(request.content_md5).decode()]
+    if request.filename_root and filename:
+        await _check_free(ctx, ctx.blobs.upload_uri(folder, [*root, *filename]), request.content_md5)
     lifetime_ns = _upload_lifetime(request, _ns(upload.max_expires_in_seconds))
     if not filename:
         filename = [ids.random_name(upload.default_file_name_length)]
-    native_url = ctx.blobs.uri(*folder, *filename)
+    uri = ctx.blobs.upload_uri(folder, [*root, *filename])
     try:
         signed_url = await ctx.blobs.sign_put(
-            native_url,
+            uri,
             ttl_seconds=_whole_seconds(lifetime_ns),
             content_md5=request.content_md5,
             endpoint=ctx.endpoint,
@@ -66,7 +68,8 @@ async def create_upload_location(
         raise errors.Internal(f"failed to create a signed url. Error: {error}") from error
     return dataproxy_pb2.CreateUploadLocationResponse(
         signed_url=signed_url,
-        native_url=native_url,
+        # flytekit decodes a file's native_url, so a % of the name itself is encoded.
+        native_url=uri.replace("%", "%25"),
         expires_at=_after(ctx, lifetime_ns),
         headers=ctx.blobs.upload_headers(request.content_md5, with_metadata=request.add_content_md5_metadata),
     )
@@ -85,7 +88,7 @@ async def create_download_location(
     refused = "error while validating request: "
     lifetime_ns = _download_lifetime(ctx, request, f"{refused}expiresIn is invalid. Error: ")
     url = request.native_url
-    if "://" in url and (_BROKEN_ESCAPE.search(url) or _CONTROL.search(url)):
+    if "://" in url and not ctx.blobs.contains(url) and (_BROKEN_ESCAPE.search(url) or _CONTROL.search(url)):
         raise errors.InvalidArgument(f"{refused}failed to parse native_url [{url}]")
     # Deviates: upstream signs for any bucket and key that its own credentials reach.
     if not url:
@@ -170,6 +173,9 @@ def _steps(field: str, value: str) -> list[str]:
         raise errors.InvalidArgument(f"{field} [{value}] must not contain '..'")
     if value and not steps:
         raise errors.InvalidArgument(f"{field} [{value}] names no file")
+    for step in steps:
+        if problem := file_name_problem(step):
+            raise errors.InvalidArgument(f"{field} [{value}] {problem}")
     return steps
 
 

@@ -79,14 +79,15 @@ class TestCreateUploadLocation:
             ({"filename_root": "root/dir", "filename": "f.txt"}, "p/development/root/dir/f.txt"),
             ({"filename_root": "/root//./dir/", "filename": "sub/f"}, "p/development/root/dir/sub/f"),
             ({"filename_root": "r", "filename": "f", "org": "acme"}, "acme/p/development/r/f"),
-            ({"filename_root": "r#?%", "filename": "my file"}, "p/development/r~23~3F~25/my~20file"),
+            ({"filename_root": "r#?%", "filename": "my file"}, "p/development/r#?%/my file"),
+            ({"filename_root": "r", "filename": "f" * 255}, f"p/development/r/{'f' * 255}"),
             ({"project": "a/..", "domain": "..", "filename_root": "r", "filename": "f"}, "a~2F../~2E~2E/r/f"),
         ],
     )
     def test_the_location_lies_in_the_projects_folder(self, bench: Bench, changes: dict[str, Any], path: str) -> None:
         async def scenario(b: Any) -> None:
             answer = await b.call(dataproxy.create_upload_location, upload(**changes), now=NOW)
-            assert answer.native_url == f"{b.blobs.base}/{path}"
+            assert answer.native_url == f"{b.blobs.base}/{path}".replace("%", "%25")
             assert answer.expires_at.ToDatetime(UTC) == NOW.replace(hour=8)
             address = urlsplit(answer.signed_url)
             assert (address.netloc, unquote(address.path)) == ("localhost:30080", f"/storage/{path}")
@@ -152,6 +153,11 @@ class TestCreateUploadLocation:
             ({"filename_root": "a/../../b"}, "filename_root [a/../../b] must not contain '..'"),
             ({"filename_root": "r", "filename": ".."}, "filename [..] must not contain '..'"),
             ({"filename_root": "./"}, "filename_root [./] names no file"),
+            ({"filename_root": "r", "filename": "a\nb"}, "filename [a\nb] must not contain control characters"),
+            (
+                {"filename_root": "ü" * 128, "filename": "f"},
+                f"filename_root [{'ü' * 128}] must not have names of more than 255 bytes",
+            ),
             (
                 {"project": "metadata", "content_md5": MD5},
                 "[metadata] is the folder of the server's own data; nothing can be uploaded to it",
