@@ -217,17 +217,7 @@ class TestAddresses:
     def test_an_uploaded_file_keeps_its_name(
         self, s3: str, tmp_path: Path, bench: Callable[..., Any], on_bucket: bool
     ) -> None:
-        names = [
-            *" ü+#&%~()'\"?*[]\\:=@$,;!{}|^`<>",
-            "%41",
-            "100%",
-            "é",
-            "日本 😀",
-            ".hidden",
-            "a..b",
-            "~2E",
-            "x" * 250,
-        ]
+        names = [" ü+#&%~()'\"?*[]\\:=@$,;!{}|^`<>", "#", "?x", "%41", "100%", "é日本😀", ".hidden..", "x" * 250]
 
         async def scenario(desk: Any) -> None:
             blobs = desk.blobs

@@ -73,7 +73,7 @@ class Bucket:
             raise problems.unreadable(uri, _reason(error)) from error
 
     async def _present(self, key: str) -> str:
-        """Return the key of the object that a location means: its text as it is, else decoded, else as upstream reads it.
+        """Return the key of the object that a location means: its text, else that decoded, else as upstream reads it.
 
         flytekit writes keys as they are. Upstream's server encodes them in the locations of its rows.
         """
