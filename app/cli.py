@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli_cache import cache_app
+from app.cli_executions import executions_app
 from app.cli_settings import Files, masker, one_line, settings_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration."
 app.add_typer(migrations_app, name="migrate")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
+app.add_typer(executions_app, name="executions")
 
 
 @app.callback()

@@ -2,13 +2,12 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
-from app.cli_settings import Files, one_line, settings_of
+from app.cli_settings import Files, before, one_line, settings_of
 
 if TYPE_CHECKING:
     from app.db import Database
@@ -115,21 +114,10 @@ def delete_entries(
 
 
 def _chosen(project: str, domain: str, task: str, version: str, older_than: str) -> "Chosen":
-    """What the options name. errors: BadSetting for an age that cannot be read"""
+    """Return what the options name. Raises BadSetting for an age that cannot be read."""
     from app.services.catalog import Chosen
-    from app.settings import BadSetting
-    from app.wire.goparse import parse_go_duration
 
-    before = None
-    if older_than:
-        try:
-            microseconds = parse_go_duration(older_than) // 1000
-            if microseconds <= 0:
-                raise ValueError("not the time of an entry")
-            before = datetime.now(UTC) - timedelta(microseconds=microseconds)
-        except (ValueError, OverflowError) as error:
-            raise BadSetting(f"--older-than={older_than} is no age; allowed: such as 720h, 1h30m or 45s") from error
-    return Chosen(project, domain, task, version, before)
+    return Chosen(project, domain, task, version, before(older_than))
 
 
 def _key(row: Any) -> "Key":

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,3 +53,23 @@ def one_line() -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         typer.echo(f"flyteadmin: {masker().text(f'{error.strerror or error}{where}')}", err=True)
         raise SystemExit(1) from error
+
+
+def before(older_than: str) -> datetime | None:
+    """Return the moment that an option --older-than names, None for "".
+
+    Raises:
+        BadSetting: The age cannot be read.
+    """
+    from app.settings import BadSetting
+    from app.wire.goparse import parse_go_duration
+
+    if not older_than:
+        return None
+    try:
+        microseconds = parse_go_duration(older_than) // 1000
+        if microseconds <= 0:
+            raise ValueError("an age is positive")
+        return datetime.now(UTC) - timedelta(microseconds=microseconds)
+    except (ValueError, OverflowError) as error:
+        raise BadSetting(f"--older-than={older_than} is no age; allowed: such as 720h, 1h30m or 45s") from error

@@ -32,6 +32,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
         "app.listeners",
         "app.cli",
         "app.cli_cache",
+        "app.cli_executions",
         "app.cli_settings",
         "app.mcp",
     ),

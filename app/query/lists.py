@@ -182,7 +182,8 @@ async def page(
     if not rows or (len(few) == len(rows) != limit):
         return rows, ""
     rows = few
-    return rows, pages.write_token(sort, getattr(rows[-1], sort.key), rows[-1].id)
+    offset = start.offset if start.after is None else None
+    return rows, pages.next_token(ctx, offset, len(rows), sort, getattr(rows[-1], sort.key), rows[-1].id)
 
 
 def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[grammar.Filter, ...]:

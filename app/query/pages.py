@@ -112,6 +112,22 @@ def _is_bigint(value: Any) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
+def next_token(ctx: Context, offset: int | None, rows: int, sort: Sort, value: Any, row_id: int) -> str:
+    """Return the token of the page behind a full page.
+
+    Args:
+        ctx: Its settings tell whether tokens are upstream's offsets (switching.upstreamPageTokens).
+        offset: Rows before this page; None for a page that began behind a row, which keeps to tokens of ours.
+        rows: Rows of this page.
+        sort: The list's sort.
+        value: The sort value of the last row.
+        row_id: The id of the last row.
+    """
+    if ctx.settings.switching.upstream_page_tokens and offset is not None:
+        return str(offset + rows)
+    return write_token(sort, value, row_id)
+
+
 def write_token(sort: Sort, value: Any, row_id: int) -> str:
     """The token of the page behind the row with this sort value and id; never all digits."""
     if isinstance(value, datetime):

@@ -5,7 +5,7 @@ A version's content never changes, its state does: at most one version of a name
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import structlog
@@ -234,7 +234,13 @@ async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_
     )
     if entered is None:
         await ctx.db.update(schema.SchedulableEntity, key, active=True, updated_at=ctx.now)
-    log.warning("schedule_is_active_but_no_scheduler_runs", launch_plan=":".join(key.values()))
+    _warn_of_no_scheduler()
+
+
+@cache
+def _warn_of_no_scheduler() -> None:
+    """Log once per process that active schedules wait for a scheduler, such as that of a flyteadmin beside this one."""
+    log.warning("schedules_are_stored_but_this_server_fires_none")
 
 
 # State.

@@ -159,7 +159,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     for row in rows:
         id = common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
         found.append(_message(request.resource_type, id, row.description, row.state))
-    return common_pb2.NamedEntityList(entities=found, token=names.next_token(rows, sort, limit))
+    return common_pb2.NamedEntityList(entities=found, token=names.next_token(ctx, parameters, rows, sort, limit))
 
 
 def _columns(entity: str) -> Table:

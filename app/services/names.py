@@ -6,7 +6,7 @@ page is a range of it. Upstream groups all versions for every page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -97,9 +97,20 @@ def read_start(token: str, sort: pages.Sort, rpc: str) -> tuple[dict[str, Any], 
     return ({"page_offset": start.offset} if start.offset else {}), False
 
 
-def next_token(rows: Sequence[Any], sort: pages.Sort, limit: int) -> str:
-    """The token of the page behind these rows; "" behind the last page."""
-    return pages.write_token(sort, rows[-1].name, 0) if rows and len(rows) == limit else ""
+def next_token(ctx: Context, start: Mapping[str, Any], rows: Sequence[Any], sort: pages.Sort, limit: int) -> str:
+    """Return the token of the page behind these rows, "" behind the last page.
+
+    Args:
+        ctx: Its settings choose between offsets and tokens of ours.
+        start: The parameters that read_start returned for this page.
+        rows: The page.
+        sort: The list's sort.
+        limit: Rows of a full page.
+    """
+    if not rows or len(rows) != limit:
+        return ""
+    offset = None if "after_value" in start else start.get("page_offset", 0)
+    return pages.next_token(ctx, offset, len(rows), sort, rows[-1].name, 0)
 
 
 async def page(
@@ -120,7 +131,7 @@ async def page(
         domain=request.domain,
         **parameters,
     )
-    found = common_pb2.NamedEntityIdentifierList(token=next_token(rows, sort, limit))
+    found = common_pb2.NamedEntityIdentifierList(token=next_token(ctx, parameters, rows, sort, limit))
     add, project, domain = found.entities.add, request.project, request.domain
     for row in rows:
         add(project=project, domain=domain, name=row.name)
@@ -166,7 +177,9 @@ async def page_across(
     rows = await ctx.db.all(statement, resource_type=resource_type, **parts, **parameters)
     token = ""
     if rows and len(rows) == limit:
-        token = pages.write_token(sort, "\0".join(getattr(rows[-1], c.key) for c in _order(sort)), 0)
+        last_value = "\0".join(getattr(rows[-1], c.key) for c in _order(sort))
+        offset = None if start.after is not None else start.offset
+        token = pages.next_token(ctx, offset, len(rows), sort, last_value, 0)
     return common_pb2.NamedEntityIdentifierList(
         entities=[
             common_pb2.NamedEntityIdentifier(project=row.project, domain=row.domain, name=row.name) for row in rows

@@ -125,6 +125,16 @@ class Mcp(Section):
         return SecretStr(text)
 
 
+class Switching(Section):
+    """Ours: what holds for as long as a flyteadmin in Go serves the same database (docs/switching.md).
+
+    upstream_page_tokens: Hand out upstream's offsets as page tokens, so that a list begun here can go on there. Such a
+    page costs more the further down it is, and rows that are inserted meanwhile can repeat or be missed.
+    """
+
+    upstream_page_tokens: bool = False
+
+
 class Settings(Section):
     """What the whole program is set up with; made by load() once and passed on, never global."""
 
@@ -132,6 +142,7 @@ class Settings(Section):
     engine: EngineSection = EngineSection()
     limits: Limits = Limits()
     mcp: Mcp = Mcp()
+    switching: Switching = Switching()
     server: upstream.ServerSection = upstream.ServerSection()
     flyteadmin: upstream.FlyteAdmin = upstream.FlyteAdmin()
     remote_data: upstream.RemoteData = upstream.RemoteData()

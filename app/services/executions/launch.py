@@ -362,5 +362,9 @@ def _stored_spec(
 
 
 def _tags(spec: execution_pb2.ExecutionSpec) -> set[tuple[str, str]]:
-    """Deviates: a tag that a request names twice is one row; upstream fails on it."""
+    """Return the rows of an execution's tags and labels.
+
+    Deviates: a tag that a request names twice is one row; upstream fails on it. The launch of a single task has its
+    tags and labels, too, so that filters find it; upstream stores none of them.
+    """
     return {*spec.labels.values.items(), *((tag, "") for tag in spec.tags)}

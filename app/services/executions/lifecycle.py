@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
+from flyteidl.core import identifier_pb2
 
-from app import schema
+from app import errors, schema
 from app.context import Context
 from app.services import phases
 from app.services.executions.reads import check_id, phase_of, row_of
 from app.services.ids import execution_key
+
+log = structlog.get_logger(__name__)
 
 
 async def update_execution(
@@ -43,9 +47,15 @@ async def terminate_execution(
 ) -> execution_pb2.ExecutionTerminateResponse:
     """Ask the engine to abort an execution: ABORTING now, ABORTED when the engine reports it.
 
-    Without an engine (`engine: none`) whoever posts events reports it. Doing it again changes the cause.
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND; FAILED_PRECONDITION on an ended execution
-    source: upstream ExecutionManager.TerminateExecution
+    Without an engine (`engine: none`) the client that posts events reports it. Doing it again changes the cause.
+
+    Raises:
+        InvalidArgument: Parts of the id are missing.
+        NotFound: There is no such execution.
+        FailedPrecondition: It has ended; or this server's engine cannot end it, because another flyteadmin on the same
+            database launched it.
+
+    Source: upstream ExecutionManager.TerminateExecution
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
@@ -53,12 +63,51 @@ async def terminate_execution(
     if phase in phases.WORKFLOW_TERMINAL:
         current = core_execution_pb2.WorkflowExecution.Phase.Name(phase)
         raise phases.already_terminal("Cannot abort an already terminated workflow execution", current)
+    await _check_reach(ctx, id)
+    await record_abort(ctx, id, row, request.cause)
+    ctx.after_commit(lambda: ctx.engine.aborted(id))
+    return execution_pb2.ExecutionTerminateResponse()
+
+
+async def _check_reach(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    """Refuse to abort what this server's engine does not run, which would answer success and end nothing.
+
+    Deviates: upstream has one engine, which runs everything that its database holds.
+    """
+    if await has_launch_record(ctx, id):
+        return
+    name = f"{id.project}/{id.domain}/{id.name}"
+    if ctx.settings.engine.kind == "none":
+        log.warning(
+            "abort_is_recorded_only", execution=name, reason="engine.kind=none ends nothing that runs elsewhere"
+        )
+        return
+    raise errors.FailedPrecondition(
+        f"execution [{name}] has no launch record: another flyteadmin on this database launched it, or this one while "
+        f"it had engine.kind=none, so engine.kind={ctx.settings.engine.kind} runs nothing of it and cannot abort it. "
+        "Abort it at the flyteadmin that launched it; once nothing runs it any more, "
+        f"`flyteadmin executions end {name}` records it as ABORTED"
+    )
+
+
+async def has_launch_record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
+    """Return whether an engine of this server runs the execution, or will."""
+    return await ctx.db.find(schema.Launch, columns=("execution_name",), **execution_key(id)) is not None
+
+
+async def record_abort(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, row: Any, cause: str) -> None:
+    """Set an execution to ABORTING, with the cause and the caller in its abort metadata.
+
+    Args:
+        ctx: The call.
+        id: The execution.
+        row: Its row, locked.
+        cause: Why it is aborted.
+    """
     closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
     closure.phase = core_execution_pb2.WorkflowExecution.ABORTING
-    closure.abort_metadata.cause = request.cause
+    closure.abort_metadata.cause = cause
     closure.abort_metadata.principal = ctx.principal
     changes: dict[str, Any] = {"phase": "ABORTING", "closure": closure.SerializeToString()}
     # Deviates: an empty cause clears the column too.
-    await ctx.db.update(schema.Execution, execution_key(id), abort_cause=request.cause, **changes)
-    ctx.after_commit(lambda: ctx.engine.aborted(id))
-    return execution_pb2.ExecutionTerminateResponse()
+    await ctx.db.update(schema.Execution, execution_key(id), abort_cause=cause, **changes)
