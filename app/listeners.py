@@ -72,6 +72,9 @@ class MetricsListener:
     """/metrics, /healthcheck, /version and /config, from a thread of its own: it answers when the loop is busy."""
 
     def __init__(self, bound: socket.socket, settings: Settings, metrics: Callable[[], str]) -> None:
+        from app.api.http.origins import Origins
+
+        origins = Origins(settings)
         pages: dict[str, tuple[str, Callable[[], str]]] = {
             "/metrics": ("text/plain; version=0.0.4; charset=utf-8", lambda: metrics() + _process()),
             "/healthcheck": ("text/plain", lambda: ""),
@@ -83,11 +86,32 @@ class MetricsListener:
             # A client that sends nothing must not keep a thread forever.
             timeout = 10
 
+            def parse_request(self) -> bool:
+                """Read the head of a request; refuse it where no web page may send it."""
+                if not super().parse_request():
+                    return False
+                if self.headers.defects:
+                    # The parser ignores the fields after a malformed line, a Host among them.
+                    self._reply(400, "text/plain", b"malformed header field")
+                    return False
+                fields = [
+                    (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()
+                ]
+                refusal = origins.refusal(self.command, self.path.encode("latin-1"), fields)
+                if refusal is not None:
+                    self._reply(refusal.status, "application/json", refusal.body)
+                return refusal is None
+
             def do_GET(self) -> None:
                 found = pages.get(self.path.partition("?")[0])
-                content = found[1]().encode() if found else b""
-                self.send_response(200 if found else 404)
-                self.send_header("Content-Type", found[0] if found else "text/plain")
+                if found is None:
+                    self._reply(404, "text/plain", b"")
+                else:
+                    self._reply(200, found[0], found[1]().encode())
+
+            def _reply(self, status: int, content_type: str, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api import attempt_logs, cors, docs, rest, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
+from app.api.http.origins import Origins, refuse
 from app.blobs import Blobs
 from app.engine.port import NoEngine
 from app.startup import database_of
@@ -30,7 +31,8 @@ log = structlog.get_logger(__name__)
 class Application:
     """The ASGI application of one process: gRPC by content type, everything else REST.
 
-    web: pages and RPCs, behind the rules for requests of other origins
+    web: pages and RPCs, with the headers that pages of other origins need (CORS)
+    origins: the rules about Host, Origin and bodies of web pages, for every request on every port
     assistants: MCP and the REST adapter, which have ports of their own; None where they are not wanted
     """
 
@@ -38,16 +40,31 @@ class Application:
     grpc: GrpcApp
     pages: FastAPI
     web: ASGIApp
+    origins: Origins
     assistants: Web | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (or the lifespan)."""
+        if scope["type"] != "http":
+            await self.web(scope, receive, send)
+            return
+        grpc = is_grpc(scope)
+        refusal = self.origins.refusal(
+            scope["method"],
+            scope.get("raw_path") or b"/",
+            scope["headers"],
+            http2=scope["http_version"] == "2",
+            grpc=grpc,
+        )
+        if refusal is not None:
+            await refuse(send, refusal.error, status=refusal.status)
+            return
         if self.assistants is not None and (address := scope.get("server")) is not None:
             other = self.assistants.by_port.get(address[1])
             if other is not None:
                 await other(scope, receive, send)
                 return
-        await (self.grpc if is_grpc(scope) else self.web)(scope, receive, send)
+        await (self.grpc if grpc else self.web)(scope, receive, send)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,7 +120,7 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
     pages.router.routes.extend(attempt_logs.routes(settings))
     pages.router.routes.extend(rest.routes(server, routers.ALL))
     web = cors.wrapped(_Web(server, pages), settings)
-    app = Application(server, GrpcApp(server, routers.ALL), pages, web, _assistants(server))
+    app = Application(server, GrpcApp(server, routers.ALL), pages, web, Origins(settings), _assistants(server))
     return app
 
 

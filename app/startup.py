@@ -84,6 +84,8 @@ def prepare(settings: Settings, progress: Progress) -> Started:
 
     errors: BadSetting
     """
+    from app.api.http.origins import start_warnings
+
     check_served(settings, progress)
     path = settings.home_path
     progress.line(f"home folder {path}")
@@ -102,6 +104,8 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     bound = {"rest": rest, "grpc": grpc, "metrics": metrics, **assistants}
     settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
     home.write_client_config(settings)
+    for warning in start_warnings(settings):
+        progress.line(f"warning: {warning}")
     return Started(settings, lock, rest, grpc, metrics, assistants)
 
 

@@ -264,7 +264,7 @@ def ask(path: str, verb: str = "GET") -> httpx.Response:
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(Starlette(routes=docs.routes()))
-        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(verb, path)
 
     return asyncio.run(send())

@@ -1,4 +1,6 @@
-"""Cross-origin requests: which pages of other origins may call, decided in front of every route.
+"""The headers with which browsers let pages of allowed origins read replies (CORS).
+
+Requests of other origins never come here: app/api/http/origins.py refuses them.
 
 Upstream: gorilla/handlers.CORS around newHTTPServer's mux in flyteadmin/pkg/server/service.go.
 """
@@ -35,7 +37,8 @@ class Cors:
 
     def __init__(self, app: ASGIApp, *, origins: tuple[str, ...], headers: tuple[str, ...]) -> None:
         self._app = app
-        self._any = not origins or "*" in origins
+        # Deviates: for gorilla/handlers an empty list allows every origin.
+        self._any = "*" in origins
         self._origins = frozenset(origins)
         self._headers = frozenset(map(_canonical, headers))
         # Parity: a list with "*" is cut down to it, so only a longer list of origins makes answers vary.

@@ -49,7 +49,7 @@ async def swagger_document(request: Request) -> Response:
 
 async def docs_page(request: Request) -> HTMLResponse:
     """GET /docs. The addresses are relative, so the page works behind a proxy that adds a prefix."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="Flyte Admin API",
         swagger_js_url="docs/assets/swagger-ui-bundle.js",
@@ -58,6 +58,9 @@ async def docs_page(request: Request) -> HTMLResponse:
         # Close to seventy operations: a list of closed tags is an overview, and models are shown where they are used.
         swagger_ui_parameters={"docExpansion": "none", "defaultModelsExpandDepth": -1, "filter": True},
     )
+    # In a frame of another site, its user could be led to click on "Execute".
+    page.headers["content-security-policy"] = "frame-ancestors 'self'"
+    return page
 
 
 def routes() -> list[BaseRoute]:

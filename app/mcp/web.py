@@ -13,11 +13,12 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
+from app.api.http.origins import refuse
 from app.api.rest import Gone, read_body
 from app.mcp import adapter
 from app.mcp.assistants import Assistants
 from app.mcp.callers import InProcess
-from app.mcp.guard import Guard, refuse, security
+from app.mcp.guard import Guard
 from app.work import Server
 
 PATH = "/mcp"
@@ -32,7 +33,6 @@ class Web:
             Assistants(InProcess(server), settings).server(),
             json_response=True,
             stateless=True,
-            security_settings=security(settings),
             max_request_body_size=settings.request_body_bytes_max,
         )
         endpoint = _Endpoint(self._manager, settings.request_body_bytes_max, settings.limits.body_wait_seconds_max)

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from app.settings import outbound, upstream
 from app.settings.auth import Auth
+from app.settings.hosts import HostName
 from app.settings.values import Requirements, Section
 
 
@@ -97,8 +98,8 @@ class Limits(Section):
 class Mcp(Section):
     """Ours: the tools of assistants on `port`, the REST adapter of the same capability on `adapter_port`.
 
-    api_key: required as a bearer token on both where it is set. allowed_hosts: names that clients may reach this
-    machine by, beside localhost and server.host; "*" for any. call_seconds_max: of one call of a tool.
+    api_key: required as a bearer token on both where it is set. allowed_hosts: counts as
+    server.security.allowed_hosts, on every port. call_seconds_max: of one call of a tool.
     list_rows and list_rows_max: rows of a page where a call does not say, and at most. result_bytes_max bounds a
     tool's result as JSON, log_bytes_max what is shown of an attempt's log, failed_nodes_max how many failed nodes are
     told in one answer.
@@ -108,7 +109,7 @@ class Mcp(Section):
     port: int = Field(default=9090, ge=0, le=65535)
     adapter_port: int = Field(default=8080, ge=0, le=65535)
     api_key: SecretStr = SecretStr("")
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[HostName, ...] = ()
     call_seconds_max: float = Field(default=60.0, gt=0)
     list_rows: int = Field(default=20, ge=1)
     list_rows_max: int = Field(default=100, ge=1)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
+from app.settings.hosts import HostName, WebOrigin
 from app.settings.values import Port, Quantity, Seconds, Section
 
 
@@ -18,12 +19,20 @@ class Ssl(Section):
 
 
 class Security(Section):
+    """Which requests are served: app/api/http/origins.py.
+
+    allowed_origins: pages of other origins that may call this server, as scheme://host[:port]; "*" for all pages.
+    allowed_hosts: ours, names beside localhost that clients may call this server by; "*" for any.
+    """
+
     secure: bool = False
     ssl: Ssl = Ssl()
     use_auth: bool = False
     insecure_cookie_header: bool = False
     allow_cors: bool = True
-    allowed_origins: tuple[str, ...] = ("*",)
+    # Deviates: upstream's default is "*", with which any page can run commands through the local engine.
+    allowed_origins: tuple[WebOrigin, ...] = ()
+    allowed_hosts: tuple[HostName, ...] = ()
     allowed_headers: tuple[str, ...] = ("Content-Type", "flyte-authorization")
 
 

@@ -30,7 +30,7 @@ def get(tmp_path: Path) -> Get:
 
     def call(url: str, method: str = "GET", **headers: str) -> httpx.Response:
         async def send() -> httpx.Response:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
                 return await client.request(method, url, headers=headers)
 
         return asyncio.run(send())
