@@ -8,7 +8,7 @@ Proto: admin.WorkflowExecutionConfig. Source: pkg/manager/impl/util (MergeIntoEx
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from flyteidl.admin import common_pb2, matchable_resource_pb2
+from flyteidl.admin import common_pb2, execution_pb2, matchable_resource_pb2
 from flyteidl.core import security_pb2
 
 from app.settings import Settings
@@ -44,6 +44,41 @@ def merge(config: Config, source: Any) -> None:
     if not config.HasField("interruptible") and source.HasField("interruptible"):
         config.interruptible.CopyFrom(source.interruptible)
     config.overwrite_cache = config.overwrite_cache or source.overwrite_cache
+
+
+def inherit(spec: execution_pb2.ExecutionSpec, above: Config, own: Iterable[Any]) -> None:
+    """Put into the spec of a child execution what its parent runs with.
+
+    Deviates: upstream lets every value of the parent, even the server's default, replace the launch plan's, so that a
+    launch plan's max_parallelism never holds for a child (flyteorg/flyte#4568). Here a child's own sources come first,
+    for maps key by key.
+    Parity: the security context is the parent's.
+
+    Args:
+        spec: The child's spec, which is changed.
+        above: What the parent runs with.
+        own: What is said for the child itself: its launch plan, then attributes of its workflow.
+    """
+    config = Config()
+    for source in own:
+        merge(config, source)
+    for name in ("labels", "annotations"):
+        values = {**getattr(above, name).values, **getattr(config, name).values}
+        if values:
+            getattr(spec, name).values.update(values)
+    envs = {pair.key: pair.value for pair in (*above.envs.values, *config.envs.values)}
+    for key, value in envs.items():
+        spec.envs.values.add(key=key, value=value)
+    if _has_identity(above.security_context):
+        spec.security_context.CopyFrom(above.security_context)
+    if not config.max_parallelism:
+        config.max_parallelism = above.max_parallelism
+    spec.max_parallelism = config.max_parallelism
+    spec.overwrite_cache = config.overwrite_cache or above.overwrite_cache
+    for name in ("raw_output_data_config", "interruptible"):
+        source = config if config.HasField(name) else above
+        if source.HasField(name):
+            getattr(spec, name).CopyFrom(getattr(source, name))
 
 
 def of_settings(settings: Settings) -> Config:

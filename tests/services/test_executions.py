@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, matchable_resource_pb2, project_attributes_pb2
+from flyteidl.admin import (
+    common_pb2,
+    execution_pb2,
+    launch_plan_pb2,
+    matchable_resource_pb2,
+    project_attributes_pb2,
+    workflow_attributes_pb2,
+)
 from flyteidl.core import identifier_pb2
 
 from app import errors, schema
 from app.services import events, executions, launch_plans, matchable_attributes
 from app.services import execution_config as config
+from app.services.executions.launch import launch as launch_child
 from app.services.phases import Workflow
 from app.settings import Settings
 from tests.builders import a_launch_plan, an_id, refusal, register
@@ -323,6 +332,49 @@ class TestConfiguration:
         spec = _spec()
         spec.security_context.secrets.add(group="g", key="k")
         assert not config.resolve(spec, None, [], Settings(), principal="").security_context.secrets
+
+    def test_a_child_takes_from_its_parent_what_its_own_sources_do_not_say(self) -> None:
+        above = config.Config(max_parallelism=25, overwrite_cache=True)
+        above.security_context.run_as.k8s_service_account = "parent"
+        above.raw_output_data_config.output_location_prefix = "s3://parent"
+        above.interruptible.value = True
+        for key in ("a", "b"):
+            above.labels.values[key] = above.annotations.values[key] = "parent"
+            above.envs.values.add(key=key, value="parent")
+        spec = _spec()
+        config.inherit(spec, above, (launch_plan_pb2.LaunchPlanSpec(),))
+        inherited = config.Config()
+        config.merge(inherited, spec)
+        assert inherited == above
+        plan = launch_plan_pb2.LaunchPlanSpec(max_parallelism=1)
+        plan.security_context.run_as.k8s_service_account = "plan"
+        plan.interruptible.value = False
+        plan.raw_output_data_config.output_location_prefix = "s3://plan"
+        for key in ("b", "c"):
+            plan.labels.values[key] = plan.annotations.values[key] = "plan"
+            plan.envs.values.add(key=key, value="plan")
+        spec = _spec()
+        config.inherit(spec, above, (plan, config.Config(max_parallelism=9)))
+        both = {"a": "parent", "b": "plan", "c": "plan"}
+        assert dict(spec.labels.values) == dict(spec.annotations.values) == both
+        assert {pair.key: pair.value for pair in spec.envs.values} == both
+        assert (spec.max_parallelism, spec.interruptible.value, spec.overwrite_cache) == (1, False, True)
+        assert spec.raw_output_data_config.output_location_prefix == "s3://plan"
+        assert spec.security_context.run_as.k8s_service_account == "parent"
+
+    def test_attributes_of_its_workflow_come_before_the_parent(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            update = workflow_attributes_pb2.WorkflowAttributesUpdateRequest()
+            update.attributes.project, update.attributes.domain, update.attributes.workflow = "p", "development", "wf"
+            update.attributes.matching_attributes.workflow_execution_config.max_parallelism = 4
+            above = config.Config(max_parallelism=25)
+            await b.call(partial(launch_child, above=above), a_launch())
+            await b.call(matchable_attributes.update_workflow_attributes, update)
+            await b.call(partial(launch_child, above=above), a_launch("e2"))
+            assert [(await get(b, name)).spec.max_parallelism for name in ("e1", "e2")] == [25, 4]
+
+        bench(scenario)
 
     def test_attributes_of_the_project_reach_the_execution(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:

@@ -90,7 +90,7 @@ class Caching:
         self._task = task
         policy = policy_of(site.node.metadata if metadata is None else metadata, task)
         self._key = self._key_of(policy, inputs, index) if policy is not None else None
-        self._overwrite = bool(site.run.spec.overwrite_cache)
+        self._overwrite = bool(site.run.config.overwrite_cache)
         # Parity: who overwrites takes no reservation.
         self._serialized = policy is not None and policy.serialized and not self._overwrite
         self._owner = catalog.Owner(

@@ -7,6 +7,7 @@ Source: flytepropeller pkg/controller/nodes/subworkflow (launchplan.go, launchpl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2
@@ -21,6 +22,7 @@ from app.engine.local.reports import patiently
 from app.engine.local.run import Known, Run, Site
 from app.engine.local.slots import Place
 from app.services import executions, offloading, phases
+from app.services.executions.launch import launch as launch_execution
 from app.services.ids import execution_key
 
 Node = execution_pb2.NodeExecution
@@ -111,7 +113,8 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
         if old is not None:
             await patiently(server, executions.recover_execution, _recovery(child, old))
         else:
-            await patiently(server, executions.create_execution, _request(child, inputs))
+            start = partial(launch_execution, above=child.site.run.config)
+            await patiently(server, start, _request(child, inputs))
     except errors.AlreadyExists as error:
         async with server.database.unit_of_work() as db:
             taken = await db.find(schema.Execution, columns=("id",), **execution_key(child.id))
@@ -131,7 +134,7 @@ def _refusal(error: errors.FlyteError) -> execution_pb2.ExecutionError:
 
 
 def _request(child: Child, inputs: literals_pb2.LiteralMap) -> admin_execution_pb2.ExecutionCreateRequest:
-    above, id = child.site.run.spec, child.id
+    id = child.id
     request = admin_execution_pb2.ExecutionCreateRequest(
         project=id.project, domain=id.domain, name=id.name, inputs=inputs
     )
@@ -139,11 +142,6 @@ def _request(child: Child, inputs: literals_pb2.LiteralMap) -> admin_execution_p
     spec.launch_plan.CopyFrom(child.plan)
     spec.metadata.mode = admin_execution_pb2.ExecutionMetadata.CHILD_WORKFLOW
     _set_parent(child.site, spec.metadata)
-    for name in ("labels", "annotations", "security_context", "raw_output_data_config", "interruptible", "envs"):
-        if above.HasField(name):
-            getattr(spec, name).CopyFrom(getattr(above, name))
-    spec.max_parallelism = above.max_parallelism
-    spec.overwrite_cache = above.overwrite_cache
     return request
 
 

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from flyteidl.admin import execution_pb2, matchable_resource_pb2
+from flyteidl.admin import execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
@@ -23,6 +23,7 @@ from app.engine.local.nodes import execute
 from app.engine.local.reports import Reporter
 from app.engine.local.run import Frame, Run, known_nodes
 from app.engine.local.slots import Slots
+from app.services import execution_config as configuration
 from app.services import phases
 from app.services.ids import execution_key
 from app.work import Server
@@ -153,20 +154,19 @@ async def _run_of(
     """with_data: whether it is to run; what only has to be ended needs neither workflow nor inputs."""
     row, workflow, launch = rows
     spec = execution_pb2.ExecutionSpec.FromString(row.spec)
-    if launch is not None and launch.config:
-        _configure(spec, matchable_resource_pb2.WorkflowExecutionConfig.FromString(launch.config))
+    config = _config_of(spec, launch)
     limit = server.settings.storage.limits.max_download_bytes
     closure, inputs = compiler_pb2.CompiledWorkflowClosure(), literals_pb2.LiteralMap()
     if with_data:
         closure = await engine.closures.of(workflow)
         if row.inputs_uri:
             inputs.ParseFromString(await server.blobs.read(row.inputs_uri, bytes_max=limit))
-    prefix = spec.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
+    prefix = config.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
     run = Run(
         engine=engine,
         server=server,
         id=id,
-        spec=spec,
+        config=config,
         workflow_id=execution_pb2.ExecutionClosure.FromString(row.closure).workflow_id,
         closure=closure,
         inputs=inputs,
@@ -174,7 +174,7 @@ async def _run_of(
         raw_prefix=prefix.rstrip("/"),
         home=execution_folder(engine.home_of(id), id),
         report=Reporter(server, id),
-        envs={pair.key: pair.value for pair in spec.envs.values},
+        envs={pair.key: pair.value for pair in config.envs.values},
         parallelism=Slots(max(0, spec.max_parallelism)),
     )
     if row.phase not in ("UNDEFINED", "QUEUED"):
@@ -185,12 +185,14 @@ async def _run_of(
     return run
 
 
-def _configure(spec: execution_pb2.ExecutionSpec, config: matchable_resource_pb2.WorkflowExecutionConfig) -> None:
-    """Put into a spec what launch plan, attributes and settings say where it says nothing; children inherit it.
+def _config_of(spec: execution_pb2.ExecutionSpec, launch: Any) -> configuration.Config:
+    """Return what an execution runs with: its spec, completed by launch plan, attributes and settings.
 
     Parity: upstream's engine runs with the merged configuration, which the stored spec does not show.
     """
-    for name in ("raw_output_data_config", "interruptible", "envs"):
-        if config.HasField(name):
-            getattr(spec, name).CopyFrom(getattr(config, name))
-    spec.overwrite_cache = config.overwrite_cache
+    config = configuration.Config()
+    if launch is not None and launch.config:
+        config.ParseFromString(launch.config)
+    else:
+        configuration.merge(config, spec)
+    return config

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.admin import node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
@@ -25,6 +24,7 @@ from app.engine.local import data, folders, names
 from app.engine.local.failures import BindingFailed, TooLarge
 from app.engine.local.reports import Reporter
 from app.engine.local.slots import Slots
+from app.services import execution_config as configuration
 from app.services import literal_limits, offloading
 from app.services.ids import execution_key
 from app.work import Server
@@ -71,6 +71,7 @@ async def known_nodes(server: Server, id: identifier_pb2.WorkflowExecutionIdenti
 class Run:
     """An execution and everything that its nodes need. home: folder of its attempts on this machine.
 
+    config: what it runs with, merged of all sources; child executions inherit it.
     root: where its data lies. nodes, attempts: what earlier runs of it reported, by unique node id.
     recovered: nodes of the execution that it recovers.
     """
@@ -78,7 +79,7 @@ class Run:
     engine: LocalEngine
     server: Server
     id: identifier_pb2.WorkflowExecutionIdentifier
-    spec: admin_execution_pb2.ExecutionSpec
+    config: configuration.Config
     workflow_id: identifier_pb2.Identifier
     closure: compiler_pb2.CompiledWorkflowClosure
     inputs: literals_pb2.LiteralMap
@@ -102,8 +103,8 @@ class Run:
         """Whether attempts of a node may run where they can be interrupted: the node's wish, else the execution's."""
         if node.metadata.WhichOneof("interruptible_value") is not None:
             return bool(node.metadata.interruptible)
-        if self.spec.HasField("interruptible"):
-            return bool(self.spec.interruptible.value)
+        if self.config.HasField("interruptible"):
+            return bool(self.config.interruptible.value)
         return bool(self.closure.primary.template.metadata_defaults.interruptible)
 
     async def load_known(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 from flyteidl.admin import execution_pb2, launch_plan_pb2, matchable_resource_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
@@ -76,9 +77,20 @@ async def create_execution(
 
 
 async def launch(
-    ctx: Context, request: execution_pb2.ExecutionCreateRequest, *, source_execution: int = 0
+    ctx: Context,
+    request: execution_pb2.ExecutionCreateRequest,
+    *,
+    source_execution: int = 0,
+    above: configuration.Config | None = None,
 ) -> execution_pb2.ExecutionCreateResponse:
-    """create_execution for any caller; source_execution is the row that is relaunched or recovered."""
+    """Launch an execution for any caller, as create_execution does.
+
+    Args:
+        ctx: The unit of work.
+        request: What to launch.
+        source_execution: The row that is relaunched or recovered, 0 for none.
+        above: What the parent execution runs with, for a child that its engine starts.
+    """
     spec = execution_pb2.ExecutionSpec()
     spec.CopyFrom(request.spec)
     # Before flyteidl 0.15 inputs travelled in the spec; flyteconsole still sends them so.
@@ -93,7 +105,7 @@ async def launch(
     id = identifier_pb2.WorkflowExecutionIdentifier(project=request.project, domain=request.domain, name=name)
     await _check_free(ctx, id)
     parent_node, parent_execution = await _inherit(ctx, spec)
-    merged = await _configure(ctx, request, spec, target)
+    merged = await _configure(ctx, request, spec, target, above)
     await _check_cluster_pool(ctx, request, spec)
     # A name of its own for every attempt: a launch that loses the race for a name overwrites nobody's inputs.
     where = ctx.blobs.uri("metadata", id.project, id.domain, id.name, secrets.token_hex(4))
@@ -242,16 +254,23 @@ async def _inherit(ctx: Context, spec: execution_pb2.ExecutionSpec) -> tuple[int
 
 
 async def _configure(
-    ctx: Context, request: execution_pb2.ExecutionCreateRequest, spec: execution_pb2.ExecutionSpec, target: Target
+    ctx: Context,
+    request: execution_pb2.ExecutionCreateRequest,
+    spec: execution_pb2.ExecutionSpec,
+    target: Target,
+    above: configuration.Config | None,
 ) -> configuration.Config:
     """Merge the configuration, and project labels into labels that the request gave."""
     project, domain = request.project, request.domain
     workflow = target.workflow_id.name if target.launch_plan is not None else ""
-    found = [
-        await matchable_attributes.resolve(ctx, _CONFIG, project, domain, workflow),
-        await matchable_attributes.resolve(ctx, _CONFIG, project, "", ""),
+    rows = [
+        await matchable_attributes.find_row(ctx, _CONFIG, project, domain, workflow),
+        await matchable_attributes.find_row(ctx, _CONFIG, project, "", ""),
     ]
-    attributes = [one.workflow_execution_config for one in found if one is not None]
+    attributes = [_config_of(row) for row in rows if row is not None]
+    if above is not None and target.launch_plan is not None:
+        of_workflow = [_config_of(row) for row in rows if row is not None and row.workflow]
+        configuration.inherit(spec, above, (target.launch_plan, *of_workflow))
     merged = configuration.resolve(spec, target.launch_plan, attributes, ctx.settings, principal=ctx.principal)
     if target.launch_plan is not None:
         limits = ctx.settings.registration
@@ -269,6 +288,10 @@ async def _configure(
     # Deviates: upstream leaves a single task's as it was sent.
     spec.max_parallelism = merged.max_parallelism
     return merged
+
+
+def _config_of(row: Any) -> configuration.Config:
+    return matchable_resource_pb2.MatchingAttributes.FromString(row.attributes or b"").workflow_execution_config
 
 
 def _check_entries(field: str, count: int, count_max: int) -> None:
