@@ -87,7 +87,7 @@ async def launch(
 
     Args:
         ctx: The unit of work.
-        request: What to launch.
+        request: Names the launch plan or task and its inputs.
         source_execution: The row that is relaunched or recovered, 0 for none.
         above: What the parent execution runs with, for a child that its engine starts.
     """
@@ -142,8 +142,7 @@ async def launch(
         state=execution_pb2.EXECUTION_ACTIVE,
         launch_entity=identifier_pb2.ResourceType.Name(spec.launch_plan.resource_type).lower(),
     )
-    for key, value in sorted(_tags(spec)):
-        await ctx.db.insert_if_absent(schema.ExecutionTag, **execution_key(id), key=key, value=value)
+    await _insert_tags(ctx, id, spec)
     if ctx.settings.engine.kind != "none" and not refused:
         await ctx.db.insert(schema.Launch, **execution_key(id), config=merged.SerializeToString())
         ctx.after_commit(lambda: ctx.engine.launched(id))
@@ -384,10 +383,9 @@ def _stored_spec(
     return spec
 
 
-def _tags(spec: execution_pb2.ExecutionSpec) -> set[tuple[str, str]]:
-    """Return the rows of an execution's tags and labels.
-
-    Deviates: a tag that a request names twice is one row; upstream fails on it. The launch of a single task has its
-    tags and labels, too, so that filters find it; upstream stores none of them.
-    """
-    return {*spec.labels.values.items(), *((tag, "") for tag in spec.tags)}
+async def _insert_tags(
+    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, spec: execution_pb2.ExecutionSpec
+) -> None:
+    """Deviates: a tag that a request names twice is one row; upstream fails on it."""
+    for key, value in sorted({*spec.labels.values.items(), *((tag, "") for tag in spec.tags)}):
+        await ctx.db.insert_if_absent(schema.ExecutionTag, **execution_key(id), key=key, value=value)
