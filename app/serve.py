@@ -189,16 +189,9 @@ def _uvicorn_server(app: Application, settings: Settings, ready: Callable[[], No
 def _protocol(settings: Settings) -> Any:
     if settings.server.http == "httptools":
         return "httptools"
-    from app.api.http1 import Http1Protocol
-    from app.api.http2 import Protocol
+    from app.api.http2 import protocol
 
-    class Http1(Http1Protocol):
-        head_seconds_max = settings.server.read_header_timeout_seconds
-
-    class Served(Protocol):
-        http1 = Http1
-
-    return Served
+    return protocol(settings)
 
 
 @dataclass(slots=True)

@@ -79,10 +79,20 @@ class Limits(Section):
 
     Of the filters of one list request: filters_characters_max in all, filters_max expressions joined with "+",
     filter_values_max values of all expressions together. SQL is compiled for each new shape of filters, for which 100
-    expressions take about 30 ms."""
+    expressions take about 30 ms.
+
+    Replies that clients are slow to read, in each process: unsent_bytes_max of all of them together may wait before
+    the slowest connections are ended, connection_unsent_bytes_max of one connection before it begins no further
+    request. send_wait_seconds_max: a reader that takes less than 16 KiB in this time is ended.
+    body_wait_seconds_max: for the whole body of a call, and for the next piece of an upload, whose body must come with
+    upload_bytes_per_second_min on average besides."""
 
     body_wait_seconds_max: float = Field(default=30.0, gt=0)
     upload_bytes_max: int = Field(default=2 * 1024**3, ge=1)
+    upload_bytes_per_second_min: int = Field(default=1024, ge=0)
+    unsent_bytes_max: int = Field(default=128 * 1024**2, ge=1)
+    connection_unsent_bytes_max: int = Field(default=4 * 1024**2, ge=1)
+    send_wait_seconds_max: float = Field(default=60.0, gt=0)
     list_rows_max: int = Field(default=10_000, ge=1)
     filters_characters_max: int = Field(default=64 * 1024, ge=1)
     filters_max: int = Field(default=100, ge=1)

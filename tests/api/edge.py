@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,15 @@ import zttp
 from flyteidl.admin import execution_pb2, project_pb2
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import db, errors, migrations, schema
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
-from app.api.http2 import Protocol
+from app.api.http2 import protocol
+from app.api.outflow import Outgoing
 from app.api.rows import Rpc
 from app.blobs import Blobs
 from app.context import Context
@@ -43,6 +44,8 @@ class Functions:
         self.failures: dict[str, BaseException] = {}
         self.cancelled = 0
         self.finished = 0
+        self.hellos = 0
+        self.pieces = 0
 
     async def get_execution(
         self, ctx: Context, request: execution_pb2.WorkflowExecutionGetRequest
@@ -114,6 +117,7 @@ class Edge:
     database_path: Path
     loop: asyncio.AbstractEventLoop
     uvicorn: uvicorn.Server = field(repr=False)
+    outgoing: Outgoing
 
     @property
     def target(self) -> str:
@@ -121,8 +125,27 @@ class Edge:
         return f"127.0.0.1:{self.port}"
 
 
-async def _hello(request: Request) -> PlainTextResponse:
-    return PlainTextResponse(f"{request.method} {len(await request.body())}")
+def _pages(functions: Functions) -> Starlette:
+    """A little REST: /hello, a reply of a given size, a reply that never ends."""
+
+    async def hello(request: Request) -> Response:
+        functions.hellos += 1
+        return PlainTextResponse(f"{request.method} {len(await request.body())}")
+
+    async def big(request: Request) -> Response:
+        return PlainTextResponse("x" * int(request.path_params["size"]))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            functions.pieces += 1
+            yield bytes(100_000)
+            await asyncio.sleep(0)
+
+    async def stream(request: Request) -> Response:
+        return StreamingResponse(pieces())
+
+    hello_route = Route("/hello", hello, methods=["GET", "POST", "DELETE"])
+    return Starlette(routes=[hello_route, Route("/big/{size}", big), Route("/stream", stream)])
 
 
 def server_of(folder: Path, **settings: Any) -> Server:
@@ -139,14 +162,15 @@ def serving(folder: Path, *, keep_alive_seconds: int = 75, **settings: Any) -> I
     """Serve gRPC and a little REST on a free port until the block ends."""
     server, functions = server_of(folder, **settings), Functions()
     grpc = GrpcApp(server, functions.rpcs())
-    rest = Starlette(routes=[Route("/hello", _hello, methods=["GET", "POST", "DELETE"])])
+    rest = _pages(functions)
+    served = protocol(server.settings)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (grpc if is_grpc(scope) else rest)(scope, receive, send)
 
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=served,
         ws="none",
         lifespan="off",
         loop="uvloop",
@@ -174,7 +198,9 @@ def serving(folder: Path, *, keep_alive_seconds: int = 75, **settings: Any) -> I
     while not running.started:
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
-    edge = Edge(listener.getsockname()[1], grpc, functions, folder / "flyte.db", loops[0], running)
+    edge = Edge(
+        listener.getsockname()[1], grpc, functions, folder / "flyte.db", loops[0], running, served.http2.outgoing
+    )
     try:
         yield edge
     finally:

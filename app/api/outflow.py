@@ -1,0 +1,338 @@
+"""Flow control of replies: the bytes that wait for readers are bounded, and readers that take too little are ended.
+
+A body leaves in pieces of at most PIECE_BYTES. A piece is written only when the transport has room and, over HTTP/2,
+when the windows of its stream and of its connection are open. So a transport buffers little more than one piece for
+each stream, zttp buffers no body, and the rest of a body waits once, in the task that sends it.
+
+Three rules bound what waits (section limits of the settings):
+
+1. A connection begins no further request while more than connection_unsent_bytes_max of its replies wait.
+2. When more than unsent_bytes_max wait in a process, no connection with waiting bytes begins a request, and
+   connections that take less than SLOW_BYTES_PER_SECOND are ended, the slowest first, until the rest fits.
+3. A connection whose reader takes less than PROGRESS_BYTES_MIN in send_wait_seconds_max is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+import zttp
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PIECE_BYTES = 64 * 1024
+PROGRESS_BYTES_MIN = 16 * 1024
+SLOW_BYTES_PER_SECOND = 64 * 1024
+TICK_SECONDS = 0.5
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Batch:
+    """A transport that joins the writes of one turn of the event loop into one system call.
+
+    uvicorn writes a reply in three parts, and over HTTP/2 the replies of several streams come in one turn. Separate
+    system calls would cost up to a third of the time of a short call.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._written_bytes = 0
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        return self._waiting_bytes + self._transport.get_write_buffer_size()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes that the operating system has taken since the connection was made."""
+        return self._written_bytes - self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        if not data:
+            return
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > HIGH_WATER_LIMIT:
+            # The transport asks for a pause only about bytes that it has been given.
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self._transport.write(b"".join(self._waiting))
+            self._written_bytes += self._waiting_bytes
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class Outgoing:
+    """The replies that wait in one process; belongs to one event loop."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        limits = (settings or Settings()).limits
+        self.bytes_max = limits.unsent_bytes_max
+        self.connection_bytes_max = limits.connection_unsent_bytes_max
+        self.seconds_max = limits.send_wait_seconds_max
+        self.waiting_bytes = 0
+        self._connections: set[Outflow] = set()
+        self._ticking = False
+
+    @property
+    def over(self) -> bool:
+        """Whether more bytes wait than unsent_bytes_max."""
+        return self.waiting_bytes > self.bytes_max
+
+    def add(self, outflow: Outflow) -> None:
+        """Watch a connection until `remove`."""
+        self._connections.add(outflow)
+        if not self._ticking:
+            self._ticking = True
+            outflow.loop.call_later(TICK_SECONDS, self._tick, outflow.loop)
+
+    def remove(self, outflow: Outflow) -> None:
+        """Forget a connection that was lost."""
+        self._connections.discard(outflow)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, unsent_bytes = loop.time(), 0
+        for outflow in list(self._connections):
+            unsent_bytes += outflow.check(now, self.seconds_max)
+        if unsent_bytes > self.bytes_max:
+            self._end_slowest(unsent_bytes - self.bytes_max)
+        for outflow in self._connections:
+            outflow.admit()
+        self._ticking = bool(self._connections)
+        if self._ticking:
+            loop.call_later(TICK_SECONDS, self._tick, loop)
+
+    def _end_slowest(self, excess_bytes: int) -> None:
+        slow = [one for one in self._connections if one.bytes_per_second < SLOW_BYTES_PER_SECOND]
+        slow.sort(key=lambda one: (one.bytes_per_second, -one.unsent_bytes))
+        for outflow in slow:
+            if excess_bytes <= 0:
+                return
+            excess_bytes -= outflow.unsent_bytes
+            log.warning(
+                "slow_reader_ended",
+                client=outflow.client,
+                unsent_bytes=outflow.unsent_bytes,
+                limit="limits.unsent_bytes_max",
+            )
+            outflow.end()
+
+
+class Outflow(FlowControl):
+    """The replies of one connection.
+
+    Args:
+        transport: where they are written
+        outgoing: what all connections of the process share
+        end: ends the connection at once
+        connection: the HTTP/2 connection; None over HTTP/1.1, which has no windows
+    """
+
+    def __init__(
+        self,
+        transport: Batch,
+        outgoing: Outgoing,
+        loop: asyncio.AbstractEventLoop,
+        end: Callable[[], None],
+        connection: zttp.H2Connection | None = None,
+    ) -> None:
+        super().__init__(transport)  # type: ignore[arg-type]
+        self.loop = loop
+        self.end = end
+        self.waiting_bytes = 0
+        self.bytes_per_second: float = SLOW_BYTES_PER_SECOND
+        self._batch = transport
+        self._outgoing = outgoing
+        self._connection = connection
+        self._for_window: deque[tuple[asyncio.Future[None], zttp.Stream]] = deque()
+        self._for_begin: list[asyncio.Future[None]] = []
+        self._taken_bytes = self._progress_bytes = self._pieces = 0
+        self._checked_at = self._progress_at = 0.0
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of replies that wait, in tasks and in the transport."""
+        return self.waiting_bytes + self._batch.unsent_bytes
+
+    @property
+    def client(self) -> Any:
+        """Address of the reader, for the log."""
+        return self._batch.get_extra_info("peername")
+
+    def check(self, now: float, seconds_max: float) -> int:
+        """Measure the reader, end it when it makes no progress; return its unsent bytes."""
+        unsent_bytes, taken_bytes = self.unsent_bytes, self._batch.taken_bytes
+        if not unsent_bytes or not self._checked_at:
+            self.bytes_per_second = SLOW_BYTES_PER_SECOND
+            self._progress_at, self._progress_bytes = now, taken_bytes
+        else:
+            self.bytes_per_second = (taken_bytes - self._taken_bytes) / max(now - self._checked_at, 0.001)
+            if taken_bytes - self._progress_bytes >= PROGRESS_BYTES_MIN:
+                self._progress_at, self._progress_bytes = now, taken_bytes
+            elif now - self._progress_at > seconds_max:
+                log.info(
+                    "slow_reader_ended",
+                    client=self.client,
+                    unsent_bytes=unsent_bytes,
+                    limit="limits.send_wait_seconds_max",
+                )
+                self.end()
+        self._taken_bytes, self._checked_at = taken_bytes, now if unsent_bytes else 0.0
+        return unsent_bytes
+
+    # Beginning requests
+
+    @property
+    def full(self) -> bool:
+        """Whether further requests of this connection must wait."""
+        return (
+            self.write_paused
+            or self.waiting_bytes > self._outgoing.connection_bytes_max
+            or (self.waiting_bytes > 0 and self._outgoing.over)
+        )
+
+    def serving(self, application: Application) -> Application:
+        """Return the application with its beginning and its replies under flow control."""
+
+        def begin(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            # uvicorn gives the bound method of its RequestResponseCycle, which holds the state of the reply.
+            cycle = send.__self__  # type: ignore[attr-defined]
+            paced = functools.partial(self._send, send, cycle)
+            if self.full:
+                return self._begin_later(cycle, application, scope, receive, paced)
+            return application(scope, receive, paced)
+
+        return begin
+
+    async def _begin_later(
+        self, cycle: Any, application: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        while self.full and not cycle.disconnected:
+            future = self.loop.create_future()
+            self._for_begin.append(future)
+            await future
+        if not cycle.disconnected:
+            await application(scope, receive, send)
+
+    def admit(self) -> None:
+        """Let waiting requests begin if there is room."""
+        if self._for_begin and not self.full:
+            _wake(self._for_begin)
+
+    # Sending replies
+
+    def _send(self, send: Send, cycle: Any, message: Message) -> Awaitable[None]:
+        """Send one ASGI message. No coroutine: short replies, which are most, cost no further one."""
+        body = message.get("body")
+        if not body or (len(body) <= PIECE_BYTES and not self.write_paused and len(body) <= self._window(cycle)):
+            return send(message)
+        return self._send_in_pieces(send, cycle, message)
+
+    async def _send_in_pieces(self, send: Send, cycle: Any, message: Message) -> None:
+        left, more = memoryview(message["body"]), message.get("more_body", False)
+        self._hold(len(left))
+        try:
+            while left and (size := await self._room(cycle)):
+                piece, left = left[:size], left[size:]
+                self._hold(-len(piece))
+                self._pieces += 1
+                await send({**message, "body": piece, "more_body": more or bool(left)})
+        finally:
+            self._hold(-len(left))
+            self.windows_changed()
+
+    def take_pieces(self) -> int:
+        """Return how many pieces were sent since the last call."""
+        pieces, self._pieces = self._pieces, 0
+        return pieces
+
+    async def _room(self, cycle: Any) -> int:
+        """Wait until a piece of the reply can be written; return its greatest size, 0 when nobody reads it."""
+        while not cycle.disconnected:
+            if self.write_paused:
+                await self.drain()
+                continue
+            size = min(PIECE_BYTES, self._window(cycle))
+            if size > 0:
+                return size
+            future = self.loop.create_future()
+            self._for_window.append((future, cycle.stream))
+            self.windows_changed()
+            await future
+        return 0
+
+    def _window(self, cycle: Any) -> int:
+        if self._connection is None:
+            return PIECE_BYTES
+        return min(self._connection.send_window, cycle.stream.send_window or 0)
+
+    def _hold(self, size: int) -> None:
+        self.waiting_bytes += size
+        self._outgoing.waiting_bytes += size
+        if size < 0:
+            self.admit()
+
+    def windows_changed(self) -> None:
+        """Wake replies whose stream is closed or has an open window, as many as the connection's window serves."""
+        if not self._for_window:
+            return
+        assert self._connection is not None
+        room, closed = self._connection.send_window, []
+        for _ in range(len(self._for_window)):
+            future, stream = self._for_window.popleft()
+            window = stream.send_window
+            if future.done():
+                continue
+            if window is None:
+                closed.append(future)
+            elif window > 0 and room > 0:
+                room -= min(window, PIECE_BYTES)
+                future.set_result(None)
+            else:
+                self._for_window.append((future, stream))
+        _wake(closed)
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        super().resume_writing()
+        self.admit()
+
+    def close(self) -> None:
+        """The connection was lost: wake every task that waits for it."""
+        self._outgoing.remove(self)
+        self.resume_writing()
+        _wake(self._for_begin)
+        _wake([future for future, _ in self._for_window])
+        self._for_window.clear()
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+    waiting.clear()
