@@ -107,11 +107,7 @@ async def launch(
     parent_node, parent_execution = await _inherit(ctx, spec)
     merged = await _configure(ctx, request, spec, target, above)
     await _check_cluster_pool(ctx, request, spec)
-    # A name of its own for every attempt: a launch that loses the race for a name overwrites nobody's inputs.
-    where = ctx.blobs.uri("metadata", id.project, id.domain, id.name, secrets.token_hex(4))
-    inputs_uri, user_inputs_uri = f"{where}/inputs", f"{where}/user_inputs"
-    await ctx.blobs.write(inputs_uri, computed.SerializeToString(deterministic=True))
-    await ctx.blobs.write(user_inputs_uri, inputs.SerializeToString(deterministic=True))
+    inputs_uri, user_inputs_uri = await _write_inputs(ctx, id, computed, inputs)
     await ctx.db.begin()
     await _check_concurrency(ctx, spec.launch_plan, target.launch_plan)
     closure = _closure(ctx, spec, target)
@@ -381,6 +377,21 @@ def _stored_spec(
     spec.metadata.system_metadata.Clear()
     spec.metadata.system_metadata.namespace = namespace(ctx, id.project, id.domain)
     return spec
+
+
+async def _write_inputs(
+    ctx: Context,
+    id: identifier_pb2.WorkflowExecutionIdentifier,
+    computed: literals_pb2.LiteralMap,
+    given: literals_pb2.LiteralMap,
+) -> tuple[str, str]:
+    """Store the inputs that an execution runs with and those that were given; return both locations."""
+    # A name of its own for every attempt: a launch that loses the race for a name overwrites nobody's inputs.
+    where = ctx.blobs.uri("metadata", id.project, id.domain, id.name, secrets.token_hex(4))
+    locations = f"{where}/inputs", f"{where}/user_inputs"
+    for uri, values in zip(locations, (computed, given), strict=True):
+        await ctx.blobs.write(uri, values.SerializeToString(deterministic=True))
+    return locations
 
 
 async def _insert_tags(
