@@ -24,6 +24,7 @@ from app import blobs as b
 from app import errors
 from app.services import dataproxy
 from app.settings import BadSetting, Settings
+from tests import buckets
 
 MD5 = bytes.fromhex("5eb63bbbe01eeed093cb22bb8f5acdc3")  # of "hello world"
 
@@ -293,3 +294,52 @@ class TestSettings:
             monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
         with pytest.raises(BadSetting, match="storage"):
             b.Blobs(Settings(home=tmp_path, storage={"url": url}))  # type: ignore[arg-type]
+
+
+class TestFaults:
+    @pytest.mark.parametrize("fault", ["500", "503", "429", "408", "reset"])
+    def test_what_may_pass_is_unavailable(self, tmp_path: Path, fault: str) -> None:
+        with buckets.running() as bucket:
+            blobs = store(tmp_path, bucket.address)
+            bucket.fault = fault
+
+            async def scenario() -> None:
+                for work in (blobs.read(blobs.uri("x"), bytes_max=1), blobs.size(blobs.uri("x")),
+                             blobs.write(blobs.uri("x"), b"x")):  # fmt: skip
+                    with pytest.raises(b.BlobUnavailable, match="now: "):
+                        await work
+
+            asyncio.run(scenario())
+
+    @pytest.mark.parametrize(
+        ("fault", "error", "reason"),
+        [
+            ("denied", b.BlobUnreadable, "403 Forbidden"),
+            ("400", b.BlobUnreadable, "400 Bad Request"),
+            ("501", b.BlobUnreadable, "501 Not Implemented"),
+            ("bucket", b.BlobUnreadable, r"there is no bucket \[s3://flyte\]"),
+            ("404", b.BlobMissing, "does not exist"),
+        ],
+    )
+    def test_what_does_not_pass_is_told_at_once(
+        self, tmp_path: Path, fault: str, error: type[Exception], reason: str
+    ) -> None:
+        with buckets.running() as bucket:
+            blobs = store(tmp_path, bucket.address)
+            bucket.fault = fault
+
+            async def scenario() -> None:
+                with pytest.raises(error, match=reason):
+                    await blobs.read(blobs.uri("x"), bytes_max=1)
+                with pytest.raises(b.BlobUnwritable):
+                    await blobs.write(blobs.uri("x"), b"x")
+
+            asyncio.run(scenario())
+
+    def test_nobody_listens(self, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            blobs = store(tmp_path, "http://127.0.0.1:1")
+            with pytest.raises(b.BlobUnavailable):
+                await blobs.read(blobs.uri("x"), bytes_max=1)
+
+        asyncio.run(scenario())

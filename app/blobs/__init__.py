@@ -11,9 +11,11 @@ from app.blobs.problems import (
     BlobMissing,
     BlobOutside,
     BlobTooLarge,
+    BlobUnavailable,
     BlobUnreadable,
     BlobUnwritable,
     StorageFull,
+    told,
 )
 from app.blobs.store import Blobs
 
@@ -22,9 +24,11 @@ __all__ = [
     "BlobMissing",
     "BlobOutside",
     "BlobTooLarge",
+    "BlobUnavailable",
     "BlobUnreadable",
     "BlobUnwritable",
     "Blobs",
     "LinkRefused",
     "StorageFull",
+    "told",
 ]

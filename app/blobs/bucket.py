@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -18,6 +19,12 @@ from app.settings import BadSetting, Settings, redact
 
 # Upstream's name for the MD5 that an uploader leaves in the object's metadata.
 CONTENT_MD5 = "flyteContentMD5"
+
+# obstore has one class for errors of the network, of the server and of some requests; their texts tell them apart.
+_PASSING = re.compile(
+    r"HTTP error: |error sending request|status code: (?:408|429|5(?!01)\d\d)\b"
+    r"|<Code>(?:RequestTimeout|SlowDown)</Code>"
+)
 
 _CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
@@ -40,10 +47,12 @@ class Bucket:
             if bytes_max and found.meta["size"] > bytes_max:
                 raise problems.too_large(uri, found.meta["size"], bytes_max)
             return bytes(await found.bytes_async())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise problems.unreadable(uri, f"there is no bucket [{self.url}]") from error
             raise problems.missing(uri) from None
         except (BaseError, ValueError, OSError) as error:
-            raise problems.unreadable(uri, _reason(error)) from error
+            raise _unreadable(uri, error) from error
 
     async def size(self, key: str, uri: str) -> int:
         """How many bytes the object has. errors: BlobMissing, BlobUnreadable"""
@@ -70,7 +79,7 @@ class Bucket:
         except FileNotFoundError:
             raise problems.missing(uri) from None
         except (BaseError, ValueError, OSError) as error:
-            raise problems.unreadable(uri, _reason(error)) from error
+            raise _unreadable(uri, error) from error
 
     async def _present(self, key: str) -> str:
         """Return the key of the object that a location means: its text, else that decoded, else as upstream reads it.
@@ -93,7 +102,10 @@ class Bucket:
         try:
             await obstore.put_async(self._store, key, data)
         except (BaseError, ValueError, OSError) as error:
-            raise problems.BlobUnwritable(f"object [{uri}] cannot be stored: {_reason(error)}") from error
+            reason = _reason(error)
+            if _may_pass(reason):
+                raise problems.unavailable(uri, "stored", reason) from error
+            raise problems.BlobUnwritable(f"object [{uri}] cannot be stored: {reason}") from error
 
     async def sign(self, method: Literal["GET", "PUT"], key: str, uri: str, ttl_seconds: int) -> str:
         """An address that allows method on the object for ttl_seconds. errors: BlobUnreadable without credentials"""
@@ -105,7 +117,20 @@ class Bucket:
                 expires_in=timedelta(seconds=ttl_seconds),
             )
         except (BaseError, ValueError, OSError) as error:
-            raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {_reason(error)}") from error
+            reason = _reason(error)
+            if _may_pass(reason):
+                raise problems.unavailable(uri, "signed for", reason) from error
+            raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {reason}") from error
+
+
+def _unreadable(uri: str, error: Exception) -> problems.BlobError:
+    reason = _reason(error)
+    return problems.unavailable(uri, "read", reason) if _may_pass(reason) else problems.unreadable(uri, reason)
+
+
+def _may_pass(reason: str) -> bool:
+    """Return whether the same call may succeed later: the store did not answer, was busy, or failed by itself."""
+    return _PASSING.search(reason) is not None
 
 
 def _reason(error: Exception) -> str:

@@ -65,7 +65,7 @@ class Folder:
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 raise problems.missing(uri) from None
-            raise problems.unreadable(uri, error.strerror or str(error)) from error
+            raise problems.unopened(uri, error) from error
         try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
@@ -163,7 +163,7 @@ def _read_all(descriptor: int, size: int, uri: str) -> bytes:
             pieces.append(piece)
             left -= len(piece)
     except OSError as error:
-        raise problems.unreadable(uri, error.strerror or str(error)) from error
+        raise problems.unopened(uri, error) from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

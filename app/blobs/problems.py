@@ -6,12 +6,19 @@ BlobError
 ├── BlobTooLarge 8      it has more bytes than the caller takes
 ├── BlobUnreadable 13   it lies there and cannot be read
 ├── BlobUnwritable 13   it cannot be stored
+├── BlobUnavailable 14  the store does not answer, or not now; the same call may succeed later
 └── StorageFull 8       it cannot be stored because no room is left
 """
 
 import errno
 
 from app import errors
+
+# Of a network file system that is away, and of a process that is short of descriptors or memory.
+_PASSING = (
+    *(errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
 
 
 class BlobError(errors.FlyteError):
@@ -36,6 +43,10 @@ class BlobUnreadable(BlobError, errors.Internal):
 
 class BlobUnwritable(BlobError, errors.Internal):
     """the object cannot be stored"""
+
+
+class BlobUnavailable(BlobError, errors.Unavailable):
+    """the object store does not answer"""
 
 
 class StorageFull(BlobError, errors.ResourceExhausted):
@@ -65,9 +76,27 @@ def unreadable(uri: str, reason: str) -> BlobUnreadable:
     return BlobUnreadable(f"object [{uri}] cannot be read: {reason}")
 
 
+def unavailable(uri: str, verb: str, reason: str) -> BlobUnavailable:
+    """Reading or storing failed for a reason that may pass; verb: what cannot be done now, such as "read"."""
+    return BlobUnavailable(f"object [{uri}] cannot be {verb} now: {reason}")
+
+
+def unopened(uri: str, error: OSError) -> BlobError:
+    """Reading a file failed for a reason other than absence."""
+    reason = error.strerror or str(error)
+    return unavailable(uri, "read", reason) if error.errno in _PASSING else unreadable(uri, reason)
+
+
 def unwritable(uri: str, error: OSError) -> BlobError:
     """Storing failed; a full disk is its own error, because its cure is another."""
     reason = error.strerror or str(error)
+    if error.errno in _PASSING:
+        return unavailable(uri, "stored", reason)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"object [{uri}] cannot be stored: {reason}")
     return BlobUnwritable(f"object [{uri}] cannot be stored: {reason}")
+
+
+def told(error: Exception, message: str) -> errors.FlyteError:
+    """Return the error of a call that failed because of an object: UNAVAILABLE where that may pass, else INTERNAL."""
+    return errors.Unavailable(message) if isinstance(error, BlobUnavailable) else errors.Internal(message)

@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors, schema
-from app.blobs import BlobError
+from app.blobs import BlobError, told
 from app.context import Context
 from app.query import lists
 from app.query.lists import Join, Listing, Mark
@@ -214,7 +214,7 @@ async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.Compiled
         raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max)
         return compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     except (BlobError, DecodeError) as error:
-        raise errors.Internal(f"Unable to read WorkflowClosure from location {reference} : {error}") from error
+        raise told(error, f"Unable to read WorkflowClosure from location {reference} : {error}") from error
 
 
 async def get_dynamic_node_workflow(

@@ -12,8 +12,7 @@ from flyteidl.admin import common_pb2
 from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
-from app import errors
-from app.blobs import BlobError, BlobMissing, BlobOutside
+from app.blobs import BlobError, BlobMissing, BlobOutside, BlobUnavailable, told
 from app.context import Context
 from app.services import offloading
 
@@ -34,7 +33,8 @@ async def at(ctx: Context, uri: str) -> Payload:
     shape:  "" gives two empty messages; a missing, unreadable or too large object gives an empty map and a line in the
             log
     units:  UrlBlob.bytes in bytes
-    errors: INTERNAL failed to get object size … when addresses are on and the object is not there
+    errors: INTERNAL failed to get object size … when addresses are on and the object is not there; UNAVAILABLE where
+            the store does not answer
     """
     blob, values = common_pb2.UrlBlob(), literals_pb2.LiteralMap()
     if not uri:
@@ -49,6 +49,8 @@ async def at(ctx: Context, uri: str) -> Payload:
         raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
         values.ParseFromString(raw)
         await _expand(ctx, values)
+    except BlobUnavailable:
+        raise
     except (BlobError, DecodeError) as error:
         # Parity: the call answers with what there is (upstream logs "failed to fetch … from remote").
         log.warning("payload_unreadable", uri=uri, reason=str(error), request_id=ctx.request_id)
@@ -81,7 +83,7 @@ async def _sign(ctx: Context, uri: str, blob: common_pb2.UrlBlob, *, ttl_seconds
         blob.bytes = await ctx.blobs.size(uri)
         blob.url = await ctx.blobs.sign_get(uri, ttl_seconds=ttl_seconds, endpoint=ctx.endpoint)
     except BlobError as error:
-        raise errors.Internal(f"failed to get object size for {uri} with {error}") from error
+        raise told(error, f"failed to get object size for {uri} with {error}") from error
 
 
 async def outputs_of(ctx: Context, closure: Any) -> Payload:

@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors, schema
-from app.blobs import BlobError
+from app.blobs import BlobError, told
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, requirements
 from app.context import Context
 from app.query import lists
@@ -160,16 +160,17 @@ async def _write(
     """Write the closure where upstream would, under a name that also tells its content.
 
     Deviates: upstream's name is the version alone, so that the loser of a race overwrites the winner's object.
-    errors: INTERNAL where the store does not take it
+    errors: INTERNAL where the store does not take it, UNAVAILABLE where it does not answer
     """
     version = f"{id.version}.{workflow_digest.hex()[:32]}"
     uri = ctx.blobs.uri(*ctx.settings.flyteadmin.metadata_storage_prefix, id.project, id.domain, id.name, version)
     try:
         await ctx.blobs.write(uri, closure.SerializeToString(deterministic=True))
     except BlobError as error:
-        raise errors.Internal(
+        raise told(
+            error,
             f"failed to write marshaled workflow [{text(id)}] to storage {uri} with err {error} "
-            f"and base container: {ctx.blobs.base}"
+            f"and base container: {ctx.blobs.base}",
         ) from error
     return uri
 
@@ -189,8 +190,8 @@ async def closure_of(
         closure.ParseFromString(raw)
         return closure
     except (BlobError, DecodeError) as error:
-        raise errors.Internal(
-            f"Unable to read WorkflowClosure from location {remote_closure_identifier} : {error}"
+        raise told(
+            error, f"Unable to read WorkflowClosure from location {remote_closure_identifier} : {error}"
         ) from error
 
 

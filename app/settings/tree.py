@@ -43,6 +43,7 @@ class LocalEngine(Section):
     another; one that asks for more fails.
     Literals of a task's outputs from offloaded_literal_mbs_min MiB on are stored as objects of their own, 0 meaning
     half of storage.limits.maxDownloadMBs; up to offloaded_literal_mbs_max MiB, where 0 switches offloading off.
+    storage_wait_seconds_max: how long an execution waits for an object store that does not answer before it fails.
     """
 
     environment: str = ""
@@ -61,6 +62,7 @@ class LocalEngine(Section):
     dynamic_depth_max: int = Field(default=50, ge=1)
     offloaded_literal_mbs_min: int = Field(default=0, ge=0)
     offloaded_literal_mbs_max: int = Field(default=100, ge=0)
+    storage_wait_seconds_max: float = Field(default=1800.0, ge=0)
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     python_path: str = ""
 

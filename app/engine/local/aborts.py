@@ -19,6 +19,7 @@ from flyteidl.event import event_pb2
 from sqlalchemy import and_, bindparam, func, literal, select
 
 from app import errors, schema
+from app.blobs import BlobUnavailable
 from app.engine.local import decks
 from app.engine.local.failures import error_of
 from app.engine.local.reports import patiently
@@ -29,6 +30,8 @@ from app.statements import Statement
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
+
+_DECK_SECONDS_MAX = 5.0
 
 TERMINATED = "Workflow aborted."
 AUTO_ABORT = "Some node execution failed, auto-abort."
@@ -188,7 +191,12 @@ class _Ending:
             (last,) = await db.all(_LAST_ATTEMPT, node_id=row.node_id, **execution_key(run.id))
         folder = (row.input_uri or "").rpartition("/")[0]
         latest = decks.uri_of(f"{folder}/{last.attempt}") if folder and last.attempt is not None else ""
-        return await decks.first_of(run.server.blobs, latest, shown)
+        try:
+            async with asyncio.timeout(_DECK_SECONDS_MAX):
+                return await decks.first_of(run.server.blobs, latest, shown)
+        except (BlobUnavailable, TimeoutError):
+            # An abort does not wait for a store that is away.
+            return str(shown)
 
 
 async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:

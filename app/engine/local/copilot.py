@@ -22,7 +22,7 @@ from flyteidl.core import errors_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from app.blobs import BlobError, Blobs
+from app.blobs import BlobError, Blobs, BlobUnavailable
 from app.engine.local import gotext
 from app.engine.local.attempts import StartFailed, TaskRun
 from app.wire.goparse import go_duration
@@ -60,7 +60,7 @@ def relocate(
 async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
     """Make the two directories and lay out the inputs.
 
-    errors: StartFailed naming the input that cannot be laid out
+    errors: StartFailed naming the input that cannot be laid out; BlobUnavailable
     source: flytecopilot Downloader.DownloadInputs
     """
     root = run.directory / DIRECTORY
@@ -73,6 +73,9 @@ async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blo
                 literal.ParseFromString(await blobs.read(literal.offloaded_metadata.uri, bytes_max=0))
         for uri, path in await asyncio.to_thread(_lay_out, literals, root, config.format):
             await _fetch(uri, path, blobs)
+    except BlobUnavailable:
+        # The execution waits for the store, which costs the attempt nothing.
+        raise
     except (OSError, BlobError, DecodeError, httpx.HTTPError, ValueError) as error:
         raise StartFailed(f"inputs of [{run.task.id.name}] cannot be laid out as files: {error}") from error
 

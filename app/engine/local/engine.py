@@ -183,6 +183,9 @@ class LocalEngine:
                 await db.delete(schema.Launch, **execution_key(id))
                 # They hold no longer than the launch record; here is where they are cleared away.
                 await db.delete(schema.CatalogReservation, **execution_key(id))
+        except errors.FlyteError as error:
+            # As below, and nothing to look for in this program.
+            log.warning("execution_interrupted", execution=key[2], reason=error.message)
         except Exception:
             # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.
             log.exception("execution_interrupted", project=key[0], domain=key[1], name=key[2])

@@ -15,11 +15,12 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 
 from app import errors, schema
 from app.blobs import BlobError
-from app.engine.local import aborts
+from app.engine.local import aborts, outages
 from app.engine.local.failures import NodeFailed, Stopped, error_of
 from app.engine.local.folders import execution_folder
 from app.engine.local.graph import Graph
 from app.engine.local.nodes import execute
+from app.engine.local.outages import Outage
 from app.engine.local.reports import Reporter
 from app.engine.local.run import Frame, Run, known_nodes
 from app.engine.local.slots import Slots
@@ -44,10 +45,11 @@ _PAUSE_SECONDS_MAX = 30.0
 async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
     """Run an execution to its end, or go on with one that an earlier process began.
 
-    A store that does not answer, or a fault of this program, is tried again a few times, then the execution ends
-    FAILED; without a database nothing can be said, so it is waited for.
+    While the database or the object store is away the execution waits; for the store at most for
+    engine.local.storageWaitSecondsMax. An error of the store that does not pass ends the execution at once, a fault of
+    this program after a few rounds.
     """
-    failed_rounds, pause = 0, 0.0
+    failed_rounds, pause, outage = 0, 0.0, Outage()
     while True:
         try:
             await asyncio.sleep(pause)
@@ -57,26 +59,55 @@ async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.
             if not engine.keeps(id):
                 raise
             # It was terminated, which its row tells.
-            continue
-        except errors.Unavailable as error:
-            log.warning("execution_waits_for_database", execution=id.name, reason=error.message)
+            pause = 0.0
         except Exception as error:
-            failed_rounds += 1
-            log.exception("execution_round_failed", execution=id.name, round=failed_rounds)
-            if failed_rounds == _ROUNDS_MAX:
-                await _give_up(engine, server, id, error)
+            if isinstance(error, BlobError) or outages.may_pass(error):
+                reason = await _wait_out(server, id, outage, error)
+                pause = outage.pause_seconds
+            else:
+                failed_rounds += 1
+                log.exception("execution_round_failed", execution=id.name, round=failed_rounds)
+                reason = _exhausted(error) if failed_rounds == _ROUNDS_MAX else ""
+                pause = min(pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+            if reason:
+                await _give_up(engine, server, id, reason)
                 return
-        pause = min(pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+
+
+async def _wait_out(
+    server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, outage: Outage, error: Exception
+) -> str:
+    """Note that store or database failed; return why the execution ends because of it, "" where it waits.
+
+    The first failure of an outage is logged, and shown where it is the store's.
+    """
+    reason, of_store = str(error), isinstance(error, BlobError)
+    if not outages.may_pass(error):
+        log.error("execution_cannot_go_on", execution=id.name, reason=reason)
+        return reason
+    if outage.note():
+        event = "execution_waits_for_storage" if of_store else "execution_waits_for_database"
+        log.warning(event, execution=id.name, reason=reason)
+        if of_store:
+            await outages.show(server, id, reason)
+    seconds_max = server.settings.engine.local.storage_wait_seconds_max
+    if of_store and outage.seconds > seconds_max:
+        return f"{reason}; waited for {seconds_max:g} s (engine.local.storageWaitSecondsMax)"
+    return ""
+
+
+def _exhausted(error: Exception) -> str:
+    last = error.message if isinstance(error, errors.FlyteError) else repr(error)
+    rounds = f"max number of system retry attempts [{_ROUNDS_MAX}/{_ROUNDS_MAX}] exhausted"
+    return f"{rounds}. Last known status message: {last}"
 
 
 async def _give_up(
-    engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, error: Exception
+    engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str
 ) -> None:
-    last = error.message if isinstance(error, (BlobError, errors.FlyteError)) else repr(error)
     failure = error_of(
         "Workflow abort failed",
-        f"Workflow[{id.project}:{id.domain}:{id.name}] failed. RuntimeExecutionError: max number of system retry "
-        f"attempts [{_ROUNDS_MAX}/{_ROUNDS_MAX}] exhausted. Last known status message: {last}",
+        f"Workflow[{id.project}:{id.domain}:{id.name}] failed. RuntimeExecutionError: {reason}",
         _Kind.SYSTEM,
     )
     rows = await _rows(server, id)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy import and_, bindparam, func, select
 
-from app import schema
+from app import errors, schema
 from app.db import Database
 from app.statements import Statement
 
@@ -120,10 +120,16 @@ class Watch:
                 del watched[key]
 
     async def _poll(self) -> None:
+        away = False
         while self._runs():
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self._look()
+                away = False
+            except errors.FlyteError as error:
+                if not away:
+                    log.warning("changes_not_read", reason=error.message)
+                away = True
             except Exception:
                 # The next look may do better; nobody else would look.
                 log.exception("changes_not_read")

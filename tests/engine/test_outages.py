@@ -1,0 +1,181 @@
+"""The object store is away while executions run: they wait and go on, and what cannot pass ends them at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app import errors
+from app.blobs import BlobTooLarge, BlobUnavailable, BlobUnreadable, StorageFull
+from app.engine.local.outages import Outage, may_pass
+from tests import buckets
+from tests.servers import Running, serving
+
+SCOPE = "flytesnacks/development"
+WAIT_SECONDS_MAX = 60.0
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (BlobUnavailable("x"), True),
+        (StorageFull("x"), True),
+        (errors.Unavailable("x"), True),
+        (errors.DeadlineExceeded("x"), True),
+        (errors.Aborted("x"), True),
+        (BlobTooLarge("x"), False),
+        (BlobUnreadable("x"), False),
+        (errors.Internal("x"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_which_errors_may_pass(error: Exception, passes: bool) -> None:
+    assert may_pass(error) is passes
+
+
+def test_an_outage_begins_once_and_again_after_a_quiet_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    outage = Outage()
+    begins, pauses = [], []
+    for step in (0, 1, 2, 4, 8, 10, 200):
+        now += step
+        begins.append(outage.note())
+        pauses.append(outage.pause_seconds)
+    assert begins == [True, False, False, False, False, False, True]
+    assert [round(pause * 2) / 2 for pause in pauses[:2]] == [0.5, 1.0]
+    assert max(pauses) <= 12
+    assert outage.seconds == 0
+
+
+class Plane:
+    """A server whose store can fail, and a client of it."""
+
+    def __init__(self, server: Running, bucket: buckets.Bucket) -> None:
+        self.server, self.bucket = server, bucket
+        self.client = httpx.Client(base_url=f"{server.web}/api/v1", timeout=30, headers={"accept": "application/json"})
+
+    def call(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return self.client.request(method, path, json=body)
+
+    def launch(self, seconds: float, name: str) -> None:
+        """Start a task that sleeps and return when it runs."""
+        id = {"resource_type": "TASK", "project": "flytesnacks", "domain": "development", "name": name, "version": "1"}
+        container = {"image": "x", "command": ["/bin/sh", "-c", f"sleep {seconds}"]}
+        template = {
+            "id": id,
+            "type": "raw-container",
+            "interface": {},
+            "metadata": {"runtime": {"type": "OTHER", "version": "1", "flavor": "x"}, "retries": {}},
+            "container": container,
+        }
+        assert self.call("POST", "/tasks", {"id": id, "spec": {"template": template}}).status_code == 200
+        body = {"project": "flytesnacks", "domain": "development", "name": name, "spec": {"launch_plan": id}}
+        answer = self.call("POST", "/executions", {**body, "inputs": {}})
+        assert answer.status_code == 200, answer.text
+        self.until(lambda: self.attempts(name) and self.attempts(name)[0]["closure"]["phase"] == "RUNNING")
+
+    def until(self, holds: Callable[[], Any]) -> float:
+        """Wait until a condition holds; how long it took."""
+        began = time.monotonic()
+        while not holds():
+            assert time.monotonic() < began + WAIT_SECONDS_MAX, self.server.printed[-3000:]
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def closure(self, name: str) -> Any:
+        return self.call("GET", f"/executions/{SCOPE}/{name}").json()["closure"]
+
+    def ended(self, name: str, phase: str) -> float:
+        return self.until(lambda: self.closure(name).get("phase") == phase)
+
+    def attempts(self, name: str) -> Any:
+        answer = self.call("GET", f"/task_executions/{SCOPE}/{name}/{name}?limit=100")
+        return answer.json().get("task_executions", []) if answer.status_code == 200 else []
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[buckets.Bucket]:
+    with buckets.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def plane(bucket: buckets.Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    variables = {
+        "FLYTEADMIN_ENGINE": "local",
+        "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": sys.prefix,
+        "FLYTEADMIN__ENGINE__LOCAL__GRACE_SECONDS": "1",
+        **bucket.variables(),
+    }
+    with serving(tmp_path_factory.mktemp("home"), variables=variables) as server:
+        made = Plane(server, bucket)
+        with made.client:
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def healed(bucket: buckets.Bucket) -> Iterator[None]:
+    yield
+    bucket.fault = ""
+
+
+@pytest.mark.slow
+class TestStoreAway:
+    @pytest.mark.parametrize("fault", ["503", "reset"])
+    def test_an_execution_waits_shows_why_and_goes_on(self, plane: Plane, fault: str) -> None:
+        name = f"waits{fault[0]}"
+        plane.launch(1, name)
+        plane.bucket.fault = fault
+        plane.until(lambda: "waiting for the object store" in str(plane.attempts(name)))
+        time.sleep(3)
+        assert plane.closure(name)["phase"] == "RUNNING"
+        plane.bucket.fault = ""
+        plane.ended(name, "SUCCEEDED")
+        assert len(plane.attempts(name)) == 1
+        told = [line for line in plane.server.printed.splitlines() if name in line and "waits_for_storage" in line]
+        assert len(told) == 1
+
+    def test_clients_are_answered_unavailable(self, plane: Plane) -> None:
+        plane.launch(0, "answered")
+        plane.ended("answered", "SUCCEEDED")
+        plane.bucket.fault = "503"
+        began = time.monotonic()
+        answer = plane.call("GET", f"/data/executions/{SCOPE}/answered")
+        assert (answer.status_code, answer.json()["code"]) == (503, 14)
+        assert time.monotonic() - began < 15
+
+    def test_an_abort_does_not_wait(self, plane: Plane) -> None:
+        plane.launch(1, "aborted")
+        plane.bucket.fault = "500"
+        plane.until(lambda: "waiting for the object store" in str(plane.attempts("aborted")))
+        time.sleep(2)
+        assert plane.call("DELETE", f"/executions/{SCOPE}/aborted", {"cause": "enough"}).status_code == 200
+        assert plane.ended("aborted", "ABORTED") < 10
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"), [("denied", "403 Forbidden"), ("bucket", "there is no bucket [s3://flyte]")]
+    )
+    def test_what_does_not_pass_ends_the_execution_at_once(self, plane: Plane, fault: str, reason: str) -> None:
+        name = f"ends{fault}"
+        plane.launch(1, name)
+        plane.bucket.fault = fault
+        assert plane.ended(name, "FAILED") < 15
+        error = plane.closure(name)["error"]
+        assert error["kind"] == "SYSTEM"
+        assert reason in error["message"]
+
+    def test_the_server_stops_at_once_while_executions_wait(self, plane: Plane) -> None:
+        # The last test of the module: the server is gone afterwards.
+        plane.launch(1, "stopped")
+        plane.bucket.fault = "503"
+        plane.until(lambda: "waiting for the object store" in str(plane.attempts("stopped")))
+        began = time.monotonic()
+        assert plane.server.stop(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 15
