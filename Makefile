@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-fast check format generate migrate conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-fast fuzz check format generate migrate conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill ser
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
+
+fuzz: $(VENV)/.dev ## Send random input to a server: ARGS="--seconds 3600 --seed 1"
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 check: $(VENV)/.dev ## Check format, lint, types and the project's own rules
 	$(BIN)/ruff format --check .

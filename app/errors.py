@@ -23,7 +23,8 @@ def cut(text: str, bytes_max: int = MESSAGE_BYTES_MAX) -> str:
     """The longest prefix of text that fits in bytes_max bytes of UTF-8, never splitting a character."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= bytes_max:
-        return text
+        # Lone surrogates, which stand for bytes of a request that are not UTF-8, can be sent to nobody.
+        return raw.decode()
     return raw[:bytes_max].decode("utf-8", "ignore")
 
 

@@ -4,6 +4,7 @@ What is bound to structlog's context (request_id, rpc) is in every line. Secrets
 tracebacks (app/settings/secrets.py).
 """
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -76,4 +77,8 @@ def set_up(settings: Settings) -> None:
 
 
 def _json(value: Any, default: Any = str, **_: Any) -> str:
-    return orjson.dumps(value, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        # A text that is no UTF-8, as paths of requests may be: the standard library escapes it.
+        return json.dumps(value, default=default)

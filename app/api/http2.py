@@ -81,13 +81,22 @@ class Http2Protocol(ZttpH2Protocol):
         """Handle the frames, and charge their bytes to the allowance."""
         self._saw_event = False
         self._allowance = min(self._allowance, ALLOWANCE_BYTES) - len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.conn.receive_data(data)
+            self.handle_events()
+        except zttp.RemoteProtocolError as error:
+            notices.warn("bad_http2", client=self.client, reason=str(error))
+            self.flush()
+            self.transport.close()
+            return
+        self.flush()
         self.flow.windows_changed()
         if self._allowance < 0 and self._is_flood():
             notices.warn("http2_flood", client=self.client, allowance_bytes=ALLOWANCE_BYTES)
             self.end()
-        elif not self.cycles:
-            self._limit_head()
+        elif not self.cycles and not self.transport.is_closing():
+            self._limit_idle()
 
     def _is_flood(self) -> bool:
         """Return whether the allowance is used up, after adding what the time since the last call refills."""
@@ -97,15 +106,16 @@ class Http2Protocol(ZttpH2Protocol):
         self._allowance_at = now
         return self._allowance < 0
 
-    def _limit_head(self) -> None:
-        """Close an idle connection whose next frame stays incomplete; its bytes do not extend its time."""
-        if self._saw_event or self.transport.is_closing():
+    def _limit_idle(self) -> None:
+        """Close an idle connection in time; bytes of a frame that stays incomplete do not extend its time."""
+        now = self.loop.time()
+        if self._saw_event:
             self._head_due = None
-            return
-        if self._head_due is None:
-            self._head_due = self.loop.time() + min(self.head_seconds_max, self.timeout_keep_alive)
+        elif self._head_due is None:
+            self._head_due = now + min(self.head_seconds_max, self.timeout_keep_alive)
+        due = self._head_due or now + self.timeout_keep_alive
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_at(self._head_due, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task = self.loop.call_at(due, self.timeout_keep_alive_handler)
 
     def events(self) -> Generator[zttp.Event]:
         """Yield the events of the parser, and refill the allowance for those of requests."""

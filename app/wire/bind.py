@@ -261,7 +261,8 @@ def _check_unicode(value: str) -> None:
 def _enum(field: FieldDescriptor, value: str, problem: str) -> int:
     """A value of an enum by name or by number. errors: ValueError with the problem"""
     assert field.enum_type is not None
-    named = field.enum_type.values_by_name.get(value)
+    # Names are ASCII, and upb fails with SystemError for a text that is no UTF-8.
+    named = field.enum_type.values_by_name.get(value) if value.isascii() else None
     if named is not None:
         return int(named.number)
     try:

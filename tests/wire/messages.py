@@ -44,7 +44,7 @@ def new(descriptor: Descriptor) -> Message:
     return message_factory.GetMessageClass(descriptor)()
 
 
-def filled(descriptor: Descriptor, rng: random.Random) -> Message:
+def filled(descriptor: Any, rng: random.Random) -> Message:
     """A message in which each field is set with a chance of one half."""
     message = new(descriptor)
     _fill(message, rng, 0)
