@@ -8,7 +8,7 @@ Proto: core.LiteralOffloadedMetadata. Source: flytepropeller pkg/controller/node
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flyteidl.core import literals_pb2
 
@@ -93,6 +93,25 @@ async def whole_map(settings: Settings, blobs: Blobs, values: literals_pb2.Liter
     for name, literal in values.literals.items():
         result.literals[name].CopyFrom(await whole(settings, blobs, literal))
     return result
+
+
+async def expand(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> None:
+    """Replace every reference in a map, at any depth, by the literal itself; errors as `whole`."""
+    for reference in [one for literal in values.literals.values() for one in _references(literal)]:
+        reference.CopyFrom(await whole(settings, blobs, reference))
+
+
+def _references(literal: literals_pb2.Literal) -> Iterator[literals_pb2.Literal]:
+    """Yield the references in a literal: the elements of a map's outputs may be some."""
+    match literal.WhichOneof("value"):
+        case "offloaded_metadata":
+            yield literal
+        case "collection":
+            for one in literal.collection.literals:
+                yield from _references(one)
+        case "map":
+            for one in literal.map.literals.values():
+                yield from _references(one)
 
 
 def same(left: literals_pb2.LiteralMap, right: literals_pb2.LiteralMap) -> bool:

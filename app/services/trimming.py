@@ -12,8 +12,10 @@ from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
 
 from app import errors
 
-# Upstream's length (transformers.TrimErrorMessage).
+# Upstream's length for executions and nodes (transformers.TrimErrorMessage).
 ERROR_BYTES_MAX = 100
+# Upstream does not cut those of attempts, and flyteconsole shows them out of the list.
+ATTEMPT_ERROR_BYTES_MAX = 10_000
 REASON_BYTES_MAX = 1000
 # Of one field of one row: all reasons, all log links, custom info, inline outputs.
 FIELD_BYTES_MAX = 4096
@@ -39,7 +41,7 @@ def trim_node(closure: node_execution_pb2.NodeExecutionClosure) -> None:
 
 def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
     """Cut the closure of an attempt for a list; of several reasons the latest stay."""
-    _trim_error(closure)
+    _trim_error(closure, ATTEMPT_ERROR_BYTES_MAX)
     _trim_output(closure)
     closure.reason = errors.cut(closure.reason, REASON_BYTES_MAX)
     for reason in closure.reasons:
@@ -53,9 +55,9 @@ def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
         del resources[_fitting(resources, RESOURCES_BYTES_MAX) :]
 
 
-def _trim_error(closure: Any) -> None:
+def _trim_error(closure: Any, bytes_max: int = ERROR_BYTES_MAX) -> None:
     if closure.WhichOneof("output_result") == "error":
-        closure.error.message = errors.cut(closure.error.message, ERROR_BYTES_MAX)
+        closure.error.message = errors.cut(closure.error.message, bytes_max)
         closure.error.code = errors.cut(closure.error.code, ERROR_BYTES_MAX)
 
 

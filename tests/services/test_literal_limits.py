@@ -155,6 +155,22 @@ class TestOffloading:
         bench(scenario, **LIMITS)
         bench(scenario, **LIMITS, engine={"local": {"offloaded_literal_mbs_max": 0}})
 
+    def test_references_are_replaced_at_any_depth(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            uri = b.blobs.uri("one.pb")
+            await b.blobs.write(uri, string("one").SerializeToString())
+            reference = literals_pb2.Literal()
+            reference.offloaded_metadata.uri = uri
+            values = literals_pb2.LiteralMap(literals={"a": reference})
+            values.literals["b"].collection.literals.extend([reference, string("two")])
+            values.literals["c"].map.literals["k"].collection.literals.append(reference)
+            await offloading.expand(b.settings, b.blobs, values)
+            assert values.literals["a"] == string("one")
+            assert list(values.literals["b"].collection.literals) == [string("one"), string("two")]
+            assert values.literals["c"].map.literals["k"].collection.literals[0] == string("one")
+
+        bench(scenario, **LIMITS)
+
     @pytest.mark.parametrize(
         ("limit", "local", "expected"),
         [

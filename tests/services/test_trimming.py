@@ -62,7 +62,7 @@ class TestTrimming:
             over.event.error.message = LONG
             await b.call(events.create_workflow_event, over)
             runs, nodes, attempts = await lists(b)
-            assert [len(one.closure.error.message) for one in attempts.task_executions] == [100] * 3
+            assert [len(one.closure.error.message) for one in attempts.task_executions] == [10_000] * 3
             assert [one.closure.error.code for one in attempts.task_executions] == ["X"] * 3
             assert len(nodes.node_executions[0].closure.error.message) == 100
             assert len(runs.executions[0].closure.error.message) == 100

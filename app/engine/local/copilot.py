@@ -25,6 +25,8 @@ from google.protobuf.message import DecodeError
 from app.blobs import BlobError, Blobs, BlobUnavailable
 from app.engine.local import gotext
 from app.engine.local.attempts import StartFailed, TaskRun
+from app.services import offloading
+from app.settings import Settings
 from app.wire.goparse import go_duration
 
 DIRECTORY = "copilot"
@@ -57,7 +59,7 @@ def relocate(
     return tuple(map(replace, argv)), {name: replace(value) for name, value in variables.items()}
 
 
-async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
+async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs, settings: Settings) -> None:
     """Make the two directories and lay out the inputs.
 
     errors: StartFailed naming the input that cannot be laid out; BlobUnavailable
@@ -68,9 +70,7 @@ async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blo
         literals = literals_pb2.LiteralMap()
         if run.task.interface.inputs.variables:
             literals.ParseFromString(await blobs.read(run.input_uri, bytes_max=0))
-        for literal in literals.literals.values():
-            if literal.WhichOneof("value") == "offloaded_metadata":
-                literal.ParseFromString(await blobs.read(literal.offloaded_metadata.uri, bytes_max=0))
+        await offloading.expand(settings, blobs, literals)
         for uri, path in await asyncio.to_thread(_lay_out, literals, root, config.format):
             await _fetch(uri, path, blobs)
     except BlobUnavailable:

@@ -207,7 +207,7 @@ class LocalEngine:
 
     async def _tend(self) -> None:
         """Keep what runs here and take over what is left behind."""
-        due = 0.0
+        due, away = 0.0, False
         while True:
             try:
                 if time.monotonic() >= due:
@@ -216,8 +216,11 @@ class LocalEngine:
                     await self._abandoned()
                 self._look.clear()
                 await self._take_over()
+                away = False
             except errors.FlyteError as error:
-                log.warning("engine_cannot_reach_database", reason=error.message)
+                if not away:
+                    log.warning("engine_cannot_reach_database", reason=error.message)
+                away = True
             except Exception:
                 # Without this loop every lease would run out.
                 log.exception("executions_not_tended")

@@ -123,7 +123,7 @@ class Runner:
         """
         container = commands.container_of(prepared.run.task, prepared.run.generated_name)
         if container.data_config is not None:
-            await copilot.download(prepared.run, container.data_config, self._blobs)
+            await copilot.download(prepared.run, container.data_config, self._blobs, self._settings)
         starting = asyncio.create_task(self._start(prepared))
         # Its error is looked at here even where a second cancellation leaves nobody to do so.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -24,6 +24,7 @@ from app.engine.local.folders import attempt_folder
 from app.engine.local.run import Site
 from app.engine.local.slots import Place
 from app.engine.local.tries import Tries, task_run
+from app.services import offloading
 
 Task = execution_pb2.TaskExecution
 
@@ -71,7 +72,8 @@ class TaskElements:
         if panel.phase(index) == Task.SUCCEEDED:
             return await self._outputs(index, panel.retry(index))
         if self._shape.single_inputs:
-            await self._site.run.write(self._input_uri(index), element_inputs(self._shape, self._inputs, index))
+            uri, inputs = self._input_uri(index), element_inputs(self._shape, self._inputs, index)
+            await self._site.run.compose(uri, uri.removesuffix("/inputs.pb"), inputs)
         if not self._cached:
             return (await self._compute(index, panel)).outputs
         inputs = element_inputs(self._shape, self._inputs, index)
@@ -206,7 +208,9 @@ class ChildElements:
         try:
             if panel.phase(index) in (Task.UNDEFINED, Task.QUEUED):
                 panel.change(index, Task.QUEUED, 0)
-                await launch(child, element_inputs(self._shape, self._inputs, index))
+                server, folder = self._site.run.server, f"{self._site.output_dir(self._attempt)}/{index}"
+                inputs = element_inputs(self._shape, self._inputs, index)
+                await launch(child, await offloading.offload(server.settings, server.blobs, folder, inputs))
                 panel.change(index, Task.RUNNING, 0)
             outputs = await outputs_of(child)
         except ChildFailed as failed:
