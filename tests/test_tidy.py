@@ -56,7 +56,7 @@ MAY_SLEEP = {
     "app/migrations.py",
     "app/serve.py",
 }
-MAY_PRINT = {"app/cli.py", "app/startup.py", "app/engine/local/forkserver"}
+MAY_PRINT = {"app/cli.py", "app/startup.py", "app/engine/local/forkserver", "app/engine/local/taskside"}
 
 
 def rank_of(module: str) -> int | None:

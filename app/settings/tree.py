@@ -41,6 +41,8 @@ class LocalEngine(Section):
     and one row, of some 170 bytes for each: 17 MB for 100,000. array_children_max: child executions of a map
     over a launch plan at a time, where the map itself allows as many. dynamic_depth_max: dynamic tasks inside one
     another; one that asks for more fails.
+    sensors_max: sensors that wait at a time, beside the processes_max of other tasks; sensor_interval_seconds: between
+    two pokes of one.
     Literals of a task's outputs from offloaded_literal_mbs_min MiB on are stored as objects of their own, 0 meaning
     half of storage.limits.maxDownloadMBs; up to offloaded_literal_mbs_max MiB, where 0 switches offloading off.
     storage_wait_seconds_max: how long an execution waits for an object store that does not answer before it fails.
@@ -60,6 +62,8 @@ class LocalEngine(Section):
     array_size_max: int = Field(default=100_000, ge=1)
     array_children_max: int = Field(default=100, ge=1)
     dynamic_depth_max: int = Field(default=50, ge=1)
+    sensors_max: int = Field(default=100, ge=1)
+    sensor_interval_seconds: float = Field(default=1.0, gt=0)
     offloaded_literal_mbs_min: int = Field(default=0, ge=0)
     offloaded_literal_mbs_max: int = Field(default=100, ge=0)
     storage_wait_seconds_max: float = Field(default=1800.0, ge=0)

@@ -60,7 +60,9 @@ def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container
         )
     if target != "k8s_pod" or not task.k8s_pod.HasField("pod_spec"):
         raise bad_task(
-            f"task type [{task.type}] of task [{task.id.name}] has no container, so it cannot run on this machine"
+            f"task type [{task.type}] of task [{task.id.name}] has no container, so it cannot run on this machine: "
+            "the local engine runs tasks with a container or a pod, and those of the types [container_array, echo, "
+            "sensor]"
         )
     if PRIMARY_CONTAINER_KEY not in task.config:
         config = " ".join(f"{key}:{value}" for key, value in sorted(task.config.items()))

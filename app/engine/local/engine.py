@@ -66,9 +66,9 @@ _OWNERS = Statement(select(_launches.c.owner).where(_launches.c.owner != bindpar
 
 
 class LocalEngine:
-    """runner: starts processes. processes: places for them on this machine. platform: where tasks find this server.
+    """runner: starts processes. processes, sensors: places for them on this machine.
 
-    watch: tells of what others change.
+    platform: where tasks find this server. watch: tells of what others change.
     """
 
     def __init__(self, server: Server, *, progress: Any) -> None:
@@ -77,6 +77,7 @@ class LocalEngine:
         self.runner = Runner(settings, server.blobs, progress=progress)
         places = settings.engine.local.processes_max or os.cpu_count() or 1
         self.processes = Slots(max(1, places // settings.server.workers))
+        self.sensors = Slots(max(1, settings.engine.local.sensors_max // settings.server.workers))
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -36,7 +37,8 @@ from app.engine.local.dynamics import INTERRUPTED, Expand
 from app.engine.local.failures import error_of
 from app.engine.local.retries import Budget
 from app.engine.local.run import Run, Site
-from app.engine.local.slots import Place
+from app.engine.local.slots import Place, Slots
+from app.engine.local.task_types import SENSOR, with_command
 
 Task = execution_pb2.TaskExecution
 _Kind = execution_pb2.ExecutionError
@@ -188,9 +190,13 @@ class Tries:
                 runner.when_ended(left, place.give)
 
     def _place(self) -> Place:
-        """Among the processes of this machine. Eager tasks wait for executions that need places themselves."""
-        id = self._run.id
-        limit = None if self._task.metadata.is_eager else self._run.engine.processes
+        """Among the processes of this machine. Eager tasks and sensors wait for what needs places itself."""
+        id, engine = self._run.id, self._run.engine
+        limit: Slots | None = engine.processes
+        if self._task.metadata.is_eager:
+            limit = None
+        elif self._task.type == SENSOR:
+            limit = engine.sensors
         return Place(limit, key=(id.project, id.domain, id.name))
 
     async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome:
@@ -240,10 +246,11 @@ def task_run(
     """
     run = site.run
     name = names.generated_name(run.id.name, unique_id, attempt)
+    tasks = chain(site.frame.closure.tasks, run.closure.tasks)
     return TaskRun(
         execution=run.id,
         workflow_name=run.workflow_id.name,
-        task=task,
+        task=with_command(task, tasks, run.server.settings.engine.local),
         node_unique_id=site.unique_id,
         attempt=attempt,
         generated_name=name,
