@@ -18,6 +18,7 @@ import typer
 from app.cli_cache import cache_app
 from app.cli_executions import executions_app
 from app.cli_settings import Files, masker, one_line, settings_of
+from app.cli_storage import storage_app
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -35,6 +36,8 @@ app.add_typer(migrations_app, name="migrate")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(executions_app, name="executions")
+
+app.add_typer(storage_app, name="storage")
 
 
 @app.callback()
@@ -199,7 +202,7 @@ def migrate_run(context: typer.Context, config: Files = None) -> None:
 
 @migrations_app.command("rollback")
 def migrate_rollback(context: typer.Context, config: Files = None) -> None:
-    """Take the last migration back."""
+    """Take the last migration back. No server may run meanwhile."""
     from app import startup
 
     with one_line():

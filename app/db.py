@@ -146,14 +146,23 @@ class Database(ABC):
 
 
 def connect(
-    url: str, *, connections_max: int, busy_timeout_seconds: float, statement_timeout_seconds: float
+    url: str,
+    *,
+    connections_max: int,
+    busy_timeout_seconds: float,
+    statement_timeout_seconds: float,
+    serves: bool = False,
 ) -> Database:
-    """The database at a URL: postgresql://… or sqlite:///absolute/path. Nothing is opened yet."""
+    """Return the database at a URL: postgresql://… or sqlite:///absolute/path. Nothing is opened yet.
+
+    Args:
+        serves: Whether the process serves the database, which keeps commands that need it alone away.
+    """
     # A process has one kind of database and need not import the other's.
     if url.startswith("sqlite:///"):
         from app.sqlite import SqliteDatabase
 
-        return SqliteDatabase(url.removeprefix("sqlite:///"), busy_timeout_seconds=busy_timeout_seconds)
+        return SqliteDatabase(url.removeprefix("sqlite:///"), busy_timeout_seconds=busy_timeout_seconds, serves=serves)
     from app.postgres import PostgresDatabase
 
     return PostgresDatabase(
@@ -161,4 +170,5 @@ def connect(
         connections_max=connections_max,
         wait_seconds_max=busy_timeout_seconds,
         statement_timeout_seconds=statement_timeout_seconds,
+        serves=serves,
     )

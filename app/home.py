@@ -3,7 +3,6 @@
 config.yaml     for flytekit's and flytectl's clients, kept in step with the port
 flyteadmin.db   the embedded database        storage/   the embedded store
 envs/           environments of tasks        logs/      what tasks printed
-storage.key     what the addresses of the embedded store's objects are signed with
 server.lock     held, by flock, while a server runs; its text is that server's process id
 """
 
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from app.settings import BadSetting, Settings
 
+# Earlier versions kept the key that signs storage addresses here; it lies in the database now (app/installation.py).
+STORAGE_KEY_FILE = "storage.key"
 FOLDERS = ("storage", "logs", "envs")
 
 # Only a file that begins with this line is ours to rewrite.

@@ -336,6 +336,7 @@ class Lines:
         wait_seconds_max: Time limit for a line that becomes free, and for connecting to each host.
         answer_seconds_max: Time limit of each answer; a line that misses it is closed.
         options: Settings of each session, as `-c name=value`.
+        shared_sql: Statement to run on each shared line that is opened, before it is used; "" for none.
     """
 
     def __init__(
@@ -346,11 +347,13 @@ class Lines:
         wait_seconds_max: float,
         answer_seconds_max: float,
         options: str,
+        shared_sql: str = "",
     ) -> None:
         self._conninfo = conninfo
         self._lines_max = max(2, lines_max)
         self._wait_seconds_max = wait_seconds_max
         self._answer_seconds_max = answer_seconds_max
+        self._shared_sql = shared_sql
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         connecting = {**_KEEPALIVE, "connect_timeout": max(1, round(wait_seconds_max))}
         self._parameters: dict[str, Any] = {name: value for name, value in connecting.items() if name not in given}
@@ -441,7 +444,14 @@ class Lines:
 
     async def _share(self) -> Line:
         # Kept here, not by those who wait: they may all have given up by now.
-        line = self._shared = await self._connect()
+        line = await self._connect()
+        if self._shared_sql:
+            try:
+                await line.command(self._shared_sql)
+            except BaseException:
+                line.close()
+                raise
+        self._shared = line
         # While it was being opened it counted twice, as under way and as kept.
         self._wake()
         return line

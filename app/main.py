@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import installation
 from app.api import attempt_logs, cors, docs, rest, routers, storage
 from app.api.call import Server
 from app.api.grpc import GrpcApp, is_grpc
@@ -74,6 +75,7 @@ class Application:
         """
         await self.server.database.open()
         try:
+            self.server.blobs.sign_with(await installation.link_key(self.server.database, self.server.settings))
             await self.server.engine.start()
             try:
                 async with self.assistants.running() if self.assistants is not None else nullcontext():
@@ -96,7 +98,7 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
     """
     server = Server(
         settings=settings,
-        database=database_of(settings),
+        database=database_of(settings, serves=True),
         blobs=Blobs(settings),
         engine=NoEngine(),
         metrics=metrics,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import errors
+from app import database_locks, errors
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -40,6 +40,8 @@ def _connected(url: str) -> Iterator[Connection]:
     from sqlalchemy.pool import NullPool
 
     sqlite = url.startswith("sqlite")
+    if sqlite:
+        database_locks.make_private(url.removeprefix("sqlite:///"))
     arguments = {"timeout": 60} if sqlite else {"connect_timeout": 10}
     full = url if sqlite or "+psycopg" in url else url.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(full, poolclass=NullPool, connect_args=arguments)
@@ -111,10 +113,15 @@ def run(url: str) -> tuple[str | None, str]:
 
 
 def rollback(url: str, revision: str) -> None:
-    """Go back to a revision; tables of upstream stay."""
+    """Go back to a revision; tables of upstream stay.
+
+    Raises:
+        FailedPrecondition: A server serves the database.
+        Unavailable: The database cannot be reached.
+    """
     from alembic import command
 
-    with _connected(url) as connection:
+    with database_locks.unserved(url), _connected(url) as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, revision)

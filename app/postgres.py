@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from app import errors, schema
+from app.database_locks import SERVE_SQL
 from app.db import Database, Row, UnitOfWork, already_exists
 from app.lines import ANSWER_MARGIN_SECONDS, Line, Lines, Lost
 from app.statements import POSTGRESQL, Statement
@@ -40,12 +41,19 @@ class PostgresDatabase(Database):
     """PostgreSQL: reads in autocommit, quick ones over a line that all share."""
 
     def __init__(
-        self, url: str, *, connections_max: int, wait_seconds_max: float, statement_timeout_seconds: float
+        self,
+        url: str,
+        *,
+        connections_max: int,
+        wait_seconds_max: float,
+        statement_timeout_seconds: float,
+        serves: bool = False,
     ) -> None:
         self._url = url
         self._connections_max = connections_max
         self._wait_seconds_max = wait_seconds_max
         self._statement_timeout_seconds = statement_timeout_seconds
+        self._serves = serves
         self._lines: Lines | None = None
         self._growth: TableGrowth | None = None
 
@@ -56,6 +64,7 @@ class PostgresDatabase(Database):
             wait_seconds_max=self._wait_seconds_max,
             answer_seconds_max=self._statement_timeout_seconds + ANSWER_MARGIN_SECONDS,
             options=f"-c timezone=UTC -c statement_timeout={int(self._statement_timeout_seconds * 1000)}",
+            shared_sql=SERVE_SQL if self._serves else "",
         )
         try:
             await lines.shared()

@@ -394,6 +394,17 @@ class CatalogReservation(Base, table=True):
     owner: str = _text(nullable=False)
 
 
+class SharedValue(Base, table=True):
+    """Ours: a value that all servers of the database share (app/installation.py).
+
+    name: storage_id (the id that the storage carries too) or link_key (signs storage addresses, in hex).
+    """
+
+    __tablename__ = "shared_values"
+    name: str = _text(key=True)
+    value: str = _text(nullable=False)
+
+
 def table(model: type[Base]) -> Table:
     """The SQLAlchemy table of a model: queries select its columns, never entities."""
     return model.__table__

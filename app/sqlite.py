@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from app import errors
+from app import database_locks, errors
 from app.db import Database, Row, UnitOfWork, already_exists
 from app.statements import SQLITE, Statement
 
@@ -20,8 +21,10 @@ class SqliteDatabase(Database):
     writers of other processes are waited for without blocking the loop.
     """
 
-    def __init__(self, path: str, *, busy_timeout_seconds: float) -> None:
+    def __init__(self, path: str, *, busy_timeout_seconds: float, serves: bool = False) -> None:
         self._path = path
+        self._serves = serves
+        self._served: int | None = None
         self.busy_timeout_seconds = busy_timeout_seconds
         self.lock = asyncio.Lock()
         self.reader: sqlite3.Connection | None = None
@@ -29,8 +32,11 @@ class SqliteDatabase(Database):
 
     async def open(self) -> None:
         try:
+            if self._serves:
+                self._served = database_locks.serve_file(self._path)
+            database_locks.make_private(self._path)
             self.reader, self.writer = self._connect(), self._connect()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise errors.Unavailable(f"cannot open the database {self._path}: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -49,6 +55,9 @@ class SqliteDatabase(Database):
             if connection is not None:
                 connection.close()
         self.reader = self.writer = None
+        if self._served is not None:
+            os.close(self._served)
+            self._served = None
 
     def unit_of_work(self) -> UnitOfWork:
         if self.reader is None:

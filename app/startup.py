@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from app import home, listeners
-from app.errors import FlyteError
+from app import database_locks, home, installation, listeners
+from app.errors import FailedPrecondition, FlyteError
 from app.settings import BadSetting, Masker, Settings, redact
 from app.settings.secrets import secrets_in_address
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from app import db
 
 FIRST_PROJECT = "flytesnacks"
+# PostgreSQL's code for lock_timeout, which ends a migration that would make others wait.
+_LOCK_NOT_AVAILABLE = "55P03"
 
 Result = TypeVar("Result")
 
@@ -100,6 +102,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     home.prepare(path)
     lock = lock or home.lock(path)
     migrate(settings, progress)
+    bind_storage(settings)
     first_project(settings, progress)
     bound = {"rest": rest, "grpc": grpc, "metrics": metrics, **assistants}
     settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
@@ -190,23 +193,33 @@ def rollback(settings: Settings) -> None:
 def _database_problem(url: str, error: Exception) -> BadSetting:
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+    advice = "check FLYTEADMIN_DATABASE_URL, or the section `database` of the configuration file"
     if isinstance(error, BadSetting):
         return error
     if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE:
+            advice = "another session uses a table that the migration changes; run the command again when it has ended"
         reason = str(error.orig)
     elif isinstance(error, FlyteError):
         reason = error.message
+        if isinstance(error, FailedPrecondition):
+            # It says what to do by itself, and the settings are right.
+            advice = ""
     elif isinstance(error, (SQLAlchemyError, OSError)):
         reason = str(error)
     else:
         raise error
     # libpq explains itself over several lines; the first one names the cause.
     first = Masker(secrets_in_address(url)).text(reason.strip().partition("\n")[0])
-    return BadSetting(f"database {shown(url)}: {first}; see FLYTEADMIN_DATABASE_URL (database in a file)")
+    return BadSetting(f"database {shown(url)}: {first}{advice and f'; {advice}'}")
 
 
-def database_of(settings: Settings) -> db.Database:
-    """The database of these settings, not opened yet; a process gets its share of the connections."""
+def database_of(settings: Settings, *, serves: bool = False) -> db.Database:
+    """Return the database of these settings, not opened yet; a process gets its share of the connections.
+
+    Args:
+        serves: Whether the process serves the database, see `db.connect`.
+    """
     from app import db
 
     return db.connect(
@@ -214,18 +227,48 @@ def database_of(settings: Settings) -> db.Database:
         connections_max=max(2, settings.database.max_open_connections // settings.server.workers),
         busy_timeout_seconds=settings.limits.database_wait_seconds_max,
         statement_timeout_seconds=settings.limits.database_statement_seconds_max,
+        serves=serves,
     )
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[db.Database]:
-    """The database of these settings, open meanwhile. errors: UNAVAILABLE without a database"""
-    database = database_of(settings)
+async def opened(settings: Settings, *, serves: bool = False) -> AsyncIterator[db.Database]:
+    """The database of these settings, open meanwhile; serves as database_of. errors: UNAVAILABLE without a database"""
+    database = database_of(settings, serves=serves)
     await database.open()
     try:
         yield database
     finally:
         await database.close()
+
+
+def bind_storage(settings: Settings) -> None:
+    """Check that the storage is the one of the database; give both an id where the database has none.
+
+    Raises:
+        BadSetting: The storage is that of another database or cannot be used, or the database fails.
+    """
+    from app.blobs import Blobs
+
+    blobs = Blobs(settings)
+    on_database(settings, lambda database: installation.bind_storage(database, blobs))
+
+
+def adopt_storage(settings: Settings) -> str:
+    """Make the storage the one of the database, for use after a move. Return the id that both have now.
+
+    Raises:
+        BadSetting: As bind_storage; or a server serves the database.
+    """
+    from app.blobs import Blobs
+
+    check_migrated(settings)
+    blobs = Blobs(settings)
+    try:
+        with database_locks.unserved(settings.database_url):
+            return on_database(settings, lambda database: installation.adopt_storage(database, blobs))
+    except FlyteError as error:
+        raise _database_problem(settings.database_url, error) from error
 
 
 def first_project(settings: Settings, progress: Progress) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import blobs as b
-from app.blobs import links, names
+from app.blobs import names
 from app.settings import BadSetting, Settings
 
 texts = st.one_of(
@@ -290,19 +289,3 @@ class TestObjects:
             return best * 1e6
 
         assert asyncio.run(best_microseconds()) < 100
-
-
-class TestKey:
-    def test_is_made_once_for_its_owner_alone(self, tmp_path: Path) -> None:
-        key = links.secret(tmp_path)
-        assert len(key) == 32
-        assert links.secret(tmp_path) == key
-        assert stat.S_IMODE((tmp_path / "storage.key").stat().st_mode) == 0o600
-        assert os.listdir(tmp_path) == ["storage.key"]
-
-    @pytest.mark.parametrize("content", ["", "abcd", "no hex"])
-    def test_a_broken_key_stops_the_start(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / "home").mkdir()
-        (tmp_path / "home" / "storage.key").write_text(content)
-        with pytest.raises(BadSetting, match="storage"):
-            store(tmp_path)

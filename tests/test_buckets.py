@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,7 @@ import pytest
 from flyteidl.service import dataproxy_pb2
 
 from app import blobs as b
-from app import errors
+from app import errors, startup
 from app.services import dataproxy
 from app.settings import BadSetting, Settings
 from tests import buckets
@@ -343,3 +344,27 @@ class TestFaults:
                 await blobs.read(blobs.uri("x"), bytes_max=1)
 
         asyncio.run(scenario())
+
+
+def bind(home: Path, url: str, storage: dict[str, Any]) -> None:
+    startup.bind_storage(Settings.model_validate({"home": home, "database": {"url": url}, "storage": storage}))
+
+
+def test_a_bucket_belongs_to_a_database(s3: str, tmp_path: Path, empty_database: Callable[[str], str]) -> None:
+    url = empty_database("sqlite")
+    bind(tmp_path, url, section(s3))
+    bind(tmp_path / "another", url, section(s3))
+    with pytest.raises(BadSetting, match=r"the storage s3://other is not the one of this database .it carries no id"):
+        bind(tmp_path, url, section(s3, container="other"))
+    with pytest.raises(BadSetting, match="storage is not the one of this database"):
+        bind(tmp_path, url, {})
+
+
+def test_a_bucket_that_is_away_stops_the_start(
+    tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.blobs.bucket._RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)})
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(BadSetting, match=r"the storage s3://flyte cannot be used: .*check that it answers"):
+        bind(tmp_path, empty_database("sqlite"), section(closed))

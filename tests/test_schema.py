@@ -14,11 +14,19 @@ import sqlalchemy as sa
 from sqlmodel import SQLModel
 
 import app.schema  # noqa: F401  (fills SQLModel.metadata)
-from app import errors, migrations
+from app import errors, migrations, startup
+from app.settings import BadSetting, Settings
 from tests.conftest import Postgres
 
 HERE = Path(__file__).parent
-OURS = {"launches", "catalog_artifacts", "catalog_reservations", "registered_names", "alembic_version"}
+OURS = {
+    "launches",
+    "catalog_artifacts",
+    "catalog_reservations",
+    "registered_names",
+    "shared_values",
+    "alembic_version",
+}
 
 
 def load(url: str, dump: Path) -> None:
@@ -136,3 +144,18 @@ def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     assert [process.returncode for process in both] == [0, 0]
     assert results[1].startswith("(None")
     assert not results[0].startswith("(None")
+
+
+def test_a_migration_that_meets_a_locked_table_says_so(
+    tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = empty_database("postgresql")
+    migrations.rollback(url, "0006")
+    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT_SECONDS", 1)
+    settings = Settings.model_validate({"home": tmp_path, "database": {"url": url}})
+    with psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE tasks IN ROW EXCLUSIVE MODE")
+        with pytest.raises(BadSetting, match=r"lock timeout; another session uses a table .* run the command again"):
+            startup.migrate(settings, startup.Progress())
+    startup.migrate(settings, startup.Progress())
+    assert not migrations.pending(url)

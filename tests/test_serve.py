@@ -197,7 +197,8 @@ class TestSeveralProcesses:
     def test_a_worker_that_cannot_start_says_why_once(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
         assert run(home, "migrate", "run").returncode == 0
-        (home / "storage.key").write_text("not a key")
+        # Only workers look at this file, and cannot delete a folder.
+        (home / "storage.key").mkdir()
         ended = run(home, "serve", "--port", "0", "--grpc-port", "0", "--metrics-port", "0", "--workers", "2")
         assert ended.returncode == 1
         assert ended.stderr.count("flyteadmin:") == 1
@@ -207,7 +208,7 @@ class TestSeveralProcesses:
 
 def test_two_servers_may_start_at_once_on_one_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    variables = {"FLYTEADMIN_DATABASE_URL": url}
+    variables = {"FLYTEADMIN_DATABASE_URL": url, "FLYTEADMIN_STORAGE_URL": str(tmp_path / "storage")}
     with (
         serving(tmp_path / "one", variables=variables) as one,
         serving(tmp_path / "two", variables=variables) as two,

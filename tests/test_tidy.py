@@ -18,9 +18,10 @@ FILE_LINES_MAX = 500
 
 # A module may import its own rank and lower ones, never a higher one (README, "How the code is laid out").
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("app.settings", "app.errors", "app.schema", "app.logs", "app.readiness"),
+    ("app.settings", "app.database_locks", "app.errors", "app.schema", "app.logs", "app.readiness"),
     ("app.wire", "app.query", "app.compiler", "app.blobs", "app.engine.port", "app.statements", "app.migrations"),
     ("app.context", "app.db", "app.lines", "app.postgres", "app.sqlite", "app.metrics", "app.home", "app.table_growth"),
+    ("app.installation",),
     ("app.work",),
     ("app.services",),
     ("app.engine", "app.scheduler"),
@@ -34,6 +35,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
         "app.cli_cache",
         "app.cli_executions",
         "app.cli_settings",
+        "app.cli_storage",
         "app.mcp",
     ),
 )

@@ -2,56 +2,26 @@
 
     <endpoint>/storage/<key>?method=GET&expires=<Unix seconds>&signature=<HMAC-SHA256>[&md5=<hex>]
 
-The signature covers method, key, expiry and MD5, so a link serves one purpose for a time. Its key is kept in the
-home folder, readable for its owner alone, so that every worker, and the server after a restart, knows it.
+The signature covers method, key, expiry and MD5, so a link serves one purpose for a time. The signing key lies in the
+database (app/installation.py), so an address works on every server of that database, also after a restart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from app import errors
 
 PREFIX = "/storage/"
-KEY_FILE = "storage.key"
 KEY_BYTES = 32
 
 
 class LinkRefused(errors.PermissionDenied):
     """the address is not valid"""
-
-
-def secret(home: Path) -> bytes:
-    """The signing key of this home folder, made when there is none.
-
-    errors: OSError, ValueError where the file is not one of ours
-    """
-    file = home / KEY_FILE
-    if not file.exists():
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = home / f".{KEY_FILE}.{secrets.token_hex(8)}"
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(secrets.token_hex(KEY_BYTES) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            # Linking fails when another worker was first, and then its key counts.
-            os.link(fresh, file)
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(fresh)
-    key = bytes.fromhex(file.read_text().strip())
-    if len(key) < KEY_BYTES:
-        raise ValueError(f"{file} holds no key of {KEY_BYTES} bytes")
-    return key
 
 
 class Links:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 from collections.abc import Sequence
 from urllib.parse import unquote
 
@@ -41,12 +42,17 @@ class Blobs:
             if self.local:
                 self._folder = Folder(self.base)
                 self._folder.prepare()
-                self._links = links.Links(links.secret(settings.home_path))
+                self._links = links.Links(secrets.token_bytes(links.KEY_BYTES))
             else:
                 self._bucket(self.base)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise BadSetting(f"the storage {self.base} cannot be used ({reason}); change storage.url") from error
+
+    def sign_with(self, key: bytes) -> None:
+        """Sign and check addresses with this key. Until then a random key is used, which no other process has."""
+        if self._links is not None:
+            self._links = links.Links(key)
 
     # Locations.
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 from mcp.server.stdio import stdio_server
 
-from app import home, startup
+from app import home, installation, startup
 from app.blobs import Blobs
 from app.engine.port import NoEngine
 from app.mcp import remote
@@ -57,8 +57,9 @@ async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], 
     startup.check_served(settings, progress)
     home.prepare(settings.home_path)
     await asyncio.to_thread(_prepare, settings, progress)
-    async with startup.opened(settings) as database:
+    async with startup.opened(settings, serves=True) as database:
         server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
+        server.blobs.sign_with(await installation.link_key(database, settings))
         yield InProcess(server), lambda: _warning(settings)
 
 
@@ -71,8 +72,10 @@ def _prepare(settings: Settings, progress: startup.Progress) -> None:
             f"the flyteadmin (process {serving}) that serves from {settings.home_path} is of another version or uses "
             "another database; give its address with --endpoint http://host:port, or stop it first",
         )
+        startup.bind_storage(settings)
         return
     startup.migrate(settings, progress)
+    startup.bind_storage(settings)
     startup.first_project(settings, progress)
 
 

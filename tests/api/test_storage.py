@@ -263,9 +263,11 @@ class TestSignature:
         assert connection.getresponse().status in (400, 403, 404)
         connection.close()
 
-    def test_a_restarted_server_knows_its_links(self, desk: Desk, client: httpx.Client) -> None:
+    def test_servers_with_the_same_key_take_one_anothers_addresses(self, desk: Desk, client: httpx.Client) -> None:
+        desk.blobs.sign_with(b"k" * 32)
         address = desk.store(b"x", "p", "later")
         again = Blobs(Settings(home=Path(desk.blobs.base).parent / "home", storage={"url": desk.blobs.base}))  # type: ignore[arg-type]
+        again.sign_with(b"k" * 32)
         url = urlsplit(address)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         assert again.check_address("GET", url.path.removeprefix("/storage/"), query) == b""

@@ -74,7 +74,11 @@ def test_without_a_server_it_says_that_nothing_will_run(served: Served, tmp_path
     """Another home, so that no server is found, on a database that has something to launch."""
 
     async def main() -> None:
-        variables = {"FLYTEADMIN_DATABASE_URL": served.url, "FLYTEADMIN_ENGINE": "local"}
+        variables = {
+            "FLYTEADMIN_DATABASE_URL": served.url,
+            "FLYTEADMIN_ENGINE": "local",
+            "FLYTEADMIN_STORAGE_URL": str(served.remote.home / "storage"),
+        }
         async with started(tmp_path / "home", tmp_path / "log", **variables) as client:
             assert "No engine runs: no flyteadmin serves from" in (client.instructions or "")
             missing = await client.call_tool("describe-launch-plan", {"id": {**SCOPE, "name": "none"}})
