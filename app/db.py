@@ -3,8 +3,7 @@
 Reads before `begin` run on autocommit connections and hold nothing. `begin` opens the write
 transaction (BEGIN IMMEDIATE on SQLite, whose writers in one process also queue on a lock); the edge
 commits at the end of the call or rolls back on any exception. A write function does its reads and its
-blob I/O first, then begins, then writes: on SQLite nobody else can write meanwhile. What events carry
-inline is the exception (app/services/events/parts.py).
+blob I/O first, then begins, then writes: on SQLite nobody else can write meanwhile.
 """
 
 from __future__ import annotations

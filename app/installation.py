@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import structlog
 
@@ -82,18 +83,36 @@ async def link_key(database: Database, settings: Settings) -> bytes:
     addresses stay valid, and the file is deleted.
 
     Raises:
-        OSError: The file cannot be read or deleted.
+        BadSetting: The file cannot be read or deleted.
     """
     file = settings.home_path / STORAGE_KEY_FILE
+    try:
+        return await _link_key(database, file)
+    except OSError as error:
+        raise BadSetting(
+            f"the file {file}, which earlier versions kept a key in, cannot be taken over ({error.strerror}); delete it"
+        ) from error
+
+
+async def _link_key(database: Database, file: Path) -> bytes:
     async with database.unit_of_work() as unit:
         stored = await _value(unit, _LINK_KEY)
         if stored is None:
-            kept = file.read_text().strip() if file.exists() else ""
-            fresh = kept if re.fullmatch(rf"(?:[0-9a-f]{{2}}){{{KEY_BYTES},}}", kept) else secrets.token_hex(KEY_BYTES)
+            fresh = _key_in(file) or secrets.token_hex(KEY_BYTES)
             stored = fresh if await _insert(unit, _LINK_KEY, fresh) else await _value(unit, _LINK_KEY)
     assert stored is not None
-    file.unlink(missing_ok=True)
+    _delete(file)
     return bytes.fromhex(stored)
+
+
+def _key_in(file: Path) -> str | None:
+    """Return the key in hex that the file holds; None without a file, or where it holds something else."""
+    kept = file.read_text().strip() if file.exists() else ""
+    return kept if re.fullmatch(rf"(?:[0-9a-f]{{2}}){{{KEY_BYTES},}}", kept) else None
+
+
+def _delete(file: Path) -> None:
+    file.unlink(missing_ok=True)
 
 
 async def _value(unit: UnitOfWork, name: str) -> str | None:
@@ -113,6 +132,8 @@ async def _mark(blobs: Blobs, chosen: str) -> bool:
     except BlobUnwritable as error:
         log.warning("storage_has_no_id", storage=blobs.base, reason=str(error))
         return False
+    except BlobError as error:
+        raise _unusable(blobs, error) from error
     return True
 
 
@@ -120,10 +141,14 @@ async def _told(call: Callable[..., Awaitable[str | None]], blobs: Blobs, *value
     try:
         return await call(blobs, *values)
     except BlobError as error:
-        raise BadSetting(
-            f"the storage {blobs.base} cannot be used: {error.message}; check that it answers, and storage.url "
-            "(FLYTEADMIN_STORAGE_URL) with its credentials"
-        ) from error
+        raise _unusable(blobs, error) from error
+
+
+def _unusable(blobs: Blobs, error: BlobError) -> BadSetting:
+    return BadSetting(
+        f"the storage {blobs.base} cannot be used: {error.message}; check that it answers, and storage.url "
+        "(FLYTEADMIN_STORAGE_URL) with its credentials"
+    )
 
 
 async def _read_id(blobs: Blobs) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -199,11 +200,27 @@ class TestObjects:
         for uri in (blobs.uri("dir", "new"), blobs.uri("dir", "newer", "x"), blobs.uri("dir", "a", "b", "x")):
             with pytest.raises(b.BlobOutside):
                 asyncio.run(blobs.write(uri, b"x"))
-        assert sorted(os.listdir(tmp_path)) == ["home", "secret", "store"]
+        assert sorted(os.listdir(tmp_path)) == ["secret", "store"]
         # A link in place of the object itself is replaced, not followed.
         asyncio.run(blobs.write(blobs.uri("file"), b"new"))
         assert (tmp_path / "secret").read_bytes() == b"secret"
         assert asyncio.run(blobs.read(blobs.uri("file"), bytes_max=9)) == b"new"
+
+    @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+    def test_an_object_is_created_once(self, tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        if not links:
+            monkeypatch.setattr("app.blobs.folder.os.link", refuse)
+        blobs = store(tmp_path)
+        uri = blobs.uri("a", "x")
+        assert asyncio.run(blobs.create(uri, b"first")) == links
+        assert not asyncio.run(blobs.create(uri, b"second"))
+        assert asyncio.run(blobs.exists(uri)) == links
+        if links:
+            assert asyncio.run(blobs.read(uri, bytes_max=9)) == b"first"
+        assert os.listdir(f"{blobs.base}/~incoming") == []
 
     def test_a_base_behind_a_link_works(self, tmp_path: Path) -> None:
         (tmp_path / "disk").mkdir()

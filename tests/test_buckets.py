@@ -97,6 +97,16 @@ class TestObjects:
 
         asyncio.run(scenario())
 
+    def test_an_object_is_created_once(self, s3: str, tmp_path: Path) -> None:
+        async def scenario() -> None:
+            blobs = store(tmp_path, s3)
+            uri = blobs.uri("created", "x")
+            assert await blobs.create(uri, b"first")
+            assert not await blobs.create(uri, b"second")
+            assert await blobs.read(uri, bytes_max=9) == b"first"
+
+        asyncio.run(scenario())
+
     def test_every_name_is_its_own_object(self, s3: str, tmp_path: Path) -> None:
         async def scenario() -> None:
             blobs = store(tmp_path, s3)
@@ -334,6 +344,8 @@ class TestFaults:
                     await blobs.read(blobs.uri("x"), bytes_max=1)
                 with pytest.raises(b.BlobUnwritable):
                     await blobs.write(blobs.uri("x"), b"x")
+                if fault == "501":
+                    assert not await blobs.create(blobs.uri("x"), b"x")
 
             asyncio.run(scenario())
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from urllib.parse import unquote
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 from obstore.store import from_url
 
 from app.blobs import names, problems
@@ -26,6 +26,8 @@ _PASSING = re.compile(
     r"|<Code>(?:RequestTimeout|SlowDown)</Code>"
 )
 
+# The answer of a store that knows no conditional put.
+_NOT_IMPLEMENTED = "501 Not Implemented"
 _CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 
@@ -102,10 +104,22 @@ class Bucket:
         try:
             await obstore.put_async(self._store, key, data)
         except (BaseError, ValueError, OSError) as error:
-            reason = _reason(error)
-            if _may_pass(reason):
-                raise problems.unavailable(uri, "stored", reason) from error
-            raise problems.BlobUnwritable(f"object [{uri}] cannot be stored: {reason}") from error
+            raise _unwritable(uri, error) from error
+
+    async def create(self, key: str, uri: str, data: bytes) -> bool:
+        """Store data as the object; False where there is one, or where the bucket knows no conditional put.
+
+        errors: BlobUnwritable
+        """
+        try:
+            await obstore.put_async(self._store, key, data, mode="create")
+        except (AlreadyExistsError, NotSupportedError):
+            return False
+        except (BaseError, ValueError, OSError) as error:
+            if _NOT_IMPLEMENTED in _reason(error):
+                return False
+            raise _unwritable(uri, error) from error
+        return True
 
     async def sign(self, method: Literal["GET", "PUT"], key: str, uri: str, ttl_seconds: int) -> str:
         """An address that allows method on the object for ttl_seconds. errors: BlobUnreadable without credentials"""
@@ -121,6 +135,13 @@ class Bucket:
             if _may_pass(reason):
                 raise problems.unavailable(uri, "signed for", reason) from error
             raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {reason}") from error
+
+
+def _unwritable(uri: str, error: Exception) -> problems.BlobError:
+    reason = _reason(error)
+    if _may_pass(reason):
+        return problems.unavailable(uri, "stored", reason)
+    return problems.BlobUnwritable(f"object [{uri}] cannot be stored: {reason}")
 
 
 def _unreadable(uri: str, error: Exception) -> problems.BlobError:

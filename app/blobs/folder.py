@@ -31,6 +31,7 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _HAS_PROC = os.path.isdir("/proc/self/fd")
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -121,13 +122,22 @@ class Folder:
         """Store data at path, whole or not at all. errors: BlobOutside, BlobUnwritable, StorageFull"""
         await asyncio.to_thread(self._write, path, uri, data)
 
-    def _write(self, path: str, uri: str, data: bytes) -> None:
+    async def create(self, path: str, uri: str, data: bytes) -> bool:
+        """Store data at path, whole or not at all; False where there is a file. errors: as write"""
+        return await asyncio.to_thread(self._write, path, uri, data, replaces=False)
+
+    def _write(self, path: str, uri: str, data: bytes, *, replaces: bool = True) -> bool:
         with Incoming(self, path, uri) as incoming:
             incoming.write(data)
-            incoming.commit()
+            return incoming.commit(replaces=replaces)
 
-    def place(self, waiting: str, path: str, uri: str) -> None:
-        """Give the file `waiting` the name path, in place of what has it. errors: BlobOutside, OSError"""
+    def place(self, waiting: str, path: str, uri: str, *, replaces: bool = True) -> bool:
+        """Give the file `waiting` the name path. errors: BlobOutside, OSError
+
+        Args:
+            replaces: Whether a file that has the name is replaced; else it stays, and the result is False. So it is
+                on a file system without hard links.
+        """
         parent, name = os.path.split(path)
         try:
             descriptor = os.open(parent, _FOLDER_FLAGS)
@@ -139,7 +149,17 @@ class Folder:
         try:
             if not self._holds_open(descriptor, parent):
                 raise problems.outside(uri)
-            os.replace(waiting, name, dst_dir_fd=descriptor)
+            if replaces:
+                os.replace(waiting, name, dst_dir_fd=descriptor)
+                return True
+            try:
+                os.link(waiting, name, dst_dir_fd=descriptor)
+            except OSError as error:
+                if error.errno in (errno.EEXIST, *_NO_LINKS):
+                    return False
+                raise
+            os.unlink(waiting)
+            return True
         finally:
             os.close(descriptor)
 
@@ -214,16 +234,18 @@ class Incoming:
             self._md5.update(data)
             self.size_bytes += len(data)
 
-    def commit(self) -> None:
-        """Put the object in its place. errors: BlobOutside, BlobUnwritable, StorageFull"""
+    def commit(self, *, replaces: bool = True) -> bool:
+        """Put the object in its place; replaces as in Folder.place. errors: BlobOutside, BlobUnwritable, StorageFull"""
         with self._lock:
             try:
                 # Rows that name the object reach the disk sooner or later; its bytes have to be there by then.
                 _sync(self._descriptor)
-                self._folder.place(self._waiting, self._path, self._uri)
+                placed = self._folder.place(self._waiting, self._path, self._uri, replaces=replaces)
             except OSError as error:
                 raise problems.unwritable(self._uri, error) from error
-            self._waiting = ""
+            if placed:
+                self._waiting = ""
+            return placed
 
     def discard(self) -> None:
         """Close; throw away what was not committed."""

@@ -142,6 +142,19 @@ class Blobs:
         store, key = self._locate(uri)
         await store.write(key, uri, data)
 
+    async def create(self, uri: str, data: bytes) -> bool:
+        """Store an object unless there is one. Return False, and store nothing, where there is one.
+
+        False also where a bucket cannot be asked for this.
+
+        Raises:
+            BlobOutside, BlobUnwritable, StorageFull: The object cannot be stored.
+        """
+        if not self.contains(uri):
+            raise problems.outside(uri)
+        store, key = self._locate(uri)
+        return await store.create(key, uri, data)
+
     # Addresses for clients.
 
     async def sign_get(self, uri: str, *, ttl_seconds: int, endpoint: str = "") -> str:

@@ -37,22 +37,20 @@ async def create_node_event(
             f"missing entity of type execution with identifier {text(execution_id)}"
         )
     phases.check_cluster(execution.cluster, given.producer_id)
-    known = await ctx.db.find(schema.NodeExecution, columns=("phase",), **node_key(given.id))
+    known = await ctx.db.find(schema.NodeExecution, columns=("phase", "input_uri"), **node_key(given.id))
     if known is not None:
         phases.check_node(known.phase, given.phase, id=given.id)
     _check_dynamic(given)
     links = await _node_links(ctx, given, known is None)
     inline, inserted = Inline(ctx), None
+    uris = await inline.write(_uris(ctx, inline, given, has_inputs=known is not None and bool(known.input_uri)))
     if known is None:
-        created = _new_node(given, _uris(ctx, inline, given, has_inputs=False)) | links
+        created = _new_node(given, uris) | links
         inserted = await ctx.db.insert_if_absent(schema.NodeExecution, **node_key(given.id), **created)
     if inserted is None:
         row: Any = await ctx.db.find(schema.NodeExecution, for_update=True, **node_key(given.id))
         phases.check_node(row.phase, given.phase, id=given.id)
-        inline = Inline(ctx)
-        uris = _uris(ctx, inline, given, has_inputs=bool(row.input_uri))
         await ctx.db.update(schema.NodeExecution, node_key(given.id), **_next_node(row, given, uris))
-    await inline.write()
     await ctx.db.insert_if_absent(
         schema.NodeExecutionEvent,
         **node_key(given.id),

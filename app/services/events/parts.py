@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors
+from app.blobs import BlobMissing, BlobTooLarge
 from app.context import Context
 from app.services import literal_limits
 
@@ -43,10 +45,11 @@ def check_output_size(ctx: Context, data: literals_pb2.LiteralMap) -> None:
 
 
 class Inline:
-    """What events carry inline, to be written where its URI says.
+    """Messages that an event carries inline, to be stored as objects before the event's row is locked.
 
-    The names are the same for all events of a row, so it is written by whoever holds the row's lock and may change
-    it: an event that loses a race for the row leaves nothing.
+    A lock that is held while objects are written makes others wait for the storage, and lets an older update of
+    upstream's server, which waits for the lock too, overwrite this one. An object is written once and never replaced:
+    two events that race for a row cannot change each other's data. The object of the loser stays and is unreferenced.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -54,7 +57,7 @@ class Inline:
         self._data: dict[str, Message] = {}
 
     def put(self, uri: str, data: Message) -> str:
-        """Remember data for a URI, which is returned."""
+        """Remember data for a URI, which is returned; `write` stores it there or beside it."""
         self._data[uri] = data
         return uri
 
@@ -72,10 +75,35 @@ class Inline:
             return str(given.output_uri)
         return self.put(self._ctx.blobs.uri("metadata", *parts, "offloaded_outputs"), given.output_data)
 
-    async def write(self) -> None:
-        """Write what is remembered. errors: BlobError"""
-        for uri, data in self._data.items():
-            await self._ctx.blobs.write(uri, data.SerializeToString(deterministic=True))
+    async def write(self, uris: dict[str, str]) -> dict[str, str]:
+        """Store the remembered data.
+
+        Args:
+            uris: URIs by their use, some of which `put` has returned.
+
+        Returns:
+            The same URIs. One that another event has taken for other data is replaced by a name of its own.
+
+        Raises:
+            BlobError: An object cannot be stored.
+        """
+        return {use: await self._stored(uri) if uri in self._data else uri for use, uri in uris.items()}
+
+    async def _stored(self, uri: str) -> str:
+        blobs, data = self._ctx.blobs, self._data[uri].SerializeToString(deterministic=True)
+        if await blobs.create(uri, data) or await self._holds(uri, data):
+            return uri
+        # Parity: upstream's name, but where an event that lost or was interrupted has left other data under it.
+        own = f"{uri}-{secrets.token_hex(8)}"
+        await blobs.write(own, data)
+        return own
+
+    async def _holds(self, uri: str, data: bytes) -> bool:
+        """Whether the object has this content, as after an event that is sent once more."""
+        try:
+            return await self._ctx.blobs.read(uri, bytes_max=len(data)) == data
+        except (BlobMissing, BlobTooLarge):
+            return False
 
 
 def kind_name(error: Any) -> str:

@@ -38,23 +38,19 @@ async def create_task_event(
         task_id=given.task_id, node_execution_id=node, retry_attempt=given.retry_attempt
     )
     key = task_key(given.task_id, node, given.retry_attempt)
-    known = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version"), **key)
+    known = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version", "input_uri"), **key)
     if known is not None:
         phases.check_task(known.phase, known.phase_version or 0, given.phase, given.phase_version, id=id)
     elif await ctx.db.find(schema.NodeExecution, columns=("id",), **node_key(node)) is None:
         raise errors.NotFound(f"Failed to get existing node execution id: [{text(node)}] with err: entry not found")
+    inline = Inline(ctx)
+    uris = await inline.write(_uris(inline, given, has_inputs=known is not None and bool(known.input_uri)))
     if known is None:
-        inline = Inline(ctx)
-        uris = _uris(inline, given, has_inputs=False)
         inserted = await ctx.db.insert_if_absent(schema.TaskExecution, **key, **_new_attempt(given, uris))
         if inserted is not None:
-            await inline.write()
             return event_pb2.TaskExecutionEventResponse()
     row: Any = await ctx.db.find(schema.TaskExecution, for_update=True, **key)
     phases.check_task(row.phase, row.phase_version or 0, given.phase, given.phase_version, id=id)
-    inline = Inline(ctx)
-    uris = _uris(inline, given, has_inputs=bool(row.input_uri))
-    await inline.write()
     await ctx.db.update(schema.TaskExecution, key, **_next_attempt(row, given, uris))
     return event_pb2.TaskExecutionEventResponse()
 
