@@ -254,6 +254,23 @@ class TestNodeAndTaskEvents:
 
         bench(scenario)
 
+    def test_a_node_that_is_cut_off_keeps_a_deck_that_is_there(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            there, gone = b.blobs.uri("n0", "deck.html"), b.blobs.uri("gone", "deck.html")
+            await b.blobs.write(there, b"<h1>seen</h1>")
+            ends = {"n0": Node.ABORTED, "n1": Node.TIMED_OUT, "n2": Node.ABORTED, "n3": Node.FAILED, "n4": Node.ABORTED}
+            shown = {"n0": there, "n1": there, "n2": gone, "n3": there, "n4": "/elsewhere/deck.html"}
+            for node, phase in ends.items():
+                running = node_event(node, Node.RUNNING, 1, deck_uri=shown[node])
+                await b.call(events.create_node_event, running)
+                await b.call(events.create_node_event, node_event(node, phase, 2))
+            found = {node: (await get_node(b, node)).closure.deck_uri for node in ends}
+            # What is outside the store cannot be looked at; an engine that says how a node failed says its deck, too.
+            assert found == {"n0": there, "n1": there, "n2": "", "n3": "", "n4": "/elsewhere/deck.html"}
+
+        bench(scenario)
+
     def test_children_hang_under_their_parent(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await launch(b)

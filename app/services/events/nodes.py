@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import structlog
 from flyteidl.admin import event_pb2, node_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2 as event
 
 from app import errors, schema
+from app.blobs import BlobError
 from app.context import Context
 from app.services import phases
 from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
 from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
 from app.wire.text import text
+
+log = structlog.get_logger(__name__)
 
 
 async def create_node_event(
@@ -41,6 +45,7 @@ async def create_node_event(
     if known is not None:
         phases.check_node(known.phase, given.phase, id=given.id)
     _check_dynamic(given)
+    await _keep_deck(ctx, given)
     links = await _node_links(ctx, given, known is None)
     inline, inserted = Inline(ctx), None
     uris = await inline.write(_uris(ctx, inline, given, has_inputs=known is not None and bool(known.input_uri)))
@@ -74,6 +79,26 @@ def _check_node_event(ctx: Context, given: event.NodeExecutionEvent) -> None:
     instant(given.occurred_at, "failed to read event timestamp")
     instant(given.reported_at, "failed to read event reported_at timestamp")
     check_output_size(ctx, given.output_data)
+
+
+async def _keep_deck(ctx: Context, given: event.NodeExecutionEvent) -> None:
+    """Name the deck that a cut off node showed while it ran, if it lies in the store or the store cannot say.
+
+    Deviates: engines name none in the event of an abort, and upstream clears it (flyteorg/flyte#7610).
+    """
+    if given.phase not in (phases.Node.ABORTED, phases.Node.TIMED_OUT) or given.deck_uri:
+        return
+    row = await ctx.db.find(schema.NodeExecution, columns=("closure",), **node_key(given.id))
+    shown = "" if row is None else node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
+    if not shown:
+        return
+    try:
+        there = await ctx.blobs.exists(shown)
+    except BlobError as error:
+        log.warning("deck_not_checked", uri=shown, reason=error.message)
+        there = True
+    if there:
+        given.deck_uri = shown
 
 
 def _check_dynamic(given: event.NodeExecutionEvent) -> None:
@@ -203,7 +228,7 @@ def _node_state(
     starts, ends = given.phase == phases.Node.RUNNING, given.phase in phases.NODE_TERMINAL
     changes |= put_times(closure, given, started_at, starts=starts, ends=ends)
     if starts or ends:
-        # Parity: a terminal event without a deck clears it (addTerminalState).
+        # Parity: a terminal event without a deck clears it (addTerminalState); see _keep_deck.
         closure.deck_uri = given.deck_uri
     if ends:
         changes |= put_outcome(closure, given, uris["output"])
