@@ -46,7 +46,17 @@ class Postgres:
         options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=200"
         if not durable:
             options += " -c fsync=off"
-        self._call("pg_ctl", "-D", data, "-o", options, "-l", self.folder / "log", "-w", "start")
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Start the cluster, or start it again after halt()."""
+        data = self.folder / "data"
+        self._call("pg_ctl", "-D", data, "-o", self._options, "-l", self.folder / "log", "-w", "start")
+
+    def halt(self) -> None:
+        """Stop the cluster as a crash would; its databases stay."""
+        self._call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
 
     def _call(self, name: str, *arguments: object) -> None:
         command = [str(self._binaries / name), *map(str, arguments)]
@@ -77,5 +87,5 @@ class Postgres:
 
     def stop(self) -> None:
         """End the cluster and remove its folder."""
-        self._call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from app import errors, schema
 from app.blobs import BlobError, BlobMissing, BlobOutside, told
 from app.blobs.names import file_name_problem
 from app.context import Context
-from app.services import ids
+from app.services import ids, payloads
 from app.wire import flyte_url
 from app.wire.goparse import go_duration
 from app.wire.text import text
@@ -332,6 +332,7 @@ async def _literals(ctx: Context, kind: str, input_uri: str | None, closure: Any
             literals.ParseFromString(raw)
         except DecodeError as error:
             raise errors.Internal(f"object [{uri}] is no LiteralMap") from error
+        await payloads.expand(ctx, literals)
     return literals
 
 

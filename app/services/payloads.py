@@ -48,7 +48,7 @@ async def at(ctx: Context, uri: str) -> Payload:
     try:
         raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
         values.ParseFromString(raw)
-        await _expand(ctx, values)
+        await expand(ctx, values)
     except BlobUnavailable:
         raise
     except (BlobError, DecodeError) as error:
@@ -58,7 +58,7 @@ async def at(ctx: Context, uri: str) -> Payload:
     return blob, values
 
 
-async def _expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
+async def expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
     """Replace references to offloaded literals by the literals, as far as the map stays within the size limit.
 
     Clients such as flyteconsole do not follow references.

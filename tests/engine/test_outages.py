@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from app import errors
 from app.blobs import BlobTooLarge, BlobUnavailable, BlobUnreadable, StorageFull
 from app.engine.local.outages import Outage, may_pass
 from tests import buckets
+from tests.clusters import Postgres, binaries
 from tests.servers import Running, serving
 
 SCOPE = "flytesnacks/development"
@@ -179,3 +181,32 @@ class TestStoreAway:
         began = time.monotonic()
         assert plane.server.stop(signal.SIGTERM) == 0
         assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+def test_an_execution_waits_for_the_database(tmp_path: Path) -> None:
+    found = binaries()
+    if found is None:
+        pytest.skip("no initdb on this machine")
+    cluster = Postgres(found)
+    try:
+        variables = {
+            "FLYTEADMIN_ENGINE": "local",
+            "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": sys.prefix,
+            "FLYTEADMIN_DATABASE_URL": cluster.create(),
+        }
+        with serving(tmp_path, variables=variables) as server, buckets.running() as bucket:
+            plane = Plane(server, bucket)
+            with plane.client:
+                plane.launch(2, "waits")
+                cluster.halt()
+                # Longer than the retries of one call of the database take.
+                time.sleep(10)
+                assert plane.call("GET", f"/executions/{SCOPE}/waits").status_code == 503
+                cluster.start()
+                plane.ended("waits", "SUCCEEDED")
+                assert len(plane.attempts("waits")) == 1
+            assert server.printed.count("execution_waits_for_database") == 1
+            assert "Traceback" not in server.printed
+    finally:
+        cluster.stop()

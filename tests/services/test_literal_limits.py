@@ -205,6 +205,9 @@ class TestOffloading:
             await b.call(events.create_node_event, ended)
             request = node_executions.node_execution_pb2.NodeExecutionGetDataRequest(id=ended.event.id)
             outputs = (await b.call(node_executions.get_node_execution_data, request)).full_outputs.literals
+            url = "flyte://v1/p/development/e1/n0/o"
+            asked = await b.call(dataproxy.get_data, dataproxy.dataproxy_pb2.GetDataRequest(flyte_url=url))
+            assert asked.literal_map.literals["a"] == values.literals["a"]
             assert outputs["a"] == values.literals["a"]
             assert outputs["b"] == slim.literals["b"]
             assert outputs["c"] == values.literals["c"]
