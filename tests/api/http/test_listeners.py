@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+import zttp
 from flyteidl.admin import version_pb2
 from flyteidl.service import admin_pb2_grpc
 
@@ -183,6 +184,33 @@ def raw(address: str, head: bytes) -> bytes:
 def test_heads_that_no_client_writes(server: Running, label: str, head: bytes, statuses: tuple[int, ...]) -> None:
     received = raw(server.address(label), head + b"\r\nConnection: close\r\n\r\n")
     assert int(received.split()[1]) in statuses, received
+
+
+@pytest.mark.parametrize(
+    ("authority", "content_type", "statuses"),
+    [
+        ("localhost", "", {200}),
+        ("evil.example", "", {421}),
+        ("flyte.internal", "", {200}),
+        # gRPC-Web comes from pages, native gRPC does not.
+        ("evil.example", "application/grpc-web+proto", {421}),
+        ("evil.example", "application/grpc", {200, 405}),
+    ],
+)
+def test_the_authority_of_http2(server: Running, authority: str, content_type: str, statuses: set[int]) -> None:
+    host, _, port = server.address("REST and gRPC").rpartition(":")
+    client = zttp.Connection(zttp.CLIENT, protocol=zttp.HTTP2)
+    client.initiate_connection()
+    fields = [(b"host", authority.encode()), *([(b"content-type", content_type.encode())] if content_type else [])]
+    client.send_request(b"GET", b"/api/v1/projects", b"2", fields).end_message()
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(client.data_to_send())
+        while True:
+            client.receive_data(connection.recv(65536))
+            while (event := client.next_event()) is not zttp.NEED_DATA:
+                if isinstance(event, zttp.Response):
+                    assert event.status_code in statuses
+                    return
 
 
 def test_native_grpc_under_any_name(server: Running) -> None:
