@@ -164,6 +164,6 @@ def test_a_port_that_is_taken(locked: Running, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "a\x00b"])
 def test_a_key_that_no_header_can_hold_is_refused_unseen(key: str) -> None:
-    with pytest.raises(BadSetting, match=r"mcp\.api_key in the environment: allowed are printable ASCII") as refused:
+    with pytest.raises(BadSetting, match=r"FLYTE_API_KEY in the environment: allowed are printable ASCII") as refused:
         load((), None, {"FLYTE_API_KEY": key})
     assert key not in str(refused.value)
