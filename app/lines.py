@@ -99,6 +99,8 @@ class Line:
     ) -> None:
         self.connection = connection
         self.alive = True
+        # Whether it was lost because the server did not answer.
+        self.silent = False
         # When it was last given back, by the event loop's clock.
         self.idle_since = 0.0
         # Whether the next statement opens a transaction: BEGIN leaves in one breath with it, and should BEGIN fail, the
@@ -253,6 +255,7 @@ class Line:
         if self._loop.time() < self._due:
             self._timer = self._loop.call_at(self._due, self._check_due)
         else:
+            self.silent = True
             self._lose(Lost("the server did not answer in time"))
 
     def _on_ready(self) -> None:
@@ -477,6 +480,10 @@ class Lines:
         self._open.discard(line)
         with suppress(ValueError):
             self._idle.remove(line)
+        if line.silent:
+            # What froze one connection has probably frozen the others; each would cost its user the same time.
+            for other in list(self._idle):
+                other.close()
         self._wake()
 
     def _wake(self) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 import uvloop
@@ -16,6 +20,7 @@ from sqlalchemy import literal, select
 from app import errors, lines, postgres
 from app.statements import Statement
 from tests.breaking_postgres import TERMINATED, BreakingPostgres, last_words
+from tests.servers import serving
 
 _ANSWER = Statement(select(literal(42).label("answer")))
 _BY_KEY = Statement(select(literal(42).label("answer")), quick=True)
@@ -242,3 +247,30 @@ def test_backends_that_are_terminated_while_they_wait_are_replaced(postgres_url:
         opened.close()
 
     run(main)
+
+
+@pytest.mark.slow
+def test_a_serving_process_gives_frozen_backends_up(postgres_url: str, tmp_path: Path) -> None:
+    """Backends that are stopped, as on a machine that hangs: requests end, and new connections take their places."""
+    variables = {"FLYTEADMIN_DATABASE_URL": postgres_url, "FLYTEADMIN__LIMITS__DATABASESTATEMENTSECONDSMAX": "1"}
+    with serving(tmp_path / "home", variables=variables) as server:
+        paths = ["/api/v1/projects", "/api/v1/executions/flytesnacks/development/none"]
+        for path in paths:
+            httpx.get(f"{server.web}{path}", timeout=30)
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            pids = [
+                pid
+                for (pid,) in connection.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                ).fetchall()
+            ]
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for path in paths:
+                assert httpx.get(f"{server.web}{path}", timeout=30).status_code == 503
+            assert [httpx.get(f"{server.web}{path}", timeout=30).status_code for path in paths] == [200, 404]
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
