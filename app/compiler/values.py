@@ -24,6 +24,7 @@ _NANOS_MAX = 999_999_999
 # 10,000 years.
 _DURATION_SECONDS_MAX = 315_576_000_000
 _SHOWN_MAX = 100
+_CHOICES = "literal_values"
 
 # The fields of a scalar, or of a primitive, that hold values of a type.
 _PRIMITIVES = {
@@ -47,8 +48,9 @@ _SCALARS = {"blob": ("blob",), "schema": _TABLES, "structured_dataset_type": _TA
 def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> str | None:
     """Return what is wrong with a value whose type casts to the declared type; None for a value that fits.
 
-    Checked, at any depth of lists, maps and unions: values of enums, the range of datetimes and durations, whether a
-    blob is a file or a directory, and whether the value of a union is of the type that the union names.
+    Checked, at any depth of lists, maps and unions: values of enums and of `typing.Literal`, the range of datetimes and
+    durations, whether a blob is a file or a directory, and whether the value of a union is of the type that the union
+    names.
     An offloaded literal is not read.
     """
     return _problem(literal, declared) if _matters(declared) else None
@@ -69,7 +71,7 @@ def _matters(declared: types_pb2.LiteralType) -> bool:
     """Whether a value of this type can be wrong; a list of a million numbers need not be looked at."""
     match declared.WhichOneof("type"):
         case "simple":
-            return declared.simple in (_SIMPLE.DATETIME, _SIMPLE.DURATION)
+            return declared.simple in (_SIMPLE.DATETIME, _SIMPLE.DURATION) or bool(_choices(declared))
         case "collection_type":
             return _matters(declared.collection_type)
         case "map_value_type":
@@ -91,7 +93,7 @@ def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> 
             return _enum_problem(literal, declared.enum_type)
         case "blob" if literal.scalar.WhichOneof("value") == "blob":
             return _blob_problem(literal.scalar.blob.metadata.type, declared.blob)
-    return datetime_problem(literal)
+    return _choice_problem(literal.scalar.primitive, _choices(declared)) or datetime_problem(literal)
 
 
 def _element_problem(
@@ -147,6 +149,27 @@ def _enum_problem(literal: literals_pb2.Literal, declared: types_pb2.EnumType) -
     if value in declared.values:
         return None
     return f'"{value[:_SHOWN_MAX]}" is not one of the values of the enum: {", ".join(declared.values)}'
+
+
+def _choices(declared: types_pb2.LiteralType) -> list[str | float | bool]:
+    """Return the values of a `typing.Literal`, which flytekit sends as an annotation; none for another type."""
+    fields = declared.annotation.annotations.fields
+    if _CHOICES not in fields:
+        return []
+    kinds = ("string_value", "number_value", "bool_value")
+    given = [(value.WhichOneof("kind"), value) for value in fields[_CHOICES].list_value.values]
+    return [getattr(value, kind) for kind, value in given if kind in kinds]
+
+
+def _choice_problem(primitive: literals_pb2.Primitive, choices: list[str | float | bool]) -> str | None:
+    kind = primitive.WhichOneof("value")
+    if not choices or kind not in ("string_value", "integer", "float_value", "boolean"):
+        return None
+    value = getattr(primitive, kind)
+    if value in choices:
+        return None
+    shown = ", ".join(f"{choice:g}" if isinstance(choice, float) else str(choice) for choice in choices)
+    return f'"{str(value)[:_SHOWN_MAX]}" is not one of the values that are allowed: {shown}'
 
 
 def _blob_problem(given: types_pb2.BlobType, declared: types_pb2.BlobType) -> str | None:

@@ -52,6 +52,17 @@ def problem(value: str, declared: str) -> str | None:
 OPTIONAL = union_type(COLOUR, NONE)
 
 
+def chosen(type: str, *choices: str) -> str:
+    """The type that flytekit makes of a typing.Literal."""
+    values = " ".join(f"values {{ {choice} }}" for choice in choices)
+    field = f"fields {{ key: 'literal_values' value {{ list_value {{ {values} }} }} }}"
+    return f"{type} annotation {{ annotations {{ {field} }} }}"
+
+
+WORDS = chosen(STR, "string_value: 'red'", "string_value: 'green'")
+NUMBERS = chosen(INT, "number_value: 1", "number_value: 3")
+
+
 @pytest.mark.parametrize(
     ("value", "declared"),
     [
@@ -73,6 +84,10 @@ OPTIONAL = union_type(COLOUR, NONE)
         (at(-315576000000, -999999999, "duration"), "simple: DURATION"),
         (blob(FILE), FILE),
         (blob(FOLDER), FOLDER),
+        (RED, WORDS),
+        (ONE, NUMBERS),
+        (union(NOTHING, NONE), union_type(WORDS, NONE)),
+        (RED, f"{STR} annotation {{}}"),
     ],
 )
 def test_values_that_fit(value: str, declared: str) -> None:
@@ -108,6 +123,9 @@ MISFIT = "the value of the union is not of its type "
         (at(-315576000001, 0, "duration"), "simple: DURATION", None),
         (at(0, 10**9, "duration"), "simple: DURATION", "proto: duration (nanos:1000000000) has out-of-range nanos"),
         (at(1, -1, "duration"), union_type("simple: DURATION", NONE), None),
+        (PURPLE, WORDS, '"purple" is not one of the values that are allowed: red, green'),
+        (ONE.replace("1", "2"), NUMBERS, '"2" is not one of the values that are allowed: 1, 3'),
+        (several(PURPLE), f"collection_type {{ {union_type(WORDS, NONE)} }}", None),
         (blob(FOLDER), FILE, "the blob is MULTIPART, and SINGLE is declared"),
         (several(blob(FILE)), f"collection_type {{ {FOLDER} }}", "[0]: the blob is SINGLE, and MULTIPART is declared"),
     ],
