@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import typer
 
 from app.cli_cache import cache_app
 from app.cli_executions import executions_app
-from app.cli_settings import Files, masker, one_line, settings_of
+from app.cli_settings import INTERRUPTED, Files, masker, one_line, settings_of
 from app.cli_storage import storage_app
 
 if TYPE_CHECKING:
@@ -40,8 +41,20 @@ app.add_typer(executions_app, name="executions")
 app.add_typer(storage_app, name="storage")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 @app.callback()
-def common(context: typer.Context, config: Files = None) -> None:
+def common(
+    context: typer.Context,
+    config: Files = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """A Flyte control plane in Python."""
     context.obj = list(config or [])
 
@@ -90,12 +103,11 @@ def _serve(started: "Started", progress: "Progress") -> None:
     if settings.server.http == "httptools":
         # HTTP/1.1 carries no gRPC: every process has a server of grpcio's beside it, which binds the port by itself.
         sockets.pop("grpc").close()
-    stopping = threading.Event()
 
     def ready() -> None:
         _tell(started, progress)
         if settings.engine.kind == "local":
-            threading.Thread(target=_prepare_environment, args=(settings, progress, stopping), daemon=True).start()
+            threading.Thread(target=_prepare_environment, args=(settings, progress), daemon=True).start()
 
     run: Callable[[], None]
     if settings.server.workers == 1:
@@ -112,14 +124,17 @@ def _serve(started: "Started", progress: "Progress") -> None:
     try:
         run()
     finally:
-        stopping.set()
+        if settings.engine.kind == "local":
+            from app.engine.local import environment
+
+            environment.interrupt()
         processes.end_in_time()
         listener.close()
         started.lock.release()
     progress.line("stopped")
 
 
-def _prepare_environment(settings: "Settings", progress: "Progress", stopping: threading.Event) -> None:
+def _prepare_environment(settings: "Settings", progress: "Progress") -> None:
     """Make what tasks run in before the first task asks for it; says at most every few seconds how far it is."""
     import asyncio
 
@@ -137,8 +152,8 @@ def _prepare_environment(settings: "Settings", progress: "Progress", stopping: t
     try:
         made = asyncio.run(environment.ensure(settings, tell))
     except environment.EnvironmentBroken as error:
-        # Whoever stops the server stops the installer too, which is no reason to worry.
-        if not stopping.is_set():
+        # Stopping the server ends the installer, which is no reason to warn.
+        if not environment.interrupted():
             progress.line(f"warning: {error}")
     else:
         if spoke_at:
@@ -271,12 +286,17 @@ def version() -> None:
 
 def main() -> None:
     """The entry point of the command line."""
-    # Whoever reads our output and goes away (head, less) is no error of ours.
     try:
         app()
     except BrokenPipeError:
+        # A reader of the output that ends early (head, less) is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except Exception:  # noqa: BLE001  (a fault of this program ends it here, with its traceback but without secrets)
+        sys.stderr.write(masker().text(traceback.format_exc()))
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import typer
 if TYPE_CHECKING:
     from app.settings import Masker, Settings
 
+# What shells report of a program that Ctrl-C ended.
+INTERRUPTED = 130
+
 _masker: "ContextVar[Masker | None]" = ContextVar("masker", default=None)
 
 Files = Annotated[
@@ -46,6 +49,8 @@ def one_line() -> Iterator[None]:
 
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     except (BadSetting, FlyteError) as error:
         typer.echo(f"flyteadmin: {masker().text(str(error))}", err=True)
         raise SystemExit(1) from error

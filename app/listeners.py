@@ -4,7 +4,7 @@ import errno
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.settings import BadSetting, Settings
@@ -19,35 +19,107 @@ _PORTS = {
 }
 
 
-def bind(host: str, port: int, use: str) -> socket.socket:
-    """A bound TCP socket that does not listen yet; port 0 takes a free one.
+class _Unusable(Exception):
+    """A port cannot be bound; error is the reason of the operating system."""
 
-    errors: BadSetting naming the port, the flag that moves it and who usually holds it
+    def __init__(self, error: OSError, host: str, port: int, use: str) -> None:
+        self.error, self.host, self.port, self.use = error, host, port, use
+        super().__init__(str(error))
+
+
+def bind_all(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
+    """Return bound TCP sockets that do not listen yet, by their use.
+
+    Args:
+        host: The address to bind.
+        ports: Port by use; 0 takes a free one.
+
+    Raises:
+        BadSetting: Names every port that cannot be bound, the flags that move them and free ports to take instead.
     """
-    flag, key, holder = _PORTS[use]
+    _check_different(ports)
+    bound: dict[str, socket.socket] = {}
+    failed: list[_Unusable] = []
+    for use, port in ports.items():
+        try:
+            bound[use] = _bind(host, port, use)
+        except _Unusable as error:
+            failed.append(error)
+    if failed:
+        for one in bound.values():
+            one.close()
+        raise _refusal(failed, set(ports.values())) from failed[0].error
+    return bound
+
+
+def _check_different(ports: Mapping[str, int]) -> None:
+    uses: dict[int, str] = {}
+    for use, port in ports.items():
+        if port and (other := uses.setdefault(port, use)) != use:
+            raise BadSetting(
+                f"{_PORTS[other][1]} and {_PORTS[use][1]} are both {port}; "
+                f"give each a port of its own with {_PORTS[other][0]} and {_PORTS[use][0]}"
+            )
+
+
+def _bind(host: str, port: int, use: str) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise BadSetting(f"server.host={host} is no address of this machine ({error.strerror}); see --host") from error
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadSetting(
+            f"server.host={host} is no address of this machine ({reason}); allowed: a name or an IP address without "
+            "scheme and port, such as 127.0.0.1 or 0.0.0.0, see --host"
+        ) from error
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise _not_bound(error, host, port, flag, key, holder) from error
+        raise _Unusable(error, host, port, use) from error
     return bound
 
 
-def _not_bound(error: OSError, host: str, port: int, flag: str, key: str, holder: str) -> BadSetting:
-    move = f"choose another with {flag} ({key} in a file)"
-    if error.errno == errno.EADDRINUSE:
-        return BadSetting(f"port {port} is in use, usually by {holder}; stop that, or {move}")
-    if error.errno == errno.EACCES:
-        return BadSetting(f"port {port} is reserved for root; {move}")
-    return BadSetting(f"port {port} on {host} cannot be used ({error.strerror}); see --host, or {move}")
+def _refusal(failed: Sequence[_Unusable], taken: set[int]) -> BadSetting:
+    """Return one error for all ports that cannot be used, with a command that avoids them."""
+    reasons = [_reason(one) for one in failed]
+    flags = []
+    for one in failed:
+        other = _free_port(one.host, one.port, taken)
+        if other:
+            taken.add(other)
+            flags.append(f"{_PORTS[one.use][0]} {other}")
+    advice = f', as in `make run ARGS="{" ".join(flags)}"`' if flags else ""
+    moves = " and ".join(f"{_PORTS[one.use][0]} ({_PORTS[one.use][1]} in a file)" for one in failed)
+    others = "another port" if len(failed) == 1 else "other ports"
+    return BadSetting(f"{'; '.join(reasons)}. Free {_them(failed)}, or choose {others} with {moves}{advice}")
+
+
+def _them(failed: Sequence[_Unusable]) -> str:
+    return "it" if len(failed) == 1 else "them"
+
+
+def _reason(one: _Unusable) -> str:
+    if one.error.errno == errno.EADDRINUSE:
+        return f"port {one.port} is in use, usually by {_PORTS[one.use][2]}"
+    if one.error.errno == errno.EACCES:
+        return f"port {one.port} is reserved for root"
+    return f"port {one.port} on {one.host} cannot be used ({one.error.strerror}); see --host"
+
+
+def _free_port(host: str, near: int, taken: set[int]) -> int:
+    """Return a port that is free now, a thousand or more above near; 0 where none is found."""
+    for port in range(near + 1000, 65536, 1000):
+        if port not in taken:
+            try:
+                _bind(host, port, "rest").close()
+            except (_Unusable, BadSetting):
+                continue
+            return port
+    return 0
 
 
 def listen(sockets: Mapping[str, socket.socket]) -> None:
@@ -60,7 +132,7 @@ def listen(sockets: Mapping[str, socket.socket]) -> None:
             bound.listen(2048)
         except OSError as error:
             host, port = bound.getsockname()[:2]
-            raise _not_bound(error, host, port, *_PORTS[use]) from error
+            raise _refusal([_Unusable(error, host, port, use)], {port}) from error
 
 
 def port_of(bound: socket.socket) -> int:

@@ -107,6 +107,11 @@ async def _serve(
         async with _grpc_beside(app, settings):
             await server.serve(list(sockets))
         end_in_time()
+    if settings.engine.kind == "local":
+        # The engine has stopped, so nothing fails of it; a thread that waits for the installer would keep the process.
+        from app.engine.local import environment
+
+        environment.interrupt()
 
 
 @asynccontextmanager
@@ -347,4 +352,8 @@ def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers:
             runner.run(_serve(settings, sockets, _book(numbers), lambda: tell.send(""), stop))
     except BadSetting as error:
         tell.send(str(error))
+        sys.exit(1)
+    except Exception:
+        # The traceback goes through the log, which masks secrets; multiprocessing would print it as it is.
+        log.exception("worker_failed")
         sys.exit(1)

@@ -94,22 +94,21 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     # The lock comes first where it can: a second server should hear of the first, not of the first's port.
     lock = home.lock(path) if path.is_dir() else None
     server = settings.server
-    rest = listeners.bind(server.host, server.http_port, "rest")
-    grpc = listeners.bind(server.host, server.grpc.port, "grpc")
-    metrics = listeners.bind(server.host, settings.flyteadmin.profiler_port, "metrics")
-    wanted = {"mcp": settings.mcp.port, "adapter": settings.mcp.adapter_port} if settings.mcp.enabled else {}
-    assistants = {use: listeners.bind(server.host, port, use) for use, port in wanted.items()}
+    ports = {"rest": server.http_port, "grpc": server.grpc.port, "metrics": settings.flyteadmin.profiler_port}
+    if settings.mcp.enabled:
+        ports |= {"mcp": settings.mcp.port, "adapter": settings.mcp.adapter_port}
+    bound = listeners.bind_all(server.host, ports)
     home.prepare(path)
     lock = lock or home.lock(path)
     migrate(settings, progress)
     bind_storage(settings)
     first_project(settings, progress)
-    bound = {"rest": rest, "grpc": grpc, "metrics": metrics, **assistants}
     settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
     home.write_client_config(settings)
     for warning in start_warnings(settings):
         progress.line(f"warning: {warning}")
-    return Started(settings, lock, rest, grpc, metrics, assistants)
+    rest, grpc, metrics = (bound.pop(use) for use in ("rest", "grpc", "metrics"))
+    return Started(settings, lock, rest, grpc, metrics, assistants=bound)
 
 
 def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
@@ -131,6 +130,8 @@ def check_served(settings: Settings, progress: Progress) -> None:
 
     errors: BadSetting
     """
+    # Addresses that cannot be used are refused before anything is made.
+    _ = settings.database_url, settings.storage_url
     refused = {
         "server.security.useAuth=true": settings.server.security.use_auth,
         "server.security.secure=true": settings.server.security.secure,
@@ -163,7 +164,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
             return
         with progress.step(f"migrating the database {shown(url)}"):
             migrations.run(url)
-    except Exception as error:
+    except BaseException as error:
         if created is not None:
             # What this start began must not be taken for a database by the next one.
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -190,7 +191,7 @@ def rollback(settings: Settings) -> None:
         raise _database_problem(url, error) from error
 
 
-def _database_problem(url: str, error: Exception) -> BadSetting:
+def _database_problem(url: str, error: BaseException) -> BadSetting:
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     advice = "check FLYTEADMIN_DATABASE_URL, or the section `database` of the configuration file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import sqlite3
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.servers import run, serving
+from tests.servers import Running, launch, run, serving
 
 PORTS = ("--port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
@@ -52,6 +53,41 @@ class TestBadStarts:
         told = refused(home, "serve", *PORTS, flag, str(taken))
         assert all(part in told for part in (f"port {taken}", flag, key, "usually by another flyteadmin"))
         assert not home.exists()
+
+    def test_all_ports_in_use_are_named_at_once(self, tmp_path: Path, taken: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            other = listener.getsockname()[1]
+            told = refused(
+                tmp_path / "home", "serve", "--port", str(taken), "--grpc-port", "0", "--metrics-port", str(other)
+            )
+        assert all(part in told for part in (f"port {taken} is in use", f"port {other} is in use", 'make run ARGS="--'))
+
+    def test_one_port_for_two_uses(self, tmp_path: Path) -> None:
+        told = refused(tmp_path / "home", "serve", *PORTS, "--port", "39999", "--grpc-port", "39999")
+        assert "server.httpPort and server.grpc.port are both 39999" in told
+
+    @pytest.mark.parametrize("url", ["ftp://u:hunter2@h/x", "s3://", "relative/path", "file://elsewhere/x"])
+    def test_a_storage_of_another_kind(self, tmp_path: Path, url: str) -> None:
+        home = tmp_path / "home"
+        told = refused(home, "serve", *PORTS, FLYTEADMIN_STORAGE_URL=url)
+        assert all(part in told for part in ("FLYTEADMIN_STORAGE_URL", "s3://bucket[/prefix]", "absolute path"))
+        assert "hunter2" not in told
+        assert not home.exists()
+
+    @pytest.mark.parametrize(
+        "url",
+        ["postgresql://u:hunter2/x@h/d", "postgresql://u:hunter2@y@h/d", "postgres//u:hunter2@h/d", "hunter2"],
+    )
+    def test_a_database_address_that_cannot_be_read(self, tmp_path: Path, url: str) -> None:
+        told = refused(tmp_path / "home", "serve", *PORTS, FLYTEADMIN_DATABASE_URL=url)
+        assert "FLYTEADMIN_DATABASE_URL" in told
+        assert "hunter2" not in told
+        assert "hunter2" not in run(tmp_path / "home", "config", "show", FLYTEADMIN_DATABASE_URL=url).stdout
+
+    def test_a_bad_flag_and_a_bad_variable_are_named_as_they_were_given(self, tmp_path: Path) -> None:
+        assert "--port=70000" in refused(tmp_path / "home", "serve", "--port", "70000")
+        told = refused(tmp_path / "home", "serve", FLYTEADMIN__SERVER__HTTPPORT="many")
+        assert "FLYTEADMIN__SERVER__HTTPPORT='many'" in told
 
     def test_an_address_of_another_machine(self, tmp_path: Path) -> None:
         assert "--host" in refused(tmp_path / "home", "serve", *PORTS, "--host", "192.0.2.1")
@@ -130,6 +166,24 @@ class TestBadStarts:
         assert run(home, "migrate", "run").returncode == 0
 
 
+class TestInterrupts:
+    def test_while_the_environment_of_tasks_is_made(self, tmp_path: Path) -> None:
+        with serving(tmp_path / "home", variables={"FLYTEADMIN_ENGINE": "local"}) as server:
+            server.wait_until("task environment: making")
+            assert server.stop(signal.SIGINT) == 0
+            assert "warning" not in server.printed
+            assert "Traceback" not in server.printed
+
+    def test_before_the_server_is_ready(self, tmp_path: Path) -> None:
+        process = launch(tmp_path / "home", tmp_path / "log")
+        server = Running(process, tmp_path / "log")
+        server.wait_until("home folder")
+        code = server.stop(signal.SIGINT)
+        assert code == (0 if "flyteadmin is ready" in server.printed else 130)
+        assert "Traceback" not in server.printed
+        assert "flyteadmin: " not in server.printed
+
+
 class TestCommands:
     def test_migrate(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
@@ -169,7 +223,8 @@ class TestCommands:
         assert "warning: unknown key server.htpPort" in shown.stderr
 
     def test_version_and_help(self, tmp_path: Path) -> None:
-        assert run(tmp_path / "home", "version").stdout.startswith("flyteadmin ")
+        for asked in ("version", "--version"):
+            assert run(tmp_path / "home", asked).stdout.startswith("flyteadmin ")
         told = run(tmp_path / "home", "--help").stdout
         assert all(command in told for command in ("serve", "migrate", "config", "version"))
         assert not (tmp_path / "home").exists()

@@ -232,6 +232,30 @@ class TestValues:
         with pytest.raises(ValueError, match="quantity"):
             quantity(text)
 
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("numpy", ["numpy"]),
+            ("numpy pandas", ["numpy", "pandas"]),
+            ("numpy, pandas ,torch", ["numpy", "pandas", "torch"]),
+            ("flytekit>=1.16.8,<1.17", ["flytekit>=1.16.8,<1.17"]),
+            ("f >=1, <2, pandas[excel,xml] torch==2.1", ["f >=1, <2", "pandas[excel,xml]", "torch==2.1"]),
+            ("a @ https://h/a.whl b", ["a @ https://h/a.whl", "b"]),
+            ("a; python_version < '3.12' and x, ./b", ["a; python_version < '3.12' and x", "./b"]),
+            ("git+https://h/o/r@v1#egg=r", ["git+https://h/o/r@v1#egg=r"]),
+            ("['numpy>=1', 'pandas']", ["numpy>=1", "pandas"]),
+        ],
+    )
+    def test_requirements_are_a_list_in_any_form(self, text: str, expected: list[str]) -> None:
+        environ = {"FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS": text}
+        assert list(load((), None, environ).settings.engine.local.requirements) == expected
+
+    def test_lists_are_split_at_commas_and_spaces(self, tmp_path: Path) -> None:
+        environ = {"FLYTEADMIN__MCP__ALLOWEDHOSTS": "a b,c"}
+        assert load((), None, environ).settings.mcp.allowed_hosts == ("a", "b", "c")
+        headers = load_yaml(tmp_path, "storage: {defaultHttpClient: {headers: {Accept: 'a b, c'}}}").settings
+        assert headers.storage.default_http_client.headers == {"Accept": ("a b", "c")}
+
     def test_the_tree_is_frozen(self) -> None:
         settings = Settings()
         with pytest.raises(ValidationError):

@@ -148,6 +148,8 @@ class Assistants:
             described = f"Rows of a page; {self._mcp.list_rows} where it is left out."
             allowed = {"type": "integer", "minimum": 0, "maximum": self._mcp.list_rows_max}
             properties["limit"] = {**allowed, "description": described}
+        for name, value in tool.defaults:
+            properties[name] = {**properties[name], "default": value}
         if tool.rpc == "CreateExecution":
             properties[launching.ARGUMENT] = launching.SCHEMA
         return types.Tool(
@@ -189,7 +191,8 @@ class Assistants:
             return await results.of_model(found, self._mcp.result_bytes_max)
         rpc = rows.rpcs()[tool.rpc]
         values = launching.taken(arguments) if tool.rpc == "CreateExecution" else None
-        request = to_request(rpc.request, arguments)
+        missing = {name: value for name, value in tool.defaults if arguments.get(name) is None}
+        request = to_request(rpc.request, {**arguments, **missing})
         if values is not None:
             await launching.add(self._desk, request, values)
         if "limit" in rpc.request.DESCRIPTOR.fields_by_name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from app.api import routers
 from app.api.rows import Binding, Rpc
@@ -19,6 +20,7 @@ class Tool:
     """name: of the tool; rpc: what it calls; title: what it does, in few words; description: for who chooses a tool.
 
     The hints are those of MCP; operation: the name in the capability, "" for tools that are not of it.
+    defaults: arguments that a call of the tool has where it does not name them.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Tool:
     destructive: bool = False
     idempotent: bool = False
     operation: str = ""
+    defaults: tuple[tuple[str, Any], ...] = ()
 
 
 OPERATIONS = (
@@ -89,10 +92,13 @@ OPERATIONS = (
         "retrieve-execution-metrics",
         "GetExecutionMetrics",
         "Retrieve execution metrics",
-        "Where the time of an execution went: a tree of spans, of the workflow, its nodes, their tasks and overheads.",
+        "Where the time of an execution went: a tree of spans, of the workflow, its nodes, their tasks and overheads. "
+        "All levels of it, unless depth says how many below the root.",
         read_only=True,
         idempotent=True,
         operation="getexecutionmetrics",
+        # The API takes 0, the default of proto, for the root alone.
+        defaults=(("depth", -1),),
     ),
 )
 

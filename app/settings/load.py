@@ -43,7 +43,16 @@ PLATFORM_DEFAULTS = {
     },
 }
 
-ENVIRONMENT = "the environment"
+FLAGS = {
+    "server.host": "--host",
+    "server.http_port": "--port",
+    "server.grpc.port": "--grpc-port",
+    "flyteadmin.profiler_port": "--metrics-port",
+    "mcp.port": "--mcp-port",
+    "mcp.adapter_port": "--rest-adapter-port",
+    "server.workers": "--workers",
+}
+ENVIRONMENT, COMMAND_LINE = "the environment", "the command line"
 SHOWN_VALUE_CHARACTERS_MAX = 100
 
 Path_ = tuple[str, ...]
@@ -134,7 +143,7 @@ def load(
     for file in files:
         add(str(file), _read(file))
     add(ENVIRONMENT, _from_environment(environ, warnings))
-    add("the command line", _nested(flags or {}))
+    add(COMMAND_LINE, _nested(flags or {}))
     try:
         return Loaded(Settings.model_validate(merged), tuple(warnings))
     except ValidationError as error:
@@ -247,7 +256,9 @@ def _unknown(source: str, full: str, key: str, model: type[BaseModel]) -> str:
 
 
 def _spelled(source: str, path: str) -> str:
-    """Return a key as its source writes it: the environment has variables."""
+    """Return a key as its source writes it: the environment has variables, the command line flags."""
+    if source == COMMAND_LINE:
+        return FLAGS.get(path, path)
     if source != ENVIRONMENT:
         return path
     short = {key: name for name, key in SHORT_NAMES.items()}

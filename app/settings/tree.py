@@ -4,14 +4,18 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from pydantic import Field, SecretStr, field_validator
 
 from app.settings import outbound, upstream
 from app.settings.auth import Auth
 from app.settings.hosts import HostName
+from app.settings.secrets import redact
 from app.settings.values import Requirements, Section
+
+# What object stores are addressed by: S3 and what speaks its protocol, Google Cloud Storage, Azure.
+BUCKET_SCHEMES = ("s3", "gs", "az")
 
 
 class BadSetting(Exception):
@@ -261,8 +265,8 @@ def _database(url: str) -> str:
     # The URL may hold a password, and what stands before :// too where it is written wrongly.
     begins = f"{scheme}://…" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,30}", scheme) and rest else "…"
     raise BadSetting(
-        f"database.url={begins} is not usable; allowed: postgresql://user:password@host:port/name "
-        f"or sqlite:////absolute/path"
+        f"database.url={begins} (FLYTEADMIN_DATABASE_URL) is not usable; allowed: "
+        "postgresql://user:password@host:port/name or sqlite:////absolute/path"
     )
 
 
@@ -285,20 +289,25 @@ def _check_postgres(rest: str) -> None:
         wrong = "it has a space"
     if wrong:
         raise BadSetting(
-            f"database.url=postgresql://… is not usable: {wrong}. In user and password write @ as %40, / as %2F, "
-            ": as %3A, # as %23, ? as %3F, % as %25, a space as %20"
+            f"database.url=postgresql://… (FLYTEADMIN_DATABASE_URL) is not usable: {wrong}. In user and password write "
+            "@ as %40, / as %2F, : as %3A, # as %23, ? as %3F, % as %25, a space as %20"
         )
 
 
 def _location(url: str) -> str:
-    """Normalise a storage location: local ones become plain absolute paths, others lose a trailing slash."""
-    if url.startswith("file:"):
-        url = unquote(urlsplit(url).path)
-    if "://" in url:
+    """Return a storage location: local ones as plain absolute paths, others without a trailing slash."""
+    scheme, marked, rest = url.partition("://")
+    if marked and scheme in BUCKET_SCHEMES and re.fullmatch(r"[^/@:?#\s]+(/[^?#\s]*)?", rest):
         return url.rstrip("/")
-    path = Path(url).expanduser()
-    if not path.is_absolute():
+    text = url
+    if scheme == "file" and marked:
+        host, slash, path = rest.partition("/")
+        text = unquote(slash + path) if host in ("", "localhost") else ""
+    local = Path(text).expanduser()
+    if not local.is_absolute():
+        buckets = ", ".join(f"{scheme}://bucket[/prefix]" for scheme in BUCKET_SCHEMES)
         raise BadSetting(
-            f"storage.url={url} is not usable; allowed: an absolute path, file:///path, s3://bucket[/prefix]"
+            f"storage.url={redact(url)} (FLYTEADMIN_STORAGE_URL) is not usable; allowed: an absolute path, "
+            f"file:///path, {buckets}"
         )
-    return os.path.abspath(path)
+    return os.path.abspath(local)

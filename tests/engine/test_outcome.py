@@ -199,3 +199,17 @@ def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path,
     failed = place.failed(WELL)
     assert failed.error.code == "USER:RuntimeError"
     assert (failed.error.kind, failed.retryable) == ((SYSTEM, True) if eager else (USER, False))
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_missing_module_tells_how_to_add_packages(tmp_path: Path, reported: bool) -> None:
+    place = Place(tmp_path)
+    said = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pandas.core'"
+    if reported:
+        document = errors_pb2.ErrorDocument()
+        document.error.code, document.error.message = "USER", said
+        (place.outputs / "error.pb").write_bytes(document.SerializeToString())
+    failed = place.failed(WELL if reported else {**WELL, "code": 1, "tail": said})
+    assert said in failed.error.message
+    assert 'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="flytekit>=1.16.8,<1.17 pandas"' in failed.error.message
+    assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in failed.error.message

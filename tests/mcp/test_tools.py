@@ -29,6 +29,10 @@ def test_an_execution_from_launch_to_relaunch(each: Served) -> None:
         metrics = value(await client.call_tool("retrieve-execution-metrics", {"id": id, "depth": 10}))
         assert metrics["span"]["workflow_id"] == id
         assert metrics["span"]["spans"]
+        everything = value(await client.call_tool("retrieve-execution-metrics", {"id": id}))
+        assert everything == value(await client.call_tool("retrieve-execution-metrics", {"id": id, "depth": -1}))
+        root = value(await client.call_tool("retrieve-execution-metrics", {"id": id, "depth": 0}))
+        assert not root["span"].get("spans")
 
         again = value(await client.call_tool("relaunch-workflow-execution", {"id": id}))["id"]
         assert again != id

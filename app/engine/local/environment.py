@@ -11,25 +11,48 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.settings import Settings
+from app.settings import Settings, redact
+from app.settings.tree import LocalEngine
 
 NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
 REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
 _LAST_LINES = 5
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][\w.]{0,200})'")
 
 Progress = Callable[[str], None]
 
 
 class EnvironmentBroken(Exception):
     """Tasks cannot run because their environment cannot be used; the message names the setting that helps."""
+
+
+# Set when this process stops. Installers have process groups of their own, so that Ctrl-C reaches the server alone.
+_stopping = threading.Event()
+_installers: set[subprocess.Popen[str]] = set()
+
+
+def interrupt() -> None:
+    """End installers that run, and let none begin: this process stops."""
+    _stopping.set()
+    for process in tuple(_installers):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def interrupted() -> bool:
+    """Return whether the process stops, so that a broken environment is no reason to warn."""
+    return _stopping.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,21 @@ def _ensure(settings: Settings, progress: Progress) -> Environment:
     return Environment(target)
 
 
+def missing_module_hint(message: str) -> str:
+    """Return what to do about a module that a task did not find, "" for a message about something else."""
+    found = _MISSING_MODULE.search(message)
+    if found is None:
+        return ""
+    module = found[1].partition(".")[0]
+    packages = " ".join((*LocalEngine().requirements, module))
+    return (
+        f"\n\nThe environment of tasks has no module {module!r}. To install its package, start the server "
+        f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces), or set {NAME_SETTING} '
+        "to a virtual environment that has it. A module of your own code has to be uploaded with the workflow: "
+        "pyflyte run or register with --copy all."
+    )
+
+
 def _digest(requirements: tuple[str, ...]) -> str:
     made_of = "\n".join((sys.version, *requirements))
     return hashlib.sha256(made_of.encode()).hexdigest()[:8]
@@ -121,20 +159,38 @@ def _run(command: list[str], progress: Progress) -> None:
     # PYTHON* variables of this server would reach into the environment that is being made.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     last: list[str] = []
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, text=True
-    ) as process:
+    if interrupted():
+        raise EnvironmentBroken("the environment of tasks is not made: the server stops")
+    # The installer starts with SIGINT blocked and in a group of its own: Ctrl-C is for the server, which ends it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with process:
+        _installers.add(process)
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
                 last = [*last[1 - _LAST_LINES :], line.rstrip()]
                 progress(line.rstrip())
+        process.wait()
+        _installers.discard(process)
     if process.returncode:
         raise _broken(f"`{' '.join(command[1:4])} …` exited with {process.returncode}: {' | '.join(last)}")
 
 
 def _broken(reason: str) -> EnvironmentBroken:
     return EnvironmentBroken(
-        f"the environment of tasks cannot be made: {reason}. Set {NAME_SETTING} to the path of a virtual environment "
-        f"that has flytekit, or {REQUIREMENTS_SETTING} to what shall be installed"
+        f"the environment of tasks cannot be made: {redact(reason)}. Set {NAME_SETTING} to the path of a virtual "
+        f"environment that has flytekit, or {REQUIREMENTS_SETTING} to what shall be installed"
     )

@@ -16,6 +16,7 @@ from app.blobs import BlobMissing, Blobs, BlobTooLarge
 from app.engine.local import decks
 from app.engine.local.attempts import CannotBuild, Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun, bad_task
 from app.engine.local.commands import container_of
+from app.engine.local.environment import missing_module_hint
 from app.services.literal_limits import SETTING
 
 _Kind = execution_pb2.ExecutionError
@@ -92,7 +93,7 @@ def _from_exit(run: TaskRun, ended: Mapping[str, Any], deck_uri: str) -> Failed:
     message = (
         f"\r\n[{_container_name(run)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
     )
-    return _failed(code, message, kind, deck_uri)
+    return _failed(code, message + missing_module_hint(lines), kind, deck_uri)
 
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
@@ -152,8 +153,9 @@ async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: 
         message = f"error not formatted correctly, nil error @path [{uri}]"
         return _failed("ErrorFileBadFormat", message, _Kind.SYSTEM, deck_uri)
     reported = document.error
+    message = reported.message + missing_module_hint(reported.message)
     error = execution_pb2.ExecutionError(
-        code=reported.code, message=reported.message, kind=reported.origin, worker=reported.worker
+        code=reported.code, message=message, kind=reported.origin, worker=reported.worker
     )
     if reported.HasField("timestamp"):
         error.timestamp.CopyFrom(reported.timestamp)
