@@ -55,13 +55,14 @@ ADDRESSES = (
 
 
 def places(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every field that holds secrets, and how: `text`, `table` or `lists`."""
+    """Every field that holds secrets, and how: `text`, `table`, a table of `lists` or a list of `tables`."""
     for name, info in model.model_fields.items():
         here = (*path, name)
         if info.annotation is SecretStr or (info.annotation is str and not info.repr):
             yield here, "text"
         elif not info.repr:
-            yield here, "lists" if "tuple" in str(info.annotation) else "table"
+            text = str(info.annotation)
+            yield here, "tables" if text.startswith("tuple[dict") else "lists" if "tuple" in text else "table"
         else:
             for part in (info.annotation, *get_args(info.annotation)):
                 if isinstance(part, type) and issubclass(part, BaseModel):
@@ -95,9 +96,9 @@ def configurations(draw: st.DrawFn) -> tuple[tuple[str, str, str], dict[str, Any
     content: dict[str, Any]
     if kind == "field":
         path, form = draw(st.sampled_from(PLACES))
-        keys = VARIABLES if path[-1] in ("envs", "headers") else TABLE_KEYS
+        keys = VARIABLES if path[-1] in ("envs", "headers", "default_env_vars") else TABLE_KEYS
         table = {spell(draw(st.sampled_from(keys))): [raw] if form == "lists" else raw}
-        content = nested(path, raw if form == "text" else table, spell)
+        content = nested(path, raw if form == "text" else [table] if form == "tables" else table, spell)
     elif kind == "address":
         path = draw(st.sampled_from(ADDRESSED))
         content = nested(path, f"http://user:{quote(raw, safe='')}@proxy:1/x", spell)
