@@ -58,6 +58,7 @@ def site_of(folder: Path, report: Report) -> Any:
         folder=lambda unique_id: folder / unique_id,
     )
     run.bytes_of = partial(Run.bytes_of, run)
+    run.closure_bytes = partial(Run.closure_bytes, run)
     run.read = partial(Run.read, run)
     base = folder / "store" / "n0"
     return SimpleNamespace(run=run, unique_id="n0", input_uri="", known=None, output_dir=lambda attempt=0: f"{base}")
