@@ -141,4 +141,4 @@ def test_a_long_list_of_numbers_is_not_walked() -> None:
     declared = text_format.Parse(f"collection_type {{ {INT} }}", types_pb2.LiteralType())
     began = time.perf_counter()
     assert problem_of(numbers, declared) is None
-    assert time.perf_counter() - began < 0.01
+    assert time.perf_counter() - began < 0.1
