@@ -286,6 +286,9 @@ def version() -> None:
 
 def main() -> None:
     """The entry point of the command line."""
+    from app import own_environment
+
+    own_environment.hide()
     try:
         app()
     except BrokenPipeError:

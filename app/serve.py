@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from app import logs, metrics
+from app import logs, metrics, own_environment
 from app.errors import FlyteError
 from app.settings import BadSetting, Settings
 
@@ -221,10 +221,13 @@ class Supervisor:
     sockets: Sequence[socket.socket]
     ready: Callable[[], None]
     workers: list[_Worker] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=dict)
     stopping: bool = False
     all_ready: bool = False
 
     def __post_init__(self) -> None:
+        # Workers get these another way, so that no environment of theirs shows a secret.
+        self.taken = own_environment.take()
         # Starting it later, between two workers, would lift the block that _start puts on SIGINT.
         resource_tracker.ensure_running()
         context = multiprocessing.get_context("spawn")
@@ -269,7 +272,7 @@ class Supervisor:
         worker.started_at = time.monotonic()
         worker.process = context.Process(
             target=_work,
-            args=(self.settings, list(self.sockets), worker.index, worker.numbers, tell),
+            args=(self.settings, self.taken, list(self.sockets), worker.index, worker.numbers, tell),
             name=f"flyteadmin-worker-{worker.index}",
             daemon=True,
         )
@@ -341,8 +344,11 @@ def _book(numbers: Any) -> metrics.Book:
     return metrics.Book([name for _, name in metrics.rpcs()], view)
 
 
-def _work(settings: Settings, sockets: list[socket.socket], index: int, numbers: Any, tell: Connection) -> None:
+def _work(
+    settings: Settings, taken: dict[str, str], sockets: list[socket.socket], index: int, numbers: Any, tell: Connection
+) -> None:
     """A worker's whole life; it tells "" when it serves, or the one line why it cannot."""
+    own_environment.give(taken)
     logs.set_up(settings)
     structlog.contextvars.bind_contextvars(worker=index)
     stop = _Stop()

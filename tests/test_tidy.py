@@ -18,7 +18,15 @@ FILE_LINES_MAX = 500
 
 # A module may import its own rank and lower ones, never a higher one (README, "How the code is laid out").
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("app.settings", "app.database_locks", "app.errors", "app.schema", "app.logs", "app.readiness"),
+    (
+        "app.settings",
+        "app.database_locks",
+        "app.errors",
+        "app.schema",
+        "app.logs",
+        "app.own_environment",
+        "app.readiness",
+    ),
     ("app.wire", "app.query", "app.compiler", "app.blobs", "app.engine.port", "app.statements", "app.migrations"),
     ("app.context", "app.db", "app.lines", "app.postgres", "app.sqlite", "app.metrics", "app.home", "app.table_growth"),
     ("app.installation",),

@@ -180,6 +180,17 @@ def _options(scheme: str, settings: Settings, override: Mapping[str, str]) -> di
     if scheme == "az":
         names = {"account": "account_name", "key": "account_key", "base_url": "endpoint"}
         return {ours: stow[theirs] for theirs, ours in names.items() if stow.get(theirs)}
+    return s3_options(settings, override)
+
+
+def s3_options(settings: Settings, override: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return endpoint, region and keys of an S3 store by the settings, without those that the environment decides.
+
+    Args:
+        settings: Its sections storage.connection and storage.stow.config count.
+        override: Entries of storage.stow.config that count instead.
+    """
+    stow = {**settings.storage.stow.config, **(override or {})}
     connection = settings.storage.connection
     endpoint = stow.get("endpoint") or connection.endpoint
     if endpoint and "://" not in endpoint:

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from app.settings import outbound, upstream
 from app.settings.auth import Auth
 from app.settings.hosts import HostName
+from app.settings.plugins import Plugins
 from app.settings.secrets import redact
 from app.settings.values import Requirements, Section
 
@@ -22,11 +23,11 @@ class BadSetting(Exception):
     """A setting cannot be used; the message is one line that names it and says what is allowed."""
 
 
-# Who and where the user is, the language, certificates and proxies, graphics cards, and flytekit's own secrets.
+# Who and where the user is, the language, certificates and proxies, graphics cards, and where flytekit finds secrets.
 PASSED_VARIABLES = (
     *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "LC_*", "TZ"),
     *("SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "*_proxy", "*_PROXY"),
-    *("CUDA_*", "NVIDIA_*", "LD_LIBRARY_PATH", "_FSEC_*", "FLYTE_SECRETS_*"),
+    *("CUDA_*", "NVIDIA_*", "LD_LIBRARY_PATH", "FLYTE_SECRETS_*"),
 )
 
 
@@ -171,6 +172,7 @@ class Settings(Section):
     namespace_mapping: upstream.NamespaceMapping = upstream.NamespaceMapping()
     task_resources: upstream.TaskResources = upstream.TaskResources()
     task_type_whitelist: dict[str, tuple[upstream.WhitelistScope, ...]] = {}
+    plugins: Plugins = Plugins()
     queues: upstream.Queues = upstream.Queues()
     quality_of_service: upstream.QualityOfService = upstream.QualityOfService()
     clusters: upstream.Clusters = upstream.Clusters()

@@ -207,7 +207,7 @@ class TestVariables:
             programs=Path("/env/bin"),
             passed=("SHARED_*", "PATH"),
             python_path="/src",
-            offloading={"_F_L_MIN_SIZE_MB": "5"},
+            defaults={"_F_L_MIN_SIZE_MB": "5"},
         )
 
     def container(self, **env: str) -> tasks_pb2.TaskTemplate:

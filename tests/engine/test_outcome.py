@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,12 +174,45 @@ def test_what_was_not_declared_is_not_looked_at(tmp_path: Path) -> None:
     assert (read.output_uri, len(read.outputs.literals)) == (f"{place.outputs}/outputs.pb", 0)
 
 
-def test_an_empty_file_is_an_empty_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [{}, {"other": 1}])
+def test_outputs_without_the_declared_ones_are_an_error_of_the_user(tmp_path: Path, named: dict[str, Any]) -> None:
     place = Place(tmp_path)
-    (place.outputs / "outputs.pb").write_bytes(b"")
-    read = place.read(WELL)
-    assert isinstance(read, Succeeded), read
-    assert not read.outputs.literals
+    (place.outputs / "outputs.pb").write_bytes(literal_map(named).SerializeToString())
+    failed = place.failed(WELL)
+    assert (failed.error.code, failed.error.kind) == ("OutputsBadFormat", USER)
+    assert "lacks the outputs [o0] that task [" in failed.error.message
+    assert failed.error.message.endswith(f"it has [{', '.join(named)}]")
+
+
+@pytest.mark.parametrize("name", ["outputs.pb", "futures.pb", "error.pb"])
+@pytest.mark.parametrize("made", ["pipe", "socket", "device", "link out", "loop"])
+def test_what_is_no_file_is_an_error_of_the_user(tmp_path: Path, name: str, made: str) -> None:
+    place = Place(tmp_path)
+    path = place.outputs / name
+    match made:
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(os.path.relpath(path))
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "link out":
+            (tmp_path / "secret").write_bytes(literal_map({"o0": 1}).SerializeToString())
+            path.symlink_to(tmp_path / "secret")
+        case "loop":
+            path.symlink_to(path)
+    failed = place.failed(WELL)
+    assert failed.error.kind == USER
+    assert failed.error.code == ("ErrorFileBadFormat" if name == "error.pb" else "OutputsBadFormat")
+    assert f"output file @[{path}] cannot be used: " in failed.error.message
+
+
+def test_a_deck_that_is_no_file_is_none(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    os.mkfifo(place.outputs / "deck.html")
+    (place.outputs / "outputs.pb").write_bytes(literal_map({"o0": 1}).SerializeToString())
+    assert place.read(WELL) == Succeeded(f"{place.outputs}/outputs.pb", literal_map({"o0": 1}))
 
 
 def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flyteidl.core import execution_pb2, tasks_pb2
+from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
 from app.engine.local.attempts import (
     CannotBuild,
@@ -24,6 +24,7 @@ from app.engine.local.attempts import (
     Succeeded,
     TaskRun,
 )
+from app.engine.local.folders import short_temporary
 from app.engine.local.processes import Runner
 from tests.engine.conftest import (
     FLOWS,
@@ -120,9 +121,13 @@ class TestIsolation:
     ) -> None:
         monkeypatch.setenv("FLYTEADMIN__DATABASE__POSTGRES__PASSWORD", "secret")
         monkeypatch.setenv("_FSEC_GROUP_KEY", "for tasks")
+        monkeypatch.setenv("_FSEC_OTHER", "for other tasks")
         made = bench()
+        template = made.template("look")
+        template.container.image = "localhost:5000/spec:tag"
+        template.security_context.secrets.add(group="group", key="key", env_var="MY_SECRET")
         attempt = made.attempt(
-            "look", envs={"MINE": "1", "FLYTE_ATTEMPT_NUMBER": "7"}, platform={"FLYTE_PLATFORM_URL": "here:1"}
+            template, envs={"MINE": "1", "FLYTE_ATTEMPT_NUMBER": "7"}, platform={"FLYTE_PLATFORM_URL": "here:1"}
         )
         outcome = outcome_of(made, attempt)
         assert isinstance(outcome, Succeeded), outcome
@@ -131,7 +136,8 @@ class TestIsolation:
             for key, value in outcome.outputs.literals["o0"].map.literals.items()
         }
         assert seen["cwd"] == str(attempt.directory / "work")
-        assert seen["tmp"] == seen["env.TMPDIR"] == str(attempt.directory / "tmp")
+        assert seen["tmp"] == seen["env.TMPDIR"] == str(short_temporary(attempt.directory))
+        assert len(seen["tmp"]) < 40
         assert seen["argv0"] == str(environment / "bin" / "pyflyte-execute")
         assert seen["sid"] == seen["pid"]
         paths = seen["path"].split(os.pathsep)
@@ -142,7 +148,58 @@ class TestIsolation:
         assert (seen["env.MINE"], seen["env.FLYTE_ATTEMPT_NUMBER"]) == ("1", "7")
         assert (seen["env.FLYTE_PLATFORM_URL"], seen["env._FSEC_GROUP_KEY"]) == ("here:1", "for tasks")
         assert seen["env.FLYTE_INTERNAL_EXECUTION_WORKFLOW"] == "p:d:example.wf"
-        assert not [name for name in seen if name.startswith("env.FLYTEADMIN")]
+        assert not [name for name in seen if name.startswith("env.FLYTEADMIN") or name == "env._FSEC_OTHER"]
+        assert seen["env.MY_SECRET"] == "for tasks"
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_a_secret_comes_as_it_is_requested_and_goes_with_the_attempt(
+        self, bench: Benches, monkeypatch: pytest.MonkeyPatch, warm: bool
+    ) -> None:
+        monkeypatch.setenv("_FSEC_G3_V2_K2", "k2secret")
+        made = bench(warm=warm)
+        template = made.template("read_secrets")
+        kinds = security_pb2.Secret.MountType
+        template.security_context.secrets.add(group="g3", group_version="v2", key="K2", env_var="VALUE")
+        template.security_context.secrets.add(
+            group="g3", group_version="v2", key="K2", env_var="FILE", mount_requirement=kinds.FILE
+        )
+        attempt = made.attempt(template)
+        outcome = outcome_of(made, attempt)
+        assert isinstance(outcome, Succeeded), attempt.log_path.read_text()
+        assert "value=k2secret file=k2secret flytekit=k2secret" in attempt.log_path.read_text()
+
+    def test_a_missing_secret_fails_the_attempt_before_it_starts(self, bench: Benches) -> None:
+        made = bench()
+        template = made.template("nothing")
+        template.security_context.secrets.add(group="g3", key="K2")
+        attempt = made.attempt(template)
+
+        async def main(runner: Runner) -> None:
+            with pytest.raises(CannotBuild) as raised:
+                await runner.prepare(attempt)
+            assert "variable [_FSEC_G3_K2]" in raised.value.error.message
+            assert "file [/etc/secrets/g3/k2]" in raised.value.error.message
+
+        with_runner(made, main)
+        assert not attempt.directory.exists()
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_a_unix_socket_has_room_in_the_temporary_folder(self, bench: Benches, warm: bool) -> None:
+        made = bench(warm=warm)
+        attempt = replace(made.attempt("share"), directory=made.folder / ("deep" * 40) / ("er" * 60))
+        outcome = outcome_of(made, attempt)
+        assert isinstance(outcome, Succeeded), attempt.log_path.read_text()
+        assert outcome.outputs.literals["o0"] == literal(4)
+        assert not os.path.lexists(short_temporary(attempt.directory))
+
+    @pytest.mark.parametrize("warm", [True, False])
+    def test_the_image_that_a_task_names_is_its_container(self, bench: Benches, warm: bool) -> None:
+        made = bench(warm=warm)
+        for index, template in enumerate(("in_image", "double")):
+            attempt = made.attempt(template, {"x": 1} if template == "double" else {}, node=f"n{index}")
+            assert isinstance(outcome_of(made, attempt), Succeeded), attempt.log_path.read_text()
+            imported = [line for line in attempt.log_path.read_text().splitlines() if line.startswith("inside=")]
+            assert imported == ([f"inside={template == 'in_image'}"] if template == "in_image" else [])
 
     def test_code_of_a_user_in_a_package_named_app_wins(
         self, bench: Benches, serialize: Callable[..., None], tmp_path: Path
@@ -168,7 +225,7 @@ class TestIsolation:
         outcomes: list[Outcome] = []
 
         async def main(runner: Runner) -> None:
-            assert all([(await runner.prepare(attempt)).warm for attempt in attempts])
+            assert all([(await runner.prepare(attempt)).flytekit for attempt in attempts])
             outcomes.extend(await asyncio.gather(*(run(runner, attempt) for attempt in attempts)))
 
         with_runner(made, main)

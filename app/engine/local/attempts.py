@@ -82,13 +82,22 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A command ready to start. program: the file to execute; warm: flytekit's own, to be run by the fork server."""
+    """A command ready to start.
+
+    Attributes:
+        program: The file to execute.
+        flytekit: Whether the command is one of flytekit's, which forkserver/child.py runs, if possible forked.
+        image: The image that the task names.
+        files: Contents of files that the attempt finds in its folder, by their paths.
+    """
 
     run: TaskRun
     program: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    warm: bool
+    flytekit: bool
+    image: str
+    files: Mapping[Path, bytes]
 
 
 @dataclass(frozen=True, slots=True)

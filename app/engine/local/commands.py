@@ -36,9 +36,10 @@ class _Untold(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The part of a container that matters on this machine; images and resources do not."""
+    """The part of a container that matters on this machine; resources do not. image: as the task names it."""
 
     name: str
+    image: str
     command: tuple[str, ...]
     env: Mapping[str, str]
     data_config: tasks_pb2.DataLoadingConfig | None
@@ -54,6 +55,7 @@ def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container
         container = task.container
         return Container(
             name=generated_name,
+            image=container.image,
             command=(*container.command, *container.args),
             env={pair.key: pair.value for pair in container.env},
             data_config=_data_config(container),
@@ -77,6 +79,7 @@ def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
         if container.get("name") == name:
             return Container(
                 name=name,
+                image=str(container.get("image", "")),
                 command=(*map(str, container.get("command", ())), *map(str, container.get("args", ()))),
                 # Values that Kubernetes would take from secrets, config maps or fields of the pod do not exist here.
                 env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},

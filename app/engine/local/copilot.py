@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ _HTTP_SECONDS_MAX = 60.0
 
 
 class _UploadFailed(Exception):
-    """An output file is missing or is not what the task declares; the message goes into error.pb."""
+    """An output is missing, is not what the task declares, or is no file; the message goes into error.pb."""
 
 
 def relocate(
@@ -241,7 +242,7 @@ async def upload(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs
 def _check_error_file(path: Path) -> None:
     if not path.exists():
         return
-    if path.is_dir():
+    if stat.S_ISDIR(_checked(path).st_mode):
         raise _UploadFailed("error file is a directory")
     if path.stat().st_size > _ERROR_BYTES_MAX:
         raise _UploadFailed(f"error file too large {path.stat().st_size}")
@@ -273,13 +274,32 @@ async def _output(
 
 
 def _present(path: Path) -> Path:
-    """The file itself, or the only one that has its name and an extension."""
+    """The file or directory itself, or the only one that has its name and an extension. errors: _UploadFailed"""
     if path.exists():
+        _checked(path)
         return path
     others = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() else []
     if len(others) == 1:
+        _checked(others[0])
         return others[0]
     raise _UploadFailed(f"file not found at path [{path}]: no such file or directory")
+
+
+def _checked(path: Path) -> os.stat_result:
+    """Return the status of a file or directory that the container left among its outputs.
+
+    Raises:
+        _UploadFailed: It is a link out of the directory, or a pipe, a device or a socket, which may never end.
+    """
+    root = next(parent for parent in path.parents if parent.name == DIRECTORY)
+    outputs = os.path.join(os.path.realpath(root), "outputs")
+    real = os.path.realpath(path)
+    if not real.startswith(outputs + os.sep):
+        raise _UploadFailed(f"path [{path}] is a link to [{real}], which does not lie in the output directory")
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise _UploadFailed(f"path [{path}] is a pipe, a device or a socket; allowed are files and directories")
+    return status
 
 
 async def _upload_blob(path: Path, uri: str, blobs: Blobs) -> literals_pb2.Literal:
@@ -301,8 +321,10 @@ async def _upload_blob(path: Path, uri: str, blobs: Blobs) -> literals_pb2.Liter
 
 
 def _files_below(path: Path) -> list[Path]:
-    """The file itself, or all files of the directory."""
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    """The file itself, or all files of the directory. errors: _UploadFailed for what is neither"""
+    if not path.is_dir():
+        return [path]
+    return sorted(entry for entry in path.rglob("*") if stat.S_ISREG(_checked(entry).st_mode))
 
 
 def parse_simple(kind: types_pb2.SimpleType.ValueType, text: str) -> literals_pb2.Literal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.blobs import Blobs
+from app.blobs import BlobOutside, Blobs, BlobUnreadable
 
 
 def uri_of(output_dir: str) -> str:
@@ -17,6 +17,12 @@ async def first_of(blobs: Blobs, *uris: str) -> str:
         BlobError: When the store does not answer.
     """
     for uri in dict.fromkeys(uris):
-        if uri and await blobs.exists(uri):
-            return uri
+        try:
+            if uri and await blobs.exists(uri):
+                return uri
+        except (BlobUnreadable, BlobOutside):
+            if not blobs.contains(uri):
+                raise
+            # The task left a pipe, a device or a link there, which cannot be shown.
+            continue
     return ""

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app import own_environment
 from app.settings import Settings, redact
 from app.settings.tree import LocalEngine
 
@@ -156,8 +157,7 @@ def _announce(link: Path, target: Path) -> None:
 
 def _run(command: list[str], progress: Progress) -> None:
     """Run one step, passing on its lines; errors: EnvironmentBroken with the last of them."""
-    # PYTHON* variables of this server would reach into the environment that is being made.
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    variables = own_environment.of_installer()
     last: list[str] = []
     if interrupted():
         raise EnvironmentBroken("the environment of tasks is not made: the server stops")

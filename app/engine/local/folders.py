@@ -5,9 +5,11 @@ Layout: <home>/attempts/<project>/<domain>/<execution>/<node>/<attempt>; an inde
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 from flyteidl.core import identifier_pb2
@@ -15,6 +17,8 @@ from flyteidl.core import identifier_pb2
 from app.blobs.names import component
 
 LOG = "log"
+# The temporary folder of macOS has 49 bytes.
+_TEMPORARY_ROOT_MAX = 50
 
 
 def execution_folder(home: Path, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
@@ -43,6 +47,17 @@ def attempt_folder(node: Path, attempt: int, *, index: int | None = None, retry:
     """The folder of an attempt, in its node's; index and retry: of one element of a map task."""
     folder = node / str(attempt)
     return folder if index is None else folder / str(index) / str(retry)
+
+
+def short_temporary(directory: Path) -> Path:
+    """Return the name of the link to an attempt's temporary folder.
+
+    The address of a Unix socket has at most 107 bytes (103 on macOS), and libraries put sockets into folders of their
+    own below the temporary one. So its name must be short, whatever the length of the home's and of the node's.
+    """
+    root = tempfile.gettempdir()
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    return Path(root if len(root) <= _TEMPORARY_ROOT_MAX else "/tmp") / f"fl-{digest}"
 
 
 def open_log(path: Path) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from flyteidl.core import literals_pb2
 
 from app.blobs import Blobs
-from app.engine.local import commands, copilot, outcome
+from app.engine.local import commands, copilot, outcome, provided
 from app.engine.local.attempts import (
     CannotBuild,
     Outcome,
@@ -31,9 +31,11 @@ from app.engine.local.attempts import (
     bad_task,
 )
 from app.engine.local.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
+from app.engine.local.folders import short_temporary
 from app.engine.local.forkserver.stamp import started
+from app.engine.local.provided import Provided
 from app.engine.local.variables import task_variables
-from app.engine.local.zygote import Zygotes
+from app.engine.local.zygote import Zygotes, fresh_command
 from app.services import offloading
 from app.settings import Settings
 
@@ -50,6 +52,7 @@ class Runner:
         self._local = settings.engine.local
         self._blobs = blobs
         self._progress = progress
+        self._provided = Provided(settings)
         self._zygotes = Zygotes(settings.home_path / "forkservers", tasks_max=self._local.warm_tasks_max)
         self._environment: Environment | None = None
         self._making = asyncio.Lock()
@@ -100,9 +103,11 @@ class Runner:
             container,
             programs=environment.programs,
             passed=self._local.passed_variables,
-            offloading=offloading.variables(self._settings),
+            defaults=self._provided.defaults,
             python_path=self._local.python_path,
         )
+        private = self._provided.private(run, variables)
+        variables.update(private.variables)
         if container.data_config is not None:
             argv, variables = copilot.relocate(run.directory, container.data_config, argv, variables)
         _check_words(argv, variables)
@@ -112,8 +117,8 @@ class Runner:
                 f"command [{argv[0]}] is not found or not executable in PATH [{variables['PATH']}]; "
                 f"the environment of tasks is chosen by {NAME_SETTING}"
             )
-        warm = self._local.warm and sys.platform == "linux" and _is_flytekit(program, argv, environment)
-        return Prepared(run, program, argv, variables, warm)
+        flytekit = _is_flytekit(program, argv, environment)
+        return Prepared(run, program, argv, variables, flytekit, container.image, private.files)
 
     async def start(self, prepared: Prepared) -> RunningTask:
         """Start the process; an attempt that was started before is taken over instead, so none runs twice.
@@ -124,6 +129,11 @@ class Runner:
         container = commands.container_of(prepared.run.task, prepared.run.generated_name)
         if container.data_config is not None:
             await copilot.download(prepared.run, container.data_config, self._blobs, self._settings)
+        try:
+            if prepared.files:
+                await asyncio.to_thread(provided.write, prepared.files)
+        except OSError as error:
+            raise StartFailed(f"{error.strerror}: {error.filename}") from error
         starting = asyncio.create_task(self._start(prepared))
         # Its error is looked at here even where a second cancellation leaves nobody to do so.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -136,9 +146,10 @@ class Runner:
 
     async def _start(self, prepared: Prepared) -> RunningTask:
         environment = await self._usable_environment()
+        warm = prepared.flytekit and self._local.warm and sys.platform == "linux"
         try:
-            zygote = await self._zygotes.for_command(environment, prepared.env, warm=prepared.warm)
-            answer = await zygote.start(self._request(prepared, warm=prepared.warm and zygote.warm))
+            zygote = await self._zygotes.for_command(environment, prepared.env, warm=warm)
+            answer = await zygote.start(self._request(prepared, environment, warm=zygote.warm))
         except EnvironmentBroken as error:
             raise CannotBuild(str(error)) from error
         if answer.get("claimed"):
@@ -211,13 +222,20 @@ class Runner:
             task.cancel()
         await self._zygotes.close()
 
-    def _request(self, prepared: Prepared, *, warm: bool) -> dict[str, Any]:
+    def _request(self, prepared: Prepared, environment: Environment, *, warm: bool) -> dict[str, Any]:
         run, local = prepared.run, self._local
+        program, argv = prepared.program, list(prepared.argv)
+        if prepared.flytekit:
+            # A console script sees its own path, as the system passes it on from its first line.
+            argv[0] = program
+        if prepared.flytekit and not warm:
+            program, argv = fresh_command(environment, prepared.image, argv)
         return {
             "directory": str(run.directory),
-            "program": prepared.program,
-            # A console script sees its own path, as the system passes it on from its first line.
-            "argv": [prepared.program, *prepared.argv[1:]] if warm else list(prepared.argv),
+            "temporary": str(short_temporary(run.directory)),
+            "program": program,
+            "argv": argv,
+            "image": prepared.image,
             "env": dict(prepared.env),
             "warm": warm,
             "grace_seconds": local.grace_seconds,
@@ -340,5 +358,6 @@ async def _ended(running: Supervised) -> None:
 
 def _tidy(directory: Path) -> None:
     """Remove what the attempt needs no more; its log and the record of its end stay."""
-    for name in ("work", "tmp", copilot.DIRECTORY):
+    for name in ("work", "tmp", provided.FOLDER, copilot.DIRECTORY):
         shutil.rmtree(directory / name, ignore_errors=True)
+    short_temporary(directory).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from app.engine.local import folders
 from app.engine.local.attempts import TaskRun
 from app.engine.local.commands import Container
 
@@ -20,18 +21,18 @@ def task_variables(
     programs: Path,
     passed: tuple[str, ...],
     python_path: str,
-    offloading: Mapping[str, str],
+    defaults: Mapping[str, str],
 ) -> dict[str, str]:
     """All variables of the process; later sources win.
 
     passed: patterns of names that are taken over from this server. programs: directory that is searched first.
-    offloading: flytekit's, which a task may set itself.
+    defaults: of every task, which a task or a launch may set itself.
     # Parity: flytek8s.DecorateEnvVars: container, engine, execution, array index, platform.
     """
     variables = {
         **_taken_over(passed),
         **_of_this_machine(run.directory, python_path),
-        **offloading,
+        **defaults,
         **container.env,
         **_of_the_engine(run),
         **run.envs,
@@ -48,7 +49,7 @@ def _taken_over(passed: tuple[str, ...]) -> dict[str, str]:
 
 
 def _of_this_machine(directory: Path, python_path: str) -> dict[str, str]:
-    variables = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(directory / "tmp")}
+    variables = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folders.short_temporary(directory))}
     if python_path:
         variables["PYTHONPATH"] = python_path
     return variables

@@ -38,17 +38,22 @@ _BOOT = (
     "from forkserver.main import main; sys.path.pop(0); main()"
 )
 
+_BOOT_FRESH = "import sys; sys.path[0] = sys.argv.pop(1); from forkserver.child import main; sys.path.pop(0); main()"
+
 # Read once by the interpreter, the C library, OpenSSL or flytekit's imports: a forked task cannot change them any more.
 # A fork server reports what else its imports have read; these are the first guess, and the names that C code reads.
 _READ_AT_START = (
     *("PYTHON*", "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "LANG", "LANGUAGE", "LC_*", "LOCPATH", "HOME"),
     *("SSL_CERT_*", "SSLKEYLOGFILE", "OPENSSL_*", "GRPC_*", "FSSPEC_*"),
-    *("FLYTE_SDK_*", "FLYTE_PLATFORM_*", "FLYTE_SECRETS_*", "FLYTE_AWS_*", "FLYTE_AZURE_*", "FLYTE_GCP_*"),
+    *("FLYTE_SDK_*", "FLYTE_PLATFORM_*", "FLYTE_AWS_*", "FLYTE_AZURE_*", "FLYTE_GCP_*"),
     *("FLYTECTL_CONFIG", "_F_P_WRITE_CHUNK_SIZE", "_F_TE_MAX_COROS"),
 )
 # Read at start too, but made again in each task (forkserver/child.py), or equal in its effect.
 _SET_AGAIN = frozenset(
-    {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR", "TEMP", "TMP", "FLYTE_INTERNAL_EXECUTION_ID"}
+    (
+        *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR", "TEMP", "TMP", "FLYTE_INTERNAL_EXECUTION_ID"),
+        *("FLYTE_SECRETS_DEFAULT_DIR", "FLYTE_SECRETS_ENV_PREFIX", "FLYTE_SECRETS_FILE_PREFIX"),
+    )
 )
 # flytekit chooses the format of its log when it is imported: the one of a task, not the one of a terminal.
 _IN_A_TASK = {"PYTHONUNBUFFERED": "1", "FLYTE_INTERNAL_EXECUTION_ID": "not-yet-known"}
@@ -269,3 +274,9 @@ class Zygotes:
 
 def _fixed_at_start(name: str) -> bool:
     return name not in _SET_AGAIN and any(fnmatch.fnmatchcase(name, pattern) for pattern in _READ_AT_START)
+
+
+def fresh_command(environment: Environment, image: str, argv: list[str]) -> tuple[str, list[str]]:
+    """Return program and arguments that run one of flytekit's commands in a fresh interpreter, as child.main() does."""
+    python = str(environment.python)
+    return python, [python, "-c", _BOOT_FRESH, str(_HALF), image, *argv]

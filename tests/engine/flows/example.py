@@ -2,6 +2,7 @@
 # ruff: noqa: T201 - what these tasks print is what the tests look for.
 
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from flytekit import ContainerTask, Deck, current_context, dynamic, kwtypes, map_task, task
+from flytekit import ContainerTask, Deck, ImageSpec, current_context, dynamic, kwtypes, map_task, task
 from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.types.file import FlyteFile
 
@@ -37,6 +38,31 @@ def made_at_import() -> None:
     print(f"drawn={seeded.DRAWN}\nthreads={seeded.THREADS}\nrandom={random.random()}\nflytekit={names.random()}")
     print(f"authkey={bytes(multiprocessing.current_process().authkey).hex()}\nuuid={uuid.uuid1()}")
     print(f"temporary={tempfile.mkdtemp()}", flush=True)
+
+
+IMAGE = ImageSpec(name="spec", packages=["x"], registry="localhost:5000")
+OTHER_IMAGE = ImageSpec(name="spec", packages=["y"], registry="localhost:5000")
+INSIDE, INSIDE_OTHER = IMAGE.is_container(), OTHER_IMAGE.is_container()
+
+
+@task(container_image=IMAGE)
+def in_image() -> None:
+    # In a warm process the module is imported in the task.
+    print(f"inside={INSIDE and not INSIDE_OTHER}", flush=True)
+
+
+@task
+def read_secrets() -> None:
+    value, file = os.environ["VALUE"], Path(os.environ["FILE"])
+    assert file.stat().st_mode & 0o777 == 0o600
+    read = current_context().secrets.get("g3", "K2", group_version="v2")
+    print(f"value={value} file={file.read_text()} flytekit={read}", flush=True)
+
+
+@task
+def share() -> int:
+    with multiprocessing.Manager() as manager:
+        return int(manager.dict(a=4)["a"])
 
 
 @task

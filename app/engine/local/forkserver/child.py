@@ -16,26 +16,40 @@ import types
 from typing import Any
 
 from . import preload
+from .image import recognize
 
-_FAST = "pyflyte-fast-execute"
+
+def main() -> None:
+    """Run one of flytekit's commands in this fresh interpreter: an image, a script and its arguments in sys.argv.
+
+    A flytekit that lacks something gets its own script, which does the same in one interpreter more.
+    """
+    image, *argv = sys.argv[1:]
+    if preload.import_flytekit():
+        os.execv(argv[0], argv)
+    inherited = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
+    _hide_own_modules(argv[0])
+    recognize(image, argv)
+    _command(argv, [entry for entry in sys.path if entry not in inherited])
 
 
-def run(argv: list[str], env: dict[str, str], base_path: list[str]) -> int:
-    """Run one of flytekit's commands here and return its exit code. argv[0] is the path of its script."""
-    # What runs now is the user's: our own modules must not be found where the user's belong.
-    package = __name__.partition(".")[0]
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-        del sys.modules[name]
+def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) -> int:
+    """Run one of flytekit's commands here and return its exit code.
+
+    Args:
+        argv: The command; its first element is the path of its script.
+        env: All variables of the task.
+        base_path: The interpreter's search path.
+        image: The image that the task names.
+    """
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
     tempfile.tempdir = None
-    script = types.ModuleType("__main__")
-    script.__file__ = argv[0]
-    sys.modules["__main__"] = script
+    _hide_own_modules(argv[0])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code = _exit_code(argv, base_path)
+        code = _exit_code(argv, base_path, image)
         # An interpreter that ends waits for its threads before it calls what atexit holds.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -50,9 +64,19 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str]) -> int:
     return code
 
 
-def _exit_code(argv: list[str], base_path: list[str]) -> int:
+def _hide_own_modules(script: str) -> None:
+    """Let the user's code find what it would find in a fresh interpreter that runs the script."""
+    package = __name__.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.modules["__main__"].__file__ = script
+
+
+def _exit_code(argv: list[str], base_path: list[str], image: str) -> int:
     try:
         _refresh()
+        recognize(image, argv)
         _command(argv, base_path)
     except SystemExit as end:
         if end.code is None:
@@ -95,7 +119,7 @@ def _command(argv: list[str], base_path: list[str]) -> None:
     sys.argv = list(argv)
     sys.orig_argv[:] = [sys.executable, *argv]
     sys.path[:] = _search_path(argv[0], base_path)
-    if name == _FAST:
+    if name == preload.FAST:
         argv = _fetch(entrypoint, argv)
         # The second interpreter that flytekit would start looks for modules along the new PYTHONPATH.
         sys.argv = list(argv)
@@ -118,7 +142,7 @@ def _fetch(entrypoint: Any, argv: list[str]) -> list[str]:
     """
     command = entrypoint.fast_execute_task_cmd
     try:
-        params = command.make_context(_FAST, argv[1:]).params
+        params = command.make_context(preload.FAST, argv[1:]).params
     except sys.modules["click"].ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any
 
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
+FAST = "pyflyte-fast-execute"
 _PLUGINS = "flytekit.plugins"
 # Import hooks of installers, which an interpreter may load at its start. They keep no state.
 _HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
@@ -48,7 +49,7 @@ def preload() -> dict[str, Any]:
     packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
     read: set[str] = set()
     with _recorded(read), _plugins_deferred():
-        why = _import_flytekit()
+        why = import_flytekit()
     if not why:
         why = _state_of_others()
     generators[:] = [found for found in gc.get_objects() if type(found) is random.Random]
@@ -56,7 +57,7 @@ def preload() -> dict[str, Any]:
     return {**hello, "why": why} if why else hello
 
 
-def _import_flytekit() -> str:
+def import_flytekit() -> str:
     """Import flytekit; return why tasks cannot be forked with this version of it, or ""."""
     try:
         for name, attributes in _NEEDED.items():

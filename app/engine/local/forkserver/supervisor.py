@@ -26,7 +26,7 @@ _WATCH_SECONDS = 1.0
 _REAP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_SPACE = ("work", "tmp")
+_SPACE = ("work", "tmp", "secrets")
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -46,7 +46,8 @@ def run(request: dict[str, Any], report: int) -> NoReturn:
 
 
 class Supervisor:
-    """request: directory, program, argv, env, warm, grace_seconds, data_paths (local raw data of this attempt), and
+    """request: directory, temporary (a short name for the folder tmp in it), program, argv, image (that the task
+    names), env, warm, grace_seconds, data_paths (local raw data of this attempt), and
     the limits log_bytes_max, printed_bytes_max, free_bytes_min, processes_max, where 0 stands for none."""
 
     def __init__(self, request: dict[str, Any], report: int) -> None:
@@ -69,6 +70,7 @@ class Supervisor:
         failure, failure_end = os.pipe()
         for name in _SPACE:
             os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
+        self._link_temporary()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
@@ -93,6 +95,16 @@ class Supervisor:
             self._look()
         self._write_exit(log)
         self._free_space()
+
+    def _link_temporary(self) -> None:
+        """Make the short name of the temporary folder. errors: FileExistsError where something else has that name"""
+        link, folder = self.request["temporary"], os.path.join(self.directory, "tmp")
+        try:
+            os.symlink(folder, link)
+        except FileExistsError:
+            # An earlier start of this attempt may have been killed together with its supervisor.
+            if os.path.realpath(link) != os.path.realpath(folder) or os.lstat(link).st_uid != os.geteuid():
+                raise
 
     def _catch_signals(self) -> tuple[int, int]:
         """Both ends of a pipe that becomes readable when a child ends or an order arrives; its bytes are signals."""
@@ -276,6 +288,8 @@ class Supervisor:
         # Output files of a raw container are still to be read by the server when it ended well.
         for name in _SPACE if ended_well else (*_SPACE, "copilot"):
             shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
+        if os.path.islink(self.request["temporary"]):
+            os.unlink(self.request["temporary"])
         if self.reason != "disk":
             return
         for root in self.request["data_paths"]:
@@ -307,7 +321,7 @@ def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: i
         os.chdir(os.path.join(request["directory"], "work"))
         if request["warm"]:
             os.close(failure)
-            code = child.run(request["argv"], request["env"], sys.path)
+            code = child.run(request["argv"], request["env"], sys.path, request["image"])
         else:
             # An interpreter ignores these two; other programs expect them to be what the system sets.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)

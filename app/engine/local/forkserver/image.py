@@ -1,0 +1,55 @@
+"""The image that a task names, for flytekit's ImageSpec.is_container(): tasks run in one environment, without images.
+
+flytekit compares the variable _F_IMG_ID, which a built image sets, with the id of the specification. The id is made
+from the specification in the user's code, so it is known only there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from . import preload
+
+_ID = "_F_IMG_ID"
+
+
+def recognize(image: str, argv: list[str]) -> None:
+    """Make is_container() true for the specification that the task was registered with.
+
+    Args:
+        image: The image that the task names, "" for none.
+        argv: The command of the task.
+    """
+    module: Any = sys.modules.get("flytekit.image_spec.image_spec")
+    kind: Any = getattr(module, "ImageSpec", None)
+    if not image or not hasattr(kind, "is_container"):
+        return
+    original = kind.is_container
+    fast = os.path.basename(argv[0]) == preload.FAST
+
+    def is_container(self: Any) -> Any:
+        if _ID not in os.environ and _names(self, image, fast):
+            os.environ[_ID] = getattr(self, "id", image)
+        return original(self)
+
+    kind.is_container = is_container
+
+
+def _names(spec: Any, image: str, fast: bool) -> bool:
+    """Return whether an ImageSpec names this image.
+
+    Where its tag cannot be made here, the repository decides: the tag depends on files that only the registering
+    machine has, such as a requirements file or the copied code of a registration that is not a fast one.
+    """
+    if spec.builder == "noop":
+        return bool(spec.base_image == image)
+    try:
+        if spec.image_name() == image:
+            return True
+        reproducible = fast and not getattr(spec, "source_copy_mode", None)
+    except (OSError, ValueError):
+        reproducible = False
+    repository = f"{spec.registry}/{spec.name}" if spec.registry else spec.name
+    return not reproducible and image.rpartition(":")[0] == repository

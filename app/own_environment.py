@@ -1,0 +1,75 @@
+"""Keep the environment of this server's processes from other processes of the same user, such as tasks.
+
+A process shows the environment that it was started with in /proc/<pid>/environ. So that block of memory is overwritten,
+and processes that this server starts get no secret in theirs. Two limits remain: the memory of a process is open to
+root, and on macOS nothing can be hidden.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from app.settings.secrets import environment_secrets, is_secret_name
+from app.settings.tree import PASSED_VARIABLES
+
+_PR_SET_DUMPABLE = 4
+# Fields 50 and 51 of /proc/self/stat, counted from the third, which follows the name in parentheses.
+_ENVIRONMENT_FIELDS = (47, 48)
+# What a Python process, an installer of packages and the programs that they run need.
+_NEEDED = (*PASSED_VARIABLES, "PYTHON*", "PIP_*", "UV_*", "VIRTUAL_ENV", "LD_*", "TMPDIR", "TERM", "XDG_*", "DYLD_*")
+
+
+def hide() -> None:
+    """Overwrite the environment block of this process, and close its memory to other processes but root's.
+
+    os.environ and getenv() keep all values. Core dumps and debuggers of the same user no longer work.
+    """
+    if sys.platform != "linux":
+        return
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    start, end = (int(fields[place]) for place in _ENVIRONMENT_FIELDS)
+    for name, value in os.environ.items():
+        # getenv() finds a copy of the C library from now on, no longer the block.
+        os.putenv(name, value)
+    ctypes.memset(start, 0, end - start)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def harmless(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that a child process may show: those that it needs, and no secret among them."""
+    secrets = [secret for secret in environment_secrets(environ) if secret]
+    return {
+        name: value
+        for name, value in environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in _NEEDED)
+        and not is_secret_name(name)
+        and not any(secret in value for secret in secrets)
+    }
+
+
+def of_installer(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of an installer of packages: an index or a proxy may need a password."""
+    own = ("PIP_*", "UV_*", "*_proxy", "*_PROXY")
+    needed = {name: value for name, value in environ.items() if any(fnmatchcase(name, one) for one in own)}
+    # PYTHON* variables of this server would reach into the environment that is being made.
+    return {name: value for name, value in {**harmless(environ), **needed}.items() if not name.startswith("PYTHON")}
+
+
+def take() -> dict[str, str]:
+    """Remove all but the harmless variables from os.environ and return them, for give() in a child process."""
+    kept = harmless()
+    taken = {name: value for name, value in os.environ.items() if name not in kept}
+    for name in taken:
+        del os.environ[name]
+    return taken
+
+
+def give(taken: Mapping[str, str]) -> None:
+    """Set variables that the parent process took, which came another way than in this process's environment block."""
+    hide()
+    os.environ.update(taken)
