@@ -36,6 +36,9 @@ _HARMLESS_NAME = re.compile(
 )
 _HARMLESS_VALUE = re.compile(r"(true|false|yes|no|on|off|[+-]?\d{1,5}(\.\d{1,3})?[A-Za-z]{0,2})?", re.IGNORECASE)
 
+# Shells keep the working directory in these; "pwd" is short for a password everywhere else.
+_FOLDERS = ("PWD", "OLDPWD")
+
 _ASSIGNED = re.compile(
     r"""(?ix)
     (?: passw(?:or)?d | passphrase | (?<![a-z])pwd | secret (?:[_-]?(?:access)?[_-]?key)? | token | jwt
@@ -148,6 +151,8 @@ def secrets_in_address(address: str) -> Iterator[str]:
 def environment_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Yield the values of variables that are named like secrets, and those of addresses with a password."""
     for name, value in environ.items():
+        if name in _FOLDERS:
+            continue
         if is_secret_name(name):
             yield value
         elif _ADDRESS.match(value):

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 
 from app.engine.local import commands
 from app.engine.local.attempts import CannotBuild, TaskRun
+from app.engine.local.folders import short_temporary
 from app.engine.local.variables import task_variables
 from tests.engine.conftest import literal, literal_map
 
@@ -224,7 +225,7 @@ class TestVariables:
         assert variables["SHARED_ONE"] == "server"
         assert variables["PATH"].startswith("/env/bin:")
         assert variables["PYTHONPATH"] == "/src"
-        assert variables["TMPDIR"] == "/attempt/tmp"
+        assert variables["TMPDIR"] == str(short_temporary(Path("/attempt")))
 
     def test_the_engine_tells_who_runs_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variables = self.variables(monkeypatch, self.container(), attempt=2)

@@ -1,14 +1,16 @@
 """The imports of a warm fork server: flytekit, and nothing that a task would have to make for itself.
 
 A forked task shares what the fork server made at import. So a fork server is warm only where that state can be made
-again after the fork (child.py): no threads, and no package beside flytekit and what flytekit requires. numpy is the
-example: its random state, its thread pool and OMP_NUM_THREADS are fixed by the first import.
+again after the fork (child.py): no threads, nothing that the start of the interpreter has imported, and no compiled
+package beside flytekit and what flytekit requires. numpy is the example: its random state, its thread pool and
+OMP_NUM_THREADS are fixed by the first import.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import importlib.machinery
 import importlib.metadata
 import os
 import random
@@ -26,6 +28,13 @@ FAST = "pyflyte-fast-execute"
 _PLUGINS = "flytekit.plugins"
 # Import hooks of installers, which an interpreter may load at its start. They keep no state.
 _HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
+# Compiled packages that what flytekit requires imports where they are installed. They keep no state.
+_STATELESS = frozenset(
+    (
+        *("_brotli", "_cffi_backend", "_zstandard", "brotli", "cchardet", "lz4", "orjson", "pycares", "rapidjson"),
+        *("simplejson", "snappy", "ujson", "uvloop", "zstandard"),
+    )
+)
 _NEEDED = {
     "flytekit.bin.entrypoint": (*COMMANDS.values(), "fast_execute_task_cmd", "_download_distribution"),
     "flytekit.interfaces.random": ("random",),
@@ -48,10 +57,11 @@ def preload() -> dict[str, Any]:
     """
     packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
     read: set[str] = set()
+    at_start = _loaded()
     with _recorded(read), _plugins_deferred():
         why = import_flytekit()
     if not why:
-        why = _state_of_others()
+        why = _state_of_others(at_start)
     generators[:] = [found for found in gc.get_objects() if type(found) is random.Random]
     hello: dict[str, Any] = {"warm": not why, "packages": packages, "read": sorted(read)}
     return {**hello, "why": why} if why else hello
@@ -73,11 +83,12 @@ def import_flytekit() -> str:
     return ""
 
 
-def _state_of_others() -> str:
-    """Return which state a forked task would share with all others, or ""."""
+def _state_of_others(at_start: dict[str, bool]) -> str:
+    """Return which state a forked task would share with all others, or "". at_start: loaded before flytekit was."""
     if threading.active_count() != 1 or _native_threads() != 1:
         return "importing flytekit starts threads"
-    foreign = sorted(_loaded() - _required("flytekit") - _HOOKS)
+    found = {name for name, compiled in _loaded().items() if name in at_start or (compiled and name not in _STATELESS)}
+    foreign = sorted(found - _required("flytekit") - _HOOKS)
     return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself" * bool(
         foreign
     )
@@ -91,17 +102,22 @@ def _native_threads() -> int:
         return 1
 
 
-def _loaded() -> set[str]:
-    """Top-level packages outside the standard library; one that flytekit imports lazily counts from its first use."""
-    found = set()
+def _loaded() -> dict[str, bool]:
+    """Return the top-level packages outside the standard library, and whether compiled code of them is loaded.
+
+    A package that flytekit imports lazily counts from its first use.
+    """
+    found: dict[str, bool] = {}
     for name, module in list(sys.modules.items()):
         spec = None if type(module).__name__ == "_LazyModule" else getattr(module, "__spec__", None)
-        if os.path.isabs(getattr(spec, "origin", None) or ""):
-            found.add(name.partition(".")[0])
-    ours = {__name__.partition(".")[0]}
-    # mypyc and the standard library generate the names of these two kinds.
-    generated = {name for name in found if name.endswith("__mypyc") or name.startswith("_sysconfigdata_")}
-    return found - sys.stdlib_module_names - ours - generated
+        origin = getattr(spec, "origin", None) or ""
+        top = name.partition(".")[0]
+        # mypyc and the standard library generate the names of the last two kinds.
+        ours = top == __name__.partition(".")[0] or top.endswith("__mypyc") or top.startswith("_sysconfigdata_")
+        if os.path.isabs(origin) and top not in sys.stdlib_module_names and not ours:
+            compiled = origin.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+            found[top] = found.get(top, False) or compiled
+    return found
 
 
 def _required(distribution: str) -> set[str]:
