@@ -192,6 +192,11 @@ class TestValues:
         with pytest.raises(BadSetting, match=told):
             load_yaml(tmp_path, text)
 
+    def test_a_value_that_yaml_takes_for_an_alias_is_not_told(self, tmp_path: Path) -> None:
+        with pytest.raises(BadSetting, match="not YAML at line 1") as caught:
+            load_yaml(tmp_path, "database: {postgres: {password: *hunter2 }}")
+        assert "hunter2" not in str(caught.value)
+
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(BadSetting, match="No such file"):
             load([tmp_path / "none.yaml"], None, {})
@@ -293,6 +298,25 @@ class TestPlaces:
         database["postgres"]["passwordPath"] = str(tmp_path / "pw")
         settings = load_yaml(tmp_path, yaml.safe_dump({"database": database})).settings
         assert settings.database_url == "postgresql://u:p%40ss%2Fword@db:5432/flyte?sslmode=disable"
+
+    @pytest.mark.parametrize(
+        ("options", "query"),
+        [
+            ("sslmode=disable connect_timeout=5", "?sslmode=disable&connect_timeout=5"),
+            ("options='-c a=b' sslrootcert = /x/y.pem", "?options=-c%20a%3Db&sslrootcert=/x/y.pem"),
+            ("password='it''s'", None),
+            ("password='hunter2 x' foo", None),
+            ("  ", ""),
+        ],
+    )
+    def test_options_of_postgres_become_a_query(self, options: str, query: str | None) -> None:
+        settings = load((), {"database.postgres.options": options}, {}).settings
+        if query is None:
+            with pytest.raises(BadSetting, match=r"database\.postgres\.options") as caught:
+                _ = settings.database_url
+            assert "hunter2" not in str(caught.value)
+        else:
+            assert settings.database_url.endswith(f"/postgres{query}")
 
     def test_an_unreadable_password_file_is_named(self, tmp_path: Path) -> None:
         settings = load_yaml(tmp_path, "database: {postgres: {passwordPath: /none}}").settings

@@ -172,7 +172,7 @@ def _read(file: Path) -> Mapping[Any, Any]:
 def _reason(error: Exception) -> str:
     reason = str(getattr(error, "problem", None) or error).splitlines()[0]
     # A value that begins with * ! or & is taken for an alias, a tag or an anchor, and quoted in the reason.
-    return re.sub(r"'[^'<]{3,}'", "'…'", reason)
+    return re.sub(r"'[^\s',<\]}]{3,}'", "'…'", reason)
 
 
 def _from_environment(environ: Mapping[str, str], warnings: list[str]) -> dict[str, Any]:

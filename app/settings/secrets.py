@@ -201,6 +201,6 @@ def _masked_parameter(match: re.Match[str]) -> str:
 def _masked_assignment(match: re.Match[str]) -> str:
     value, before = match["value"], match[0][: match.start("value") - match.start()]
     mark = value[0] if value[0] in "\"'" else ""
-    if value in (mark * 2, MASK, mark + MASK + mark):
+    if value == mark * 2 or value.startswith(mark + MASK):
         return match[0]
     return f"{before}{mark}{MASK}{mark}"

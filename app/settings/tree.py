@@ -228,8 +228,7 @@ class Settings(Section):
                     f"database.postgres.passwordPath={postgres.password_path} cannot be read: {error.strerror}"
                 ) from error
         user = quote(postgres.username, safe="") + (f":{quote(password, safe='')}" if password else "")
-        # libpq's key=value pairs, as in "sslmode=disable connect_timeout=5", become the URL's query.
-        query = "&".join(postgres.options.split())
+        query = _query(postgres.options)
         address = f"postgresql://{user}@{postgres.host}:{postgres.port}/{quote(postgres.dbname, safe='')}"
         return f"{address}?{query}" if query else address
 
@@ -270,6 +269,26 @@ def _database(url: str) -> str:
         f"database.url={begins} (FLYTEADMIN_DATABASE_URL) is not usable; allowed: "
         "postgresql://user:password@host:port/name or sqlite:////absolute/path"
     )
+
+
+_option = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*+'|[^\s']*+)(?=\s|\Z)")
+
+
+def _query(options: str) -> str:
+    """Return libpq's key=value pairs, as in "sslmode=disable connect_timeout=5", as the query of a URL."""
+    pairs, place = [], 0
+    while options[place:].strip():
+        found = _option.match(options, place)
+        if found is None:
+            # The options may hold a password, so they are not shown.
+            raise BadSetting(
+                "database.postgres.options is not usable; allowed: pairs such as sslmode=disable connect_timeout=5, "
+                "values with spaces in single quotes"
+            )
+        value = re.sub(r"\\(.)", r"\1", found[2][1:-1]) if found[2].startswith("'") else found[2]
+        pairs.append(f"{found[1]}={quote(value, safe='/:,')}")
+        place = found.end()
+    return "&".join(pairs)
 
 
 def _check_postgres(rest: str) -> None:
