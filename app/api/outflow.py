@@ -280,6 +280,10 @@ class Outflow(FlowControl):
             size = min(PIECE_BYTES, self._window(cycle))
             if size > 0:
                 return size
+            if cycle.stream.send_window is None:
+                # zttp closed the stream in an error of the connection, which ended the events that uvicorn reads.
+                cycle.disconnected = True
+                return 0
             future = self.loop.create_future()
             self._for_window.append((future, cycle.stream))
             self.windows_changed()

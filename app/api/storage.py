@@ -11,13 +11,14 @@ import base64
 import binascii
 import functools
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.blobs import BlobError, BlobMissing, BlobOutside, Blobs, LinkRefused, StorageFull
+from app.blobs import BlobError, BlobMissing, BlobNameRefused, BlobOutside, Blobs, LinkRefused, StorageFull
 from app.blobs.folder import Incoming
 from app.blobs.links import PREFIX
 from app.settings import Settings
@@ -44,7 +45,12 @@ def routes(blobs: Blobs, settings: Settings) -> list[BaseRoute]:
     if not blobs.local:
         return []
     limits = settings.limits
-    service = Storage(blobs, upload_bytes_max=limits.upload_bytes_max, wait_seconds_max=limits.body_wait_seconds_max)
+    service = Storage(
+        blobs,
+        upload_bytes_max=limits.upload_bytes_max,
+        wait_seconds_max=limits.body_wait_seconds_max,
+        bytes_per_second_min=limits.upload_bytes_per_second_min,
+    )
     return [Route(PREFIX + "{key:path}", service.serve, methods=["GET", "HEAD", "PUT"])]
 
 
@@ -53,12 +59,22 @@ class _TooLarge(Exception):
 
 
 class Storage:
-    """units: upload_bytes_max of one PUT; wait_seconds_max for the next piece of its body"""
+    """The endpoint of signed addresses.
 
-    def __init__(self, blobs: Blobs, *, upload_bytes_max: int, wait_seconds_max: float) -> None:
+    Args:
+        blobs: the local store
+        upload_bytes_max: of one PUT
+        wait_seconds_max: for the next piece of its body
+        bytes_per_second_min: of the body on average, from wait_seconds_max after its start on; 0 is no limit
+    """
+
+    def __init__(
+        self, blobs: Blobs, *, upload_bytes_max: int, wait_seconds_max: float, bytes_per_second_min: int
+    ) -> None:
         self._blobs = blobs
         self._upload_bytes_max = upload_bytes_max
         self._wait_seconds_max = wait_seconds_max
+        self._bytes_per_second_min = bytes_per_second_min
 
     async def serve(self, request: Request) -> Response:
         """One request to /storage/<key>."""
@@ -71,7 +87,7 @@ class Storage:
         except LinkRefused as error:
             return _told(403, error.message)
         except BlobError as error:
-            statuses = {BlobMissing: 404, BlobOutside: 403, StorageFull: 507}
+            statuses = {BlobMissing: 404, BlobNameRefused: 400, BlobOutside: 403, StorageFull: 507}
             return _told(statuses.get(type(error), 500), error.message)
 
     def _get(self, key: str) -> Response:
@@ -100,7 +116,7 @@ class Storage:
             except _TooLarge:
                 return self._too_large()
             except TimeoutError:
-                return _told(408, f"no more of the body came for {self._wait_seconds_max:g} seconds")
+                return _told(408, self._too_slow())
             except ClientDisconnect:
                 return _told(400, "the body ended early")
             if expected and incoming.md5 != expected:
@@ -116,7 +132,8 @@ class Storage:
         stream = request.stream()
         pending = bytearray()
         following: Callable[[], Awaitable[bytes | None]] = functools.partial(anext, stream, None)
-        while (chunk := await asyncio.wait_for(following(), self._wait_seconds_max)) is not None:
+        began = time.monotonic()
+        while (chunk := await asyncio.wait_for(following(), self._seconds_left(began, incoming, pending))) is not None:
             pending += chunk
             if incoming.size_bytes + len(pending) > self._upload_bytes_max:
                 raise _TooLarge
@@ -124,6 +141,19 @@ class Storage:
                 await asyncio.to_thread(incoming.write, bytes(pending))
                 pending.clear()
         await asyncio.to_thread(incoming.write, pending)
+
+    def _seconds_left(self, began: float, incoming: Incoming, pending: bytearray) -> float:
+        """Return how long the next piece may take."""
+        if not self._bytes_per_second_min:
+            return self._wait_seconds_max
+        earned = (incoming.size_bytes + len(pending)) / self._bytes_per_second_min
+        return min(self._wait_seconds_max, max(0.0, began + self._wait_seconds_max + earned - time.monotonic()))
+
+    def _too_slow(self) -> str:
+        return (
+            f"nothing of the body came for {self._wait_seconds_max:g} seconds (limits.body_wait_seconds_max), or less "
+            f"than {self._bytes_per_second_min} bytes a second (limits.upload_bytes_per_second_min)"
+        )
 
     def _too_large(self) -> Response:
         return _told(

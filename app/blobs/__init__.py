@@ -9,6 +9,7 @@ from app.blobs.links import LinkRefused
 from app.blobs.problems import (
     BlobError,
     BlobMissing,
+    BlobNameRefused,
     BlobOutside,
     BlobTooLarge,
     BlobUnavailable,
@@ -22,6 +23,7 @@ from app.blobs.store import Blobs
 __all__ = [
     "BlobError",
     "BlobMissing",
+    "BlobNameRefused",
     "BlobOutside",
     "BlobTooLarge",
     "BlobUnavailable",

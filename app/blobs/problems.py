@@ -3,6 +3,7 @@
 BlobError
 ├── BlobMissing 5       nothing lies there
 ├── BlobOutside 3       the location is not in this server's storage
+├── BlobNameRefused 3   the store can hold no object of this name
 ├── BlobTooLarge 8      it has more bytes than the caller takes
 ├── BlobUnreadable 13   it lies there and cannot be read
 ├── BlobUnwritable 13   it cannot be stored
@@ -13,12 +14,28 @@ BlobError
 import errno
 
 from app import errors
+from app.errors import cut
 
 # Of a network file system that is away, and of a process that is short of descriptors or memory.
 _PASSING = (
     *(errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNRESET),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 )
+
+_URI_BYTES_MAX = 1024
+_TAKEN = "an object lies where it needs a folder, or a folder where it needs to lie"
+_TOO_LONG = "a component has at most 255 bytes, and a path at most 4,095"
+# What the system says of a path that can hold no file, whatever lies on the disk besides.
+_BAD_NAMES = {
+    errno.ENOTDIR: _TAKEN,
+    errno.EISDIR: _TAKEN,
+    errno.EEXIST: _TAKEN,
+    errno.ENOTEMPTY: _TAKEN,
+    errno.ENAMETOOLONG: _TOO_LONG,
+    errno.ELOOP: "symbolic links of its path lead in a circle",
+    errno.EINVAL: "the file system does not take it",
+    errno.EILSEQ: "the file system does not take it",
+}
 
 
 class BlobError(errors.FlyteError):
@@ -31,6 +48,10 @@ class BlobMissing(BlobError, errors.NotFound):
 
 class BlobOutside(BlobError, errors.InvalidArgument):
     """the location does not lie in this server's storage"""
+
+
+class BlobNameRefused(BlobError, errors.InvalidArgument):
+    """the store can hold no object of this name"""
 
 
 class BlobTooLarge(BlobError, errors.ResourceExhausted):
@@ -87,6 +108,11 @@ def unopened(uri: str, error: OSError) -> BlobError:
     return unavailable(uri, "read", reason) if error.errno in _PASSING else unreadable(uri, reason)
 
 
+def name_refused(uri: str, reason: str) -> BlobNameRefused:
+    """No object can have this name."""
+    return BlobNameRefused(f"object [{cut(uri, _URI_BYTES_MAX)}] cannot be stored under this name: {reason}")
+
+
 def unwritable(uri: str, error: OSError) -> BlobError:
     """Storing failed; a full disk is its own error, because its cure is another."""
     reason = error.strerror or str(error)
@@ -94,9 +120,16 @@ def unwritable(uri: str, error: OSError) -> BlobError:
         return unavailable(uri, "stored", reason)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"object [{uri}] cannot be stored: {reason}")
+    if error.errno in _BAD_NAMES:
+        return name_refused(uri, _BAD_NAMES[error.errno])
     return BlobUnwritable(f"object [{uri}] cannot be stored: {reason}")
 
 
 def told(error: Exception, message: str) -> errors.FlyteError:
-    """Return the error of a call that failed because of an object: UNAVAILABLE where that may pass, else INTERNAL."""
+    """Return the error of a call that failed because of an object.
+
+    UNAVAILABLE where the cause may pass, INVALID_ARGUMENT where only another name helps, else INTERNAL.
+    """
+    if isinstance(error, BlobNameRefused | BlobOutside):
+        return errors.InvalidArgument(message)
     return errors.Unavailable(message) if isinstance(error, BlobUnavailable) else errors.Internal(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,6 +18,11 @@ from app.wire.kept import Kept
 # Metadata travels in headers that each provider names in its own way. A bucket accepts such a header only when the
 # address was signed with it, which obstore cannot do; without it uploads are compared by ETag, as upstream does too.
 _LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
+
+# Limits of Linux and macOS for a component and a path, and of S3, Google Cloud Storage and Azure for a key.
+NAME_BYTES_MAX = 255
+PATH_BYTES_MAX = 4095
+KEY_BYTES_MAX = 1024
 
 
 class Blobs:
@@ -87,6 +93,16 @@ class Blobs:
         if not self.contains(uri):
             raise problems.outside(uri)
         return _plain(uri)[len(self.base) + 1 :]
+
+    def check_name(self, uri: str) -> None:
+        """Raise BlobNameRefused for a location whose name is too long for the store, whatever lies there."""
+        if self.local:
+            if len(uri.encode()) > PATH_BYTES_MAX or any(
+                len(part.encode()) > NAME_BYTES_MAX for part in uri.split("/")
+            ):
+                raise problems.unwritable(uri, OSError(errno.ENAMETOOLONG, ""))
+        elif len(uri.split("/", 3)[3].encode()) > KEY_BYTES_MAX:
+            raise problems.name_refused(uri, f"a key of a bucket has at most {KEY_BYTES_MAX} bytes")
 
     def folder_path(self, key: str) -> tuple[Folder, str]:
         """The folder of a local store and the path in it that a key of an address means. errors: BlobOutside"""

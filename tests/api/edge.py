@@ -268,6 +268,14 @@ class RawConnection:
         self.flush()
         return stream.stream_id
 
+    def data(self, stream_id: int, body: bytes, *, end: bool = False) -> None:
+        """Send a DATA frame of a request's body."""
+        stream = self._connection.stream(stream_id)
+        stream.send_data(body)
+        if end:
+            stream.end_message()
+        self.flush()
+
     def send_headers_only(self, path: str, method: bytes) -> int:
         """Send a request that ends with its headers, which zttp's client cannot say by itself; its stream id."""
         stream = self._connection.send_request(method, path.encode(), b"2", [(b"host", b"localhost")])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -104,6 +107,96 @@ class TestLongConnections:
                 connection.receive()
             assert connection.goodbyes[0] == GOODBYE
             assert time.monotonic() - noticed < http2.GOODBYE_SECONDS + 3
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
+    """One HTTP/2 frame."""
+    return struct.pack(">I", len(data))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + data
+
+
+OPEN = frame(1, 4, 1, b"\x83\x86\x04\x06/hello\x01\x09localhost")
+FLOODS = {
+    "PING": frame(6, 0, 0, bytes(8)),
+    "SETTINGS": frame(4, 0, 0),
+    "SETTINGS with values": frame(4, 0, 0, struct.pack(">HI", 4, 65535)),
+    "SETTINGS ACK": frame(4, 1, 0),
+    "WINDOW_UPDATE": frame(8, 0, 0, struct.pack(">I", 1)),
+    "PRIORITY": frame(2, 0, 1, bytes(5)),
+    "unknown": frame(0x42, 0, 0),
+    "empty DATA": frame(0, 0, 1),
+    "padded DATA": frame(0, 8, 1, b"\x64" + bytes(100)),
+    "CONTINUATION": frame(1, 0, 3, b"\x83") + frame(9, 0, 3),
+}
+
+
+class TestFloods:
+    @pytest.mark.parametrize("kind", FLOODS)
+    def test_a_flood_of_frames_without_a_request_ends_the_connection(self, edge: Edge, kind: str) -> None:
+        sent = 0
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+            connection.sendall(PREFACE + frame(4, 0, 0) + OPEN)
+            try:
+                while sent < 20_000_000:
+                    sent += connection.send(FLOODS[kind] * 50)
+                    time.sleep(0.001)
+            except OSError:
+                pass
+        # What is under way when the server closes counts too.
+        assert sent < 4_000_000
+
+    def test_rapid_resets_end_the_connection(self, edge: Edge) -> None:
+        streams = 0
+        with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+            connection.sendall(PREFACE + frame(4, 0, 0))
+            try:
+                while streams < 300_000:
+                    id = 2 * streams + 1
+                    block = b"\x82\x86\x04\x06/hello\x01\x09localhost"
+                    connection.sendall(frame(1, 5, id, block) + frame(3, 0, id, struct.pack(">I", 8)))
+                    streams += 1
+            except OSError:
+                pass
+        assert streams < 300_000
+
+    def test_an_upload_in_small_frames_is_no_flood(self, edge: Edge) -> None:
+        with raw(edge.port) as connection:
+            stream = connection.send("/hello", method=b"POST", content_type=b"", end=False)
+            for _ in range(3000):
+                connection.data(stream, b"x")
+            connection.data(stream, b"x", end=True)
+            answer = connection.answer(stream)
+            assert (answer.status, answer.body) == (200, b"POST 3001")
+
+    def test_a_frame_that_stays_incomplete_ends_an_idle_connection(self, tmp_path: Path) -> None:
+        quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})
+        with quick as edge, socket.create_connection(("127.0.0.1", edge.port), timeout=0.2) as connection:
+            connection.sendall(PREFACE + frame(4, 0, 0))
+            began = time.monotonic()
+            for byte in frame(1, 5, 1, bytes(200)):
+                connection.send(bytes([byte]))
+                with suppress(TimeoutError):
+                    if not connection.recv(4096):
+                        break
+            assert time.monotonic() - began < 1 + http2.GOODBYE_SECONDS + 2
+
+    @pytest.mark.parametrize("start", [b"", b"PRI * HTTP", b"G"], ids=["nothing", "preface", "method"])
+    def test_first_bytes_that_stay_incomplete_end_the_connection(self, tmp_path: Path, start: bytes) -> None:
+        quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})
+        with quick as edge, socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+            connection.sendall(start)
+            assert not connection.recv(4096)
+
+
+def test_a_path_that_is_not_ascii_is_a_bad_request(edge: Edge) -> None:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
+        connection.sendall(PREFACE + frame(4, 0, 0) + frame(1, 5, 1, b"\x82\x86\x04\x03/\xc3\xa9\x01\x09localhost"))
+        received = b""
+        while b"not ASCII" not in received:
+            received += connection.recv(4096)
+        assert b'"code":3' in received
 
 
 class TestBodies:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -154,11 +155,40 @@ class TestUpload:
             time.sleep(0.02)
         assert desk.stored() == before
 
-    def test_a_place_below_a_file_is_told(self, desk: Desk, client: httpx.Client) -> None:
+    def test_a_body_that_drips_is_ended(self, desk: Desk) -> None:
+        """A byte within each wait would hold the connection for ever; on average the body is too slow."""
+        url = urlsplit(desk.put_address("p", "drip"))
+        with socket.create_connection(("127.0.0.1", desk.port), timeout=5) as connection:
+            connection.sendall(f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n".encode())
+            began = time.monotonic()
+            connection.settimeout(0.2)
+            answer = b""
+            while not answer and time.monotonic() - began < 5:
+                connection.send(b"x")
+                with suppress(TimeoutError):
+                    answer = connection.recv(4096)
+            assert b" 408 " in answer
+            assert time.monotonic() - began < 2
+
+    @pytest.mark.parametrize(
+        "parts",
+        [("file", "below"), ("file", "below", "below"), ("folder",), ("deep", *["x" * 170] * 25)],
+        ids=["below a file", "two below a file", "a folder", "too deep"],
+    )
+    def test_a_name_that_no_file_can_have_is_refused(
+        self, desk: Desk, client: httpx.Client, parts: tuple[str, ...]
+    ) -> None:
         client.put(desk.put_address("p", "file"), content=b"x")
-        answer = client.put(desk.put_address("p", "file", "below"), content=b"x")
-        assert answer.status_code == 500
-        assert "cannot be stored" in answer.text
+        client.put(desk.put_address("p", "folder", "file"), content=b"x")
+        answer = client.put(desk.put_address("p", *parts), content=b"x")
+        assert (answer.status_code, "cannot be stored under this name" in answer.text) == (400, True)
+        assert client.get(desk.get_address("p", *parts)).status_code == 404
+
+    @pytest.mark.parametrize("name", ["x" * 256, "é" * 128], ids=["ASCII", "UTF-8"])
+    def test_a_component_that_is_too_long_is_refused(self, desk: Desk, client: httpx.Client, name: str) -> None:
+        uri = f"{desk.blobs.base}/{name}"
+        address = asyncio.run(desk.blobs.sign_put(uri, ttl_seconds=60, endpoint=desk.endpoint))
+        assert client.put(address, content=b"x").status_code == 400
 
 
 class TestDownload:

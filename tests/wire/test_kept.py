@@ -1,6 +1,8 @@
 """What is kept of printed JSON: equal to printing anew, never of another message, within its bounds."""
 
 import random
+import subprocess
+import sys
 from collections import namedtuple
 from typing import Any
 
@@ -13,6 +15,7 @@ from app.wire import render
 from app.wire.kept import Kept
 from app.wire.listed import Listed
 from app.wire.render import Encoding, to_bytes, to_json
+from tests.servers import ROOT
 from tests.wire.messages import filled
 
 PAGES = (
@@ -82,6 +85,32 @@ def test_what_is_kept_has_bounds() -> None:
     nothing = Kept(0)
     nothing.put(("a", b""), b"")
     assert nothing.get(("a", b"")) is None
+
+
+RESIDENT = """
+import os, random, orjson, sys
+from app.wire.kept import Kept
+
+def resident() -> int:
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+size, rng = int(sys.argv[1]), random.Random(1)
+kept = Kept(16 * 1024**2)
+before = resident()
+for number in range(6 * 16 * 1024**2 // (2 * size)):
+    text = rng.randbytes(size // 2).hex()
+    row = (number, "project", f"name {number}", text.encode())
+    kept.put(("list", row), orjson.dumps({"name": text, "number": number}))
+print((resident() - before) / 1024**2)
+"""
+
+
+@pytest.mark.parametrize("size", [200, 5_000, 200_000])
+def test_a_process_grows_by_no_more_than_the_limit(size: int) -> None:
+    """Six times what fits; the heap takes 10 % for itself, and up to 2 MiB for what lies beside."""
+    command = [sys.executable, "-c", RESIDENT, str(size)]
+    grown = float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    assert 4 < grown < 16 * 1.1 + 2
 
 
 def test_what_is_put_again_is_counted_once() -> None:
