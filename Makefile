@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-fast fuzz check format generate migrate conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate migrate conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
 
 test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill servers under them, and measure a route
 	$(BIN)/python -m pytest -m campaign tests/engine/graphs tests/benchmarks $(ARGS)
+
+test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compile them and call a server; needs npm, go, mvn
+	$(BIN)/python -m pytest -m campaign tests/clients $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)

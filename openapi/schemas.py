@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from openapi.bindings import ROOT
+from openapi.definitions import definition_name
 
 Schema = dict[str, Any]
 
@@ -42,13 +43,10 @@ WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
     "google.protobuf.BoolValue": {"type": "boolean"},
-    "google.protobuf.Struct": {"type": "object", "additionalProperties": True},
+    # Without additionalProperties, whose `true` openapi-generator writes as a type without a name in Java.
+    "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Value": {},
-    "google.protobuf.Any": {
-        "type": "object",
-        "properties": {"@type": {"type": "string"}},
-        "additionalProperties": True,
-    },
+    "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}},
 }
 
 
@@ -73,6 +71,8 @@ class Schemas:
             self.known[name].update(
                 self._enumeration(message) if hasattr(message, "values") else self._message(message)
             )
+            if (definition := definition_name(message)) != name.replace(".", ""):
+                self.known[name]["x-flyte-definition"] = definition
         return {"$ref": f"#/components/schemas/{name}"}
 
     def value(self, field: Any) -> Schema:
@@ -147,7 +147,6 @@ ERROR: Schema = {
                 "type": "object",
                 "required": ["@type"],
                 "properties": {"@type": {"type": "string", "description": "The type of the message beside it."}},
-                "additionalProperties": True,
             },
         },
     },

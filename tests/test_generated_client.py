@@ -10,6 +10,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,13 @@ BODIES: dict[str, Any] = json.loads(DOCUMENT.with_name("examples.json").read_tex
 PLACE = {"project": "flytesnacks", "domain": "development"}
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of the generated package, importable; a warning of the generator is a failure."""
-    folder = tmp_path_factory.mktemp("client")
+@contextmanager
+def generated(folder: Path, name: str, *document: str) -> Iterator[str]:
+    """Generate an importable package and give its name; a warning of the generator is a failure."""
     subprocess.run(
         [
-            *(sys.executable, "-m", "openapi_python_client", "generate", "--path", str(DOCUMENT)),
-            *("--meta", "none", "--output-path", str(folder / "generated_flyte_client"), "--fail-on-warning"),
+            *(sys.executable, "-m", "openapi_python_client", "generate", *document),
+            *("--meta", "none", "--output-path", str(folder / name), "--fail-on-warning"),
         ],
         # The generator formats what it makes with the ruff that it finds, and warns where it finds none.
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
@@ -41,8 +41,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
-    yield "generated_flyte_client"
+    yield name
     sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of the package that is generated from the document in the repository."""
+    with generated(tmp_path_factory.mktemp("client"), "generated_flyte_client", "--path", str(DOCUMENT)) as name:
+        yield name
 
 
 Call = Callable[..., Any]
@@ -179,3 +186,16 @@ def test_uploads_and_names_by_the_examples(call: Call, package: str) -> None:
     place = {**PLACE, "resource_type": kind.TASK, "name": "example.named"}
     call("UpdateNamedEntity", **place, body=BODIES["UpdateNamedEntity"])
     assert call("GetNamedEntity", **place).metadata.description == "Doubles numbers"
+
+
+def test_a_client_of_the_served_document_reads_the_names_that_it_gets(server: Running, tmp_path: Path) -> None:
+    """The generator and httpx send `Accept: */*`, so document and answers have lowerCamelCase names."""
+    with generated(tmp_path, "generated_camel_client", "--url", f"{server.web}/openapi.json") as name:
+        models = importlib.import_module(f"{name}.models")
+        asked = models.ServiceCreateUploadLocationRequest(**PLACE, filename="f", filename_root="root")
+        with importlib.import_module(name).Client(base_url=server.web, raise_on_unexpected_status=True) as client:
+            version = importlib.import_module(f"{name}.api.version.get_version").sync(client=client)
+            operation = importlib.import_module(f"{name}.api.data_proxy.create_upload_location")
+            upload = operation.sync(client=client, body=asked)
+        assert version.control_plane_version.version.startswith("v")
+        assert upload.native_url.endswith("/root/f")

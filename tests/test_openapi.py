@@ -7,6 +7,7 @@ import random
 import re
 import typing
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,13 +24,14 @@ from app.api.routers import ALL
 from app.api.rows import Rpc, unimplemented
 from app.context import Context
 from app.wire.listed import Listed
-from app.wire.render import to_json
+from app.wire.render import CAMEL_TYPE, to_json
 from openapi.bindings import SERVICES, bindings_of, tags
 from openapi.document import fields_of, shape
 from openapi.generate import ROUTERS, generated
 from openapi.schemas import DESCRIPTIONS, name_of
 
 DOCUMENT: dict[str, Any] = orjson.loads(docs.openapi_bytes())
+CAMEL: dict[str, Any] = orjson.loads(docs.camel_bytes())
 OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
     (verb, path, operation) for path, verbs in DOCUMENT["paths"].items() for verb, operation in verbs.items()
 ]
@@ -259,22 +261,77 @@ def test_schemas_accept_whatever_the_server_renders(message: type[Message]) -> N
         assert errors == []
 
 
-def ask(path: str, verb: str = "GET") -> httpx.Response:
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.DESCRIPTOR.full_name)
+def test_camel_schemas_accept_what_the_server_renders_by_default(message: type[Message]) -> None:
+    name = name_of(message.DESCRIPTOR)
+    if name not in CAMEL["components"]["schemas"]:
+        return
+    schema = {"$ref": f"#/components/schemas/{name}", "components": CAMEL["components"]}
+    validator = jsonschema_rs.validator_for(schema, validate_formats=True)
+    chance = random.Random(name)
+    for _ in range(10):
+        filled = message()
+        fill(filled, chance, depth=6)
+        assert list(validator.iter_errors(orjson.loads(to_json(filled, camel=True)))) == []
+
+
+def ask(path: str, verb: str = "GET", accept: str = "*/*") -> httpx.Response:
     """The answer of the documentation's routes alone."""
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(Starlette(routes=docs.routes()))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.request(verb, path)
+            return await client.request(verb, path, headers={"Accept": accept})
 
     return asyncio.run(send())
 
 
-def test_openapi_document_is_served() -> None:
-    answer = ask("/openapi.json")
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == DOCUMENT
+@pytest.mark.parametrize(
+    ("accept", "document"),
+    [
+        ("application/json", DOCUMENT),
+        ("*/*", CAMEL),
+        ("application/json, */*", CAMEL),
+        ("application/json; names=camel", CAMEL),
+    ],
+)
+def test_openapi_document_has_the_names_of_answers_to_its_accept(accept: str, document: dict[str, Any]) -> None:
+    answer = ask("/openapi.json", accept=accept)
+    assert (answer.headers["content-type"], answer.headers["vary"]) == ("application/json", "Accept")
+    assert answer.json() == document
     assert answer.json()["openapi"].startswith("3.1")
+
+
+def test_camel_document_differs_in_names_and_media_types_only() -> None:
+    openapi_spec_validator.validate(CAMEL)
+    body = CAMEL["paths"]["/api/v1/executions"]["post"]["requestBody"]["content"]
+    assert list(body) == [CAMEL_TYPE]
+    assert body[CAMEL_TYPE]["example"]["spec"]["launchPlan"]["resourceType"] == "LAUNCH_PLAN"
+    # Keys of maps are no names of fields.
+    assert body[CAMEL_TYPE]["example"]["spec"]["labels"] == {"values": {"asked-by": "somebody"}}
+    schemas = CAMEL["components"]["schemas"]
+    assert "startedAt" in schemas["admin.ExecutionClosure"]["properties"]
+    assert not [name for schema in schemas.values() for name in schema.get("properties", ()) if "_" in name]
+    assert "snake_case names of this document" not in CAMEL["info"]["description"]
+    for verbs in CAMEL["paths"].values():
+        for operation in verbs.values():
+            assert "application/json" not in operation["responses"]["200"]["content"]
+
+
+def test_definitions_of_swagger_2_have_upstreams_names() -> None:
+    swagger = orjson.loads(docs.swagger_bytes())
+    names = set(swagger["definitions"])
+    lines = (Path(__file__).parent / "swagger-definitions.txt").read_text(encoding="utf-8").splitlines()
+    upstream = {name for name in lines if name and not name.startswith("#")}
+    assert len(upstream) == 299
+    # The further ones belong to services that upstream's document leaves out.
+    assert upstream <= names
+    assert {name for name in names - upstream if not name.startswith(("service", "adminSignal", "coreSignal"))} == set()
+    body = swagger["definitions"]["AdminServiceUpdateNamedEntityBody"]["properties"]
+    assert list(body) == ["id", "metadata"]
+    assert list(body["id"]["properties"]) == ["org"]
+    references = set(re.findall(r'"#/definitions/([^"]+)"', docs.swagger_bytes().decode()))
+    assert references <= names
 
 
 def test_swagger_ui_needs_nothing_from_elsewhere() -> None:

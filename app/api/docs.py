@@ -1,6 +1,7 @@
 """What describes the API to people and generators: /openapi.json, /docs (Swagger UI) and /api/v1/openapi (Swagger 2).
 
-The document is generated (openapi/generate.py) and served as it lies in the repository.
+The document is generated (openapi/generate.py). Its names of fields are those that its own `Accept` gets from the API:
+lowerCamelCase, or snake_case, as in the repository, for `application/json` alone.
 """
 
 from functools import cache
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app.api.camel import camel_document
 from app.api.swagger import swagger
 
 SWAGGER_PATH = "/api/v1/openapi"
@@ -30,6 +32,12 @@ def openapi_bytes() -> bytes:
 
 
 @cache
+def camel_bytes() -> bytes:
+    """Return the OpenAPI 3.1 document with lowerCamelCase names, made when it is first asked for."""
+    return orjson.dumps(camel_document(orjson.loads(openapi_bytes())))
+
+
+@cache
 def swagger_bytes() -> bytes:
     """The Swagger 2 form, made when it is first asked for."""
     return orjson.dumps(swagger(orjson.loads(openapi_bytes())))
@@ -37,7 +45,9 @@ def swagger_bytes() -> bytes:
 
 async def openapi_document(request: Request) -> Response:
     """GET /openapi.json."""
-    return Response(openapi_bytes(), media_type="application/json")
+    snake = request.headers.get("accept") == "application/json"
+    body = openapi_bytes() if snake else camel_bytes()
+    return Response(body, media_type="application/json", headers={"vary": "Accept"})
 
 
 async def swagger_document(request: Request) -> Response:

@@ -31,7 +31,7 @@ from app.api.status import http_status
 from app.wire import bind, decode
 from app.wire.goparse import parse_int
 from app.wire.kept import Kept
-from app.wire.render import Encoding, size, status_bytes, to_bytes
+from app.wire.render import CAMEL_TYPE, Encoding, size, status_bytes, to_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,12 @@ REQUEST_ID_LENGTH_MAX = 128
 PRINCIPAL_KEY = "flyteadmin.principal"
 
 _FORM = b"application/x-www-form-urlencoded"
-_BY_MEDIA_TYPE = {b"application/json": Encoding.PROTO_NAMES, b"application/octet-stream": Encoding.BINARY}
+_BY_MEDIA_TYPE = {
+    b"application/json": Encoding.PROTO_NAMES,
+    b"application/octet-stream": Encoding.BINARY,
+    CAMEL_TYPE.encode(): Encoding.CAMEL_NAMES,
+}
+_CAMEL_PARAMETER = CAMEL_TYPE.partition("; ")[2].encode()
 _READ = frozenset(
     {
         b"content-type",
@@ -116,8 +121,10 @@ class Call:
             elif name == b"accept" and writer is None:
                 writer = _BY_MEDIA_TYPE.get(value)
         content_type = fields.get(b"content-type", b"")
-        media_type = content_type.partition(b";")[0].strip().lower()
-        reader = _BY_MEDIA_TYPE.get(media_type, Encoding.CAMEL_NAMES)
+        media_type, *parameters = content_type.split(b";")
+        reader = _BY_MEDIA_TYPE.get(media_type.strip().lower(), Encoding.CAMEL_NAMES)
+        if _CAMEL_PARAMETER in map(bytes.strip, parameters):
+            reader = Encoding.CAMEL_NAMES
         form = content_type == _FORM and scope["method"] == "POST"
         return cls(fields, reader, writer or reader, form)
 

@@ -32,6 +32,8 @@ Encoder = Callable[[Any], Any]
 _EPOCH = datetime(1970, 1, 1)
 _SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799  # 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z
 _EXACT_INTEGER_MAX = 2**53
+# Ours: asks for lowerCamelCase by name. Without it a request with a JSON body is answered in snake_case.
+CAMEL_TYPE = "application/json; names=camel"
 
 
 class Encoding(Enum):

@@ -360,6 +360,26 @@ class TestRouting:
                 assert (name, _text_at(request, last[1:-1])) == (rpc.name, value)
 
 
+class TestSpelling:
+    @pytest.mark.parametrize(
+        ("accept", "content_type", "name"),
+        [
+            (JSON, JSON, b"native_url"),
+            ("*/*", JSON, b"native_url"),
+            ("", "text/plain", b"nativeUrl"),
+            ("*/*", "application/json; names=camel", b"nativeUrl"),
+            ("*/*", "application/json;charset=utf-8;names=camel", b"nativeUrl"),
+            ("application/json; names=camel", JSON, b"nativeUrl"),
+            (JSON, "application/json; names=camel", b"native_url"),
+        ],
+    )
+    def test_names_follow_accept_and_then_the_type_of_the_body(
+        self, api: Api, accept: str, content_type: str, name: bytes
+    ) -> None:
+        headers = {"Accept": accept, "Content-Type": content_type}
+        assert name in api("POST", "/api/v1/dataproxy/artifact_urn", headers, b"{}").body
+
+
 class TestQueries:
     def test_fields(self, api: Api) -> None:
         name, request = api.bound("GET", "/api/v1/tasks/p/d?limit=5&sortBy.key=name&sort_by.direction=ASCENDING&x=1")
