@@ -15,14 +15,18 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from flyteidl.service import dataproxy_pb2
 
 from app import blobs as b
 from app import errors, startup
+from app.blobs.presign import with_headers
 from app.services import dataproxy
 from app.settings import BadSetting, Settings
 from tests import buckets
@@ -183,15 +187,53 @@ class TestAddresses:
         async def scenario() -> None:
             blobs = store(tmp_path, s3)
             uri = blobs.uri("p", "my file#1")
-            put = await blobs.sign_put(uri, ttl_seconds=60, content_md5=MD5)
+            put = await blobs.sign_put(uri, ttl_seconds=60, content_md5=MD5, with_metadata=True)
             headers = blobs.upload_headers(MD5, with_metadata=True)
-            assert headers == {"Content-Length": "24", "Content-MD5": "XrY7u+Ae7tCTyyK7j1rNww=="}
+            assert headers == {
+                "Content-Length": "24",
+                "Content-MD5": "XrY7u+Ae7tCTyyK7j1rNww==",
+                "x-amz-meta-flyteContentMD5": "XrY7u+Ae7tCTyyK7j1rNww==",
+            }
+            signed = parse_qs(urlsplit(put).query)["X-Amz-SignedHeaders"]
+            assert signed == ["content-md5;host;x-amz-meta-flytecontentmd5"]
             http("PUT", put, content=b"hello world", headers={**headers, "Content-Length": "11"}).raise_for_status()
             assert http("GET", await blobs.sign_get(uri, ttl_seconds=60)).content == b"hello world"
             assert await blobs.matches_md5(uri, MD5)
             assert not await blobs.matches_md5(uri, b"\0" * 16)
 
         asyncio.run(scenario())
+
+    @pytest.mark.parametrize("token", ["", "a session/token+="])
+    def test_headers_are_signed_as_botocore_signs_them(self, token: str) -> None:
+        headers = {"Content-MD5": "XrY7u+Ae7tCTyyK7j1rNww==", "x-amz-meta-flyteContentMD5": "XrY7u+Ae7tCTyyK7j1rNww=="}
+        url = "https://s3.example.org:9000/flyte/p/my%20file~2E%2B"
+        credentials = Credentials("key", "secret/+", token or None)
+
+        def signed(**given: str) -> str:
+            request = AWSRequest(method="PUT", url=url, headers=given)
+            S3SigV4QueryAuth(credentials, "s3", "eu-west-1", expires=60).add_auth(request)
+            return str(request.url)
+
+        def query(address: str) -> dict[str, list[str]]:
+            return parse_qs(urlsplit(address).query)
+
+        # Both are signed within one second, sooner or later.
+        while True:
+            ours, theirs = with_headers(signed(), "PUT", "secret/+", headers), signed(**headers)
+            if query(ours)["X-Amz-Date"] == query(theirs)["X-Amz-Date"]:
+                break
+        assert query(ours) == query(theirs)
+        assert urlsplit(ours).path == urlsplit(url).path
+
+    def test_azure_is_told_the_kind_of_blob(self, tmp_path: Path) -> None:
+        storage = {
+            "type": "stow",
+            "stow": {"kind": "azure", "config": {"account": "a", "key": "a2V5"}},
+            "container": "c",
+        }
+        headers = b.Blobs(Settings(home=tmp_path, storage=storage)).upload_headers(MD5, with_metadata=True)
+        assert headers["x-ms-blob-type"] == "BlockBlob"
+        assert headers["x-ms-meta-flyteContentMD5"] == headers["Content-MD5"]
 
     def test_the_md5_that_an_uploader_noted_counts_before_the_etag(self, s3: str, tmp_path: Path) -> None:
         async def scenario() -> None:

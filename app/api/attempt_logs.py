@@ -30,7 +30,7 @@ PATH = "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}"
 TAIL_LINES_MAX = 100_000
 _PIECE_BYTES = 256 * 1024
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache", "accept-ranges": "bytes"}
 
 

@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 from obstore.store import from_url
 
 from app.blobs import names, problems
+from app.blobs.presign import with_headers
 from app.settings import BadSetting, Settings, redact
 
 # Upstream's name for the MD5 that an uploader leaves in the object's metadata.
@@ -41,6 +42,7 @@ class Bucket:
         override = settings.storage.signed_url.stow_config_override
         # Clients may reach the store by another address than this server does.
         self._signer = _connect(url, settings, override) if override else self._store
+        self._secret = _secret(self._signer) if url.startswith("s3://") else ""
 
     async def read(self, key: str, uri: str, bytes_max: int) -> bytes:
         """The bytes of the object; bytes_max 0 is no limit. errors: BlobMissing, BlobTooLarge, BlobUnreadable"""
@@ -121,15 +123,52 @@ class Bucket:
             raise _unwritable(uri, error) from error
         return True
 
-    async def sign(self, method: Literal["GET", "PUT"], key: str, uri: str, ttl_seconds: int) -> str:
-        """An address that allows method on the object for ttl_seconds. errors: BlobUnreadable without credentials"""
+    def upload_headers(self, content_md5: str, *, with_metadata: bool) -> dict[str, str]:
+        """Return the headers of an upload besides its length: the MD5, and where it is kept as the object's metadata.
+
+        Deviates: GCS, and S3 with credentials of a role, take no metadata: they refuse headers that are not signed, and
+        obstore signs the host alone.
+
+        Source: upstream PreSignRequest of stow's containers.
+        """
+        headers = {"Content-MD5": content_md5}
+        if self._secret and with_metadata and content_md5:
+            headers[f"x-amz-meta-{CONTENT_MD5}"] = content_md5
+        if self.url.startswith("az://"):
+            headers["x-ms-blob-type"] = "BlockBlob"
+            if with_metadata and content_md5:
+                headers[f"x-ms-meta-{CONTENT_MD5}"] = content_md5
+        return headers
+
+    async def sign(
+        self,
+        method: Literal["GET", "PUT"],
+        key: str,
+        uri: str,
+        ttl_seconds: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Return an address that allows method on the object for ttl_seconds.
+
+        Args:
+            method: What the address allows.
+            key: The object's key.
+            uri: The object's URI, for errors.
+            ttl_seconds: How long the address is valid.
+            headers: What a request has to bring; bound by the signature on S3 where the secret key is configured.
+
+        Raises:
+            BlobUnreadable: There are no credentials.
+        """
         try:
-            return await obstore.sign_async(
+            url: str = await obstore.sign_async(
                 cast(Any, self._signer),
                 method,
                 await self._present(key) if method == "GET" else key,
                 expires_in=timedelta(seconds=ttl_seconds),
             )
+            needed = {name: value for name, value in (headers or {}).items() if value}
+            return with_headers(url, method, self._secret, needed) if self._secret and needed else url
         except (BaseError, ValueError, OSError) as error:
             reason = _reason(error)
             if _may_pass(reason):
@@ -152,6 +191,14 @@ def _unreadable(uri: str, error: Exception) -> problems.BlobError:
 def _may_pass(reason: str) -> bool:
     """Return whether the same call may succeed later: the store did not answer, was busy, or failed by itself."""
     return _PASSING.search(reason) is not None
+
+
+def _secret(store: Any) -> str:
+    """Return the secret access key that obstore signs with; "" for the credentials of a role, which it keeps."""
+    given: str = store.config.get("secret_access_key", "")
+    if given or "AWS_ACCESS_KEY_ID" not in os.environ:
+        return given
+    return os.environ.get("AWS_SECRET_ACCESS_KEY", "")
 
 
 def _reason(error: Exception) -> str:

@@ -15,8 +15,6 @@ from app.blobs.folder import Folder
 from app.settings import BadSetting, Settings
 from app.wire.kept import Kept
 
-# Metadata travels in headers that each provider names in its own way. A bucket accepts such a header only when the
-# address was signed with it, which obstore cannot do; without it uploads are compared by ETag, as upstream does too.
 _LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
 
 # Limits of Linux and macOS for a component and a path, and of S3, Google Cloud Storage and Azure for a key.
@@ -186,18 +184,34 @@ class Blobs:
         assert isinstance(store, Bucket)
         return await store.sign("GET", key, uri, ttl_seconds)
 
-    async def sign_put(self, uri: str, *, ttl_seconds: int, content_md5: bytes = b"", endpoint: str = "") -> str:
-        """An address to which anybody may upload the object for ttl_seconds.
+    async def sign_put(
+        self,
+        uri: str,
+        *,
+        ttl_seconds: int,
+        content_md5: bytes = b"",
+        with_metadata: bool = False,
+        endpoint: str = "",
+    ) -> str:
+        """Return an address to which anybody may upload the object for ttl_seconds.
 
-        shape:  content_md5: what the upload has to have (a local store enforces it), b"" for anything
-        errors: as sign_get
+        Args:
+            uri: The object's location.
+            ttl_seconds: How long the address is valid.
+            content_md5: What the upload has to have, b"" for anything; a local store and S3 enforce it.
+            with_metadata: Whether the upload brings its MD5 as metadata, see `upload_headers`.
+            endpoint: Where the client reaches this server.
+
+        Raises:
+            BlobError: As `sign_get`.
         """
         if self._links is not None:
             where = self._endpoint(endpoint)
             return self._links.address(where, "PUT", self.key(uri), ttl_seconds=ttl_seconds, md5=content_md5)
         store, key = self._locate(uri)
         assert isinstance(store, Bucket)
-        return await store.sign("PUT", key, uri, ttl_seconds)
+        headers = store.upload_headers(base64.b64encode(content_md5).decode(), with_metadata=with_metadata)
+        return await store.sign("PUT", key, uri, ttl_seconds, headers)
 
     def upload_headers(self, content_md5: bytes, *, with_metadata: bool) -> dict[str, str]:
         """The headers that a client has to send with its upload.
@@ -205,10 +219,10 @@ class Blobs:
         Parity: Content-Length is that of the MD5's text, since nobody here knows the body's; clients replace it.
         """
         text = base64.b64encode(content_md5).decode()
-        headers = {"Content-Length": str(len(text)), "Content-MD5": text}
-        if with_metadata and self.local:
-            headers[_LOCAL_MD5_HEADER] = text
-        return headers
+        length = {"Content-Length": str(len(text))}
+        if not self.local:
+            return length | self._bucket(self.base).upload_headers(text, with_metadata=with_metadata)
+        return length | {"Content-MD5": text} | ({_LOCAL_MD5_HEADER: text} if with_metadata else {})
 
     def check_address(self, method: str, key: str, query: dict[str, str]) -> bytes:
         """The MD5 that an address of ours asks of an upload. errors: LinkRefused"""

@@ -42,8 +42,14 @@ ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "description_entity": ("de", schema.DescriptionEntity),
 }
 
-# The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13.
-_RENAMED = {("admin_tag", "name"): "key"}
+# The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13. Parity: project,
+# domain and name of an attempt are those of its execution, although its row has those of the task too (customizeField).
+_RENAMED = {
+    ("admin_tag", "name"): "key",
+    ("task_execution", "project"): "execution_project",
+    ("task_execution", "domain"): "execution_domain",
+    ("task_execution", "name"): "execution_name",
+}
 
 # The blanks of Go's regular expressions.
 _BLANKS = " \t\n\f\r"

@@ -136,6 +136,8 @@ def dns_label_problems(value: str) -> list[str]:
     """What keeps a text from being an RFC 1123 label, in Kubernetes' words (validation.IsDNS1123Label)."""
     problems = [_too_long(63)] if len(value.encode()) > 63 else []
     if not re.fullmatch(_LABEL, value):
+        if re.fullmatch(_SUBDOMAIN, value):
+            return [*problems, "must not contain dots"]
         allowed = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-',"
         problems.append(_pattern(allowed, _LABEL, "my-name", "123-abc"))
     return problems

@@ -64,6 +64,7 @@ async def create_upload_location(
             uri,
             ttl_seconds=_whole_seconds(lifetime_ns),
             content_md5=request.content_md5,
+            with_metadata=request.add_content_md5_metadata,
             endpoint=ctx.endpoint,
         )
     except BlobError as error:

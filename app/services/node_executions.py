@@ -187,10 +187,6 @@ async def get_node_execution_data(
     )
     if row.dynamic_workflow_remote_closure_reference:
         dynamic = await dynamic_closure(ctx, row.dynamic_workflow_remote_closure_reference)
-        if not dynamic.HasField("primary"):
-            raise errors.Internal("Empty primary workflow definition in loaded dynamic workflow model.")
-        if not dynamic.primary.HasField("template"):
-            raise errors.Internal("Empty primary workflow template in loaded dynamic workflow model.")
         response.dynamic_workflow.id.CopyFrom(dynamic.primary.template.id)
         response.dynamic_workflow.compiled_workflow.CopyFrom(dynamic)
         response.dynamic_workflow.dynamic_job_spec_uri = closure.dynamic_job_spec_uri
@@ -209,12 +205,23 @@ def flyte_urls(
 
 
 async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.CompiledWorkflowClosure:
-    """The workflow that a dynamic node made. errors: INTERNAL when it cannot be read"""
+    """Return the workflow that a dynamic node made.
+
+    Raises:
+        errors.Internal: The closure cannot be read, or has no primary workflow or no template of it.
+
+    Source: upstream fetchDynamicWorkflowClosure.
+    """
     try:
         raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max)
-        return compiler_pb2.CompiledWorkflowClosure.FromString(raw)
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     except (BlobError, DecodeError) as error:
         raise told(error, f"Unable to read WorkflowClosure from location {reference} : {error}") from error
+    if not closure.HasField("primary"):
+        raise errors.Internal("Empty primary workflow definition in loaded dynamic workflow model.")
+    if not closure.primary.HasField("template"):
+        raise errors.Internal("Empty primary workflow template in loaded dynamic workflow model.")
+    return closure
 
 
 async def get_dynamic_node_workflow(

@@ -31,7 +31,6 @@ from app.wire.render import WRAPPERS, is_map
 
 Pairs = list[tuple[str, list[str]]]
 
-_INDEXED = re.compile(r"(.*)\[(.*)\]", re.DOTALL)
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
@@ -96,11 +95,11 @@ def put_query(message: Any, pairs: Pairs, bound: frozenset[tuple[str, ...]]) -> 
     errors: INVALID_ARGUMENT in upstream's words
     """
     for key, values in pairs:
-        indexed = _INDEXED.fullmatch(key)
-        if indexed is not None:
-            key, values = indexed.group(1), [indexed.group(2), *values]
+        if key.endswith("]") and "[" in key:
+            key, _, index = key[:-1].rpartition("[")
+            values = [index, *values]
         target = place(message.DESCRIPTOR, key)
-        if any(target.names[:length] in bound for length in range(1, len(target.names) + 1)):
+        if any(target.names[: len(path)] == path for path in bound):
             continue
         try:
             _put(message, target, values)

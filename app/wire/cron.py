@@ -47,6 +47,7 @@ _UNITS = {
     "m": Decimal(60),
     "h": Decimal(3600),
 }
+_TERM = re.compile(r"(?P<number>[0-9]*(?:\.[0-9]*)?)(?P<unit>[^.0-9]*)")
 
 
 @dataclass(frozen=True)
@@ -177,14 +178,14 @@ def _every(descriptor: str) -> timedelta:
 
 def _terms(text: str) -> Iterator[Decimal]:
     """The parts of a Go duration such as 1h30m, in seconds without the sign."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
+    position = 1 if text[:1] in ("+", "-") else 0
+    if text[position:] == "0":
         return
-    if not rest:
+    if position == len(text):
         raise ValueError(f'invalid duration "{text}"')
     total = Decimal(0)
-    while rest:
-        match = re.match(r"(?P<number>[0-9]*\.?[0-9]*)(?P<unit>[^.0-9]*)", rest)
+    while position < len(text):
+        match = _TERM.match(text, position)
         assert match is not None, "Both parts may be empty."
         number, unit = match["number"], match["unit"]
         if number in ("", ".") or len(number) > 40:
@@ -197,4 +198,4 @@ def _terms(text: str) -> Iterator[Decimal]:
         if total > Decimal(_INTEGER_MAX) * _UNITS["ns"]:
             raise ValueError(f'invalid duration "{text}"')
         yield Decimal(number) * _UNITS[unit]
-        rest = rest[match.end() :]
+        position = match.end()

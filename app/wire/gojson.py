@@ -172,11 +172,16 @@ class Token(NamedTuple):
 
 
 class Tokens:
-    """The tokens of one JSON value that first_value has accepted, without its commas and colons."""
+    """The tokens of one JSON value that first_value has accepted, without its commas and colons.
 
-    def __init__(self, value: bytes) -> None:
+    Args:
+        value: The text of the value.
+        start: Where in the text to begin.
+    """
+
+    def __init__(self, value: bytes, start: int = 0) -> None:
         self.value = value
-        self._tokens = self._read()
+        self._tokens = self._read(start)
         self._peeked: Token | None = None
 
     def next(self) -> Token:
@@ -216,8 +221,8 @@ class Tokens:
         """The error for a token of the wrong kind."""
         return self.syntax_error(token.start, f"unexpected token {token.raw}")
 
-    def _read(self) -> Iterator[Token]:
-        for match in _TOKEN.finditer(self.value):
+    def _read(self, start: int) -> Iterator[Token]:
+        for match in _TOKEN.finditer(self.value, start):
             try:
                 raw = match.group().decode()
             except UnicodeDecodeError as error:

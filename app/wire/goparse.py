@@ -24,10 +24,12 @@ _TRUE, _FALSE = (
     frozenset({"0", "f", "F", "FALSE", "false", "False"}),
 )
 _DIGITS = re.compile(r"\d+", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
-_DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d*)\.?(\d*)([a-zµμ]+)", re.ASCII)
-_DURATION_NUMBER = re.compile(r"\d*\.?\d*", re.ASCII)
+# A digit can be matched in one way only, or a long text that fails would take quadratic time.
+_FLOAT = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d*)(?:\.(\d*))?([a-zµμ]+)", re.ASCII)
+_DURATION_NUMBER = re.compile(r"\d*(?:\.\d*)?", re.ASCII)
+_DURATION_UNIT = re.compile(r"[^.\d]*", re.ASCII)
 _NANOS_BY_UNIT = {
     "ns": 1,
     "us": 1_000,
@@ -157,19 +159,18 @@ def _decimal(amount: int, unit: int) -> str:
 
 def _duration_problem(text: str) -> str:
     """Walk over the parts as Go does, up to the one that it stumbles over."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    while rest:
-        number = _DURATION_NUMBER.match(rest)
+    position = 1 if text[:1] in ("+", "-") else 0
+    while position < len(text):
+        number = _DURATION_NUMBER.match(text, position)
         if number is None or number.group() in ("", "."):
             break
-        rest = rest[number.end() :]
-        unit = re.match(r"[^.\d]*", rest, re.ASCII)
+        unit = _DURATION_UNIT.match(text, number.end())
         name = unit.group() if unit is not None else ""
         if not name:
             return f"time: missing unit in duration {go_quote(text)}"
         if name not in _NANOS_BY_UNIT:
             return f"time: unknown unit {go_quote(name)} in duration {go_quote(text)}"
-        rest = rest[len(name) :]
+        position = number.end() + len(name)
     return f"time: invalid duration {go_quote(text)}"
 
 

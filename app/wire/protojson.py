@@ -30,6 +30,8 @@ from app.wire.render import WRAPPERS, is_map
 
 # Messages within messages; protobuf's binary form, which every message must take sooner or later, ends at 100.
 MESSAGE_DEPTH_MAX = 100
+# An Any is read ahead to its end, once more for each Any around it. No request of the API has more than one.
+ANYS_MAX = 10
 TIMESTAMP_SECONDS_MIN, TIMESTAMP_SECONDS_MAX = -62_135_596_800, 253_402_300_799
 DURATION_SECONDS_MAX = 315_576_000_000
 
@@ -75,6 +77,7 @@ class _Decoder:
     def __init__(self, tokens: Tokens, *, strict: bool) -> None:
         self.tokens = tokens
         self.strict = strict
+        self.anys = 0
         self.special: dict[str, Callable[[Any, int], None]] = {
             "google.protobuf.Any": self.any,
             "google.protobuf.Timestamp": self.timestamp,
@@ -318,7 +321,10 @@ class _Decoder:
 
     def type_of_any(self, start: Token) -> Token | None:
         """The token of the type's name, found by reading ahead; None for an Any that holds nothing."""
-        ahead = Tokens(self.tokens.value[start.start :])
+        if self.anys >= ANYS_MAX:
+            raise JsonError("proto: exceeded max recursion depth")
+        self.anys += 1
+        ahead = Tokens(self.tokens.value, start.start)
         ahead.next()
         found: Token | None = None
         empty = True
@@ -328,9 +334,8 @@ class _Decoder:
                 ahead.skip()
                 continue
             token = ahead.next()
-            token = token._replace(start=token.start + start.start)
             if found is not None:
-                raise self.tokens.error(name.start + start.start, 'duplicate "@type" field')
+                raise self.tokens.error(name.start, 'duplicate "@type" field')
             if token.kind != '"':
                 raise self.tokens.error(token.start, f"@type field value is not a string: {token.raw}")
             if not token.text:

@@ -41,11 +41,14 @@ class Quantity:
         errors: ValueError with one of the three texts of Kubernetes
         source: resource.ParseQuantity
         """
+        if len(text) > _LENGTH_MAX:
+            # Looked at first: the expression takes quadratic time, and Python reads no number of 5,000 digits.
+            raise ValueError(NUMERIC_WRONG)
         match = _QUANTITY.fullmatch(text)
         if not text or match is None:
             raise ValueError(FORMAT_WRONG)
         base, power, exponential = _suffix(match["suffix"])
-        if len(text) > _LENGTH_MAX or abs(power) > _EXPONENT_MAX:
+        if abs(power) > _EXPONENT_MAX:
             raise ValueError(NUMERIC_WRONG)
         part = match["part"] or ""
         # Parity: a suffix alone is zero of it.

@@ -14,7 +14,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from google.protobuf import wrappers_pb2
 
 from app import errors, schema
-from app.services import events, executions, launch_plans, node_executions, task_executions
+from app.services import events, executions, ids, launch_plans, node_executions, task_executions
 from app.services.events.nodes import _internal_data
 from app.services.executions import metrics
 from app.services.phases import Node, Task, Workflow
@@ -301,6 +301,52 @@ class TestNodeAndTaskEvents:
             ask.node_execution_id.node_id = "n0"
             found = await b.call(task_executions.list_task_executions, ask)
             assert [one.id.retry_attempt for one in found.task_executions] == [0, 1]
+            # Parity: the names are those of the execution, not of the task.
+            for filters, count in (
+                ("eq(name,e1)", 2),
+                ("eq(name,inc)", 0),
+                ("eq(project,p)", 2),
+                ("contains(name,1)", 2),
+            ):
+                ask.filters = filters
+                found = await b.call(task_executions.list_task_executions, ask)
+                assert len(found.task_executions) == count, filters
+
+        bench(scenario)
+
+    @pytest.mark.parametrize(
+        ("closure", "message"),
+        [
+            (
+                compiler_pb2.CompiledWorkflowClosure(),
+                "Empty primary workflow definition in loaded dynamic workflow model.",
+            ),
+            (
+                compiler_pb2.CompiledWorkflowClosure(primary={}),
+                "Empty primary workflow template in loaded dynamic workflow model.",
+            ),
+        ],
+    )
+    def test_a_dynamic_workflow_that_is_empty(
+        self, bench: Scenario, closure: compiler_pb2.CompiledWorkflowClosure, message: str
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+            node = identifier_pb2.NodeExecutionIdentifier(execution_id=run_id(), node_id="n0")
+            async with b.context() as ctx:
+                uri = ctx.blobs.uri("dynamic")
+                await ctx.blobs.write(uri, closure.SerializeToString())
+                await ctx.db.update(
+                    schema.NodeExecution, ids.node_key(node), dynamic_workflow_remote_closure_reference=uri
+                )
+            for function, request in (
+                (node_executions.get_node_execution_data, node_execution_pb2.NodeExecutionGetDataRequest),
+                (node_executions.get_dynamic_node_workflow, node_execution_pb2.GetDynamicNodeWorkflowRequest),
+            ):
+                with pytest.raises(errors.Internal) as caught:
+                    await b.call(function, request(id=node))
+                assert caught.value.message == message
 
         bench(scenario)
 

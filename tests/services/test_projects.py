@@ -72,6 +72,12 @@ class TestRegisterProject:
             (project_pb2.ProjectRegisterRequest(project=Project(name="p")), "missing project_id"),
             (a_project("P"), "invalid project id [P]: [a lowercase RFC 1123 label must"),
             (a_project("x" * 65), "invalid project id ["),
+            (a_project("a.b"), "invalid project id [a.b]: [must not contain dots]"),
+            (
+                a_project(f"{'x' * 63}.b"),
+                f"invalid project id [{'x' * 63}.b]: [must be no more than 63 characters must not contain dots]",
+            ),
+            (a_project("a..b"), "invalid project id [a..b]: [a lowercase RFC 1123 label must"),
             (a_project(description="d" * 301), "project_description cannot exceed 300 characters"),
             (a_project(domains=[project_pb2.Domain(id="d")]), "Domains are currently only set system wide."),
             (a_project(labels=common_pb2.Labels(values={"a b": ""})), "invalid label key [a b]: ["),

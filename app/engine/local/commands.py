@@ -27,7 +27,8 @@ _variable = re.compile(
     re.IGNORECASE,
 )
 _namespace = re.compile(r"{{\s*[.$]Namespace\s*}}", re.IGNORECASE)
-_input_value = re.compile(r"{{\s*[.$]Inputs\.([^}\s]+)\s*}}", re.IGNORECASE)
+# A name holds no "{", so that many openings without an end are searched in linear time.
+_input_value = re.compile(r"{{\s*[.$]Inputs\.([^{}\s]+)\s*}}", re.IGNORECASE)
 
 
 class _Untold(Exception):
