@@ -85,6 +85,9 @@ class Supervisor:
         os.close(self.report)
         self.reported = True
         if "error" in answer:
+            # Of an attempt that was started before, the link belongs to its own supervisor.
+            if not answer.get("claimed"):
+                self._unlink_temporary()
             return
         log = Log(os.path.join(self.directory, "log"), self.request["log_bytes_max"])
         self._watch(output, wakeup, log)
@@ -105,6 +108,10 @@ class Supervisor:
             # An earlier start of this attempt may have been killed together with its supervisor.
             if os.path.realpath(link) != os.path.realpath(folder) or os.lstat(link).st_uid != os.geteuid():
                 raise
+
+    def _unlink_temporary(self) -> None:
+        if os.path.islink(self.request["temporary"]):
+            os.unlink(self.request["temporary"])
 
     def _catch_signals(self) -> tuple[int, int]:
         """Both ends of a pipe that becomes readable when a child ends or an order arrives; its bytes are signals."""
@@ -288,8 +295,7 @@ class Supervisor:
         # Output files of a raw container are still to be read by the server when it ended well.
         for name in _SPACE if ended_well else (*_SPACE, "copilot"):
             shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
-        if os.path.islink(self.request["temporary"]):
-            os.unlink(self.request["temporary"])
+        self._unlink_temporary()
         if self.reason != "disk":
             return
         for root in self.request["data_paths"]:
