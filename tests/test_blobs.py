@@ -233,7 +233,7 @@ class TestObjects:
         blobs = store(tmp_path)
         asyncio.run(blobs.write(blobs.uri("a"), b"x"))
         for place in (blobs.uri("a", "below"), blobs.base + "/" + "x" * 300):
-            with pytest.raises(b.BlobUnwritable, match="cannot be stored"):
+            with pytest.raises(b.BlobNameRefused, match="cannot be stored"):
                 asyncio.run(blobs.write(place, b"x"))
         assert os.listdir(f"{blobs.base}/~incoming") == []
 
