@@ -7,7 +7,8 @@ Proto: flyteidl/core/literals.proto, types.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -53,7 +54,7 @@ def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -
     names.
     An offloaded literal is not read.
     """
-    return _problem(literal, declared) if _matters(declared) else None
+    return _misnamed(literal) or _problem(literal, declared) if _matters(declared) else None
 
 
 def datetime_problem(literal: literals_pb2.Literal) -> str | None:
@@ -86,9 +87,11 @@ def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> 
         case "union_type":
             return _union_problem(literal, declared.union_type)
         case "collection_type" if literal.WhichOneof("value") == "collection":
-            return _element_problem(enumerate(literal.collection.literals), declared.collection_type)
+            fits = partial(_problem, declared=declared.collection_type)
+            return _element_problem(enumerate(literal.collection.literals), fits)
         case "map_value_type" if literal.WhichOneof("value") == "map":
-            return _element_problem(sorted(literal.map.literals.items()), declared.map_value_type)
+            fits = partial(_problem, declared=declared.map_value_type)
+            return _element_problem(sorted(literal.map.literals.items()), fits)
         case "enum_type":
             return _enum_problem(literal, declared.enum_type)
         case "blob" if literal.scalar.WhichOneof("value") == "blob":
@@ -97,26 +100,41 @@ def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> 
 
 
 def _element_problem(
-    elements: Iterable[tuple[object, literals_pb2.Literal]], declared: types_pb2.LiteralType
+    elements: Iterable[tuple[object, literals_pb2.Literal]], problem: Callable[[literals_pb2.Literal], str | None]
 ) -> str | None:
+    """Return the problem of the first element that has one, after its index or key."""
     for key, element in elements:
         # Parity: an element may be nothing, whatever its type.
         if element.scalar.HasField("none_type"):
             continue
-        found = _problem(element, declared)
+        found = problem(element)
         if found is not None:
             return f"[{key}]: {found}"
     return None
 
 
+def _misnamed(literal: literals_pb2.Literal) -> str | None:
+    """Return the first union in a literal, at any depth, whose value is not of the type that the union names.
+
+    A walk of its own: checked again for every variant of every union around it, a union of depth n took 2^n steps.
+    """
+    match literal.WhichOneof("value"):
+        case "collection":
+            return _element_problem(enumerate(literal.collection.literals), _misnamed)
+        case "map":
+            return _element_problem(sorted(literal.map.literals.items()), _misnamed)
+        case "scalar" if literal.scalar.WhichOneof("value") == "union":
+            value, named = literal.scalar.union.value, literal.scalar.union.type
+            return _mismatch(value, named) or _problem(value, named) or _misnamed(value)
+    return None
+
+
 def _union_problem(literal: literals_pb2.Literal, declared: types_pb2.UnionType) -> str | None:
-    """One variant that takes the value is enough."""
-    value, given = literal, type_of(literal)
+    """Return the first variant's problem where no variant takes the value."""
     if literal.scalar.WhichOneof("value") == "union":
         value, given = literal.scalar.union.value, literal.scalar.union.type
-        found = _mismatch(value, given) or _problem(value, given)
-        if found is not None:
-            return found
+    else:
+        value, given = literal, type_of(literal)
     first = None
     for variant in declared.variants:
         if given is not None and castable(given, variant):

@@ -142,3 +142,22 @@ def test_a_long_list_of_numbers_is_not_walked() -> None:
     began = time.perf_counter()
     assert problem_of(numbers, declared) is None
     assert time.perf_counter() - began < 0.1
+
+
+def test_the_name_of_a_union_inside_a_list_counts() -> None:
+    declared = f"collection_type {{ {union_type(STR, COLOUR)} }}"
+    assert problem(several(union(RED, STR), union(ONE, STR)), declared) == f"[1]: {MISFIT}simple:STRING"
+
+
+def test_unions_inside_unions_take_no_exponential_time() -> None:
+    literal, declared = text_format.Parse(RED, literals_pb2.Literal()), types_pb2.LiteralType(simple=types_pb2.STRING)
+    for _ in range(20):
+        value, type = literal, declared
+        literal, declared = literals_pb2.Literal(), types_pb2.LiteralType()
+        literal.scalar.union.value.CopyFrom(value)
+        literal.scalar.union.type.CopyFrom(type)
+        declared.union_type.variants.add().CopyFrom(type)
+    began = time.perf_counter()
+    assert problem_of(literal, declared) is None
+    # It takes 0.03 s; checked twice at each level, it took more than half a minute.
+    assert time.perf_counter() - began < 10
