@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, lit
 from app import schema
 from app.db import UnitOfWork
 from app.services import phases
-from app.services.ids import execution_key
+from app.services.ids import EXECUTION_KEY, execution_key
 from app.statements import Statement
 
 Node = execution_pb2.NodeExecution
@@ -72,15 +72,14 @@ class Owner:
 
 
 _launches, _nodes = schema.table(schema.Launch), schema.table(schema.NodeExecution)
-_RUN = ("execution_project", "execution_domain", "execution_name")
 _ENDED = tuple(Node.Phase.Name(phase) for phase in phases.NODE_TERMINAL)
 # A node runs as long as some engine has to run its execution and it has not ended: a crash changes neither.
 _RUNS = Statement(
     select(_launches.c.id).where(
-        *(_launches.c[name] == bindparam(name) for name in _RUN),
+        *(_launches.c[name] == bindparam(name) for name in EXECUTION_KEY),
         ~exists().where(
             and_(
-                *(_nodes.c[name] == bindparam(name) for name in (*_RUN, "node_id")),
+                *(_nodes.c[name] == bindparam(name) for name in (*EXECUTION_KEY, "node_id")),
                 _nodes.c.phase.in_([literal(phase) for phase in _ENDED]),
             )
         ),
@@ -152,7 +151,7 @@ def _is_of(row: Any, owner: Owner) -> bool:
 
 
 async def _runs(db: UnitOfWork, row: Any) -> bool:
-    where = {name: getattr(row, name) for name in (*_RUN, "node_id")}
+    where = {name: getattr(row, name) for name in (*EXECUTION_KEY, "node_id")}
     return await db.one(_RUNS, **where) is not None
 
 

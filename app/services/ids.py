@@ -20,12 +20,17 @@ def random_name(length: int) -> str:
     return "".join(secrets.choice(_NAME_LETTERS) for _ in range(length))
 
 
+# The columns that name the execution of a row.
+EXECUTION_KEY = ("execution_project", "execution_domain", "execution_name")
+
+
 def execution_key(id: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, Any]:
+    """Return the values of EXECUTION_KEY for an execution."""
     return {"execution_project": id.project, "execution_domain": id.domain, "execution_name": id.name}
 
 
 def execution_id(row: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
-    """What execution_key makes of an id, made back: of a row with these columns."""
+    """Return the execution that a row with the columns EXECUTION_KEY belongs to."""
     return identifier_pb2.WorkflowExecutionIdentifier(
         project=row.execution_project, domain=row.execution_domain, name=row.execution_name
     )

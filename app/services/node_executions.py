@@ -18,7 +18,15 @@ from app.query import lists
 from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.services import payloads
-from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
+from app.services.ids import (
+    EXECUTION_KEY,
+    check_execution_id,
+    check_task_execution_id,
+    execution_key,
+    node_key,
+    task_key,
+    untyped,
+)
 from app.services.trimming import trim_node
 from app.wire.listed import Listed
 from app.wire.text import text
@@ -34,12 +42,11 @@ _COLUMNS = (
     "dynamic_workflow_remote_closure_reference",
 )
 
-_RUN = ("execution_project", "execution_domain", "execution_name")
 
 LISTING = Listing(
     schema.NodeExecution,
     "node_execution",
-    joins=(Join("execution", tuple((part, part) for part in _RUN)),),
+    joins=(Join("execution", tuple((part, part) for part in EXECUTION_KEY)),),
     marks=(Mark("has_children", schema.NodeExecution, "parent_id"),),
 )
 

@@ -16,23 +16,22 @@ from app.query import lists
 from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.services import payloads
-from app.services.ids import check_execution_id, check_task_execution_id, node_key, task_key, untyped
+from app.services.ids import EXECUTION_KEY, check_execution_id, check_task_execution_id, node_key, task_key, untyped
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
 from app.wire.listed import Listed
 from app.wire.text import text
 
-_RUN = ("execution_project", "execution_domain", "execution_name")
 _NAMES = ("project", "domain", "name", "version")
-_COLUMNS = (*_NAMES, *_RUN, "node_id", "retry_attempt", "input_uri", "closure")
+_COLUMNS = (*_NAMES, *EXECUTION_KEY, "node_id", "retry_attempt", "input_uri", "closure")
 
 LISTING = Listing(
     schema.TaskExecution,
     "task_execution",
     joins=(
         Join("task", tuple((part, part) for part in _NAMES)),
-        Join("execution", tuple((part, part) for part in _RUN)),
-        Join("node_execution", tuple((part, part) for part in (*_RUN, "node_id"))),
+        Join("execution", tuple((part, part) for part in EXECUTION_KEY)),
+        Join("node_execution", tuple((part, part) for part in (*EXECUTION_KEY, "node_id"))),
     ),
     marks=(Mark("is_parent", schema.NodeExecution, "parent_task_execution_id"),),
 )

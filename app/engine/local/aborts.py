@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any
 
 from flyteidl.admin import execution_pb2 as admin_execution_pb2
-from flyteidl.admin import node_execution_pb2, task_execution_pb2
+from flyteidl.admin import node_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 from sqlalchemy import and_, bindparam, func, literal, select
@@ -24,12 +24,16 @@ from app.engine.local import decks
 from app.engine.local.failures import error_of
 from app.engine.local.reports import patiently
 from app.engine.local.run import Frame, Run, Site
-from app.services import executions, phases
-from app.services.ids import execution_id, execution_key
+from app.services import executions
+from app.services.executions.unfinished import (
+    OPEN_ATTEMPTS,
+    OPEN_NODES,
+    attempt_aborted,
+    of_execution,
+)
+from app.services.ids import EXECUTION_KEY, execution_id, execution_key
+from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
 from app.statements import Statement
-
-Node = execution_pb2.NodeExecution
-Task = execution_pb2.TaskExecution
 
 _DECK_SECONDS_MAX = 5.0
 
@@ -38,48 +42,28 @@ AUTO_ABORT = "Some node execution failed, auto-abort."
 SUBWORKFLOW_FAILED = "subworkflow failed"
 TIMED_OUT = "node timed out"
 
-Workflow = execution_pb2.WorkflowExecution
-
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
 _executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
 _tags = schema.table(schema.ExecutionTag)
-_NODE_ENDS = [literal(Node.Phase.Name(phase)) for phase in sorted(phases.NODE_TERMINAL)]
-_TASK_ENDS = [literal(Task.Phase.Name(phase)) for phase in sorted(phases.TASK_TERMINAL)]
-_WORKFLOW_ENDS = [
-    literal(Workflow.Phase.Name(phase)) for phase in sorted(phases.WORKFLOW_TERMINAL | {Workflow.ABORTING})
-]
-_KEY = ("execution_project", "execution_domain", "execution_name")
+_WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
 
-
-def _of_execution(table: Any) -> list[Any]:
-    return [table.c[name] == bindparam(name) for name in _KEY]
-
-
-_OPEN_NODES = Statement(
-    select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id, _nodes.c.input_uri, _nodes.c.closure).where(
-        *_of_execution(_nodes), _nodes.c.phase.not_in(_NODE_ENDS)
-    )
-)
 _LAST_ATTEMPT = Statement(
     select(func.max(_tasks.c.retry_attempt).label("attempt")).where(
-        *_of_execution(_tasks), _tasks.c.node_id == bindparam("node_id")
+        *of_execution(_tasks), _tasks.c.node_id == bindparam("node_id")
     )
 )
-_OPEN_ATTEMPTS = Statement(
-    select(_tasks).where(*_of_execution(_tasks), _tasks.c.phase.not_in(_TASK_ENDS)).order_by(_tasks.c.retry_attempt)
-)
 # What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
-_RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in _KEY)))
+_RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
 _CHILDREN = Statement(
-    select(*(_executions.c[name] for name in _KEY), _nodes.c.node_id)
+    select(*(_executions.c[name] for name in EXECUTION_KEY), _nodes.c.node_id)
     .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
-    .where(*_of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
+    .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
 )
 # What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
 _EAGER_LABEL = "eager-exec"
 _LAUNCHED = Statement(
-    select(*(_executions.c[name] for name in _KEY))
-    .select_from(_RUNNING.join(_tags, and_(*(_tags.c[name] == _executions.c[name] for name in _KEY))))
+    select(*(_executions.c[name] for name in EXECUTION_KEY))
+    .select_from(_RUNNING.join(_tags, and_(*(_tags.c[name] == _executions.c[name] for name in EXECUTION_KEY))))
     .where(
         _tags.c.key == literal(_EAGER_LABEL),
         _tags.c.value == bindparam("launcher"),
@@ -96,7 +80,7 @@ async def end_inside(run: Run, unique_id: str, reason: str, *, told: bool) -> No
     errors: FlyteError of the database
     """
     async with run.server.database.unit_of_work() as db:
-        attempts = await db.all(_OPEN_ATTEMPTS, **execution_key(run.id))
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id))
         children = await db.all(_CHILDREN, **execution_key(run.id))
     ending = _Ending(run, reason, (), attempts, children)
     events = await ending.end_inside(unique_id)
@@ -110,8 +94,8 @@ async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site
     errors: FlyteError of the database
     """
     async with run.server.database.unit_of_work() as db:
-        nodes = await db.all(_OPEN_NODES, **execution_key(run.id))
-        attempts = await db.all(_OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
+        nodes = await db.all(OPEN_NODES, **execution_key(run.id))
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
         children = await db.all(_CHILDREN, **execution_key(run.id)) if nodes else ()
     await _Ending(run, reason, nodes, attempts, children).end(within, below)
 
@@ -161,7 +145,7 @@ class _Ending:
         await run.engine.runner.kill_below(run.folder(node_id))
         children = self._children[node_id]
         await asyncio.gather(*(terminate(run, execution_id(child), self._reason) for child in children))
-        return [_attempt_aborted(run, attempt) for attempt in self._attempts[node_id]]
+        return [attempt_aborted(run.id, attempt) for attempt in self._attempts[node_id]]
 
     async def _end(self, row: Any) -> None:
         """End a node: its children before it, its processes before its events."""
@@ -207,21 +191,3 @@ async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier,
         await patiently(run.server, executions.terminate_execution, request)
     except (errors.FailedPrecondition, errors.NotFound):
         return
-
-
-def _attempt_aborted(run: Run, row: Any) -> event_pb2.TaskExecutionEvent:
-    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
-    event = event_pb2.TaskExecutionEvent(
-        phase=Task.ABORTED, retry_attempt=row.retry_attempt, task_type=closure.task_type, input_uri=row.input_uri or ""
-    )
-    event.task_id.resource_type = identifier_pb2.TASK
-    for part in ("project", "domain", "name", "version"):
-        setattr(event.task_id, part, getattr(row, part))
-    event.parent_node_execution_id.execution_id.CopyFrom(run.id)
-    event.parent_node_execution_id.node_id = row.node_id
-    event.metadata.CopyFrom(closure.metadata)
-    for resource in event.metadata.external_resources:
-        if resource.phase not in phases.TASK_TERMINAL:
-            resource.phase = Task.ABORTED
-    event.logs.extend(closure.logs)
-    return event

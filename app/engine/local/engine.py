@@ -31,7 +31,7 @@ from app.engine.local.forkserver.stamp import started
 from app.engine.local.processes import Runner
 from app.engine.local.slots import Slots
 from app.engine.local.watch import Key, Watch
-from app.services.ids import execution_key
+from app.services.ids import EXECUTION_KEY, execution_key
 from app.statements import Statement
 from app.work import Server
 
@@ -43,7 +43,7 @@ _PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
-_KEY = tuple(_launches.c[name] for name in ("execution_project", "execution_domain", "execution_name"))
+_KEY = tuple(_launches.c[name] for name in EXECUTION_KEY)
 _IS_FREE = or_(_launches.c.owner.is_(None), _launches.c.leased_until < bindparam("now"))
 _TAKE = Statement(
     update(_launches)

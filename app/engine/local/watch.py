@@ -17,6 +17,7 @@ from sqlalchemy import and_, bindparam, func, select
 
 from app import errors, schema
 from app.db import Database
+from app.services.ids import EXECUTION_KEY
 from app.statements import Statement
 
 log = structlog.get_logger(__name__)
@@ -26,29 +27,28 @@ POLL_SECONDS = 1.0
 Key: TypeAlias = tuple[str, str, str]
 Watched: TypeAlias = defaultdict[Hashable, set[asyncio.Event]]
 
-_KEY = ("execution_project", "execution_domain", "execution_name")
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
 _signals, _nodes = schema.table(schema.Signal), schema.table(schema.NodeExecution)
 _children = _launches.alias("children")
 
 
 def _same(left: Any, right: Any) -> Any:
-    return and_(*(left.c[name] == right.c[name] for name in _KEY))
+    return and_(*(left.c[name] == right.c[name] for name in EXECUTION_KEY))
 
 
 _ABORTING = Statement(
-    select(*(_launches.c[name] for name in _KEY))
+    select(*(_launches.c[name] for name in EXECUTION_KEY))
     .select_from(_launches.join(_executions, _same(_launches, _executions)))
     .where(_launches.c.owner == bindparam("me"), _executions.c.phase == "ABORTING")
 )
 _SIGNALLED = Statement(
-    select(*(_signals.c[name] for name in _KEY), _signals.c.signal_id)
+    select(*(_signals.c[name] for name in EXECUTION_KEY), _signals.c.signal_id)
     .select_from(_launches.join(_signals, _same(_launches, _signals)))
     .where(_launches.c.owner == bindparam("me"), func.length(_signals.c.value) > 0)
 )
 # A child execution that has not ended has a launch record; all of them, of the executions that run here.
 _OPEN_CHILDREN = Statement(
-    select(*(_children.c[name] for name in _KEY))
+    select(*(_children.c[name] for name in EXECUTION_KEY))
     .select_from(
         _children.join(_executions, _same(_children, _executions))
         .join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id)

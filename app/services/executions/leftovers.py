@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from flyteidl.admin import event_pb2 as admin_event_pb2
-from flyteidl.admin import execution_pb2, task_execution_pb2
+from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
@@ -21,33 +21,19 @@ from sqlalchemy import and_, bindparam, exists, literal, select
 from app import errors, schema
 from app.context import Context
 from app.db import UnitOfWork
-from app.services import events, phases
+from app.services import events
 from app.services.executions.lifecycle import has_launch_record, record_abort
 from app.services.executions.reads import check_id, phase_of, row_of
-from app.services.ids import execution_key
+from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
+from app.services.ids import EXECUTION_KEY, execution_key
+from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
 from app.statements import Statement
 
+# Upstream's name of the engine that ran these executions.
 PRODUCER = "propeller"
 CAUSE = "ended by `flyteadmin executions end`: nothing runs this execution any more"
 
-Workflow = core_execution_pb2.WorkflowExecution
-Node = core_execution_pb2.NodeExecution
-Task = core_execution_pb2.TaskExecution
-
 _executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
-_nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
-_KEY = ("execution_project", "execution_domain", "execution_name")
-
-
-def _open(table: Any, names: Any, ends: frozenset[int]) -> Statement:
-    """Return the statement of an execution's rows that are not at an end, the youngest first."""
-    of_execution = (table.c[name] == bindparam(name) for name in _KEY)
-    ended = [literal(names.Name(phase)) for phase in sorted(ends)]
-    return Statement(select(table).where(*of_execution, table.c.phase.not_in(ended)).order_by(table.c.id.desc()))
-
-
-_OPEN_NODES = _open(_nodes, Node.Phase, phases.NODE_TERMINAL)
-_OPEN_ATTEMPTS = _open(_tasks, Task.Phase, phases.TASK_TERMINAL)
 
 
 class Chosen(NamedTuple):
@@ -60,9 +46,9 @@ class Chosen(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _leftovers(project: bool, domain: bool, before: bool, limit: int) -> Statement:
-    ended = [literal(Workflow.Phase.Name(phase)) for phase in sorted(phases.WORKFLOW_TERMINAL)]
-    launched = exists().where(and_(*(_launches.c[name] == _executions.c[name] for name in _KEY)))
-    columns = (*_KEY, "id", "phase", "created_at")
+    ended = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL)]
+    launched = exists().where(and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
+    columns = (*EXECUTION_KEY, "id", "phase", "created_at")
     query = select(*(_executions.c[name] for name in columns)).where(
         _executions.c.phase.not_in(ended), ~launched, _executions.c.id > bindparam("after_id")
     )
@@ -99,16 +85,16 @@ async def end_leftover(
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
     phase = phase_of(row)
-    if phase in phases.WORKFLOW_TERMINAL:
+    if phase in WORKFLOW_TERMINAL:
         raise errors.FailedPrecondition(f"execution [{_name(id)}] has ended: {Workflow.Phase.Name(phase)}")
     if await has_launch_record(ctx, id):
         raise errors.FailedPrecondition(
             f"execution [{_name(id)}] is run by this server's engine; abort it with TerminateExecution, as in "
             f"`flytectl delete execution`"
         )
-    for attempt in await ctx.db.all(_OPEN_ATTEMPTS, **execution_key(id)):
+    for attempt in await ctx.db.all(OPEN_ATTEMPTS, **execution_key(id)):
         await events.create_task_event(ctx, _attempt_event(ctx, id, attempt))
-    for node in await ctx.db.all(_OPEN_NODES, **execution_key(id)):
+    for node in await ctx.db.all(OPEN_NODES, **execution_key(id)):
         await events.create_node_event(ctx, _node_event(ctx, id, node, request.cause))
     if phase != Workflow.ABORTING:
         await record_abort(ctx, id, row, request.cause)
@@ -136,25 +122,9 @@ def _node_event(
 def _attempt_event(
     ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, row: Any
 ) -> admin_event_pb2.TaskExecutionEventRequest:
-    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
-    event = event_pb2.TaskExecutionEvent(
-        phase=Task.ABORTED,
-        producer_id=PRODUCER,
-        retry_attempt=row.retry_attempt,
-        task_type=closure.task_type,
-        input_uri=row.input_uri or "",
-        metadata=closure.metadata,
-        logs=closure.logs,
-    )
-    event.task_id.resource_type = identifier_pb2.TASK
-    for part in ("project", "domain", "name", "version"):
-        setattr(event.task_id, part, getattr(row, part))
-    event.parent_node_execution_id.execution_id.CopyFrom(id)
-    event.parent_node_execution_id.node_id = row.node_id
+    event = attempt_aborted(id, row)
+    event.producer_id = PRODUCER
     event.occurred_at.FromDatetime(ctx.now)
-    for resource in event.metadata.external_resources:
-        if resource.phase not in phases.TASK_TERMINAL:
-            resource.phase = Task.ABORTED
     return admin_event_pb2.TaskExecutionEventRequest(event=event)
 
 

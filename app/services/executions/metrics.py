@@ -21,18 +21,17 @@ from app import errors, schema
 from app.context import Context
 from app.services import node_executions, task_executions, workflows
 from app.services.executions.reads import get_execution
-from app.services.ids import execution_key
+from app.services.ids import EXECUTION_KEY, execution_key
 from app.wire.text import text
 
 log = structlog.get_logger(__name__)
 
-_RUN = ("execution_project", "execution_domain", "execution_name")
 _NODE_COLUMNS = (
-    *("id", *_RUN, "node_id", "parent_id", "input_uri", "closure", "node_execution_metadata"),
+    *("id", *EXECUTION_KEY, "node_id", "parent_id", "input_uri", "closure", "node_execution_metadata"),
     "dynamic_workflow_remote_closure_reference",
 )
 _ATTEMPT_COLUMNS = (
-    *("project", "domain", "name", "version", *_RUN),
+    *("project", "domain", "name", "version", *EXECUTION_KEY),
     *("node_id", "retry_attempt", "input_uri", "closure"),
 )
 _START, _END = "start-node", "end-node"

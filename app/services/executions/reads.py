@@ -18,16 +18,17 @@ from app.query import lists
 from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.services import payloads
-from app.services.ids import check_execution_id, execution_key
+from app.services.ids import EXECUTION_KEY, check_execution_id, execution_key
 from app.services.trimming import trim_execution
 from app.wire.listed import Listed
 from app.wire.text import text
 
-_RUN = ("execution_project", "execution_domain", "execution_name")
-_COLUMNS = (*_RUN, "spec", "closure", "phase", "abort_cause", "user")
+_COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")
 
 # Deviates: tags match by the whole key and a page holds an execution once; upstream joins by name and repeats it.
-_TAGS = tuple(Join(entity, tuple((p, p) for p in _RUN), one=False) for entity in ("execution_tag", "admin_tag"))
+_TAGS = tuple(
+    Join(entity, tuple((p, p) for p in EXECUTION_KEY), one=False) for entity in ("execution_tag", "admin_tag")
+)
 LISTING = Listing(
     schema.Execution,
     "execution",

@@ -1,0 +1,69 @@
+"""The nodes and attempts of an execution that have not ended, and the event that ends such an attempt as ABORTED.
+
+Used where an execution is aborted: by the local engine, and by the command that ends leftovers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flyteidl.admin import task_execution_pb2
+from flyteidl.core import identifier_pb2
+from flyteidl.event import event_pb2
+from sqlalchemy import ColumnElement, Table, bindparam, literal, select
+
+from app import schema
+from app.services.ids import EXECUTION_KEY
+from app.services.phases import NODE_TERMINAL, TASK_TERMINAL, Node, Task
+from app.statements import Statement
+
+_nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
+
+
+def of_execution(table: Table) -> list[ColumnElement[bool]]:
+    """Return the conditions that choose the rows of one execution; `execution_key` gives their parameters."""
+    return [table.c[name] == bindparam(name) for name in EXECUTION_KEY]
+
+
+# Children before their parents: a child's row is younger.
+OPEN_NODES = Statement(
+    select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id, _nodes.c.input_uri, _nodes.c.closure)
+    .where(
+        *of_execution(_nodes), _nodes.c.phase.not_in([literal(Node.Phase.Name(one)) for one in sorted(NODE_TERMINAL)])
+    )
+    .order_by(_nodes.c.id.desc())
+)
+OPEN_ATTEMPTS = Statement(
+    select(_tasks)
+    .where(
+        *of_execution(_tasks), _tasks.c.phase.not_in([literal(Task.Phase.Name(one)) for one in sorted(TASK_TERMINAL)])
+    )
+    .order_by(_tasks.c.retry_attempt)
+)
+
+
+def attempt_aborted(id: identifier_pb2.WorkflowExecutionIdentifier, row: Any) -> event_pb2.TaskExecutionEvent:
+    """Return the event that ends an attempt and its external resources as ABORTED, without time and producer.
+
+    Args:
+        id: The execution.
+        row: A row of OPEN_ATTEMPTS.
+    """
+    closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
+    event = event_pb2.TaskExecutionEvent(
+        phase=Task.ABORTED,
+        retry_attempt=row.retry_attempt,
+        task_type=closure.task_type,
+        input_uri=row.input_uri or "",
+        metadata=closure.metadata,
+        logs=closure.logs,
+    )
+    event.task_id.resource_type = identifier_pb2.TASK
+    for part in ("project", "domain", "name", "version"):
+        setattr(event.task_id, part, getattr(row, part))
+    event.parent_node_execution_id.execution_id.CopyFrom(id)
+    event.parent_node_execution_id.node_id = row.node_id
+    for resource in event.metadata.external_resources:
+        if resource.phase not in TASK_TERMINAL:
+            resource.phase = Task.ABORTED
+    return event
