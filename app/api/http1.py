@@ -67,13 +67,14 @@ class Http1Protocol(ZttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes. Those of a head that is still incomplete do not extend its time."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            # More requests behind the one that is served wait in the socket, not in zttp, whose buffer has no limit
+            # and is moved for each of them. uvicorn resumes reading with the end of the reply.
+            self.flow.pause_reading()
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._head_due = None
-            if not self.cycle.more_body:
-                # Requests behind this one wait in the socket, not in zttp, whose buffer has no limit and is moved
-                # for each of them. uvicorn resumes reading with the end of the reply.
-                self.flow.pause_reading()
         elif not self.transport.is_closing():
             if self._head_due is None:
                 self._head_due = self.loop.time() + self.head_seconds_max
