@@ -207,14 +207,14 @@ def test_inputs_that_cannot_be_files_are_told(bench: Benches, inputs: dict[str, 
 
 def test_a_directory_and_a_file_with_an_extension_are_outputs(bench: Benches) -> None:
     made = bench()
-    text = "mkdir -p /out/d/deep; echo 1 > /out/d/one; echo 2 > /out/d/deep/two; echo 3 > /out/f.csv"
+    text = "mkdir -p /out/d/copilot; echo 1 > /out/d/one; echo 2 > /out/d/copilot/two; echo 3 > /out/f.csv"
     outcome = outcome_of(made, made.attempt(a_raw(text, outputs={"d": blob_type(), "f": blob_type()})))
     assert isinstance(outcome, Succeeded), outcome
     directory, file = (outcome.outputs.literals[name].scalar.blob for name in "df")
     assert directory.metadata.type.dimensionality == types_pb2.BlobType.MULTIPART
     assert sorted(str(path.relative_to(directory.uri)) for path in Path(directory.uri).rglob("*")) == [
-        "deep",
-        "deep/two",
+        "copilot",
+        "copilot/two",
         "one",
     ]
     assert Path(file.uri).read_text() == "3\n"

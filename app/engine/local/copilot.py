@@ -242,7 +242,7 @@ async def upload(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs
 def _check_error_file(path: Path) -> None:
     if not path.exists():
         return
-    if stat.S_ISDIR(_checked(path).st_mode):
+    if stat.S_ISDIR(_checked(path, path.parent).st_mode):
         raise _UploadFailed("error file is a directory")
     if path.stat().st_size > _ERROR_BYTES_MAX:
         raise _UploadFailed(f"error file too large {path.stat().st_size}")
@@ -254,7 +254,7 @@ async def _output(
 ) -> literals_pb2.Literal:
     match kind.WhichOneof("type"):
         case "simple":
-            path = _present(folder / name)
+            path = _present(folder, name)
             if path.is_dir():
                 shown = types_pb2.SimpleType.Name(kind.simple)
                 raise _UploadFailed(f"expected file for type [{shown}], found dir at path [{path}]")
@@ -267,32 +267,40 @@ async def _output(
             except (ValueError, json_format.ParseError) as error:
                 raise _UploadFailed(f"output [{name}]: {error}") from error
         case "blob":
-            return await _upload_blob(_present(folder / name), f"{run.raw_output_prefix}/{name}", blobs)
+            return await _upload_blob(_present(folder, name), f"{run.raw_output_prefix}/{name}", folder, blobs)
     raise _UploadFailed(
         f"currently CoPilot uploader does not support [{kind.WhichOneof('type')}] of output [{name}], system error"
     )
 
 
-def _present(path: Path) -> Path:
-    """The file or directory itself, or the only one that has its name and an extension. errors: _UploadFailed"""
-    if path.exists():
-        _checked(path)
-        return path
-    others = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() else []
-    if len(others) == 1:
-        _checked(others[0])
-        return others[0]
-    raise _UploadFailed(f"file not found at path [{path}]: no such file or directory")
-
-
-def _checked(path: Path) -> os.stat_result:
-    """Return the status of a file or directory that the container left among its outputs.
+def _present(folder: Path, name: str) -> Path:
+    """Return the output itself, or the only file or directory that has its name and an extension.
 
     Raises:
-        _UploadFailed: It is a link out of the directory, or a pipe, a device or a socket, which may never end.
+        _UploadFailed: There is none, or it is not usable (`_checked`).
     """
-    root = next(parent for parent in path.parents if parent.name == DIRECTORY)
-    outputs = os.path.join(os.path.realpath(root), "outputs")
+    path = folder / name
+    if not path.exists():
+        others = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() else []
+        if len(others) != 1:
+            raise _UploadFailed(f"file not found at path [{path}]: no such file or directory")
+        path = others[0]
+    _checked(path, folder)
+    return path
+
+
+def _checked(path: Path, folder: Path) -> os.stat_result:
+    """Return the status of a file or directory that the container left among its outputs.
+
+    Args:
+        path: The entry.
+        folder: The directory for outputs. It was made by this server, in a directory that may be a link.
+
+    Raises:
+        _UploadFailed: It is a link out of the folder, or a pipe, a device or a socket, which may never end.
+    """
+    # The container may have replaced the folder itself by a link.
+    outputs = os.path.join(os.path.realpath(folder.parent), folder.name)
     real = os.path.realpath(path)
     if not real.startswith(outputs + os.sep):
         raise _UploadFailed(f"path [{path}] is a link to [{real}], which does not lie in the output directory")
@@ -302,9 +310,9 @@ def _checked(path: Path) -> os.stat_result:
     return status
 
 
-async def _upload_blob(path: Path, uri: str, blobs: Blobs) -> literals_pb2.Literal:
+async def _upload_blob(path: Path, uri: str, folder: Path, blobs: Blobs) -> literals_pb2.Literal:
     literal = literals_pb2.Literal()
-    files = await asyncio.to_thread(_files_below, path)
+    files = await asyncio.to_thread(_files_below, path, folder)
     literal.scalar.blob.uri = uri
     literal.scalar.blob.metadata.type.dimensionality = (
         types_pb2.BlobType.SINGLE if files == [path] else types_pb2.BlobType.MULTIPART
@@ -320,11 +328,15 @@ async def _upload_blob(path: Path, uri: str, blobs: Blobs) -> literals_pb2.Liter
     return literal
 
 
-def _files_below(path: Path) -> list[Path]:
-    """The file itself, or all files of the directory. errors: _UploadFailed for what is neither"""
+def _files_below(path: Path, folder: Path) -> list[Path]:
+    """Return an output that is a file, or all files of one that is a directory.
+
+    Raises:
+        _UploadFailed: An entry of the directory is neither file nor directory.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(entry for entry in path.rglob("*") if stat.S_ISREG(_checked(entry).st_mode))
+    return sorted(entry for entry in path.rglob("*") if stat.S_ISREG(_checked(entry, folder).st_mode))
 
 
 def parse_simple(kind: types_pb2.SimpleType.ValueType, text: str) -> literals_pb2.Literal:
