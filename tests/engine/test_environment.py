@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.engine.local import environment
 from app.engine.local.environment import EnvironmentBroken, ensure
 from app.settings import Settings
 
@@ -96,3 +99,17 @@ def test_a_home_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "envs").write_text("a file in its place")
     with pytest.raises(EnvironmentBroken, match=r"cannot be made: .*envs"):
         asyncio.run(ensure(settings_with(tmp_path), lambda line: None))
+
+
+def test_an_installer_that_starts_while_the_server_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def started_late(*given: Any, **options: Any) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = start(*given, **options)
+        environment.interrupt()
+        return process
+
+    monkeypatch.setattr(environment, "_stopping", threading.Event())
+    monkeypatch.setattr(subprocess, "Popen", started_late)
+    with pytest.raises(EnvironmentBroken, match="exited with -15"):
+        environment._run(["sleep", "60"], print)

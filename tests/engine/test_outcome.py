@@ -59,7 +59,8 @@ class Place:
         )
 
     def read(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Outcome:
-        return asyncio.run(outcome.read(self.run, ended, self.blobs, bytes_max=bytes_max))
+        requirements = ("flytekit>=1.16.8,<1.17", "numpy")
+        return asyncio.run(outcome.read(self.run, ended, self.blobs, bytes_max=bytes_max, requirements=requirements))
 
     def failed(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Failed:
         read = self.read(ended, bytes_max)
@@ -246,5 +247,5 @@ def test_a_missing_module_tells_how_to_add_packages(tmp_path: Path, reported: bo
         (place.outputs / "error.pb").write_bytes(document.SerializeToString())
     failed = place.failed(WELL if reported else {**WELL, "code": 1, "tail": said})
     assert said in failed.error.message
-    assert 'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="flytekit>=1.16.8,<1.17 pandas"' in failed.error.message
+    assert 'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="flytekit>=1.16.8,<1.17 numpy pandas"' in failed.error.message
     assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in failed.error.message

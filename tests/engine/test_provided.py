@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def test_tasks_reach_the_storage_as_the_server_does(
 
 def test_a_google_key_of_the_settings_becomes_a_file_of_the_attempt(tmp_path: Path) -> None:
     storage = {"container": "b", "stow": {"kind": "google", "config": {"json": '{"type": "service_account"}'}}}
-    private = Provided(settings(tmp_path, {"storage": storage}), {}).private(attempt(tmp_path / "attempt"), {})
+    made = Provided(settings(tmp_path, {"storage": storage}), {})
+    private = asyncio.run(made.private(attempt(tmp_path / "attempt"), {}))
     path = Path(private.variables["GOOGLE_APPLICATION_CREDENTIALS"])
     provided.write(private.files)
     assert path.read_text() == '{"type": "service_account"}'

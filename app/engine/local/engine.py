@@ -185,7 +185,7 @@ class LocalEngine:
                 # They hold no longer than the launch record; here is where they are cleared away.
                 await db.delete(schema.CatalogReservation, **execution_key(id))
         except errors.FlyteError as error:
-            # As below, and nothing to look for in this program.
+            # The database failed, so the log needs no traceback; the launch record is still there, as below.
             log.warning("execution_interrupted", execution=key[2], reason=error.message)
         except Exception:
             # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.

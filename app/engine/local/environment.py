@@ -24,7 +24,6 @@ from pathlib import Path
 
 from app import own_environment
 from app.settings import Settings, redact
-from app.settings.tree import LocalEngine
 
 NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
 REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
@@ -105,13 +104,18 @@ def _ensure(settings: Settings, progress: Progress) -> Environment:
     return Environment(target)
 
 
-def missing_module_hint(message: str) -> str:
-    """Return what to do about a module that a task did not find, "" for a message about something else."""
+def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
+    """Return what to do about a module that a task did not find, "" for a message about something else.
+
+    Args:
+        message: The error of the task, or the end of its log.
+        requirements: The packages that the server installs for tasks (engine.local.requirements).
+    """
     found = _MISSING_MODULE.search(message)
     if found is None:
         return ""
     module = found[1].partition(".")[0]
-    packages = " ".join((*LocalEngine().requirements, module))
+    packages = " ".join((*requirements, module))
     return (
         f"\n\nThe environment of tasks has no module {module!r}. To install its package, start the server "
         f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces), or set {NAME_SETTING} '
@@ -176,14 +180,18 @@ def _run(command: list[str], progress: Progress) -> None:
         )
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with process:
-        _installers.add(process)
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip():
-                last = [*last[1 - _LAST_LINES :], line.rstrip()]
-                progress(line.rstrip())
-        process.wait()
+    _installers.add(process)
+    try:
+        if interrupted():
+            # The server began to stop after the check above, before the installer was in the set.
+            interrupt()
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip():
+                    last = [*last[1 - _LAST_LINES :], line.rstrip()]
+                    progress(line.rstrip())
+    finally:
         _installers.discard(process)
     if process.returncode:
         raise _broken(f"`{' '.join(command[1:4])} …` exited with {process.returncode}: {' | '.join(last)}")

@@ -42,11 +42,33 @@ def exited_well(ended: Mapping[str, Any]) -> bool:
     return not ended["reason"] and ended["code"] == 0
 
 
-async def read(run: TaskRun, ended: Mapping[str, Any] | None, blobs: Blobs, *, bytes_max: int) -> Outcome:
-    """The outcome of an attempt whose process has ended; `ended` is its exit record, None when it left none.
+async def read(
+    run: TaskRun,
+    ended: Mapping[str, Any] | None,
+    blobs: Blobs,
+    *,
+    bytes_max: int,
+    requirements: tuple[str, ...],
+) -> Outcome:
+    """Return the outcome of an attempt whose process has ended.
 
-    errors: BlobError when the store cannot be reached, which says nothing about the task
+    Args:
+        run: The attempt.
+        ended: The exit record of its process, None when it left none.
+        blobs: The store that holds the files of the attempt.
+        bytes_max: The size limit of these files.
+        requirements: The packages that the server installs for tasks (engine.local.requirements).
+
+    Raises:
+        BlobError: The store cannot be reached, which says nothing about the task.
     """
+    read = await _read(run, ended, blobs, bytes_max)
+    if isinstance(read, Failed):
+        read.error.message += missing_module_hint(read.error.message, requirements)
+    return read
+
+
+async def _read(run: TaskRun, ended: Mapping[str, Any] | None, blobs: Blobs, bytes_max: int) -> Outcome:
     if ended is None:
         return _lost(run)
     if ended["reason"] == "terminated":
@@ -94,7 +116,7 @@ def _from_exit(run: TaskRun, ended: Mapping[str, Any], deck_uri: str) -> Failed:
     message = (
         f"\r\n[{_container_name(run)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
     )
-    return _failed(code, message + missing_module_hint(lines), kind, deck_uri)
+    return _failed(code, message, kind, deck_uri)
 
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
@@ -163,9 +185,8 @@ async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: 
         message = f"error not formatted correctly, nil error @path [{uri}]"
         return _failed("ErrorFileBadFormat", message, _Kind.SYSTEM, deck_uri)
     reported = document.error
-    message = reported.message + missing_module_hint(reported.message)
     error = execution_pb2.ExecutionError(
-        code=reported.code, message=message, kind=reported.origin, worker=reported.worker
+        code=reported.code, message=reported.message, kind=reported.origin, worker=reported.worker
     )
     if reported.HasField("timestamp"):
         error.timestamp.CopyFrom(reported.timestamp)

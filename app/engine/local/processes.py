@@ -106,7 +106,7 @@ class Runner:
             defaults=self._provided.defaults,
             python_path=self._local.python_path,
         )
-        private = self._provided.private(run, variables)
+        private = await self._provided.private(run, variables)
         variables.update(private.variables)
         if container.data_config is not None:
             argv, variables = copilot.relocate(run.directory, container.data_config, argv, variables)
@@ -178,7 +178,11 @@ class Runner:
         if ended is not None and outcome.exited_well(ended) and container.data_config is not None:
             await copilot.upload(running.run, container.data_config, self._blobs)
         result = await outcome.read(
-            running.run, ended, self._blobs, bytes_max=self._settings.storage.limits.max_download_bytes
+            running.run,
+            ended,
+            self._blobs,
+            bytes_max=self._settings.storage.limits.max_download_bytes,
+            requirements=self._local.requirements,
         )
         await asyncio.to_thread(_tidy, running.run.directory)
         return result

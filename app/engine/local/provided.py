@@ -1,7 +1,8 @@
-"""What tasks get of this server beside their own variables: access to the storage, default variables, their secrets."""
+"""Variables and files that tasks receive from this server: storage access, default variables, requested secrets."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ FOLDER = "secrets"
 
 
 class Provided:
-    """Made once for a server.
+    """Provides tasks with storage access, default variables and secrets; one instance serves all tasks of a server.
 
     Attributes:
         defaults: Variables of every task, which a task or a launch may set otherwise.
@@ -34,8 +35,8 @@ class Provided:
             **{name: value for table in plugin.default_env_vars for name, value in table.items()},
         }
 
-    def private(self, run: TaskRun, variables: Mapping[str, str]) -> Handed:
-        """Return the variables and files of one attempt alone: requested secrets, and keys that must be files.
+    async def private(self, run: TaskRun, variables: Mapping[str, str]) -> Handed:
+        """Return the variables and files for a single attempt: requested secrets, and storage keys kept in files.
 
         Args:
             run: The attempt; its files lie in its folder.
@@ -45,7 +46,8 @@ class Provided:
             CannotBuild: A requested secret is missing.
         """
         folder = run.directory / FOLDER
-        handed = secrets_of(run.task, variables, self._environ, folder)
+        # In a thread: a secret's file may lie on a network file system.
+        handed = await asyncio.to_thread(secrets_of, run.task, variables, self._environ, folder)
         paths = {name: folder / ".storage" / name for name in self._access.files}
         named = {self._access.paths[name]: str(path) for name, path in paths.items()}
         files = {paths[name]: text.encode() for name, text in self._access.files.items()}

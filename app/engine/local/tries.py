@@ -147,8 +147,13 @@ class Tries:
             return None
         server = self._run.server
         left_none = earlier.phase == Task.RUNNING
-        limit = server.settings.storage.limits.max_download_bytes
-        ended = await outcome.read(run, None if left_none else _EXITED_WELL, server.blobs, bytes_max=limit)
+        ended = await outcome.read(
+            run,
+            None if left_none else _EXITED_WELL,
+            server.blobs,
+            bytes_max=server.settings.storage.limits.max_download_bytes,
+            requirements=server.settings.engine.local.requirements,
+        )
         if earlier.phase == Task.FAILED and not isinstance(ended, Failed):
             error = error_of("Unknown", "the attempt failed, and what it said of it is on another machine")
             return Failed(error, retryable=self.attempt + 1 in self._earlier)

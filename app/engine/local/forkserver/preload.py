@@ -84,18 +84,22 @@ def import_flytekit() -> str:
 
 
 def _state_of_others(at_start: dict[str, bool]) -> str:
-    """Return which state a forked task would share with all others, or "". at_start: loaded before flytekit was."""
+    """Return why forked tasks would share state that each must have for itself, or "".
+
+    Args:
+        at_start: The packages that were loaded before flytekit was (`_loaded`).
+    """
     if threading.active_count() != 1 or _native_threads() != 1:
         return "importing flytekit starts threads"
     found = {name for name, compiled in _loaded().items() if name in at_start or (compiled and name not in _STATELESS)}
     foreign = sorted(found - _required("flytekit") - _HOOKS)
-    return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself" * bool(
-        foreign
-    )
+    if not foreign:
+        return ""
+    return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself"
 
 
 def _native_threads() -> int:
-    """Threads of this process, those of C libraries among them; 1 where the system has no list."""
+    """Return the number of this process's threads, including those of C libraries; 1 where the system has no list."""
     try:
         return len(os.listdir("/proc/self/task"))
     except FileNotFoundError:
