@@ -8,6 +8,7 @@ without a row, which the next start takes over. Servers that start at the same t
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -42,7 +43,7 @@ async def bind_storage(database: Database, blobs: Blobs) -> None:
     """
     async with database.unit_of_work() as unit:
         expected = await _value(unit, _STORAGE_ID)
-        found = await _told(_read_id, blobs)
+        found = await _on_storage(_read_id, blobs)
         if expected is None:
             chosen = found or secrets.token_hex(16)
             if await _insert(unit, _STORAGE_ID, chosen):
@@ -50,7 +51,7 @@ async def bind_storage(database: Database, blobs: Blobs) -> None:
                     await unit.delete(schema.SharedValue, name=_STORAGE_ID)
                 return
             # Another server was first, perhaps with this very storage.
-            expected, found = await _value(unit, _STORAGE_ID), await _told(_read_id, blobs)
+            expected, found = await _value(unit, _STORAGE_ID), await _on_storage(_read_id, blobs)
     if found != expected:
         carries = f"it carries id {found}" if found else "it carries no id"
         raise BadSetting(
@@ -66,10 +67,10 @@ async def adopt_storage(database: Database, blobs: Blobs) -> str:
     Raises:
         BadSetting: The storage cannot be read or written.
     """
-    found = await _told(_read_id, blobs)
+    found = await _on_storage(_read_id, blobs)
     if found is None:
         found = secrets.token_hex(16)
-        await _told(_write_id, blobs, found)
+        await _on_storage(_write_id, blobs, found)
     async with database.unit_of_work() as unit:
         if not await _insert(unit, _STORAGE_ID, found):
             await unit.update(schema.SharedValue, {"name": _STORAGE_ID}, value=found)
@@ -101,7 +102,7 @@ async def _link_key(database: Database, file: Path) -> bytes:
             fresh = _key_in(file) or secrets.token_hex(KEY_BYTES)
             stored = fresh if await _insert(unit, _LINK_KEY, fresh) else await _value(unit, _LINK_KEY)
     assert stored is not None
-    _delete(file)
+    await asyncio.to_thread(file.unlink, missing_ok=True)
     return bytes.fromhex(stored)
 
 
@@ -109,10 +110,6 @@ def _key_in(file: Path) -> str | None:
     """Return the key in hex that the file holds; None without a file, or where it holds something else."""
     kept = file.read_text().strip() if file.exists() else ""
     return kept if re.fullmatch(rf"(?:[0-9a-f]{{2}}){{{KEY_BYTES},}}", kept) else None
-
-
-def _delete(file: Path) -> None:
-    file.unlink(missing_ok=True)
 
 
 async def _value(unit: UnitOfWork, name: str) -> str | None:
@@ -137,7 +134,8 @@ async def _mark(blobs: Blobs, chosen: str) -> bool:
     return True
 
 
-async def _told(call: Callable[..., Awaitable[str | None]], blobs: Blobs, *values: str) -> str | None:
+async def _on_storage(call: Callable[..., Awaitable[str | None]], blobs: Blobs, *values: str) -> str | None:
+    """Call a function of the storage; raise BadSetting where the storage fails."""
     try:
         return await call(blobs, *values)
     except BlobError as error:

@@ -6,16 +6,36 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 from app.settings import BadSetting, Settings
+from app.settings.load import FLAGS
+from app.settings.spelling import camel
 
-# How users know the ports: the flag that moves one, the key in a file, and who is usually in the way.
+
+class _Port(NamedTuple):
+    """How users know a port: its setting, and the program that usually holds it when it is in use."""
+
+    setting: str
+    holder: str
+
+    @property
+    def flag(self) -> str:
+        """The flag that moves the port."""
+        return FLAGS[self.setting]
+
+    @property
+    def key(self) -> str:
+        """The key of the setting in a file."""
+        return ".".join(map(camel, self.setting.split(".")))
+
+
 _PORTS = {
-    "rest": ("--port", "server.httpPort", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
-    "grpc": ("--grpc-port", "server.grpc.port", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
-    "mcp": ("--mcp-port", "mcp.port", "Prometheus, whose own port it is"),
-    "adapter": ("--rest-adapter-port", "mcp.adapterPort", "a proxy or a web server under development"),
-    "metrics": ("--metrics-port", "flyteadmin.profilerPort", "another flyteadmin, its scheduler or a Kubernetes probe"),
+    "rest": _Port("server.http_port", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
+    "grpc": _Port("server.grpc.port", "another flyteadmin or the Flyte sandbox (docker ps shows it)"),
+    "mcp": _Port("mcp.port", "Prometheus, whose own port it is"),
+    "adapter": _Port("mcp.adapter_port", "a proxy or a web server under development"),
+    "metrics": _Port("flyteadmin.profiler_port", "another flyteadmin, its scheduler or a Kubernetes probe"),
 }
 
 
@@ -57,8 +77,8 @@ def _check_different(ports: Mapping[str, int]) -> None:
     for use, port in ports.items():
         if port and (other := uses.setdefault(port, use)) != use:
             raise BadSetting(
-                f"{_PORTS[other][1]} and {_PORTS[use][1]} are both {port}; "
-                f"give each a port of its own with {_PORTS[other][0]} and {_PORTS[use][0]}"
+                f"{_PORTS[other].key} and {_PORTS[use].key} are both {port}; "
+                f"give each a port of its own with {_PORTS[other].flag} and {_PORTS[use].flag}"
             )
 
 
@@ -91,9 +111,9 @@ def _refusal(failed: Sequence[_Unusable], taken: set[int]) -> BadSetting:
         other = _free_port(one.host, one.port, taken)
         if other:
             taken.add(other)
-            flags.append(f"{_PORTS[one.use][0]} {other}")
+            flags.append(f"{_PORTS[one.use].flag} {other}")
     advice = f', as in `make run ARGS="{" ".join(flags)}"`' if flags else ""
-    moves = " and ".join(f"{_PORTS[one.use][0]} ({_PORTS[one.use][1]} in a file)" for one in failed)
+    moves = " and ".join(f"{_PORTS[one.use].flag} ({_PORTS[one.use].key} in a file)" for one in failed)
     others = "another port" if len(failed) == 1 else "other ports"
     return BadSetting(f"{'; '.join(reasons)}. Free {_them(failed)}, or choose {others} with {moves}{advice}")
 
@@ -104,7 +124,7 @@ def _them(failed: Sequence[_Unusable]) -> str:
 
 def _reason(one: _Unusable) -> str:
     if one.error.errno == errno.EADDRINUSE:
-        return f"port {one.port} is in use, usually by {_PORTS[one.use][2]}"
+        return f"port {one.port} is in use, usually by {_PORTS[one.use].holder}"
     if one.error.errno == errno.EACCES:
         return f"port {one.port} is reserved for root"
     return f"port {one.port} on {one.host} cannot be used ({one.error.strerror}); see --host"

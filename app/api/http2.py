@@ -22,7 +22,7 @@ from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 from app import errors
 from app.api import notices
 from app.api.http1 import Http1Protocol, Refusal
-from app.api.outflow import PIECE_BYTES, Batch, Outflow, Outgoing
+from app.api.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
 from app.settings import Settings
 
 # Between these and zttp's own limits lie the streams that a client opens before it has read the GOAWAY.
@@ -102,7 +102,7 @@ class Http2Protocol(ZttpH2Protocol):
         """Return whether the allowance is used up, after adding what the time since the last call refills."""
         now = self.loop.time()
         self._allowance += int((now - self._allowance_at) * ALLOWANCE_BYTES_PER_SECOND)
-        self._allowance += self.flow.take_pieces() * ALLOWANCE_BYTES_PER_FRAME * (PIECE_BYTES // 16384)
+        self._allowance += self.flow.take_pieces() * ALLOWANCE_BYTES_PER_FRAME * FRAMES_PER_PIECE
         self._allowance_at = now
         return self._allowance < 0
 

@@ -29,7 +29,9 @@ from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-PIECE_BYTES = 64 * 1024
+# Four DATA frames of the greatest size that every client of HTTP/2 takes.
+FRAMES_PER_PIECE = 4
+PIECE_BYTES = FRAMES_PER_PIECE * 16 * 1024
 PROGRESS_BYTES_MIN = 16 * 1024
 SLOW_BYTES_PER_SECOND = 64 * 1024
 TICK_SECONDS = 0.5
@@ -90,8 +92,8 @@ class Batch:
 class Outgoing:
     """The replies that wait in one process; belongs to one event loop."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        limits = (settings or Settings()).limits
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.limits
         self.bytes_max = limits.unsent_bytes_max
         self.connection_bytes_max = limits.connection_unsent_bytes_max
         self.seconds_max = limits.send_wait_seconds_max
@@ -138,7 +140,7 @@ class Outgoing:
                 "slow_reader_ended",
                 client=outflow.client,
                 unsent_bytes=outflow.unsent_bytes,
-                limit="limits.unsent_bytes_max",
+                limit="limits.unsentBytesMax",
             )
             outflow.end()
 
@@ -147,10 +149,11 @@ class Outflow(FlowControl):
     """The replies of one connection.
 
     Args:
-        transport: where they are written
-        outgoing: what all connections of the process share
-        end: ends the connection at once
-        connection: the HTTP/2 connection; None over HTTP/1.1, which has no windows
+        transport: Where the replies are written.
+        outgoing: What all connections of the process share.
+        loop: The event loop of the connection.
+        end: Ends the connection at once.
+        connection: The HTTP/2 connection; None over HTTP/1.1, which has no windows.
     """
 
     def __init__(
@@ -199,7 +202,7 @@ class Outflow(FlowControl):
                     "slow_reader_ended",
                     client=self.client,
                     unsent_bytes=unsent_bytes,
-                    limit="limits.send_wait_seconds_max",
+                    limit="limits.sendWaitSecondsMax",
                 )
                 self.end()
         self._taken_bytes, self._checked_at = taken_bytes, now if unsent_bytes else 0.0
@@ -240,7 +243,7 @@ class Outflow(FlowControl):
             await application(scope, receive, send)
 
     def admit(self) -> None:
-        """Let waiting requests begin if there is room."""
+        """Let requests that wait begin where there is room."""
         if self._for_begin and not self.full:
             _wake(self._for_begin)
 
@@ -322,12 +325,12 @@ class Outflow(FlowControl):
         _wake(closed)
 
     def resume_writing(self) -> None:
-        """The transport has room again."""
+        """Go on: the transport has room again."""
         super().resume_writing()
         self.admit()
 
     def close(self) -> None:
-        """The connection was lost: wake every task that waits for it."""
+        """Wake every task that waits for the connection, which was lost."""
         self._outgoing.remove(self)
         self.resume_writing()
         _wake(self._for_begin)

@@ -151,14 +151,12 @@ class Storage:
 
     def _too_slow(self) -> str:
         return (
-            f"nothing of the body came for {self._wait_seconds_max:g} seconds (limits.body_wait_seconds_max), or less "
-            f"than {self._bytes_per_second_min} bytes a second (limits.upload_bytes_per_second_min)"
+            f"nothing of the body came for {self._wait_seconds_max:g} seconds (limits.bodyWaitSecondsMax), or less "
+            f"than {self._bytes_per_second_min} bytes a second (limits.uploadBytesPerSecondMin)"
         )
 
     def _too_large(self) -> Response:
-        return _told(
-            413, f"the body is larger than {self._upload_bytes_max} bytes, the limit of limits.upload_bytes_max"
-        )
+        return _told(413, f"the body is larger than {self._upload_bytes_max} bytes, the limit of limits.uploadBytesMax")
 
 
 def _base64(raw: bytes) -> str:

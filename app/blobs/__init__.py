@@ -16,7 +16,7 @@ from app.blobs.problems import (
     BlobUnreadable,
     BlobUnwritable,
     StorageFull,
-    told,
+    failed_call,
 )
 from app.blobs.store import Blobs
 
@@ -32,5 +32,5 @@ __all__ = [
     "Blobs",
     "LinkRefused",
     "StorageFull",
-    "told",
+    "failed_call",
 ]

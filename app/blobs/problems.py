@@ -125,7 +125,7 @@ def unwritable(uri: str, error: OSError) -> BlobError:
     return BlobUnwritable(f"object [{uri}] cannot be stored: {reason}")
 
 
-def told(error: Exception, message: str) -> errors.FlyteError:
+def failed_call(error: Exception, message: str) -> errors.FlyteError:
     """Return the error of a call that failed because of an object.
 
     UNAVAILABLE where the cause may pass, INVALID_ARGUMENT where only another name helps, else INTERNAL.

@@ -177,11 +177,11 @@ async def page(
     parameters["page_end"] = min(start.offset + limit, pages.OFFSET_MAX)
     if start.after is not None:
         parameters["after_value"], parameters["after_id"] = start.after
-    rows = await ctx.db.all(statement, **parameters)
-    few = _fitting(rows, ctx.settings.limits.list_reply_bytes_max, shown)
-    if not rows or (len(few) == len(rows) != limit):
+    found = await ctx.db.all(statement, **parameters)
+    rows = _fitting(found, ctx.settings.limits.list_reply_bytes_max, shown)
+    is_last = len(found) != limit and len(rows) == len(found)
+    if is_last or not rows:
         return rows, ""
-    rows = few
     offset = start.offset if start.after is None else None
     return rows, pages.next_token(ctx, offset, len(rows), sort, getattr(rows[-1], sort.key), rows[-1].id)
 
@@ -204,4 +204,5 @@ def _fitting(rows: Sequence[Any], bytes_max: int, shown: Callable[[Any], Message
 
 
 def _size(row: Any) -> int:
-    return sum(len(value) for value in row if isinstance(value, bytes | str))
+    """Return about how many bytes a row has in a reply. Called for each row of each page."""
+    return sum(len(value) for value in row if isinstance(value, (bytes, str)))

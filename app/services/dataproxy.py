@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors, schema
-from app.blobs import BlobError, BlobMissing, BlobOutside, told
+from app.blobs import BlobError, BlobMissing, BlobOutside, failed_call
 from app.blobs.names import file_name_problem
 from app.context import Context
 from app.services import ids, payloads
@@ -68,7 +68,7 @@ async def create_upload_location(
             endpoint=ctx.endpoint,
         )
     except BlobError as error:
-        raise told(error, f"failed to create a signed url. Error: {error}") from error
+        raise failed_call(error, f"failed to create a signed url. Error: {error}") from error
     return dataproxy_pb2.CreateUploadLocationResponse(
         signed_url=signed_url,
         # flytekit decodes a file's native_url, so a % of the name itself is encoded.
@@ -201,7 +201,7 @@ async def _check_free(ctx: Context, uri: str, md5: bytes) -> None:
     except BlobMissing:
         return
     except BlobError as error:
-        raise told(error, f"failed to check if file exists at location [{uri}], Error: {error}") from error
+        raise failed_call(error, f"failed to check if file exists at location [{uri}], Error: {error}") from error
     if not same:
         raise errors.AlreadyExists(
             f"file already exists at location [{uri}], specify a matching hash if you wish to rewrite"
@@ -267,7 +267,7 @@ async def _deck(
     except BlobOutside as error:
         raise errors.InvalidArgument(f"the deck cannot be shown: {error}") from error
     except BlobError as error:
-        raise told(error, f"failed to head object before signing url. Error: {error}") from error
+        raise failed_call(error, f"failed to head object before signing url. Error: {error}") from error
     if not present:
         raise errors.NotFound("object not found")
     signed_url = await _signed(ctx, uri, lifetime_ns, "the deck cannot be shown: ")
@@ -280,7 +280,7 @@ async def _signed(ctx: Context, uri: str, lifetime_ns: int, refused: str) -> str
     except BlobOutside as error:
         raise errors.InvalidArgument(f"{refused}{error}") from error
     except BlobError as error:
-        raise told(error, f"failed to create a signed url. Error: {error}") from error
+        raise failed_call(error, f"failed to create a signed url. Error: {error}") from error
 
 
 # Data by address.

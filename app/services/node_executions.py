@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors, schema
-from app.blobs import BlobError, told
+from app.blobs import BlobError, failed_call
 from app.context import Context
 from app.query import lists
 from app.query.lists import Join, Listing, Mark
@@ -223,7 +223,7 @@ async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.Compiled
         raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max)
         closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     except (BlobError, DecodeError) as error:
-        raise told(error, f"Unable to read WorkflowClosure from location {reference} : {error}") from error
+        raise failed_call(error, f"Unable to read WorkflowClosure from location {reference} : {error}") from error
     if not closure.HasField("primary"):
         raise errors.Internal("Empty primary workflow definition in loaded dynamic workflow model.")
     if not closure.primary.HasField("template"):

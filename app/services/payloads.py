@@ -12,7 +12,7 @@ from flyteidl.admin import common_pb2
 from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
-from app.blobs import BlobError, BlobMissing, BlobOutside, BlobUnavailable, told
+from app.blobs import BlobError, BlobMissing, BlobOutside, BlobUnavailable, failed_call
 from app.context import Context
 from app.services import offloading
 
@@ -83,7 +83,7 @@ async def _sign(ctx: Context, uri: str, blob: common_pb2.UrlBlob, *, ttl_seconds
         blob.bytes = await ctx.blobs.size(uri)
         blob.url = await ctx.blobs.sign_get(uri, ttl_seconds=ttl_seconds, endpoint=ctx.endpoint)
     except BlobError as error:
-        raise told(error, f"failed to get object size for {uri} with {error}") from error
+        raise failed_call(error, f"failed to get object size for {uri} with {error}") from error
 
 
 async def outputs_of(ctx: Context, closure: Any) -> Payload:

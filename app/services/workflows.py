@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors, schema
-from app.blobs import BlobError, told
+from app.blobs import BlobError, failed_call
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, requirements
 from app.context import Context
 from app.query import lists
@@ -167,7 +167,7 @@ async def _write(
     try:
         await ctx.blobs.write(uri, closure.SerializeToString(deterministic=True))
     except BlobError as error:
-        raise told(
+        raise failed_call(
             error,
             f"failed to write marshaled workflow [{text(id)}] to storage {uri} with err {error} "
             f"and base container: {ctx.blobs.base}",
@@ -190,7 +190,7 @@ async def closure_of(
         closure.ParseFromString(raw)
         return closure
     except (BlobError, DecodeError) as error:
-        raise told(
+        raise failed_call(
             error, f"Unable to read WorkflowClosure from location {remote_closure_identifier} : {error}"
         ) from error
 

@@ -125,8 +125,8 @@ class TestUpload:
             (b"", {"Content-MD5": base64.b64encode(b"x" * 16).decode()}, b"hello world", 400, "MD5 of the body"),
             (b"", {"Content-MD5": "***"}, b"hello world", 400, "no base64"),
             (b"odd", {}, b"odd", 400, "MD5 of the body"),
-            (b"", {}, b"x" * (UPLOAD_BYTES_MAX + 1), 413, "limits.upload_bytes_max"),
-            (b"", {}, [b"x" * 1_000_000] * 4, 413, "limits.upload_bytes_max"),
+            (b"", {}, b"x" * (UPLOAD_BYTES_MAX + 1), 413, "limits.uploadBytesMax"),
+            (b"", {}, [b"x" * 1_000_000] * 4, 413, "limits.uploadBytesMax"),
         ],
     )
     def test_what_does_not_fit_is_refused_and_nothing_stored(
