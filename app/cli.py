@@ -37,7 +37,6 @@ app.add_typer(migrations_app, name="migrate")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
 app.add_typer(executions_app, name="executions")
-
 app.add_typer(storage_app, name="storage")
 
 

@@ -36,8 +36,8 @@ def end(
     older_than: Annotated[
         str, typer.Option(metavar="DURATION", help="Only those launched longer ago than this, as in 24h.")
     ] = "",
-    everything: Annotated[bool, typer.Option("--all", help="Every execution that nothing here runs.")] = False,
-    cause: Annotated[str, typer.Option(help="What their abort metadata says.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every execution that this server does not run.")] = False,
+    cause: Annotated[str, typer.Option(help="The cause to record in their abort metadata.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: Files = None,
 ) -> None:
@@ -62,7 +62,7 @@ def end(
         startup.check_migrated(settings)
         ids = [_read(name) for name in names] if names else _found(settings, chosen)
         if not ids:
-            typer.echo("no execution fits that another flyteadmin launched and that has not ended")
+            typer.echo("no open execution of another flyteadmin fits these options")
             return
         if not yes:
             typer.confirm(f"End {_counted(ids)} of {startup.shown(settings.database_url)}?", abort=True)
@@ -91,7 +91,7 @@ def _read(name: str) -> "identifier_pb2.WorkflowExecutionIdentifier":
 
 
 def _found(settings: "Settings", chosen: "Chosen") -> "list[identifier_pb2.WorkflowExecutionIdentifier]":
-    """Return the leftovers that the options name, the first of which are printed."""
+    """Return the leftovers that the options name; print the first SHOWN_ROWS_MAX of them."""
     from app import startup
     from app.services.executions import leftovers
     from app.services.ids import execution_id

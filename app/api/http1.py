@@ -20,7 +20,7 @@ _CODING = b"chunked"
 _TOO_LARGE = "message exceeded configured size limit"
 
 
-class Refusal(zttp.RemoteProtocolError):
+class Unservable(zttp.RemoteProtocolError):
     """A request that is answered with an error and ends the connection, before any handler runs."""
 
     def __init__(self, status: int, error: errors.FlyteError) -> None:
@@ -29,7 +29,7 @@ class Refusal(zttp.RemoteProtocolError):
         self.error = error
 
     @classmethod
-    def of(cls, error: BaseException | None) -> Refusal:
+    def of(cls, error: BaseException | None) -> Unservable:
         """Return the refusal that answers an error of the parser."""
         if isinstance(error, cls):
             return error
@@ -102,20 +102,20 @@ class Http1Protocol(ZttpProtocol):
         super().handle_events(event)
 
     def _check(self, request: zttp.Request) -> None:
-        """Raise Refusal for a request that uvicorn or zttp would take and could not serve."""
+        """Raise Unservable for a request that uvicorn or zttp would take and could not serve."""
         if not request.target.isascii():
             # uvicorn decodes the target as ASCII, which is all that RFC 9112 3.2 allows in it.
-            raise Refusal(400, errors.InvalidArgument("the request target holds bytes that are not ASCII"))
+            raise Unservable(400, errors.InvalidArgument("the request target holds bytes that are not ASCII"))
         if not request.end_stream:
             assert isinstance(request.headers, zttp.HeaderBlock)
             for coding in request.headers.getall(b"transfer-encoding"):
                 if coding.strip().lower() != _CODING:
                     text = f"unsupported transfer encoding: {coding.decode('latin-1')}; only chunked is decoded"
-                    raise Refusal(501, errors.Unimplemented(text))
+                    raise Unservable(501, errors.Unimplemented(text))
 
     def handle_remote_protocol_error(self) -> None:
         """Answer what cannot be served and close the connection; uvicorn calls this in its except clause."""
-        refusal = Refusal.of(sys.exception())
+        refusal = Unservable.of(sys.exception())
         notices.warn("bad_request", client=self.client, status=refusal.status, reason=refusal.error.message)
         if self.cycle is not None and not self.cycle.response_complete:
             # The handler of the request gets no further body, and this reply takes the place of its own.

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from app import errors
 from app.api import notices
-from app.api.http1 import Http1Protocol, Refusal
+from app.api.http1 import Http1Protocol, Unservable
 from app.api.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
 from app.settings import Settings
 
@@ -143,7 +143,7 @@ class Http2Protocol(ZttpH2Protocol):
 
     def _refuse(self, stream_id: int) -> None:
         """Answer a request that uvicorn could not decode."""
-        refusal = Refusal(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
+        refusal = Unservable(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
         headers, body = refusal.response()
         stream = self.conn.stream(stream_id)
         stream.send_response(refusal.status, headers)
