@@ -10,12 +10,12 @@ import time
 
 import structlog
 from flyteidl.core import execution_pb2, identifier_pb2
-from flyteidl.event import event_pb2
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobTooLarge
+from app.engine.local.failures import Stopped
 from app.engine.local.reports import Reporter
-from app.services import phases
+from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
 from app.services.ids import execution_key
 from app.work import Server
 
@@ -27,8 +27,6 @@ _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 10.0
 # A run that went on for longer than this before it failed again had got on meanwhile.
 _QUIET_SECONDS = 120.0
-_OPEN = {name for name, number in Task.Phase.items() if number not in phases.TASK_TERMINAL and number}
-_NAMES = ("project", "domain", "name", "version")
 
 
 def may_pass(error: Exception) -> bool:
@@ -69,29 +67,18 @@ class Outage:
 
 async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
     """Add the reason to every open attempt of an execution, where users look for it."""
-    columns = (*_NAMES, "node_id", "retry_attempt", "phase", "phase_version")
     try:
         async with server.database.unit_of_work() as db:
-            rows = await db.find_all(schema.TaskExecution, columns=columns, **execution_key(id))
+            rows = await db.all(OPEN_ATTEMPTS, **execution_key(id))
         for row in rows:
-            if row.phase in _OPEN:
-                await Reporter(server, id).task(_event(id, row, f"waiting for the object store: {reason}"))
-    except errors.FlyteError as error:
-        log.warning("outage_not_shown", execution=id.name, reason=error.message)
-
-
-def _event(
-    id: identifier_pb2.WorkflowExecutionIdentifier, row: schema.TaskExecution, reason: str
-) -> event_pb2.TaskExecutionEvent:
-    event = event_pb2.TaskExecutionEvent(
-        phase=Task.Phase.Value(row.phase),
-        phase_version=(row.phase_version or 0) + 1,
-        retry_attempt=row.retry_attempt,
-        reason=reason,
-    )
-    event.task_id.resource_type = identifier_pb2.TASK
-    for part in _NAMES:
-        setattr(event.task_id, part, getattr(row, part))
-    event.parent_node_execution_id.execution_id.CopyFrom(id)
-    event.parent_node_execution_id.node_id = row.node_id
-    return event
+            event = attempt_event(
+                id,
+                row,
+                phase=Task.Phase.Value(row.phase),
+                phase_version=(row.phase_version or 0) + 1,
+                reason=f"waiting for the object store: {reason}",
+            )
+            await Reporter(server, id).task(event)
+    except (errors.FlyteError, Stopped) as error:
+        # Stopped: the attempt ended after the rows were read.
+        log.warning("outage_not_shown", execution=id.name, reason=str(error))

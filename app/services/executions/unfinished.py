@@ -1,6 +1,7 @@
-"""The nodes and attempts of an execution that have not ended, and the event that ends such an attempt as ABORTED.
+"""The nodes and attempts of an execution that have not ended, and events of such attempts.
 
-Used where an execution is aborted: by the local engine, and by the command that ends leftovers.
+Used where an execution is aborted: by the local engine, and by the command that ends leftovers. The local engine also
+reports on open attempts while the object store is away.
 """
 
 from __future__ import annotations
@@ -42,6 +43,25 @@ OPEN_ATTEMPTS = Statement(
 )
 
 
+def attempt_event(
+    id: identifier_pb2.WorkflowExecutionIdentifier, row: Any, **fields: Any
+) -> event_pb2.TaskExecutionEvent:
+    """Return an event that names an attempt, without time and producer.
+
+    Args:
+        id: The execution.
+        row: A row of OPEN_ATTEMPTS.
+        fields: Other fields of the event, such as its phase.
+    """
+    event = event_pb2.TaskExecutionEvent(retry_attempt=row.retry_attempt, **fields)
+    event.task_id.resource_type = identifier_pb2.TASK
+    for part in ("project", "domain", "name", "version"):
+        setattr(event.task_id, part, getattr(row, part))
+    event.parent_node_execution_id.execution_id.CopyFrom(id)
+    event.parent_node_execution_id.node_id = row.node_id
+    return event
+
+
 def attempt_aborted(id: identifier_pb2.WorkflowExecutionIdentifier, row: Any) -> event_pb2.TaskExecutionEvent:
     """Return the event that ends an attempt and its external resources as ABORTED, without time and producer.
 
@@ -50,19 +70,15 @@ def attempt_aborted(id: identifier_pb2.WorkflowExecutionIdentifier, row: Any) ->
         row: A row of OPEN_ATTEMPTS.
     """
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
-    event = event_pb2.TaskExecutionEvent(
+    event = attempt_event(
+        id,
+        row,
         phase=Task.ABORTED,
-        retry_attempt=row.retry_attempt,
         task_type=closure.task_type,
         input_uri=row.input_uri or "",
         metadata=closure.metadata,
         logs=closure.logs,
     )
-    event.task_id.resource_type = identifier_pb2.TASK
-    for part in ("project", "domain", "name", "version"):
-        setattr(event.task_id, part, getattr(row, part))
-    event.parent_node_execution_id.execution_id.CopyFrom(id)
-    event.parent_node_execution_id.node_id = row.node_id
     for resource in event.metadata.external_resources:
         if resource.phase not in TASK_TERMINAL:
             resource.phase = Task.ABORTED
