@@ -80,6 +80,10 @@ class Blobs:
             return False
         return self._folder.holds(path) if self._folder is not None else path.startswith(self.base + "/")
 
+    def in_own_folder(self, uri: str) -> bool:
+        """Return whether a location lies in this server's local storage, where tasks may leave links and pipes."""
+        return self._folder is not None and self.contains(uri)
+
     def _decoded(self, uri: str) -> str:
         """Return the location of a local object that lies there; one that does not is looked for with %XX decoded."""
         if self._folder is None or "%" not in uri or "://" in uri or "\0" in uri or os.path.lexists(uri):

@@ -19,7 +19,7 @@ from flyteidl.event import event_pb2
 from sqlalchemy import and_, bindparam, func, literal, select
 
 from app import errors, schema
-from app.blobs import BlobUnavailable
+from app.blobs import BlobError
 from app.engine.local import decks
 from app.engine.local.failures import error_of
 from app.engine.local.reports import patiently
@@ -178,8 +178,8 @@ class _Ending:
         try:
             async with asyncio.timeout(_DECK_SECONDS_MAX):
                 return await decks.first_of(run.server.blobs, latest, shown)
-        except (BlobUnavailable, TimeoutError):
-            # An abort does not wait for a store that is away.
+        except (BlobError, TimeoutError):
+            # An abort neither waits for a store that is away nor fails because the store refuses access.
             return str(shown)
 
 

@@ -14,15 +14,14 @@ async def first_of(blobs: Blobs, *uris: str) -> str:
     """Return the first of the decks that is in the store; "" when none is.
 
     Raises:
-        BlobError: When the store does not answer.
+        BlobError: The store does not answer, or refuses to.
     """
     for uri in dict.fromkeys(uris):
         try:
             if uri and await blobs.exists(uri):
                 return uri
         except (BlobUnreadable, BlobOutside):
-            if not blobs.contains(uri):
+            # A task may have left a pipe, a device or a link there, which cannot be shown.
+            if not blobs.in_own_folder(uri):
                 raise
-            # The task left a pipe, a device or a link there, which cannot be shown.
-            continue
     return ""

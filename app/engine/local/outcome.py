@@ -205,7 +205,7 @@ async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document
     except BlobMissing:
         return None
     except (BlobUnreadable, BlobOutside) as error:
-        if not blobs.contains(uri):
+        if not blobs.in_own_folder(uri):
             raise
         # A pipe, a device, or a link that leads out of the storage.
         raise _Malformed(f"output file @[{uri}] cannot be used: {error.message}", no_file=True) from error
