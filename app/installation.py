@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from app import schema
-from app.blobs import BlobError, BlobMissing, Blobs, BlobUnwritable
+from app.blobs import BlobError, BlobMissing, Blobs, BlobTooLarge, BlobUnwritable
 from app.blobs.links import KEY_BYTES
 from app.db import Database, UnitOfWork
 from app.home import STORAGE_KEY_FILE
@@ -155,6 +155,9 @@ async def _read_id(blobs: Blobs) -> str | None:
         text = (await blobs.read(uri, bytes_max=_ID_BYTES_MAX)).decode("utf-8", "replace").strip()
     except BlobMissing:
         return None
+    except BlobTooLarge:
+        # Its error would advise to raise a limit of literals.
+        text = ""
     if not _ID.fullmatch(text):
         raise BadSetting(f"{uri} holds no id (32 of 0-9 and a-f); delete it if the storage is the right one")
     return text

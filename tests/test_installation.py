@@ -102,9 +102,10 @@ def test_a_storage_that_does_not_answer_stops_the_start(
         bind(tmp_path, url)
 
 
-def test_what_is_no_id_is_named(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize("text", ["?", "a" * 2000], ids=["odd", "long"])
+def test_what_is_no_id_is_named(tmp_path: Path, url: str, text: str) -> None:
     bind(tmp_path, url)
-    (tmp_path / "storage" / "~flyteadmin" / "storage-id").write_text("?")
+    (tmp_path / "storage" / "~flyteadmin" / "storage-id").write_text(text)
     with pytest.raises(BadSetting, match="storage-id holds no id"):
         bind(tmp_path, url)
 
