@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -120,6 +121,9 @@ class Outgoing:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now, unsent_bytes = loop.time(), 0
         for outflow in list(self._connections):
+            if outflow.due <= now:
+                outflow.due = math.inf
+                outflow.expire()
             unsent_bytes += outflow.check(now, self.seconds_max)
         if unsent_bytes > self.bytes_max:
             self._end_slowest(unsent_bytes - self.bytes_max)
@@ -148,6 +152,9 @@ class Outgoing:
 class Outflow(FlowControl):
     """The replies of one connection.
 
+    Attributes:
+        due: when `expire` is to be called, by the clock of the event loop; half a second late at most
+
     Args:
         transport: Where the replies are written.
         outgoing: What all connections of the process share.
@@ -167,6 +174,8 @@ class Outflow(FlowControl):
         super().__init__(transport)  # type: ignore[arg-type]
         self.loop = loop
         self.end = end
+        self.due = math.inf
+        self.expire: Callable[[], None] = end
         self.waiting_bytes = 0
         self.bytes_per_second: float = SLOW_BYTES_PER_SECOND
         self._batch = transport
@@ -226,7 +235,7 @@ class Outflow(FlowControl):
             # uvicorn gives the bound method of its RequestResponseCycle, which holds the state of the reply.
             cycle = send.__self__  # type: ignore[attr-defined]
             paced = functools.partial(self._send, send, cycle)
-            if self.full:
+            if (self.write_paused or self.waiting_bytes) and self.full:
                 return self._begin_later(cycle, application, scope, receive, paced)
             return application(scope, receive, paced)
 
@@ -252,7 +261,11 @@ class Outflow(FlowControl):
     def _send(self, send: Send, cycle: Any, message: Message) -> Awaitable[None]:
         """Send one ASGI message. No coroutine: short replies, which are most, cost no further one."""
         body = message.get("body")
-        if not body or (len(body) <= PIECE_BYTES and not self.write_paused and len(body) <= self._window(cycle)):
+        if not body:
+            return send(message)
+        size = len(body)
+        fits = size <= PIECE_BYTES and not self.write_paused
+        if fits and (self._connection is None or size <= self._window(cycle)):
             return send(message)
         return self._send_in_pieces(send, cycle, message)
 
