@@ -6,6 +6,7 @@ Source: flyteadmin/cmd/entrypoints.
 
 import os
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
 # Between two lines about an environment that is being made; the installer alone writes a hundred.
 ENVIRONMENT_LINE_SECONDS = 5.0
+ENVIRONMENT_LINE_CHARACTERS = 160
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A Flyte control plane in Python."
 )
-migrations_app = typer.Typer(no_args_is_help=True, help="Prepare the database.")
-config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+migrations_app = typer.Typer(no_args_is_help=True, help="Migrate the database and add projects.")
+config_app = typer.Typer(no_args_is_help=True, help="Show the configuration.")
 app.add_typer(migrations_app, name="migrate")
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")
@@ -62,15 +64,19 @@ def common(
 def serve(
     context: typer.Context,
     port: Annotated[int | None, typer.Option(help="REST, gRPC and documentation (30080).")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="gRPC a second time (30081).")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC alone (30081).")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Metrics, for Prometheus (10254).")] = None,
-    mcp_port: Annotated[int | None, typer.Option(help="Tools for assistants at /mcp, off unless given (9090).")] = None,
-    rest_adapter_port: Annotated[int | None, typer.Option(help="The same capability over REST (8080).")] = None,
+    mcp_port: Annotated[
+        int | None, typer.Option(help="Serve MCP tools for assistants at /mcp (9090); off by default.")
+    ] = None,
+    rest_adapter_port: Annotated[
+        int | None, typer.Option(help="Serve the MCP operations over REST (8080); off by default.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve (1).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of server processes (1).")] = None,
     config: Files = None,
 ) -> None:
-    """Serve the API; migrates the database and makes the home folder first."""
+    """Serve the API. Make the home folder and migrate the database first."""
     from app import logs, startup
 
     with one_line():
@@ -145,8 +151,9 @@ def _prepare_environment(settings: "Settings", progress: "Progress") -> None:
         nonlocal spoke_at
         if time.monotonic() - spoke_at >= ENVIRONMENT_LINE_SECONDS:
             spoke_at = time.monotonic()
-            # The installer says after "(from …" by which way it came to a package.
-            progress.line(f"task environment: {line.partition(' (from ')[0]}")
+            # pip appends "(from …", the requirement that needs a package, and lists all packages in one line.
+            short = textwrap.shorten(line.partition(" (from ")[0], ENVIRONMENT_LINE_CHARACTERS, placeholder=" …")
+            progress.line(f"task environment: {short}")
 
     try:
         made = asyncio.run(environment.ensure(settings, tell))
@@ -176,6 +183,8 @@ def _tell(started: "Started", progress: "Progress") -> None:
     if started.assistants:
         mcp, adapter = (_reachable(host, port) for port in (settings.mcp.port, settings.mcp.adapter_port))
         assistants = f"\n  MCP            http://{mcp}/mcp\n  REST adapter   http://{adapter}/v1/api/v1/executions"
+    waiting = settings.engine.kind == "local" and not settings.environment_path.exists()
+    when = ", after `task environment: ready`" if waiting else ""
     run = f"{startup.FIRST_PROJECT}/development/<name>"
     progress.line(
         f"""
@@ -187,7 +196,7 @@ flyteadmin is ready
   data           {settings.storage_url}
   engine         {settings.engine.kind}
 
-Try next:
+Try next{when}:
   {client} run --remote -p {startup.FIRST_PROJECT} -d development {example} main --x 3
   curl {web}/api/v1/executions/{run}
   curl {web}/api/v1/data/executions/{run}
@@ -216,7 +225,7 @@ def migrate_run(context: typer.Context, config: Files = None) -> None:
 
 @migrations_app.command("rollback")
 def migrate_rollback(context: typer.Context, config: Files = None) -> None:
-    """Take the last migration back. No server may run meanwhile."""
+    """Undo the last migration. Stop every server first."""
     from app import startup
 
     with one_line():
@@ -227,7 +236,7 @@ def migrate_rollback(context: typer.Context, config: Files = None) -> None:
 
 @migrations_app.command("seed-projects")
 def migrate_seed_projects(context: typer.Context, ids: list[str], config: Files = None) -> None:
-    """Make projects with these ids where they are missing."""
+    """Register projects with these ids, skipping those that exist."""
     from app import startup
 
     with one_line():
@@ -237,7 +246,7 @@ def migrate_seed_projects(context: typer.Context, ids: list[str], config: Files 
 
 @config_app.command("show")
 def config_show(context: typer.Context, config: Files = None) -> None:
-    """Print every setting as it counts, in YAML, with secrets masked."""
+    """Print the value of every setting after files, environment and flags, in YAML, with secrets masked."""
     import yaml
 
     from app.settings import masked
@@ -250,11 +259,15 @@ def config_show(context: typer.Context, config: Files = None) -> None:
 def mcp(
     context: typer.Context,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Act on that server (http://host:port); FLYTE_API_KEY is its key.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Call this server (http://host:port), with FLYTE_API_KEY as bearer token, instead of the database.",
+        ),
     ] = None,
     config: Files = None,
 ) -> None:
-    """Serve the tools for assistants over stdin and stdout; without an endpoint on the database of `serve`."""
+    """Serve MCP tools for assistants over stdin and stdout."""
     from app import logs
 
     with one_line():
@@ -267,7 +280,7 @@ def mcp(
 
 @app.command()
 def capability() -> None:
-    """Print the capability file of the REST adapter and the MCP tools, in Naftiko's form."""
+    """Print the Naftiko capability file of the REST adapter and the MCP tools."""
     import yaml
 
     from app.mcp.capability import document

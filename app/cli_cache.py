@@ -22,7 +22,7 @@ Task = Annotated[str, typer.Option(metavar="NAME", help="Only entries of the tas
 Version = Annotated[str, typer.Option(metavar="VERSION", help="Only entries of this cache version.")]
 Age = Annotated[str, typer.Option(metavar="DURATION", help="Only entries written longer ago than this, as in 720h.")]
 
-cache_app = typer.Typer(no_args_is_help=True, help="Look at cached outputs of tasks, and forget them.")
+cache_app = typer.Typer(no_args_is_help=True, help="List and delete cached outputs of tasks.")
 
 
 @cache_app.command("list")
@@ -33,9 +33,9 @@ def list_entries(
     task: Task = "",
     cache_version: Version = "",
     older_than: Age = "",
-    limit: Annotated[int, typer.Option(min=1, max=ROWS_MAX, help="Entries to list at most.")] = 100,
-    after: Annotated[str, typer.Option(metavar="TOKEN", help="Go on where an earlier list ended.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object for each entry, a line each.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=ROWS_MAX, help="List at most this many entries.")] = 100,
+    after: Annotated[str, typer.Option(metavar="TOKEN", help="Continue from the token of an earlier list.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, one for each entry.")] = False,
     config: Files = None,
 ) -> None:
     """List cached outputs in the order of project, domain, task, cache version and tag.
@@ -73,14 +73,14 @@ def delete_entries(
     task: Task = "",
     cache_version: Version = "",
     older_than: Age = "",
-    everything: Annotated[bool, typer.Option("--all", help="Every entry; asks first.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete every entry; asks first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: Files = None,
 ) -> None:
-    """Forget cached outputs, so that they are computed again.
+    """Delete cache entries, so that the tasks run again.
 
-    Only the entries are deleted: the data belongs to the executions that produced it and stays where it is. What an
-    option names has to fit all of them together; `flyteadmin cache list` with the same options shows what fits.
+    Only the entries are deleted: the data belongs to the executions that produced it and stays. An entry has to match
+    all the options that are given; `flyteadmin cache list` with the same options lists the matching entries.
     """
     from app import startup
     from app.services import catalog

@@ -29,12 +29,12 @@ def _executions() -> None:
 def end(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROJECT/DOMAIN/NAME]...", help="Executions to end.")
+        list[str] | None, typer.Argument(metavar="PROJECT/DOMAIN/NAME...", help="Executions to end.")
     ] = None,
     project: Annotated[str, typer.Option(help="Only executions of this project.")] = "",
     domain: Annotated[str, typer.Option(help="Only executions of this domain.")] = "",
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Only those launched longer ago than this, as in 24h.")
+        str, typer.Option(metavar="DURATION", help="Only executions launched longer ago than this, such as 24h.")
     ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Every execution that this server does not run.")] = False,
     cause: Annotated[str, typer.Option(help="The cause to record in their abort metadata.")] = "",
@@ -43,9 +43,9 @@ def end(
 ) -> None:
     """Record executions as ABORTED that another flyteadmin launched and that nothing runs any more.
 
-    Shows them and asks first. Only executions without a launch record of this server are ended, with their nodes and
-    attempts; nothing in Kubernetes is deleted. Use it when the other flyteadmin and its propeller are stopped for
-    good: what still runs goes on running, and its events are refused.
+    List the executions and ask before ending them. Only executions without a launch record of this server are ended,
+    with their nodes and attempts; nothing in Kubernetes is deleted. Use this command after the other flyteadmin and
+    its FlytePropeller are stopped for good: pods that still run are not stopped, and their events are refused.
     """
     from app import startup
     from app.services.executions import leftovers

@@ -4,17 +4,17 @@ import typer
 
 from app.cli_settings import Files, one_line, settings_of
 
-storage_app = typer.Typer(no_args_is_help=True, help="Look after the storage of the database.")
+storage_app = typer.Typer(no_args_is_help=True, help="Tie the database to a storage.")
 
 
 @storage_app.callback()
 def common() -> None:
-    """Look after the storage of the database."""
+    """Tie the database to a storage."""
 
 
 @storage_app.command("adopt")
 def adopt(context: typer.Context, config: Files = None) -> None:
-    """Make the storage the one of the database, after its data was moved there. No server may run meanwhile."""
+    """Tie the database to the configured storage, after its data was moved there. Stop every server first."""
     from app import startup
 
     with one_line():

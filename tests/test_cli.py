@@ -170,6 +170,7 @@ class TestInterrupts:
     def test_while_the_environment_of_tasks_is_made(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home", variables={"FLYTEADMIN_ENGINE": "local"}) as server:
             server.wait_until("task environment: making")
+            assert "Try next, after `task environment: ready`:" in server.printed
             assert server.stop(signal.SIGINT) == 0
             assert "warning" not in server.printed
             assert "Traceback" not in server.printed

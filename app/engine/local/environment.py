@@ -118,9 +118,9 @@ def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
     packages = " ".join((*requirements, module))
     return (
         f"\n\nThe environment of tasks has no module {module!r}. To install its package, start the server "
-        f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces), or set {NAME_SETTING} '
-        "to a virtual environment that has it. A module of your own code has to be uploaded with the workflow: "
-        "pyflyte run or register with --copy all."
+        f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces; where the package has '
+        f"another name than the module, give the package's), or set {NAME_SETTING} to a virtual environment that has "
+        "it. A module of your own code has to be uploaded with the workflow: pyflyte run or register with --copy all."
     )
 
 
@@ -144,12 +144,11 @@ def _held(lock: Path, progress: Progress) -> Iterator[None]:
 def _make(target: Path, requirements: tuple[str, ...], progress: Progress) -> None:
     # What is there without having been announced was left behind half made.
     shutil.rmtree(target, ignore_errors=True)
-    progress(f"making the environment of tasks in {target} (once)")
+    progress(f"making {target} (only once, takes a minute or more)")
     _run([sys.executable, "-m", "venv", str(target)], progress)
     progress(f"installing {', '.join(requirements)}")
     pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     _run([*pip, "--progress-bar=off", *requirements], progress)
-    progress("the environment of tasks is ready")
 
 
 def _announce(link: Path, target: Path) -> None:
