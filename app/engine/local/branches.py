@@ -14,7 +14,6 @@ from app.engine.local.run import Frame, Site
 from app.engine.local.slots import Place
 
 Node = execution_pb2.NodeExecution
-_Kind = execution_pb2.ExecutionError
 
 
 async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
@@ -28,7 +27,7 @@ async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) 
         raise await fail(site, error_of(error.code, error.message)) from error
     except BindingFailed as error:
         await report.node(queued)
-        raise await fail(site, error_of("BindingResolutionFailure", str(error), _Kind.SYSTEM)) from error
+        raise await fail(site, error.error) from error
     await report.several(queued, site.event(Node.RUNNING, input_uri=site.input_uri))
     inner = Frame(
         run=site.run,

@@ -62,7 +62,7 @@ async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.
             pause = 0.0
         except Exception as error:
             if isinstance(error, BlobError) or outages.may_pass(error):
-                reason = await _wait_out(server, id, outage, error)
+                reason = await _record_outage(server, id, outage, error)
                 pause = outage.pause_seconds
             else:
                 failed_rounds += 1
@@ -74,12 +74,12 @@ async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.
                 return
 
 
-async def _wait_out(
+async def _record_outage(
     server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, outage: Outage, error: Exception
 ) -> str:
-    """Note that store or database failed; return why the execution ends because of it, "" where it waits.
+    """Record a failure of store or database; return why it ends the execution, or "" where the execution waits.
 
-    The first failure of an outage is logged, and shown where it is the store's.
+    The first failure of an outage is logged. One of the store is also added to the open attempts.
     """
     reason, of_store = str(error), isinstance(error, BlobError)
     if not outages.may_pass(error):

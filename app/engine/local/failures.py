@@ -42,6 +42,11 @@ class Stopped(Exception):
 class BindingFailed(Exception):
     """An input cannot be resolved; the message names the variable."""
 
+    @property
+    def error(self) -> execution_pb2.ExecutionError:
+        """Return the error that the node reports."""
+        return error_of("BindingResolutionFailure", str(self), execution_pb2.ExecutionError.SYSTEM)
+
 
 class TooLarge(Exception):
     """Literals exceed storage.limits.maxDownloadMBs and are not stored; error is what their node reports."""

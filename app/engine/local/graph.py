@@ -150,10 +150,7 @@ class Graph:
         try:
             outputs = await run.resolve(site.node.inputs, self._frame.outputs_of)
             outputs = await run.compose(site.output_uri(), site.directory, outputs)
-        except BindingFailed as error:
-            failure = error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
-            raise await self._fail_end(site, failure) from error
-        except TooLarge as error:
+        except (BindingFailed, TooLarge) as error:
             raise await self._fail_end(site, error.error) from error
         await run.write(site.input_uri, outputs)
         await run.report.several(

@@ -93,9 +93,7 @@ async def _inputs(site: Site) -> literals_pb2.LiteralMap:
     try:
         inputs = await site.run.resolve(site.node.inputs, site.frame.outputs_of)
     except BindingFailed as error:
-        raise await fail(
-            site, error_of("BindingResolutionFailure", str(error), execution_pb2.ExecutionError.SYSTEM)
-        ) from error
+        raise await fail(site, error.error) from error
     if site.error is not None and "err" in inputs.literals:
         inputs.literals["err"].CopyFrom(_told(site, site.error))
     return await site.run.compose(site.input_uri, site.directory, inputs)

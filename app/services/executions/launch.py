@@ -397,6 +397,9 @@ async def _write_inputs(
 async def _insert_tags(
     ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, spec: execution_pb2.ExecutionSpec
 ) -> None:
-    """Deviates: a tag that a request names twice is one row; upstream fails on it."""
+    """Insert the labels and tags of an execution, by which lists are filtered.
+
+    Deviates: a tag that a request names twice is one row; upstream fails on it.
+    """
     for key, value in sorted({*spec.labels.values.items(), *((tag, "") for tag in spec.tags)}):
         await ctx.db.insert_if_absent(schema.ExecutionTag, **execution_key(id), key=key, value=value)

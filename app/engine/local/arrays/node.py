@@ -25,7 +25,6 @@ from app.engine.local.slots import Place
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
 
-_Kind = execution_pb2.ExecutionError
 _FAILING = "ArrayNodeFailing"
 
 
@@ -50,7 +49,7 @@ async def _run(site: Site, shape: Shape, given: literals_pb2.LiteralMap) -> lite
     try:
         inputs = await site.run.with_contents(given)
     except BindingFailed as error:
-        raise await fail(site, error_of("BindingResolutionFailure", str(error), _Kind.SYSTEM), queued) from error
+        raise await fail(site, error.error, queued) from error
     try:
         size = size_of(shape, inputs, site.run.server.settings.engine.local.array_size_max)
     except BadArray as bad:
