@@ -50,6 +50,8 @@ class LocalEngine(Section):
     two pokes of one.
     Literals of a task's outputs from offloaded_literal_mbs_min MiB on are stored as objects of their own, 0 meaning
     half of storage.limits.maxDownloadMBs; up to offloaded_literal_mbs_max MiB, where 0 switches offloading off.
+    deck_interval_seconds: time between two looks for the deck of a running task that says it makes one, until there is
+    one; where the storage is a bucket, each takes one request, and the time doubles up to deck_interval_seconds_max.
     storage_wait_seconds_max: how long an execution waits for an object store that does not answer before it fails.
     """
 
@@ -71,6 +73,8 @@ class LocalEngine(Section):
     sensor_interval_seconds: float = Field(default=1.0, gt=0)
     offloaded_literal_mbs_min: int = Field(default=0, ge=0)
     offloaded_literal_mbs_max: int = Field(default=100, ge=0)
+    deck_interval_seconds: float = Field(default=0.5, gt=0)
+    deck_interval_seconds_max: float = Field(default=10.0, gt=0)
     storage_wait_seconds_max: float = Field(default=1800.0, ge=0)
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     python_path: str = ""

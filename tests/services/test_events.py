@@ -271,6 +271,41 @@ class TestNodeAndTaskEvents:
 
         bench(scenario)
 
+    @pytest.mark.parametrize("phase", [Node.RUNNING, Node.DYNAMIC_RUNNING])
+    def test_a_running_node_takes_a_deck_once_it_lies_in_the_store(self, bench: Scenario, phase: int) -> None:
+        async def scenario(b: Any) -> None:
+            await launch(b)
+            first, second = b.blobs.uri("n0", "0", "deck.html"), b.blobs.uri("n0", "1", "deck.html")
+
+            async def shown() -> str:
+                return str((await get_node(b, "n0")).closure.deck_uri)
+
+            for given in dict.fromkeys((Node.RUNNING, phase)):
+                await b.call(events.create_node_event, node_event("n0", given, 1))
+            before = await get_node(b, "n0")
+            # What is not there, is elsewhere, or names no deck is a repeated phase as any other.
+            for uri in (first, "/elsewhere/deck.html", ""):
+                await refusal(
+                    b, events.create_node_event, node_event("n0", phase, 2, deck_uri=uri), errors.AlreadyExists
+                )
+            for uri in (first, second):
+                await b.blobs.write(uri, b"page")
+                added = node_event("n0", phase, 3, deck_uri=uri, input_uri="/other")
+                await b.call(events.create_node_event, added)
+                assert await shown() == uri
+                await refusal(b, events.create_node_event, added, errors.AlreadyExists)
+            after = await get_node(b, "n0")
+            assert (after.closure.phase, after.closure.started_at) == (phase, before.closure.started_at)
+            assert after.closure.updated_at.seconds == before.closure.updated_at.seconds + 2
+            assert after.input_uri == before.input_uri
+            await b.call(events.create_node_event, node_event("n0", Node.ABORTED, 4))
+            assert await shown() == second
+            late = node_event("n0", phase, 5, deck_uri=first)
+            await refusal(b, events.create_node_event, late, errors.FailedPrecondition)
+            assert await shown() == second
+
+        bench(scenario)
+
     def test_children_hang_under_their_parent(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await launch(b)

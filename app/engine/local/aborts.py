@@ -16,7 +16,7 @@ from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.admin import node_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
-from sqlalchemy import and_, bindparam, func, literal, select
+from sqlalchemy import and_, bindparam, literal, select
 
 from app import errors, schema
 from app.blobs import BlobError
@@ -47,11 +47,6 @@ _executions, _launches = schema.table(schema.Execution), schema.table(schema.Lau
 _tags = schema.table(schema.ExecutionTag)
 _WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
 
-_LAST_ATTEMPT = Statement(
-    select(func.max(_tasks.c.retry_attempt).label("attempt")).where(
-        *of_execution(_tasks), _tasks.c.node_id == bindparam("node_id")
-    )
-)
 # What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
 _RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
 _CHILDREN = Statement(
@@ -124,6 +119,11 @@ class _Ending:
         self._attempts: dict[str, list[Any]] = defaultdict(list)
         for row in attempts:
             self._attempts[row.node_id].append(row)
+        templates = (task.template for task in run.closure.tasks)
+        self._generates_deck = {
+            (task.id.project, task.id.domain, task.id.name, task.id.version): task.metadata.generates_deck.value
+            for task in templates
+        }
         self._children: dict[str, list[Any]] = defaultdict(list)
         for row in children:
             self._children[row.node_id].append(row)
@@ -163,24 +163,28 @@ class _Ending:
         await run.report.several(*events, aborted)
 
     async def _deck(self, row: Any) -> str:
-        """Return the deck that a node has published, of its last attempt or the one that its row names; "" for none.
+        """Return the deck of a node's open attempt, else the deck that the node shows; "" for none.
 
         Deviates: upstream's event names no deck, which makes a published deck unreachable (flyteorg/flyte#7610).
         """
         shown = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
-        if not shown:
-            return ""
-        run = self._run
-        async with run.server.database.unit_of_work() as db:
-            (last,) = await db.all(_LAST_ATTEMPT, node_id=row.node_id, **execution_key(run.id))
         folder = (row.input_uri or "").rpartition("/")[0]
-        latest = decks.uri_of(f"{folder}/{last.attempt}") if folder and last.attempt is not None else ""
+        # An attempt may have written its deck a moment ago; that of one which has ended is shown already.
+        open_attempts = [one.retry_attempt for one in self._attempts[row.node_id] if self._may_have_deck(one)]
+        latest = decks.uri_of(f"{folder}/{open_attempts[-1]}") if folder and open_attempts else ""
+        if not shown and not latest:
+            return ""
         try:
             async with asyncio.timeout(_DECK_SECONDS_MAX):
-                return await decks.first_of(run.server.blobs, latest, shown)
+                return await decks.first_of(self._run.server.blobs, latest, shown)
         except (BlobError, TimeoutError):
             # An abort neither waits for a store that is away nor fails because the store refuses access.
             return str(shown)
+
+    def _may_have_deck(self, attempt: Any) -> bool:
+        """Return whether the task of an attempt generates decks; True for a task of a dynamic workflow."""
+        id = (attempt.project, attempt.domain, attempt.name, attempt.version)
+        return bool(self._generates_deck.get(id, True))
 
 
 async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:

@@ -1,7 +1,8 @@
 """What the engine tells the control plane: events, through the same service functions as everybody's.
 
-A repeated event answers ALREADY_EXISTS and counts as told; one that is known to be told is not sent. An event behind
-a terminal phase that is no end itself means that others have ended the execution, and the engine stops.
+A repeated event answers ALREADY_EXISTS and counts as told; one that is known to be told is not sent, unless it names
+a deck that the running node does not show yet. An event behind a terminal phase that is no end itself means that
+others have ended the execution, and the engine stops.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Reporter:
         self._server = server
         self._execution = execution
         self._told: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._decks: dict[str, str] = {}
 
     def know(
         self,
@@ -85,6 +87,7 @@ class Reporter:
         """What earlier runs of the execution told already; versions: of the phases of attempts."""
         for node_id, known in nodes.items():
             self._told[(node_id,)] = (_NODE_STEPS.get(phases.number(Node.Phase, known.phase), _ENDED), 0)
+            self._decks[node_id] = known.closure.deck_uri
         for node_id, closures in attempts.items():
             for attempt, closure in closures.items():
                 version = versions.get((node_id, attempt), 0)
@@ -93,6 +96,15 @@ class Reporter:
     def phase_version(self, node_id: str, attempt: int) -> int:
         """The version of the last event of an attempt that was told, 0 where none was."""
         return self._told.get((node_id, str(attempt)), (0, 0))[1]
+
+    def deck(self, node_id: str) -> str:
+        """Return the URI of the deck that a node shows, "" where it shows none."""
+        return self._decks.get(node_id, "")
+
+    def running_phase(self, node_id: str) -> int:
+        """Return the phase in which a node runs: DYNAMIC_RUNNING once that was reported, else RUNNING."""
+        dynamic = self._told.get((node_id,)) == (_NODE_STEPS[Node.DYNAMIC_RUNNING], 0)
+        return int(Node.DYNAMIC_RUNNING if dynamic else Node.RUNNING)
 
     async def workflow(
         self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None
@@ -151,11 +163,19 @@ class Reporter:
     def _is_news(self, event: Event) -> bool:
         if isinstance(event, event_pb2.WorkflowExecutionEvent):
             return True
-        return _step(event) > self._told.get(_key(event), (0, 0))
+        step, told = _step(event), self._told.get(_key(event), (0, 0))
+        return step > told or (step == told and self._adds_deck(event))
+
+    def _adds_deck(self, event: Event) -> bool:
+        if not isinstance(event, event_pb2.NodeExecutionEvent) or _is_end(event):
+            return False
+        return bool(event.deck_uri) and event.deck_uri != self.deck(event.id.node_id)
 
     def _mark(self, event: Event) -> None:
         if not isinstance(event, event_pb2.WorkflowExecutionEvent):
             self._told[_key(event)] = _step(event)
+        if self._adds_deck(event):
+            self._decks[event.id.node_id] = event.deck_uri
 
 
 def _key(event: Any) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class TaskNode:
         self._reserving = reserving
         self._run = site.run
         self._task = task
+        self._deck = decks.Watch(site.run.server.settings, site.run.server.blobs)
         self._tries = Tries(
             site.run,
             site.node,
@@ -79,7 +80,10 @@ class TaskNode:
 
         errors: NodeFailed, when the node's events are sent
         """
-        ended = await self._tries.run()
+        try:
+            ended = await self._tries.run()
+        finally:
+            await self._deck.stop()
         if isinstance(ended, Failed):
             raise await self._fail(ended)
         assert isinstance(ended, Succeeded)
@@ -89,7 +93,9 @@ class TaskNode:
         """Run the nodes that an attempt asks for; its process, if there was one, has ended well."""
         site, report = self._site, self._run.report
         self.is_dynamic = True
+        await self._deck.stop()
         before = [self._node_event(Node.QUEUED), *self.succeeded(), self._node_event(Node.RUNNING)]
+        before += self._shown(dynamic.deck_uri)
         try:
             frame = await dynamics.graph_of(site, self._task, dynamic, attempt)
         except dynamics.NotBuilt as error:
@@ -122,12 +128,16 @@ class TaskNode:
         await self._run.report.several(self._node_event(Node.QUEUED), submitted, self._node_event(Node.RUNNING))
 
     async def running(self, attempt: int) -> None:
-        await self._run.report.several(self._event(Task.RUNNING, logs=True), self._node_event(Node.RUNNING))
+        report, uri = self._run.report, decks.uri_of(self._site.output_dir(attempt))
+        await report.several(self._event(Task.RUNNING, logs=True), self._node_event(Node.RUNNING))
+        if self._generates_deck and report.deck(self._site.unique_id) != uri:
+            self._deck.start(uri, lambda: report.several(*self._shown(uri)))
 
     async def failed(self, attempt: int, failed: Failed) -> None:
+        await self._deck.stop()
         # One that a later attempt was told of is told itself.
         if attempt + 1 not in self._run.attempts.get(self._site.unique_id, ()):
-            await self._run.report.several(*self._failure(failed))
+            await self._run.report.several(*self._failure(failed), *self._shown(await self._deck_of(failed)))
         self.is_dynamic = self._asked = False
         await self._place.take()
 
@@ -145,24 +155,39 @@ class TaskNode:
         return [self._event(Task.SUCCEEDED, output_uri=self._site.output_uri(self._tries.attempt), logs=True)]
 
     async def _fail(self, failed: Failed) -> NodeFailed:
-        deck_uri = failed.deck_uri
-        if not self._task.metadata.generates_deck.value:
-            deck_uri = ""
-        elif not deck_uri:
-            # The attempt may have been cut off after it published a deck, and the first attempt's is the one shown.
-            dirs = (self._site.output_dir(self._tries.attempt), self._site.output_dir())
-            deck_uri = await decks.first_of(self._run.server.blobs, *map(decks.uri_of, dirs))
+        # A last attempt that wrote none leaves the deck of the one before it shown.
+        shown = self._run.report.deck(self._site.unique_id)
+        deck_uri = await self._deck_of(failed) or await decks.first_of(self._run.server.blobs, shown)
         error = self._tries.budget.exhausted(failed)
         before = (self._node_event(Node.QUEUED), *self._failure(failed))
         return await fail(self._site, error, *before, deck_uri=deck_uri, **self.described())
 
     def _node_event(self, phase: int) -> event_pb2.NodeExecutionEvent:
         event = self._site.event(phase, input_uri=self._site.input_uri)
-        if phase == Node.RUNNING and self._task.metadata.generates_deck.value:
-            event.deck_uri = decks.uri_of(self._site.output_dir(self._tries.attempt))
         if phase == Node.RUNNING and self._reserving is not None:
             event.task_node_metadata.CopyFrom(self._reserving)
         return event
+
+    @property
+    def _generates_deck(self) -> bool:
+        return bool(self._task.metadata.generates_deck.value)
+
+    async def _deck_of(self, failed: Failed) -> str:
+        """Return the deck of the attempt, which may have been cut off after it published one; "" for none."""
+        if not self._generates_deck:
+            return ""
+        uri = decks.uri_of(self._site.output_dir(self._tries.attempt))
+        return failed.deck_uri or await decks.first_of(self._run.server.blobs, uri)
+
+    def _shown(self, deck_uri: str) -> list[event_pb2.NodeExecutionEvent]:
+        """Return the event that adds a deck to the running node, if there is a deck.
+
+        Deviates: upstream's RUNNING event names the deck that the task is to write, before it lies in the storage.
+        """
+        if not deck_uri or not self._generates_deck:
+            return []
+        phase = self._run.report.running_phase(self._site.unique_id)
+        return [self._site.event(phase, input_uri=self._site.input_uri, deck_uri=deck_uri)]
 
     def deck_uri(self, ended: Succeeded) -> str:
         """The deck that the node's SUCCEEDED event names: one that is there, unless the task says it makes none."""

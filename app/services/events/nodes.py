@@ -11,7 +11,7 @@ from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2 as event
 
 from app import errors, schema
-from app.blobs import BlobError
+from app.blobs import BlobError, BlobUnavailable
 from app.context import Context
 from app.services import phases
 from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
@@ -19,6 +19,8 @@ from app.services.ids import check_execution_id, check_task_execution_id, execut
 from app.wire.text import text
 
 log = structlog.get_logger(__name__)
+
+_RUNNING = frozenset({phases.Node.RUNNING, phases.Node.DYNAMIC_RUNNING})
 
 
 async def create_node_event(
@@ -28,7 +30,8 @@ async def create_node_event(
 
     shape:  request.event as event.NodeExecutionEvent; parents, when named, are known already
     errors: INVALID_ARGUMENT for missing ids and times; RESOURCE_EXHAUSTED outputs too large; NOT_FOUND for an unknown
-            execution, parent or child execution; ALREADY_EXISTS, FAILED_PRECONDITION see phases.check_node
+            execution, parent or child execution; ALREADY_EXISTS, FAILED_PRECONDITION see phases.check_node, but a
+            phase may be repeated to add a deck
     source: upstream NodeExecutionManager.CreateNodeEvent
     """
     given = request.event
@@ -43,6 +46,8 @@ async def create_node_event(
     phases.check_cluster(execution.cluster, given.producer_id)
     known = await ctx.db.find(schema.NodeExecution, columns=("phase", "input_uri"), **node_key(given.id))
     if known is not None:
+        if await _add_deck(ctx, given, known.phase):
+            return event_pb2.NodeExecutionEventResponse()
         phases.check_node(known.phase, given.phase, id=given.id)
     _check_dynamic(given)
     await _keep_deck(ctx, given)
@@ -81,6 +86,51 @@ def _check_node_event(ctx: Context, given: event.NodeExecutionEvent) -> None:
     check_output_size(ctx, given.output_data)
 
 
+async def _add_deck(ctx: Context, given: event.NodeExecutionEvent, stored: str) -> bool:
+    """Record the deck of an event that repeats the phase of a running node, and nothing else of that event.
+
+    Deviates: upstream answers ALREADY_EXISTS, so that a node shows the address of its first RUNNING event, of a deck
+    that the task may not have written yet, or of an earlier attempt.
+
+    Args:
+        ctx: The request.
+        given: The event.
+        stored: The phase of the node.
+
+    Returns:
+        False, with nothing recorded, where the node shows this deck already or the deck is not in the storage.
+
+    Raises:
+        BlobUnavailable: The storage does not answer.
+    """
+    if not given.deck_uri or given.phase not in _RUNNING or phases.Node.Phase.Name(given.phase) != stored:
+        return False
+    seen = await ctx.db.find(schema.NodeExecution, columns=("closure",), **node_key(given.id))
+    if seen is None or _closure(seen).deck_uri == given.deck_uri:
+        return False
+    try:
+        if not await ctx.blobs.exists(given.deck_uri):
+            return False
+    except BlobUnavailable:
+        raise
+    except BlobError as error:
+        log.warning("deck_not_added", uri=given.deck_uri, reason=error.message)
+        return False
+    row: Any = await ctx.db.find(schema.NodeExecution, for_update=True, **node_key(given.id))
+    if row.phase != stored:
+        return False
+    closure = _closure(row)
+    closure.deck_uri = given.deck_uri
+    closure.updated_at.CopyFrom(reported(given))
+    changes = {"closure": closure.SerializeToString(), "node_execution_updated_at": instant(reported(given), "")}
+    await ctx.db.update(schema.NodeExecution, node_key(given.id), **changes)
+    return True
+
+
+def _closure(row: Any) -> node_execution_pb2.NodeExecutionClosure:
+    return node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
+
+
 async def _keep_deck(ctx: Context, given: event.NodeExecutionEvent) -> None:
     """Name the deck that a cut off node showed while it ran, if it lies in the store or the store cannot say.
 
@@ -89,7 +139,7 @@ async def _keep_deck(ctx: Context, given: event.NodeExecutionEvent) -> None:
     if given.phase not in (phases.Node.ABORTED, phases.Node.TIMED_OUT) or given.deck_uri:
         return
     row = await ctx.db.find(schema.NodeExecution, columns=("closure",), **node_key(given.id))
-    shown = "" if row is None else node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
+    shown = "" if row is None else _closure(row).deck_uri
     if not shown:
         return
     try:
@@ -192,7 +242,7 @@ def _new_node(given: event.NodeExecutionEvent, uris: dict[str, str]) -> dict[str
 
 def _next_node(row: Any, given: event.NodeExecutionEvent, uris: dict[str, str]) -> dict[str, Any]:
     """The columns of a node that a later event changes (upstream UpdateNodeExecutionModel)."""
-    closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
+    closure = _closure(row)
     if given.HasField("workflow_node_metadata") and not closure.HasField("workflow_node_metadata"):
         closure.workflow_node_metadata.executionId.CopyFrom(given.workflow_node_metadata.execution_id)
     if given.task_node_metadata.dynamic_workflow.dynamic_job_spec_uri:

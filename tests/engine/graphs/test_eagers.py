@@ -100,11 +100,15 @@ def test_an_abort_ends_what_the_task_launched(eager: Started) -> None:
         remote.wait(name)
     name = remote.launch("eagers.waiting", {"path": eager.path("waiting"), "seconds": 120.0})
     remote.until(lambda: bool(eager.lines("waiting")), "the child's task")
+    # flytekit publishes a deck that lists the children.
+    remote.until(lambda: bool(remote.nodes(name)["n0"]["deck_uri"]), "the deck")
     remote.terminate(name, "enough")
     assert remote.wait(name)["phase"] == "ABORTED"
+    deck = Path(remote.nodes(name)["n0"]["deck_uri"])
     child = launched_by(remote, name)["graphs.mark"]
     cause = f"cascading abort as parent execution id [{name}] aborted, reason [Workflow aborted.]"
     assert remote.wait(child["id"]["name"])["abort_metadata"]["cause"] == cause
+    assert child["id"]["name"] in deck.read_text()
 
 
 @pytest.mark.parametrize("kind", DATABASES)
