@@ -81,6 +81,9 @@ def _matters(declared: types_pb2.LiteralType) -> bool:
 
 
 def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> str | None:
+    # The value of a union with one variant may stand where that variant is declared.
+    while literal.scalar.WhichOneof("value") == "union" and declared.WhichOneof("type") != "union_type":
+        literal = literal.scalar.union.value
     if literal.WhichOneof("value") == "offloaded_metadata":
         return None
     match declared.WhichOneof("type"):
