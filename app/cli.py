@@ -183,7 +183,8 @@ def _tell(started: "Started", progress: "Progress") -> None:
     if started.assistants:
         mcp, adapter = (_reachable(host, port) for port in (settings.mcp.port, settings.mcp.adapter_port))
         assistants = f"\n  MCP            http://{mcp}/mcp\n  REST adapter   http://{adapter}/v1/api/v1/executions"
-    waiting = settings.engine.kind == "local" and not settings.environment_path.exists()
+    local = settings.engine.local
+    waiting = settings.engine.kind == "local" and not local.environment and not settings.environment_path.exists()
     when = ", after `task environment: ready`" if waiting else ""
     run = f"{startup.FIRST_PROJECT}/development/<name>"
     progress.line(

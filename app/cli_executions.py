@@ -28,9 +28,7 @@ def _executions() -> None:
 @executions_app.command("end")
 def end(
     context: typer.Context,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="PROJECT/DOMAIN/NAME...", help="Executions to end.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="PROJECT/DOMAIN/NAME", help="Executions to end.")] = None,
     project: Annotated[str, typer.Option(help="Only executions of this project.")] = "",
     domain: Annotated[str, typer.Option(help="Only executions of this domain.")] = "",
     older_than: Annotated[
