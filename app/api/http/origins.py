@@ -23,10 +23,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import structlog
 from starlette.types import Send
 
 from app import errors
+from app.api import notices
 from app.api.status import http_status
 from app.blobs.links import PREFIX
 from app.settings import Settings
@@ -46,7 +46,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 # Verdicts on this many Hosts and Origins are kept; others are parsed again, which takes some µs.
 VERDICTS_MAX = 1024
-LOGGED_MAX = 100
 _SHOWN_MAX = 200
 _HOST_BYTES_MAX = HOST_LENGTH_MAX + 1
 # With room for schemes such as those of browser extensions.
@@ -73,8 +72,6 @@ _STORAGE = PREFIX.encode()
 _FORM_TARGETS = frozenset({b"/oauth2/token", b"/callback"})
 # Over HTTP/2 these may have a body that no header announces.
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,6 @@ class Origins:
             origin.encode() for origin in (*map(_origin_of, own), *security.allowed_origins) if origin
         )
         self._any_origin = b"*" in self._origins
-        self._logged = 0
         # Both take the beginning of a value: one that is too long is refused all the same.
         self._host_refusal = lru_cache(VERDICTS_MAX)(self._judge_host)
         self._origin_refusal = lru_cache(VERDICTS_MAX)(self._judge_origin)
@@ -139,12 +135,12 @@ class Origins:
             # Browsers always send a Host; probes over HTTP/1.0 may leave it out.
             refused = self._host_refusal(name) if name else None
             if refused is not None:
-                return refused
+                return _logged(refused)
         if origin is not None:
             # A page of http://name is of another site for https://name, though the Host is the same.
             refused = self._origin_refusal(origin[:_ORIGIN_BYTES_MAX], host if same_site else b"")
             if refused is not None:
-                return refused
+                return _logged(refused)
         return _refused_body(method, target, given, http2) if from_page else None
 
     def _judge_host(self, host: bytes) -> Refusal | None:
@@ -153,7 +149,7 @@ class Origins:
             self._any_name or found.host in self._names or is_ip(found.host) or is_loopback(found.host)
         ):
             return None
-        return self._refused(
+        return _refused(
             421,
             f"the Host {_shown(host)} is no name of this server; allowed are localhost, IP addresses, the names in "
             "auth.authorizedUris, and those in server.security.allowedHosts",
@@ -162,18 +158,20 @@ class Origins:
     def _judge_origin(self, origin: bytes, host: bytes) -> Refusal | None:
         if self._any_origin or origin in self._origins or _same_host(origin, host):
             return None
-        return self._refused(
+        return _refused(
             403,
             f"pages of the origin {_shown(origin)} may not call this server; allowed are its own pages and the origins "
             "in server.security.allowedOrigins",
         )
 
-    def _refused(self, status: int, message: str) -> Refusal:
-        # Verdicts are cached, so a Host or an Origin that comes again is not logged again.
-        if self._logged < LOGGED_MAX:
-            self._logged += 1
-            log.warning("request_refused", status=status, reason=message)
-        return Refusal(status, errors.PermissionDenied(message))
+
+def _refused(status: int, message: str) -> Refusal:
+    return Refusal(status, errors.PermissionDenied(message))
+
+
+def _logged(refusal: Refusal) -> Refusal:
+    notices.warn("request_refused", status=refusal.status, reason=refusal.error.message)
+    return refusal
 
 
 def _shown(value: bytes) -> str:
