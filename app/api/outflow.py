@@ -260,6 +260,10 @@ class Outflow(FlowControl):
 
     def _send(self, send: Send, cycle: Any, message: Message) -> Awaitable[None]:
         """Send one ASGI message. No coroutine: short replies, which are most, cost no further one."""
+        if self._connection is not None and cycle.stream.send_window is None:
+            # zttp closed the stream in an error of the connection, which ended the events that uvicorn reads. A
+            # message of a disconnected cycle is dropped; zttp would raise.
+            cycle.disconnected = True
         body = message.get("body")
         if not body:
             return send(message)
@@ -297,7 +301,7 @@ class Outflow(FlowControl):
             if size > 0:
                 return size
             if cycle.stream.send_window is None:
-                # zttp closed the stream in an error of the connection, which ended the events that uvicorn reads.
+                # As in _send.
                 cycle.disconnected = True
                 return 0
             future = self.loop.create_future()

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -173,6 +174,22 @@ def test_tls_spoken_to_the_plain_port_ends_at_once(server: Running) -> None:
             assert time.monotonic() - began < 1
     assert server.printed.count("tls_on_plain_port") == 1
     assert "without TLS" in server.printed
+
+
+def test_rapid_resets_over_http2_leave_no_traceback(server: Running) -> None:
+    def frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
+        return struct.pack(">I", len(data))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + data
+
+    opened = b"\x82\x86\x04\x0c/healthcheck\x01\x09localhost"
+    for fault in (frame(3, 0, 0, struct.pack(">I", 8)), frame(8, 0, 0, bytes(4))):
+        flood = bytearray(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+        for stream in range(1, 4001, 2):
+            flood += frame(1, 5, stream, opened) + fault[:5] + struct.pack(">I", stream) + fault[9:]
+        with connected(server) as connection, suppress(ConnectionError):
+            connection.sendall(flood)
+            while connection.recv(65536):
+                pass
+    assert "Traceback" not in server.printed
 
 
 def test_a_flood_of_resets_leaves_no_traceback(server: Running) -> None:
