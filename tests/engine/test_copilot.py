@@ -189,8 +189,11 @@ def test_a_file_of_the_web(bench: Benches, web: str) -> None:
 
 @pytest.mark.parametrize(
     "inputs",
-    [{"f": a_blob("/nowhere/file")}, {"f": {"../../escape": 1}}, {"f": a_blob("s3://elsewhere/key")}],
-    ids=["missing file", "a key that is a path", "a store of others"],
+    [
+        *({"f": a_blob("/nowhere/file")}, {"f": {"../../escape": 1}}, {"f": a_blob("s3://elsewhere/key")}),
+        *({"f": a_blob("/dev/zero")}, {"f": a_blob("file:///dev/tty")}, {"f": a_blob("/dev/fd", multipart=True)}),
+    ],
+    ids=["missing file", "a key that is a path", "a store of others", "a device", "another", "a directory of pipes"],
 )
 def test_inputs_that_cannot_be_files_are_told(bench: Benches, inputs: dict[str, Any]) -> None:
     made = bench()
@@ -220,6 +223,24 @@ def test_a_directory_and_a_file_with_an_extension_are_outputs(bench: Benches) ->
     assert Path(file.uri).read_text() == "3\n"
 
 
+def test_a_link_to_another_directory_of_the_output_is_followed(bench: Benches) -> None:
+    made = bench()
+    text = "mkdir -p /out/d/run3; echo 3 > /out/d/run3/loss; ln -s run3 /out/d/latest"
+    outcome = outcome_of(made, made.attempt(a_raw(text, outputs={"d": blob_type()})))
+    assert isinstance(outcome, Succeeded), outcome
+    uri = Path(outcome.outputs.literals["d"].scalar.blob.uri)
+    assert [(uri / name / "loss").read_text() for name in ("run3", "latest")] == ["3\n", "3\n"]
+
+
+def test_a_bucket_gets_the_files_behind_a_link_too(tmp_path: Path) -> None:
+    folder = tmp_path / copilot.DIRECTORY / "outputs" / "d"
+    (folder / "run3").mkdir(parents=True)
+    (folder / "run3" / "loss").touch()
+    (folder / "latest").symlink_to("run3")
+    found = [str(file.relative_to(folder)) for file in copilot._files_below(folder, folder.parent)]
+    assert found == ["latest/loss", "run3/loss"]
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
@@ -233,6 +254,8 @@ def test_a_directory_and_a_file_with_an_extension_are_outputs(bench: Benches) ->
         ("ln -s o /out/o", blob_type(), "file not found at path ["),
         ("mkdir /out/o; mkfifo /out/o/pipe", blob_type(), "path ["),
         ("mkdir /out/o; ln -s /etc /out/o/etc", blob_type(), "path ["),
+        ("mkdir /out/o; ln -s . /out/o/loop", blob_type(), "path ["),
+        ("mkdir -p /out/o/a /out/o/b; ln -s ../b /out/o/a/b; ln -s ../a /out/o/b/a", blob_type(), "path ["),
         ("rmdir /out; ln -s /etc /out; touch /out/hostname", blob_type(), "file not found at path ["),
         ("echo x > /out/o", types_pb2.INTEGER, "output [o]: failed to parse integer value [x]"),
         ("mkdir /out/o", types_pb2.INTEGER, "expected file for type [INTEGER], found dir at path ["),

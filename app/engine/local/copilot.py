@@ -35,6 +35,7 @@ INPUT_PATH, OUTPUT_PATH = "/var/flyte/inputs", "/var/flyte/outputs"
 _PRIMITIVE_BYTES_MAX = 1024
 _ERROR_BYTES_MAX = 1024 * 1024
 _HTTP_SECONDS_MAX = 60.0
+_SPECIAL = "a pipe, a device or a socket; allowed are files and directories"
 
 
 class _UploadFailed(Exception):
@@ -185,11 +186,22 @@ def _fetch_http(uri: str, path: Path) -> None:
 
 
 def _copy(source: str, path: Path) -> None:
+    """Copy a file or a directory of this machine.
+
+    Raises:
+        ValueError: It is, or contains, a pipe, a device or a socket, which may never end.
+    """
     if os.path.isdir(source):
-        shutil.copytree(source, path, dirs_exist_ok=True)
+        shutil.copytree(source, path, dirs_exist_ok=True, copy_function=_copy_file)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, path)
+        _copy_file(source, str(path))
+
+
+def _copy_file(source: str, path: str) -> None:
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        raise ValueError(f"path [{source}] is {_SPECIAL}")
+    shutil.copy2(source, path)
 
 
 def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
@@ -306,7 +318,7 @@ def _checked(path: Path, folder: Path) -> os.stat_result:
         raise _UploadFailed(f"path [{path}] is a link to [{real}], which does not lie in the output directory")
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise _UploadFailed(f"path [{path}] is a pipe, a device or a socket; allowed are files and directories")
+        raise _UploadFailed(f"path [{path}] is {_SPECIAL}")
     return status
 
 
@@ -329,14 +341,23 @@ async def _upload_blob(path: Path, uri: str, folder: Path, blobs: Blobs) -> lite
 
 
 def _files_below(path: Path, folder: Path) -> list[Path]:
-    """Return an output that is a file, or all files of one that is a directory.
+    """Return an output that is a file, or all files of one that is a directory, those behind links included.
 
     Raises:
-        _UploadFailed: An entry of the directory is neither file nor directory.
+        _UploadFailed: An entry may not be uploaded, or links to directories lie behind each other, as in a loop.
     """
     if not path.is_dir():
         return [path]
-    return sorted(entry for entry in path.rglob("*") if stat.S_ISREG(_checked(entry, folder).st_mode))
+    files: list[Path] = []
+    top = os.path.realpath(path)
+    for place, directories, names in os.walk(path, followlinks=True):
+        behind_link = os.path.realpath(place) != os.path.normpath(os.path.join(top, os.path.relpath(place, path)))
+        for entry in (Path(place, name) for name in directories):
+            _checked(entry, folder)
+            if entry.is_symlink() and behind_link:
+                raise _UploadFailed(f"path [{entry}] is a link to a directory behind another such link")
+        files += (entry for name in names if stat.S_ISREG(_checked(entry := Path(place, name), folder).st_mode))
+    return sorted(files)
 
 
 def parse_simple(kind: types_pb2.SimpleType.ValueType, text: str) -> literals_pb2.Literal:
