@@ -233,6 +233,7 @@ def test_no_log_line_shows_a_secret(drawn: Any, form: str) -> None:
         "token: S3CRETAA",
         "api-key=S3CRETAA, aws_secret_access_key = S3CRETBB",
         "no usable address (u:S3CRETAA@h)",
+        *("postgres://u:S3CRETAA", "postgresql://u:S3CRETAA/d?sslmode=disable", "gs://b/k#sig=S3CRETAA"),
     ],
 )
 def test_what_has_the_form_of_a_secret_is_masked(text: str) -> None:
@@ -243,6 +244,7 @@ def test_what_has_the_form_of_a_secret_is_masked(text: str) -> None:
     "text",
     [
         "postgresql://user@host:5432/name?sslmode=disable",
+        *("postgresql://h1:5432,h2:5433/d", "http://[::1]:8080/x", "http://h:80?a=b", "file:///x:y/z", "http://h/a:b"),
         "s3://bucket/prefix and /home/u/.flyteadmin",
         "abfs://container@account.dfs.core.windows.net/x",
         "image ghcr.io/o/i@sha256:0123",

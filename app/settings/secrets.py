@@ -60,10 +60,12 @@ _FORMS = re.compile(
 )
 _USER = re.compile(r"//[^\s:/@]{0,64}+:")
 _USER_AT_START = re.compile(r"[^\s:/@]{0,200}+:(?!//)")
+# A password whose host is missing stands where the port of another address does; hosts may follow as a list.
+_NO_PORT = re.compile(r"(?<!/)//[^\s:/@\[\]]{0,200}+:(?!\d{1,5}(?:[/?#,]|$))([^\s/?#]+)")
 # The user of these addresses is a token where it stands alone; s3://, abfs:// and others write a container there.
 _TOKEN_AS_USER = re.compile(r"\b(?:https?|nats|tls|rediss?)://([^\s:/@]{1,4096})@")
 _ADDRESS = re.compile(r"\s*[A-Za-z][\w.+-]{0,30}:?//")
-_PARAMETER = re.compile(r"(?<=[?&;])([^=&?\s]{1,200})=([^&#]*)")
+_PARAMETER = re.compile(r"(?<=[?&;#])([^=&?#\s]{1,200})=([^&#]*)")
 
 
 class Masker:
@@ -178,8 +180,14 @@ _SEPARATORS = str.maketrans("", "", "-_. ")
 
 
 def _password_place(word: str) -> tuple[int, int]:
-    """Return where the password of an address lies, (0, 0) without one. It may hold any character, `@` and `/` too."""
+    """Return where the password of an address lies, (0, 0) without one. It may hold any character, `@` and `/` too.
+
+    Without a host and `@`, as in `postgres://user:password`, it is the text in the place of the port that is no number.
+    """
     at = word.rfind("@")
+    if at < 0:
+        unreadable = _NO_PORT.search(word)
+        return unreadable.span(1) if unreadable is not None else (0, 0)
     user = _USER.search(word, 0, at) if at > 0 else None
     if user is None and at > 0 and not word.startswith("@sha256:", at):
         user = _USER_AT_START.match(word, 0, at)
