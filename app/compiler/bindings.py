@@ -285,7 +285,7 @@ class _Check:
                 self.problems.add("IllegalEnumValue", self.vertex.id, what)
         elif self.typed and self.problems.count == mark and want.WhichOneof("type") == "union_type":
             # Deviates: upstream does not look at the value of a union.
-            problem = problem_of(literals_pb2.Literal(scalar=scalar), want)
+            problem = problem_of(literals_pb2.Literal(scalar=scalar), want, self.library.rules)
             if problem is not None:
                 what = f"Input [{self.name}] on node [{self.vertex.id}] has a value outside its type: {problem}"
                 self.problems.add("IllegalEnumValue", self.vertex.id, what)

@@ -16,7 +16,7 @@ from flyteidl.core import (
 )
 
 from app.compiler.problems import Problems
-from app.compiler.types import castable
+from app.compiler.types import Casts
 from app.errors import MESSAGE_BYTES_MAX
 from app.wire.text import text
 
@@ -118,6 +118,7 @@ class Library:
         self.steps = 0
         self._interfaces: dict[bytes, Interface] = {}
         self._texts: dict[int, tuple[types_pb2.LiteralType, str]] = {}
+        self.rules = Casts()
         self._casts: dict[tuple[int, int], tuple[types_pb2.LiteralType, types_pb2.LiteralType, bool]] = {}
 
     def spend(self, steps: int) -> None:
@@ -143,11 +144,11 @@ class Library:
         return known
 
     def castable(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-        """`castable`, remembered per pair: thousands of nodes often share a few tasks and so their types."""
+        """`Casts.castable`, remembered per pair: thousands of nodes often share a few tasks and so their types."""
         # The types are kept beside the answer, since an id may be used again once its owner is gone.
         pair = id(up), id(down)
         if pair not in self._casts:
-            self._casts[pair] = up, down, castable(up, down)
+            self._casts[pair] = up, down, self.rules.castable(up, down)
         return self._casts[pair][2]
 
     def type_text(self, kind: types_pb2.LiteralType) -> str:

@@ -5,6 +5,7 @@ perhaps more, may be given where the parent is declared; equal schemas always ma
 (json-schema-compare), which treats some keywords as unknown: those never make two schemas differ.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -28,6 +29,10 @@ _SUBSCHEMA_MAPS = ("properties", "patternProperties", "definitions")
 _ALWAYS: dict[str, Any] = {"minProperties": 0, "maxProperties": 0}
 # Schemas that refer to each other in large rings are refused rather than walked for minutes.
 _PAIRS_MAX = 20_000
+# Schemas inside one another, references followed.
+_LEVELS_MAX = 60
+# A pattern is compiled, never matched; compiling takes time in proportion to its length.
+_PATTERN_CHARACTERS_MAX = 1_000
 
 
 class _Difference(IntEnum):
@@ -61,7 +66,8 @@ class _Schema:
         if isinstance(root, dict) and root.get("$schema", "http://json-schema.org/schema#") not in _DIALECTS:
             # Parity: a dialect newer than draft 7 does not compile upstream, so such schemas must be equal.
             raise _BrokenSchema
-        _check(root)
+        checked: set[int] = set()
+        _check(root, checked)
         # References must lead to schemas, wherever a value would be checked against them; a definition that nothing
         # refers to may be broken.
         pending, seen = [root], set[int]()
@@ -72,7 +78,7 @@ class _Schema:
             seen.add(id(node))
             if "$ref" in node:
                 target = self._at(node["$ref"])
-                _check(target)
+                _check(target, checked)
                 pending.append(target)
             else:
                 pending.extend(child for keyword, child in _children(node) if keyword != "definitions")
@@ -94,7 +100,7 @@ class _Schema:
         node = self.root
         for part in pointer[1:].split("/")[1:]:
             key = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            if isinstance(node, list) and key.isdecimal() and len(key) < 10 and int(key) < len(node):
                 node = node[int(key)]
             elif isinstance(node, dict) and key in node:
                 node = node[key]
@@ -148,10 +154,14 @@ def _texts(value: Any) -> bool:
 
 
 def _pattern(value: Any) -> bool:
-    try:
-        return _text(value) and bool(re.compile(value))
-    except re.error:
+    """Return whether a value is a regular expression that is short enough; too deep or too large ones are none."""
+    if not _text(value) or len(value) > _PATTERN_CHARACTERS_MAX:
         return False
+    try:
+        re.compile(value)
+    except (re.error, ValueError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _type(value: Any) -> bool:
@@ -176,13 +186,19 @@ _KEYWORDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _check(root: Any) -> None:
-    """Fail unless this is a schema all the way down."""
+def _check(root: Any, checked: set[int]) -> None:
+    """Raise _BrokenSchema unless root is a schema all the way down.
+
+    Args:
+        root: The schema.
+        checked: The ids of the schemas that were checked before, which are passed over; this function adds to it.
+    """
     pending = [root]
     while pending:
         node = pending.pop()
-        if isinstance(node, bool):
+        if isinstance(node, bool) or id(node) in checked:
             continue
+        checked.add(id(node))
         if not isinstance(node, dict):
             raise _BrokenSchema
         if not all(_KEYWORDS[keyword](value) for keyword, value in node.items() if keyword in _KEYWORDS):
@@ -211,6 +227,7 @@ class _Comparison:
         # Deviates: upstream follows a schema that contains itself until its stack ends; here a pair that is still
         # being compared counts as equal, and each pair is compared once.
         self.known: dict[tuple[int, int], _Difference] = {}
+        self.level = 0
 
     def all(self) -> _Difference:
         return self._pair(self.subset.root, self.superset.root)
@@ -219,10 +236,12 @@ class _Comparison:
         small, large = self.subset.resolved(left), self.superset.resolved(right)
         pair = id(small), id(large)
         if pair not in self.known:
-            if len(self.known) >= _PAIRS_MAX:
+            if len(self.known) >= _PAIRS_MAX or self.level >= _LEVELS_MAX:
                 return _Difference.REAL
             self.known[pair] = _Difference.NONE
+            self.level += 1
             self.known[pair] = max(self._differences(small, large))
+            self.level -= 1
         return self.known[pair]
 
     def _differences(self, small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
@@ -310,6 +329,11 @@ def _same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
+def _comparable(value: Any) -> tuple[type, str]:
+    """Return what is equal for two values of one type that are equal, and can be kept in a set."""
+    return type(value), value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
 def _at_least(small: dict[str, Any], large: dict[str, Any], keyword: str) -> _Difference:
     """A lower bound may be raised, and may not be dropped."""
     return _real(keyword not in small or (keyword in large and large[keyword] >= small[keyword]))
@@ -324,8 +348,8 @@ def _strings(small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Differen
     yield _real(small.get("format", "") == large.get("format", ""))
     if "enum" in small:
         # Parity: the empty string is always among the values (upstream compareString pads its list with it).
-        allowed = [*small["enum"], ""]
-        yield _real(all(any(_same(value, choice) for choice in allowed) for value in large.get("enum", ())))
+        allowed = {_comparable(choice) for choice in (*small["enum"], "")}
+        yield _real(all(_comparable(value) in allowed for value in large.get("enum", ())))
     if "pattern" in small:
         yield _real(small["pattern"] == large.get("pattern"))
     yield _at_most(small, large, "maxLength")

@@ -41,13 +41,14 @@ def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> No
         problems.value_required("container", "command")
     if not container.image:
         problems.value_required("container", "image")
-    for entry in (*container.resources.requests, *container.resources.limits):
+    entries = (*container.resources.requests, *container.resources.limits)
+    names = tasks_pb2.Resources.ResourceName
+    for number, value in dict.fromkeys((entry.name, entry.value) for entry in entries):
         try:
-            Quantity.parse(entry.value)
+            Quantity.parse(value)
         except ValueError:
-            names = tasks_pb2.Resources.ResourceName
-            name = names.Name(entry.name) if entry.name in names.values() else str(entry.name)
-            problems.add("UnrecognizedValue", f"resources.{name}", f"Unrecognized value [{entry.value}].")
+            name = names.Name(number) if number in names.values() else str(number)
+            problems.add("UnrecognizedValue", f"resources.{name}", f"Unrecognized value [{value}].")
 
 
 def _check_pod(pod: tasks_pb2.K8sPod, problems: Problems) -> None:

@@ -14,8 +14,10 @@ from app.errors import InvalidArgument
 
 # Messages nest at most this deep when they arrive (the protobuf parsers refuse more), so only code can exceed it.
 DEPTH_MAX = 100
-# Unions compare every variant with every variant; beyond this many steps the question itself is refused.
+# Unions compare every variant with every variant; beyond this many steps (about half a second) a request is refused.
 STEPS_MAX = 200_000
+# Comparing two JSON schemas takes as long as one step for so many bytes of them.
+_SCHEMA_BYTES_PER_STEP = 32
 
 _SIMPLE = types_pb2.SimpleType
 _COLUMN = types_pb2.SchemaType.SchemaColumn.SchemaColumnType
@@ -32,19 +34,10 @@ _COLUMN_AS_SIMPLE = {
 def castable(up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
     """Whether a value of type `up` is accepted where `down` is declared.
 
-    errors: INVALID_ARGUMENT when the types nest deeper than DEPTH_MAX or take more than STEPS_MAX comparisons
+    errors: as Casts.castable
     source: upstream validators.AreTypesCastable
     """
-    kind = up.WhichOneof("type")
-    # Nearly every question is int to int or str to str, where nothing but the tag can matter.
-    if (
-        kind == "simple"
-        and down.WhichOneof("type") == "simple"
-        and not up.HasField("structure")
-        and up.simple != _SIMPLE.STRUCT
-    ):
-        return bool(up.simple == down.simple)
-    return _Question().casts(up, down, 0)
+    return Casts().castable(up, down)
 
 
 def is_none(kind: types_pb2.LiteralType) -> bool:
@@ -52,11 +45,35 @@ def is_none(kind: types_pb2.LiteralType) -> bool:
     return bool(kind.WhichOneof("type") == "simple" and kind.simple == _SIMPLE.NONE)
 
 
-class _Question:
-    """One call of `castable`: the rules, and how many steps they have taken."""
+class Casts:
+    """The cast rules for all questions of one request: answers are cached, and STEPS_MAX bounds all of them together.
+
+    Types that are asked about must not change meanwhile.
+    """
 
     def __init__(self) -> None:
         self.steps = 0
+        # By the content of `up` and the identity of `down`, which is kept beside the answer so that its id stays taken.
+        self._answers: dict[tuple[bytes, int], tuple[types_pb2.LiteralType, bool]] = {}
+
+    def castable(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
+        """Return whether a value of type `up` is accepted where `down` is declared.
+
+        Raises:
+            InvalidArgument: The types nest deeper than DEPTH_MAX, or the steps of this request exceed STEPS_MAX.
+        """
+        # Nearly every question is int to int or str to str, where nothing but the tag can matter.
+        if (
+            up.WhichOneof("type") == "simple"
+            and down.WhichOneof("type") == "simple"
+            and not up.HasField("structure")
+            and up.simple != _SIMPLE.STRUCT
+        ):
+            return bool(up.simple == down.simple)
+        key = up.SerializeToString(), id(down)
+        if key not in self._answers:
+            self._answers[key] = down, self.casts(up, down, 0)
+        return self._answers[key][1]
 
     def casts(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType, depth: int) -> bool:
         """Upstream AreTypesCastable: a union of a single variant may also be taken as that variant."""
@@ -68,9 +85,7 @@ class _Question:
 
     def accepts(self, down: types_pb2.LiteralType, up: types_pb2.LiteralType, depth: int) -> bool:
         """Upstream getTypeChecker(down).CastsFrom(up)."""
-        self.steps += 1
-        if self.steps > STEPS_MAX:
-            raise InvalidArgument(f"types take more than {STEPS_MAX} steps to compare")
+        self._count(1)
         if depth > DEPTH_MAX:
             raise InvalidArgument(f"types nest deeper than {DEPTH_MAX} levels")
         match down.WhichOneof("type"):
@@ -92,7 +107,12 @@ class _Question:
                 return self._dataset(up, down.structured_dataset_type, depth)
             case "simple" if down.simple == _SIMPLE.NONE:
                 return is_none(up)
-        return _trivial(up, down)
+        return self._trivial(up, down)
+
+    def _count(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > STEPS_MAX:
+            raise InvalidArgument(f"types take more than {STEPS_MAX} steps to compare")
 
     def _element(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType, depth: int) -> bool:
         # Parity: an element is not unwrapped from a union of one variant (collectionTypeChecker calls CastsFrom).
@@ -131,6 +151,33 @@ class _Question:
             lambda have, want: self.accepts(want.literal_type, have, depth + 1),
         )
 
+    def _trivial(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
+        """The rule for simple types, enums and types that say nothing: upstream trivialChecker."""
+        kind, wanted = up.WhichOneof("type"), down.WhichOneof("type")
+        # An enum is a string of a closed set, so the two convert; the value is checked where it is known.
+        if kind == "enum_type" and wanted == "simple" and down.simple == _SIMPLE.STRING:
+            return True
+        if wanted == "enum_type" and kind == "simple" and up.simple == _SIMPLE.STRING:
+            return True
+        if up.structure.tag and up.structure.tag != down.structure.tag:
+            return False
+        if kind != wanted:
+            return False
+        if kind == "simple":
+            if up.simple == down.simple == _SIMPLE.STRUCT:
+                return self._struct(up, down)
+            return bool(up.simple == down.simple)
+        return kind is None or bool(up.enum_type == down.enum_type)
+
+    def _struct(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
+        """Dataclasses: the JSON schema that each carries as metadata decides, where both carry one."""
+        if not up.HasField("metadata") or not down.HasField("metadata"):
+            return True
+        if up.metadata == down.metadata:
+            return True
+        self._count(1 + (up.metadata.ByteSize() + down.metadata.ByteSize()) // _SCHEMA_BYTES_PER_STEP)
+        return superset(down.metadata, up.metadata)
+
 
 def _blob(up: types_pb2.LiteralType, down: types_pb2.BlobType) -> bool:
     # Parity: dimensionality is ignored, so a directory passes where a file is declared (blobTypeChecker).
@@ -167,29 +214,3 @@ def _covers(have: dict[str, Any], wanted: Iterable[Any], same: Callable[[Any, An
     if not have or not wanted:
         return True
     return all(column.name in have and same(have[column.name], column) for column in wanted)
-
-
-def _trivial(up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-    """The rule for simple types, enums and types that say nothing: upstream trivialChecker."""
-    kind, wanted = up.WhichOneof("type"), down.WhichOneof("type")
-    # An enum is a string of a closed set, so the two convert; the value is checked where it is known.
-    if kind == "enum_type" and wanted == "simple" and down.simple == _SIMPLE.STRING:
-        return True
-    if wanted == "enum_type" and kind == "simple" and up.simple == _SIMPLE.STRING:
-        return True
-    if up.structure.tag and up.structure.tag != down.structure.tag:
-        return False
-    if kind != wanted:
-        return False
-    if kind == "simple":
-        if up.simple == down.simple == _SIMPLE.STRUCT:
-            return _struct(up, down)
-        return bool(up.simple == down.simple)
-    return kind is None or bool(up.enum_type == down.enum_type)
-
-
-def _struct(up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-    """Dataclasses: the JSON schema that each carries as metadata decides, where both carry one."""
-    if not up.HasField("metadata") or not down.HasField("metadata"):
-        return True
-    return superset(down.metadata, up.metadata)

@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app.compiler.inference import type_of
-from app.compiler.types import castable
+from app.compiler.types import Casts
 from app.wire.text import text
 
 _SIMPLE = types_pb2.SimpleType
@@ -46,15 +46,20 @@ _TABLES = ("schema", "structured_dataset")
 _SCALARS = {"blob": ("blob",), "schema": _TABLES, "structured_dataset_type": _TABLES}
 
 
-def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> str | None:
+def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> str | None:
     """Return what is wrong with a value whose type casts to the declared type; None for a value that fits.
 
     Checked, at any depth of lists, maps and unions: values of enums and of `typing.Literal`, the range of datetimes and
     durations, whether a blob is a file or a directory, and whether the value of a union is of the type that the union
     names.
     An offloaded literal is not read.
+
+    Args:
+        literal: The value.
+        declared: The type.
+        casts: The cast rules with the steps that the request has left.
     """
-    return _misnamed(literal) or _problem(literal, declared) if _matters(declared) else None
+    return _misnamed(literal, casts) or _problem(literal, declared, casts) if _matters(declared) else None
 
 
 def datetime_problem(literal: literals_pb2.Literal) -> str | None:
@@ -80,7 +85,7 @@ def _matters(declared: types_pb2.LiteralType) -> bool:
     return declared.WhichOneof("type") in ("enum_type", "union_type", "blob")
 
 
-def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> str | None:
+def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> str | None:
     # The value of a union with one variant may stand where that variant is declared.
     while literal.scalar.WhichOneof("value") == "union" and declared.WhichOneof("type") != "union_type":
         literal = literal.scalar.union.value
@@ -88,12 +93,12 @@ def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> 
         return None
     match declared.WhichOneof("type"):
         case "union_type":
-            return _union_problem(literal, declared.union_type)
+            return _union_problem(literal, declared.union_type, casts)
         case "collection_type" if literal.WhichOneof("value") == "collection":
-            fits = partial(_problem, declared=declared.collection_type)
+            fits = partial(_problem, declared=declared.collection_type, casts=casts)
             return _element_problem(enumerate(literal.collection.literals), fits)
         case "map_value_type" if literal.WhichOneof("value") == "map":
-            fits = partial(_problem, declared=declared.map_value_type)
+            fits = partial(_problem, declared=declared.map_value_type, casts=casts)
             return _element_problem(sorted(literal.map.literals.items()), fits)
         case "enum_type":
             return _enum_problem(literal, declared.enum_type)
@@ -116,23 +121,24 @@ def _element_problem(
     return None
 
 
-def _misnamed(literal: literals_pb2.Literal) -> str | None:
+def _misnamed(literal: literals_pb2.Literal, casts: Casts) -> str | None:
     """Return the first union in a literal, at any depth, whose value is not of the type that the union names.
 
     A walk of its own: checked again for every variant of every union around it, a union of depth n took 2^n steps.
     """
+    fits = partial(_misnamed, casts=casts)
     match literal.WhichOneof("value"):
         case "collection":
-            return _element_problem(enumerate(literal.collection.literals), _misnamed)
+            return _element_problem(enumerate(literal.collection.literals), fits)
         case "map":
-            return _element_problem(sorted(literal.map.literals.items()), _misnamed)
+            return _element_problem(sorted(literal.map.literals.items()), fits)
         case "scalar" if literal.scalar.WhichOneof("value") == "union":
             value, named = literal.scalar.union.value, literal.scalar.union.type
-            return _mismatch(value, named) or _problem(value, named) or _misnamed(value)
+            return _mismatch(value, named) or _problem(value, named, casts) or fits(value)
     return None
 
 
-def _union_problem(literal: literals_pb2.Literal, declared: types_pb2.UnionType) -> str | None:
+def _union_problem(literal: literals_pb2.Literal, declared: types_pb2.UnionType, casts: Casts) -> str | None:
     """Return the first variant's problem where no variant takes the value."""
     if literal.scalar.WhichOneof("value") == "union":
         value, given = literal.scalar.union.value, literal.scalar.union.type
@@ -140,8 +146,8 @@ def _union_problem(literal: literals_pb2.Literal, declared: types_pb2.UnionType)
         value, given = literal, type_of(literal)
     first = None
     for variant in declared.variants:
-        if given is not None and castable(given, variant):
-            found = _problem(value, variant)
+        if given is not None and casts.castable(given, variant):
+            found = _problem(value, variant, casts)
             if found is None:
                 return None
             first = first or found

@@ -109,7 +109,7 @@ async def store(
     errors: as create_launch_plan
     """
     id, spec = request.id, request.spec
-    _check_spec(spec, interface)
+    await apart(spec.ByteSize() + interface.ByteSize(), _check_spec, spec, interface)
     literal_limits.check(ctx.settings, "fixed_inputs", spec.fixed_inputs)
     literal_limits.check(ctx.settings, "default_inputs", spec.default_inputs)
     closure = launch_plan_pb2.LaunchPlanClosure(expected_inputs=spec.default_inputs)

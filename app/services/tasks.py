@@ -67,7 +67,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
     await _check_template(ctx, id, template)
     template.id.CopyFrom(id)
     try:
-        compiled = compile_task(template)
+        compiled = await apart(template.ByteSize(), compile_task, template)
     except CompileErrors as error:
         raise errors.InvalidArgument(f"task failed compilation with {error}") from error
     task_digest = await apart(compiled.ByteSize(), digest, compiled)
@@ -122,14 +122,16 @@ async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template:
         if not template.container.image:
             raise errors.missing("image")
         limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
-        task_resources.check_container(own_id, template.container.resources, limits)
+        resources = template.container.resources
+        await apart(resources.ByteSize(), task_resources.check_container, own_id, resources, limits)
     elif template.HasField("k8s_pod"):
         if not template.k8s_pod.HasField("pod_spec"):
             raise errors.InvalidArgument(
                 "invalid TaskSpecification, pod tasks should specify their target as a K8sPod with a defined pod spec"
             )
         limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
-        task_resources.check_pod(own_id, template.k8s_pod.pod_spec, limits)
+        pod_spec = template.k8s_pod.pod_spec
+        await apart(pod_spec.ByteSize(), task_resources.check_pod, own_id, pod_spec, limits)
 
 
 def _check_whitelist(ctx: Context, id: identifier_pb2.Identifier, task_type: str) -> None:

@@ -92,6 +92,9 @@ class Limits(Section):
     before it would be larger (flytekit takes 20 MiB); metrics_rows_max: nodes, and attempts, of an execution that
     metrics are of.
 
+    json_values_max: values of one JSON body: scalars, objects and lists, however deep. An ordinary body of this many
+    takes about a second of CPU to read, the worst three; a workflow of 10,000 nodes has 260,000.
+
     Of the filters of one list request: filters_characters_max in all, filters_max expressions joined with "+",
     filter_values_max values of all expressions together. SQL is compiled for each new shape of filters, for which 100
     expressions take about 30 ms.
@@ -113,6 +116,7 @@ class Limits(Section):
     filters_max: int = Field(default=100, ge=1)
     filter_values_max: int = Field(default=1000, ge=1)
     list_reply_bytes_max: int = Field(default=16 * 1024**2, ge=1)
+    json_values_max: int = Field(default=300_000, ge=1)
     metrics_rows_max: int = Field(default=50_000, ge=1)
     kept_json_bytes_max: int = Field(default=32 * 1024**2, ge=0)
     kept_closure_bytes_max: int = Field(default=16 * 1024**2, ge=0)

@@ -22,6 +22,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]|[^\s{}\[\]:,"]+', re.DOTALL)
+_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _LETTER_BY_ESCAPE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LITERALS = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
@@ -29,6 +30,23 @@ _LITERALS = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
 
 class JsonError(ValueError):
     """The body cannot be read; the message is for the client."""
+
+
+def has_more_values(body: bytes, values_max: int) -> bool:
+    """Return whether a JSON text holds more values than that: scalars, objects and lists, however deep.
+
+    Each value but the first follows a comma or opens an object or a list, so those are counted. Empty objects and
+    lists count as two values. A text that is no JSON is counted likewise.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) < values_max:
+        return False
+    # Strings hold commas too. Where most of a body is one string, the end comes quickly; where it is not, the limit.
+    values = 1
+    for match in _MARK.finditer(body):
+        values += body[match.start()] != 0x22
+        if values > values_max:
+            return True
+    return values > values_max
 
 
 def first_value(body: bytes) -> tuple[int, int] | None:
@@ -206,8 +224,9 @@ class Tokens:
 
     def place(self, position: int) -> str:
         """ "line 1:5" for a place in the bytes; columns count characters."""
-        *lines, last = self.value[:position].split(b"\n")
-        return f"line {len(lines) + 1}:{len(last.decode('utf-8', 'replace')) + 1}"
+        line = self.value.count(b"\n", 0, position) + 1
+        last = self.value[self.value.rfind(b"\n", 0, position) + 1 : position]
+        return f"line {line}:{len(last.decode('utf-8', 'replace')) + 1}"
 
     def error(self, position: int, problem: str) -> JsonError:
         """What does not fit the message, with its place."""

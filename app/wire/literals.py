@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 
 from app.compiler.inference import type_of
-from app.compiler.types import castable
+from app.compiler.types import Casts
 from app.compiler.values import datetime_problem, problem_of
 from app.errors import InvalidArgument
 from app.wire.text import text
@@ -43,6 +43,7 @@ def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: s
     errors: INVALID_ARGUMENT, naming the parameter
     source: upstream validateParameterMapDisableArtifacts
     """
+    casts = Casts()
     for name, parameter in sorted(parameters.items()):
         if parameter.HasField("artifact_query"):
             raise InvalidArgument(f"artifact mode not enabled but query found {field} {name}")
@@ -61,7 +62,7 @@ def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: s
                 )
             continue
         declared, given = parameter.var.type, known_type(name, parameter.default)
-        if not castable(given, declared):
+        if not casts.castable(given, declared):
             # Parity: "has type" is what is declared and "expected" what was given.
             raise InvalidArgument(
                 f"Type mismatch for Parameter {name} in {field} has type {text(declared)}, expected {text(given)}"
@@ -70,7 +71,7 @@ def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: s
             if not parameter.default.scalar.primitive.HasField("datetime"):
                 raise InvalidArgument("proto: invalid nil Timestamp")
             _check_datetime(parameter.default)
-        _check_value(f"default value of {name} in {field}", parameter.default, declared)
+        _check_value(f"default value of {name} in {field}", parameter.default, declared, casts)
 
 
 def expected_inputs(
@@ -83,6 +84,7 @@ def expected_inputs(
     errors: INVALID_ARGUMENT for inputs that the workflow does not have or that have another type there
     source: upstream checkAndFetchExpectedInputForLaunchPlan
     """
+    casts = Casts()
     if not workflow:
         for kind, given in (("default", defaults), ("fixed", fixed)):
             if given:
@@ -91,22 +93,22 @@ def expected_inputs(
         if name not in workflow:
             raise InvalidArgument(f"unexpected default_input {name}")
         declared, wanted = parameter.var.type, workflow[name].type
-        if not castable(declared, wanted):
+        if not casts.castable(declared, wanted):
             # Parity: "expected" is what the launch plan declares and "got" what the workflow wants.
             raise InvalidArgument(
                 f"invalid default_input wrong type {name}, expected {text(declared)}, got {text(wanted)} instead"
             )
         if parameter.HasField("default"):
-            _check_value(f"default_input {name}", parameter.default, wanted)
+            _check_value(f"default_input {name}", parameter.default, wanted, casts)
     for name, literal in sorted(fixed.items()):
         if name not in workflow:
             raise InvalidArgument(f"unexpected fixed_input {name}")
         given_type, wanted = known_type(name, literal), workflow[name].type
-        if not castable(given_type, wanted):
+        if not casts.castable(given_type, wanted):
             raise InvalidArgument(
                 f"invalid fixed_input wrong type {name}, expected {text(wanted)}, got {text(given_type)} instead"
             )
-        _check_value(f"fixed_input {name}", literal, wanted)
+        _check_value(f"fixed_input {name}", literal, wanted, casts)
     expected = interface_pb2.ParameterMap()
     for name, variable in workflow.items():
         if name in defaults:
@@ -130,6 +132,7 @@ def merge_inputs(
     errors: INVALID_ARGUMENT for inputs that are unknown, missing, of another type or fixed
     source: upstream CheckAndFetchInputsForExecution
     """
+    casts = Casts()
     parameters = expected.parameters
     for name in sorted(user):
         if name not in parameters:
@@ -142,9 +145,9 @@ def merge_inputs(
             merged[name] = parameter.default
             continue
         declared, given = parameter.var.type, known_type(name, merged[name])
-        if not castable(given, declared):
+        if not casts.castable(given, declared):
             raise InvalidArgument(f"invalid {name} input wrong type. Expected {text(declared)}, but got {text(given)}")
-        _check_value(f"{name} input", merged[name], declared)
+        _check_value(f"{name} input", merged[name], declared, casts)
     for name in sorted(fixed):
         if name in merged:
             raise InvalidArgument(f"fixed_inputs {name} cannot be overridden")
@@ -158,14 +161,15 @@ def check_signal(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -
     errors: INVALID_ARGUMENT for a value of unknown or of another type
     source: upstream ValidateSignalUpdateRequest
     """
+    casts = Casts()
     given = known_type("", value)
     # Deviates: upstream only casts from the signal to the value, so that an optional signal could never be set.
-    if not castable(declared, given) and not castable(given, declared):
+    if not casts.castable(declared, given) and not casts.castable(given, declared):
         encoded = " ".join(str(byte) for byte in declared.SerializeToString(deterministic=True))
         raise InvalidArgument(
             f"requested signal value [{text(value)}] is not castable to existing signal type [[{encoded}]]"
         )
-    _check_value("signal value", value, declared)
+    _check_value("signal value", value, declared, casts)
 
 
 def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
@@ -187,11 +191,11 @@ def _check_datetime(literal: literals_pb2.Literal) -> None:
         raise InvalidArgument(problem)
 
 
-def _check_value(what: str, literal: literals_pb2.Literal, declared: types_pb2.LiteralType) -> None:
+def _check_value(what: str, literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> None:
     """Raise INVALID_ARGUMENT for a value that its declared type does not allow, such as one outside an enum.
 
     Deviates: upstream compares types only, and the task fails later.
     """
-    problem = problem_of(literal, declared)
+    problem = problem_of(literal, declared, casts)
     if problem is not None:
         raise InvalidArgument(f"invalid {what}: {problem}")

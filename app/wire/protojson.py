@@ -31,7 +31,7 @@ from app.wire.render import WRAPPERS, is_map
 # Messages within messages; protobuf's binary form, which every message must take sooner or later, ends at 100.
 MESSAGE_DEPTH_MAX = 100
 # An Any is read ahead to its end, once more for each Any around it. No request of the API has more than one.
-ANYS_MAX = 10
+ANYS_MAX = 3
 TIMESTAMP_SECONDS_MIN, TIMESTAMP_SECONDS_MAX = -62_135_596_800, 253_402_300_799
 DURATION_SECONDS_MAX = 315_576_000_000
 

@@ -34,6 +34,7 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 MESSAGE_BYTES_MAX = 4096
+VALUES_MAX = 1000
 PROJECTS = {"projects": [], "token": ""}
 
 
@@ -90,7 +91,7 @@ class Api:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, asyncio.Runner]]:
     server = server_of(
         tmp_path_factory.mktemp("rest"),
-        limits={"body_wait_seconds_max": 0.3},
+        limits={"body_wait_seconds_max": 0.3, "json_values_max": VALUES_MAX},
         server={"grpc": {"max_message_size_bytes": MESSAGE_BYTES_MAX}},
     )
     with asyncio.Runner() as runner:
@@ -613,6 +614,16 @@ class TestTrailers:
         answer = api("GET", "/api/v1/projects?limit=x", {"TE": "trailers"}, scope=self.SCOPE)
         assert (answer.status, answer.trailers) == (400, {})
         assert "content-length" not in answer.headers
+
+
+def test_a_body_of_too_many_values_is_refused_by_the_name_of_the_setting(api: Api) -> None:
+    def body(values: int) -> bytes:
+        return json.dumps({"unknown": [0] * (values - 2)}).encode()
+
+    assert api("POST", "/api/v1/projects", {"Accept": ""}, body(VALUES_MAX)).status == 200
+    refused = api("POST", "/api/v1/projects", {"Accept": ""}, body(VALUES_MAX + 1))
+    assert refused.status == 429
+    assert f"more than {VALUES_MAX} JSON values (limits.jsonValuesMax)" in refused.body.decode()
 
 
 def test_only_http_is_spoken(api: Api) -> None:

@@ -18,7 +18,8 @@ from flyteidl.core.types_pb2 import (
 )
 from google.protobuf.struct_pb2 import Struct
 
-from app.compiler.types import DEPTH_MAX, castable
+from app.compiler.schemas import superset
+from app.compiler.types import DEPTH_MAX, STEPS_MAX, Casts, castable
 from app.errors import InvalidArgument
 
 
@@ -313,3 +314,52 @@ def test_unions_that_take_endless_comparisons_are_refused() -> None:
         up, down = union(up), union(down)
     with pytest.raises(InvalidArgument, match="types take more than 200000 steps to compare"):
         castable(up, down)
+
+
+def test_steps_are_counted_over_all_questions_of_a_request() -> None:
+    size, casts = 300, Casts()
+    wanted = union(*(list_of(enum(f"a{number}")) for number in range(size)))
+
+    def ask(question: int) -> bool:
+        return casts.castable(union(*(list_of(enum(f"b{number}")) for number in range(question, question + 2))), wanted)
+
+    assert not ask(0)
+    taken = casts.steps
+    assert not any(ask(question) for question in range(1, STEPS_MAX // taken))
+    with pytest.raises(InvalidArgument, match=f"more than {STEPS_MAX} steps"):
+        ask(STEPS_MAX // taken)
+
+
+def test_a_question_that_is_asked_again_takes_no_steps() -> None:
+    casts, wanted = Casts(), union(INT, list_of(INT))
+    assert casts.castable(union(INT), wanted)
+    steps = casts.steps
+    assert casts.castable(union(INT), wanted)
+    assert casts.steps == steps
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a{99999999999}", "(" * 2_000 + ")" * 2_000, "(?L)a", "(?au)a", "(", "a" * 100_000, "(((a*)*)*)*$" * 90]
+)
+def test_no_pattern_of_a_client_fails_or_takes_long(pattern: str) -> None:
+    one, other = Struct(), Struct()
+    for struct, title in ((one, "x"), (other, "y")):
+        struct.update({"type": "object", "title": title, "properties": {"a": {"type": "string", "pattern": pattern}}})
+    assert superset(one, other) in (True, False)
+
+
+@pytest.mark.parametrize("pointer", ["#/a/" + "9" * 5_000, "#/properties/p", "#"])
+def test_references_that_lead_nowhere_or_round_are_compared(pointer: str) -> None:
+    one, other = Struct(), Struct()
+    for struct, title in ((one, "x"), (other, "y")):
+        struct.update({"type": "object", "title": title, "a": [], "properties": {"p": {"$ref": pointer}}})
+    assert superset(one, other) in (True, False)
+
+
+def test_a_long_chain_of_references_is_no_superset() -> None:
+    one, other = Struct(), Struct()
+    links = {f"d{n}": {"type": "object", "properties": {"x": {"$ref": f"#/definitions/d{n + 1}"}}} for n in range(1000)}
+    links["d1000"] = {"type": "object"}
+    for struct, title in ((one, "x"), (other, "y")):
+        struct.update({"title": title, "definitions": links, "$ref": "#/definitions/d0"})
+    assert not superset(one, other)

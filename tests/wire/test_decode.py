@@ -1,5 +1,6 @@
 """JSON and binary in: what is taken, and the exact words for what is not (checked against Go's protojson)."""
 
+import gc
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from google.rpc import status_pb2
 
 from app import errors
 from app.wire import decode, protojson, render
-from app.wire.gojson import JsonError, first_value
+from app.wire.gojson import JsonError, first_value, has_more_values
 from app.wire.render import to_json
 from tests.wire.messages import filled, reachable
 
@@ -180,6 +181,8 @@ STRUCT = '{"template":{"custom":%s}}'
         (IDENTIFIER, '{"name":"a","name":"b"}', 'proto: (line 1:13): duplicate field "name"'),
         (IDENTIFIER, '{"name" :"a","name":"b"}', 'proto: (line 1:14): duplicate field "name"'),
         (IDENTIFIER, '{"name":null,"name":"\\u0022:"}', 'proto: (line 1:14): duplicate field "name"'),
+        (IDENTIFIER, '{"name":null,"name":"\\"\\u003a"}', 'proto: (line 1:14): duplicate field "name"'),
+        (IDENTIFIER, '{"name" :null,"name":"\\"\\u0020:"}', 'proto: (line 1:15): duplicate field "name"'),
         (IDENTIFIER, '{"resource_type":1,"resourceType":1}', 'proto: (line 1:20): duplicate field "resourceType"'),
         (IDENTIFIER, b'{"name":"\xff"}', "proto: syntax error (line 1:9): invalid UTF-8 in string"),
         (
@@ -386,3 +389,33 @@ def test_the_end_of_the_first_value_is_found() -> None:
     assert first_value(b"  ") is None
     with pytest.raises(JsonError):
         first_value(b'{"a":')
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        ("1", 1),
+        ("[1,2,3]", 4),
+        ('{"a":1,"b":{"c":[2]}}', 5),
+        ('{"a":"1,2,3,[{","b,":"\\",[,"}', 3),
+        ('"' + "1," * 1000 + '"', 1),
+        ('{"a" : 1 , "b" : [ 2 ]}', 4),
+    ],
+)
+def test_values_are_counted_without_what_stands_in_strings(body: str, values: int) -> None:
+    assert not has_more_values(body.encode(), values)
+    assert has_more_values(body.encode(), values - 1)
+
+
+def test_blanks_before_colons_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jackson writes `"a" : 1`."""
+    monkeypatch.setattr(decode, "_exactly", None)
+    body = '{"name" : "a \\" : b", "version" : "1"}'
+    assert read(IDENTIFIER, body) == IDENTIFIER(name='a " : b', version="1")
+
+
+def test_the_cycle_collector_is_on_after_a_body() -> None:
+    assert gc.isenabled()
+    read(IDENTIFIER, '{"name":"a"}')
+    refusal(IDENTIFIER, "{")
+    assert gc.isenabled()

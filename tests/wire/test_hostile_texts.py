@@ -120,8 +120,9 @@ SEARCHING = {
     "app.services.dataproxy._BROKEN_ESCAPE",
     "app.services.dataproxy._CONTROL",
     "app.wire.bind._BROKEN_ESCAPE",
-    "app.wire.decode._KEY_BEFORE_BLANK",
+    "app.wire.decode._KEY_END",
     "app.wire.gojson._ESCAPE",
+    "app.wire.gojson._MARK",
     "app.wire.gojson._SURROGATES",
     "app.wire.gojson._TOKEN",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flyteidl.admin import execution_pb2, launch_plan_pb2, matchable_resource_pb2
@@ -24,6 +25,7 @@ from app.services import execution_config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
 from app.services.ids import check_execution_id, execution_key, random_name
+from app.services.registration import apart
 from app.statements import Statement
 from app.wire import literals
 from app.wire.text import text
@@ -97,8 +99,7 @@ async def launch(
     inputs = request.inputs if request.inputs.literals else spec.inputs
     await _check(ctx, request, spec, inputs)
     target = await _resolve(ctx, spec)
-    merged_inputs = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
-    computed = literals_pb2.LiteralMap(literals=merged_inputs)
+    computed = await apart(inputs.ByteSize() + target.expected_inputs.ByteSize(), _merged, inputs, target)
     literal_limits.check(ctx.settings, "inputs", computed)
     literal_limits.check(ctx.settings, "inputs", inputs)
     name = request.name or "a" + random_name(19)
@@ -177,7 +178,7 @@ async def _check(
         raise errors.InvalidArgument(
             f"Invalid reference entity resource type [{kind}], only [map[TASK:<nil> LAUNCH_PLAN:<nil>]] allowed"
         )
-    literals.check_literals(inputs.literals, "inputs")
+    await apart(inputs.ByteSize(), literals.check_literals, inputs.literals, "inputs")
     checks.check_notifications(spec.notifications.notifications)
     checks.check_labels(spec.labels.values)
     for tag in spec.tags:
@@ -213,6 +214,11 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
         workflow_id=plan.workflow_id,
         workflow_row=row.workflow_id,
     )
+
+
+def _merged(inputs: literals_pb2.LiteralMap, target: Target) -> literals_pb2.LiteralMap:
+    merged = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
+    return literals_pb2.LiteralMap(literals=merged)
 
 
 async def _check_free(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
@@ -266,7 +272,8 @@ async def _configure(
     if above is not None and target.launch_plan is not None:
         of_workflow = [_config_of(row) for row in rows if row is not None and row.workflow]
         configuration.inherit(spec, above, (target.launch_plan, *of_workflow))
-    merged = configuration.resolve(spec, target.launch_plan, attributes, ctx.settings, principal=ctx.principal)
+    resolve = partial(configuration.resolve, principal=ctx.principal)
+    merged = await apart(spec.ByteSize(), resolve, spec, target.launch_plan, attributes, ctx.settings)
     if target.launch_plan is not None:
         limits = ctx.settings.registration
         labels = merged.labels if merged.HasField("labels") else target.launch_plan.labels
