@@ -1,6 +1,7 @@
 """Whether a task can run as it is described: upstream compiler.CompileTask."""
 
 import re
+from itertools import chain
 
 from flyteidl.admin import task_pb2
 from flyteidl.core import compiler_pb2, tasks_pb2
@@ -41,7 +42,7 @@ def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> No
         problems.value_required("container", "command")
     if not container.image:
         problems.value_required("container", "image")
-    entries = (*container.resources.requests, *container.resources.limits)
+    entries = chain(container.resources.requests, container.resources.limits)
     names = tasks_pb2.Resources.ResourceName
     for number, value in dict.fromkeys((entry.name, entry.value) for entry in entries):
         try:

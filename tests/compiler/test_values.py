@@ -8,6 +8,7 @@ import pytest
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import text_format
 
+from app.compiler.types import Casts
 from app.compiler.values import problem_of
 
 INT, STR, NONE = "simple: INTEGER", "simple: STRING", "simple: NONE"
@@ -46,7 +47,7 @@ def blob(type: str) -> str:
 
 def problem(value: str, declared: str) -> str | None:
     literal = text_format.Parse(value, literals_pb2.Literal())
-    return problem_of(literal, text_format.Parse(declared, types_pb2.LiteralType()))
+    return problem_of(literal, text_format.Parse(declared, types_pb2.LiteralType()), Casts())
 
 
 OPTIONAL = union_type(COLOUR, NONE)
@@ -146,7 +147,7 @@ def test_a_long_list_of_numbers_is_not_walked() -> None:
     numbers.collection.literals.extend([text_format.Parse(ONE, literals_pb2.Literal())] * 200_000)
     declared = text_format.Parse(f"collection_type {{ {INT} }}", types_pb2.LiteralType())
     began = time.perf_counter()
-    assert problem_of(numbers, declared) is None
+    assert problem_of(numbers, declared, Casts()) is None
     assert time.perf_counter() - began < 0.1
 
 
@@ -164,6 +165,6 @@ def test_unions_inside_unions_take_no_exponential_time() -> None:
         literal.scalar.union.type.CopyFrom(type)
         declared.union_type.variants.add().CopyFrom(type)
     began = time.perf_counter()
-    assert problem_of(literal, declared) is None
+    assert problem_of(literal, declared, Casts()) is None
     # It takes 0.03 s; checked twice at each level, it took more than half a minute.
     assert time.perf_counter() - began < 10
