@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.engine.local.attempts import CannotBuild, Failed, Succeeded
 from app.engine.local.forkserver.stamp import started
@@ -103,7 +104,10 @@ def test_one_that_is_killed_is_replaced_and_its_tasks_go_on(bench: Benches) -> N
         sleeping = await runner.start(await runner.prepare(made.attempt("sleep", {"seconds": 1.5})))
         (pid,) = fork_servers(made)
         os.kill(pid, signal.SIGKILL)
-        assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
+        with capture_logs() as logs:
+            assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
+        replaced = [line for line in logs if line["event"] == "fork_server_replaced"]
+        assert [(line["pid"], line["exit_code"]) for line in replaced] == [(pid, -signal.SIGKILL)]
         assert pid not in fork_servers(made)
         assert isinstance(await runner.wait(sleeping), Succeeded)
 

@@ -114,8 +114,16 @@ class Zygote:
                     await self._begin()
                 try:
                     answer = await asyncio.wait_for(self._ask(request), _ANSWER_SECONDS_MAX)
-                except (_Gone, TimeoutError):
+                except (_Gone, TimeoutError) as error:
+                    process = self._process
+                    assert process is not None
                     await self._stop()
+                    log.warning(
+                        "fork_server_replaced",
+                        pid=process.pid,
+                        exit_code=process.returncode,
+                        reason="it did not answer in time" if isinstance(error, TimeoutError) else "it has ended",
+                    )
                     continue
                 self._started += 1
                 if self._closed:
@@ -242,7 +250,7 @@ class Zygotes:
             if read >= zygote.read:
                 return zygote if can_fork else self._plain
             # Only now it is known what the imports read, so these variables may need a fork server of their own.
-            self._read[environment.path] = read | zygote.read
+            self._read[environment.path] = self._read.get(environment.path, frozenset()) | zygote.read
 
     async def _with_values(
         self, environment: Environment, variables: Mapping[str, str], read: frozenset[str]
