@@ -16,6 +16,7 @@ from app.blobs.problems import (
     BlobUnreadable,
     BlobUnwritable,
     StorageFull,
+    Unavailability,
     failed_call,
 )
 from app.blobs.store import Blobs
@@ -32,5 +33,6 @@ __all__ = [
     "Blobs",
     "LinkRefused",
     "StorageFull",
+    "Unavailability",
     "failed_call",
 ]

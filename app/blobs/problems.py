@@ -12,6 +12,7 @@ BlobError
 """
 
 import errno
+from dataclasses import dataclass
 
 from app import errors
 from app.errors import cut
@@ -68,6 +69,14 @@ class BlobUnwritable(BlobError, errors.Internal):
 
 class BlobUnavailable(BlobError, errors.Unavailable):
     """the object store does not answer"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailability:
+    """A call to the store that raised BlobUnavailable. at: when, in seconds since 1970."""
+
+    at: float
+    reason: str
 
 
 class StorageFull(BlobError, errors.ResourceExhausted):

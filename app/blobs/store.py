@@ -6,7 +6,9 @@ import base64
 import errno
 import os
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 from urllib.parse import unquote
 
 from app.blobs import links, names, problems
@@ -14,6 +16,8 @@ from app.blobs.bucket import CONTENT_MD5, Bucket
 from app.blobs.folder import Folder
 from app.settings import BadSetting, Settings
 from app.wire.kept import Kept
+
+_Reply = TypeVar("_Reply")
 
 _LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
 
@@ -28,12 +32,16 @@ class Blobs:
 
     Locations that rows, events and replies hold are URIs: plain absolute paths locally. Those of others
     are read where storage.aliases maps them to a folder, or storage.enableMulticontainer allows every bucket.
+
+    Attributes:
+        unavailable: The last call that failed because the store did not answer; None where none has.
     """
 
     def __init__(self, settings: Settings) -> None:
         """errors: BadSetting where the base cannot be made or the store's options contradict themselves"""
         self.base = settings.storage_url
         self.local = "://" not in self.base
+        self.unavailable: problems.Unavailability | None = None
         self._settings = settings
         self._buckets: dict[str, Bucket] = {}
         self._fixed = Kept(settings.limits.kept_closure_bytes_max)
@@ -122,7 +130,7 @@ class Blobs:
         errors: BlobMissing, BlobTooLarge, BlobUnreadable, BlobOutside (all BlobError)
         """
         store, key = self._locate(self._decoded(uri))
-        return await store.read(key, uri, bytes_max)
+        return await self._noting(store.read(key, uri, bytes_max))
 
     async def read_fixed(self, uri: str, *, bytes_max: int) -> bytes:
         """As read, of an object that is written once and never changed: it is read once and kept within bounds."""
@@ -135,7 +143,7 @@ class Blobs:
     async def size(self, uri: str) -> int:
         """The object's size in bytes. errors: BlobMissing, BlobUnreadable, BlobOutside"""
         store, key = self._locate(self._decoded(uri))
-        return await store.size(key, uri)
+        return await self._noting(store.size(key, uri))
 
     async def exists(self, uri: str) -> bool:
         """Whether there is an object. errors: BlobUnreadable, BlobOutside"""
@@ -148,7 +156,7 @@ class Blobs:
     async def matches_md5(self, uri: str, md5: bytes) -> bool:
         """Whether the object has this MD5. errors: BlobMissing, BlobUnreadable, BlobOutside"""
         store, key = self._locate(self._decoded(uri))
-        return await store.matches_md5(key, uri, md5)
+        return await self._noting(store.matches_md5(key, uri, md5))
 
     async def write(self, uri: str, data: bytes) -> None:
         """Store an object whole, in place of what was there; it survives a kill of the process at any moment.
@@ -158,7 +166,7 @@ class Blobs:
         if not self.contains(uri):
             raise problems.outside(uri)
         store, key = self._locate(uri)
-        await store.write(key, uri, data)
+        await self._noting(store.write(key, uri, data))
 
     async def create(self, uri: str, data: bytes) -> bool:
         """Store an object unless there is one. Return False, and store nothing, where there is one.
@@ -171,7 +179,14 @@ class Blobs:
         if not self.contains(uri):
             raise problems.outside(uri)
         store, key = self._locate(uri)
-        return await store.create(key, uri, data)
+        return await self._noting(store.create(key, uri, data))
+
+    async def _noting(self, call: Awaitable[_Reply]) -> _Reply:
+        try:
+            return await call
+        except problems.BlobUnavailable as error:
+            self.unavailable = problems.Unavailability(time.time(), error.message)
+            raise
 
     # Addresses for clients.
 

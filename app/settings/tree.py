@@ -53,6 +53,7 @@ class LocalEngine(Section):
     deck_interval_seconds: time between two looks for the deck of a running task that says it makes one, until there is
     one; where the storage is a bucket, each takes one request, and the time doubles up to deck_interval_seconds_max.
     storage_wait_seconds_max: how long an execution waits for an object store that does not answer before it fails.
+    Attempts that fail meanwhile for lack of the store cost no retry.
     """
 
     environment: str = ""

@@ -68,20 +68,35 @@ class Plane:
 
     def launch(self, seconds: float, name: str) -> None:
         """Start a task that sleeps and return when it runs."""
+        self.submit(["/bin/sh", "-c", f"sleep {seconds}"], name)
+        self.until(lambda: self.attempts(name) and self.attempts(name)[0]["closure"]["phase"] == "RUNNING")
+
+    def submit(self, command: list[str], name: str, *, retries: int = 0, indices: int = 0) -> None:
+        """Start a task, or a map of so many indices, that runs a command."""
         id = {"resource_type": "TASK", "project": "flytesnacks", "domain": "development", "name": name, "version": "1"}
-        container = {"image": "x", "command": ["/bin/sh", "-c", f"sleep {seconds}"]}
         template = {
             "id": id,
-            "type": "raw-container",
+            "type": "container_array" if indices else "raw-container",
             "interface": {},
-            "metadata": {"runtime": {"type": "OTHER", "version": "1", "flavor": "x"}, "retries": {}},
-            "container": container,
+            "metadata": {"runtime": {"type": "OTHER", "version": "1", "flavor": "x"}, "retries": {"retries": retries}},
+            "container": {"image": "x", "command": command},
+            "custom": {"size": str(indices), "parallelism": str(indices)} if indices else {},
         }
         assert self.call("POST", "/tasks", {"id": id, "spec": {"template": template}}).status_code == 200
         body = {"project": "flytesnacks", "domain": "development", "name": name, "spec": {"launch_plan": id}}
         answer = self.call("POST", "/executions", {**body, "inputs": {}})
         assert answer.status_code == 200, answer.text
-        self.until(lambda: self.attempts(name) and self.attempts(name)[0]["closure"]["phase"] == "RUNNING")
+
+    def reads_store(self, seconds: float) -> list[str]:
+        """Return the command of a task that fails where the store does not answer it after some seconds."""
+        source = f"""
+import http.client, sys, time
+time.sleep({seconds})
+connection = http.client.HTTPConnection("{self.bucket.address.removeprefix("http://")}", timeout=5)
+connection.request("GET", "/flyte/code")
+sys.exit(connection.getresponse().status >= 500)
+"""
+        return [sys.executable, "-c", source]
 
     def until(self, holds: Callable[[], Any]) -> float:
         """Wait until a condition holds; how long it took."""
@@ -144,6 +159,37 @@ class TestStoreAway:
         told = [line for line in plane.server.printed.splitlines() if name in line and "waits_for_storage" in line]
         assert len(told) == 1
 
+    @pytest.mark.parametrize("indices", [0, 3])
+    def test_a_process_that_fails_without_the_store_is_repeated_and_costs_no_retry(
+        self, plane: Plane, indices: int
+    ) -> None:
+        name = f"repeated{indices}"
+        plane.submit(plane.reads_store(2), name, indices=indices)
+        plane.until(lambda: "RUNNING" in str(plane.attempts(name)))
+        plane.bucket.fault = "503"
+        plane.until(lambda: "waiting for the object store" in str(plane.attempts(name)))
+        time.sleep(2)
+        assert plane.closure(name)["phase"] == "RUNNING"
+        plane.bucket.fault = ""
+        plane.ended(name, "SUCCEEDED")
+        attempts = plane.attempts(name)
+        if indices:
+            (array,) = attempts
+            ended = [one for one in array["closure"]["metadata"]["external_resources"] if one["phase"] == "SUCCEEDED"]
+            assert sorted(one.get("index", 0) for one in ended) == [0, 1, 2]
+            return
+        assert [one["closure"]["phase"] for one in attempts] == ["FAILED", "SUCCEEDED"]
+        error = attempts[0]["closure"]["error"]
+        assert (error["code"], error["kind"]) == ("StorageUnavailable", "SYSTEM")
+        assert "503 Service Unavailable" in error["message"]
+        assert "exit code (1)" in error["message"]
+
+    def test_a_task_that_fails_while_the_store_answers_spends_its_retries(self, plane: Plane) -> None:
+        plane.submit(["/bin/sh", "-c", "exit 1"], "counted", retries=1)
+        plane.ended("counted", "FAILED")
+        assert [one["closure"]["error"]["code"] for one in plane.attempts("counted")] == ["Error", "Error"]
+        assert plane.closure("counted")["error"]["code"] == "RetriesExhausted|Error"
+
     def test_clients_are_answered_unavailable(self, plane: Plane) -> None:
         plane.launch(0, "answered")
         plane.ended("answered", "SUCCEEDED")
@@ -181,6 +227,35 @@ class TestStoreAway:
         began = time.monotonic()
         assert plane.server.stop(signal.SIGTERM) == 0
         assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+def test_a_process_that_starts_without_the_store_is_repeated_by_the_next_server(tmp_path: Path) -> None:
+    with buckets.running() as bucket:
+        variables = {
+            "FLYTEADMIN_ENGINE": "local",
+            "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": sys.prefix,
+            "FLYTEADMIN__ENGINE__LOCAL__PROCESSES_MAX": "1",
+            **bucket.variables(),
+        }
+        home = tmp_path / "home"
+        with serving(home, variables=variables) as server:
+            plane = Plane(server, bucket)
+            with plane.client:
+                plane.launch(2, "before")
+                plane.submit(plane.reads_store(0), "within")
+                plane.until(lambda: plane.attempts("within"))
+                bucket.fault = "503"
+                # The first task ends and gives its place to the second one.
+                plane.until(lambda: "waiting for the object store" in str(plane.attempts("within")))
+            server.stop(signal.SIGKILL)
+        bucket.fault = ""
+        with serving(home, variables=variables) as server:
+            plane = Plane(server, bucket)
+            with plane.client:
+                for name, phases in (("before", ["SUCCEEDED"]), ("within", ["FAILED", "SUCCEEDED"])):
+                    plane.ended(name, "SUCCEEDED")
+                    assert [one["closure"]["phase"] for one in plane.attempts(name)] == phases
 
 
 @pytest.mark.slow

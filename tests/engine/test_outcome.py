@@ -143,7 +143,7 @@ def test_the_error_of_the_task_comes_first_and_unchanged(
     (place.outputs / "deck.html").write_text("deck")
     expected = execution_pb2.ExecutionError(code="C", message="M", kind=origin, worker="W")  # type: ignore[arg-type]
     expected.timestamp.seconds = 7
-    assert place.read(WELL) == Failed(expected, retryable, f"{place.outputs}/deck.html")
+    assert place.read(WELL) == Failed(expected, retryable, f"{place.outputs}/deck.html", reported=True)
 
 
 def test_an_error_file_above_the_limit_is_permanent(tmp_path: Path) -> None:

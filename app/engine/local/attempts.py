@@ -9,6 +9,7 @@ from pathlib import Path
 from flyteidl.core import dynamic_job_pb2, execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 
 BUILD_FAILURE = "FailedToBuildResource"
+STORAGE_FAILURE = "StorageUnavailable"
 _BUILD_MESSAGE = "could not build resource for task: "
 
 
@@ -139,17 +140,37 @@ class Dynamic:
 class Failed:
     """retryable: whether a budget may be spent on it; which of the two budgets is what `system` says.
 
-    late: the engine ended the attempt at its timeout.
+    late: the engine ended the attempt at its timeout. reported: the error is one that the task wrote down itself.
+    of_storage: the object store was unavailable while the attempt ran, so no budget is spent.
     """
 
     error: execution_pb2.ExecutionError
     retryable: bool
     deck_uri: str = ""
     late: bool = False
+    reported: bool = False
+    of_storage: bool = False
 
     @property
     def system(self) -> bool:
         return bool(self.error.kind == execution_pb2.ExecutionError.SYSTEM)
+
+
+def storage_failure(failed: Failed, reason: str) -> Failed:
+    """Return the failure of an attempt during which the object store was unavailable.
+
+    Args:
+        failed: How the attempt failed, as its process or its error document says.
+        reason: How the store failed.
+    """
+    message = (
+        f"the object store was unavailable while the attempt ran, so it costs no retry: {reason}. "
+        f"Error of the attempt: [{failed.error.code}] {failed.error.message}"
+    )
+    error = execution_pb2.ExecutionError(
+        code=STORAGE_FAILURE, message=message, kind=execution_pb2.ExecutionError.SYSTEM
+    )
+    return Failed(error, retryable=True, deck_uri=failed.deck_uri, of_storage=True)
 
 
 @dataclass(frozen=True, slots=True)

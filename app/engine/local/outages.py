@@ -1,6 +1,7 @@
 """What an execution does while the object store or the database is away: it waits, and its open attempts say why.
 
-Processes of tasks go on meanwhile. An outage ends when the execution gets on; the next failure begins another one.
+Processes of tasks go on meanwhile; those that fail for lack of the store are run again (storage_failures.py).
+An outage ends when the execution gets on; the next failure begins another one.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: 
         # Deviates: an eager task dies of a restart of this server, which is no fault of its own. Another attempt goes
         # on with the executions that it launched, as their names follow from what was asked of them.
         error.kind, retryable = _Kind.SYSTEM, True
-    return Failed(error, retryable, deck_uri)
+    return Failed(error, retryable, deck_uri, reported=True)
 
 
 async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document]) -> _Document | None:

@@ -18,10 +18,11 @@ from typing import Any
 
 from flyteidl.core import literals_pb2
 
-from app.blobs import Blobs
-from app.engine.local import commands, copilot, outcome, provided
+from app.blobs import Blobs, BlobUnavailable
+from app.engine.local import commands, copilot, outcome, provided, storage_failures
 from app.engine.local.attempts import (
     CannotBuild,
+    Failed,
     Outcome,
     Prepared,
     RunningTask,
@@ -173,19 +174,28 @@ class Runner:
         errors: BlobError when the store cannot be read; the process has ended all the same
         """
         await _ended(running)
+        try:
+            result = await self._outcome(running)
+        except BlobUnavailable as error:
+            await asyncio.to_thread(storage_failures.remember, running, error.message)
+            raise
+        if isinstance(result, Failed):
+            result = await asyncio.to_thread(storage_failures.judge, running, result, self._blobs.unavailable)
+        await asyncio.to_thread(_tidy, running.run.directory)
+        return result
+
+    async def _outcome(self, running: RunningTask) -> Outcome:
         ended = _load(running.run.directory / "exit.json") or None
         container = commands.container_of(running.run.task, running.run.generated_name)
         if ended is not None and outcome.exited_well(ended) and container.data_config is not None:
             await copilot.upload(running.run, container.data_config, self._blobs)
-        result = await outcome.read(
+        return await outcome.read(
             running.run,
             ended,
             self._blobs,
             bytes_max=self._settings.storage.limits.max_download_bytes,
             requirements=self._local.requirements,
         )
-        await asyncio.to_thread(_tidy, running.run.directory)
-        return result
 
     async def kill(self, running: Supervised, *, grace_seconds: float | None = None) -> None:
         """End the task with all its processes: SIGTERM, then SIGKILL after the grace; returns when it has ended."""

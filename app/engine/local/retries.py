@@ -1,6 +1,7 @@
 """Whether a node tries again, and how long each attempt may take.
 
 Two budgets: the user's retries, and one for failures of the system. The node's timeout limits each attempt.
+An attempt that failed because the object store was unavailable spends neither (storage_failures.py).
 Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
 node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
 Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).
@@ -21,6 +22,8 @@ from app.engine.local.run import Site
 from app.wire.goparse import go_duration
 
 SYSTEM_FAILURES_MAX = 3
+# More attempts that fail because the store was unavailable count as failures of the system.
+STORAGE_FAILURES_MAX = 10
 _LATE_SECONDS = 1.0
 
 
@@ -31,9 +34,13 @@ class Budget:
     attempts_max: int
     failures: int = 0
     system_failures: int = 0
+    storage_failures: int = 0
 
     def spend(self, failed: Failed) -> bool:
         """Count a failure; whether the node tries again."""
+        if failed.of_storage and self.storage_failures < STORAGE_FAILURES_MAX:
+            self.storage_failures += 1
+            return True
         self.failures += 1
         if failed.system:
             self.system_failures += 1

@@ -17,12 +17,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import structlog
 from flyteidl.admin import task_execution_pb2
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
 from app.engine.local import names, outcome, retries
 from app.engine.local.attempts import (
     BUILD_FAILURE,
+    STORAGE_FAILURE,
     CannotBuild,
     Dynamic,
     Failed,
@@ -39,6 +41,8 @@ from app.engine.local.retries import Budget
 from app.engine.local.run import Run, Site
 from app.engine.local.slots import Place, Slots
 from app.engine.local.task_types import SENSOR, with_command
+
+log = structlog.get_logger(__name__)
 
 Task = execution_pb2.TaskExecution
 _Kind = execution_pb2.ExecutionError
@@ -96,6 +100,7 @@ class Tries:
         self._timeout = retries.timeout_seconds(node)
         # When the attempt began.
         self._began = time.time()
+        self._after_outage = False
         self.attempt = 0
         self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
 
@@ -111,6 +116,10 @@ class Tries:
             if not isinstance(ended, Failed) or not self.budget.spend(ended):
                 return ended
             await self._teller.failed(self.attempt, ended)
+            self._after_outage = ended.of_storage
+            if ended.of_storage and self.attempt + 1 not in self._earlier:
+                # The reason is left to the attempt's error, which holds output of the task too.
+                log.warning("attempt_failed_without_storage", attempt=self._runs(self.attempt).generated_name)
             self._began = time.time()
             self.attempt += 1
 
@@ -140,7 +149,9 @@ class Tries:
     async def _past(self, run: TaskRun, earlier: Closure) -> Outcome | None:
         """How an attempt ended of which this machine has no process; None where it was not started yet."""
         if earlier.phase == Task.FAILED and earlier.HasField("error"):
-            return Failed(earlier.error, retryable=earlier.error.code != BUILD_FAILURE)
+            error = earlier.error
+            of_storage = error.code == STORAGE_FAILURE and error.kind == _Kind.SYSTEM
+            return Failed(error, retryable=error.code != BUILD_FAILURE, of_storage=of_storage)
         if earlier.phase == Task.ABORTED:
             return retries.expired(self._node)
         if earlier.phase not in (Task.RUNNING, Task.SUCCEEDED, Task.FAILED):
@@ -161,6 +172,11 @@ class Tries:
 
     async def _start(self, run: TaskRun) -> Outcome:
         runner = self._run.engine.runner
+        if self._after_outage:
+            # The attempt is reported first, so that it shows why the execution waits. No process starts before the
+            # store answers.
+            await self._teller.submitted(self.attempt)
+            await self._run.server.blobs.exists(run.input_uri)
         if not runner.ready:
             # Making the environment takes a while, and the node is to be seen meanwhile.
             await self._teller.waiting()
