@@ -68,7 +68,7 @@ def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
         assert version_in(one.python) == "1.0"
 
     asyncio.run(main())
-    assert sum("(once)" in line for line in lines) == 3
+    assert sum("only once" in line for line in lines) == 3
     assert any("waiting for it" in line for line in lines)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flyteidl.admin import execution_pb2 as admin_execution_pb2
+from flyteidl.admin import matchable_resource_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from app import schema
@@ -26,7 +26,7 @@ def a_site(desk: Any) -> Site:
         engine=None,  # type: ignore[arg-type]
         server=server,
         id=run_id(),
-        spec=admin_execution_pb2.ExecutionSpec(),
+        config=matchable_resource_pb2.WorkflowExecutionConfig(),
         workflow_id=identifier_pb2.Identifier(),
         closure=compiler_pb2.CompiledWorkflowClosure(),
         inputs=literals_pb2.LiteralMap(),
