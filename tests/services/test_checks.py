@@ -113,9 +113,12 @@ class TestDnsLabel:
     def test_fine_ones(self, value: str) -> None:
         assert checks.dns_label_problems(value) == []
 
-    @pytest.mark.parametrize("value", ["A", "-a", "a-", "a.b", "é", "a\n", ""])
+    @pytest.mark.parametrize("value", ["A", "-a", "a-", "a..b", "é", "a\n", ""])
     def test_bad_ones(self, value: str) -> None:
         assert checks.dns_label_problems(value) == [DNS_LABEL]
+
+    def test_dots(self) -> None:
+        assert checks.dns_label_problems("a.b") == ["must not contain dots"]
 
     def test_length_counts_apart(self) -> None:
         assert checks.dns_label_problems("x" * 64) == ["must be no more than 63 characters"]
