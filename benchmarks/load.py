@@ -324,7 +324,7 @@ def _into_postgres(url: str, rows: dict[str, Iterator[tuple[Any, ...]]], report:
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; SET timezone = 'UTC'")
+        connection.execute("SET maintenance_work_mem = '512MB'; SET timezone = 'UTC'")
         for table, generator in rows.items():
             keys = connection.execute(
                 "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass", (table,)
