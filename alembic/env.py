@@ -1,12 +1,10 @@
 """Runs the revisions: one transaction each, one process at a time, never waiting long for a lock.
 
-app/migrations.py hands over a connection in config.attributes["connection"] that holds the advisory lock.
+app/database/migrations.py hands over a connection in config.attributes["connection"] that holds the advisory lock.
 """
 
 from alembic import context
 from sqlmodel import SQLModel
-
-import app.schema  # noqa: F401  (fills SQLModel.metadata)
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, transaction_per_migration=True)

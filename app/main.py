@@ -11,18 +11,19 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import installation
-from app.api import attempt_logs, cors, docs, rest, routers, storage
+from app.api import cors, rest, routers
 from app.api.call import Server
-from app.api.grpc import GrpcApp, is_grpc
+from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.origins import Origins, refuse
+from app.api.pages import attempt_logs, docs, storage
 from app.blobs import Blobs
 from app.engine.port import NoEngine
-from app.startup import database_of
+from app.server import installation
+from app.server.startup import database_of
 
 if TYPE_CHECKING:
     from app.mcp.web import Web
-    from app.metrics import Book
+    from app.runtime.metrics import Book
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -115,7 +116,7 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> Applicatio
         async with app.running():
             yield
 
-    # FastAPI's own documents would describe no message; app/api/docs.py serves the generated ones.
+    # FastAPI's own documents would describe no message; app/api/pages/docs.py serves the generated ones.
     pages = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     pages.router.routes.extend(docs.routes())
     pages.router.routes.extend(storage.routes(server.blobs, settings))

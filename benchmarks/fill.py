@@ -21,10 +21,11 @@ from flyteidl.admin import event_pb2, execution_pb2, launch_plan_pb2, task_pb2, 
 from flyteidl.core import execution_pb2 as core_execution
 from flyteidl.core import identifier_pb2
 
-from app import db, schema
 from app.blobs import Blobs
-from app.context import Context
+from app.database import base as db
+from app.database import schema
 from app.engine.port import NoEngine
+from app.runtime.context import Context
 from app.services import launch_plans, projects, tasks, workflows
 from app.services.checks import key_of
 from app.services.events import workflows as workflow_events

@@ -36,7 +36,7 @@ from flyteidl.admin import (
 from flyteidl.core import execution_pb2 as phases
 from flyteidl.core import identifier_pb2
 
-from app import migrations
+from app.database import migrations
 from benchmarks.seed import BUSY, DOMAIN, NODES, QUIET, START, Templates, seed_wide
 from benchmarks.seed import seed as made_by_the_server
 

@@ -17,8 +17,8 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-from app import postgres, sqlite
-from app.statements import POSTGRESQL, SQLITE, Planned, Statement
+from app.database import postgres, sqlite
+from app.database.statements import POSTGRESQL, SQLITE, Planned, Statement
 
 STEPS_AT_ONCE = 100
 _EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON)"
@@ -59,7 +59,7 @@ def recorded() -> Iterator[list[tuple[Statement, dict[str, Any]]]]:
 
 
 def of_postgres(connection: Any, statement: Statement, parameters: dict[str, Any]) -> Plan:
-    """The plan on an open connection, made as app/lines.py has it made; the statement runs."""
+    """The plan on an open connection, made as app/database/pipeline.py has it made; the statement runs."""
     compiled = statement.compiled(POSTGRESQL)
     values = compiled.parameters(parameters)
     if statement.planned is not Planned.ONCE:

@@ -13,12 +13,13 @@ from flyteidl.admin import event_pb2, execution_pb2, launch_plan_pb2, project_pb
 from flyteidl.core import execution_pb2 as phases
 from flyteidl.core import identifier_pb2, types_pb2
 
-from app import db, schema
 from app.blobs import Blobs
+from app.database import base as db
+from app.database import schema
 from app.engine.port import NoEngine
+from app.runtime.dispatch import Server, perform
 from app.services import events, executions, launch_plans, projects, tasks, workflows
 from app.settings import Settings
-from app.work import Server, perform
 
 DOMAIN = "production"
 BUSY = "busy"

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from app import migrations
+from app.database import migrations
 from benchmarks import fill, unit
 from tests.clusters import Postgres, binaries
 from tests.servers import ROOT, Running, serving

@@ -15,11 +15,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from app import db, migrations
-from app.context import Context
+from app.database import base as db
+from app.database import migrations
 from app.engine.port import NoEngine
+from app.runtime.context import Context
 from app.settings import Settings
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from tests.clusters import Postgres, binaries
 
 DATABASES = ("sqlite", "postgresql")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "app.cli")
+COMMAND = (sys.executable, "-m", "app.cli.main")
 PORT_FLAGS = ("--port", "--grpc-port", "--metrics-port")
 ROOT = Path(__file__).parents[1]
 START_SECONDS_MAX = 180

@@ -25,8 +25,9 @@ from botocore.credentials import Credentials
 from flyteidl.service import dataproxy_pb2
 
 from app import blobs as b
-from app import errors, startup
+from app import errors
 from app.blobs.presign import with_headers
+from app.server import startup
 from app.services import dataproxy
 from app.settings import BadSetting, Settings
 from tests import buckets

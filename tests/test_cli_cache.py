@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from app import cli, db, schema
+from app.cli import main as cli
+from app.database import base as db
+from app.database import schema
 from app.services.catalog import Key
 from tests.conftest import DATABASES
 

@@ -12,9 +12,12 @@ import psycopg
 import pytest
 from sqlalchemy import bindparam, column, func, literal, select, table
 
-from app import db, errors, lines, schema
-from app.db import Database
-from app.statements import POSTGRESQL, Planned, Statement
+from app import errors
+from app.database import base as db
+from app.database import pipeline as lines
+from app.database import schema
+from app.database.base import Database
+from app.database.statements import POSTGRESQL, Planned, Statement
 
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
 _PID = Statement(select(func.pg_backend_pid().label("pid")))

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from app.api.docs import DOCUMENT
+from app.api.pages.docs import DOCUMENT
 from tests.servers import Running, serving
 
 pytestmark = pytest.mark.slow

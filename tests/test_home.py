@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app import home
+from app.server import home
 from app.settings import BadSetting, Settings
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from app import db, installation, startup
-from app import home as homes
 from app.blobs import Blobs, BlobUnreadable, BlobUnwritable
+from app.database import base as db
+from app.server import home as homes
+from app.server import installation, startup
 from app.settings import BadSetting, Settings
 from tests.conftest import DATABASES
 from tests.servers import COMMAND, environment, run, serving

@@ -17,8 +17,10 @@ import pytest
 import uvloop
 from sqlalchemy import literal, select
 
-from app import errors, lines, postgres
-from app.statements import Statement
+from app import errors
+from app.database import pipeline as lines
+from app.database import postgres
+from app.database.statements import Statement
 from tests.breaking_postgres import TERMINATED, BreakingPostgres, last_words
 from tests.servers import serving
 

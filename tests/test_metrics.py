@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import metrics
+from app.runtime import metrics
 
 LIST = ("flyteidl.service.AdminService", "ListProjects")
 NAMES = [name for _, name in metrics.rpcs()]

@@ -19,11 +19,11 @@ from flyteidl.admin.common_pb2 import Sort
 from google.protobuf.message import Message
 from starlette.applications import Starlette
 
-from app.api import docs
+from app.api.pages import docs
 from app.api.routers import ALL
-from app.api.rows import Rpc, unimplemented
-from app.context import Context
-from app.wire.listed import Listed
+from app.runtime.context import Context
+from app.runtime.rows import Rpc, unimplemented
+from app.wire.page import Listed
 from app.wire.render import CAMEL_TYPE, to_json
 from openapi.bindings import SERVICES, bindings_of, tags
 from openapi.document import fields_of, shape

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app import own_environment
+from app.runtime import own_environment
 from tests.servers import serving
 
 SECRET = "5ecret-of-the-test"

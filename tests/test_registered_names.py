@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from flyteidl.admin import common_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, migrations, schema
+from app import errors
+from app.database import migrations, schema
 from app.services import launch_plans, named_entities, names, tasks, workflows
 from tests.builders import a_launch_plan, a_name, a_task, a_workflow, refusal, register
 from tests.conftest import DATABASES, Postgres

@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from app import migrations
+from app.database import migrations
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import Postgres

@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
-import app.schema  # noqa: F401  (fills SQLModel.metadata)
-from app import errors, migrations, startup
+from app import errors
+from app.database import migrations
+from app.server import startup
 from app.settings import BadSetting, Settings
 from tests.conftest import Postgres
 

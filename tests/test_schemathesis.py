@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.docs import DOCUMENT
+from app.api.pages.docs import DOCUMENT
 from tests.servers import Running, serving
 
 pytestmark = pytest.mark.slow

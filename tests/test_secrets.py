@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from app import logs, startup
+from app.server import logs, startup
 from app.settings import BadSetting, Masker, Settings, load, masked, masker_of, redact
 from app.settings.secrets import is_harmless, is_secret_name
 from app.settings.spelling import camel

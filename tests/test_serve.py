@@ -13,7 +13,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from app.home import CONFIG_HEADER
+from app.server.home import CONFIG_HEADER
 from tests.servers import STOP_SECONDS_MAX, Running, launch, run, serving
 
 pytestmark = pytest.mark.slow

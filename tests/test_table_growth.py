@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import BigInteger, Integer, LargeBinary
 
-from app import db, schema
-from app.db import Database, UnitOfWork
+from app.database import base as db
+from app.database import schema
+from app.database.base import Database, UnitOfWork
 
 ROWS = 800
 # What one lookup by key may read once the table has grown: its row, and a few dead ones beside it.

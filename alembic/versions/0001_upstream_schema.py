@@ -1,6 +1,6 @@
 """The schema of flyteadmin v1.16.8, made where there is none and left alone where upstream made it.
 
-The history is frozen here: later changes of app/schema.py come as later revisions.
+The history is frozen here: later changes of app/database/schema.py come as later revisions.
 """
 
 import sqlalchemy as sa

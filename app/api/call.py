@@ -13,9 +13,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from app import errors
-from app.api.rows import Rpc
-from app.wire.listed import Listed
-from app.work import Server, perform, run
+from app.runtime.dispatch import Server, perform, run
+from app.runtime.rows import Rpc
+from app.wire.page import Listed
 
 __all__ = ["Server", "invoke", "invoke_for_rows", "kept"]
 
@@ -41,7 +41,7 @@ async def invoke(server: Server, rpc: Rpc, request: Message, **how: str) -> Mess
     """Run rpc's function in a unit of work, commit, then run its after-commit callbacks; count and time it all.
 
     shape:  how: of work.run
-    errors: FlyteError of the function, of the database (app/db.py translates) or of the commit
+    errors: FlyteError of the function, of the database (app/database/base.py translates) or of the commit
     """
     response: Message = await _counted(server, rpc, perform(server, rpc.function, request, **how))
     return response

@@ -28,12 +28,12 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api.call import Server, invoke_for_rows, kept
 from app.api.router import Route, Router, chosen, cleaned
-from app.api.rows import Rpc
 from app.api.status import http_status
+from app.cache import Kept
+from app.runtime.rows import Rpc
 from app.wire import bind, decode
-from app.wire.gojson import has_more_values
-from app.wire.goparse import parse_int
-from app.wire.kept import Kept
+from app.wire.go.gojson import has_more_values
+from app.wire.go.goparse import parse_int
 from app.wire.render import CAMEL_TYPE, Encoding, size, status_bytes, to_bytes
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 
 _VARIABLE = re.compile(r"\{(.+)\}")
 _UNCLEAN = re.compile(r"//|/\.{1,2}(?:/|$)")

@@ -2,7 +2,7 @@
 
 Local objects are plain files, read and written directly; buckets of S3, Google Cloud Storage and Azure are reached
 through obstore. Clients get signed, expiring addresses: the bucket's own, or, for a local folder, addresses of this
-server (app/api/storage.py).
+server (app/api/pages/storage.py).
 """
 
 from app.blobs.links import LinkRefused

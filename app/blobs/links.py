@@ -1,9 +1,9 @@
-"""Signed, expiring addresses of objects in a local folder, which this server serves itself (app/api/storage.py).
+"""Signed, expiring addresses of objects in a local folder, which this server serves itself (app/api/pages/storage.py).
 
     <endpoint>/storage/<key>?method=GET&expires=<Unix seconds>&signature=<HMAC-SHA256>[&md5=<hex>]
 
 The signature covers method, key, expiry and MD5, so a link serves one purpose for a time. The signing key lies in the
-database (app/installation.py), so an address works on every server of that database, also after a restart.
+database (app/server/installation.py), so an address works on every server of that database, also after a restart.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from app.blobs import links, names, problems
 from app.blobs.bucket import CONTENT_MD5, Bucket
 from app.blobs.folder import Folder
+from app.cache import Kept
 from app.settings import BadSetting, Settings
-from app.wire.kept import Kept
 
 _Reply = TypeVar("_Reply")
 

@@ -14,11 +14,12 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import docs, rest
-from app.api.rows import VARIABLE, Rpc
+from app.api import rest
+from app.api.pages import docs
 from app.mcp import rows
 from app.mcp.rows import Tool
-from app.work import Server
+from app.runtime.dispatch import Server
+from app.runtime.rows import VARIABLE, Rpc
 
 PREFIX = "/v1"
 DOCUMENT_PATH = "/openapi.json"

@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 
 from app import errors
 from app.api.call import invoke
-from app.api.rows import Rpc
-from app.engine.local import folders
-from app.work import Server
+from app.engine.local.processes import folders
+from app.runtime.dispatch import Server
+from app.runtime.rows import Rpc
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api.rows import VARIABLE
 from app.mcp import adapter, rows
 from app.mcp.rows import Tool
+from app.runtime.rows import VARIABLE
 
 _LABEL = "Flyte Admin API — Executions"
 _NAMESPACE = "admin-executions"

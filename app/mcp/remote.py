@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from app import errors
-from app.api.rows import Rpc
+from app.runtime.rows import Rpc
 from app.settings import BadSetting
 from app.wire.text import unpacked
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from app.api import routers
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from app.mcp import adapter
 from app.mcp.assistants import Assistants
 from app.mcp.callers import InProcess
 from app.mcp.guard import Guard
-from app.work import Server
+from app.runtime.dispatch import Server
 
 PATH = "/mcp"
 

@@ -3,7 +3,7 @@
     filters := expr ( "+" expr )*          ANDed; values cannot contain "+"
     expr    := function "(" field "," value ( ";" value )* ")"
 
-The fields that may be filtered are the columns of the tables in app/schema.py; a prefix
+The fields that may be filtered are the columns of the tables in app/database/schema.py; a prefix
 (`workflow.name`) reaches a joined entity. Values arrive as text and are read by the column's type.
 Source: flyteadmin/pkg/manager/impl/util/filters.go, pkg/common/filters.go.
 """
@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, bindparam
 from sqlalchemy.sql.elements import ColumnElement
 
-from app import errors, schema
-from app.schema import UtcTime
+from app import errors
+from app.database import schema
+from app.database.schema import UtcTime
 from app.settings.tree import Limits
-from app.wire.goparse import parse_go_duration
+from app.wire.go.goparse import parse_go_duration
 
 # Prefix in a filter → (code that upstream's messages show, table).
 ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {

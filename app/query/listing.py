@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from app import schema
+from app.database import schema
 from app.query import pages
 
 

@@ -17,15 +17,15 @@ from sqlalchemy import Column, ColumnElement, Table, and_, bindparam, exists, fu
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.engine.interfaces import Dialect
 
-from app import schema
-from app.context import Context
+from app.database import schema
+from app.database.statements import Planned, Statement
 from app.query import filters as grammar
 from app.query import narrowing, pages
 from app.query.filters import Shape
 from app.query.listing import Join, Listing, Mark
 from app.query.narrowing import Way
+from app.runtime.context import Context
 from app.settings.tree import Limits
-from app.statements import Planned, Statement
 
 __all__ = ["Join", "Listing", "Mark", "page", "parse_filters"]
 

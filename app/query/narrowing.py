@@ -19,13 +19,13 @@ from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import NullType
 
-from app import schema
-from app.context import Context
+from app.database import schema
+from app.database.statements import Planned, Statement
 from app.query import filters as grammar
 from app.query import pages
 from app.query.filters import Filter, Shape, bound, parameters
 from app.query.listing import Join, Listing
-from app.statements import Planned, Statement
+from app.runtime.context import Context
 
 BRANCHES_MAX = 64
 # A union repeats all other filters in each of its branches: more values take seconds to compile, and SQLite refuses

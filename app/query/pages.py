@@ -21,8 +21,8 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, literal_column, or
 from sqlalchemy.sql.schema import Column
 
 from app import errors
-from app.context import Context
-from app.schema import UtcTime
+from app.database.schema import UtcTime
+from app.runtime.context import Context
 from app.wire.text import text
 
 OFFSET_MAX = 2**63 - 1

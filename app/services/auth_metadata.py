@@ -6,7 +6,7 @@ Proto: flyteidl/service/auth.proto.
 from flyteidl.service import auth_pb2
 
 from app import errors
-from app.context import Context
+from app.runtime.context import Context
 
 # Parity: upstream registers this service only with authentication on (newGRPCServer), so gRPC says this of it.
 _UNKNOWN = "unknown service flyteidl.service.AuthMetadataService"

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from flyteidl.core import execution_pb2, identifier_pb2
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, select, tuple_
 
-from app import schema
-from app.db import UnitOfWork
+from app.database import schema
+from app.database.base import UnitOfWork
+from app.database.statements import Statement
 from app.services import phases
 from app.services.ids import EXECUTION_KEY, execution_key
-from app.statements import Statement
 
 Node = execution_pb2.NodeExecution
 

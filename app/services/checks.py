@@ -14,8 +14,9 @@ from flyteidl.admin import common_pb2, project_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from google.protobuf.message import Message
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.wire.text import text
 
 LABELS_MAX = 16

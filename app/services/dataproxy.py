@@ -17,13 +17,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobError, BlobMissing, BlobOutside, failed_call
 from app.blobs.names import file_name_problem
-from app.context import Context
+from app.database import schema
+from app.runtime.context import Context
 from app.services import ids, payloads
 from app.wire import flyte_url
-from app.wire.goparse import go_duration
+from app.wire.go.goparse import go_duration
 from app.wire.text import text
 
 _NANOSECONDS = 10**9

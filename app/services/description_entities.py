@@ -7,9 +7,10 @@ from typing import Any
 from flyteidl.admin import common_pb2, description_entity_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
 from app.query import filters, lists, pages
+from app.runtime.context import Context
 from app.services.checks import check_parts, given, key_of
 
 _TABLE = schema.table(schema.DescriptionEntity)

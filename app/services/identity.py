@@ -6,7 +6,7 @@ Proto: flyteidl/service/identity.proto.
 from flyteidl.service import identity_pb2
 
 from app import errors
-from app.context import Context
+from app.runtime.context import Context
 
 
 async def user_info(ctx: Context, request: identity_pb2.UserInfoRequest) -> identity_pb2.UserInfoResponse:

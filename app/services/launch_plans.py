@@ -14,10 +14,12 @@ from flyteidl.core import identifier_pb2, interface_pb2, types_pb2
 from sqlalchemy import Select, bindparam, func, literal, literal_column, select, update
 from sqlalchemy.engine.interfaces import Dialect
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
 from app.query import lists, pages
 from app.query.filters import Filter
+from app.runtime.context import Context
 from app.services import literal_limits, names
 from app.services.checks import (
     check_identifier,
@@ -30,11 +32,10 @@ from app.services.checks import (
     not_registered,
 )
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
-from app.statements import Statement
 from app.wire.cron import parse_cron
-from app.wire.digest import digest
-from app.wire.listed import Listed
+from app.wire.go.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
+from app.wire.page import Listed
 from app.wire.text import text
 from app.wire.times import put_time
 

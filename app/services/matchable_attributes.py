@@ -18,12 +18,13 @@ from flyteidl.admin import (
 )
 from sqlalchemy import Select, bindparam, or_, select
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
+from app.runtime.context import Context
 from app.services import execution_config
 from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, given
 from app.settings import Settings
-from app.statements import Statement
 
 PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
 

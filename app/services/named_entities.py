@@ -23,13 +23,14 @@ from sqlalchemy import (
     select,
 )
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
 from app.query import filters as grammar
 from app.query import pages
+from app.runtime.context import Context
 from app.services import names
 from app.services.checks import check_parts, given, resource_name
-from app.statements import Statement
 
 DESCRIPTION_CHARACTERS_MAX = 300
 # Single-task executions register workflows and launch plans of such names.

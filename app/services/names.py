@@ -14,11 +14,12 @@ from flyteidl.admin import common_pb2
 from flyteidl.core import identifier_pb2
 from sqlalchemy import Column, ColumnElement, Table, bindparam, select, tuple_
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
 from app.query import pages
+from app.runtime.context import Context
 from app.services.checks import given
-from app.statements import Statement
 
 ASCENDING = pages.Sort("name", True)
 TABLE = schema.RegisteredName.__table__

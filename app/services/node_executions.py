@@ -11,12 +11,13 @@ from flyteidl.admin import common_pb2, node_execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobError, failed_call
-from app.context import Context
+from app.database import schema
 from app.query import lists
 from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
+from app.runtime.context import Context
 from app.services import payloads
 from app.services.ids import (
     EXECUTION_KEY,
@@ -28,7 +29,7 @@ from app.services.ids import (
     untyped,
 )
 from app.services.trimming import trim_node
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from app.wire.text import text
 
 _COLUMNS = (

@@ -16,7 +16,7 @@ from app.blobs import Blobs
 from app.blobs.names import component
 from app.compiler.inference import type_of
 from app.settings import Settings
-from app.wire.digest import digest
+from app.wire.go.digest import digest
 
 _MEGABYTE = 1024 * 1024
 # A reference takes some 300 bytes and its type; below this size an object of its own gains nothing.

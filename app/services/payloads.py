@@ -13,7 +13,7 @@ from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
 from app.blobs import BlobError, BlobMissing, BlobOutside, BlobUnavailable, failed_call
-from app.context import Context
+from app.runtime.context import Context
 from app.services import offloading
 
 log = structlog.get_logger(__name__)

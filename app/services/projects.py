@@ -7,10 +7,12 @@ from typing import Any
 
 from flyteidl.admin import project_pb2
 
-from app import db, errors, schema
-from app.context import Context
+from app import errors
+from app.database import base as db
+from app.database import schema
 from app.query import lists, pages
 from app.query.filters import Filter
+from app.runtime.context import Context
 from app.services.checks import check_labels, check_length, dns_label_problems, given
 
 NAME_BYTES_MAX = 64

@@ -13,10 +13,10 @@ from flyteidl.admin import common_pb2
 from google.protobuf.message import Message
 
 from app import errors
-from app.context import Context
 from app.query import lists, pages
+from app.runtime.context import Context
 from app.services.checks import check_parts, given
-from app.wire.diff import different_structure
+from app.wire.go.diff import different_structure
 
 T = TypeVar("T")
 

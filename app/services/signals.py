@@ -10,10 +10,12 @@ from typing import Any
 from flyteidl.admin import signal_pb2
 from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
 
-from app import db, errors, schema
-from app.context import Context
+from app import errors
+from app.database import base as db
+from app.database import schema
 from app.query import lists
 from app.query.pages import check_limit
+from app.runtime.context import Context
 from app.services import literal_limits
 from app.services.ids import check_execution_id, execution_id, execution_key
 from app.services.registration import apart

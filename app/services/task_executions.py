@@ -10,16 +10,17 @@ from typing import Any
 from flyteidl.admin import task_execution_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
 from app.query import lists
 from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
+from app.runtime.context import Context
 from app.services import payloads
 from app.services.ids import EXECUTION_KEY, check_execution_id, check_task_execution_id, node_key, task_key, untyped
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from app.wire.text import text
 
 _NAMES = ("project", "domain", "name", "version")

@@ -17,9 +17,9 @@ from flyteidl.core import identifier_pb2, tasks_pb2
 from google.protobuf import struct_pb2
 
 from app import errors
-from app.context import Context
+from app.runtime.context import Context
 from app.services import matchable_attributes
-from app.wire.quantity import Quantity
+from app.wire.go.quantity import Quantity
 from app.wire.text import text
 
 log = structlog.get_logger(__name__)

@@ -7,10 +7,11 @@ from typing import Any
 from flyteidl.admin import common_pb2, task_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, tasks_pb2
 
-from app import errors, schema
+from app import errors
 from app.compiler import CompileErrors, compile_task
-from app.context import Context
+from app.database import schema
 from app.query import lists
+from app.runtime.context import Context
 from app.services import description_entities, names, task_resources
 from app.services.checks import (
     check_identifier,
@@ -21,8 +22,8 @@ from app.services.checks import (
     not_registered,
 )
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
-from app.wire.digest import digest
-from app.wire.listed import Listed
+from app.wire.go.digest import digest
+from app.wire.page import Listed
 from app.wire.times import put_time
 
 LISTING = lists.Listing(schema.Task, "task")

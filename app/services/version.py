@@ -7,7 +7,7 @@ from importlib import metadata
 
 from flyteidl.admin import version_pb2
 
-from app.context import Context
+from app.runtime.context import Context
 
 # Parity: where no build is recorded, upstream tells when the process started.
 _STARTED = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")

@@ -11,18 +11,19 @@ from flyteidl.admin import common_pb2, launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobError, failed_call
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, requirements
-from app.context import Context
+from app.database import schema
 from app.query import lists
+from app.runtime.context import Context
 from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
 from app.services.registration import apart, exists_different, exists_identical, page_of_versions
 from app.settings.upstream import CLOSURE_BYTES_MAX
-from app.wire.digest import digest
-from app.wire.listed import Listed
-from app.wire.quantity import Quantity
+from app.wire.go.digest import digest
+from app.wire.go.quantity import Quantity
+from app.wire.page import Listed
 from app.wire.text import text
 from app.wire.times import put_time
 

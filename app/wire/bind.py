@@ -16,7 +16,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 
 from app import errors
-from app.wire.goparse import (
+from app.wire.go.goparse import (
     go_quote,
     parse_base64,
     parse_bool,

@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from app import errors
 from app.wire import protojson
-from app.wire.gojson import JsonError, first_value
-from app.wire.goparse import FLOAT32_MAX, parse_base64, parse_json_duration, parse_rfc3339
+from app.wire.go.gojson import JsonError, first_value
+from app.wire.go.goparse import FLOAT32_MAX, parse_base64, parse_json_duration, parse_rfc3339
 from app.wire.render import WRAPPERS, is_map
 
 M = TypeVar("M", bound=Message)

@@ -16,8 +16,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from app.wire.gojson import JsonError, Token, Tokens
-from app.wire.goparse import (
+from app.wire.go.gojson import JsonError, Token, Tokens
+from app.wire.go.goparse import (
     FLOAT32_MAX,
     go_quote,
     parse_base64,

@@ -22,9 +22,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from app.cache import Kept, size_of_row
 from app.errors import FlyteError
-from app.wire.kept import Kept, size_of_row
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from app.wire.text import shortest_float32, unpacked
 
 Encoder = Callable[[Any], Any]

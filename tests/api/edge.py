@@ -21,15 +21,17 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app import db, errors, migrations, schema
+from app import errors
 from app.api.call import Server
-from app.api.grpc import GrpcApp, is_grpc
-from app.api.http2 import protocol
-from app.api.outflow import Outgoing
-from app.api.rows import Rpc
+from app.api.grpc.app import GrpcApp, is_grpc
+from app.api.http.http2 import protocol
+from app.api.http.outflow import Outgoing
 from app.blobs import Blobs
-from app.context import Context
+from app.database import base as db
+from app.database import migrations, schema
 from app.engine.port import NoEngine
+from app.runtime.context import Context
+from app.runtime.rows import Rpc
 from app.settings import Settings
 
 ADMIN = "flyteidl.service.AdminService"

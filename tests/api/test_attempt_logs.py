@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from app.api import attempt_logs
-from app.engine.local import folders
+from app.api.pages import attempt_logs
+from app.engine.local.processes import folders
 from app.settings import Settings
 
 ID = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1")

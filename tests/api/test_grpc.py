@@ -22,7 +22,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from app import errors
-from app.api.grpc_wire import framed
+from app.api.grpc.wire import framed
 from tests.api.edge import ADMIN, GET_EXECUTION, Edge, raw, serving
 
 MIB = 1 << 20

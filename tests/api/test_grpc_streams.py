@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from app.api.grpc_wire import framed
+from app.api.grpc.wire import framed
 from tests.api.edge import ADMIN, Edge, raw, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

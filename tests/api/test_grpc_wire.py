@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import errors
-from app.api import grpc_wire
+from app.api.grpc import wire as grpc_wire
 
 MIB = 1 << 20
 

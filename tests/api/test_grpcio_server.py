@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from app import errors
-from app.api import grpcio_server
+from app.api.grpc import grpcio_server
 from tests.api.edge import Functions, server_of
 
 Scenario = Callable[[aio.Channel, Functions], Awaitable[None]]

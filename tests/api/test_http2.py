@@ -16,8 +16,8 @@ from flyteidl.admin import execution_pb2
 from flyteidl.service import admin_pb2_grpc
 from grpc import aio
 
-from app.api import http2
-from app.api.grpc_wire import framed
+from app.api.grpc.wire import framed
+from app.api.http import http2
 from tests.api.edge import GET_EXECUTION, Edge, raw, serving
 
 # RFC 9113 6.8: GOAWAY with NO_ERROR and the highest stream id ends a connection and none of its streams.

@@ -14,15 +14,16 @@ from flyteidl.core import identifier_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from app import db, metrics
-from app.api.grpc import GrpcApp
-from app.api.grpc_wire import framed
+from app.api.grpc.app import GrpcApp
+from app.api.grpc.wire import framed
 from app.api.rest import Rest
 from app.api.routers import ALL
 from app.blobs import Blobs
+from app.database import base as db
 from app.engine.port import NoEngine
+from app.runtime import metrics
+from app.runtime.dispatch import Server
 from app.settings import Settings
-from app.work import Server
 from tests.api.asgi import Answer, ask
 from tests.api.edge import ADMIN
 from tests.builders import a_project, a_task, a_workflow, an_id

@@ -24,9 +24,9 @@ from app import errors
 from app.api.call import Server
 from app.api.rest import PRINCIPAL_KEY, Rest
 from app.api.routers import ALL
-from app.api.rows import Rpc
-from app.context import Context
-from app.wire.listed import Listed
+from app.runtime.context import Context
+from app.runtime.rows import Rpc
+from app.wire.page import Listed
 from tests.api.asgi import Answer, ask
 from tests.api.edge import server_of
 

@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from app.api import storage
+from app.api.pages import storage
 from app.blobs import Blobs
 from app.blobs.folder import INCOMING
 from app.settings import Settings

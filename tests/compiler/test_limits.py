@@ -11,7 +11,7 @@ from flyteidl.core import types_pb2, workflow_pb2
 
 from app.compiler import CompileErrors, compile_task, compile_workflow, requirements
 from app.errors import MESSAGE_BYTES_MAX
-from app.wire.digest import digest
+from app.wire.go.digest import digest
 from tests.compiler.invariants import check_compiled
 from tests.compiler.shapes import TASKS, a_node, a_task, a_workflow, bound, compiled, workflow_id
 

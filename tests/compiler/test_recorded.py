@@ -20,8 +20,8 @@ from google.protobuf.message import Message
 
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
 from app.errors import FlyteError, InvalidArgument
-from app.wire.diff import different_structure
-from app.wire.digest import digest
+from app.wire.go.diff import different_structure
+from app.wire.go.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
 

@@ -15,10 +15,10 @@ import pytest
 from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
-from app.engine.local import names
-from app.engine.local.attempts import Failed, Outcome, TaskRun
-from app.engine.local.forkserver.stamp import started
-from app.engine.local.processes import Runner
+from app.engine.local.graph import names
+from app.engine.local.processes.attempts import Failed, Outcome, TaskRun
+from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.processes import Runner
 from app.settings import Settings
 from tests.engine import environment as environments
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from app.engine.local.environment import ensure
+from app.engine.local.processes.environment import ensure
 from app.settings import Settings
 from app.settings.tree import LocalEngine
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.attempts import Failed, Killed, RunningTask, Succeeded, TaskRun
-from app.engine.local.processes import Runner
+from app.engine.local.processes.attempts import Failed, Killed, RunningTask, Succeeded, TaskRun
+from app.engine.local.processes.processes import Runner
 from tests.engine.conftest import Bench, literal, running_pids, script, with_runner
 
 Benches = Callable[..., Bench]

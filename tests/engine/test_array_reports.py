@@ -13,11 +13,11 @@ from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
 from app.blobs import Blobs
-from app.engine.local import dynamics
-from app.engine.local.arrays.elements import TaskElements
-from app.engine.local.arrays.panel import Panel
-from app.engine.local.arrays.rules import shape_of
-from app.engine.local.run import Run
+from app.engine.local.graph.run import Run
+from app.engine.local.nodes import dynamics
+from app.engine.local.nodes.arrays.elements import TaskElements
+from app.engine.local.nodes.arrays.panel import Panel
+from app.engine.local.nodes.arrays.rules import shape_of
 from app.settings import Settings
 
 Task = execution_pb2.TaskExecution

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
-from app.engine.local.arrays.rules import (
+from app.engine.local.graph.failures import MESSAGE_BYTES_MAX
+from app.engine.local.nodes.arrays.rules import (
     BadArray,
     collected,
     element_inputs,
@@ -17,7 +18,6 @@ from app.engine.local.arrays.rules import (
     size_of,
     summary,
 )
-from app.engine.local.failures import MESSAGE_BYTES_MAX
 from tests.engine.conftest import literal_map
 
 

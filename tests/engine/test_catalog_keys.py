@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, types_pb2
 
-from app.engine.local.catalog_keys import dataset_id, index_interface, key_of
+from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
 from app.errors import InvalidArgument
 from app.services.catalog import Key
 from tests.engine.conftest import literal, literal_map

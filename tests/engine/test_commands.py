@@ -10,10 +10,10 @@ import pytest
 from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
-from app.engine.local import commands
-from app.engine.local.attempts import CannotBuild, TaskRun
-from app.engine.local.folders import short_temporary
-from app.engine.local.variables import task_variables
+from app.engine.local.processes import commands
+from app.engine.local.processes.attempts import CannotBuild, TaskRun
+from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.variables import task_variables
 from tests.engine.conftest import literal, literal_map
 
 

@@ -15,9 +15,9 @@ import yaml
 from flyteidl.core import literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
-from app.engine.local import copilot
-from app.engine.local.attempts import Failed, StartFailed, Succeeded
-from app.engine.local.processes import Runner
+from app.engine.local.processes import copilot
+from app.engine.local.processes.attempts import Failed, StartFailed, Succeeded
+from app.engine.local.processes.processes import Runner
 from tests.engine.conftest import Bench, failure_of, literal, outcome_of, run, with_runner
 
 Benches = Callable[..., Bench]

@@ -8,8 +8,8 @@ import msgpack
 import pytest
 from flyteidl.core import literals_pb2
 
-from app.engine.local import data
-from app.engine.local.failures import BindingFailed
+from app.engine.local.graph import data
+from app.engine.local.graph.failures import BindingFailed
 from tests.engine.conftest import literal, literal_map
 
 

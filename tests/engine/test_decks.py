@@ -17,8 +17,8 @@ import pytest
 
 from app import errors
 from app.blobs import Blobs, BlobUnavailable
-from app.engine.local import decks
-from app.engine.local.failures import Stopped
+from app.engine.local.graph.failures import Stopped
+from app.engine.local.nodes import decks
 from app.settings import Settings
 from tests import buckets
 from tests.servers import Running, serving

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.local import environment
-from app.engine.local.environment import EnvironmentBroken, ensure
+from app.engine.local.processes import environment
+from app.engine.local.processes.environment import EnvironmentBroken, ensure
 from app.settings import Settings
 
 

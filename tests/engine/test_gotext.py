@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.engine.local import gotext
+from app.wire.go import gotext
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local import names
+from app.engine.local.graph import names
 
 
 @pytest.mark.parametrize(

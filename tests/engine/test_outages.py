@@ -14,7 +14,7 @@ import pytest
 
 from app import errors
 from app.blobs import BlobTooLarge, BlobUnavailable, BlobUnreadable, StorageFull
-from app.engine.local.outages import Outage, may_pass
+from app.engine.local.graph.outages import Outage, may_pass
 from tests import buckets
 from tests.clusters import Postgres, binaries
 from tests.servers import Running, serving

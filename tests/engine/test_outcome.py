@@ -13,8 +13,8 @@ import pytest
 from flyteidl.core import errors_pb2, execution_pb2, identifier_pb2, tasks_pb2, types_pb2
 
 from app.blobs import BlobError, Blobs
-from app.engine.local import outcome
-from app.engine.local.attempts import Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun
+from app.engine.local.processes import outcome
+from app.engine.local.processes.attempts import Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun
 from app.settings import Settings
 from tests.engine.conftest import literal_map
 

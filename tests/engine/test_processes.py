@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
-from app.engine.local.attempts import (
+from app.engine.local.processes.attempts import (
     CannotBuild,
     Dynamic,
     Failed,
@@ -24,8 +24,8 @@ from app.engine.local.attempts import (
     Succeeded,
     TaskRun,
 )
-from app.engine.local.folders import short_temporary
-from app.engine.local.processes import Runner
+from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.processes import Runner
 from tests.engine.conftest import (
     FLOWS,
     Bench,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
 
-from app.engine.local import provided
-from app.engine.local.attempts import CannotBuild, TaskRun
-from app.engine.local.provided import Provided
-from app.engine.local.storage_variables import storage_access
-from app.engine.local.task_secrets import secrets_of
+from app.engine.local.processes import provided
+from app.engine.local.processes.attempts import CannotBuild, TaskRun
+from app.engine.local.processes.provided import Provided
+from app.engine.local.processes.storage_variables import storage_access
+from app.engine.local.processes.task_secrets import secrets_of
 from app.settings import load
 
 FILE = security_pb2.Secret.MountType.FILE

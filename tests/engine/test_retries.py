@@ -12,9 +12,9 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.attempts import Failed
-from app.engine.local.failures import NodeFailed, error_of
-from app.engine.local.retries import Budget, attempts, expired, timeout_seconds
+from app.engine.local.graph.failures import NodeFailed, error_of
+from app.engine.local.graph.retries import Budget, attempts, expired, timeout_seconds
+from app.engine.local.processes.attempts import Failed
 
 _Kind = execution_pb2.ExecutionError
 USER = Failed(error_of("Code", "text", _Kind.USER), retryable=True)

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.slots import Place, Slots
+from app.engine.local.processes.slots import Place, Slots
 
 
 @given(

@@ -11,9 +11,9 @@ import pytest
 from flyteidl.core import execution_pb2
 
 from app.blobs import Unavailability
-from app.engine.local import storage_failures
 from app.engine.local.attempts import STORAGE_FAILURE, Failed, storage_failure
 from app.engine.local.failures import error_of
+from app.engine.local.processes import storage_failures
 from app.engine.local.retries import STORAGE_FAILURES_MAX, SYSTEM_FAILURES_MAX, Budget
 
 USER, SYSTEM, UNKNOWN = (

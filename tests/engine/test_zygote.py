@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.attempts import CannotBuild, Failed, Succeeded
-from app.engine.local.forkserver.stamp import started
-from app.engine.local.processes import Runner
+from app.engine.local.processes.attempts import CannotBuild, Failed, Succeeded
+from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.processes import Runner
 from tests.engine.conftest import Bench, literal, run, script, with_runner
 
 Benches = Callable[..., Bench]

@@ -13,8 +13,8 @@ import zttp
 from google.protobuf.message import EncodeError
 
 from app.api import routers
-from app.api.grpc_wire import framed
-from app.api.rows import VARIABLE, Binding, Rpc
+from app.api.grpc.wire import framed
+from app.runtime.rows import VARIABLE, Binding, Rpc
 from app.wire.render import to_json
 from tests.wire.messages import filled
 

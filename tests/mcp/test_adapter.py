@@ -11,11 +11,11 @@ import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app import home
+from app.cache import Kept
 from app.main import create_app
 from app.mcp import adapter, rows
+from app.server import home
 from app.settings import load
-from app.wire.kept import Kept
 from tests.mcp.conftest import ENDS, SCOPE, WAIT_SECONDS_MAX, Served, launch_arguments
 
 pytestmark = pytest.mark.slow

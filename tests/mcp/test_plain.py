@@ -17,13 +17,13 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from structlog.testing import capture_logs
 
-from app.api.rows import Rpc
 from app.compiler.types import castable
 from app.errors import InvalidArgument, ResourceExhausted
 from app.mcp import plain, results
 from app.mcp.arguments import to_request
 from app.mcp.assistants import Assistants
 from app.mcp.inquiries import DataAnswer
+from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.settings.tree import Mcp
 from app.wire.literals import check_literals, type_of

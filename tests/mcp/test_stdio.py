@@ -13,8 +13,9 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from app import home, migrations, startup
+from app.database import migrations
 from app.mcp.remote import endpoint_of
+from app.server import home, startup
 from app.settings import BadSetting, load
 from tests.mcp.conftest import SCOPE, Served, launch_arguments, phase, problem, value
 from tests.servers import COMMAND, environment, run

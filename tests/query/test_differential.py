@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flyteidl.admin import common_pb2
 
-from app import schema
+from app.database import schema
 from app.query import filters as grammar
 from app.query import lists, narrowing
 from app.query.filters import Filter

@@ -16,12 +16,13 @@ from flyteidl.admin import common_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import errors, schema
+from app import errors
+from app.database import schema
+from app.database.statements import SQLITE
 from app.query import filters, lists, pages
 from app.query.lists import Listing
 from app.services.executions import list_executions
 from app.settings.tree import Limits
-from app.statements import SQLITE
 from benchmarks import plans
 
 Scenario = Callable[..., Any]

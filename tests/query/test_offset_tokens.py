@@ -17,8 +17,8 @@ from flyteidl.admin import (
 )
 from flyteidl.core import identifier_pb2
 
-from app import schema
 from app.api import routers
+from app.database import schema
 from app.services import events, executions, launch_plans, projects, signals, tasks, workflows
 from app.services.phases import Node, Task
 from tests.builders import a_launch_plan, a_name, a_project, a_task, a_workflow

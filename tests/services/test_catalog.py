@@ -8,7 +8,7 @@ from typing import Any
 
 from flyteidl.core import identifier_pb2
 
-from app import schema
+from app.database import schema
 from app.services import catalog
 from app.services.catalog import Key, Owner
 from app.services.ids import execution_key

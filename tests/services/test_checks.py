@@ -9,7 +9,8 @@ import pytest
 from flyteidl.admin import common_pb2, project_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import checks
 from tests.builders import an_id
 

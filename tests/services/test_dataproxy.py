@@ -15,8 +15,9 @@ from flyteidl.core import identifier_pb2, literals_pb2
 from flyteidl.service import dataproxy_pb2
 from google.protobuf.duration_pb2 import Duration
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobMissing, BlobTooLarge
+from app.database import schema
 from app.services import dataproxy, ids
 
 Bench = Callable[..., Any]

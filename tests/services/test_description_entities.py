@@ -9,7 +9,8 @@ import pytest
 from flyteidl.admin import common_pb2, description_entity_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import description_entities, tasks, workflows
 from tests.builders import a_name, a_task, a_workflow, an_id, pages, refusal, register
 

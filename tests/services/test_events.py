@@ -13,7 +13,8 @@ from flyteidl.admin import event_pb2, execution_pb2, node_execution_pb2, task_ex
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from google.protobuf import wrappers_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import events, executions, ids, launch_plans, node_executions, task_executions
 from app.services.events.nodes import _internal_data
 from app.services.executions import metrics

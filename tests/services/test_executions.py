@@ -18,7 +18,8 @@ from flyteidl.admin import (
 )
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import events, executions, launch_plans, matchable_attributes
 from app.services import execution_config as config
 from app.services.executions.launch import launch as launch_child

@@ -12,7 +12,8 @@ from flyteidl.admin import common_pb2, launch_plan_pb2
 from flyteidl.core import identifier_pb2, types_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import launch_plans, projects, workflows
 from tests.builders import (
     DATETIME,

@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from flyteidl.admin import execution_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import events, executions
 from app.services.executions import leftovers
 from app.services.ids import execution_key

@@ -10,7 +10,8 @@ import pytest
 from flyteidl.admin import common_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import named_entities, tasks
 from tests.builders import a_name, a_task, pages, refusal, register
 

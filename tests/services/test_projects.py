@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from flyteidl.admin import common_pb2, project_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import projects, version
 from tests.builders import a_project, pages, refusal
 

@@ -9,13 +9,13 @@ from typing import Any
 from flyteidl.admin import matchable_resource_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
-from app import schema
-from app.engine.local.cache import Caching
-from app.engine.local.reports import Reporter
-from app.engine.local.run import Frame, Run, Site
-from app.engine.local.slots import Place, Slots
+from app.database import schema
+from app.engine.local.graph.reports import Reporter
+from app.engine.local.graph.run import Frame, Run, Site
+from app.engine.local.nodes.cache import Caching
+from app.engine.local.processes.slots import Place, Slots
+from app.runtime.dispatch import Server
 from app.services.ids import execution_key
-from app.work import Server
 from tests.services.test_events import launch, run_id
 
 

@@ -11,7 +11,8 @@ from flyteidl.admin import common_pb2, matchable_resource_pb2, project_domain_at
 from flyteidl.core import identifier_pb2, tasks_pb2
 from google.protobuf.json_format import ParseDict
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import description_entities, matchable_attributes, projects, tasks
 from tests.builders import a_name, a_project, a_task, an_id, pages, refusal, register
 

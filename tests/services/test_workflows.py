@@ -11,7 +11,8 @@ import pytest
 from flyteidl.admin import common_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
+from app import errors
+from app.database import schema
 from app.services import description_entities, launch_plans, projects, tasks, workflows
 from tests.builders import a_launch_plan, a_name, a_project, a_task, a_workflow, an_id, pages, refusal, register
 

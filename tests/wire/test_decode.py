@@ -19,7 +19,7 @@ from google.rpc import status_pb2
 
 from app import errors
 from app.wire import decode, protojson, render
-from app.wire.gojson import JsonError, first_value, has_more_values
+from app.wire.go.gojson import JsonError, first_value, has_more_values
 from app.wire.render import to_json
 from tests.wire.messages import filled, reachable
 

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from app.errors import MESSAGE_BYTES_MAX
-from app.wire.diff import different_structure
+from app.wire.go.diff import different_structure
 
 
 def task(**template: Any) -> compiler_pb2.CompiledTask:

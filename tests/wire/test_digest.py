@@ -18,10 +18,10 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.cache import Kept
 from app.errors import InvalidArgument
-from app.wire import digest as digests
-from app.wire.digest import digest
-from app.wire.kept import Kept
+from app.wire.go import digest as digests
+from app.wire.go.digest import digest
 
 SAMPLE = Path(__file__).parent.parent / "sample"
 

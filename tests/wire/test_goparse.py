@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.wire.goparse import (
+from app.wire.go.goparse import (
     go_duration,
     go_quote,
     parse_base64,

@@ -18,7 +18,8 @@ from app.errors import FlyteError, InvalidArgument
 from app.query import filters
 from app.services import checks
 from app.settings.tree import Limits
-from app.wire import bind, cron, decode, flyte_url, goparse, quantity
+from app.wire import bind, cron, decode, flyte_url
+from app.wire.go import goparse, quantity
 
 # A first length, which linear parsers read in a few ms, and how much longer four times the length may take.
 LENGTH = 2_000
@@ -68,7 +69,7 @@ ALPHABET += (
     "\\u",
 )
 # Not met by a client's text: settings, and names of our own RPCs and documents.
-OWN = ("app.settings", "app.metrics", "app.mcp.adapter", "app.cli")
+OWN = ("app.settings", "app.runtime.metrics", "app.mcp.adapter", "app.cli.main")
 
 
 def seconds(parse: Callable[[Any], Any], text: Any) -> float:
@@ -105,8 +106,8 @@ def patterns() -> dict[str, re.Pattern[Any]]:
 
 
 PATTERNS = patterns()
-# Bounded by their callers, which look at the length first: app/wire/quantity.py.
-BOUNDED = {"app.wire.quantity._QUANTITY"}
+# Bounded by their callers, which look at the length first: app/wire/go/quantity.py.
+BOUNDED = {"app.wire.go.quantity._QUANTITY"}
 
 
 # Those that look for places in a text; the others match it as a whole.
@@ -114,17 +115,17 @@ SEARCHING = {
     "app.api.router._UNCLEAN",
     "app.blobs.names._ESCAPED",
     "app.compiler.bindings._VARIABLE",
-    "app.engine.local.commands._input_value",
-    "app.engine.local.commands._namespace",
-    "app.engine.local.commands._variable",
+    "app.engine.local.processes.commands._input_value",
+    "app.engine.local.processes.commands._namespace",
+    "app.engine.local.processes.commands._variable",
     "app.services.dataproxy._BROKEN_ESCAPE",
     "app.services.dataproxy._CONTROL",
     "app.wire.bind._BROKEN_ESCAPE",
     "app.wire.decode._KEY_END",
-    "app.wire.gojson._ESCAPE",
-    "app.wire.gojson._MARK",
-    "app.wire.gojson._SURROGATES",
-    "app.wire.gojson._TOKEN",
+    "app.wire.go.gojson._ESCAPE",
+    "app.wire.go.gojson._MARK",
+    "app.wire.go.gojson._SURROGATES",
+    "app.wire.go.gojson._TOKEN",
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 from flyteidl.admin import execution_pb2, project_pb2, task_pb2, workflow_pb2
 from google.protobuf.message import Message
 
+from app.cache import Kept
 from app.wire import render
-from app.wire.kept import Kept
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from app.wire.render import Encoding, to_bytes, to_json
 from tests.servers import ROOT
 from tests.wire.messages import filled
@@ -89,7 +89,7 @@ def test_what_is_kept_has_bounds() -> None:
 
 RESIDENT = """
 import os, random, orjson, sys
-from app.wire.kept import Kept
+from app.cache import Kept
 
 def resident() -> int:
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.wire.quantity import FORMAT_WRONG, NUMERIC_WRONG, SUFFIX_WRONG, Quantity
+from app.wire.go.quantity import FORMAT_WRONG, NUMERIC_WRONG, SUFFIX_WRONG, Quantity
 
 # What is written, how Kubernetes prints it, and its Value (a whole number, rounded up).
 READ = [

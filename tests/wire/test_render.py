@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from app import errors
-from app.wire.kept import Kept
+from app.cache import Kept
 from app.wire.render import Encoding, is_map, status_bytes, to_bytes, to_json
 from tests.wire.messages import filled, new, reachable
 

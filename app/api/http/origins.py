@@ -26,19 +26,11 @@ from functools import lru_cache
 from starlette.types import Send
 
 from app import errors
-from app.api import notices
+from app.api.http import notices
 from app.api.status import http_status
 from app.blobs.links import PREFIX
 from app.settings import Settings
-from app.settings.hosts import (
-    DEFAULT_PORTS,
-    HOST_LENGTH_MAX,
-    host_of,
-    host_port,
-    is_ip,
-    is_loopback,
-    web_origin,
-)
+from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
 from app.wire.render import Encoding, status_bytes
 from app.wire.text import quoted
 

@@ -18,7 +18,7 @@ from app.api.routers import (
     version,
     workflows,
 )
-from app.api.rows import Rpc
+from app.runtime.rows import Rpc
 
 ALL: tuple[Rpc, ...] = (
     *projects.RPCS,

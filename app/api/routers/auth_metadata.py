@@ -2,7 +2,7 @@
 
 from flyteidl.service import auth_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import auth_metadata
 
 RPCS: tuple[Rpc, ...] = (

@@ -3,7 +3,7 @@
 from flyteidl.admin import execution_pb2
 from flyteidl.service import dataproxy_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import dataproxy, executions
 
 RPCS: tuple[Rpc, ...] = (

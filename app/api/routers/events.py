@@ -2,7 +2,7 @@
 
 from flyteidl.admin import event_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import events
 
 RPCS: tuple[Rpc, ...] = (

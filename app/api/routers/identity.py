@@ -2,7 +2,7 @@
 
 from flyteidl.service import identity_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import identity
 
 RPCS: tuple[Rpc, ...] = (

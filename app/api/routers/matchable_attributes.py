@@ -5,7 +5,7 @@ from flyteidl.admin import project_attributes_pb2
 from flyteidl.admin import project_domain_attributes_pb2
 from flyteidl.admin import workflow_attributes_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import matchable_attributes
 
 RPCS: tuple[Rpc, ...] = (

@@ -2,7 +2,7 @@
 
 from flyteidl.admin import node_execution_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import node_executions
 
 RPCS: tuple[Rpc, ...] = (

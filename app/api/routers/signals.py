@@ -2,7 +2,7 @@
 
 from flyteidl.admin import signal_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import signals
 
 RPCS: tuple[Rpc, ...] = (

@@ -3,7 +3,7 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import task_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import tasks
 
 RPCS: tuple[Rpc, ...] = (

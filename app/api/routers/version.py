@@ -2,7 +2,7 @@
 
 from flyteidl.admin import version_pb2
 
-from app.api.rows import Binding, Rpc
+from app.runtime.rows import Binding, Rpc
 from app.services import version
 
 RPCS: tuple[Rpc, ...] = (

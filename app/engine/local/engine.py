@@ -23,17 +23,18 @@ import structlog
 from flyteidl.core import identifier_pb2
 from sqlalchemy import and_, bindparam, or_, select, update
 
-from app import errors, schema
-from app.engine.local import folders
-from app.engine.local.closures import Closures
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
 from app.engine.local.execution import run_execution
-from app.engine.local.forkserver.stamp import started
-from app.engine.local.processes import Runner
-from app.engine.local.slots import Slots
+from app.engine.local.graph.closures import Closures
+from app.engine.local.processes import folders
+from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.processes import Runner
+from app.engine.local.processes.slots import Slots
 from app.engine.local.watch import Key, Watch
+from app.runtime.dispatch import Server
 from app.services.ids import EXECUTION_KEY, execution_key
-from app.statements import Statement
-from app.work import Server
 
 log = structlog.get_logger(__name__)
 

@@ -13,21 +13,22 @@ from flyteidl.admin import execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
-from app import errors, schema
+from app import errors
 from app.blobs import BlobError
-from app.engine.local import aborts, outages
-from app.engine.local.failures import NodeFailed, Stopped, error_of
-from app.engine.local.folders import execution_folder
-from app.engine.local.graph import Graph
-from app.engine.local.nodes import execute
-from app.engine.local.outages import Outage
-from app.engine.local.reports import Reporter
-from app.engine.local.run import Frame, Run, known_nodes
-from app.engine.local.slots import Slots
+from app.database import schema
+from app.engine.local.graph import aborts, outages
+from app.engine.local.graph.failures import NodeFailed, Stopped, error_of
+from app.engine.local.graph.graph import Graph
+from app.engine.local.graph.outages import Outage
+from app.engine.local.graph.reports import Reporter
+from app.engine.local.graph.run import Frame, Run, known_nodes
+from app.engine.local.nodes.nodes import execute
+from app.engine.local.processes.folders import execution_folder
+from app.engine.local.processes.slots import Slots
+from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 from app.services import phases
 from app.services.ids import execution_key
-from app.work import Server
 
 if TYPE_CHECKING:
     from app.engine.local.engine import LocalEngine

@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy import and_, bindparam, func, select
 
-from app import errors, schema
-from app.db import Database
+from app import errors
+from app.database import schema
+from app.database.base import Database
+from app.database.statements import Statement
 from app.services.ids import EXECUTION_KEY
-from app.statements import Statement
 
 log = structlog.get_logger(__name__)
 

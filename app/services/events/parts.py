@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors
 from app.blobs import BlobMissing, BlobTooLarge
-from app.context import Context
+from app.runtime.context import Context
 from app.services import literal_limits
 
 _DURATION_UNIT = 10**9

@@ -9,8 +9,9 @@ from flyteidl.admin import event_pb2, task_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2 as event
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import attempts, phases
 from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
 from app.services.ids import check_task_execution_id, execution_key, node_key, task_key

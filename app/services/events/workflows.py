@@ -7,8 +7,9 @@ from typing import Any
 from flyteidl.admin import event_pb2, execution_pb2
 from flyteidl.event import event_pb2 as event
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import phases
 from app.services.events.parts import Inline, check_output_size, instant, kind_name, put_times
 from app.services.ids import check_execution_id, execution_key

@@ -10,7 +10,7 @@ from typing import Any
 from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
 
-from app.context import Context
+from app.runtime.context import Context
 from app.services.executions.launch import launch
 from app.services.executions.reads import row_of
 from app.services.ids import check_execution_id

@@ -18,15 +18,17 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
 from sqlalchemy import bindparam, func, literal, select
 
-from app import db, errors, schema
-from app.context import Context
+from app import errors
+from app.database import base as db
+from app.database import schema
+from app.database.statements import Statement
+from app.runtime.context import Context
 from app.services import checks, launch_plans, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
 from app.services.ids import check_execution_id, execution_key, random_name
 from app.services.registration import apart
-from app.statements import Statement
 from app.wire import literals
 from app.wire.text import text
 

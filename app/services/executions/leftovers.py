@@ -18,16 +18,17 @@ from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 from sqlalchemy import and_, bindparam, exists, literal, select
 
-from app import errors, schema
-from app.context import Context
-from app.db import UnitOfWork
+from app import errors
+from app.database import schema
+from app.database.base import UnitOfWork
+from app.database.statements import Statement
+from app.runtime.context import Context
 from app.services import events
 from app.services.executions.lifecycle import has_launch_record, record_abort
 from app.services.executions.reads import check_id, phase_of, row_of
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
 from app.services.ids import EXECUTION_KEY, execution_key
 from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
-from app.statements import Statement
 
 # Upstream's name of the engine that ran these executions.
 PRODUCER = "propeller"

@@ -12,8 +12,9 @@ from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import phases
 from app.services.executions.reads import check_id, phase_of, row_of
 from app.services.ids import execution_key

@@ -18,8 +18,9 @@ from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_e
 from flyteidl.core import compiler_pb2, identifier_pb2, metrics_pb2, workflow_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import node_executions, task_executions, workflows
 from app.services.executions.reads import get_execution
 from app.services.ids import EXECUTION_KEY, execution_key

@@ -11,16 +11,17 @@ from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
 from app.query import filters as grammar
 from app.query import lists
 from app.query.lists import Join, Listing
 from app.query.pages import check_limit
+from app.runtime.context import Context
 from app.services import payloads
 from app.services.ids import EXECUTION_KEY, check_execution_id, execution_key
 from app.services.trimming import trim_execution
-from app.wire.listed import Listed
+from app.wire.page import Listed
 from app.wire.text import text
 
 _COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")

@@ -13,8 +13,9 @@ from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, task_pb2,
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
 from flyteidl.core import workflow_pb2 as core_workflow_pb2
 
-from app import errors, schema
-from app.context import Context
+from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import launch_plans, named_entities, workflows
 from app.wire.text import text
 

@@ -13,10 +13,10 @@ from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 from sqlalchemy import ColumnElement, Table, bindparam, literal, select
 
-from app import schema
+from app.database import schema
+from app.database.statements import Statement
 from app.services.ids import EXECUTION_KEY
 from app.services.phases import NODE_TERMINAL, TASK_TERMINAL, Node, Task
-from app.statements import Statement
 
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
 

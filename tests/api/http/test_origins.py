@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api import notices
-from app.api.http import origins
+from app.api.http import notices, origins
 from app.api.http.origins import Origins, start_warnings
 from app.settings import BadSetting, Settings, load
 from app.settings.hosts import host_of, host_port, is_ip

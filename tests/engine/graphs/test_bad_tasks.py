@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.forkserver.stamp import started as stamp_of
+from app.engine.local.processes.forkserver.stamp import started as stamp_of
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import Remote

@@ -1,0 +1,65 @@
+"""gRPC by grpcio's own server, on a port of its own, for machines where zttp has no wheel: a third as fast.
+
+The same rows, health and reflection (v1alpha) as app/api/grpc/app.py.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from app import errors
+from app.api.call import Server, invoke
+from app.api.grpc import wire as grpc_wire
+from app.api.grpc.app import registered
+from app.api.grpc.health import SERVICES
+from app.runtime.rows import Rpc
+
+log = structlog.get_logger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[aio.Server, int]:
+    """A server that answers at host:port, and the port it took for port 0; the caller stops it.
+
+    errors: RuntimeError where the address cannot be used
+    """
+    bytes_max = server.settings.request_body_bytes_max
+    grpc_server = aio.server(options=[("grpc.max_receive_message_length", bytes_max)])
+    methods: dict[str, dict[str, Any]] = defaultdict(dict)
+    for rpc in registered(server.settings, rpcs):
+        methods[rpc.service][rpc.name] = _handler(server, rpc)
+    for service, handlers in methods.items():
+        grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined] # The stubs know only the other one.
+    for service in SERVICES:
+        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
+    if server.settings.server.grpc.server_reflection:
+        reflection.enable_server_reflection([*methods, health.SERVICE_NAME, reflection.SERVICE_NAME], grpc_server)
+    port = grpc_server.add_insecure_port(address)
+    await grpc_server.start()
+    return grpc_server, port
+
+
+def _handler(server: Server, rpc: Rpc) -> Any:
+    async def serve(request: Message, context: Any) -> Message:
+        fields = dict(context.invocation_metadata())
+        try:
+            return await invoke(server, rpc, request, request_id=fields.get("x-request-id", ""))
+        except errors.FlyteError as error:
+            status = grpc_wire.status(error)
+        except Exception:
+            log.exception("rpc_failed", rpc=rpc.path)
+            status = grpc_wire.status(errors.Internal(""))
+        details = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
+        await context.abort(_CODES[status.code], status.message, details)
+        raise AssertionError("abort raises")
+
+    return grpc.unary_unary_rpc_method_handler(serve, rpc.request.FromString, rpc.response.SerializeToString)

@@ -1,0 +1,234 @@
+"""The protocol that serves HTTP/1.1 and HTTP/2 on one port: uvicorn's on zttp, with limits that they leave open.
+
+zttp ends a connection that has opened 4,096 streams or seen 256 of them reset, and every call in flight with it.
+Here a connection is retired before: GOAWAY asks the client to open a new one, and calls in flight are finished. An
+idle connection and a server that stops send GOAWAY in the same way.
+
+A flood of frames without a request ends a connection: every byte received is charged to an allowance, which requests,
+their bodies, replies and time refill. So no kind of frame needs a counter of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator
+from typing import cast
+
+import zttp
+from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
+from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
+
+from app import errors
+from app.api.http import notices
+from app.api.http.http1 import Http1Protocol, Unservable
+from app.api.http.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
+from app.settings import Settings
+
+# Between these and zttp's own limits lie the streams that a client opens before it has read the GOAWAY.
+STREAMS_MAX = 3_500
+RESETS_MAX = 128
+GOODBYE_SECONDS = 5.0
+
+# Bytes of frames that may come without a request: 4,800 PINGs of 17 bytes, or 9,100 empty frames. zttp's limit for
+# the headers of a request, 64 KiB, lies below, since they may come in many pieces.
+ALLOWANCE_BYTES = 80 * 1024
+ALLOWANCE_BYTES_PER_SECOND = 1024
+ALLOWANCE_BYTES_PER_REQUEST = 16 * 1024
+# Two WINDOW_UPDATE frames for each DATA frame of a reply, and some more.
+ALLOWANCE_BYTES_PER_FRAME = 64
+
+# Without it the system takes megabytes for a reader that takes nothing, and its progress is seen in jumps.
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_NO_ERROR = 0
+_ENHANCE_YOUR_CALM = 11
+# RFC 9113 6.8: with the highest stream id GOAWAY announces the end and gives up none of the streams under way.
+_ANY_STREAM = 2**31 - 1
+_TLS_HANDSHAKE = 0x16
+# A fatal alert of TLS 1.0, which every client reads: protocol_version.
+_TLS_ALERT = bytes((21, 3, 1, 0, 2, 2, 70))
+_TLS_HINT = "this port serves HTTP without TLS: use http://, or an insecure channel for gRPC"
+
+
+class Http2Protocol(ZttpH2Protocol):
+    """One HTTP/2 connection. head_seconds_max: how long an idle connection may leave a frame incomplete."""
+
+    head_seconds_max: float
+    outgoing: Outgoing
+    flow: Outflow
+    streams_opened = 0
+    streams_reset = 0
+    retired = False
+    _allowance = ALLOWANCE_BYTES
+    _allowance_at = 0.0
+    _head_due: float | None = None
+    _saw_event = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Put the connection under flow control."""
+        super().connection_made(transport)
+        self.flow = Outflow(cast(Batch, transport), self.outgoing, self.loop, self.end, self.conn)
+        self.app = self.flow.serving(self.app)
+        self.outgoing.add(self.flow)
+        self._allowance_at = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake the tasks that wait for the connection."""
+        super().connection_lost(exc)
+        self.flow.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle the frames, and charge their bytes to the allowance."""
+        self._saw_event = False
+        self._allowance = min(self._allowance, ALLOWANCE_BYTES) - len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.conn.receive_data(data)
+            self.handle_events()
+        except zttp.RemoteProtocolError as error:
+            notices.warn("bad_http2", client=self.client, reason=str(error))
+            self.flush()
+            self.transport.close()
+            return
+        self.flush()
+        self.flow.windows_changed()
+        if self._allowance < 0 and self._is_flood():
+            notices.warn("http2_flood", client=self.client, allowance_bytes=ALLOWANCE_BYTES)
+            self.end()
+        elif not self.cycles and not self.transport.is_closing():
+            self._limit_idle()
+
+    def _is_flood(self) -> bool:
+        """Return whether the allowance is used up, after adding what the time since the last call refills."""
+        now = self.loop.time()
+        self._allowance += int((now - self._allowance_at) * ALLOWANCE_BYTES_PER_SECOND)
+        self._allowance += self.flow.take_pieces() * ALLOWANCE_BYTES_PER_FRAME * FRAMES_PER_PIECE
+        self._allowance_at = now
+        return self._allowance < 0
+
+    def _limit_idle(self) -> None:
+        """Close an idle connection in time; bytes of a frame that stays incomplete do not extend its time."""
+        now = self.loop.time()
+        if self._saw_event:
+            self._head_due = None
+        elif self._head_due is None:
+            self._head_due = now + min(self.head_seconds_max, self.timeout_keep_alive)
+        due = self._head_due or now + self.timeout_keep_alive
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_at(due, self.timeout_keep_alive_handler)
+
+    def events(self) -> Generator[zttp.Event]:
+        """Yield the events of the parser, and refill the allowance for those of requests."""
+        while (event := self.conn.next_event()) is not zttp.NEED_DATA:
+            self._saw_event = True
+            if type(event) is zttp.Data:
+                self._allowance += len(event.data) + ALLOWANCE_BYTES_PER_FRAME
+            yield event
+
+    def handle_request(self, event: zttp.Request) -> None:
+        """Serve a stream whose headers are complete."""
+        self._allowance += ALLOWANCE_BYTES_PER_REQUEST
+        self.streams_opened += 1
+        if self.streams_opened == STREAMS_MAX:
+            self.retire()
+        if not (event.target.isascii() and event.method.isascii()):
+            self._refuse(event.stream_id)
+            return
+        super().handle_request(event)
+        if event.end_stream:
+            # No body follows and zttp sends no other event about it, so without this receive() never returns.
+            cycle = self.cycles[event.stream_id]
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def _refuse(self, stream_id: int) -> None:
+        """Answer a request that uvicorn could not decode."""
+        refusal = Unservable(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
+        headers, body = refusal.response()
+        stream = self.conn.stream(stream_id)
+        stream.send_response(refusal.status, headers)
+        stream.send_data(body)
+        stream.end_message()
+
+    def handle_rst_stream(self, event: zttp.RstStream) -> None:
+        """Count a stream that was reset, by the client or for its fault."""
+        super().handle_rst_stream(event)
+        self.streams_reset += 1
+        if self.streams_reset == RESETS_MAX:
+            self.retire()
+
+    def retire(self) -> None:
+        """Ask the client for a new connection; go on serving this one until it is left."""
+        if not self.retired:
+            self.retired = True
+            self.conn.close(_NO_ERROR, _ANY_STREAM)
+            self.flush()
+
+    def end(self) -> None:
+        """End the connection at once with ENHANCE_YOUR_CALM, which a client that reads nothing does not receive."""
+        if not self.transport.is_closing():
+            self.conn.close(_ENHANCE_YOUR_CALM)
+            self.flush()
+            self.transport.close()
+        if self.flow.unsent_bytes:
+            self.transport.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Send GOAWAY to an idle connection first, so that no request can be on its way when it closes."""
+        if self.retired:
+            super().timeout_keep_alive_handler()
+            return
+        self.retire()
+        self.timeout_keep_alive_task = self.loop.call_later(GOODBYE_SECONDS, self.timeout_keep_alive_handler)
+
+    def shutdown(self) -> None:
+        """Send GOAWAY when the server stops: clients open new streams elsewhere, those under way are finished."""
+        super().shutdown()
+        if not self.transport.is_closing():
+            self.conn.close()
+            self.flush()
+
+
+class Protocol(AutoZttpProtocol):
+    """Choose HTTP/1.1 or HTTP/2 by the first bytes of a connection, or by ALPN. Made by `protocol`."""
+
+    http1: type[Http1Protocol]
+    http2: type[Http2Protocol]
+    head_seconds_max: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first bytes as much time as a head has, and bound what the operating system buffers."""
+        super().connection_made(transport)
+        if _NOTSENT_LOWAT is not None:
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, PIECE_BYTES)
+        if self.timeout_task is not None:
+            self.timeout_task.cancel()
+            self.timeout_task = self.loop.call_later(self.head_seconds_max, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Choose the protocol; end a connection that speaks TLS, which this port does not serve."""
+        if not self.buffer and data[0] == _TLS_HANDSHAKE:
+            notices.warn("tls_on_plain_port", client=self.transport.get_extra_info("peername"), hint=_TLS_HINT)
+            self.transport.write(_TLS_ALERT)
+            self.transport.close()
+            return
+        super().data_received(data)
+
+    def _switch(self, http2: bool, initial_data: bytes = b"") -> None:
+        chosen = self.http2 if http2 else self.http1
+        protocol = chosen(self.config, self.server_state, self.app_state, self.loop)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(cast(asyncio.Transport, Batch(self.transport, self.loop)))
+        if initial_data:
+            protocol.data_received(initial_data)
+
+
+def protocol(settings: Settings) -> type[Protocol]:
+    """Return the protocol to give uvicorn as `http`. Its connections share the limits of one process."""
+    shared = {
+        "head_seconds_max": settings.server.read_header_timeout_seconds,
+        "outgoing": Outgoing(settings),
+    }
+    http1 = type("Http1", (Http1Protocol,), dict(shared))
+    http2 = type("Http2", (Http2Protocol,), dict(shared))
+    return type("Served", (Protocol,), {**shared, "http1": http1, "http2": http2})

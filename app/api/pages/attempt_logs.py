@@ -1,0 +1,166 @@
+"""What attempts print, over HTTP while they print it: GET /logs/<project>/<domain>/<execution>/<node>/<attempt>.
+
+For an element of a map task `?index=3&retry=0` is added. A part of a big log is had with a Range header, its end also
+with `?tail=<lines>`. Every name becomes one component of a path, so no name leads out of the folder of attempts.
+
+Logs are as open as the API, which names them all: authentication is not served yet (a configuration that asks for it
+is refused), and the server listens on loopback alone unless told otherwise. A log lies in the home of
+the server that ran the attempt, and servers with other homes do not serve it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flyteidl.core import identifier_pb2
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from app.engine.local.processes import folders
+from app.settings import Settings
+
+PATH = "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}"
+TAIL_LINES_MAX = 100_000
+_PIECE_BYTES = 256 * 1024
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache", "accept-ranges": "bytes"}
+
+
+class _BadRequest(Exception):
+    """The message names what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Bytes first to end (exclusive) of a log that had size_bytes when it was asked for."""
+
+    first: int
+    end: int
+    size_bytes: int
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
+    """The route to mount."""
+    home = settings.home_path
+
+    async def serve(request: Request) -> Response:
+        try:
+            path = _path(home, request)
+            tail = _number(request.query_params, "tail", TAIL_LINES_MAX)
+        except _BadRequest as error:
+            return _told(400, str(error))
+        try:
+            descriptor = await asyncio.to_thread(folders.open_log, path)
+        except OSError:
+            return _told(404, "this machine has no log of such an attempt: it has not begun, or it ran elsewhere")
+        try:
+            size = os.fstat(descriptor).st_size
+            part = _part(request.headers.get("range", ""), size)
+            if part is None:
+                os.close(descriptor)
+                return _told(416, f"the log has {size} bytes", {"content-range": f"bytes */{size}"})
+            if tail is not None:
+                part = _Part(await asyncio.to_thread(_start_of_tail, descriptor, size, tail), size, size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return _respond(request, descriptor, part)
+
+    return [Route(PATH, serve, methods=["GET", "HEAD"])]
+
+
+def _path(home: Path, request: Request) -> Path:
+    names = request.path_params
+    id = identifier_pb2.WorkflowExecutionIdentifier(
+        project=names["project"], domain=names["domain"], name=names["execution"]
+    )
+    node = folders.node_folder(folders.execution_folder(home, id), names["node"])
+    attempt = _number(names, "attempt")
+    assert attempt is not None
+    index = _number(request.query_params, "index")
+    retry = _number(request.query_params, "retry") or 0
+    return folders.attempt_folder(node, attempt, index=index, retry=retry) / folders.LOG
+
+
+def _number(given: Any, name: str, most: int = 10**9) -> int | None:
+    """A number of the request, None where it is not given. errors: _BadRequest naming it"""
+    text = given.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise _BadRequest(f"{name}={text[:40]} is not a number from 0 to {most}")
+    return int(text)
+
+
+def _part(header: str, size: int) -> _Part | None:
+    """The part that a Range header asks for; the whole where it asks for several or for what nobody knows (RFC 9110).
+
+    None when there is nothing of it.
+    """
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match.groups() == ("", ""):
+        return _Part(0, size, size)
+    first, last = match.groups()
+    if not first:
+        return _Part(max(0, size - int(last)), size, size) if int(last) and size else None
+    end = min(int(last) + 1, size) if last else size
+    return _Part(int(first), end, size) if int(first) < end else None
+
+
+def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
+    """Where the last lines begin; a newline at the very end begins no line."""
+    if lines == 0 or size == 0:
+        return size
+    position = size - 1
+    while position > 0:
+        start = max(0, position - _PIECE_BYTES)
+        piece = os.pread(descriptor, position - start, start)
+        found = piece.count(b"\n")
+        if found >= lines:
+            at = len(piece)
+            for _ in range(lines):
+                at = piece.rindex(b"\n", 0, at)
+            return start + at + 1
+        lines -= found
+        position = start
+    return 0
+
+
+def _respond(request: Request, descriptor: int, part: _Part) -> Response:
+    headers = {**_HEADERS, "content-length": str(part.end - part.first)}
+    whole = part.first == 0 and part.end == part.size_bytes
+    if not whole:
+        headers["content-range"] = f"bytes {part.first}-{part.end - 1}/{part.size_bytes}"
+    status = 200 if whole else 206
+    if request.method == "HEAD" or part.first == part.end:
+        os.close(descriptor)
+        return Response(status_code=status, headers=headers, media_type="text/plain; charset=utf-8")
+    return StreamingResponse(
+        _pieces(descriptor, part), status_code=status, headers=headers, media_type="text/plain; charset=utf-8"
+    )
+
+
+async def _pieces(descriptor: int, part: _Part) -> AsyncIterator[bytes]:
+    """The part, as it was when it was asked for: a log that grows meanwhile makes no answer longer."""
+    try:
+        position = part.first
+        while position < part.end:
+            piece = await asyncio.to_thread(os.pread, descriptor, min(_PIECE_BYTES, part.end - position), position)
+            if not piece:
+                return
+            yield piece
+            position += len(piece)
+    finally:
+        os.close(descriptor)
+
+
+def _told(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(message + "\n", status, headers={**_HEADERS, **(headers or {})})

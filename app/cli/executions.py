@@ -1,0 +1,138 @@
+"""`flyteadmin executions`: end executions that nothing runs any more."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import Files, before, one_line, settings_of
+
+if TYPE_CHECKING:
+    from flyteidl.core import identifier_pb2
+
+    from app.database.base import Database
+    from app.services.executions.leftovers import Chosen
+    from app.settings import Settings
+
+PAGE_ROWS = 500
+SHOWN_ROWS_MAX = 20
+
+executions_app = typer.Typer(no_args_is_help=True, help="End executions that nothing runs any more.")
+
+
+@executions_app.callback()
+def _executions() -> None:
+    """End executions that nothing runs any more."""
+
+
+@executions_app.command("end")
+def end(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="PROJECT/DOMAIN/NAME", help="Executions to end.")] = None,
+    project: Annotated[str, typer.Option(help="Only executions of this project.")] = "",
+    domain: Annotated[str, typer.Option(help="Only executions of this domain.")] = "",
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Only executions launched longer ago than this, such as 24h.")
+    ] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every execution that this server does not run.")] = False,
+    cause: Annotated[str, typer.Option(help="The cause to record in their abort metadata.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: Files = None,
+) -> None:
+    """Record executions as ABORTED that another flyteadmin launched and that nothing runs any more.
+
+    List the executions and ask before ending them. Only executions without a launch record of this server are ended,
+    with their nodes and attempts; nothing in Kubernetes is deleted. Use this command after the other flyteadmin and
+    its FlytePropeller are stopped for good: pods that still run are not stopped, and their events are refused.
+    """
+    from app.server import startup
+    from app.services.executions import leftovers
+    from app.settings import BadSetting
+
+    with one_line():
+        chosen = leftovers.Chosen(project, domain, before(older_than))
+        if sum((bool(names), chosen != leftovers.Chosen(), everything)) != 1:
+            raise BadSetting(
+                "say which executions to end: by name as PROJECT/DOMAIN/NAME, or with --project, --domain and "
+                "--older-than, or with --all"
+            )
+        settings = settings_of(context, config)
+        startup.check_migrated(settings)
+        ids = [_read(name) for name in names] if names else _found(settings, chosen)
+        if not ids:
+            typer.echo("no open execution of another flyteadmin fits these options")
+            return
+        if not yes:
+            typer.confirm(f"End {_counted(ids)} of {startup.shown(settings.database_url)}?", abort=True)
+        refused = _end(settings, ids, cause or leftovers.CAUSE)
+        for reason in refused:
+            typer.echo(f"flyteadmin: {reason}", err=True)
+        typer.echo(f"ended {len(ids) - len(refused)} of {_counted(ids)}")
+        if refused:
+            raise SystemExit(1)
+
+
+def _counted(ids: Sequence[Any]) -> str:
+    return f"{len(ids)} execution{'s' if len(ids) != 1 else ''}"
+
+
+def _read(name: str) -> "identifier_pb2.WorkflowExecutionIdentifier":
+    """Return the execution that an argument names. Raises BadSetting for one of another form."""
+    from flyteidl.core import identifier_pb2
+
+    from app.settings import BadSetting
+
+    parts = name.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise BadSetting(f"{name!r} names no execution; allowed: PROJECT/DOMAIN/NAME")
+    return identifier_pb2.WorkflowExecutionIdentifier(project=parts[0], domain=parts[1], name=parts[2])
+
+
+def _found(settings: "Settings", chosen: "Chosen") -> "list[identifier_pb2.WorkflowExecutionIdentifier]":
+    """Return the leftovers that the options name; print the first SHOWN_ROWS_MAX of them."""
+    from app.server import startup
+    from app.services.executions import leftovers
+    from app.services.ids import execution_id
+
+    async def read(database: "Database") -> list[Any]:
+        rows: list[Any] = []
+        while True:
+            async with database.unit_of_work() as db:
+                more = await leftovers.page(db, chosen, after_id=rows[-1].id if rows else 0, limit=PAGE_ROWS)
+            rows += more
+            if len(more) < PAGE_ROWS:
+                return rows
+
+    rows = startup.on_database(settings, read)
+    for row in rows[:SHOWN_ROWS_MAX]:
+        launched = row.created_at.isoformat(" ", "seconds") if row.created_at else "unknown"
+        name = f"{row.execution_project}/{row.execution_domain}/{row.execution_name}"
+        typer.echo(f"  {name}  {row.phase}  launched {launched}")
+    if len(rows) > SHOWN_ROWS_MAX:
+        typer.echo(f"  and {len(rows) - SHOWN_ROWS_MAX} more")
+    return [execution_id(row) for row in rows]
+
+
+def _end(settings: "Settings", ids: "Sequence[identifier_pb2.WorkflowExecutionIdentifier]", cause: str) -> list[str]:
+    """End executions one after the other, each in a transaction of its own; return why some could not be ended."""
+    from flyteidl.admin import execution_pb2
+
+    from app import errors
+    from app.blobs import Blobs
+    from app.engine.port import NoEngine
+    from app.runtime.dispatch import Server, perform
+    from app.server import startup
+    from app.services import executions
+
+    async def work(database: "Database") -> list[str]:
+        server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
+        refused = []
+        for id in ids:
+            request = execution_pb2.ExecutionTerminateRequest(id=id, cause=cause)
+            try:
+                await perform(server, executions.end_leftover, request)
+            except (errors.NotFound, errors.FailedPrecondition) as error:
+                refused.append(error.message)
+        return refused
+
+    return startup.on_database(settings, work)

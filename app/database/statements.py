@@ -1,0 +1,176 @@
+"""SQL text, compiled once per statement and dialect from SQLAlchemy Core, and the shape of its rows.
+
+SQLAlchemy writes the SQL and knows the column types; the drivers run it. That costs a tenth of a
+Session (one select by key takes 110 µs instead of 1,000 µs on PostgreSQL, 3 µs on SQLite).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache, partial
+from typing import Any, cast
+
+from sqlalchemy import Select, Table, Update, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.elements import ClauseElement
+
+from app.database import schema
+
+POSTGRESQL: Dialect = cast(Any, postgresql).psycopg.dialect(paramstyle="numeric_dollar")
+SQLITE: Dialect = cast(Any, sqlite).pysqlite.dialect(paramstyle="qmark")
+
+Processor = Callable[[Any], Any]
+Build = Callable[[Dialect], ClauseElement]
+
+
+class Compiled:
+    """SQL text for one dialect, with what turns parameters and rows into the driver's form and back.
+
+    make: a row from its raw cells, where no cell needs a conversion of ours
+    """
+
+    __slots__ = ("_binds", "_names", "_results", "make", "sql")
+
+    def __init__(self, clause: ClauseElement, dialect: Dialect) -> None:
+        compiled = cast(Any, clause).compile(dialect=dialect)
+        self.sql: str = str(compiled)
+        self._names: list[str] = compiled.positiontup or []
+        # Asked for once: SQLAlchemy makes the whole dictionary anew every time.
+        defaults = compiled.params
+        binds = ((name, defaults[name], _bind_processor(compiled.binds[name], dialect)) for name in self._names)
+        # What a parameter's name alone does not say: (place, name, value where none is given, conversion).
+        self._binds = [
+            (place, name, default, processor)
+            for place, (name, default, processor) in enumerate(binds)
+            if default is not None or processor is not None
+        ]
+        columns = list(getattr(clause, "exported_columns", ()))
+        row: Any = namedtuple("Row", [c.key for c in columns], rename=True)  # type: ignore[misc]
+        # As its _make, which is a function of Python's and takes three times as long.
+        self.make: Callable[[Iterable[Any]], Any] = partial(tuple.__new__, row)
+        processors = [c.type.dialect_impl(dialect).result_processor(dialect, None) for c in columns]
+        self._results = [(i, p) for i, p in enumerate(processors) if p is not None]
+
+    def parameters(self, given: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of their places, converted for the driver; a missing one is None."""
+        values = list(map(given.get, self._names))
+        for place, name, default, processor in self._binds:
+            value = given.get(name, default)
+            values[place] = value if processor is None else processor(value)
+        return values
+
+    def rows(self, raw: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Named tuples of the selected columns."""
+        if not self._results:
+            return list(map(self.make, raw))
+        return [self.make(self._cells(one)) for one in raw]
+
+    def _cells(self, raw: tuple[Any, ...]) -> list[Any]:
+        cells = list(raw)
+        for index, processor in self._results:
+            cells[index] = processor(cells[index])
+        return cells
+
+
+def _bind_processor(bind: Any, dialect: Dialect) -> Processor | None:
+    return cast("Processor | None", bind.type.dialect_impl(dialect).bind_processor(dialect))
+
+
+class Planned(Enum):
+    """When PostgreSQL makes the plan of a statement.
+
+    ANEW: for each run, because the best one depends on the values. ONCE: for all values, since planning takes longer
+    than running. FREELY: as it finds fit.
+    """
+
+    ANEW = "anew"
+    ONCE = "once"
+    FREELY = "freely"
+
+
+class Statement:
+    """A Core statement that is compiled when it first runs on a dialect.
+
+    Build it once (module level or a cached function) with bindparam() for what varies.
+    quick: it reads one row by a whole key, so that others can wait behind it.
+    """
+
+    __slots__ = ("_build", "_compiled", "planned", "quick")
+
+    def __init__(self, build: ClauseElement | Build, *, quick: bool = False, planned: Planned = Planned.FREELY) -> None:
+        self.quick = quick
+        self.planned = planned
+        self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
+        self._compiled: dict[str, Compiled] = {}
+
+    def compiled(self, dialect: Dialect) -> Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = Compiled(self._build(dialect), dialect)
+        return found
+
+
+def columns_of(table: Table, names: tuple[str, ...] | None) -> list[Any]:
+    """The named columns of table, all of them for None."""
+    return list(table.c) if names is None else [table.c[name] for name in names]
+
+
+@lru_cache(maxsize=2048)
+def find(
+    model: type[schema.Base],
+    key: tuple[str, ...],
+    columns: tuple[str, ...] | None,
+    for_update: bool = False,
+    limited: bool = False,
+) -> Statement:
+    """Rows of model whose columns `key` equal the parameters of the same names; limited: :most of them at most."""
+    table = schema.table(model)
+    query: Select[Any] = select(*columns_of(table, columns)).where(*(table.c[k] == bindparam(k) for k in key))
+    if limited:
+        query = query.limit(bindparam("most"))
+    # SQLite's compiler drops FOR UPDATE; BEGIN IMMEDIATE has locked the database already.
+    quick = not for_update and {c.key for c in table.primary_key} <= set(key)
+    return Statement(query.with_for_update() if for_update else query, quick=quick)
+
+
+@lru_cache(maxsize=256)
+def count(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+    """How many rows of model have the key."""
+    table = schema.table(model)
+    return Statement(
+        select(func.count().label("rows")).where(*(table.c[k] == bindparam(k) for k in key)).select_from(table)
+    )
+
+
+@lru_cache(maxsize=512)
+def insert(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) -> Statement:
+    """One new row; returns its id, no row where if_absent meets an existing key."""
+    table = schema.table(model)
+
+    def build(dialect: Dialect) -> ReturningInsert[Any]:
+        construct: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        statement = construct(table).values({c: bindparam(c) for c in columns})
+        if if_absent:
+            statement = statement.on_conflict_do_nothing()
+        return cast("ReturningInsert[Any]", statement.returning(table.c.id))
+
+    return Statement(build)
+
+
+@lru_cache(maxsize=1024)
+def change(model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...]) -> Statement:
+    """Set columns (parameters of their names) where the key columns equal the parameters `key_<name>`."""
+    table = schema.table(model)
+    statement: Update = update(table).values({c: bindparam(c) for c in columns})
+    return Statement(statement.where(*(table.c[k] == bindparam(f"key_{k}") for k in key)))
+
+
+@lru_cache(maxsize=256)
+def remove(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+    """Delete the rows whose columns `key` equal the parameters of the same names."""
+    table = schema.table(model)
+    return Statement(delete(table).where(*(table.c[k] == bindparam(k) for k in key)))

@@ -1,0 +1,193 @@
+"""How what is unfinished ends: processes are ended, child executions terminated, attempts and nodes reported ABORTED.
+
+It works from the rows and from the records of processes, not from the graph: whoever wants nodes to end cancels the
+coroutines that run them, which reports nothing, and calls `end` then. So an abort that a dead server began is carried
+through by the next one in the same way.
+Source: flytepropeller pkg/controller/nodes/executor.go (AbortHandler), workflow/executor.go (HandleAbortedWorkflow).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+from flyteidl.admin import execution_pb2 as admin_execution_pb2
+from flyteidl.admin import node_execution_pb2
+from flyteidl.core import execution_pb2, identifier_pb2
+from flyteidl.event import event_pb2
+from sqlalchemy import and_, bindparam, literal, select
+
+from app import errors
+from app.blobs import BlobError
+from app.database import schema
+from app.database.statements import Statement
+from app.engine.local.graph.failures import error_of
+from app.engine.local.graph.reports import patiently
+from app.engine.local.graph.run import Frame, Run, Site
+from app.engine.local.nodes import decks
+from app.services import executions
+from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted, of_execution
+from app.services.ids import EXECUTION_KEY, execution_id, execution_key
+from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
+
+_DECK_SECONDS_MAX = 5.0
+
+TERMINATED = "Workflow aborted."
+AUTO_ABORT = "Some node execution failed, auto-abort."
+SUBWORKFLOW_FAILED = "subworkflow failed"
+TIMED_OUT = "node timed out"
+
+_nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
+_executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
+_tags = schema.table(schema.ExecutionTag)
+_WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
+
+# What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
+_RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
+_CHILDREN = Statement(
+    select(*(_executions.c[name] for name in EXECUTION_KEY), _nodes.c.node_id)
+    .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
+    .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
+)
+# What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
+_EAGER_LABEL = "eager-exec"
+_LAUNCHED = Statement(
+    select(*(_executions.c[name] for name in EXECUTION_KEY))
+    .select_from(_RUNNING.join(_tags, and_(*(_tags.c[name] == _executions.c[name] for name in EXECUTION_KEY))))
+    .where(
+        _tags.c.key == literal(_EAGER_LABEL),
+        _tags.c.value == bindparam("launcher"),
+        _executions.c.execution_project == bindparam("project"),
+        _executions.c.execution_domain == bindparam("domain"),
+        _executions.c.phase.not_in(_WORKFLOW_ENDS),
+    )
+)
+
+
+async def end_inside(run: Run, unique_id: str, reason: str, *, told: bool) -> None:
+    """End what runs for one node itself, its processes and child executions; told: report its attempts ABORTED too.
+
+    errors: FlyteError of the database
+    """
+    async with run.server.database.unit_of_work() as db:
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id))
+        children = await db.all(_CHILDREN, **execution_key(run.id))
+    ending = _Ending(run, reason, (), attempts, children)
+    events = await ending.end_inside(unique_id)
+    if told:
+        await run.report.several(*events)
+
+
+async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site | None = None) -> None:
+    """End everything unfinished: of the whole execution, of one graph but for its failure node, or below a node.
+
+    errors: FlyteError of the database
+    """
+    async with run.server.database.unit_of_work() as db:
+        nodes = await db.all(OPEN_NODES, **execution_key(run.id))
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
+        children = await db.all(_CHILDREN, **execution_key(run.id)) if nodes else ()
+    await _Ending(run, reason, nodes, attempts, children).end(within, below)
+
+
+async def end_launched(run: Run) -> None:
+    """End the executions that eager tasks of this one have launched and that are not over.
+
+    Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
+    """
+    id = run.id
+    async with run.server.database.unit_of_work() as db:
+        rows = await db.all(_LAUNCHED, launcher=id.name, project=id.project, domain=id.domain)
+    for row in rows:
+        await terminate(run, execution_id(row), TERMINATED)
+
+
+class _Ending:
+    def __init__(self, run: Run, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
+        self._run = run
+        self._reason = reason
+        self._nodes = {row.id: row for row in nodes}
+        self._below: dict[int, list[Any]] = defaultdict(list)
+        for row in nodes:
+            if row.parent_id in self._nodes:
+                self._below[row.parent_id].append(row)
+        self._attempts: dict[str, list[Any]] = defaultdict(list)
+        for row in attempts:
+            self._attempts[row.node_id].append(row)
+        templates = (task.template for task in run.closure.tasks)
+        self._generates_deck = {
+            (task.id.project, task.id.domain, task.id.name, task.id.version): task.metadata.generates_deck.value
+            for task in templates
+        }
+        self._children: dict[str, list[Any]] = defaultdict(list)
+        for row in children:
+            self._children[row.node_id].append(row)
+
+    async def end(self, within: Frame | None, below: Site | None) -> None:
+        parent = within.parent if within is not None else below
+        roots = [row for row in self._nodes.values() if row.parent_id not in self._nodes]
+        if parent is not None:
+            ids = [row.id for row in self._nodes.values() if row.node_id == parent.unique_id]
+            roots = [row for id in ids for row in self._below[id]]
+        if within is not None and within.workflow.template.HasField("failure_node"):
+            kept = within.site(within.workflow.template.failure_node).unique_id
+            roots = [row for row in roots if row.node_id != kept]
+        await asyncio.gather(*(self._end(row) for row in roots))
+
+    async def end_inside(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
+        """End the processes and child executions of a node; the events of its open attempts."""
+        run = self._run
+        await run.engine.runner.kill_below(run.folder(node_id))
+        children = self._children[node_id]
+        await asyncio.gather(*(terminate(run, execution_id(child), self._reason) for child in children))
+        return [attempt_aborted(run.id, attempt) for attempt in self._attempts[node_id]]
+
+    async def _end(self, row: Any) -> None:
+        """End a node: its children before it, its processes before its events."""
+        await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
+        run = self._run
+        events: list[Any] = await self.end_inside(row.node_id)
+        # Parity: the event of an abort is bare; what earlier events said stays.
+        aborted = event_pb2.NodeExecutionEvent(
+            phase=Node.ABORTED,
+            error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN),
+            deck_uri=await self._deck(row),
+        )
+        aborted.id.execution_id.CopyFrom(run.id)
+        aborted.id.node_id = row.node_id
+        await run.report.several(*events, aborted)
+
+    async def _deck(self, row: Any) -> str:
+        """Return the deck of a node's open attempt, else the deck that the node shows; "" for none.
+
+        Deviates: upstream's event names no deck, which makes a published deck unreachable (flyteorg/flyte#7610).
+        """
+        shown = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
+        folder = (row.input_uri or "").rpartition("/")[0]
+        # An attempt may have written its deck a moment ago; that of one which has ended is shown already.
+        open_attempts = [one.retry_attempt for one in self._attempts[row.node_id] if self._may_have_deck(one)]
+        latest = decks.uri_of(f"{folder}/{open_attempts[-1]}") if folder and open_attempts else ""
+        if not shown and not latest:
+            return ""
+        try:
+            async with asyncio.timeout(_DECK_SECONDS_MAX):
+                return await decks.first_of(self._run.server.blobs, latest, shown)
+        except (BlobError, TimeoutError):
+            # An abort neither waits for a store that is away nor fails because the store refuses access.
+            return str(shown)
+
+    def _may_have_deck(self, attempt: Any) -> bool:
+        """Return whether the task of an attempt generates decks; True for a task of a dynamic workflow."""
+        id = (attempt.project, attempt.domain, attempt.name, attempt.version)
+        return bool(self._generates_deck.get(id, True))
+
+
+async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+    """Terminate a child execution; one that has ended meanwhile needs no end."""
+    cause = f"cascading abort as parent execution id [{run.id.name}] aborted, reason [{reason}]"
+    request = admin_execution_pb2.ExecutionTerminateRequest(id=child, cause=cause)
+    try:
+        await patiently(run.server, executions.terminate_execution, request)
+    except (errors.FailedPrecondition, errors.NotFound):
+        return

@@ -1,0 +1,85 @@
+"""What an execution does while the object store or the database is away: it waits, and its open attempts say why.
+
+Processes of tasks go on meanwhile; those that fail for lack of the store are run again (storage_failures.py).
+An outage ends when the execution gets on; the next failure begins another one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import structlog
+from flyteidl.core import execution_pb2, identifier_pb2
+
+from app import errors
+from app.blobs import BlobTooLarge
+from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.reports import Reporter
+from app.runtime.dispatch import Server
+from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
+from app.services.ids import execution_key
+
+log = structlog.get_logger(__name__)
+
+Task = execution_pb2.TaskExecution
+
+_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS_MAX = 10.0
+# A run that went on for longer than this before it failed again had got on meanwhile.
+_QUIET_SECONDS = 120.0
+
+
+def may_pass(error: Exception) -> bool:
+    """Return whether an error of the store or the database may pass by itself, a full disk among them."""
+    if isinstance(error, errors.ResourceExhausted):
+        return not isinstance(error, BlobTooLarge)
+    return isinstance(error, errors.Unavailable | errors.DeadlineExceeded | errors.Aborted)
+
+
+class Outage:
+    """The outage that one execution waits out, if there is one."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._last = 0.0
+        self._pause = 0.0
+
+    def note(self) -> bool:
+        """Note a failure; return whether it is the first of an outage."""
+        now = time.monotonic()
+        begins = not self._since or now - self._last > _QUIET_SECONDS
+        if begins:
+            self._since, self._pause = now, 0.0
+        self._last = now
+        self._pause = min(self._pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+        return begins
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the outage has lasted."""
+        return self._last - self._since
+
+    @property
+    def pause_seconds(self) -> float:
+        """Return how long to wait now; many executions do not come back at the same moment."""
+        return self._pause * random.uniform(0.8, 1.2)
+
+
+async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+    """Add the reason to every open attempt of an execution, where users look for it."""
+    try:
+        async with server.database.unit_of_work() as db:
+            rows = await db.all(OPEN_ATTEMPTS, **execution_key(id))
+        for row in rows:
+            event = attempt_event(
+                id,
+                row,
+                phase=Task.Phase.Value(row.phase),
+                phase_version=(row.phase_version or 0) + 1,
+                reason=f"waiting for the object store: {reason}",
+            )
+            await Reporter(server, id).task(event)
+    except (errors.FlyteError, Stopped) as error:
+        # Stopped: the attempt ended after the rows were read.
+        log.warning("outage_not_shown", execution=id.name, reason=str(error))

@@ -1,0 +1,121 @@
+"""Whether a node tries again, and how long each attempt may take.
+
+Two budgets: the user's retries, and one for failures of the system. The node's timeout limits each attempt.
+An attempt that failed because the object store was unavailable spends neither (storage_failures.py).
+Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
+node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
+Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
+
+from app.engine.local.graph.failures import NodeFailed, error_of
+from app.engine.local.graph.run import Site
+from app.engine.local.processes.attempts import Failed
+from app.wire.go.goparse import go_duration
+
+SYSTEM_FAILURES_MAX = 3
+# More attempts that fail because the store was unavailable count as failures of the system.
+STORAGE_FAILURES_MAX = 10
+_LATE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Budget:
+    """What has failed so far, and whether another attempt is due."""
+
+    attempts_max: int
+    failures: int = 0
+    system_failures: int = 0
+    storage_failures: int = 0
+
+    def spend(self, failed: Failed) -> bool:
+        """Count a failure; whether the node tries again."""
+        if failed.of_storage and self.storage_failures < STORAGE_FAILURES_MAX:
+            self.storage_failures += 1
+            return True
+        self.failures += 1
+        if failed.system:
+            self.system_failures += 1
+        if not failed.retryable:
+            return False
+        if failed.system:
+            return self.system_failures <= SYSTEM_FAILURES_MAX
+        return self.failures - self.system_failures < self.attempts_max
+
+    def exhausted(self, failed: Failed) -> execution_pb2.ExecutionError:
+        """What the node reports when no attempt is left."""
+        if not failed.retryable:
+            return failed.error
+        if failed.system:
+            done, most, kind = SYSTEM_FAILURES_MAX, SYSTEM_FAILURES_MAX, "SYSTEM"
+        else:
+            done, most = self.failures - self.system_failures, self.attempts_max
+            kind = execution_pb2.ExecutionError.ErrorKind.Name(failed.error.kind)
+        message = f"[{done}/{most}] currentAttempt done. Last Error: {kind}::{failed.error.message}"
+        # Parity: exhausted retries are the user's failure, whatever caused them.
+        return error_of(f"RetriesExhausted|{failed.error.code}", message)
+
+
+def timeout_seconds(node: workflow_pb2.Node) -> float:
+    """How long one attempt of a node may take; 0 without a limit."""
+    return float(node.metadata.timeout.ToNanoseconds() / 1e9)
+
+
+def expired(node: workflow_pb2.Node) -> Failed:
+    """The failure of an attempt that took too long."""
+    shown = go_duration(node.metadata.timeout.ToNanoseconds())
+    error = error_of("TimeoutExpired", f"task execution timeout [{shown}] expired")
+    return Failed(error, retryable=True, late=True)
+
+
+async def attempts(
+    site: Site,
+    once: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
+    *,
+    begun: Callable[[int], Awaitable[float]],
+    ended: Callable[[int], Awaitable[None]],
+    fail: Callable[[Site, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
+) -> literals_pb2.LiteralMap:
+    """Run a node that is no task until an attempt ends within the node's timeout; return its outputs.
+
+    Args:
+        site: The node.
+        once: Runs an attempt.
+        begun: Returns when an earlier run of the execution began an attempt, in seconds since 1970; 0 when it did not.
+        ended: Cleans up behind an attempt that was cut off.
+        fail: Reports the node FAILED and returns the exception to raise.
+
+    Raises:
+        NodeFailed: When the node's events are sent.
+    """
+    timeout = timeout_seconds(site.node)
+    if not timeout:
+        return await once(0)
+    budget = Budget(attempts_max=site.node.metadata.retries.retries + 1)
+    attempt, began = 0, await begun(0) or time.time()
+    while later := await begun(attempt + 1):
+        budget.spend(expired(site.node))
+        await ended(attempt)
+        attempt, began = attempt + 1, later
+    while True:
+        # An attempt that finished while no server ran is read before it counts as late.
+        left = max(began + timeout - time.time(), min(timeout, _LATE_SECONDS))
+        try:
+            async with asyncio.timeout(left) as clock:
+                return await once(attempt)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+        await ended(attempt)
+        failed = expired(site.node)
+        if not budget.spend(failed):
+            raise await fail(site, budget.exhausted(failed))
+        attempt, began = attempt + 1, time.time()

@@ -1,0 +1,229 @@
+"""One index of an array node: a task with attempts of its own, or a child execution.
+
+Source: flytepropeller pkg/controller/nodes/array (handler.go, node_execution_context.go).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
+from flyteidl.event import event_pb2
+from google.protobuf.message import DecodeError
+
+from app.blobs import BlobMissing
+from app.database import schema
+from app.engine.local.graph import names
+from app.engine.local.graph.run import Site
+from app.engine.local.nodes.arrays.panel import Panel
+from app.engine.local.nodes.arrays.rules import Shape, element_inputs
+from app.engine.local.nodes.cache import Caching, policy_of
+from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
+from app.engine.local.nodes.tries import Tries, task_run
+from app.engine.local.processes.attempts import Failed, Succeeded, TaskRun
+from app.engine.local.processes.folders import attempt_folder
+from app.engine.local.processes.slots import Place
+from app.services import offloading
+
+Task = execution_pb2.TaskExecution
+
+
+class IndexFailed(Exception):
+    """An index has ended badly; the message is what the node's error says of it."""
+
+
+class Elements(Protocol):
+    """id: what the array's task execution is called after. at_once_max: more indices at a time help nobody."""
+
+    id: identifier_pb2.Identifier
+    at_once_max: int
+
+    async def variables(self) -> set[str]:
+        """The names of the outputs of every index."""
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        """Run one index to its end. errors: IndexFailed"""
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        """Add to what is reported of an index. changed: what is told now was not told before."""
+
+
+class TaskElements:
+    """Every index is a task of its own that picks its part from the inputs of all."""
+
+    def __init__(
+        self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap, task: tasks_pb2.TaskTemplate
+    ) -> None:
+        self.id = task.id
+        # As many again wait, prepared, for the places of those that end.
+        self.at_once_max = 2 * site.run.engine.processes.limit
+        self._site = site
+        self._attempt = attempt
+        self._shape = shape
+        self._inputs = inputs
+        self._task = task
+        self._cached = policy_of(shape.element.metadata, task) is not None
+
+    async def variables(self) -> set[str]:
+        return set(self._task.interface.outputs.variables)
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        if panel.phase(index) == Task.SUCCEEDED:
+            return await self._outputs(index, panel.retry(index))
+        if self._shape.single_inputs:
+            uri, inputs = self._input_uri(index), element_inputs(self._shape, self._inputs, index)
+            await self._site.run.compose(uri, uri.removesuffix("/inputs.pb"), inputs)
+        if not self._cached:
+            return (await self._compute(index, panel)).outputs
+        inputs = element_inputs(self._shape, self._inputs, index)
+        caching = Caching(self._site, self._task, inputs, metadata=self._shape.element.metadata, index=index)
+        hit = await caching.begin(Place(None)) if panel.phase(index) == Task.UNDEFINED else None
+        if hit is not None:
+            await self._site.run.write(self._output_uri(index, 0), hit.outputs)
+            panel.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
+            return hit.outputs
+        try:
+            ended = await self._compute(index, panel)
+        except IndexFailed:
+            await caching.give_up()
+            raise
+        retry = panel.retry(index)
+        marks = await caching.put(ended.output_uri, ended.outputs, attempt=retry)
+        panel.change(index, Task.SUCCEEDED, retry, marks.cache_status)
+        return ended.outputs
+
+    async def _compute(self, index: int, panel: Panel) -> Succeeded:
+        tries = Tries(
+            self._site.run,
+            self._shape.element,
+            self._task,
+            runs=lambda retry: self._task_run(index, retry),
+            teller=_Index(index, panel),
+            earlier=panel.earlier(index),
+        )
+        ended = await tries.run()
+        if isinstance(ended, Succeeded):
+            # What is to be cached is told when it is.
+            if not self._cached:
+                panel.change(index, Task.SUCCEEDED, tries.attempt)
+            return ended
+        panel.change(index, Task.FAILED, tries.attempt)
+        if isinstance(ended, Failed):
+            raise IndexFailed(tries.budget.exhausted(ended).message)
+        raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        # A link that was told stays known, and thousands of them are long.
+        if changed and resource.phase not in (Task.QUEUED, Task.UNDEFINED):
+            url = self._site.run.engine.log_url(self._site.run.id, self._site.unique_id, self._attempt)
+            log = f"{url}?index={resource.index}&retry={resource.retry_attempt}"
+            resource.logs.add(name=f"Task log-{resource.index}", uri=log)
+
+    async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
+        """Of an index that ended well before the server was started again."""
+        try:
+            return await self._site.run.read(self._output_uri(index, retry))
+        except (BlobMissing, DecodeError):
+            # Parity: what cannot be read is none among the outputs of all.
+            return literals_pb2.LiteralMap()
+
+    def _output_uri(self, index: int, retry: int) -> str:
+        return f"{self._prefixes(index, retry)[1]}/outputs.pb"
+
+    def _input_uri(self, index: int) -> str:
+        return f"{self._site.output_dir(self._attempt)}/{index}/inputs.pb"
+
+    def _prefixes(self, index: int, retry: int) -> tuple[str, str]:
+        """The output prefix that the command is given, "" for the one where it writes to; and that one.
+
+        Every attempt has a folder of its own, so that none finds the errors of the one before it.
+        """
+        folder = self._site.output_dir(self._attempt)
+        if self._shape.appends_index:
+            return f"{folder}/{retry}", f"{folder}/{retry}/{index}"
+        return "", f"{folder}/{index}/{retry}"
+
+    def _task_run(self, index: int, retry: int) -> TaskRun:
+        site = self._site
+        given_prefix, output_prefix = self._prefixes(index, retry)
+        return task_run(
+            site,
+            self._task,
+            names.node_unique_id(site.unique_id, self._attempt, f"n{index}"),
+            retry,
+            directory=attempt_folder(site.run.folder(site.unique_id), self._attempt, index=index, retry=retry),
+            input_uri=self._input_uri(index) if self._shape.single_inputs else site.input_uri,
+            output_prefix=output_prefix,
+            given_prefix=given_prefix,
+            array_index=index,
+        )
+
+
+class _Index:
+    """Tells the panel of the attempts of one index."""
+
+    def __init__(self, index: int, panel: Panel) -> None:
+        self._index = index
+        self._panel = panel
+
+    async def waiting(self) -> None:
+        return None
+
+    async def submitted(self, attempt: int) -> None:
+        self._panel.change(self._index, Task.QUEUED, attempt)
+
+    async def running(self, attempt: int) -> None:
+        self._panel.change(self._index, Task.RUNNING, attempt)
+
+    async def failed(self, attempt: int, failed: Failed) -> None:
+        self._panel.change(self._index, Task.FAILED, attempt)
+
+
+class ChildElements:
+    """Every index is an execution of a launch plan, whose parent is the array node.
+
+    Deviates: upstream, as it is set up by default, fails such nodes: it gives the children parents that do not exist.
+    """
+
+    def __init__(self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
+        self.id = shape.element.workflow_node.launchplan_ref
+        # Each is a graph of its own in this process.
+        self.at_once_max = site.run.server.settings.engine.local.array_children_max
+        self._site = site
+        self._attempt = attempt
+        self._shape = shape
+        self._inputs = inputs
+
+    async def variables(self) -> set[str]:
+        id = self.id
+        key = {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
+        async with self._site.run.server.database.unit_of_work() as db:
+            row = await db.find(schema.LaunchPlan, columns=("closure",), **key)
+        closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure if row is not None else b"")
+        return set(closure.expected_outputs.variables)
+
+    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+        child = Child(self._site, self.id, self._child_id(index), f"n{index}")
+        try:
+            if panel.phase(index) in (Task.UNDEFINED, Task.QUEUED):
+                panel.change(index, Task.QUEUED, 0)
+                server, folder = self._site.run.server, f"{self._site.output_dir(self._attempt)}/{index}"
+                inputs = element_inputs(self._shape, self._inputs, index)
+                await launch(child, await offloading.offload(server.settings, server.blobs, folder, inputs))
+                panel.change(index, Task.RUNNING, 0)
+            outputs = await outputs_of(child)
+        except ChildFailed as failed:
+            panel.change(index, Task.FAILED, 0)
+            raise IndexFailed(failed.error.message) from failed
+        panel.change(index, Task.SUCCEEDED, 0)
+        return outputs
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        child = self._child_id(resource.index)
+        resource.external_id = child.name
+        resource.workflow_node_metadata.CopyFrom(named(child))
+
+    def _child_id(self, index: int) -> identifier_pb2.WorkflowExecutionIdentifier:
+        element = names.node_unique_id(self._site.unique_id, self._attempt, f"n{index}")
+        return child_id(self._site.run, element, 0)

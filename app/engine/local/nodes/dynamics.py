@@ -1,0 +1,241 @@
+"""A dynamic node: a task that asks for nodes instead of giving outputs; they are compiled, reported and run inside it.
+
+The compiled workflow is what clients draw the children from. It is stored with the node and read back by a server that
+goes on with the execution, so that the task is never asked twice.
+Proto: core.DynamicJobSpec. Source: flytepropeller pkg/controller/nodes/dynamic (handler.go, dynamic_workflow.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import structlog
+from flyteidl.core import (
+    compiler_pb2,
+    dynamic_job_pb2,
+    execution_pb2,
+    identifier_pb2,
+    literals_pb2,
+    tasks_pb2,
+    workflow_pb2,
+)
+from flyteidl.event import event_pb2
+from google.protobuf.message import DecodeError
+
+from app import errors
+from app.blobs import BlobMissing
+from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
+from app.engine.local.graph import aborts, names
+from app.engine.local.graph.failures import NodeFailed, TooLarge, error_of
+from app.engine.local.graph.graph import Graph
+from app.engine.local.graph.reports import patiently
+from app.engine.local.graph.run import Frame, Site
+from app.engine.local.nodes.nodes import execute
+from app.engine.local.processes.attempts import Dynamic, Failed, Succeeded
+from app.services import offloading, workflows
+from app.services.literal_limits import SETTING
+from app.services.registration import apart
+
+log = structlog.get_logger(__name__)
+
+Node = execution_pb2.NodeExecution
+# Runs what an attempt asks for within some seconds; None where these did not suffice.
+Expand: TypeAlias = Callable[[int, Dynamic, float | None], Awaitable[Succeeded | Failed | None]]
+_Kind = execution_pb2.ExecutionError
+
+
+class NotBuilt(Exception):
+    """What the task asks for is no workflow that can be run; the message is shown to its author."""
+
+
+# Parity: a node inside that took too long is worth another attempt of the dynamic node, and has no error of its own.
+INTERRUPTED = Failed(error_of("DynamicNodeFailing", "Dynamic workflow failed", _Kind.UNKNOWN), retryable=True)
+
+
+def not_built(error: NotBuilt) -> Failed:
+    """How an attempt ends whose workflow cannot be built."""
+    return Failed(error_of("DynamicWorkflowBuildFailed", str(error)), retryable=False)
+
+
+async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, attempt: int) -> Frame:
+    """The graph that an attempt asks for, compiled now or when an earlier run of the execution reported it.
+
+    errors: NotBuilt; FlyteError and BlobError where that may pass
+    """
+    depth = site.frame.dynamic_depth + 1
+    id = _workflow_id(site, attempt)
+    closure = await _reported(site, id)
+    if closure is None:
+        # What was reported was within the limit then, and its nodes may run: a lower one does not end them.
+        _check_depth(site, depth)
+        closure = await _compiled(site, _template(site, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic)
+    return Frame(
+        run=site.run,
+        closure=closure,
+        workflow=closure.primary,
+        directory=site.output_dir(attempt),
+        parent=site,
+        attempt=attempt,
+        dynamic_depth=depth,
+    )
+
+
+def _check_depth(site: Site, depth: int) -> None:
+    """Deviates: upstream goes on for as long as a dynamic task asks for itself. errors: NotBuilt"""
+    depth_max = site.run.server.settings.engine.local.dynamic_depth_max
+    if depth > depth_max:
+        limit = f"engine.local.dynamicDepthMax is {depth_max}"
+        raise NotBuilt(f"[User] dynamic tasks ask for dynamic tasks more than {depth_max} deep; {limit}")
+
+
+def running(site: Site, frame: Frame, dynamic: Dynamic) -> event_pb2.NodeExecutionEvent:
+    """The event that tells the workflow inside the node."""
+    event = site.event(Node.DYNAMIC_RUNNING, input_uri=site.input_uri, is_parent=True, is_dynamic=True)
+    told = event.task_node_metadata.dynamic_workflow
+    told.id.CopyFrom(frame.workflow.template.id)
+    told.compiled_workflow.CopyFrom(frame.closure)
+    told.dynamic_job_spec_uri = dynamic.futures_uri
+    return event
+
+
+async def run(site: Site, frame: Frame, dynamic: Dynamic, seconds_max: float | None) -> Succeeded | Failed | None:
+    """Run the graph; how the attempt that asked for it ends, None when its nodes were ended for taking too long.
+
+    Cancelled, it leaves everything as it is.
+    """
+    try:
+        async with asyncio.timeout(0.0 if _was_cut_off(frame) else seconds_max) as clock:
+            outputs = await Graph(frame, execute).run(literals_pb2.LiteralMap())
+    except NodeFailed as failure:
+        return INTERRUPTED if failure.timed_out else Failed(failure.error, retryable=False)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        await aborts.end(site.run, aborts.TIMED_OUT, below=site)
+        return None
+    output_uri = ""
+    if frame.workflow.template.interface.outputs.variables:
+        output_uri = site.output_uri(frame.attempt)
+        try:
+            await site.run.write(output_uri, outputs)
+        except TooLarge as error:
+            return Failed(error.error, retryable=False)
+    return Succeeded(output_uri, outputs, dynamic.deck_uri)
+
+
+def _was_cut_off(frame: Frame) -> bool:
+    """Whether an earlier run of the execution was about to give the attempt up because it took too long.
+
+    Its nodes were aborted then, and not because another one of them had failed.
+    """
+    known = [frame.site(node).known for node in frame.workflow.template.nodes]
+    phases = {one.phase for one in known if one is not None}
+    return "ABORTED" in phases and not phases & {"FAILED", "TIMED_OUT"}
+
+
+async def recover(site: Site, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic, float] | None:
+    """What the same node of the recovered execution had asked for, copied to where the task would have put it.
+
+    With the time at which this node began, in seconds since 1970.
+    Its nodes are then recovered one by one, and the names that the task gave them stay what they were.
+    Deviates: upstream takes it over also where the inputs have changed.
+    """
+    run, old = site.run, site.run.recovered.get(site.unique_id)
+    if old is None or not old.closure.dynamic_job_spec_uri or 0 in run.attempts.get(site.unique_id, ()):
+        return None
+    try:
+        if not offloading.same(await run.read(old.input_uri), inputs):
+            return None
+        raw = await run.bytes_of(old.closure.dynamic_job_spec_uri)
+    except BlobMissing as error:
+        log.warning("dynamic_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
+        return None
+    uri = f"{site.output_dir()}/futures.pb"
+    await run.server.blobs.write(uri, raw)
+    began = site.known.started_at if site.known is not None else 0.0
+    return Dynamic(uri, dynamic_job_pb2.DynamicJobSpec.FromString(raw)), began or time.time()
+
+
+def _workflow_id(site: Site, attempt: int) -> identifier_pb2.Identifier:
+    """Deviates: upstream's version is random; this one tells what it belongs to, and is the same when asked again."""
+    run = site.run.id
+    return identifier_pb2.Identifier(
+        resource_type=identifier_pb2.WORKFLOW,
+        project=run.project,
+        domain=run.domain,
+        name=f"dynamic_{site.node.id}",
+        version=names.generated_name(run.name, site.unique_id, attempt),
+    )
+
+
+async def _reported(site: Site, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledWorkflowClosure | None:
+    """The workflow that was stored when it was reported; None where that was another attempt's, or none yet."""
+    known = site.known
+    if known is None or not known.dynamic_uri:
+        return None
+    try:
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await site.run.closure_bytes(known.dynamic_uri))
+    except (BlobMissing, DecodeError) as error:
+        log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=str(error))
+        return None
+    return closure if closure.primary.template.id == id else None
+
+
+def _template(
+    site: Site, task: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec, id: identifier_pb2.Identifier
+) -> workflow_pb2.WorkflowTemplate:
+    """The workflow without inputs whose nodes and outputs the task asks for."""
+    template = workflow_pb2.WorkflowTemplate(id=id, nodes=spec.nodes, outputs=spec.outputs)
+    template.interface.outputs.CopyFrom(task.interface.outputs)
+    return template
+
+
+def _tasks(parent: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec) -> list[tasks_pb2.TaskTemplate]:
+    """The tasks that come with the nodes, each once; their containers inherit the configuration of the parent's."""
+    found: dict[bytes, tasks_pb2.TaskTemplate] = {}
+    for task in spec.tasks:
+        key = task.id.SerializeToString(deterministic=True)
+        if key not in found:
+            found[key] = tasks_pb2.TaskTemplate()
+            found[key].CopyFrom(task)
+            if task.HasField("container") and parent.HasField("container"):
+                found[key].container.config.extend(parent.container.config)
+    return list(found.values())
+
+
+async def _compiled(
+    site: Site, template: workflow_pb2.WorkflowTemplate, tasks: list[tasks_pb2.TaskTemplate], dynamic: Dynamic
+) -> compiler_pb2.CompiledWorkflowClosure:
+    """What the registry's compiler makes of it.
+
+    errors: NotBuilt
+    source: upstream buildDynamicWorkflow
+    """
+    spec, size = dynamic.spec, dynamic.spec.ByteSize()
+    try:
+        step = "failed to compile dynamic tasks"
+        compiled = await apart(size, lambda: [compile_task(task) for task in tasks])
+        step = "failed to Get requirements for subworkflows"
+        needed = await apart(size, requirements, template, spec.subworkflows)
+        launch_plans = [await _launch_plan(site, id) for id in needed.launch_plan_ids]
+        step = "malformed dynamic workflow"
+        closure = await apart(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
+    except CompileErrors as error:
+        raise NotBuilt(f"[User] {step}, caused by: {error}") from error
+    limit, size = site.run.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
+    if limit and size > limit:
+        # What is larger could be reported and never read back.
+        told = f"the compiled workflow has {size} bytes, the limit of {SETTING} and at least 64 MiB is {limit}"
+        raise NotBuilt(f"[User] {step}, caused by: {told}")
+    return closure
+
+
+async def _launch_plan(site: Site, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
+    try:
+        return await patiently(site.run.server, workflows.launch_plan_interface, id)
+    except errors.NotFound as error:
+        named = ":".join((id.project, id.domain, id.name, id.version))
+        raise NotBuilt(f"[User] incorrectly specified launchplan {named}, caused by: {error.message}") from error

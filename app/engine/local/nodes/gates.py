@@ -1,0 +1,109 @@
+"""Gate nodes wait: for an approval, for a value, or for time to pass.
+
+Proto: core.GateNode. Source: flytepropeller pkg/controller/nodes/gate/handler.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from flyteidl.admin import signal_pb2
+from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, types_pb2
+
+from app import errors
+from app.database import schema
+from app.engine.local.graph import retries
+from app.engine.local.graph.failures import error_of
+from app.engine.local.graph.reports import patiently
+from app.engine.local.graph.run import Site
+from app.engine.local.nodes.nodes import fail, succeed
+from app.engine.local.processes.slots import Place
+from app.services import signals
+from app.services.ids import execution_key
+from app.wire.text import text
+
+Node = execution_pb2.NodeExecution
+_Kind = execution_pb2.ExecutionError
+
+
+async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+    """A gate node, from QUEUED to its last event."""
+    gate = site.node.gate_node
+    kind = gate.WhichOneof("condition")
+    report = site.run.report
+    await report.node(site.event(Node.QUEUED, input_uri=site.input_uri))
+    if kind is None:
+        message = "gateNode does not have a supported condition reference"
+        raise await fail(site, error_of("BadSpecificationError", message, _Kind.SYSTEM))
+    if kind == "approve":
+        await _make(site, gate.approve.signal_id, types_pb2.LiteralType(simple=types_pb2.BOOLEAN))
+    elif kind == "signal":
+        await _make(site, gate.signal.signal_id, gate.signal.type)
+    await report.node(site.event(Node.RUNNING, input_uri=site.input_uri))
+    known = site.known
+    began = known.started_at if known is not None and known.started_at else time.time()
+    timeout = retries.timeout_seconds(site.node)
+    attempts_max = site.node.metadata.retries.retries + 1
+
+    async def begun(attempt: int) -> float:
+        # Nothing records the attempts of a gate, which only wait: the clock tells them.
+        at = began + attempt * timeout
+        return at if known is not None and attempt < attempts_max and at <= time.time() else 0.0
+
+    async def once(attempt: int) -> literals_pb2.LiteralMap:
+        if kind == "approve":
+            return await _approved(site, inputs)
+        if kind == "signal":
+            value = await _value(site, gate.signal.signal_id)
+            return literals_pb2.LiteralMap(literals={gate.signal.output_variable_name: value})
+        until = began + attempt * timeout + gate.sleep.duration.ToNanoseconds() / 1e9
+        await asyncio.sleep(max(0.0, until - time.time()))
+        return literals_pb2.LiteralMap()
+
+    async def ended(attempt: int) -> None:
+        return None
+
+    outputs = await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
+    if kind != "sleep":
+        return await succeed(site, outputs)
+    # Parity: a sleep names no outputs.
+    await report.node(site.event(Node.SUCCEEDED, input_uri=site.input_uri))
+    return outputs
+
+
+async def _make(site: Site, signal_id: str, type: types_pb2.LiteralType) -> None:
+    """Make the signal, so that it can be listed and set as long as the gate waits."""
+    id = identifier_pb2.SignalIdentifier(signal_id=signal_id, execution_id=site.run.id)
+    request = signal_pb2.SignalGetOrCreateRequest(id=id, type=type)
+    try:
+        await patiently(site.run.server, signals.get_or_create_signal, request)
+    except (errors.InvalidArgument, errors.AlreadyExists) as error:
+        # Deviates: upstream tries a signal that exists with another type again until the whole execution is given up.
+        raise await fail(site, error_of("RuntimeExecutionError", error.message, _Kind.SYSTEM)) from error
+
+
+async def _approved(site: Site, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """Wait for a verdict; an approval passes the inputs on."""
+    value = await _value(site, site.node.gate_node.approve.signal_id)
+    if value.scalar.primitive.WhichOneof("value") != "boolean":
+        message = f"received a non-boolean approve signal value [{text(value)}]"
+        raise await fail(site, error_of("RuntimeExecutionError", message, _Kind.UNKNOWN))
+    if not value.scalar.primitive.boolean:
+        message = "received a reject signal to disapprove the node input values"
+        raise await fail(site, error_of("ReceivedRejectSignal", message))
+    return inputs
+
+
+async def _value(site: Site, signal_id: str) -> literals_pb2.Literal:
+    """Wait until a signal has a value."""
+    run = site.run
+    key = execution_key(run.id)
+    with run.engine.watch.signal((run.id.project, run.id.domain, run.id.name), signal_id) as told:
+        while True:
+            async with run.server.database.unit_of_work() as db:
+                row = await db.find(schema.Signal, columns=("value",), **key, signal_id=signal_id)
+            if row is not None and row.value:
+                return literals_pb2.Literal.FromString(row.value)
+            await told.wait()
+            told.clear()

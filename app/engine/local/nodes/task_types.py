@@ -1,0 +1,85 @@
+"""Task types without a container that run here all the same: which command stands for them.
+
+A template with a container, or a pod, runs that. What is missing here is refused by commands.container_of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from flyteidl.core import compiler_pb2, tasks_pb2
+from google.protobuf.json_format import MessageToDict
+
+from app.engine.local.processes.commands import FAST
+from app.settings.tree import LocalEngine
+
+SENSOR = "sensor"
+
+_TASKSIDE = Path(__file__).parent / "taskside"
+_DISTRIBUTION = "--additional-distribution"
+
+
+def with_command(
+    task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask], settings: LocalEngine
+) -> tasks_pb2.TaskTemplate:
+    """Return the template with the container that runs it here; the template itself where it has one, or none fits.
+
+    Args:
+        task: The template.
+        beside: The tasks of its workflow: one of the same version says where the code of a fast registration lies.
+        settings: Of the engine.
+    """
+    make = _CONTAINERS.get(task.type)
+    if make is None or task.WhichOneof("target") is not None:
+        return task
+    made = tasks_pb2.TaskTemplate()
+    made.CopyFrom(task)
+    made.container.CopyFrom(make(task, _distribution(task, beside), settings))
+    return made
+
+
+def _distribution(task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask]) -> str:
+    """Return where the code lies that was registered together with a task; "" where no other task says it."""
+    for other in beside:
+        id, args = other.template.id, list(other.template.container.args)
+        same = (id.project, id.domain, id.version) == (task.id.project, task.id.domain, task.id.version)
+        if same and FAST in args[:1] and _DISTRIBUTION in args[:-1]:
+            return str(args[args.index(_DISTRIBUTION) + 1])
+    return ""
+
+
+def _sensor(task: tasks_pb2.TaskTemplate, distribution: str, settings: LocalEngine) -> tasks_pb2.Container:
+    """flytekit's command for tasks, with a resolver of ours that loads the sensor (taskside/flyteadmin_sensors.py)."""
+    custom = MessageToDict(task.custom)
+    code = (
+        f"Its code was unpacked from {distribution}"
+        if distribution
+        else "No task beside it was registered with an archive of code; engine.local.pythonPath is searched"
+    )
+    given = {
+        "sensor_module": str(custom.get("sensor_module", "")),
+        "sensor_name": str(custom.get("sensor_name", "")),
+        "sensor_config": custom.get("sensor_config"),
+        "interval_seconds": settings.sensor_interval_seconds,
+        "code": code,
+    }
+    container = tasks_pb2.Container()
+    if distribution:
+        container.args.extend([FAST, _DISTRIBUTION, distribution, "--dest-dir", ".", "--"])
+    container.args.extend(
+        [
+            *("pyflyte-execute", "--inputs", "{{.input}}", "--output-prefix", "{{.outputPrefix}}"),
+            *("--raw-output-data-prefix", "{{.rawOutputDataPrefix}}"),
+            *("--resolver", "flyteadmin_sensors.resolver", "--", SENSOR),
+        ]
+    )
+    path = os.pathsep.join(filter(None, (str(_TASKSIDE), settings.python_path)))
+    for key, value in (("FLYTEADMIN_SENSOR", json.dumps(given)), ("PYTHONPATH", path)):
+        container.env.add(key=key, value=value)
+    return container
+
+
+_CONTAINERS: Mapping[str, Callable[[tasks_pb2.TaskTemplate, str, LocalEngine], tasks_pb2.Container]] = {SENSOR: _sensor}

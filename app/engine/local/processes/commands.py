@@ -1,0 +1,238 @@
+"""From a task template to a command line: which container counts, and what stands for its {{.variables}}.
+
+Proto: flyteidl/core/tasks.proto (Container, K8sPod). Pure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flyteidl.core import literals_pb2, tasks_pb2
+from google.protobuf.json_format import MessageToDict
+
+from app.engine.local.processes.attempts import CannotBuild, TaskRun, bad_task
+from app.wire.go import gotext
+from app.wire.text import text
+
+PRIMARY_CONTAINER_KEY = "primary_container_name"
+ECHO = "echo"
+FAST = "pyflyte-fast-execute"
+
+_variable = re.compile(
+    r"{{\s*[.$](Input|InputPrefix|OutputPrefix|RawOutputDataPrefix|CheckpointOutputPrefix|PrevCheckpointPrefix"
+    r"|PerRetryUniqueKey|TaskTemplatePath)\s*}}",
+    re.IGNORECASE,
+)
+_namespace = re.compile(r"{{\s*[.$]Namespace\s*}}", re.IGNORECASE)
+# A name holds no "{", so that many openings without an end are searched in linear time.
+_input_value = re.compile(r"{{\s*[.$]Inputs\.([^{}\s]+)\s*}}", re.IGNORECASE)
+
+
+class _Untold(Exception):
+    """A literal that has no text form in a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The part of a container that matters on this machine; resources do not. image: as the task names it."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    data_config: tasks_pb2.DataLoadingConfig | None
+
+
+def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container:
+    """The container that decides how the attempt ends; its commands still hold their {{.variables}}.
+
+    errors: CannotBuild for a type that has no command to run here, or a pod without its primary container
+    """
+    target = task.WhichOneof("target")
+    if target == "container":
+        container = task.container
+        return Container(
+            name=generated_name,
+            image=container.image,
+            command=(*container.command, *container.args),
+            env={pair.key: pair.value for pair in container.env},
+            data_config=_data_config(container),
+        )
+    if target != "k8s_pod" or not task.k8s_pod.HasField("pod_spec"):
+        raise bad_task(
+            f"task type [{task.type}] of task [{task.id.name}] has no container, so it cannot run on this machine: "
+            "the local engine runs tasks with a container or a pod, and those of the types [container_array, echo, "
+            "sensor]"
+        )
+    if PRIMARY_CONTAINER_KEY not in task.config:
+        config = " ".join(f"{key}:{value}" for key, value in sorted(task.config.items()))
+        raise bad_task(f"invalid TaskSpecification, config missing [{PRIMARY_CONTAINER_KEY}] key in [map[{config}]]")
+    return _primary_container(task)
+
+
+def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
+    name = task.config[PRIMARY_CONTAINER_KEY]
+    spec = MessageToDict(task.k8s_pod.pod_spec)
+    for container in spec.get("containers", ()):
+        if container.get("name") == name:
+            return Container(
+                name=name,
+                image=str(container.get("image", "")),
+                command=(*map(str, container.get("command", ())), *map(str, container.get("args", ()))),
+                # Values that Kubernetes would take from secrets, config maps or fields of the pod do not exist here.
+                env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},
+                data_config=_data_config(task.k8s_pod),
+            )
+    raise bad_task(f"invalid TaskSpecification, primary container [{name}] not defined")
+
+
+def _data_config(holder: tasks_pb2.Container | tasks_pb2.K8sPod) -> tasks_pb2.DataLoadingConfig | None:
+    return holder.data_config if holder.data_config.enabled else None
+
+
+def uses_inputs(command: tuple[str, ...]) -> bool:
+    """Whether the command holds values of inputs, so that these must be read before it can be rendered."""
+    return any(_input_value.search(element) for element in command)
+
+
+def uses_template(command: tuple[str, ...]) -> bool:
+    """Whether the command wants the task template in a file."""
+    return any(
+        match.group(1).lower() == "tasktemplatepath" for element in command for match in _variable.finditer(element)
+    )
+
+
+def task_template_path(run: TaskRun) -> str:
+    """Where the task template lies for a command that asks for it."""
+    return f"{run.input_uri.rpartition('/')[0]}/task.pb"
+
+
+def render(command: tuple[str, ...], run: TaskRun, inputs: literals_pb2.LiteralMap) -> tuple[str, ...]:
+    """The command with every known variable replaced; unknown ones stay as they are, empty elements too.
+
+    errors: CannotBuild naming each input value that is missing or has no text form
+    source: flyteplugins template.Render
+    """
+    values = _values(run)
+    return tuple(_render(element, values, run.namespace, inputs) for element in command)
+
+
+def unpacked_here(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with the code of a fast registration unpacked into the attempt's own working directory.
+
+    Deviates: `pyflyte register` names /root, a directory of flytekit's images. Here that is somebody's home or out of
+    reach, and attempts with different code would unpack it over one another.
+    """
+    try:
+        end = argv.index("--")
+        place = argv.index("--dest-dir", 0, end) + 1
+    except ValueError:
+        return argv
+    if os.path.basename(argv[0]) != FAST or not argv[place].startswith(("/", "~", "..")):
+        return argv
+    return (*argv[:place], ".", *argv[place + 1 :])
+
+
+def _values(run: TaskRun) -> Mapping[str, str]:
+    unique_key = re.sub(r"^[^a-zA-Z_]+", "a", run.generated_name)
+    return {
+        "input": run.input_uri,
+        "inputprefix": run.input_uri.rpartition("/")[0],
+        "outputprefix": run.given_prefix or run.output_prefix,
+        "rawoutputdataprefix": run.raw_output_prefix,
+        "checkpointoutputprefix": run.checkpoint_prefix,
+        # Parity: two quotes, which flytekit understands as no checkpoint.
+        "prevcheckpointprefix": run.prev_checkpoint or '""',
+        "perretryuniquekey": re.sub(r"[^a-zA-Z0-9_]+", "_", unique_key),
+        "tasktemplatepath": task_template_path(run),
+    }
+
+
+def _render(element: str, values: Mapping[str, str], namespace: str, inputs: literals_pb2.LiteralMap) -> str:
+    rendered = _variable.sub(lambda match: values[match.group(1).lower()], element)
+    # A prefix that a user chose may hold the namespace, so this one comes after the others.
+    rendered = _namespace.sub(lambda _: namespace, rendered)
+    # Parity: without any inputs the variables stay as they are.
+    if not inputs.literals or not _input_value.search(rendered):
+        return rendered
+    errors: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in inputs.literals:
+            errors.append(f"input template [{match.group(0)}]: requested input is not found [{name}]")
+            return ""
+        try:
+            return literal_text(inputs.literals[name])
+        except _Untold as error:
+            errors.append(
+                f"input template [{match.group(0)}]: failed to bind a value to inputName [{name}]: "
+                f"received an unexpected {error}"
+            )
+            return ""
+
+    rendered = _input_value.sub(replace, rendered)
+    if errors:
+        raise CannotBuild("".join(f"{index}: {error}\r\n" for index, error in enumerate(errors)))
+    return rendered
+
+
+def literal_text(literal: literals_pb2.Literal) -> str:
+    """A literal as it stands in a command: numbers, text, times, locations, and lists of these in brackets."""
+    match literal.WhichOneof("value"):
+        case "scalar":
+            return _scalar_text(literal.scalar)
+        case "collection":
+            return f"[{','.join(literal_text(item) for item in literal.collection.literals)}]"
+    raise _Untold(f"primitive type [*core.Literal_{_go_name(literal.WhichOneof('value'))}]")
+
+
+def _scalar_text(scalar: literals_pb2.Scalar) -> str:
+    match scalar.WhichOneof("value"):
+        case "primitive":
+            return _primitive_text(scalar.primitive)
+        case "blob":
+            return str(scalar.blob.uri)
+        case "schema":
+            return str(scalar.schema.uri)
+    raise _Untold(f"scalar type [*core.Scalar_{_go_name(scalar.WhichOneof('value'))}]")
+
+
+_PRIMITIVES: Mapping[str, Callable[[literals_pb2.Primitive], str]] = {
+    "integer": lambda value: str(value.integer),
+    "string_value": lambda value: value.string_value,
+    "boolean": lambda value: "true" if value.boolean else "false",
+    "float_value": lambda value: gotext.float_text(value.float_value),
+    "datetime": lambda value: gotext.time_text(value.datetime.seconds, value.datetime.nanos),
+    "duration": lambda value: text(value.duration),
+}
+
+
+def _primitive_text(primitive: literals_pb2.Primitive) -> str:
+    kind = primitive.WhichOneof("value")
+    if kind is None:
+        raise _Untold("primitive type [<nil>]")
+    return _PRIMITIVES[kind](primitive)
+
+
+def _go_name(field: str | None) -> str:
+    return "".join(part.title() for part in (field or "nil").split("_"))
+
+
+def echo(task: tasks_pb2.TaskTemplate, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """The outputs of a task of type `echo`: its input under the name of its output; there is no process.
+
+    errors: CannotBuild when there is more than one input, or not as many outputs
+    """
+    names, outputs = sorted(task.interface.inputs.variables), sorted(task.interface.outputs.variables)
+    if len(names) != len(outputs):
+        raise bad_task(f"the number of input [{len(names)}] and output [{len(outputs)}] variables does not match")
+    if len(names) > 1:
+        raise bad_task("this plugin does not currently support more than one input variable")
+    result = literals_pb2.LiteralMap()
+    for name, output in zip(names, outputs, strict=True):
+        result.literals[output].CopyFrom(inputs.literals[name])
+    return result

@@ -1,0 +1,242 @@
+"""How an attempt ended: from the exit of its process and the files that it left in its output directory.
+
+A process that ended well is judged by its files, in a fixed order; one that did not is judged by its exit alone.
+Proto: flyteidl/core/errors.proto, execution.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from flyteidl.core import dynamic_job_pb2, errors_pb2, execution_pb2, literals_pb2
+from google.protobuf.message import DecodeError, Message
+
+from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreadable
+from app.engine.local.nodes import decks
+from app.engine.local.processes.attempts import (
+    CannotBuild,
+    Dynamic,
+    Failed,
+    Killed,
+    Outcome,
+    Succeeded,
+    TaskRun,
+    bad_task,
+)
+from app.engine.local.processes.commands import container_of
+from app.engine.local.processes.environment import missing_module_hint
+from app.services.literal_limits import SETTING
+
+_Kind = execution_pb2.ExecutionError
+_LOG_LINES = 80
+# What flytekit's client says when there is no server.
+_UNREACHABLE = "FlyteSystemUnavailableException: "
+_SETTING = "FLYTEADMIN__ENGINE__LOCAL__"
+
+_Document = TypeVar("_Document", bound=Message)
+
+
+class _Malformed(Exception):
+    """A file that the task wrote is not what its name says, is too large, or is no file."""
+
+    def __init__(self, reason: str, *, too_large: bool = False, no_file: bool = False) -> None:
+        self.too_large = too_large
+        self.no_file = no_file
+        super().__init__(reason)
+
+
+def exited_well(ended: Mapping[str, Any]) -> bool:
+    """Whether the process ended by itself with exit code 0."""
+    return not ended["reason"] and ended["code"] == 0
+
+
+async def read(
+    run: TaskRun,
+    ended: Mapping[str, Any] | None,
+    blobs: Blobs,
+    *,
+    bytes_max: int,
+    requirements: tuple[str, ...],
+) -> Outcome:
+    """Return the outcome of an attempt whose process has ended.
+
+    Args:
+        run: The attempt.
+        ended: The exit record of its process, None when it left none.
+        blobs: The store that holds the files of the attempt.
+        bytes_max: The size limit of these files.
+        requirements: The packages that the server installs for tasks (engine.local.requirements).
+
+    Raises:
+        BlobError: The store cannot be reached, which says nothing about the task.
+    """
+    read = await _read(run, ended, blobs, bytes_max)
+    if isinstance(read, Failed):
+        read.error.message += missing_module_hint(read.error.message, requirements)
+    return read
+
+
+async def _read(run: TaskRun, ended: Mapping[str, Any] | None, blobs: Blobs, bytes_max: int) -> Outcome:
+    if ended is None:
+        return _lost(run)
+    if ended["reason"] == "terminated":
+        return Killed()
+    if "exec_error" in ended:
+        return Failed(bad_task(str(ended["exec_error"])).error, retryable=False)
+    deck_uri = await _deck(run, blobs)
+    if not exited_well(ended):
+        return _from_exit(run, ended, deck_uri)
+    return await _from_files(run, blobs, bytes_max, deck_uri)
+
+
+def _lost(run: TaskRun) -> Failed:
+    # Parity: a pod that is gone without a trace is a system failure (PluginManager.checkResourcePhase).
+    return _failed(
+        "ResourceDeletedExternally",
+        f"the process of [{run.generated_name}] is gone and left no exit status: it was killed together with its "
+        "supervisor, or the machine was restarted",
+        _Kind.SYSTEM,
+    )
+
+
+async def _deck(run: TaskRun, blobs: Blobs) -> str:
+    return await decks.first_of(blobs, decks.uri_of(run.output_prefix))
+
+
+def _from_exit(run: TaskRun, ended: Mapping[str, Any], deck_uri: str) -> Failed:
+    if ended["reason"]:
+        code, message = _LIMITS[ended["reason"]](ended)
+        return _failed(code, f"[{_container_name(run)}] {message}", _Kind.USER, deck_uri, retryable=False)
+    number, killed_by = ended["code"], ended["signal"]
+    shown = number if killed_by is None else 128 + killed_by
+    by_force = killed_by == 9 or number == 137
+    if by_force and ended["oom"]:
+        code, kind = "OOMKilled", _Kind.USER
+    elif by_force:
+        code, kind = "Interrupted", _Kind.SYSTEM
+    else:
+        code, kind = "Error", _Kind.USER
+    reason = "OOMKilled" if code == "OOMKilled" else "Error"
+    lines = "\n".join(str(ended["tail"]).splitlines()[-_LOG_LINES:])
+    if ended["log_error"]:
+        lines += f"\nthe log could not be written: {ended['log_error']}"
+    # Parity: flytek8s.DemystifyFailure, which shows the end of the log as the container's message.
+    message = (
+        f"\r\n[{_container_name(run)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
+    )
+    return _failed(code, message, kind, deck_uri)
+
+
+_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
+    "printed": lambda ended: (
+        "LogLimitExceeded",
+        f"was ended because it printed more than is allowed: {ended['printed_bytes']} bytes. "
+        f"The limit is {_SETTING}PRINTED_BYTES_MAX",
+    ),
+    "disk": lambda ended: (
+        "DiskFull",
+        f"was ended because it filled the disk: less than {_SETTING}FREE_BYTES_MIN was free while its own files "
+        "held more than that",
+    ),
+    "processes": lambda ended: (
+        "TooManyProcesses",
+        f"was ended because it had too many processes at once. The limit is {_SETTING}TASK_PROCESSES_MAX",
+    ),
+}
+
+
+async def _from_files(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: str) -> Outcome:
+    failed = await _reported_error(run, blobs, bytes_max, deck_uri)
+    if failed is not None:
+        return failed
+    futures_uri, output_uri = f"{run.output_prefix}/futures.pb", f"{run.output_prefix}/outputs.pb"
+    try:
+        spec = await _document(blobs, futures_uri, bytes_max, dynamic_job_pb2.DynamicJobSpec)
+        if spec is not None:
+            return Dynamic(futures_uri, spec, deck_uri)
+        # Parity: a task that declares no outputs succeeds whatever it left there (Handler.ValidateOutput).
+        if not run.task.interface.outputs.variables:
+            return Succeeded(output_uri, literals_pb2.LiteralMap(), deck_uri)
+        outputs = await _document(blobs, output_uri, bytes_max, literals_pb2.LiteralMap)
+    except _Malformed as error:
+        if error.too_large:
+            message = f"Remote output size exceeds max, err: [{error}]"
+            return _failed("OutputSizeExceeded", message, _Kind.UNKNOWN, deck_uri, retryable=False)
+        return _failed("OutputsBadFormat", str(error), _Kind.USER, deck_uri)
+    if outputs is None:
+        return _failed("OutputsNotFound", "Outputs not generated by task execution", _Kind.UNKNOWN, deck_uri)
+    lacking = sorted(run.task.interface.outputs.variables.keys() - outputs.literals.keys())
+    if lacking:
+        # Deviates: upstream lets the attempt succeed, and the next node fails on the binding.
+        message = (
+            f"file @[{output_uri}] lacks the outputs [{', '.join(lacking)}] that task [{run.task.id.name}] declares; "
+            f"it has [{', '.join(sorted(outputs.literals))}]"
+        )
+        return _failed("OutputsBadFormat", message, _Kind.USER, deck_uri)
+    return Succeeded(output_uri, outputs, deck_uri)
+
+
+async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: str) -> Failed | None:
+    """The error that the task wrote down itself, unchanged.
+
+    source: flyteplugins RemoteFileOutputReader.ReadError
+    """
+    uri = f"{run.output_prefix}/error.pb"
+    try:
+        document = await _document(blobs, uri, bytes_max, errors_pb2.ErrorDocument)
+    except _Malformed as malformed:
+        kind = _Kind.USER if malformed.no_file else _Kind.SYSTEM
+        return _failed("ErrorFileBadFormat", str(malformed), kind, deck_uri, retryable=not malformed.too_large)
+    if document is None:
+        return None
+    if not document.HasField("error"):
+        message = f"error not formatted correctly, nil error @path [{uri}]"
+        return _failed("ErrorFileBadFormat", message, _Kind.SYSTEM, deck_uri)
+    reported = document.error
+    error = execution_pb2.ExecutionError(
+        code=reported.code, message=reported.message, kind=reported.origin, worker=reported.worker
+    )
+    if reported.HasField("timestamp"):
+        error.timestamp.CopyFrom(reported.timestamp)
+    retryable = reported.kind == errors_pb2.ContainerError.RECOVERABLE
+    if run.task.metadata.is_eager and _UNREACHABLE in reported.message:
+        # Deviates: an eager task dies of a restart of this server, which is no fault of its own. Another attempt goes
+        # on with the executions that it launched, as their names follow from what was asked of them.
+        error.kind, retryable = _Kind.SYSTEM, True
+    return Failed(error, retryable, deck_uri, reported=True)
+
+
+async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document]) -> _Document | None:
+    """The message in a file; None when there is no such file."""
+    try:
+        data = await blobs.read(uri, bytes_max=bytes_max)
+    except BlobMissing:
+        return None
+    except (BlobUnreadable, BlobOutside) as error:
+        if not blobs.in_own_folder(uri):
+            raise
+        # A pipe, a device, or a link that leads out of the storage.
+        raise _Malformed(f"output file @[{uri}] cannot be used: {error.message}", no_file=True) from error
+    except BlobTooLarge as error:
+        size = await blobs.size(uri)
+        reason = f"output file @[{uri}] is too large [{size}] bytes, max allowed [{bytes_max}] bytes ({SETTING})"
+        raise _Malformed(reason, too_large=True) from error
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        name = kind.DESCRIPTOR.name
+        raise _Malformed(f"file @[{uri}] of [{len(data)}] bytes is not a serialized {name}: {error}") from error
+
+
+def _failed(
+    code: str, message: str, kind: execution_pb2.ExecutionError.ErrorKind, deck_uri: str = "", *, retryable: bool = True
+) -> Failed:
+    return Failed(execution_pb2.ExecutionError(code=code, message=message, kind=kind), retryable, deck_uri)
+
+
+def _container_name(run: TaskRun) -> str:
+    try:
+        return container_of(run.task, run.generated_name).name
+    except CannotBuild:
+        return run.generated_name

@@ -1,0 +1,343 @@
+"""What happens between `flyteadmin serve` and the first request: home, ports, database, first project.
+
+Every step shows itself, and fails as one BadSetting that says what to do. Nothing is made before the settings
+are known to be good and the ports to be free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from app.database import locks as database_locks
+from app.errors import FailedPrecondition, FlyteError
+from app.server import home, installation, listeners
+from app.settings import BadSetting, Masker, Settings, redact
+from app.settings.secrets import secrets_in_address
+
+if TYPE_CHECKING:
+    from app.database import base as db
+
+FIRST_PROJECT = "flytesnacks"
+# PostgreSQL's code for lock_timeout, which ends a migration that would make others wait.
+_LOCK_NOT_AVAILABLE = "55P03"
+
+Result = TypeVar("Result")
+
+
+class Progress:
+    """Prints what goes on: a spinner on a terminal, one plain line for each step elsewhere.
+
+    Args:
+        stream: Where to print, stdout by default.
+        masker: What masks the secrets of the settings in each line.
+    """
+
+    def __init__(self, stream: TextIO | None = None, masker: Masker | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._masker = masker or Masker()
+        self._terminal = self._stream.isatty()
+
+    def line(self, text: str = "") -> None:
+        """Print one line at once."""
+        self._stream.write(f"{self._masker.text(text)}\n")
+        self._stream.flush()
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show text while the block runs, and how long it took when that was long enough to notice."""
+        started = time.monotonic()
+        if self._terminal:
+            from rich.console import Console
+
+            with Console(file=self._stream).status(f"{self._masker.text(text)} …"):
+                yield
+        else:
+            self.line(f"{text} …")
+            yield
+        took = time.monotonic() - started
+        if self._terminal or took >= 1:
+            self.line(f"{text}: done" + (f" ({took:.1f} s)" if took >= 1 else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server that may begin to serve: its settings with the real ports, its home folder, its bound sockets.
+
+    assistants: the sockets of MCP and of the REST adapter, by their use; none where they are not wanted
+    """
+
+    settings: Settings
+    lock: home.Lock
+    rest: socket.socket
+    grpc: socket.socket
+    metrics: socket.socket
+    assistants: Mapping[str, socket.socket]
+
+
+def prepare(settings: Settings, progress: Progress) -> Started:
+    """Claim the home folder, bind the ports, bring the database up to date, make the first project.
+
+    errors: BadSetting
+    """
+    from app.api.http.origins import start_warnings
+
+    check_served(settings, progress)
+    path = settings.home_path
+    progress.line(f"home folder {path}")
+    # The lock comes first where it can: a second server should hear of the first, not of the first's port.
+    lock = home.lock(path) if path.is_dir() else None
+    server = settings.server
+    ports = {"rest": server.http_port, "grpc": server.grpc.port, "metrics": settings.flyteadmin.profiler_port}
+    if settings.mcp.enabled:
+        ports |= {"mcp": settings.mcp.port, "adapter": settings.mcp.adapter_port}
+    bound = listeners.bind_all(server.host, ports)
+    home.prepare(path)
+    lock = lock or home.lock(path)
+    migrate(settings, progress)
+    bind_storage(settings)
+    first_project(settings, progress)
+    settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
+    home.write_client_config(settings)
+    for warning in start_warnings(settings):
+        progress.line(f"warning: {warning}")
+    rest, grpc, metrics = (bound.pop(use) for use in ("rest", "grpc", "metrics"))
+    return Started(settings, lock, rest, grpc, metrics, assistants=bound)
+
+
+def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
+    """The settings with the ports that were found where 0 asked for free ones; ports: by the use of their sockets."""
+    server = settings.server
+    found = {"http_port": ports["rest"], "grpc": server.grpc.model_copy(update={"port": ports["grpc"]})}
+    adapters = {key: ports[use] for use, key in (("mcp", "port"), ("adapter", "adapter_port")) if use in ports}
+    return settings.model_copy(
+        update={
+            "server": server.model_copy(update=found),
+            "mcp": settings.mcp.model_copy(update=adapters),
+            "flyteadmin": settings.flyteadmin.model_copy(update={"profiler_port": ports["metrics"]}),
+        }
+    )
+
+
+def check_served(settings: Settings, progress: Progress) -> None:
+    """Refuse settings that would only look safe, and warn of those that would only look busy, in this version.
+
+    errors: BadSetting
+    """
+    # Addresses that cannot be used are refused before anything is made.
+    _ = settings.database_url, settings.storage_url
+    refused = {
+        "server.security.useAuth=true": settings.server.security.use_auth,
+        "server.security.secure=true": settings.server.security.secure,
+        "engine.kind=kubernetes": settings.engine.kind == "kubernetes",
+    }
+    for key, wanted in refused.items():
+        if wanted:
+            raise BadSetting(f"{key} is not served by this version; take it out of the configuration")
+    idle = {
+        "externalEvents.enable=true": settings.external_events.enable,
+        "cloudEvents.enable=true": settings.cloud_events.enable,
+        f"notifications.type={settings.notifications.type}": settings.notifications.type.lower() != "local",
+    }
+    for key, wanted in idle.items():
+        if wanted:
+            progress.line(f"warning: {key} does nothing in this version: nothing is published")
+
+
+def migrate(settings: Settings, progress: Progress) -> None:
+    """Bring the database to this version's schema.
+
+    errors: BadSetting where it cannot be reached, is newer than this code, or refuses the change
+    """
+    from app.database import migrations
+
+    url = settings.database_url
+    created = _sqlite_file(url) if url.startswith("sqlite") and not _sqlite_file(url).exists() else None
+    try:
+        if not migrations.pending(url):
+            return
+        with progress.step(f"migrating the database {shown(url)}"):
+            migrations.run(url)
+    except BaseException as error:
+        if created is not None:
+            # What this start began must not be taken for a database by the next one.
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                created.with_name(created.name + suffix).unlink(missing_ok=True)
+        raise _database_problem(url, error) from error
+
+
+def rollback(settings: Settings) -> None:
+    """Take the last migration back.
+
+    errors: BadSetting as migrate; where there is nothing to take back
+    """
+    from alembic.util.exc import CommandError
+
+    from app.database import migrations
+
+    url = settings.database_url
+    try:
+        migrations.pending(url)
+        migrations.rollback(url, "-1")
+    except CommandError as error:
+        raise BadSetting(f"database {shown(url)}: there is no migration to take back ({error})") from error
+    except Exception as error:
+        raise _database_problem(url, error) from error
+
+
+def _database_problem(url: str, error: BaseException) -> BadSetting:
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    advice = "check FLYTEADMIN_DATABASE_URL, or the section `database` of the configuration file"
+    if isinstance(error, BadSetting):
+        return error
+    if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE:
+            advice = "another session uses a table that the migration changes; run the command again when it has ended"
+        reason = str(error.orig)
+    elif isinstance(error, FlyteError):
+        reason = error.message
+        if isinstance(error, FailedPrecondition):
+            # It says what to do by itself, and the settings are right.
+            advice = ""
+    elif isinstance(error, (SQLAlchemyError, OSError)):
+        reason = str(error)
+    else:
+        raise error
+    # libpq explains itself over several lines; the first one names the cause.
+    first = Masker(secrets_in_address(url)).text(reason.strip().partition("\n")[0])
+    return BadSetting(f"database {shown(url)}: {first}{advice and f'; {advice}'}")
+
+
+def database_of(settings: Settings, *, serves: bool = False) -> db.Database:
+    """Return the database of these settings, not opened yet; a process gets its share of the connections.
+
+    Args:
+        serves: Whether the process serves the database, see `db.connect`.
+    """
+    from app.database import base as db
+
+    return db.connect(
+        settings.database_url,
+        connections_max=max(2, settings.database.max_open_connections // settings.server.workers),
+        busy_timeout_seconds=settings.limits.database_wait_seconds_max,
+        statement_timeout_seconds=settings.limits.database_statement_seconds_max,
+        serves=serves,
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, serves: bool = False) -> AsyncIterator[db.Database]:
+    """The database of these settings, open meanwhile; serves as database_of. errors: UNAVAILABLE without a database"""
+    database = database_of(settings, serves=serves)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def bind_storage(settings: Settings) -> None:
+    """Check that the storage is the one of the database; give both an id where the database has none.
+
+    Raises:
+        BadSetting: The storage is that of another database or cannot be used, or the database fails.
+    """
+    from app.blobs import Blobs
+
+    blobs = Blobs(settings)
+    on_database(settings, lambda database: installation.bind_storage(database, blobs))
+
+
+def adopt_storage(settings: Settings) -> str:
+    """Make the storage the one of the database, for use after a move. Return the id that both have now.
+
+    Raises:
+        BadSetting: As bind_storage; or a server serves the database.
+    """
+    from app.blobs import Blobs
+
+    check_migrated(settings)
+    blobs = Blobs(settings)
+    try:
+        with database_locks.unserved(settings.database_url):
+            return on_database(settings, lambda database: installation.adopt_storage(database, blobs))
+    except FlyteError as error:
+        raise _database_problem(settings.database_url, error) from error
+
+
+def first_project(settings: Settings, progress: Progress) -> None:
+    """Make the first project in a database that has none."""
+    if seed(settings, (FIRST_PROJECT,), only_if_empty=True):
+        progress.line(f"made the first project, {FIRST_PROJECT}")
+
+
+def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = False) -> tuple[str, ...]:
+    """Make these projects where they are missing, all or none; those that were made.
+
+    errors: BadSetting for a name that no project may have, or where the database fails
+    source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go
+    """
+    from app.database import schema
+    from app.services import checks
+    from app.services import projects as registry
+
+    for project in projects:
+        if checks.dns_label_problems(project):
+            raise BadSetting(f"{project!r} is no project id; allowed: up to 63 of a-z, 0-9 and -, none at the ends")
+
+    async def make(database: db.Database) -> tuple[str, ...]:
+        async with database.unit_of_work() as unit:
+            if only_if_empty and await unit.count(schema.Project):
+                return ()
+            return await registry.seed(unit, projects)
+
+    return on_database(settings, make)
+
+
+def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Result]]) -> Result:
+    """What a command does on the database, which is open meanwhile.
+
+    errors: BadSetting where the database fails
+    """
+
+    async def run() -> Result:
+        async with opened(settings) as database:
+            return await work(database)
+
+    try:
+        return asyncio.run(run())
+    except FlyteError as error:
+        raise _database_problem(settings.database_url, error) from error
+
+
+def check_migrated(settings: Settings, advice: str = "run flyteadmin migrate run first") -> None:
+    """advice: what to do where the schema is an older one
+
+    errors: BadSetting where the database is not there, or not of this version's schema
+    """
+    from app.database import migrations
+
+    url = settings.database_url
+    missing = url.startswith("sqlite") and not _sqlite_file(url).exists()
+    try:
+        if missing or migrations.pending(url):
+            raise BadSetting(f"database {shown(url)}: lacks this version's schema; {advice}")
+    except FlyteError as error:
+        raise _database_problem(url, error) from error
+
+
+def _sqlite_file(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def shown(url: str) -> str:
+    """Return a database URL without its password; of SQLite the file."""
+    return str(_sqlite_file(url)) if url.startswith("sqlite") else redact(url)

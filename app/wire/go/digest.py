@@ -1,0 +1,233 @@
+"""The digest that tells whether something is being registered again unchanged (stored beside every entity).
+
+Upstream writes a message as JSON, reads that back as plain data and hashes it with the object hash of the Certificate
+Transparency tools: SHA-256 over a letter for the kind and the content, dictionaries sorted by the hashes of their keys.
+Here the message is walked directly, by encoders made once per message type; the result is that of the JSON.
+"""
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Callable
+from functools import cache, lru_cache
+from hashlib import sha256
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from app.cache import Kept
+from app.errors import InvalidArgument
+from app.wire.text import shortest_float32
+
+# Messages nest at most this deep when they arrive; what code builds must not end in a RecursionError either.
+_DEPTH_MAX = 200
+
+Encoder = Callable[[Any, int], bytes]
+
+# Tasks come again inside every workflow that calls them; of these only what has changed is walked. Far below the depth
+# that is allowed it does not matter how deep a task lies.
+_KEPT_TYPE = "flyteidl.core.CompiledTask"
+_KEPT_BYTES_MAX = 4 * 1024 * 1024
+_kept = Kept(_KEPT_BYTES_MAX)
+
+
+def digest(message: Message) -> bytes:
+    """32 bytes that are equal for equal messages, whatever the order of map entries.
+
+    errors: INVALID_ARGUMENT for a message that has no JSON form: a time or number out of range, or too deep
+    source: upstream pbhash.ComputeHash
+    """
+    return _encoder(message.DESCRIPTOR)(message, 0)
+
+
+def _hash(kind: bytes, content: bytes = b"") -> bytes:
+    return sha256(kind + content).digest()
+
+
+_NULL, _FALSE, _TRUE = _hash(b"n"), _hash(b"b", b"0"), _hash(b"b", b"1")
+
+
+@lru_cache(maxsize=8192)
+def _short_text(value: str) -> bytes:
+    return _hash(b"u", value.encode())
+
+
+def _text(value: str, _: int = 0) -> bytes:
+    # Names repeat by the thousand in a workflow; long texts are not worth keeping.
+    return _short_text(value) if len(value) <= 128 else _hash(b"u", value.encode())
+
+
+@lru_cache(maxsize=4096)
+def _number(value: float) -> bytes:
+    """The binary digits of a number: sign, exponent, and a mantissa between a half (exclusive) and one."""
+    if value == 0:
+        return _hash(b"f", b"+0:")
+    mantissa, exponent = math.frexp(abs(value))
+    if mantissa == 0.5:
+        # A power of two counts as one times itself.
+        mantissa, exponent = 1.0, exponent - 1
+    digits = []
+    while mantissa:
+        digits.append("1" if mantissa >= 1 else "0")
+        mantissa = (mantissa - (mantissa >= 1)) * 2
+    return _hash(b"f", f"{'+' if value > 0 else '-'}{exponent}:{''.join(digits)}".encode())
+
+
+def _list(elements: list[bytes]) -> bytes:
+    return _hash(b"l", b"".join(elements))
+
+
+def _dictionary(pairs: list[bytes]) -> bytes:
+    """Each pair is the hash of the key and that of the value; keys differ, so sorting pairs sorts keys."""
+    pairs.sort()
+    return sha256(b"d" + b"".join(pairs)).digest()
+
+
+def _plain(value: Any, depth: int) -> bytes:
+    """Data as `json.loads` gives it."""
+    _check_depth(depth)
+    match value:
+        case None:
+            return _NULL
+        case bool():
+            return _TRUE if value else _FALSE
+        case str():
+            return _text(value)
+        case int() | float():
+            return _number(float(value))
+        case list():
+            return _list([_plain(element, depth + 1) for element in value])
+        case _:
+            return _dictionary([_text(key) + _plain(element, depth + 1) for key, element in value.items()])
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise InvalidArgument(f"message nests deeper than {_DEPTH_MAX} levels")
+
+
+@cache
+def _encoder(descriptor: Descriptor) -> Encoder:
+    name = descriptor.full_name
+    if name in _STRUCTS:
+        return _STRUCTS[name]
+    if name.startswith("google.protobuf."):
+        return _well_known
+    fields: dict[FieldDescriptor, tuple[bytes, Encoder]] = {}
+
+    def encode(message: Message, depth: int) -> bytes:
+        _check_depth(depth)
+        pairs = []
+        for field, value in message.ListFields():
+            if field not in fields:
+                # Made when first met, since messages contain themselves.
+                fields[field] = _text(field.json_name), _field_encoder(field)
+            name, encode_value = fields[field]
+            pairs.append(name + encode_value(value, depth + 1))
+        return _dictionary(pairs)
+
+    return _keeping(encode) if name == _KEPT_TYPE else encode
+
+
+def _keeping(encode: Encoder) -> Encoder:
+    """The encoder with a memory, in which messages are found by their bytes."""
+
+    def encode_once(message: Message, depth: int) -> bytes:
+        key = (message.SerializeToString(),)
+        found = _kept.get(key)
+        if found is None:
+            found = encode(message, depth)
+            _kept.put(key, found)
+        return found
+
+    return encode_once
+
+
+def _field_encoder(field: FieldDescriptor) -> Encoder:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        key = _map_key(field.message_type.fields_by_name["key"])
+        of_value = _value_encoder(field.message_type.fields_by_name["value"])
+        return lambda values, depth: _dictionary([key(name) + of_value(values[name], depth) for name in values])
+    of_element = _value_encoder(field)
+    if field.is_repeated:
+        return lambda values, depth: _list([of_element(value, depth) for value in values])
+    return of_element
+
+
+def _map_key(field: FieldDescriptor) -> Callable[[Any], bytes]:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return lambda key: _text("true" if key else "false")
+    return lambda key: _text(str(key))
+
+
+def _value_encoder(field: FieldDescriptor) -> Encoder:
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_MESSAGE:
+            return _encoder(field.message_type)
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return lambda value, _: _TRUE if value else _FALSE
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return lambda value, _: _text(b64encode(value).decode())
+        case FieldDescriptor.CPPTYPE_STRING:
+            return _text
+        case FieldDescriptor.CPPTYPE_ENUM if field.enum_type is not None:
+            names = {number: _text(value.name) for number, value in field.enum_type.values_by_number.items()}
+            return lambda number, _: names[number] if number in names else _number(float(number))
+        case FieldDescriptor.CPPTYPE_INT64 | FieldDescriptor.CPPTYPE_UINT64:
+            # JSON numbers cannot hold 64 bits, so these are texts.
+            return lambda value, _: _text(str(value))
+        case FieldDescriptor.CPPTYPE_FLOAT:
+            return lambda value, _: _float(shortest_float32(value))
+        case FieldDescriptor.CPPTYPE_DOUBLE:
+            return lambda value, _: _float(value)
+    return lambda value, _: _number(float(value))
+
+
+def _float(value: float) -> bytes:
+    if math.isfinite(value):
+        return _number(value)
+    return _text("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
+
+
+def _well_known(message: Message, depth: int) -> bytes:
+    """Times, durations, wrappers and Any, which have JSON forms of their own and are few."""
+    try:
+        return _plain(json.loads(json_format.MessageToJson(message)), depth)
+    except (json_format.Error, ValueError, TypeError) as error:
+        raise InvalidArgument(f"{message.DESCRIPTOR.full_name} has no JSON form: {error}") from error
+
+
+def _struct(message: Any, depth: int) -> bytes:
+    _check_depth(depth)
+    return _dictionary([_text(key) + _value(value, depth + 1) for key, value in message.fields.items()])
+
+
+def _list_value(message: Any, depth: int) -> bytes:
+    _check_depth(depth)
+    return _list([_value(value, depth + 1) for value in message.values])
+
+
+def _value(message: Any, depth: int) -> bytes:
+    match message.WhichOneof("kind"):
+        case "string_value":
+            return _text(message.string_value)
+        case "number_value":
+            if not math.isfinite(message.number_value):
+                raise InvalidArgument("google.protobuf.Value cannot have Inf or NaN")
+            return _number(message.number_value)
+        case "bool_value":
+            return _TRUE if message.bool_value else _FALSE
+        case "struct_value":
+            return _struct(message.struct_value, depth)
+        case "list_value":
+            return _list_value(message.list_value, depth)
+    return _NULL
+
+
+_STRUCTS: dict[str, Encoder] = {
+    "google.protobuf.Struct": _struct,
+    "google.protobuf.ListValue": _list_value,
+    "google.protobuf.Value": _value,
+}

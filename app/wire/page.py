@@ -1,0 +1,29 @@
+"""One page of a list as rows, which become messages only for who wants messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+PageT = TypeVar("PageT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[PageT]):
+    """Stands for the page that a list answers; app/runtime/dispatch.py makes the message of it, but for JSON (app/wire/render.py).
+
+    page: the message without its rows, which are its first field. shown: the message of a row; all that it shows is in
+    the row, so that what has been printed of a row is right for an equal one.
+    """
+
+    page: PageT
+    rows: Sequence[Any]
+    shown: Callable[[Any], Message]
+
+    def message(self) -> PageT:
+        """The whole page."""
+        getattr(self.page, self.page.DESCRIPTOR.fields[0].name).extend(map(self.shown, self.rows))
+        return self.page
