@@ -14,8 +14,8 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import rest
 from app.api.pages import docs
+from app.api.rest.router import RestRouter, routes_of
 from app.mcp import rows
 from app.mcp.rows import Tool
 from app.runtime.dispatch import Server
@@ -44,7 +44,7 @@ def served(tool: Tool) -> Rpc:
 
 def application(server: Server) -> ASGIApp:
     """The ASGI application: the operations, and what describes them at /openapi.json."""
-    operations = rest.Rest(server, tuple(map(served, rows.OPERATIONS)))
+    operations = RestRouter(server, routes_of(map(served, rows.OPERATIONS)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == DOCUMENT_PATH and scope["method"] in ("GET", "HEAD"):

@@ -13,10 +13,11 @@ from flyteidl.core import identifier_pb2
 from google.protobuf.message import Message
 
 from app import errors
-from app.api.call import invoke
 from app.engine.local.processes import folders
-from app.runtime.dispatch import Server
+from app.runtime import dispatch
+from app.runtime.dispatch import Call, Server
 from app.runtime.rows import Rpc
+from app.wire.page import message_of
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +44,12 @@ class InProcess:
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
         request_id = f"m-{random.getrandbits(80):020x}"
+        call = Call(rpc, request_id=request_id, endpoint=self.web)
         try:
-            return await invoke(self._server, rpc, request, request_id=request_id, endpoint=self.web)
-        except errors.FlyteError:
-            raise
-        except Exception as error:
-            log.exception("rpc_failed", rpc=rpc.path, request_id=request_id)
+            return message_of(await dispatch.call(self._server, call, request))
+        except errors.Internal as error:
+            if error.message:
+                raise
             raise errors.Internal(f"internal error; the server's log has more under {request_id}") from error
 
     async def log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:

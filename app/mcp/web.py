@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.api.http.origins import refuse
-from app.api.rest import Gone, read_body
+from app.api.rest.exchange import Gone, read_body
 from app.mcp import adapter
 from app.mcp.assistants import Assistants
 from app.mcp.callers import InProcess

@@ -31,6 +31,7 @@ class Context:
     blobs: Blobs
     engine: Engine
     request_id: str = ""
+    caller: str = ""
     endpoint: str = ""
     callbacks: list[AfterCommit] = field(default_factory=list)
 

@@ -1,23 +1,39 @@
-"""A service function's call, whoever makes it: context, unit of work, commit, what follows the commit.
+"""The one way of a call: from an edge to a service function and back.
 
-The edge, the engines and the scheduler all call service functions through `perform`.
+Every edge (REST, gRPC, MCP, the REST adapter) runs these steps in this order:
+
+    authenticate    return who calls
+    cached_reply    return the reply to an identical request of an immutable RPC, before routing and parsing
+                    (the edge then finds the route and builds the request message)
+    call            check access, apply the deadline, count and time, then `perform`
+
+Engines and background services start at `perform`, under a principal of their own:
+
+    perform         open a unit of work, run the service function, commit, run the after-commit callbacks
+
+Upstream: the interceptors of flyteadmin/pkg/server/service.go.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
+from google.protobuf.message import Message
 
+from app import errors
 from app.cache import Kept
 from app.database.base import Database
 from app.engine.port import Engine
 from app.runtime.context import Context
-from app.wire.page import Listed, PageT
+from app.runtime.rows import Rpc
+from app.wire.page import Listed
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
@@ -28,13 +44,18 @@ log = structlog.get_logger(__name__)
 
 Response = TypeVar("Response")
 
+# The key of an ASGI scope under which an authenticating layer in front of this server stores the caller's name.
+PRINCIPAL_KEY = "flyteadmin.principal"
+LATE = "context deadline exceeded"
+
 
 @dataclass(slots=True)
 class Server:
-    """What lives as long as the process; app/main.py makes the only one.
+    """The objects that live as long as the process. `app.main.create_app` makes them.
 
-    kept: JSON that was shown and whole replies (call.kept), for all who show them, so that limits.kept_json_bytes_max
-          bounds the process
+    Attributes:
+        kept: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
+            bounds the process.
     """
 
     settings: Settings
@@ -48,47 +69,137 @@ class Server:
         self.kept = Kept(self.settings.limits.kept_json_bytes_max)
 
 
-@overload
+@dataclass(slots=True)
+class Call:
+    """One call of an RPC; the edge fills every field.
+
+    Attributes:
+        principal: The caller's name, "" for an anonymous caller.
+        request_id: The caller's request id, or one that the edge made.
+        caller: The caller's network address without its port, "" where the edge has none.
+        endpoint: scheme://host[:port] as the client wrote it.
+        seconds: The time left until the caller's deadline; None without a deadline.
+    """
+
+    rpc: Rpc
+    principal: str = ""
+    request_id: str = ""
+    caller: str = ""
+    endpoint: str = ""
+    seconds: float | None = None
+
+
+def authenticate(attributes: Mapping[str, Any]) -> str:
+    """Return the caller's name, "" for an anonymous caller.
+
+    Args:
+        attributes: The ASGI scope, or the gRPC metadata.
+    """
+    return cast(str, attributes.get(PRINCIPAL_KEY, ""))
+
+
+def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:
+    """Return the cached reply to an identical request of an immutable RPC, or None; counts and times the call.
+
+    An entry never goes stale: versions of tasks and workflows are registered once and never changed or removed, and
+    only successful replies are stored, because what is not found may be registered at any moment by another process.
+    An RPC or command that changes, deletes or hides versions must first remove `immutable` from tags.toml, or clear
+    this cache in every process before its commit.
+
+    Args:
+        key: The RPC's name, the encoding, and last every byte of the request that affects the reply.
+    """
+    started = time.perf_counter()
+    reply = server.kept.get(key)
+    if reply is not None and server.metrics is not None:
+        server.metrics.record(rpc.name, 0, time.perf_counter() - started)
+    return reply
+
+
+async def call(server: Server, call: Call, request: Message) -> Message | Listed[Message]:
+    """Run an RPC for a caller.
+
+    Returns:
+        The response message, or a page of a list as database rows, which `message()` turns into a message.
+
+    Raises:
+        FlyteError: From the access check, the service function, the database or the commit; DEADLINE_EXCEEDED after
+            `call.seconds`; INTERNAL without a message for any other exception, which is logged.
+    """
+    started, code = time.perf_counter(), errors.Internal.code
+    try:
+        check_access(call)
+        if call.seconds is None:
+            response = await perform(server, call.rpc.function, request, call)
+        elif call.seconds <= 0:
+            raise errors.DeadlineExceeded(LATE)
+        else:
+            response = await _within(call.seconds, perform(server, call.rpc.function, request, call))
+        code = 0
+        return response
+    except errors.FlyteError as error:
+        code = error.code
+        raise
+    except asyncio.CancelledError:
+        code = errors.Canceled.code
+        raise
+    except Exception as error:
+        raise as_flyte_error(error, rpc=call.rpc.path, request_id=call.request_id) from error
+    finally:
+        if server.metrics is not None:
+            server.metrics.record(call.rpc.name, code, time.perf_counter() - started)
+
+
+def check_access(call: Call) -> None:
+    """Raise PERMISSION_DENIED where the caller may not call the RPC. Every caller may, until roles exist."""
+
+
+async def _within(seconds: float, work: Awaitable[Response]) -> Response:
+    """Await work within a deadline. Raises DEADLINE_EXCEEDED."""
+    try:
+        async with asyncio.timeout(seconds) as clock:
+            return await work
+    except TimeoutError as error:
+        if not clock.expired():
+            raise
+        raise errors.DeadlineExceeded(LATE) from error
+
+
+def as_flyte_error(error: Exception, *, rpc: str, request_id: str) -> errors.FlyteError:
+    """Return the error that the caller receives; log an exception that no code expected.
+
+    Args:
+        rpc: The gRPC path of the RPC, for the log line.
+    """
+    if isinstance(error, errors.FlyteError):
+        return error
+    log.error("rpc_failed", rpc=rpc, request_id=request_id, exc_info=error)
+    # Parity: the caller learns nothing of an unexpected exception (upstream's recovery interceptor).
+    return errors.Internal("")
+
+
 async def perform(
-    server: Server, function: Callable[[Context, Any], Awaitable[Listed[PageT]]], request: Any, **how: str
-) -> PageT: ...
-
-
-@overload
-async def perform(
-    server: Server, function: Callable[[Context, Any], Awaitable[Response]], request: Any, **how: str
-) -> Response: ...
-
-
-async def perform(server: Server, function: Callable[[Context, Any], Awaitable[Any]], request: Any, **how: str) -> Any:
-    """As run, with the whole message of a page."""
-    response = await run(server, function, request, **how)
-    return response.message() if isinstance(response, Listed) else response
-
-
-async def run(
-    server: Server,
-    function: Callable[[Context, Any], Awaitable[Response]],
-    request: Any,
-    *,
-    principal: str = "",
-    request_id: str = "",
-    endpoint: str = "",
+    server: Server, function: Callable[[Context, Any], Awaitable[Response]], request: Any, call: Call | None = None
 ) -> Response:
-    """Run function in a unit of work, commit, then run its after-commit callbacks.
+    """Run a service function in a unit of work, commit, then run its after-commit callbacks.
 
-    errors: FlyteError of the function, of the database (app/database/base.py translates) or of the commit
+    Args:
+        call: The call that the function serves; None for engines and background services.
+
+    Raises:
+        FlyteError: From the service function, from the database or from the commit.
     """
     async with server.database.unit_of_work() as unit:
         ctx = Context(
-            principal=principal,
+            principal=call.principal if call is not None else "",
             now=datetime.now(UTC),
             settings=server.settings,
             db=unit,
             blobs=server.blobs,
             engine=server.engine,
-            request_id=request_id,
-            endpoint=endpoint,
+            request_id=call.request_id if call is not None else "",
+            caller=call.caller if call is not None else "",
+            endpoint=call.endpoint if call is not None else "",
         )
         response = await function(ctx, request)
     for callback in ctx.callbacks:
@@ -97,6 +208,6 @@ async def run(
             if inspect.isawaitable(outcome):
                 await outcome
         except Exception:
-            # The commit stands and the client must hear so; an engine finds committed work again by itself.
-            log.exception("after_commit_failed", function=function.__name__, request_id=request_id)
+            # The commit stands, so the caller receives success; an engine finds committed work again by itself.
+            log.exception("after_commit_failed", function=function.__name__, request_id=ctx.request_id)
     return response

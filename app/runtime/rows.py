@@ -41,7 +41,7 @@ class Binding:
 class Rpc:
     """One RPC: its full service name, its name, the function that serves it and its REST bindings.
 
-    immutable: whether a successful reply stays the same for ever and for everybody (call.kept).
+    immutable: whether a successful reply stays the same for ever and for everybody (dispatch.cached_reply).
     """
 
     service: str

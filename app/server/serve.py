@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-    from app.main import Application
+    from app.main import FlyteAdmin
 
 RESTART_SECONDS_MIN = 0.5
 RESTART_SECONDS_MAX = 30.0
@@ -116,7 +116,7 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _grpc_beside(app: Application, settings: Settings) -> AsyncIterator[None]:
+async def _grpc_beside(app: FlyteAdmin, settings: Settings) -> AsyncIterator[None]:
     """grpcio's server on the gRPC port, where the protocol library of REST cannot speak HTTP/2."""
     if settings.server.http == "zttp":
         yield
@@ -139,7 +139,7 @@ async def _grpc_beside(app: Application, settings: Settings) -> AsyncIterator[No
 
 
 @asynccontextmanager
-async def _running(app: Application) -> AsyncIterator[None]:
+async def _running(app: FlyteAdmin) -> AsyncIterator[None]:
     """The application's life, with what keeps it from starting as one line."""
     running = app.running()
     try:
@@ -164,7 +164,7 @@ def end_in_time() -> None:
     watch.start()
 
 
-def _uvicorn_server(app: Application, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
+def _uvicorn_server(app: FlyteAdmin, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     class Server(uvicorn.Server):

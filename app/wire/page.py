@@ -13,7 +13,7 @@ PageT = TypeVar("PageT", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[PageT]):
-    """Stands for the page that a list answers; app/runtime/dispatch.py makes the message of it, but for JSON (app/wire/render.py).
+    """One page of a list, still as database rows. REST renders the rows directly; other transports call `message()`.
 
     page: the message without its rows, which are its first field. shown: the message of a row; all that it shows is in
     the row, so that what has been printed of a row is right for an equal one.
@@ -27,3 +27,8 @@ class Listed(Generic[PageT]):
         """The whole page."""
         getattr(self.page, self.page.DESCRIPTOR.fields[0].name).extend(map(self.shown, self.rows))
         return self.page
+
+
+def message_of(reply: Message | Listed[Any]) -> Message:
+    """Return a reply as a message, with all rows where it is a page."""
+    return reply.message() if isinstance(reply, Listed) else reply

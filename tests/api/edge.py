@@ -22,7 +22,6 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api.call import Server
 from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.http2 import protocol
 from app.api.http.outflow import Outgoing
@@ -31,6 +30,7 @@ from app.database import base as db
 from app.database import migrations, schema
 from app.engine.port import NoEngine
 from app.runtime.context import Context
+from app.runtime.dispatch import Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
 

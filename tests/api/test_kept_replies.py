@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from app.api.grpc.app import GrpcApp
 from app.api.grpc.wire import framed
-from app.api.rest import Rest
+from app.api.rest.router import RestRouter, routes_of
 from app.api.routers import ALL
 from app.blobs import Blobs
 from app.database import base as db
@@ -46,7 +46,7 @@ class Process:
         self.server = Server(settings, database, Blobs(settings), NoEngine(), self.book)
         self.units, self._unit_of_work = 0, database.unit_of_work
         database.unit_of_work = self._counted  # type: ignore[method-assign]
-        self.rest, self.grpc = Rest(self.server, ALL), GrpcApp(self.server, ALL)
+        self.rest, self.grpc = RestRouter(self.server, routes_of(ALL)), GrpcApp(self.server, ALL)
 
     def _counted(self) -> AbstractAsyncContextManager[Any]:
         self.units += 1

@@ -21,10 +21,10 @@ from google.rpc import status_pb2
 from structlog.testing import capture_logs
 
 from app import errors
-from app.api.call import Server
-from app.api.rest import PRINCIPAL_KEY, Rest
+from app.api.rest.router import RestRouter, routes_of
 from app.api.routers import ALL
 from app.runtime.context import Context
+from app.runtime.dispatch import PRINCIPAL_KEY, Server
 from app.runtime.rows import Rpc
 from app.wire.page import Listed
 from tests.api.asgi import Answer, ask
@@ -53,7 +53,7 @@ class Api:
         self.runner = runner
         # Nothing is immutable here: what is asked for twice must reach the function twice.
         rpcs = (dataclasses.replace(rpc, function=self._function(rpc), immutable=False) for rpc in ALL)
-        self.app = Rest(server, tuple(rpcs))
+        self.app = RestRouter(server, routes_of(rpcs))
 
     def _function(self, rpc: Rpc) -> Any:
         async def function(ctx: Context, request: Message) -> Message:
@@ -633,7 +633,7 @@ def test_only_http_is_spoken(api: Api) -> None:
 
 def test_two_rows_for_one_route_are_a_mistake(running: tuple[Server, asyncio.Runner], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="GET /api/v1/version is served twice"):
-        Rest(running[0], tuple(rpc for rpc in (*ALL, *ALL) if rpc.name == "GetVersion"))
+        RestRouter(running[0], routes_of(rpc for rpc in (*ALL, *ALL) if rpc.name == "GetVersion"))
 
 
 def test_json_of_answers_has_no_blanks(api: Api) -> None:

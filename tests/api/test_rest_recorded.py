@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from app.api.rest import Rest
+from app.api.rest.router import RestRouter, routes_of
 from app.api.routers import ALL
 from tests.api.asgi import ask
 from tests.api.edge import server_of
@@ -56,15 +56,15 @@ def body_of(request: dict[str, Any]) -> bytes | None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rest, asyncio.Runner]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RestRouter, asyncio.Runner]]:
     with asyncio.Runner() as runner:
         # The database is not opened, so a request that got as far as a function would fail otherwise than expected.
-        yield Rest(server_of(tmp_path_factory.mktemp("recorded")), ALL), runner
+        yield RestRouter(server_of(tmp_path_factory.mktemp("recorded")), routes_of(ALL)), runner
 
 
 @pytest.mark.parametrize(("request_", "status", "expected"), list(recorded()))
 def test_refusals(
-    running: tuple[Rest, asyncio.Runner], request_: dict[str, Any], status: int, expected: dict[str, Any]
+    running: tuple[RestRouter, asyncio.Runner], request_: dict[str, Any], status: int, expected: dict[str, Any]
 ) -> None:
     app, runner = running
     request = filled(request_)

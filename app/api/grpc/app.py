@@ -1,6 +1,6 @@
 """gRPC by the ASGI application that serves REST: each POST of application/grpc over HTTP/2 is one call.
 
-A call reads its message, goes through call.invoke like every other transport and answers with one message and the
+A call reads its message, goes through dispatch.call like every other transport and answers with one message and the
 trailers that hold its status. Health and reflection are streams (health.py, reflection.py).
 Upstream: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
 """
@@ -11,21 +11,20 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import structlog
 from google.protobuf.message import Message
 from starlette.types import Message as ASGIMessage
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api.call import Server, invoke, kept
 from app.api.deadlines import LATE, Deadline, Deadlines
 from app.api.grpc import health, reflection
 from app.api.grpc import wire as grpc_wire
+from app.runtime import dispatch
+from app.runtime.dispatch import Call, Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
+from app.wire.page import message_of
 from app.wire.text import quoted
-
-log = structlog.get_logger(__name__)
 
 # The services that upstream registers only where callers are authenticated.
 AUTHENTICATION_SERVICES = ("flyteidl.service.AuthMetadataService", "flyteidl.service.IdentityService")
@@ -109,10 +108,10 @@ class Messages:
             pass
 
 
-class Call:
-    """What the headers of a call say. seconds: what was left until its deadline, None without one."""
+class Head:
+    """The headers of one call. seconds: the time that was left until its deadline; None without one."""
 
-    __slots__ = ("encoding", "endpoint", "path", "request_id", "seconds")
+    __slots__ = ("caller", "encoding", "endpoint", "path", "principal", "request_id", "seconds")
 
     def __init__(self, scope: Scope) -> None:
         """errors: INTERNAL for a malformed timeout or malformed binary metadata"""
@@ -127,6 +126,9 @@ class Call:
         self.encoding: bytes = fields.get(b"grpc-encoding") or b"identity"
         self.seconds = None if timeout is None else grpc_wire.timeout_seconds(timeout)
         self.request_id = fields.get(b"x-request-id", b"").decode("latin-1") or f"{_PROCESS}{next(_numbers)}"
+        client = scope.get("client")
+        self.caller: str = client[0] if client else ""
+        self.principal = dispatch.authenticate(scope)
         self.endpoint = f"{scope['scheme']}://{fields.get(b'host', b'').decode('latin-1')}"
 
 
@@ -167,47 +169,48 @@ class GrpcApp:
             await _refuse(send, 405, errors.Internal(text))
             return
         try:
-            call = Call(scope)
+            head = Head(scope)
         except errors.Internal as error:
             await _refuse(send, 400, error)
             return
-        rpc = self._rpcs.get(call.path)
+        rpc = self._rpcs.get(head.path)
         if rpc is not None:
-            await self._unary(rpc, call, receive, send)
+            await self._unary(rpc, head, receive, send)
         else:
-            await self._stream(call, receive, send)
+            await self._stream(head, receive, send)
 
-    async def _unary(self, rpc: Rpc, call: Call, receive: Receive, send: Send) -> None:
+    async def _unary(self, rpc: Rpc, head: Head, receive: Receive, send: Send) -> None:
         """Serve a call of one message each way. Whatever comes of it is sent after its deadline has been lifted."""
         try:
-            messages, reply = self._messages(call, receive, None), None
+            messages, reply = self._messages(head, receive, None), None
             # One deadline for both waits: looking up the current task is dear, and most calls end at once.
-            with self._until_arrival(call) as deadline:
+            with self._until_arrival(head) as deadline:
                 message = await messages.one()
                 key = (rpc.name, "gRPC", message)
                 if rpc.immutable:
-                    reply = kept(self._server, rpc, key)
+                    reply = dispatch.cached_reply(self._server, rpc, key)
                 if reply is None:
-                    deadline.move(call.seconds)
-                    reply = await self._reply(rpc, call, message)
+                    deadline.move(head.seconds)
+                    reply = await self._reply(rpc, head, message)
                     if rpc.immutable:
                         self._server.kept.put(key, reply)
         except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
             await send(_START)
             await send(_NO_MORE)
-            await send(_trailers(_status(error, call)))
+            await send(_trailers(_status(error, head)))
             return
         await send(_START)
         await send({"type": "http.response.body", "body": reply})
         await send(_OK)
 
-    async def _reply(self, rpc: Rpc, call: Call, message: bytes) -> bytes:
+    async def _reply(self, rpc: Rpc, head: Head, message: bytes) -> bytes:
         """The answer to a message, framed. errors: INTERNAL for bytes that are no message; those of the function"""
         request = grpc_wire.parsed(rpc.request, message)
-        response = await invoke(self._server, rpc, request, request_id=call.request_id, endpoint=call.endpoint)
+        call = Call(rpc, head.principal, head.request_id, head.caller, head.endpoint)
+        response = message_of(await dispatch.call(self._server, call, request))
         return grpc_wire.framed(response.SerializeToString())
 
-    async def _stream(self, call: Call, receive: Receive, send: Send) -> None:
+    async def _stream(self, head: Head, receive: Receive, send: Send) -> None:
         """Serve a call that may send several messages and stay open."""
         task = asyncio.current_task()
         assert task is not None
@@ -215,8 +218,8 @@ class GrpcApp:
         trailers = _OK
         await send(_START)
         try:
-            with self._deadlines.within(call.seconds):
-                async for message in self._find(call.path)(self._messages(call, receive, self._arrival)):
+            with self._deadlines.within(head.seconds):
+                async for message in self._find(head.path)(self._messages(head, receive, self._arrival)):
                     payload = grpc_wire.framed(message.SerializeToString())
                     await send({"type": "http.response.body", "body": payload, "more_body": True})
         except asyncio.CancelledError:
@@ -224,25 +227,25 @@ class GrpcApp:
                 raise
             trailers = _trailers(errors.Unavailable("the server is stopping"))
         except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
-            trailers = _trailers(_status(error, call))
+            trailers = _trailers(_status(error, head))
         finally:
             self._open.discard(task)
         await send(_NO_MORE)
         await send(trailers)
 
-    def _messages(self, call: Call, receive: Receive, arrival: Callable[[], Deadline] | None) -> Messages:
+    def _messages(self, head: Head, receive: Receive, arrival: Callable[[], Deadline] | None) -> Messages:
         """The messages of a call. errors: UNIMPLEMENTED compression; DEADLINE_EXCEEDED for a deadline that is over."""
-        if call.seconds == 0:
+        if head.seconds == 0:
             raise errors.DeadlineExceeded(LATE)
-        grpc_wire.check_encoding(call.encoding)
-        return Messages(receive, call.encoding, self._bytes_max, arrival)
+        grpc_wire.check_encoding(head.encoding)
+        return Messages(receive, head.encoding, self._bytes_max, arrival)
 
     def _arrival(self) -> Deadline:
         return self._deadlines.within(self._wait_seconds, self._wait_text)
 
-    def _until_arrival(self, call: Call) -> Deadline:
-        in_time = call.seconds is not None and call.seconds <= self._wait_seconds
-        return self._deadlines.within(call.seconds) if in_time else self._arrival()
+    def _until_arrival(self, head: Head) -> Deadline:
+        in_time = head.seconds is not None and head.seconds <= self._wait_seconds
+        return self._deadlines.within(head.seconds) if in_time else self._arrival()
 
     def _find(self, path: str) -> Stream:
         """The stream at a path. errors: UNIMPLEMENTED in grpc-go's words (Server.handleStream)."""
@@ -263,13 +266,8 @@ def registered(settings: Settings, rpcs: tuple[Rpc, ...]) -> tuple[Rpc, ...]:
     return tuple(rpc for rpc in rpcs if rpc.service not in AUTHENTICATION_SERVICES)
 
 
-def _status(error: Exception, call: Call) -> errors.FlyteError:
-    """What a failed call answers; what nobody foresaw is logged."""
-    if isinstance(error, errors.FlyteError):
-        return error
-    log.error("rpc_failed", rpc=call.path, request_id=call.request_id, exc_info=error)
-    # Parity: the message is empty (upstream's interceptor that recovers from panics).
-    return errors.Internal("")
+def _status(error: Exception, head: Head) -> errors.FlyteError:
+    return dispatch.as_flyte_error(error, rpc=head.path, request_id=head.request_id)
 
 
 def _trailers(error: errors.FlyteError) -> ASGIMessage:

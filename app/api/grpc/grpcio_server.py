@@ -7,20 +7,19 @@ from collections import defaultdict
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from app import errors
-from app.api.call import Server, invoke
 from app.api.grpc import wire as grpc_wire
 from app.api.grpc.app import registered
 from app.api.grpc.health import SERVICES
+from app.runtime import dispatch
+from app.runtime.dispatch import Call, Server
 from app.runtime.rows import Rpc
-
-log = structlog.get_logger(__name__)
+from app.wire.page import message_of
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -51,13 +50,11 @@ async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[ai
 def _handler(server: Server, rpc: Rpc) -> Any:
     async def serve(request: Message, context: Any) -> Message:
         fields = dict(context.invocation_metadata())
+        call = Call(rpc, principal=dispatch.authenticate(fields), request_id=fields.get("x-request-id", ""))
         try:
-            return await invoke(server, rpc, request, request_id=fields.get("x-request-id", ""))
+            return message_of(await dispatch.call(server, call, request))
         except errors.FlyteError as error:
             status = grpc_wire.status(error)
-        except Exception:
-            log.exception("rpc_failed", rpc=rpc.path)
-            status = grpc_wire.status(errors.Internal(""))
         details = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
         await context.abort(_CODES[status.code], status.message, details)
         raise AssertionError("abort raises")

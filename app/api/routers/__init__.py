@@ -20,6 +20,24 @@ from app.api.routers import (
 )
 from app.runtime.rows import Rpc
 
+ROUTERS = (
+    projects.router,
+    tasks.router,
+    workflows.router,
+    launch_plans.router,
+    executions.router,
+    node_executions.router,
+    task_executions.router,
+    events.router,
+    dataproxy.router,
+    matchable_attributes.router,
+    named_entities.router,
+    description_entities.router,
+    signals.router,
+    version.router,
+    identity.router,
+    auth_metadata.router,
+)
 ALL: tuple[Rpc, ...] = (
     *projects.RPCS,
     *tasks.RPCS,

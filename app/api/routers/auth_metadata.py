@@ -2,6 +2,7 @@
 
 from flyteidl.service import auth_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import auth_metadata
 
@@ -27,3 +28,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("AuthMetadata", RPCS)

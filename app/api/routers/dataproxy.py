@@ -3,6 +3,7 @@
 from flyteidl.admin import execution_pb2
 from flyteidl.service import dataproxy_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import dataproxy, executions
 
@@ -60,3 +61,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("DataProxy", RPCS)

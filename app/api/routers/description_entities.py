@@ -3,6 +3,7 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import description_entity_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import description_entities
 
@@ -29,3 +30,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("DescriptionEntities", RPCS)

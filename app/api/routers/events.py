@@ -2,6 +2,7 @@
 
 from flyteidl.admin import event_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import events
 
@@ -40,3 +41,5 @@ RPCS: tuple[Rpc, ...] = (
         writes=True,
     ),
 )
+
+router = router_of("Events", RPCS)

@@ -3,6 +3,7 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import execution_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import executions
 
@@ -93,3 +94,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("Executions", RPCS)

@@ -2,6 +2,7 @@
 
 from flyteidl.service import identity_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import identity
 
@@ -17,3 +18,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("Identity", RPCS)

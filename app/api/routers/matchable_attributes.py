@@ -5,6 +5,7 @@ from flyteidl.admin import project_attributes_pb2
 from flyteidl.admin import project_domain_attributes_pb2
 from flyteidl.admin import workflow_attributes_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import matchable_attributes
 
@@ -116,3 +117,5 @@ RPCS: tuple[Rpc, ...] = (
         writes=True,
     ),
 )
+
+router = router_of("MatchableAttributes", RPCS)

@@ -2,6 +2,7 @@
 
 from flyteidl.admin import common_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import named_entities
 
@@ -38,3 +39,5 @@ RPCS: tuple[Rpc, ...] = (
         writes=True,
     ),
 )
+
+router = router_of("NamedEntities", RPCS)

@@ -2,6 +2,7 @@
 
 from flyteidl.admin import node_execution_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import node_executions
 
@@ -57,3 +58,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("NodeExecutions", RPCS)

@@ -2,6 +2,7 @@
 
 from flyteidl.admin import project_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import projects
 
@@ -59,3 +60,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("Projects", RPCS)

@@ -2,6 +2,7 @@
 
 from flyteidl.admin import signal_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import signals
 
@@ -36,3 +37,5 @@ RPCS: tuple[Rpc, ...] = (
         writes=True,
     ),
 )
+
+router = router_of("Signals", RPCS)

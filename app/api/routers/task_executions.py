@@ -2,6 +2,7 @@
 
 from flyteidl.admin import task_execution_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import task_executions
 
@@ -37,3 +38,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("TaskExecutions", RPCS)

@@ -3,6 +3,7 @@
 from flyteidl.admin import common_pb2
 from flyteidl.admin import workflow_pb2
 
+from app.api.rest.router import router_of
 from app.runtime.rows import Binding, Rpc
 from app.services import workflows
 
@@ -51,3 +52,5 @@ RPCS: tuple[Rpc, ...] = (
         ),
     ),
 )
+
+router = router_of("Workflows", RPCS)

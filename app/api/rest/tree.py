@@ -8,61 +8,46 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from app.runtime.rows import Binding, Rpc
+from app.runtime.rows import VARIABLE
 
-_VARIABLE = re.compile(r"\{(.+)\}")
+RouteT = TypeVar("RouteT")
 _UNCLEAN = re.compile(r"//|/\.{1,2}(?:/|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One REST form of an RPC. variables: dotted field paths in the order of their segments."""
-
-    rpc: Rpc
-    binding: Binding
-    variables: tuple[str, ...]
-    bound: frozenset[tuple[str, ...]]
-
-
 @dataclass(slots=True)
-class _Node:
-    literals: dict[str, _Node] = field(default_factory=dict)
-    variable: _Node | None = None
-    verbs: dict[str, Route] = field(default_factory=dict)
+class _Node(Generic[RouteT]):
+    literals: dict[str, _Node[RouteT]] = field(default_factory=dict)
+    variable: _Node[RouteT] | None = None
+    verbs: dict[str, RouteT] = field(default_factory=dict)
 
 
 # The routes by verb at one end of the tree, and the segments that stood where variables are.
-Match = tuple[dict[str, Route], list[str]]
+Match = tuple[dict[str, RouteT], list[str]]
 
 
-class Router:
-    """All routes of a server."""
+class Tree(Generic[RouteT]):
+    """All routes of a server, by the segments of their paths."""
 
-    def __init__(self, rpcs: Iterable[Rpc]) -> None:
-        self._root = _Node()
-        for rpc in rpcs:
-            for binding in rpc.bindings:
-                self._add(rpc, binding)
+    def __init__(self) -> None:
+        self._root: _Node[RouteT] = _Node()
 
-    def _add(self, rpc: Rpc, binding: Binding) -> None:
-        node, variables = self._root, []
-        for segment in binding.template.strip("/").split("/"):
-            match = _VARIABLE.fullmatch(segment)
-            if match is None:
+    def add(self, verb: str, template: str, route: RouteT) -> None:
+        """Add a route. Raises ValueError where the verb and template are taken."""
+        node = self._root
+        for segment in template.strip("/").split("/"):
+            if VARIABLE.fullmatch(segment) is None:
                 node = node.literals.setdefault(segment, _Node())
             else:
-                variables.append(match.group(1))
                 node.variable = node.variable or _Node()
                 node = node.variable
-        bound = frozenset(tuple(variable.split(".")) for variable in variables)
-        if binding.verb in node.verbs:
-            raise ValueError(f"{binding.verb} {binding.template} is served twice")
-        node.verbs[binding.verb] = Route(rpc, binding, tuple(variables), bound)
+        if verb in node.verbs:
+            raise ValueError(f"{verb} {template} is served twice")
+        node.verbs[verb] = route
 
-    def match(self, segments: list[str]) -> list[Match]:
+    def match(self, segments: list[str]) -> list[Match[RouteT]]:
         """Return the ends of the tree that a path leads to: none for an unknown path, hardly ever more than one.
 
         Args:
@@ -79,13 +64,13 @@ class Router:
             elif literal is None:
                 return []
             else:
-                found: list[Match] = []
+                found: list[Match[RouteT]] = []
                 _match(node, segments, index, values, found)
                 return found
         return [(node.verbs, values)] if node.verbs else []
 
 
-def _match(node: _Node, segments: list[str], index: int, values: list[str], found: list[Match]) -> None:
+def _match(node: _Node[RouteT], segments: list[str], index: int, values: list[str], found: list[Match[RouteT]]) -> None:
     """Collect every route that matches: a segment may match a literal and a variable at once."""
     if index == len(segments):
         if node.verbs:
@@ -98,7 +83,7 @@ def _match(node: _Node, segments: list[str], index: int, values: list[str], foun
         _match(node.variable, segments, index + 1, [*values, segments[index]], found)
 
 
-def chosen(matches: list[Match], verb: str) -> tuple[Route, list[str]] | None:
+def chosen(matches: list[Match[RouteT]], verb: str) -> tuple[RouteT, list[str]] | None:
     """The route of a verb with the values of its variables; None where no match knows the verb."""
     for verbs, values in matches:
         route = verbs.get(verb)

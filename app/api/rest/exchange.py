@@ -1,0 +1,280 @@
+"""Reading REST requests and sending their replies: heads, bodies within their limits, encodings, errors, redirects."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.message import Message
+from starlette.types import Receive, Scope, Send
+
+from app import errors
+from app.api.status import http_status
+from app.runtime.rows import Rpc
+from app.wire import decode
+from app.wire.go.gojson import has_more_values
+from app.wire.go.goparse import parse_int
+from app.wire.render import CAMEL_TYPE, Encoding, status_bytes
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+T = TypeVar("T")
+Headers = list[tuple[bytes, bytes]]
+
+# JSON may be longer than the message it stands for; what is longer than this many times the limit is not even read.
+BODY_PER_MESSAGE_MAX = 4
+# Printing more than this takes long enough that other requests should go on meanwhile.
+THREAD_BYTES_MIN = 256 * 1024
+# So does reading more JSON than this: the exact reader takes up to 5 µs a byte.
+JSON_THREAD_BYTES_MIN = 16 * 1024
+# Threads for both, in a process. Each one that is busy keeps others from the interpreter for up to 5 ms at a time.
+THREADS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
+
+_FORM = b"application/x-www-form-urlencoded"
+_BY_MEDIA_TYPE = {
+    b"application/json": Encoding.PROTO_NAMES,
+    b"application/octet-stream": Encoding.BINARY,
+    CAMEL_TYPE.encode(): Encoding.CAMEL_NAMES,
+}
+_CAMEL_PARAMETER = CAMEL_TYPE.partition("; ")[2].encode()
+_READ = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"transfer-encoding",
+        b"te",
+        b"host",
+        b"grpc-timeout",
+        b"x-request-id",
+        b"x-http-method-override",
+    }
+)
+_SECONDS_BY_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TYPES = {encoding: (b"content-type", encoding.content_type.encode()) for encoding in Encoding}
+_GRPC = (b"grpc-metadata-content-type", b"application/grpc")
+TRAILER = (b"grpc-trailer-content-type", b"application/grpc")
+
+
+class Gone(Exception):
+    """The client has left before its request was complete."""
+
+
+async def read_body(
+    receive: Receive, bytes_max: int, wait_seconds_max: float, too_large: Callable[[int], errors.FlyteError]
+) -> bytes:
+    """A request's whole body. errors: what too_large makes of its size; DEADLINE_EXCEEDED; Gone"""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(wait_seconds_max):
+            while True:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise Gone
+                body += event.get("body", b"")
+                if len(body) > bytes_max:
+                    raise too_large(len(body))
+                if not event.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as error:
+        raise errors.DeadlineExceeded(f"the body did not arrive within {wait_seconds_max:g} seconds") from error
+
+
+@dataclass(slots=True)
+class Head:
+    """The head of one request.
+
+    Attributes:
+        fields: The first value of each header that this module reads.
+        reader: The encoding of the request body.
+        writer: The encoding of the reply.
+        form: Whether the body is a posted HTML form.
+    """
+
+    fields: dict[bytes, bytes]
+    reader: Encoding
+    writer: Encoding
+    form: bool = False
+
+    @classmethod
+    def of(cls, scope: Scope) -> Head:
+        """Parity: an Accept header counts only when it is one media type, letter for letter (MarshalerForRequest)."""
+        fields: dict[bytes, bytes] = {}
+        writer = None
+        for name, value in scope["headers"]:
+            if name in _READ:
+                fields.setdefault(name, value)
+            elif name == b"accept" and writer is None:
+                writer = _BY_MEDIA_TYPE.get(value)
+        content_type = fields.get(b"content-type", b"")
+        media_type, *parameters = content_type.split(b";")
+        reader = _BY_MEDIA_TYPE.get(media_type.strip().lower(), Encoding.CAMEL_NAMES)
+        if _CAMEL_PARAMETER in map(bytes.strip, parameters):
+            reader = Encoding.CAMEL_NAMES
+        form = content_type == _FORM and scope["method"] == "POST"
+        return cls(fields, reader, writer or reader, form)
+
+    @property
+    def trailers(self) -> bool:
+        return b"trailers" in self.fields.get(b"te", b"").lower()
+
+    def text(self, name: bytes) -> str:
+        return self.fields.get(name, b"").decode("latin-1")
+
+    def seconds(self) -> float | None:
+        """What Grpc-Timeout leaves for the call; None without one. errors: INVALID_ARGUMENT for a malformed one"""
+        value = self.text(b"grpc-timeout")
+        if not value:
+            return None
+        try:
+            amount = parse_int(value[:-1], 64) * _SECONDS_BY_UNIT[value[-1]]
+        except (ValueError, KeyError) as error:
+            raise errors.InvalidArgument(f"invalid grpc-timeout: {value}") from error
+        # Parity: a timeout of zero is none (annotateContext).
+        return amount or None
+
+
+class BodyReader:
+    """Reads request bodies within the limits of one server.
+
+    Limits: `server.grpc.maxMessageSizeBytes` for a message, `limits.body_wait_seconds_max` for the arrival of a body.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._message_bytes_max = settings.request_body_bytes_max
+        self._values_max = settings.limits.json_values_max
+        self._wait_seconds_max = settings.limits.body_wait_seconds_max
+
+    async def read(self, scope: Scope, receive: Receive, head: Head) -> bytes:
+        """Return the whole body, b"" where the request has none.
+
+        Raises:
+            FlyteError: RESOURCE_EXHAUSTED for a body that is too large, DEADLINE_EXCEEDED for one that is late.
+            Gone: The client has disconnected.
+        """
+        declared = head.fields.get(b"content-length")
+        if declared is None and not _may_have_body(scope, head):
+            return b""
+        bytes_max = self._message_bytes_max * BODY_PER_MESSAGE_MAX
+        if declared is not None and declared.isdigit():
+            if int(declared) == 0:
+                return b""
+            if int(declared) > bytes_max:
+                raise self._too_large(int(declared))
+        return await read_body(receive, bytes_max, self._wait_seconds_max, self._too_large)
+
+    async def message(self, type_: type[Message], body: bytes, reader: Encoding) -> Message:
+        """Decode a body; a large one in a thread. Raises FlyteError: INVALID_ARGUMENT, RESOURCE_EXHAUSTED."""
+        if not body:
+            return type_()
+        if reader is Encoding.BINARY:
+            self._check_size(len(body))
+            return await in_thread_if_large(len(body), decode.from_binary, type_, body)
+        read = partial(self._from_json, type_, body, strict=reader is Encoding.PROTO_NAMES)
+        return await in_thread_if_large(len(body), read, bytes_min=JSON_THREAD_BYTES_MIN)
+
+    def _from_json(self, type_: type[Message], body: bytes, *, strict: bool) -> Message:
+        # Deviates: upstream reads any number of values, in a thread of its own.
+        if has_more_values(body, self._values_max):
+            raise errors.ResourceExhausted(
+                f"the body has more than {self._values_max} JSON values (limits.jsonValuesMax); "
+                "binary bodies (application/octet-stream) and gRPC have no such limit"
+            )
+        message = decode.from_json(type_, body, strict=strict)
+        if len(body) > self._message_bytes_max // 8:
+            self._check_size(message.ByteSize())
+        return message
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._message_bytes_max:
+            raise self._too_large(size_bytes)
+
+    def _too_large(self, size_bytes: int) -> errors.ResourceExhausted:
+        text = f"grpc: received message larger than max ({size_bytes} vs. {self._message_bytes_max})"
+        return errors.ResourceExhausted(text)
+
+
+def _may_have_body(scope: Scope, head: Head) -> bool:
+    """Whether a body can come that no Content-Length announces."""
+    if scope["http_version"].startswith("2"):
+        # Some servers never say that the body of such a DELETE has ended, so waiting for it could last forever.
+        return bool(scope["method"] != "DELETE")
+    return b"transfer-encoding" in head.fields
+
+
+async def in_thread_if_large(
+    size_bytes: int, function: Callable[..., T], *arguments: Any, bytes_min: int = THREAD_BYTES_MIN
+) -> T:
+    """Call a function, in a thread where its input or output has at least bytes_min bytes."""
+    if size_bytes < bytes_min:
+        return function(*arguments)
+    return await asyncio.get_running_loop().run_in_executor(THREADS, function, *arguments)
+
+
+def cache_key(rpc: Rpc, scope: Scope, head: Head) -> tuple[Any, ...]:
+    """Return the cache key of a request: the target as sent, because other spellings may name other entities."""
+    return rpc.name, head.writer, b"%b?%b" % (scope.get("raw_path") or b"", scope["query_string"])
+
+
+async def send_reply(send: Send, scope: Scope, head: Head, body: bytes) -> None:
+    await send_answer(send, scope, 200, [_TYPES[head.writer], _GRPC], body, chunked=head.trailers)
+
+
+async def send_error(
+    send: Send,
+    scope: Scope,
+    head: Head,
+    error: errors.FlyteError,
+    *,
+    chunked: bool = False,
+    trailer: tuple[bytes, bytes] | None = None,
+) -> None:
+    headers = [_TYPES[head.writer]]
+    if error.code == errors.Unauthenticated.code:
+        # What cannot stand in a header must not break the answer.
+        challenge = "".join(letter if letter.isprintable() else " " for letter in error.message)
+        headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+    body = status_bytes(error, head.writer)
+    await send_answer(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=trailer)
+
+
+async def redirect(send: Send, scope: Scope, path: str) -> None:
+    """Parity: 307 with a small page for those who read it (Redirect of net/http).
+
+    Deviates: upstream escapes percent signs once more, so its redirects of escaped paths lead nowhere.
+    """
+    query = scope["query_string"].decode("latin-1")
+    address = f"{path}?{query}" if query else path
+    headers: Headers = [(b"location", address.encode("latin-1"))]
+    body = b""
+    if scope["method"] in ("GET", "HEAD"):
+        headers.insert(0, (b"content-type", b"text/html; charset=utf-8"))
+        body = f'<a href="{html.escape(address)}">Temporary Redirect</a>.\n\n'.encode("latin-1")
+    await send_answer(send, scope, 307, headers, body)
+
+
+async def send_answer(
+    send: Send,
+    scope: Scope,
+    status: int,
+    headers: Headers,
+    body: bytes,
+    *,
+    chunked: bool = False,
+    trailer: tuple[bytes, bytes] | None = None,
+) -> None:
+    """chunked: the client takes trailers, so the length is left out; the trailer goes where the server can send it"""
+    trailing = chunked and trailer is not None and "http.response.trailers" in scope.get("extensions", {})
+    if not chunked:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    if trailing:
+        headers = [*headers, (b"trailer", b"Grpc-Trailer-Content-Type")]
+    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": trailing})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    if trailing:
+        await send({"type": "http.response.trailers", "headers": [trailer]})

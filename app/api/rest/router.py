@@ -1,0 +1,259 @@
+"""The RPCs as routes of FastAPI, matched as upstream's gateway matches them.
+
+`RpcRoute` is one REST binding of one RPC. `RestRouter` is FastAPI's router with the gateway's rules: one tree of path
+segments instead of one regular expression after another, one 404 and one 501 for all paths, redirects to cleaned
+paths, empty variables, forms as GET. Pages and the routes of a host application are matched as FastAPI matches them.
+
+Source: newHTTPServer of flyteadmin/pkg/server/service.go on grpc-gateway v2 and net/http.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from fastapi import APIRouter
+from google.protobuf.message import Message
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import errors
+from app.api.rest import exchange
+from app.api.rest.exchange import Gone, Head
+from app.api.rest.tree import Tree, chosen, cleaned
+from app.cache import Kept
+from app.runtime import dispatch
+from app.runtime.dispatch import Call, Server
+from app.runtime.rows import VARIABLE, Binding, Rpc
+from app.wire import bind
+from app.wire.render import size, to_bytes
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID_LENGTH_MAX = 128
+# Keys of a scope: the parsed head of the request, and the pairs of a form that was posted instead of a query.
+_HEAD = "flyteadmin.head"
+_FORM = "flyteadmin.form"
+# Replies that are cached whole are not cached a second time as printed messages.
+_NOT_CACHED = Kept(0)
+
+
+class RpcRoute(Route):
+    """One REST binding of an RPC. `RestRouter` serves it, once it is bound to a server."""
+
+    def __init__(self, rpc: Rpc, binding: Binding, server: Server | None = None) -> None:
+        # Starlette knows no dots in the names of variables.
+        path = VARIABLE.sub(lambda match: f"{{{match[1].replace('.', '_')}}}", binding.template)
+        super().__init__(path, rpc.function, methods=[binding.verb], name=rpc.name)
+        self.path = binding.template
+        self.methods = {binding.verb}
+        self.rpc = rpc
+        self.binding = binding
+        self.server = server
+        self.variables = tuple(binding.variables)
+        self._bound = frozenset(tuple(variable.split(".")) for variable in self.variables)
+        if server is not None:
+            self._bodies = exchange.BodyReader(server.settings)
+
+    def bound_to(self, server: Server) -> RpcRoute:
+        """Return the same route for the requests of a server."""
+        return RpcRoute(self.rpc, self.binding, server)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as Starlette does, for tools that look for the route of a request; the tree has the last word."""
+        return (Match.NONE, {}) if _HEAD in scope else super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that `RestRouter` has matched: bind, dispatch, render, send."""
+        head: Head = scope[_HEAD]
+        server = self.server
+        assert server is not None
+        try:
+            call = self._call(scope, head)
+            request = await self._request(scope, receive, head)
+        except errors.FlyteError as error:
+            await exchange.send_error(send, scope, head, error, chunked=head.trailers)
+            return
+        cached = self.rpc.immutable and scope["method"] == "GET"
+        try:
+            reply = await dispatch.call(server, call, request)
+            printed = _NOT_CACHED if cached else server.kept
+            body = await exchange.in_thread_if_large(size(reply), to_bytes, reply, head.writer, printed)
+        except Exception as error:  # noqa: BLE001 - as_flyte_error logs what no code expected
+            answer = dispatch.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
+            await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)
+            return
+        if cached:
+            server.kept.put(exchange.cache_key(self.rpc, scope, head), body)
+        await exchange.send_reply(send, scope, head, body)
+
+    def _call(self, scope: Scope, head: Head) -> Call:
+        client = scope.get("client")
+        return Call(
+            self.rpc,
+            principal=dispatch.authenticate(scope),
+            request_id=head.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",
+            caller=client[0] if client else "",
+            endpoint=f"{scope['scheme']}://{head.text(b'host')}",
+            seconds=head.seconds(),
+        )
+
+    async def _request(self, scope: Scope, receive: Receive, head: Head) -> Message:
+        form: bind.Pairs | None = scope.get(_FORM)
+        request: Message
+        if self.binding.body:
+            body = b"" if form is not None else await self._bodies.read(scope, receive, head)
+            request = await self._bodies.message(self.rpc.request, body, head.reader)
+        else:
+            request = self.rpc.request()
+        # Parity: the path wins over the same field of the body.
+        for variable, value in scope["path_params"].items():
+            bind.put_path(request, variable, value)
+        # Parity: a query is looked at only where the message has fields beside those of the path.
+        query = scope["query_string"]
+        if not self.binding.body and (query or form) and request.DESCRIPTOR.fields:
+            bind.put_query(request, bind.merged([*(form or []), *bind.query_pairs(query)]), self._bound)
+        return request
+
+
+class RestRouter(APIRouter):
+    """FastAPI's router with the RPCs of a server, matched by the gateway's rules."""
+
+    def __init__(self, server: Server, routes: Iterable[RpcRoute] = (), **how: Any) -> None:
+        super().__init__(redirect_slashes=False, **how)
+        # Serves what is no path of an RPC. An application puts FastAPI's middleware for its own routes around it.
+        self.others: ASGIApp = super().app
+        self._server = server
+        self._tree: Tree[RpcRoute] = Tree()
+        self._bodies = exchange.BodyReader(server.settings)
+        # The literal beginning of every path of an immutable RPC: only those requests are looked up in the cache.
+        self._immutable: list[tuple[bytes, Rpc]] = []
+        self._prefix: bytes | None = None
+        for route in routes:
+            self._add(route)
+
+    def include_router(self, router: APIRouter, **how: Any) -> None:
+        """Add the routes of another router; those of RPCs are matched by the gateway's rules."""
+        rpcs = [route for route in router.routes if isinstance(route, RpcRoute)]
+        for route in rpcs:
+            self._add(route)
+        if len(rpcs) < len(router.routes):
+            super().include_router(router, **how)
+
+    def _add(self, route: RpcRoute) -> None:
+        bound, template = route.bound_to(self._server), route.binding.template
+        self._tree.add(route.binding.verb, template, bound)
+        self.routes.append(bound)
+        prefix = template.partition("{")[0].encode()
+        if route.rpc.immutable:
+            self._immutable.append((prefix, route.rpc))
+        self._prefix = prefix if self._prefix is None else _common(self._prefix, prefix)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; those outside of the RPCs' paths go to pages first."""
+        if scope["type"] == "http" and self._prefix and _route_path(scope).startswith(self._prefix):
+            await self._serve(scope, receive, send)
+        else:
+            await self.others(scope, receive, send)
+
+    async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for a path that no page has, as the gateway does."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"REST does not speak {scope['type']}")
+        if _HEAD in scope:
+            # The tree has been asked already.
+            await exchange.send_error(send, scope, scope[_HEAD], errors.NotFound("Not Found"))
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Match a request by the gateway's rules and let its route handle it."""
+        head = scope[_HEAD] = Head.of(scope)
+        try:
+            path = _route_path(scope)
+            reply = self._cached_reply(scope, head, path)
+            if reply is not None:
+                await exchange.send_reply(send, scope, head, reply)
+                return
+            clean = cleaned(path.decode("latin-1"))
+            if clean is not None:
+                await exchange.redirect(send, scope, scope.get("root_path", "") + clean)
+                return
+            segments = bind.path_segments(path)
+            if segments == ["healthcheck"]:
+                await exchange.send_answer(send, scope, 200, [], b"")
+                return
+            if not path.startswith(b"/"):
+                raise errors.InvalidArgument("Bad Request")
+            route = await self._match(scope, receive, head, segments)
+            if route is None:
+                await self.others(scope, receive, send)
+            else:
+                await route.handle(scope, receive, send)
+        except errors.FlyteError as error:
+            # Refused before the function was called, so there is nothing of gRPC in the answer.
+            await exchange.send_error(send, scope, head, error)
+        except Gone:
+            log.info("client_left", path=scope["path"])
+
+    def _cached_reply(self, scope: Scope, head: Head, path: bytes) -> bytes | None:
+        if scope["method"] == "GET" and b"grpc-timeout" not in head.fields:
+            for prefix, rpc in self._immutable:
+                if path.startswith(prefix):
+                    return dispatch.cached_reply(self._server, rpc, exchange.cache_key(rpc, scope, head))
+        return None
+
+    async def _match(self, scope: Scope, receive: Receive, head: Head, segments: list[str]) -> RpcRoute | None:
+        """Return the route of a request, None for an unknown path; put the values of its variables into the scope.
+
+        Raises:
+            FlyteError: UNIMPLEMENTED for a known path with another verb; those of reading a form.
+        """
+        verb, form = scope["method"], None
+        if head.form and (override := head.text(b"x-http-method-override")):
+            form = bind.query_pairs(await self._bodies.read(scope, receive, head))
+            bind.query_pairs(scope["query_string"])
+            verb = override.upper()
+        found = self._tree.match(segments)
+        match = chosen(found, verb)
+        if match is None and head.form and verb == "POST" and (match := chosen(found, "GET")) is not None:
+            # Parity: a form posted to a path that only knows GET is that GET (ServeMux.ServeHTTP).
+            form = form if form is not None else bind.query_pairs(await self._bodies.read(scope, receive, head))
+        if match is None:
+            if found:
+                raise errors.Unimplemented("Method Not Allowed")
+            return None
+        route, values = match
+        scope["path_params"] = dict(zip(route.variables, values, strict=True))
+        scope["route"] = route
+        if form is not None:
+            scope[_FORM] = form
+        return route
+
+
+def router_of(tag: str, rpcs: Iterable[Rpc]) -> APIRouter:
+    """Return the FastAPI router of one tag, with a route for each binding of its RPCs."""
+    router = APIRouter(tags=[tag])
+    router.routes.extend(routes_of(rpcs))
+    return router
+
+
+def routes_of(rpcs: Iterable[Rpc]) -> list[RpcRoute]:
+    """Return a route for each binding of these RPCs."""
+    return [RpcRoute(rpc, binding) for rpc in rpcs for binding in rpc.bindings]
+
+
+def _route_path(scope: Scope) -> bytes:
+    """Return the path as sent, without the prefix under which this application is mounted."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(quote(root).encode()) if root else path
+
+
+def _common(one: bytes, other: bytes) -> bytes:
+    """Return the longest common beginning."""
+    length = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return one[:length] if length is not None else min(one, other, key=len)
