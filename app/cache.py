@@ -25,7 +25,7 @@ def size_of_row(row: tuple[Any, ...]) -> int:
     return sum(len(part) if isinstance(part, (bytes, str)) else 0 for part in row) + COLUMN_BYTES * len(row)
 
 
-class Kept:
+class ByteCache:
     """Bytes by key.
 
     Eviction: two generations of half the room each. When the young one is full, the old one is dropped and the young

@@ -20,7 +20,7 @@ from app.database import migrations
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.settings import Settings
-from app.wire.page import Listed
+from app.wire.page import Page
 from tests.clusters import Postgres, binaries
 
 DATABASES = ("sqlite", "postgresql")
@@ -104,7 +104,7 @@ class Bench:
         """One RPC: function(ctx, request), committed; a page as its message."""
         async with self.context(**how) as ctx:
             response = await function(ctx, request)
-        return response.message() if isinstance(response, Listed) else response
+        return response.message() if isinstance(response, Page) else response
 
 
 @pytest.fixture(params=DATABASES)

@@ -23,7 +23,7 @@ from app.api.pages import docs
 from app.api.routers import ALL
 from app.runtime.context import Context
 from app.runtime.rows import Rpc, unimplemented
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.render import CAMEL_TYPE, to_json
 from openapi.bindings import SERVICES, bindings_of, tags
 from openapi.document import fields_of, shape
@@ -159,7 +159,7 @@ def test_functions_take_and_give_the_messages_of_their_rpc(rpc: Rpc) -> None:
     assert hints[request] is rpc.request
     given = hints["return"]
     # A page may be given as its rows.
-    assert (typing.get_args(given)[0] if typing.get_origin(given) is Listed else given) is rpc.response
+    assert (typing.get_args(given)[0] if typing.get_origin(given) is Page else given) is rpc.response
 
 
 def test_unimplemented_rpcs_are_known() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from app.blobs import links, names, problems
 from app.blobs.bucket import CONTENT_MD5, Bucket
 from app.blobs.folder import Folder
-from app.cache import Kept
+from app.cache import ByteCache
 from app.settings import BadSetting, Settings
 
 _Reply = TypeVar("_Reply")
@@ -44,7 +44,7 @@ class Blobs:
         self.unavailable: problems.Unavailability | None = None
         self._settings = settings
         self._buckets: dict[str, Bucket] = {}
-        self._fixed = Kept(settings.limits.kept_closure_bytes_max)
+        self._fixed = ByteCache(settings.limits.kept_closure_bytes_max)
         self._folder: Folder | None = None
         self._links: links.Links | None = None
         self._public_url = settings.server.public_url or f"http://localhost:{settings.server.http_port}"

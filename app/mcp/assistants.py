@@ -21,7 +21,7 @@ from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
 from app.mcp.inquiries import Desk, Inquiry
 from app.mcp.rows import Tool
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -207,7 +207,7 @@ class Assistants:
             if size <= self._mcp.result_bytes_max or request.limit == 1:
                 break
             request.limit = max(1, request.limit * self._mcp.result_bytes_max // (size + 1))
-        cut, note = await apart(size, results.bounded, value, self._mcp.result_bytes_max)
+        cut, note = await in_thread_if_large(size, results.bounded, value, self._mcp.result_bytes_max)
         if request.limit < wanted:
             note = f"Truncated: only {request.limit} rows of {wanted} fit; go on with the token. {note}".rstrip()
         return cut, note

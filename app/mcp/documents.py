@@ -16,7 +16,7 @@ from mcp.shared.uri_template import UriTemplate
 from app import errors
 from app.mcp import plain, results
 from app.mcp.inquiries import Desk
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 
 URI_LENGTH_MAX = 2_000
 
@@ -36,14 +36,14 @@ class Document:
 async def _execution(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     id = identifier_pb2.WorkflowExecutionIdentifier(**names)
     found = await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id))
-    return await apart(found.ByteSize(), results.to_json, found)
+    return await in_thread_if_large(found.ByteSize(), results.to_json, found)
 
 
 async def _workflow(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     """The interface and the nodes; the whole of a compiled workflow is for engines."""
     id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **names)
     found: workflow_pb2.Workflow = await desk.call("GetWorkflow", common_pb2.ObjectGetRequest(id=id))
-    return await apart(found.ByteSize(), _outline, found)
+    return await in_thread_if_large(found.ByteSize(), _outline, found)
 
 
 def _outline(found: workflow_pb2.Workflow) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _node(node: core_workflow_pb2.Node) -> dict[str, Any]:
 
 async def _data(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
     found = await desk.call("GetData", dataproxy_pb2.GetDataRequest(flyte_url=f"flyte://v1/{names['path']}"))
-    return await apart(found.ByteSize(), _shown, found)
+    return await in_thread_if_large(found.ByteSize(), _shown, found)
 
 
 def _shown(found: dataproxy_pb2.GetDataResponse) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from app import errors
 from app.mcp import plain, rows
 from app.mcp.callers import Caller
 from app.mcp.rows import Tool
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 from app.settings.tree import Mcp
 
 FAILED = "value_in(phase,FAILED;TIMED_OUT)"
@@ -203,7 +203,7 @@ async def list_launch_plans(desk: Desk, asked: OfPlans) -> PlanPage:
         sort_by=_NEWEST,
     )
     found = await desk.call("ListLaunchPlans", request)
-    shown = await apart(found.ByteSize(), lambda: [_plan_row(plan) for plan in found.launch_plans])
+    shown = await in_thread_if_large(found.ByteSize(), lambda: [_plan_row(plan) for plan in found.launch_plans])
     return PlanPage(launch_plans=shown, token=found.token)
 
 
@@ -244,7 +244,7 @@ async def find_launch_plan(desk: Desk, id: Plan) -> launch_plan_pb2.LaunchPlan:
 
 async def describe_launch_plan(desk: Desk, asked: OfPlan) -> PlanAnswer:
     plan = await find_launch_plan(desk, asked.id)
-    return await apart(plan.ByteSize(), _plan_answer, plan)
+    return await in_thread_if_large(plan.ByteSize(), _plan_answer, plan)
 
 
 def _plan_answer(plan: launch_plan_pb2.LaunchPlan) -> PlanAnswer:
@@ -269,7 +269,7 @@ def _plan_answer(plan: launch_plan_pb2.LaunchPlan) -> PlanAnswer:
 
 async def retrieve_execution_data(desk: Desk, asked: OfRun) -> DataAnswer:
     found = await desk.call("GetExecutionData", execution_pb2.WorkflowExecutionGetDataRequest(id=asked.id.message()))
-    return await apart(found.ByteSize(), _data_answer, found)
+    return await in_thread_if_large(found.ByteSize(), _data_answer, found)
 
 
 def _data_answer(found: execution_pb2.WorkflowExecutionGetDataResponse) -> DataAnswer:

@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 from pydantic import BaseModel
 
 from app import errors
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 from app.wire.render import WRAPPERS, details_value, is_map, size, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.
@@ -77,7 +77,7 @@ def _pruned(descriptor: Any, value: Any) -> Any:
 
 async def of(message: Message, bytes_max: int) -> tuple[dict[str, Any], str]:
     """A response as to_json and bounded make it; a large one in a thread, so that others go on."""
-    return await apart(size(message), lambda: bounded(to_json(message), bytes_max))
+    return await in_thread_if_large(size(message), lambda: bounded(to_json(message), bytes_max))
 
 
 async def sized(message: Message) -> tuple[dict[str, Any], int]:
@@ -87,7 +87,7 @@ async def sized(message: Message) -> tuple[dict[str, Any], int]:
         value = to_json(message)
         return value, measured(value)
 
-    return await apart(size(message), made)
+    return await in_thread_if_large(size(message), made)
 
 
 async def of_model(model: BaseModel, bytes_max: int) -> tuple[dict[str, Any], str]:

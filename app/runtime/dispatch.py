@@ -28,12 +28,12 @@ import structlog
 from google.protobuf.message import Message
 
 from app import errors
-from app.cache import Kept
+from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
 from app.runtime.context import Context
 from app.runtime.rows import Rpc
-from app.wire.page import Listed
+from app.wire.page import Page
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
@@ -63,10 +63,10 @@ class Server:
     blobs: Blobs
     engine: Engine
     metrics: Book | None = None
-    kept: Kept = field(init=False)
+    kept: ByteCache = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = Kept(self.settings.limits.kept_json_bytes_max)
+        self.kept = ByteCache(self.settings.limits.kept_json_bytes_max)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None
     return reply
 
 
-async def call(server: Server, call: Call, request: Message) -> Message | Listed[Message]:
+async def call(server: Server, call: Call, request: Message) -> Message | Page[Message]:
     """Run an RPC for a caller.
 
     Returns:

@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 
 from app import errors
 from app.runtime.context import Context
-from app.wire.page import Listed
+from app.wire.page import Page
 
-Function = Callable[[Context, Any], Awaitable[Message | Listed[Any]]]
+Function = Callable[[Context, Any], Awaitable[Message | Page[Any]]]
 
 VARIABLE = re.compile(r"\{([^}]+)\}")
 

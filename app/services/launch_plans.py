@@ -31,11 +31,11 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import apart, exists_different, exists_identical, page_of_versions
+from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
 from app.wire.cron import parse_cron
 from app.wire.go.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import text
 from app.wire.times import put_time
 
@@ -110,14 +110,14 @@ async def store(
     errors: as create_launch_plan
     """
     id, spec = request.id, request.spec
-    await apart(spec.ByteSize() + interface.ByteSize(), _check_spec, spec, interface)
+    await in_thread_if_large(spec.ByteSize() + interface.ByteSize(), _check_spec, spec, interface)
     literal_limits.check(ctx.settings, "fixed_inputs", spec.fixed_inputs)
     literal_limits.check(ctx.settings, "default_inputs", spec.default_inputs)
     closure = launch_plan_pb2.LaunchPlanClosure(expected_inputs=spec.default_inputs)
     if interface.HasField("outputs"):
         closure.expected_outputs.CopyFrom(interface.outputs)
     plan = launch_plan_pb2.LaunchPlan(id=id, spec=spec, closure=closure)
-    plan_digest = await apart(plan.ByteSize(), digest, plan)
+    plan_digest = await in_thread_if_large(plan.ByteSize(), digest, plan)
     # Deviates: an error of this look-up is one; upstream takes it for "not registered".
     await _check_new(ctx, id, spec, plan_digest)
     kind = _schedule_type(spec.entity_metadata.schedule)
@@ -164,7 +164,7 @@ async def _check_new(
     if row.digest == plan_digest:
         raise exists_identical("launch plan")
     before = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)
-    raise await apart(spec.ByteSize(), exists_different, "launch plan", id.name, before, spec)
+    raise await in_thread_if_large(spec.ByteSize(), exists_different, "launch plan", id.name, before, spec)
 
 
 # Schedules.
@@ -375,7 +375,7 @@ async def get_active_launch_plan(
 
 async def list_launch_plans(
     ctx: Context, request: common_pb2.ResourceListRequest
-) -> Listed[launch_plan_pb2.LaunchPlanList]:
+) -> Page[launch_plan_pb2.LaunchPlanList]:
     """One page of the versions of all launch plans of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n; filters may speak of the workflow
@@ -383,12 +383,12 @@ async def list_launch_plans(
     source: upstream LaunchPlanManager.ListLaunchPlans
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListLaunchPlans", columns=_COLUMNS)
-    return Listed(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
+    return Page(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
 
 
 async def list_active_launch_plans(
     ctx: Context, request: launch_plan_pb2.ActiveLaunchPlanListRequest
-) -> Listed[launch_plan_pb2.LaunchPlanList]:
+) -> Page[launch_plan_pb2.LaunchPlanList]:
     """One page of the active versions of all names of a project and domain.
 
     errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
@@ -407,7 +407,7 @@ async def list_active_launch_plans(
         token=request.token,
         columns=_COLUMNS,
     )
-    return Listed(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
+    return Page(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
 
 
 async def list_launch_plan_ids(

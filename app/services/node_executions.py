@@ -29,7 +29,7 @@ from app.services.ids import (
     untyped,
 )
 from app.services.trimming import trim_node
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import text
 
 _COLUMNS = (
@@ -113,7 +113,7 @@ async def get_node_execution(
 
 async def list_node_executions(
     ctx: Context, request: node_execution_pb2.NodeExecutionListRequest
-) -> Listed[node_execution_pb2.NodeExecutionList]:
+) -> Page[node_execution_pb2.NodeExecutionList]:
     """One page of the top-level nodes of an execution, or of the nodes under unique_parent_id.
 
     shape:  request.workflow_execution_id, limit ≥ 1, token, filters, sort_by → node_executions, token
@@ -133,7 +133,7 @@ async def list_node_executions(
 
 async def list_node_executions_for_task(
     ctx: Context, request: node_execution_pb2.NodeExecutionForTaskListRequest
-) -> Listed[node_execution_pb2.NodeExecutionList]:
+) -> Page[node_execution_pb2.NodeExecutionList]:
     """One page of the nodes that an attempt of a task started (event version 0 only).
 
     errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token; NOT_FOUND for the attempt
@@ -156,7 +156,7 @@ async def list_node_executions_for_task(
     return await _page(ctx, request, where)
 
 
-async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Listed[node_execution_pb2.NodeExecutionList]:
+async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Page[node_execution_pb2.NodeExecutionList]:
     rows, token = await lists.page(
         ctx,
         LISTING,
@@ -169,7 +169,7 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Listed[nod
         columns=_COLUMNS,
         shown=_in_list,
     )
-    return Listed(node_execution_pb2.NodeExecutionList(token=token), rows, _in_list)
+    return Page(node_execution_pb2.NodeExecutionList(token=token), rows, _in_list)
 
 
 async def get_node_execution_data(

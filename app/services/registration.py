@@ -24,7 +24,7 @@ T = TypeVar("T")
 THREAD_BYTES_MIN = 8 * 1024
 
 
-async def apart(size_bytes: int, function: Callable[..., T], *arguments: Any) -> T:
+async def in_thread_if_large(size_bytes: int, function: Callable[..., T], *arguments: Any) -> T:
     """Run what takes time in proportion to a message's size: in a thread where that is large, so that others go on."""
     if size_bytes < THREAD_BYTES_MIN:
         return function(*arguments)

@@ -18,7 +18,7 @@ from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import literal_limits
 from app.services.ids import check_execution_id, execution_id, execution_key
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 from app.wire.literals import check_signal
 
 LISTING = lists.Listing(schema.Signal, "signal")
@@ -89,7 +89,7 @@ async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> sign
             "exists, err: [signal does not exist]"
         )
     declared = types_pb2.LiteralType.FromString(row.type)
-    await apart(request.value.ByteSize(), check_signal, request.value, declared)
+    await in_thread_if_large(request.value.ByteSize(), check_signal, request.value, declared)
     # The gate puts the value out in a map, under a name that only the workflow knows.
     outputs = literals_pb2.LiteralMap(literals={request.id.signal_id: request.value})
     literal_limits.check(ctx.settings, "values", outputs)

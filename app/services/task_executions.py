@@ -20,7 +20,7 @@ from app.services import payloads
 from app.services.ids import EXECUTION_KEY, check_execution_id, check_task_execution_id, node_key, task_key, untyped
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import text
 
 _NAMES = ("project", "domain", "name", "version")
@@ -84,7 +84,7 @@ async def get_task_execution(
 
 async def list_task_executions(
     ctx: Context, request: task_execution_pb2.TaskExecutionListRequest
-) -> Listed[task_execution_pb2.TaskExecutionList]:
+) -> Page[task_execution_pb2.TaskExecutionList]:
     """One page of the attempts of a node.
 
     shape:  request.node_execution_id, limit ≥ 1, token, filters, sort_by → task_executions, token
@@ -112,7 +112,7 @@ async def list_task_executions(
         columns=_COLUMNS,
         shown=_in_list,
     )
-    return Listed(task_execution_pb2.TaskExecutionList(token=token), rows, _in_list)
+    return Page(task_execution_pb2.TaskExecutionList(token=token), rows, _in_list)
 
 
 def _in_list(row: Any) -> task_execution_pb2.TaskExecution:

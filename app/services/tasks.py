@@ -21,9 +21,9 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import apart, exists_different, exists_identical, page_of_versions
+from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
 from app.wire.go.digest import digest
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.times import put_time
 
 LISTING = lists.Listing(schema.Task, "task")
@@ -68,10 +68,10 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
     await _check_template(ctx, id, template)
     template.id.CopyFrom(id)
     try:
-        compiled = await apart(template.ByteSize(), compile_task, template)
+        compiled = await in_thread_if_large(template.ByteSize(), compile_task, template)
     except CompileErrors as error:
         raise errors.InvalidArgument(f"task failed compilation with {error}") from error
-    task_digest = await apart(compiled.ByteSize(), digest, compiled)
+    task_digest = await in_thread_if_large(compiled.ByteSize(), digest, compiled)
     await _check_new(ctx, id, compiled, task_digest)
     closure = task_pb2.TaskClosure(compiled_task=compiled)
     put_time(closure.created_at, ctx.now)
@@ -104,7 +104,7 @@ async def _check_new(
     if row.digest == task_digest:
         raise exists_identical("task")
     before = task_pb2.TaskClosure.FromString(row.closure).compiled_task
-    raise await apart(compiled.ByteSize(), exists_different, "task", id.name, before, compiled)
+    raise await in_thread_if_large(compiled.ByteSize(), exists_different, "task", id.name, before, compiled)
 
 
 async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template: tasks_pb2.TaskTemplate) -> None:
@@ -124,7 +124,7 @@ async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template:
             raise errors.missing("image")
         limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
         resources = template.container.resources
-        await apart(resources.ByteSize(), task_resources.check_container, own_id, resources, limits)
+        await in_thread_if_large(resources.ByteSize(), task_resources.check_container, own_id, resources, limits)
     elif template.HasField("k8s_pod"):
         if not template.k8s_pod.HasField("pod_spec"):
             raise errors.InvalidArgument(
@@ -132,7 +132,7 @@ async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template:
             )
         limits = (await task_resources.platform(ctx, id.project, id.domain)).limits
         pod_spec = template.k8s_pod.pod_spec
-        await apart(pod_spec.ByteSize(), task_resources.check_pod, own_id, pod_spec, limits)
+        await in_thread_if_large(pod_spec.ByteSize(), task_resources.check_pod, own_id, pod_spec, limits)
 
 
 def _check_whitelist(ctx: Context, id: identifier_pb2.Identifier, task_type: str) -> None:
@@ -156,7 +156,7 @@ async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_p
     return await find(ctx, id)
 
 
-async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[task_pb2.TaskList]:
+async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[task_pb2.TaskList]:
     """One page of the versions of all tasks of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n
@@ -164,7 +164,7 @@ async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> L
     source: upstream TaskManager.ListTasks
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListTasks", columns=_COLUMNS)
-    return Listed(task_pb2.TaskList(token=token), rows, to_message)
+    return Page(task_pb2.TaskList(token=token), rows, to_message)
 
 
 async def list_task_ids(

@@ -19,11 +19,11 @@ from app.query import lists
 from app.runtime.context import Context
 from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
-from app.services.registration import apart, exists_different, exists_identical, page_of_versions
+from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
 from app.settings.upstream import CLOSURE_BYTES_MAX
 from app.wire.go.digest import digest
 from app.wire.go.quantity import Quantity
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import text
 from app.wire.times import put_time
 
@@ -61,7 +61,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
     closure = workflow_pb2.WorkflowClosure(compiled_workflow=await _compiled(ctx, request))
     put_time(closure.created_at, ctx.now)
     _check_size(ctx, id, closure)
-    workflow_digest = await apart(closure.ByteSize(), digest, closure.compiled_workflow)
+    workflow_digest = await in_thread_if_large(closure.ByteSize(), digest, closure.compiled_workflow)
     await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
     uri = await _write(ctx, id, closure, workflow_digest)
     interface = given(request.spec.template, "interface")
@@ -86,13 +86,15 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
 async def _compiled(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> compiler_pb2.CompiledWorkflowClosure:
     template, sub_workflows = request.spec.template, request.spec.sub_workflows
     try:
-        needed = await apart(request.ByteSize(), requirements, template, sub_workflows)
+        needed = await in_thread_if_large(request.ByteSize(), requirements, template, sub_workflows)
     except CompileErrors as error:
         raise _not_compiled(request.id, f"failed to get workflow requirements with err {error}") from error
     try:
         tasks = [await _task(ctx, id) for id in needed.task_ids]
         launch_plans = [await launch_plan_interface(ctx, id) for id in needed.launch_plan_ids]
-        return await apart(request.ByteSize(), compile_workflow, template, sub_workflows, tasks, launch_plans)
+        return await in_thread_if_large(
+            request.ByteSize(), compile_workflow, template, sub_workflows, tasks, launch_plans
+        )
     except (CompileErrors, errors.NotFound) as error:
         raise _not_compiled(request.id, str(error)) from error
 
@@ -152,7 +154,7 @@ async def _check_new(
         raise exists_identical("workflow", reason)
     reason.exists_different_structure.id.CopyFrom(id)
     before = (await closure_of(ctx, row.remote_closure_identifier)).compiled_workflow
-    raise await apart(compiled.ByteSize(), exists_different, "workflow", id.name, before, compiled, reason)
+    raise await in_thread_if_large(compiled.ByteSize(), exists_different, "workflow", id.name, before, compiled, reason)
 
 
 async def _write(
@@ -225,7 +227,7 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
     return _to_message(row, workflow)
 
 
-async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[workflow_pb2.WorkflowList]:
+async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[workflow_pb2.WorkflowList]:
     """One page of the versions of all workflows of a project and domain, or of one name.
 
     shape:  request.id{project, domain[, name]}, limit 1..n -> of each closure only the interface and created_at
@@ -233,7 +235,7 @@ async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) 
     source: upstream WorkflowManager.ListWorkflows
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListWorkflows", columns=_COLUMNS)
-    return Listed(workflow_pb2.WorkflowList(token=token), rows, _in_list)
+    return Page(workflow_pb2.WorkflowList(token=token), rows, _in_list)
 
 
 def _in_list(row: Any) -> workflow_pb2.Workflow:

@@ -12,7 +12,7 @@ PageT = TypeVar("PageT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed(Generic[PageT]):
+class Page(Generic[PageT]):
     """One page of a list, still as database rows. REST renders the rows directly; other transports call `message()`.
 
     page: the message without its rows, which are its first field. shown: the message of a row; all that it shows is in
@@ -29,6 +29,6 @@ class Listed(Generic[PageT]):
         return self.page
 
 
-def message_of(reply: Message | Listed[Any]) -> Message:
+def message_of(reply: Message | Page[Any]) -> Message:
     """Return a reply as a message, with all rows where it is a page."""
-    return reply.message() if isinstance(reply, Listed) else reply
+    return reply.message() if isinstance(reply, Page) else reply

@@ -22,9 +22,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescrip
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from app.cache import Kept, size_of_row
+from app.cache import ByteCache, size_of_row
 from app.errors import FlyteError
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import shortest_float32, unpacked
 
 Encoder = Callable[[Any], Any]
@@ -48,12 +48,12 @@ class Encoding(Enum):
         return "application/octet-stream" if self is Encoding.BINARY else "application/json"
 
 
-def to_bytes(reply: Message | Listed[Message], encoding: Encoding, kept: Kept) -> bytes:
+def to_bytes(reply: Message | Page[Message], encoding: Encoding, kept: ByteCache) -> bytes:
     """The body of a successful answer; what stands in kept is not printed again. errors: DecodeError of a row"""
     if encoding is Encoding.BINARY:
-        return (reply.message() if isinstance(reply, Listed) else reply).SerializeToString()
+        return (reply.message() if isinstance(reply, Page) else reply).SerializeToString()
     compiler = _CAMEL if encoding is Encoding.CAMEL_NAMES else _PROTO
-    if isinstance(reply, Listed):
+    if isinstance(reply, Page):
         return _page(reply, compiler, kept)
     descriptor: Any = reply.DESCRIPTOR
     listed = _listed(descriptor)
@@ -68,7 +68,7 @@ def to_bytes(reply: Message | Listed[Message], encoding: Encoding, kept: Kept) -
     return _joined(compiler.key(listed), rows, reply)
 
 
-def _page(listed: Listed[Message], compiler: _Compiler, kept: Kept) -> bytes:
+def _page(listed: Page[Message], compiler: _Compiler, kept: ByteCache) -> bytes:
     """A page of rows as JSON: what is kept of a row spares its message too."""
     descriptor: Any = listed.page.DESCRIPTOR
     field, shown = descriptor.fields[0], listed.shown
@@ -89,7 +89,7 @@ def _joined(name: str, rows: list[bytes], page: Any) -> bytes:
     return b'{"%b":[%b],"token":%b}' % (name.encode(), b",".join(rows), orjson.dumps(page.token))
 
 
-def _printed(message: Message, encode: Encoder, kept: Kept) -> bytes:
+def _printed(message: Message, encode: Encoder, kept: ByteCache) -> bytes:
     """The JSON that an encoder makes, which belongs to one type and spelling: the same for the same bytes."""
     key = (encode, message.SerializeToString())
     printed = kept.get(key)
@@ -99,9 +99,9 @@ def _printed(message: Message, encode: Encoder, kept: Kept) -> bytes:
     return printed
 
 
-def size(reply: Message | Listed[Message]) -> int:
+def size(reply: Message | Page[Message]) -> int:
     """About how many bytes the answer has; of a page from its first row, since measuring is as dear as writing."""
-    if isinstance(reply, Listed):
+    if isinstance(reply, Page):
         return len(reply.rows) * size_of_row(reply.rows[0]) if reply.rows else 0
     message, listed = reply, _listed(reply.DESCRIPTOR)
     if listed is None:

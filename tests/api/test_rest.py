@@ -26,7 +26,7 @@ from app.api.routers import ALL
 from app.runtime.context import Context
 from app.runtime.dispatch import PRINCIPAL_KEY, Server
 from app.runtime.rows import Rpc
-from app.wire.page import Listed
+from app.wire.page import Page
 from tests.api.asgi import Answer, ask
 from tests.api.edge import server_of
 
@@ -224,7 +224,7 @@ class TestErrors:
             return project_pb2.Project.FromString(row.labels)
 
         row = namedtuple("row", ["labels"])
-        api.outcome = lambda: Listed(project_pb2.Projects(), [row(b"\xff")], broken)
+        api.outcome = lambda: Page(project_pb2.Projects(), [row(b"\xff")], broken)
         with capture_logs() as logs:
             answer = api("GET", "/api/v1/projects")
         assert (answer.status, answer.json) == (500, {"code": 13, "message": "", "details": []})

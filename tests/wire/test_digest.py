@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.cache import Kept
+from app.cache import ByteCache
 from app.errors import InvalidArgument
 from app.wire.go import digest as digests
 from app.wire.go.digest import digest
@@ -269,7 +269,7 @@ def test_a_task_that_was_met_before_counts_as_it_is_now(monkeypatch: pytest.Monk
     task.template.container.args[0] = "b"
     second = digest(closure)
     assert second != first
-    monkeypatch.setattr(digests, "_kept", Kept(0))
+    monkeypatch.setattr(digests, "_kept", ByteCache(0))
     assert digest(closure) == second
     task.template.container.args[0] = "a"
     assert digest(closure) == first

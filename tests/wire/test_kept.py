@@ -11,9 +11,9 @@ import pytest
 from flyteidl.admin import execution_pb2, project_pb2, task_pb2, workflow_pb2
 from google.protobuf.message import Message
 
-from app.cache import Kept
+from app.cache import ByteCache
 from app.wire import render
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.render import Encoding, to_bytes, to_json
 from tests.servers import ROOT
 from tests.wire.messages import filled
@@ -30,7 +30,7 @@ PAGES = (
 @pytest.mark.parametrize("type_", PAGES, ids=lambda type_: type_.__name__)
 @pytest.mark.parametrize("encoding", [Encoding.PROTO_NAMES, Encoding.CAMEL_NAMES], ids=lambda one: one.name)
 def test_kept_answers_are_those_that_printing_gives(type_: type[Message], encoding: Encoding) -> None:
-    kept = Kept(10_000_000)
+    kept = ByteCache(10_000_000)
     other = Encoding.CAMEL_NAMES if encoding is Encoding.PROTO_NAMES else Encoding.PROTO_NAMES
     for seed in (*range(8), *range(8)):
         message = filled(type_.DESCRIPTOR, random.Random(seed))
@@ -42,7 +42,7 @@ def test_kept_answers_are_those_that_printing_gives(type_: type[Message], encodi
 
 
 def test_what_is_asked_for_again_stays_and_what_is_not_makes_room() -> None:
-    kept = Kept(20_000)
+    kept = ByteCache(20_000)
     kept.put(("a", b""), b"x")
     kept.put(("b", b""), b"y")
     for number in range(200):
@@ -63,7 +63,7 @@ def test_one_changed_field_is_another_message(monkeypatch: pytest.MonkeyPatch) -
         return encoder(message)
 
     monkeypatch.setitem(render._PROTO.finished, "flyteidl.admin.Project", encode)
-    kept = Kept(100_000)
+    kept = ByteCache(100_000)
     projects = project_pb2.Projects(projects=[project_pb2.Project(id="a", name="1"), project_pb2.Project(id="a")])
     for _ in range(3):
         to_bytes(projects, Encoding.PROTO_NAMES, kept)
@@ -74,7 +74,7 @@ def test_one_changed_field_is_another_message(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_kept_has_bounds() -> None:
-    kept = Kept(50_000)
+    kept = ByteCache(50_000)
     for number in range(1_000):
         kept.put(("k", b"%d" % number * 20), b"v" * 20)
     held = [*kept._recent.items(), *kept._before.items()]
@@ -82,20 +82,20 @@ def test_what_is_kept_has_bounds() -> None:
     # What is larger than all the room is not kept, nor does it push others out.
     kept.put(("k", b""), b"x" * 60_000)
     assert len(kept._recent) + len(kept._before) == len(held)
-    nothing = Kept(0)
+    nothing = ByteCache(0)
     nothing.put(("a", b""), b"")
     assert nothing.get(("a", b"")) is None
 
 
 RESIDENT = """
 import os, random, orjson, sys
-from app.cache import Kept
+from app.cache import ByteCache
 
 def resident() -> int:
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 size, rng = int(sys.argv[1]), random.Random(1)
-kept = Kept(16 * 1024**2)
+kept = ByteCache(16 * 1024**2)
 before = resident()
 for number in range(6 * 16 * 1024**2 // (2 * size)):
     text = rng.randbytes(size // 2).hex()
@@ -114,7 +114,7 @@ def test_a_process_grows_by_no_more_than_the_limit(size: int) -> None:
 
 
 def test_what_is_put_again_is_counted_once() -> None:
-    kept = Kept(2_000)
+    kept = ByteCache(2_000)
     kept.put(("a", b""), b"x")
     for number in range(100):
         kept.put(("b", b""), b"y" * number)
@@ -134,13 +134,13 @@ def test_an_equal_row_is_shown_and_printed_once() -> None:
         return project_pb2.Project(id=given.id, name=given.name)
 
     def page(*rows: Any) -> bytes:
-        listed = Listed(project_pb2.Projects(token="t"), rows, show)
-        whole = to_bytes(listed.message(), Encoding.PROTO_NAMES, Kept(0))
+        listed = Page(project_pb2.Projects(token="t"), rows, show)
+        whole = to_bytes(listed.message(), Encoding.PROTO_NAMES, ByteCache(0))
         shown.clear()
         assert to_bytes(listed, Encoding.PROTO_NAMES, kept) == whole
         return whole
 
-    kept = Kept(100_000)
+    kept = ByteCache(100_000)
     page(row("a", "1"), row("b", "1"))
     assert shown == [("a", "1"), ("b", "1")]
     page(row("b", "1"), row("a", "2"), row("a", "1"))

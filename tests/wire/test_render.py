@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from app import errors
-from app.cache import Kept
+from app.cache import ByteCache
 from app.wire.render import Encoding, is_map, status_bytes, to_bytes, to_json
 from tests.wire.messages import filled, new, reachable
 
@@ -126,9 +126,9 @@ def test_names_that_the_proto_files_spell_in_camel_case_stay() -> None:
 
 def test_encodings() -> None:
     message = identifier_pb2.Identifier(name="n")
-    assert to_bytes(message, Encoding.BINARY, Kept(10_000)) == message.SerializeToString()
-    assert b'"resource_type":"UNSPECIFIED"' in to_bytes(message, Encoding.PROTO_NAMES, Kept(10_000))
-    assert b'"resourceType":"UNSPECIFIED"' in to_bytes(message, Encoding.CAMEL_NAMES, Kept(10_000))
+    assert to_bytes(message, Encoding.BINARY, ByteCache(10_000)) == message.SerializeToString()
+    assert b'"resource_type":"UNSPECIFIED"' in to_bytes(message, Encoding.PROTO_NAMES, ByteCache(10_000))
+    assert b'"resourceType":"UNSPECIFIED"' in to_bytes(message, Encoding.CAMEL_NAMES, ByteCache(10_000))
 
 
 def test_status() -> None:

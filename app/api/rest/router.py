@@ -24,7 +24,7 @@ from app import errors
 from app.api.rest import exchange
 from app.api.rest.exchange import Gone, Head
 from app.api.rest.tree import Tree, chosen, cleaned
-from app.cache import Kept
+from app.cache import ByteCache
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
 from app.runtime.rows import VARIABLE, Binding, Rpc
@@ -38,7 +38,7 @@ REQUEST_ID_LENGTH_MAX = 128
 _HEAD = "flyteadmin.head"
 _FORM = "flyteadmin.form"
 # Replies that are cached whole are not cached a second time as printed messages.
-_NOT_CACHED = Kept(0)
+_NOT_CACHED = ByteCache(0)
 
 
 class RpcRoute(Route):

@@ -28,7 +28,7 @@ from app.services import execution_config as configuration
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
 from app.services.ids import check_execution_id, execution_key, random_name
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 from app.wire import literals
 from app.wire.text import text
 
@@ -101,7 +101,7 @@ async def launch(
     inputs = request.inputs if request.inputs.literals else spec.inputs
     await _check(ctx, request, spec, inputs)
     target = await _resolve(ctx, spec)
-    computed = await apart(inputs.ByteSize() + target.expected_inputs.ByteSize(), _merged, inputs, target)
+    computed = await in_thread_if_large(inputs.ByteSize() + target.expected_inputs.ByteSize(), _merged, inputs, target)
     literal_limits.check(ctx.settings, "inputs", computed)
     literal_limits.check(ctx.settings, "inputs", inputs)
     name = request.name or "a" + random_name(19)
@@ -180,7 +180,7 @@ async def _check(
         raise errors.InvalidArgument(
             f"Invalid reference entity resource type [{kind}], only [map[TASK:<nil> LAUNCH_PLAN:<nil>]] allowed"
         )
-    await apart(inputs.ByteSize(), literals.check_literals, inputs.literals, "inputs")
+    await in_thread_if_large(inputs.ByteSize(), literals.check_literals, inputs.literals, "inputs")
     checks.check_notifications(spec.notifications.notifications)
     checks.check_labels(spec.labels.values)
     for tag in spec.tags:
@@ -275,7 +275,7 @@ async def _configure(
         of_workflow = [_config_of(row) for row in rows if row is not None and row.workflow]
         configuration.inherit(spec, above, (target.launch_plan, *of_workflow))
     resolve = partial(configuration.resolve, principal=ctx.principal)
-    merged = await apart(spec.ByteSize(), resolve, spec, target.launch_plan, attributes, ctx.settings)
+    merged = await in_thread_if_large(spec.ByteSize(), resolve, spec, target.launch_plan, attributes, ctx.settings)
     if target.launch_plan is not None:
         limits = ctx.settings.registration
         labels = merged.labels if merged.HasField("labels") else target.launch_plan.labels

@@ -21,7 +21,7 @@ from app.runtime.context import Context
 from app.services import payloads
 from app.services.ids import EXECUTION_KEY, check_execution_id, execution_key
 from app.services.trimming import trim_execution
-from app.wire.page import Listed
+from app.wire.page import Page
 from app.wire.text import text
 
 _COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")
@@ -110,7 +110,7 @@ async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGe
     return message
 
 
-async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest) -> Listed[execution_pb2.ExecutionList]:
+async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[execution_pb2.ExecutionList]:
     """One page of the executions of a project-domain; archived ones only if a filter on state asks for them.
 
     shape:  request.id{project, domain[, name]}, limit ≥ 1, token → executions, token "" behind the last page
@@ -144,7 +144,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         columns=_COLUMNS,
         shown=_in_list,
     )
-    return Listed(execution_pb2.ExecutionList(token=token), rows, _in_list)
+    return Page(execution_pb2.ExecutionList(token=token), rows, _in_list)
 
 
 async def get_execution_data(

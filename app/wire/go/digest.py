@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from app.cache import Kept
+from app.cache import ByteCache
 from app.errors import InvalidArgument
 from app.wire.text import shortest_float32
 
@@ -30,7 +30,7 @@ Encoder = Callable[[Any, int], bytes]
 # that is allowed it does not matter how deep a task lies.
 _KEPT_TYPE = "flyteidl.core.CompiledTask"
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
-_kept = Kept(_KEPT_BYTES_MAX)
+_kept = ByteCache(_KEPT_BYTES_MAX)
 
 
 def digest(message: Message) -> bytes:

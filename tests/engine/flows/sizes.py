@@ -76,13 +76,13 @@ def sites(size: int) -> list[int]:
 
 
 @task
-def apart(size: int) -> tuple[str, str, str]:
+def in_thread_if_large(size: int) -> tuple[str, str, str]:
     return "x" * size, "y" * size, "z" * size
 
 
 @workflow
 def too_large(size: int) -> tuple[str, str, str]:
-    return apart(size=size)
+    return in_thread_if_large(size=size)
 
 
 @workflow

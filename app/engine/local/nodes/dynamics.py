@@ -37,7 +37,7 @@ from app.engine.local.nodes.nodes import execute
 from app.engine.local.processes.attempts import Dynamic, Failed, Succeeded
 from app.services import offloading, workflows
 from app.services.literal_limits import SETTING
-from app.services.registration import apart
+from app.services.registration import in_thread_if_large
 
 log = structlog.get_logger(__name__)
 
@@ -217,12 +217,12 @@ async def _compiled(
     spec, size = dynamic.spec, dynamic.spec.ByteSize()
     try:
         step = "failed to compile dynamic tasks"
-        compiled = await apart(size, lambda: [compile_task(task) for task in tasks])
+        compiled = await in_thread_if_large(size, lambda: [compile_task(task) for task in tasks])
         step = "failed to Get requirements for subworkflows"
-        needed = await apart(size, requirements, template, spec.subworkflows)
+        needed = await in_thread_if_large(size, requirements, template, spec.subworkflows)
         launch_plans = [await _launch_plan(site, id) for id in needed.launch_plan_ids]
         step = "malformed dynamic workflow"
-        closure = await apart(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
+        closure = await in_thread_if_large(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
     except CompileErrors as error:
         raise NotBuilt(f"[User] {step}, caused by: {error}") from error
     limit, size = site.run.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
