@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate migrate conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate diagrams migrate conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,10 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 
 generate: $(VENV)/.dev ## Write the routers and the OpenAPI document from flyteidl and openapi/tags.toml
 	$(BIN)/python -m openapi.generate
+	$(BIN)/python docs/deviations.py
+
+diagrams: ## Draw docs/architecture.svg from docs/architecture.mmd; needs npm
+	npx --yes @mermaid-js/mermaid-cli@11 --input docs/architecture.mmd --output docs/architecture.svg --backgroundColor white
 
 migrate: $(VENV)/.installed ## Bring the database to this version's schema
 	$(BIN)/flyteadmin migrate run $(ARGS)

@@ -20,7 +20,7 @@ OTHERS = sorted([*(ROOT / "openapi").rglob("*.py"), *(ROOT / "alembic").rglob("*
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 500
 
-# A module may import its own rank and lower ones, never a higher one (README, "How the code is laid out").
+# A module may import its own rank and lower ones, never a higher one (docs/architecture.md, "Packages").
 RANKS: tuple[tuple[str, ...], ...] = (
     ("app.errors", "app.cache", "app.settings"),
     ("app.wire", "app.compiler", "app.blobs", "app.engine.port", "app.database"),

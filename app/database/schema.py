@@ -1,4 +1,4 @@
-"""All tables, as flyteadmin v1.16.8 has them (README decision 2), on one page.
+"""All tables, as flyteadmin v1.16.8 has them (docs/decisions/0002), on one page.
 
 Messages are stored whole as protobuf bytes; the columns that filters and sorts read are promoted beside
 them. Keys are declared as on PostgreSQL: `id` comes from a sequence and is indexed, the key is the

@@ -1,4 +1,4 @@
-"""Limits, sort keys and page tokens (README decision 5).
+"""Limits, sort keys and page tokens (docs/decisions/0005).
 
 A token of ours says where the page ended, `k.` and base64url of [key, ascending, last value, last id], so the next
 page costs what the first one costs and rows inserted meanwhile neither repeat nor vanish. A token of

@@ -173,7 +173,7 @@ async def _check(
         raise errors.missing("id")
     checks.check_parts(spec.launch_plan, "project", "domain", "name", "version")
     if spec.launch_plan.resource_type == identifier_pb2.UNSPECIFIED:
-        # Deviates: upstream refuses a reference without a type (README decision 9).
+        # Deviates: upstream refuses a reference without a type (docs/decisions/0014).
         spec.launch_plan.resource_type = identifier_pb2.LAUNCH_PLAN
     if spec.launch_plan.resource_type not in _LAUNCHABLE:
         kind = checks.resource_name(spec.launch_plan.resource_type)
