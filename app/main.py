@@ -20,10 +20,10 @@ from app.api.http.origins import Origins, refuse
 from app.api.pages import attempt_logs, docs, storage
 from app.api.rest.router import RestRouter
 from app.blobs import Blobs
+from app.database.connect import database_of
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.server import installation
-from app.server.startup import database_of
 
 if TYPE_CHECKING:
     from app.mcp.web import Web

@@ -22,8 +22,8 @@ from flyteidl.core import execution_pb2 as core_execution
 from flyteidl.core import identifier_pb2
 
 from app.blobs import Blobs
-from app.database import base as db
 from app.database import schema
+from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.services import launch_plans, projects, tasks, workflows
@@ -62,7 +62,7 @@ class Filler:
         self._url = url
         self._settings = Settings.model_validate({"home": storage.parent, "storage": {"url": str(storage)}})
         self._blobs = Blobs(self._settings)
-        self._database = db.connect(url, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=60)
+        self._database = database_at(url, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=60)
 
     @asynccontextmanager
     async def _context(self, now: datetime = START) -> AsyncIterator[Context]:

@@ -14,8 +14,8 @@ from flyteidl.core import execution_pb2 as phases
 from flyteidl.core import identifier_pb2, types_pb2
 
 from app.blobs import Blobs
-from app.database import base as db
 from app.database import schema
+from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server, perform
 from app.services import events, executions, launch_plans, projects, tasks, workflows
@@ -162,7 +162,7 @@ async def _server(url: str, storage: Path) -> AsyncIterator[Server]:
             "registration": {"max_workflow_nodes": 0},
         }
     )
-    database = db.connect(url, connections_max=2, busy_timeout_seconds=10, statement_timeout_seconds=600)
+    database = database_at(url, connections_max=2, busy_timeout_seconds=10, statement_timeout_seconds=600)
     await database.open()
     try:
         yield Server(settings, database, Blobs(settings), NoEngine())

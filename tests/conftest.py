@@ -15,8 +15,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from app.database import base as db
 from app.database import migrations
+from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.settings import Settings
@@ -79,7 +79,7 @@ class Bench:
         from app.blobs import Blobs
 
         self.blobs = Blobs(settings)
-        self.database = db.connect(url, connections_max=20, busy_timeout_seconds=20, statement_timeout_seconds=30)
+        self.database = database_at(url, connections_max=20, busy_timeout_seconds=20, statement_timeout_seconds=30)
 
     @asynccontextmanager
     async def context(self, *, principal: str = "", now: datetime | None = None) -> AsyncIterator[Context]:

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import main as cli
-from app.database import base as db
 from app.database import schema
+from app.database.connect import database_at
 from app.services.catalog import Key
 from tests.conftest import DATABASES
 
@@ -60,7 +60,7 @@ def url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) ->
     url = empty_database(request.param)
 
     async def fill() -> None:
-        database = db.connect(url, connections_max=1, busy_timeout_seconds=5, statement_timeout_seconds=5)
+        database = database_at(url, connections_max=1, busy_timeout_seconds=5, statement_timeout_seconds=5)
         await database.open()
         async with database.unit_of_work() as unit:
             for values in ENTRIES[::-1]:

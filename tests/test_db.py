@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import bindparam, column, func, literal, select, table
 
 from app import errors
-from app.database import base as db
 from app.database import pipeline as lines
 from app.database import schema
 from app.database.base import Database
+from app.database.connect import database_at
 from app.database.statements import POSTGRESQL, Planned, Statement
 
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
@@ -28,7 +28,7 @@ _ANSWER = Statement(select(literal(42).label("answer")))
 async def opened(
     url: str, *, connections_max: int = 3, wait_seconds: float = 5, statement_seconds: float = 30
 ) -> AsyncIterator[Database]:
-    database = db.connect(
+    database = database_at(
         url,
         connections_max=connections_max,
         busy_timeout_seconds=wait_seconds,
@@ -141,7 +141,7 @@ def test_what_is_under_way_when_the_server_goes_is_unavailable(url: str) -> None
 
 def test_a_server_that_is_not_there_is_unavailable_and_named() -> None:
     async def main() -> None:
-        database = db.connect(
+        database = database_at(
             "postgresql://flyte@127.0.0.1:1/flyte",
             connections_max=2,
             busy_timeout_seconds=2,

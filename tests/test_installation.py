@@ -15,6 +15,7 @@ import pytest
 
 from app.blobs import Blobs, BlobUnreadable, BlobUnwritable
 from app.database import base as db
+from app.database.connect import database_at
 from app.server import home as homes
 from app.server import installation, startup
 from app.settings import BadSetting, Settings
@@ -117,7 +118,7 @@ def test_of_servers_that_start_at_once_only_those_of_one_storage_start(
 ) -> None:
     async def main() -> list[BaseException | None]:
         opened = [
-            db.connect(url, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=30) for _ in homes
+            database_at(url, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=30) for _ in homes
         ]
         for database in opened:
             await database.open()

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import BigInteger, Integer, LargeBinary
 
-from app.database import base as db
 from app.database import schema
 from app.database.base import Database, UnitOfWork
+from app.database.connect import database_at
 
 ROWS = 800
 # What one lookup by key may read once the table has grown: its row, and a few dead ones beside it.
@@ -109,7 +109,7 @@ def young(empty_database: Callable[[str], str]) -> str:
 
 def test_lookups_by_key_stay_lookups_by_key_while_tables_grow(young: str) -> None:
     async def main() -> None:
-        database = db.connect(young, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=30)
+        database = database_at(young, connections_max=2, busy_timeout_seconds=20, statement_timeout_seconds=30)
         await database.open()
         try:
             await asyncio.gather(*(grow(database, model) for model in MODELS))
@@ -132,7 +132,7 @@ def test_tables_that_grew_before_the_start_are_analyzed(young: str) -> None:
         )
 
     async def main() -> None:
-        database = db.connect(young, connections_max=10, busy_timeout_seconds=20, statement_timeout_seconds=30)
+        database = database_at(young, connections_max=10, busy_timeout_seconds=20, statement_timeout_seconds=30)
         await database.open()
         async with asyncio.timeout(20):
             while not (rows := known_rows(young, "node_execution_events")):  # noqa: ASYNC110

@@ -143,32 +143,3 @@ class Database(ABC):
     @abstractmethod
     def unit_of_work(self) -> UnitOfWork:
         """A new unit of work. errors: UNAVAILABLE before open and after close"""
-
-
-def connect(
-    url: str,
-    *,
-    connections_max: int,
-    busy_timeout_seconds: float,
-    statement_timeout_seconds: float,
-    serves: bool = False,
-) -> Database:
-    """Return the database at a URL: postgresql://… or sqlite:///absolute/path. Nothing is opened yet.
-
-    Args:
-        serves: Whether the process serves the database, which keeps commands that need it alone away.
-    """
-    # A process has one kind of database and need not import the other's.
-    if url.startswith("sqlite:///"):
-        from app.database.sqlite import SqliteDatabase
-
-        return SqliteDatabase(url.removeprefix("sqlite:///"), busy_timeout_seconds=busy_timeout_seconds, serves=serves)
-    from app.database.postgres import PostgresDatabase
-
-    return PostgresDatabase(
-        url.replace("postgresql+psycopg://", "postgresql://", 1),
-        connections_max=connections_max,
-        wait_seconds_max=busy_timeout_seconds,
-        statement_timeout_seconds=statement_timeout_seconds,
-        serves=serves,
-    )

@@ -216,26 +216,11 @@ def _database_problem(url: str, error: BaseException) -> BadSetting:
     return BadSetting(f"database {shown(url)}: {first}{advice and f'; {advice}'}")
 
 
-def database_of(settings: Settings, *, serves: bool = False) -> db.Database:
-    """Return the database of these settings, not opened yet; a process gets its share of the connections.
-
-    Args:
-        serves: Whether the process serves the database, see `db.connect`.
-    """
-    from app.database import base as db
-
-    return db.connect(
-        settings.database_url,
-        connections_max=max(2, settings.database.max_open_connections // settings.server.workers),
-        busy_timeout_seconds=settings.limits.database_wait_seconds_max,
-        statement_timeout_seconds=settings.limits.database_statement_seconds_max,
-        serves=serves,
-    )
-
-
 @asynccontextmanager
 async def opened(settings: Settings, *, serves: bool = False) -> AsyncIterator[db.Database]:
     """The database of these settings, open meanwhile; serves as database_of. errors: UNAVAILABLE without a database"""
+    from app.database.connect import database_of
+
     database = database_of(settings, serves=serves)
     await database.open()
     try:

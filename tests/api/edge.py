@@ -26,8 +26,8 @@ from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.http2 import protocol
 from app.api.http.outflow import Outgoing
 from app.blobs import Blobs
-from app.database import base as db
 from app.database import migrations, schema
+from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.runtime.dispatch import Server
@@ -155,7 +155,7 @@ def server_of(folder: Path, **settings: Any) -> Server:
     url = f"sqlite:///{folder}/flyte.db"
     migrations.run(url)
     chosen = Settings(home=folder, **settings)
-    database = db.connect(url, connections_max=2, busy_timeout_seconds=5, statement_timeout_seconds=5)
+    database = database_at(url, connections_max=2, busy_timeout_seconds=5, statement_timeout_seconds=5)
     return Server(settings=chosen, database=database, blobs=Blobs(chosen), engine=NoEngine())
 
 

@@ -19,7 +19,7 @@ from app.api.grpc.wire import framed
 from app.api.rest.router import RestRouter, routes_of
 from app.api.routers import ALL
 from app.blobs import Blobs
-from app.database import base as db
+from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime import metrics
 from app.runtime.dispatch import Server
@@ -41,7 +41,7 @@ class Process:
 
     def __init__(self, url: str, folder: Path, **limits: int) -> None:
         settings = Settings(home=folder, storage={"url": str(folder / "objects")}, limits=limits)
-        database = db.connect(url, connections_max=4, busy_timeout_seconds=20, statement_timeout_seconds=30)
+        database = database_at(url, connections_max=4, busy_timeout_seconds=20, statement_timeout_seconds=30)
         self.book = metrics.Book([name for _, name in metrics.rpcs()])
         self.server = Server(settings, database, Blobs(settings), NoEngine(), self.book)
         self.units, self._unit_of_work = 0, database.unit_of_work
