@@ -16,9 +16,9 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
 from app.engine.local.graph import names
-from app.engine.local.processes.attempts import Failed, Outcome, TaskRun
 from app.engine.local.processes.forkserver.stamp import started
-from app.engine.local.processes.processes import Runner
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import Failed, Outcome, TaskAttempt
 from app.settings import Settings
 from tests.engine import environment as environments
 
@@ -66,12 +66,12 @@ class Bench:
         )
         self.blobs = Blobs(self.settings)
 
-    def runner(self) -> AbstractAsyncContextManager[Runner]:
+    def runner(self) -> AbstractAsyncContextManager[TaskRunner]:
         """A runner that is closed in the end."""
 
         @asynccontextmanager
         async def opened() -> Any:
-            runner = Runner(self.settings, self.blobs, progress=print)
+            runner = TaskRunner(self.settings, self.blobs, progress=print)
             try:
                 yield runner
             finally:
@@ -90,7 +90,7 @@ class Bench:
         node: str = "n0",
         attempt: int = 0,
         **more: Any,
-    ) -> TaskRun:
+    ) -> TaskAttempt:
         """An attempt of a task of the example, or of any template; its inputs are written to the store."""
         template = self.template(task) if isinstance(task, str) else task
         name = names.generated_name("ex1", node, attempt)
@@ -98,7 +98,7 @@ class Bench:
         data.mkdir(parents=True, exist_ok=True)
         (data / "inputs.pb").write_bytes(literal_map(inputs or {}).SerializeToString())
         raw = f"{self.blobs.base}/raw/{names.shard(name)}/{name}"
-        return TaskRun(
+        return TaskAttempt(
             execution=identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1"),
             workflow_name="example.wf",
             task=template,
@@ -115,7 +115,7 @@ class Bench:
         )
 
 
-async def run(runner: Runner, attempt: TaskRun) -> Outcome:
+async def run(runner: TaskRunner, attempt: TaskAttempt) -> Outcome:
     """From the beginning to the end."""
     return await runner.wait(await runner.start(await runner.prepare(attempt)))
 
@@ -186,7 +186,7 @@ def script(text: str, *, outputs: tuple[str, ...] = (), name: str = "script") ->
     return template
 
 
-def with_runner(bench: Bench, main: Callable[[Runner], Awaitable[None]]) -> None:
+def with_runner(bench: Bench, main: Callable[[TaskRunner], Awaitable[None]]) -> None:
     """Run main with a runner that is closed afterwards."""
 
     async def opened() -> None:
@@ -196,11 +196,11 @@ def with_runner(bench: Bench, main: Callable[[Runner], Awaitable[None]]) -> None
     asyncio.run(opened())
 
 
-def outcome_of(bench: Bench, attempt: TaskRun) -> Outcome:
+def outcome_of(bench: Bench, attempt: TaskAttempt) -> Outcome:
     """Run one attempt from its beginning to its end; its private directories must be gone then."""
     outcomes: list[Outcome] = []
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         outcomes.append(await run(runner, attempt))
 
     with_runner(bench, main)
@@ -208,7 +208,7 @@ def outcome_of(bench: Bench, attempt: TaskRun) -> Outcome:
     return outcomes[0]
 
 
-def failure_of(bench: Bench, attempt: TaskRun) -> Failed:
+def failure_of(bench: Bench, attempt: TaskAttempt) -> Failed:
     outcome = outcome_of(bench, attempt)
     assert isinstance(outcome, Failed), outcome
     return outcome
@@ -218,7 +218,7 @@ def running_pids(pids: list[int]) -> list[int]:
     return [pid for pid in pids if started(pid)]
 
 
-async def printed(attempt: TaskRun, text: str, seconds_max: float = 30.0) -> None:
+async def printed(attempt: TaskAttempt, text: str, seconds_max: float = 30.0) -> None:
     """Wait until the attempt has printed something."""
     deadline = time.monotonic() + seconds_max
     while text not in (attempt.log_path.read_text() if attempt.log_path.exists() else ""):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.attempts import Failed, Killed, RunningTask, Succeeded, TaskRun
-from app.engine.local.processes.processes import Runner
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import Failed, Killed, RunningAttempt, Succeeded, TaskAttempt
 from tests.engine.conftest import Bench, literal, running_pids, script, with_runner
 
 Benches = Callable[..., Bench]
@@ -51,8 +51,10 @@ class TestRestart:
             assert other.stdout.readline() == "started\n"
             other.kill()
 
-    def adopt(self, made: Bench, attempt: TaskRun, then: Callable[[Runner, RunningTask], Awaitable[None]]) -> None:
-        async def main(runner: Runner) -> None:
+    def adopt(
+        self, made: Bench, attempt: TaskAttempt, then: Callable[[TaskRunner, RunningAttempt], Awaitable[None]]
+    ) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.adopt(attempt)
             assert running is not None
             await asyncio.wait_for(then(runner, running), 30)
@@ -63,7 +65,7 @@ class TestRestart:
         made = bench()
         self.start_elsewhere(made, "sleep", {"seconds": 2.0})
 
-        async def then(runner: Runner, running: RunningTask) -> None:
+        async def then(runner: TaskRunner, running: RunningAttempt) -> None:
             assert running_pids([running.pid, running.task_pid]) == [running.pid, running.task_pid]
             outcome = await runner.wait(running)
             assert isinstance(outcome, Succeeded), outcome
@@ -81,7 +83,7 @@ class TestRestart:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-        async def then(runner: Runner, running: RunningTask) -> None:
+        async def then(runner: TaskRunner, running: RunningAttempt) -> None:
             outcome = await runner.wait(running)
             assert isinstance(outcome, kind), outcome
             if isinstance(outcome, Failed):
@@ -93,7 +95,7 @@ class TestRestart:
         made = bench()
         self.start_elsewhere(made, "stubborn", {"seconds": 60.0})
 
-        async def then(runner: Runner, running: RunningTask) -> None:
+        async def then(runner: TaskRunner, running: RunningAttempt) -> None:
             await runner.kill(running, grace_seconds=0.1)
             assert await runner.wait(running) == Killed()
             assert not running_pids([running.pid, running.task_pid])
@@ -103,7 +105,7 @@ class TestRestart:
     def test_nothing_was_started(self, bench: Benches) -> None:
         made = bench()
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             assert await runner.adopt(made.attempt("nothing")) is None
 
         with_runner(made, main)
@@ -115,7 +117,7 @@ class TestRestart:
         (attempt.directory / "process.json").write_bytes(b"")
         (attempt.directory / "exit.json").write_bytes(b"")
 
-        async def then(runner: Runner, running: RunningTask) -> None:
+        async def then(runner: TaskRunner, running: RunningAttempt) -> None:
             outcome = await runner.wait(running)
             assert isinstance(outcome, Failed)
             assert outcome.error.code == "ResourceDeletedExternally"
@@ -131,7 +133,7 @@ class TestRestart:
             record = {"pid": other.pid, "stamp": "another boot:1", "task_pid": other.pid, "started_at": 1.0}
             (attempt.directory / "process.json").write_text(json.dumps(record))
 
-            async def then(runner: Runner, running: RunningTask) -> None:
+            async def then(runner: TaskRunner, running: RunningAttempt) -> None:
                 await runner.kill(running)
                 assert isinstance(await runner.wait(running), Failed)
                 assert other.poll() is None
@@ -144,7 +146,7 @@ class TestRestart:
         marker = tmp_path / "marker"
         attempt = made.attempt(script(f"echo run >> {marker}; sleep 0.5"))
 
-        async def main(one: Runner) -> None:
+        async def main(one: TaskRunner) -> None:
             async with made.runner() as two:
                 prepared = await one.prepare(attempt)
                 started_twice = await asyncio.gather(*(runner.start(prepared) for runner in (one, two, one, two)))

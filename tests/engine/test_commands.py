@@ -11,13 +11,13 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.engine.local.processes import commands
-from app.engine.local.processes.attempts import CannotBuild, TaskRun
 from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt
 from app.engine.local.processes.variables import task_variables
 from tests.engine.conftest import literal, literal_map
 
 
-def a_run(task: tasks_pb2.TaskTemplate | None = None, **more: Any) -> TaskRun:
+def a_run(task: tasks_pb2.TaskTemplate | None = None, **more: Any) -> TaskAttempt:
     """An attempt with telling paths."""
     fields: dict[str, Any] = {
         "execution": identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1"),
@@ -34,7 +34,7 @@ def a_run(task: tasks_pb2.TaskTemplate | None = None, **more: Any) -> TaskRun:
         "namespace": "p-d",
         **more,
     }
-    return TaskRun(**fields)
+    return TaskAttempt(**fields)
 
 
 def render(*command: str, inputs: dict[str, Any] | None = None, **more: Any) -> tuple[str, ...]:

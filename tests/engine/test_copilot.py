@@ -16,8 +16,8 @@ from flyteidl.core import literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.engine.local.processes import copilot
-from app.engine.local.processes.attempts import Failed, StartFailed, Succeeded
-from app.engine.local.processes.processes import Runner
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import Failed, StartFailed, Succeeded
 from tests.engine.conftest import Bench, failure_of, literal, outcome_of, run, with_runner
 
 Benches = Callable[..., Bench]
@@ -199,7 +199,7 @@ def test_inputs_that_cannot_be_files_are_told(bench: Benches, inputs: dict[str, 
     made = bench()
     attempt = made.attempt(a_raw("true", inputs=("f",)), inputs)
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         prepared = await runner.prepare(attempt)
         with pytest.raises(StartFailed, match="cannot be laid out as files: "):
             await runner.start(prepared)
@@ -286,10 +286,10 @@ def test_outputs_of_a_container_that_ended_while_no_server_ran(bench: Benches) -
     made = bench()
     attempt = made.attempt(a_raw("echo 6 > /out/o", outputs={"o": types_pb2.INTEGER}))
 
-    async def first(runner: Runner) -> None:
+    async def first(runner: TaskRunner) -> None:
         await runner.start(await runner.prepare(attempt))
 
-    async def second(runner: Runner) -> None:
+    async def second(runner: TaskRunner) -> None:
         running = await runner.adopt(attempt)
         assert running is not None
         outcome = await runner.wait(running)
@@ -346,7 +346,7 @@ def test_a_template_in_a_file_for_a_command_that_asks_for_it(bench: Benches, tmp
     task.id.name = "shim"
     task.container.args.extend(["/bin/cp", "{{.taskTemplatePath}}", str(tmp_path / "copy")])
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         outcome = await run(runner, made.attempt(task))
         assert not isinstance(outcome, Failed), outcome
 

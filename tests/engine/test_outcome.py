@@ -14,7 +14,7 @@ from flyteidl.core import errors_pb2, execution_pb2, identifier_pb2, tasks_pb2, 
 
 from app.blobs import BlobError, Blobs
 from app.engine.local.processes import outcome
-from app.engine.local.processes.attempts import Dynamic, Failed, Killed, Outcome, Succeeded, TaskRun
+from app.engine.local.processes.task_attempt import Dynamic, Failed, Killed, Outcome, Succeeded, TaskAttempt
 from app.settings import Settings
 from tests.engine.conftest import literal_map
 
@@ -34,7 +34,7 @@ WELL: dict[str, Any] = {
 }
 
 
-class Place:
+class AttemptFiles:
     """An output directory of one attempt whose task declares one integer."""
 
     def __init__(self, folder: Path, *, declared: bool = True) -> None:
@@ -44,7 +44,7 @@ class Place:
         task = tasks_pb2.TaskTemplate()
         if declared:
             task.interface.outputs.variables["o0"].type.simple = types_pb2.INTEGER
-        self.run = TaskRun(
+        self.run = TaskAttempt(
             execution=identifier_pb2.WorkflowExecutionIdentifier(),
             workflow_name="w",
             task=task,
@@ -83,7 +83,7 @@ class Place:
     ],
 )
 def test_exits(tmp_path: Path, ended: dict[str, Any], code: str, kind: int, shown: str) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     # What the task wrote before does not count: the exit wins.
     (place.outputs / "error.pb").write_bytes(errors_pb2.ErrorDocument().SerializeToString())
     failed = place.failed({**WELL, **ended, "tail": "one\ntwo\n"})
@@ -101,24 +101,24 @@ def test_exits(tmp_path: Path, ended: dict[str, Any], code: str, kind: int, show
     ],
 )
 def test_limits_name_their_setting(tmp_path: Path, reason: str, code: str, setting: str) -> None:
-    failed = Place(tmp_path).failed({**WELL, "code": None, "signal": 9, "reason": reason})
+    failed = AttemptFiles(tmp_path).failed({**WELL, "code": None, "signal": 9, "reason": reason})
     assert (failed.error.code, failed.error.kind, failed.retryable) == (code, USER, False)
     assert f"FLYTEADMIN__ENGINE__LOCAL__{setting}" in failed.error.message
 
 
 def test_a_log_that_could_not_be_written_is_told(tmp_path: Path) -> None:
-    failed = Place(tmp_path).failed({**WELL, "code": 1, "log_error": "No space left on device"})
+    failed = AttemptFiles(tmp_path).failed({**WELL, "code": 1, "log_error": "No space left on device"})
     assert "the log could not be written: No space left on device" in failed.error.message
 
 
 def test_no_record_is_a_lost_process(tmp_path: Path) -> None:
-    failed = Place(tmp_path).failed(None)
+    failed = AttemptFiles(tmp_path).failed(None)
     assert (failed.error.code, failed.system, failed.retryable) == ("ResourceDeletedExternally", True, True)
 
 
 @pytest.mark.parametrize("ended", [{"code": 0}, {"code": None, "signal": 9}])
 def test_an_ordered_end_is_no_failure(tmp_path: Path, ended: dict[str, Any]) -> None:
-    assert Place(tmp_path).read({**WELL, **ended, "reason": "terminated"}) == Killed()
+    assert AttemptFiles(tmp_path).read({**WELL, **ended, "reason": "terminated"}) == Killed()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_ordered_end_is_no_failure(tmp_path: Path, ended: dict[str, Any]) -> 
 def test_the_error_of_the_task_comes_first_and_unchanged(
     tmp_path: Path, kind: int, origin: int, retryable: bool
 ) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     document = errors_pb2.ErrorDocument()
     document.error.code, document.error.message, document.error.worker = "C", "M", "W"
     document.error.kind, document.error.origin = kind, origin  # type: ignore[assignment]
@@ -147,7 +147,7 @@ def test_the_error_of_the_task_comes_first_and_unchanged(
 
 
 def test_an_error_file_above_the_limit_is_permanent(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     (place.outputs / "error.pb").write_bytes(b"x" * 2000)
     failed = place.failed(WELL)
     assert (failed.error.code, failed.system, failed.retryable) == ("ErrorFileBadFormat", True, False)
@@ -155,20 +155,20 @@ def test_an_error_file_above_the_limit_is_permanent(tmp_path: Path) -> None:
 
 
 def test_futures_come_before_outputs(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     (place.outputs / "futures.pb").write_bytes(b"")
     (place.outputs / "outputs.pb").write_bytes(literal_map({"o0": 1}).SerializeToString())
     assert isinstance(place.read(WELL), Dynamic)
 
 
 def test_broken_futures_fail_a_task_without_outputs_too(tmp_path: Path) -> None:
-    place = Place(tmp_path, declared=False)
+    place = AttemptFiles(tmp_path, declared=False)
     (place.outputs / "futures.pb").write_bytes(b"\xff")
     assert place.failed(WELL).error.code == "OutputsBadFormat"
 
 
 def test_what_was_not_declared_is_not_looked_at(tmp_path: Path) -> None:
-    place = Place(tmp_path, declared=False)
+    place = AttemptFiles(tmp_path, declared=False)
     (place.outputs / "outputs.pb").write_bytes(b"\xff" * 2000)
     read = place.read(WELL)
     assert isinstance(read, Succeeded), read
@@ -177,7 +177,7 @@ def test_what_was_not_declared_is_not_looked_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", [{}, {"other": 1}])
 def test_outputs_without_the_declared_ones_are_an_error_of_the_user(tmp_path: Path, named: dict[str, Any]) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     (place.outputs / "outputs.pb").write_bytes(literal_map(named).SerializeToString())
     failed = place.failed(WELL)
     assert (failed.error.code, failed.error.kind) == ("OutputsBadFormat", USER)
@@ -188,7 +188,7 @@ def test_outputs_without_the_declared_ones_are_an_error_of_the_user(tmp_path: Pa
 @pytest.mark.parametrize("name", ["outputs.pb", "futures.pb", "error.pb"])
 @pytest.mark.parametrize("made", ["pipe", "socket", "device", "link out", "loop"])
 def test_what_is_no_file_is_an_error_of_the_user(tmp_path: Path, name: str, made: str) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     path = place.outputs / name
     match made:
         case "pipe":
@@ -210,14 +210,14 @@ def test_what_is_no_file_is_an_error_of_the_user(tmp_path: Path, name: str, made
 
 
 def test_a_deck_that_is_no_file_is_none(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     os.mkfifo(place.outputs / "deck.html")
     (place.outputs / "outputs.pb").write_bytes(literal_map({"o0": 1}).SerializeToString())
     assert place.read(WELL) == Succeeded(f"{place.outputs}/outputs.pb", literal_map({"o0": 1}))
 
 
 def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     place.run = replace(place.run, output_prefix="s3://elsewhere/0")
     with pytest.raises(BlobError):
         place.read(WELL)
@@ -225,7 +225,7 @@ def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path)
 
 @pytest.mark.parametrize("eager", [True, False])
 def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path, eager: bool) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     place.run.task.metadata.is_eager = eager
     document = errors_pb2.ErrorDocument()
     document.error.code = "USER:RuntimeError"
@@ -239,7 +239,7 @@ def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path,
 
 @pytest.mark.parametrize("reported", [True, False])
 def test_a_missing_module_tells_how_to_add_packages(tmp_path: Path, reported: bool) -> None:
-    place = Place(tmp_path)
+    place = AttemptFiles(tmp_path)
     said = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pandas.core'"
     if reported:
         document = errors_pb2.ErrorDocument()

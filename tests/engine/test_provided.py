@@ -10,9 +10,9 @@ import pytest
 from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
 
 from app.engine.local.processes import provided
-from app.engine.local.processes.attempts import CannotBuild, TaskRun
 from app.engine.local.processes.provided import Provided
 from app.engine.local.processes.storage_variables import storage_access
+from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt
 from app.engine.local.processes.task_secrets import secrets_of
 from app.settings import load
 
@@ -40,8 +40,8 @@ def settings(folder: Path, values: dict[str, Any]) -> Any:
     return load([file], environ={}).settings
 
 
-def attempt(folder: Path, task: tasks_pb2.TaskTemplate | None = None) -> TaskRun:
-    return TaskRun(
+def attempt(folder: Path, task: tasks_pb2.TaskTemplate | None = None) -> TaskAttempt:
+    return TaskAttempt(
         execution=identifier_pb2.WorkflowExecutionIdentifier(),
         workflow_name="w",
         task=task or tasks_pb2.TaskTemplate(),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.engine.local.graph.failures import NodeFailed, error_of
 from app.engine.local.graph.retries import Budget, attempts, expired, timeout_seconds
-from app.engine.local.processes.attempts import Failed
+from app.engine.local.processes.task_attempt import Failed
 
 _Kind = execution_pb2.ExecutionError
 USER = Failed(error_of("Code", "text", _Kind.USER), retryable=True)

@@ -13,7 +13,7 @@ from app.database import schema
 from app.engine.local.graph.reports import Reporter
 from app.engine.local.graph.run import Frame, Run, Site
 from app.engine.local.nodes.cache import Caching
-from app.engine.local.processes.slots import Place, Slots
+from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
 from app.services.ids import execution_key
 from tests.services.test_events import launch, run_id
@@ -35,7 +35,7 @@ def a_site(desk: Any) -> Site:
         home=Path(),
         report=Reporter(server, run_id()),
         envs={},
-        parallelism=Slots(1),
+        parallelism=FairSemaphore(1),
     )
     frame = Frame(run=run, closure=run.closure, workflow=compiler_pb2.CompiledWorkflow(), directory="/x")
     return frame.site(workflow_pb2.Node(id="n0"))
@@ -55,7 +55,7 @@ def test_who_holds_a_reservation_is_known_to_run(bench: Callable[..., Any]) -> N
     async def scenario(desk: Any) -> None:
         await launch(desk)
         caching = Caching(a_site(desk), a_serialized_task(), literals_pb2.LiteralMap())
-        assert await caching.begin(Place(None)) is None
+        assert await caching.begin(Permit(None)) is None
         async with desk.context() as ctx:
             held = await ctx.db.find_all(schema.CatalogReservation, **execution_key(run_id()))
             nodes = await ctx.db.find_all(schema.NodeExecution, **execution_key(run_id()))

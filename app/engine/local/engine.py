@@ -29,9 +29,9 @@ from app.database.statements import Statement
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.closures import Closures
 from app.engine.local.processes import folders
+from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.forkserver.stamp import started
-from app.engine.local.processes.processes import Runner
-from app.engine.local.processes.slots import Slots
+from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import Key, Watch
 from app.runtime.dispatch import Server
 from app.services.ids import EXECUTION_KEY, execution_key
@@ -75,10 +75,10 @@ class LocalEngine:
     def __init__(self, server: Server, *, progress: Any) -> None:
         self._server = server
         settings = server.settings
-        self.runner = Runner(settings, server.blobs, progress=progress)
+        self.runner = TaskRunner(settings, server.blobs, progress=progress)
         places = settings.engine.local.processes_max or os.cpu_count() or 1
-        self.processes = Slots(max(1, places // settings.server.workers))
-        self.sensors = Slots(max(1, settings.engine.local.sensors_max // settings.server.workers))
+        self.processes = FairSemaphore(max(1, places // settings.server.workers))
+        self.sensors = FairSemaphore(max(1, settings.engine.local.sensors_max // settings.server.workers))
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)

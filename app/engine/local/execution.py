@@ -23,8 +23,8 @@ from app.engine.local.graph.outages import Outage
 from app.engine.local.graph.reports import Reporter
 from app.engine.local.graph.run import Frame, Run, known_nodes
 from app.engine.local.nodes.nodes import execute
+from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.folders import execution_folder
-from app.engine.local.processes.slots import Slots
 from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 from app.services import phases
@@ -207,7 +207,7 @@ async def _run_of(
         home=execution_folder(engine.home_of(id), id),
         report=Reporter(server, id),
         envs={pair.key: pair.value for pair in config.envs.values},
-        parallelism=Slots(max(0, spec.max_parallelism)),
+        parallelism=FairSemaphore(max(0, spec.max_parallelism)),
     )
     if row.phase not in ("UNDEFINED", "QUEUED"):
         await run.load_known()

@@ -18,7 +18,7 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.graph.failures import NodeFailed, error_of
 from app.engine.local.graph.run import Site
-from app.engine.local.processes.attempts import Failed
+from app.engine.local.processes.task_attempt import Failed
 from app.wire.go.goparse import go_duration
 
 SYSTEM_FAILURES_MAX = 3

@@ -24,7 +24,7 @@ from app.engine.local.graph import data, names
 from app.engine.local.graph.failures import BindingFailed, TooLarge
 from app.engine.local.graph.reports import Reporter
 from app.engine.local.processes import folders
-from app.engine.local.processes.slots import Slots
+from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 from app.services import literal_limits, offloading
@@ -89,7 +89,7 @@ class Run:
     home: Path
     report: Reporter
     envs: Mapping[str, str]
-    parallelism: Slots
+    parallelism: FairSemaphore
     nodes: dict[str, Known] = field(default_factory=dict)
     attempts: dict[str, dict[int, task_execution_pb2.TaskExecutionClosure]] = field(default_factory=dict)
     recovered: dict[str, Known] = field(default_factory=dict)

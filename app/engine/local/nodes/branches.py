@@ -11,12 +11,12 @@ from app.engine.local.graph.conditions import BranchError, choose
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, error_of
 from app.engine.local.graph.run import Frame, Site
 from app.engine.local.nodes.nodes import execute, fail, succeed
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 
 
-async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_branch(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A branch node; its outputs are those of the node that it chose."""
     report, outer = site.run.report, site.frame
     queued = site.event(Node.QUEUED, input_uri=site.input_uri)

@@ -24,7 +24,7 @@ from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
 from app.engine.local.graph.reports import patiently
 from app.engine.local.graph.run import Site
 from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 from app.runtime.context import Context
 from app.services import catalog
 
@@ -114,7 +114,7 @@ class Caching:
             return None
         return event_pb2.TaskNodeMetadata(reservation_status=Reservation.RESERVATION_ACQUIRED)
 
-    async def begin(self, place: Place) -> Hit | None:
+    async def begin(self, permit: Permit) -> Hit | None:
         """What can be taken over; None where it has to be computed, with the right to do so where only one may.
 
         Not to be asked for what an earlier run of the execution has started. While it waits it holds no place.
@@ -128,7 +128,7 @@ class Caching:
             self._site.event(execution_pb2.NodeExecution.QUEUED, input_uri=self._site.input_uri)
         )
         while not await self._reserve():
-            place.give()
+            permit.release()
             await asyncio.sleep(WAIT_SECONDS)
             hit = await self._look_up()
             if hit is not None:
@@ -138,7 +138,7 @@ class Caching:
         if hit is not None:
             await self.give_up()
             return hit
-        await place.take()
+        await permit.acquire()
         return None
 
     async def put(

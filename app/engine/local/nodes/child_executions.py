@@ -21,7 +21,7 @@ from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.reports import patiently
 from app.engine.local.graph.run import Known, Run, Site
 from app.engine.local.nodes.nodes import fail, succeed
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 from app.services import executions, offloading, phases
 from app.services.executions.launch import launch as launch_execution
 from app.services.ids import execution_key
@@ -53,7 +53,7 @@ class Child:
     recovered: Known | None = None
 
 
-async def run_launch_plan(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_launch_plan(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A launch plan node, from QUEUED to its last event."""
     await site.run.report.node(site.event(Node.QUEUED, input_uri=site.input_uri))
 

@@ -34,7 +34,7 @@ from app.engine.local.graph.graph import Graph
 from app.engine.local.graph.reports import patiently
 from app.engine.local.graph.run import Frame, Site
 from app.engine.local.nodes.nodes import execute
-from app.engine.local.processes.attempts import Dynamic, Failed, Succeeded
+from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded
 from app.services import offloading, workflows
 from app.services.literal_limits import SETTING
 from app.services.registration import in_thread_if_large

@@ -18,7 +18,7 @@ from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.reports import patiently
 from app.engine.local.graph.run import Site
 from app.engine.local.nodes.nodes import fail, succeed
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 from app.services import signals
 from app.services.ids import execution_key
 from app.wire.text import text
@@ -27,7 +27,7 @@ Node = execution_pb2.NodeExecution
 _Kind = execution_pb2.ExecutionError
 
 
-async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A gate node, from QUEUED to its last event."""
     gate = site.node.gate_node
     kind = gate.WhichOneof("condition")

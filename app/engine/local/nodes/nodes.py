@@ -16,10 +16,10 @@ from app.engine.local.graph.graph import START, Graph
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.reports import Event
 from app.engine.local.graph.run import Frame, Site
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
-Handler = Callable[[Site, literals_pb2.LiteralMap, Place], Awaitable[literals_pb2.LiteralMap]]
+Handler = Callable[[Site, literals_pb2.LiteralMap, Permit], Awaitable[literals_pb2.LiteralMap]]
 
 _DONE_WELL = ("SUCCEEDED", "RECOVERED")
 # Kinds that count against the execution's max parallelism.
@@ -52,8 +52,8 @@ async def execute(site: Site) -> literals_pb2.LiteralMap:
         if known.phase == "SKIPPED":
             raise NodeSkipped
     kind = kind_of(site)
-    place = Place(site.run.parallelism if kind in _COUNTED else None)
-    await place.take()
+    permit = Permit(site.run.parallelism if kind in _COUNTED else None)
+    await permit.acquire()
     try:
         if known is None:
             recovered = await recover(site)
@@ -69,11 +69,11 @@ async def execute(site: Site) -> literals_pb2.LiteralMap:
                     f"node [{site.node.id}] is of kind [{kind}], which this engine does not run",
                 ),
             )
-        return await handler(site, inputs, place)
+        return await handler(site, inputs, permit)
     except TooLarge as too_large:
         raise await fail(site, too_large.error) from too_large
     finally:
-        place.give()
+        permit.release()
 
 
 async def _outputs_of_known(site: Site) -> literals_pb2.LiteralMap:
@@ -128,7 +128,7 @@ async def succeed(site: Site, outputs: literals_pb2.LiteralMap, **fields: object
     return outputs
 
 
-async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_sub_workflow(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A sub-workflow node: the graph of the workflow it names, inside this node."""
     report = site.run.report
     await report.node(site.event(Node.QUEUED, input_uri=site.input_uri, is_parent=True))

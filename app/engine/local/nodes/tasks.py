@@ -18,11 +18,11 @@ from app.engine.local.nodes.arrays.node import run_container_array
 from app.engine.local.nodes.arrays.panel import CONTAINER_ARRAY
 from app.engine.local.nodes.cache import Caching
 from app.engine.local.nodes.nodes import fail, succeed
-from app.engine.local.nodes.tries import Tries, checkpoint_of, task_run
+from app.engine.local.nodes.tries import Tries, checkpoint_of, task_attempt
 from app.engine.local.processes import commands
-from app.engine.local.processes.attempts import CannotBuild, Dynamic, Failed, Succeeded, TaskRun
+from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.task_attempt import CannotBuild, Dynamic, Failed, Succeeded, TaskAttempt
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
@@ -40,13 +40,13 @@ class TaskNode:
         self,
         site: Site,
         task: tasks_pb2.TaskTemplate,
-        place: Place,
+        permit: Permit,
         *,
         reserving: event_pb2.TaskNodeMetadata | None = None,
         asked: tuple[Dynamic, float] | None = None,
     ) -> None:
         self._site = site
-        self._place = place
+        self._permit = permit
         self._asked = asked is not None
         self.is_dynamic = False
         self._reserving = reserving
@@ -57,16 +57,16 @@ class TaskNode:
             site.run,
             site.node,
             task,
-            runs=self._task_run,
+            runs=self._task_attempt,
             teller=self,
             earlier=site.run.attempts.get(site.unique_id, {}),
             expand=self._expand,
             asked=asked,
         )
 
-    def _task_run(self, attempt: int) -> TaskRun:
+    def _task_attempt(self, attempt: int) -> TaskAttempt:
         site = self._site
-        return task_run(
+        return task_attempt(
             site,
             self._task,
             site.unique_id,
@@ -105,7 +105,7 @@ class TaskNode:
             return dynamics.not_built(error)
         await report.several(*before, dynamics.running(site, frame, dynamic))
         # Its nodes take places of their own, of which there may be only one.
-        self._place.give()
+        self._permit.release()
         return await dynamics.run(site, frame, dynamic, seconds_max)
 
     async def echo(self, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
@@ -141,7 +141,7 @@ class TaskNode:
         if attempt + 1 not in self._run.attempts.get(self._site.unique_id, ()):
             await self._run.report.several(*self._failure(failed), *self._shown(await self._deck_of(failed)))
         self.is_dynamic = self._asked = False
-        await self._place.take()
+        await self._permit.acquire()
 
     def _failure(self, failed: Failed) -> list[event_pb2.TaskExecutionEvent]:
         if self.is_dynamic:
@@ -247,7 +247,7 @@ class TaskNode:
         return event
 
 
-async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_task(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A task node, from QUEUED to its last event."""
     reference = site.node.task_node.reference_id
     task = site.frame.task(reference)
@@ -256,15 +256,15 @@ async def run_task(site: Site, inputs: literals_pb2.LiteralMap, place: Place) ->
     if task.template.type == CONTAINER_ARRAY:
         return await run_container_array(site, inputs, task.template)
     if task.template.type == commands.ECHO:
-        return await TaskNode(site, task.template, place).echo(inputs)
+        return await TaskNode(site, task.template, permit).echo(inputs)
     caching = Caching(site, task.template, inputs)
     asked = await dynamics.recover(site, inputs)
     if site.unique_id not in site.run.attempts and asked is None:
-        hit = await caching.begin(place)
+        hit = await caching.begin(permit)
         if hit is not None:
             return await succeed(site, hit.outputs, task_node_metadata=hit.marks)
     try:
-        node = TaskNode(site, task.template, place, reserving=caching.reserving, asked=asked)
+        node = TaskNode(site, task.template, permit, reserving=caching.reserving, asked=asked)
         return await _compute(site, node, caching)
     except NodeFailed:
         await caching.give_up()

@@ -28,7 +28,8 @@ from app.engine.local.graph.run import Run, Site
 from app.engine.local.nodes.dynamics import INTERRUPTED, Expand
 from app.engine.local.nodes.task_types import SENSOR, with_command
 from app.engine.local.processes import outcome
-from app.engine.local.processes.attempts import (
+from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.task_attempt import (
     BUILD_FAILURE,
     STORAGE_FAILURE,
     CannotBuild,
@@ -36,12 +37,11 @@ from app.engine.local.processes.attempts import (
     Failed,
     Killed,
     Outcome,
-    RunningTask,
+    RunningAttempt,
     StartFailed,
     Succeeded,
-    TaskRun,
+    TaskAttempt,
 )
-from app.engine.local.processes.slots import Place, Slots
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ class Tries:
         node: workflow_pb2.Node,
         task: tasks_pb2.TaskTemplate,
         *,
-        runs: Callable[[int], TaskRun],
+        runs: Callable[[int], TaskAttempt],
         teller: Teller,
         earlier: Mapping[int, Closure],
         expand: Expand | None = None,
@@ -140,14 +140,14 @@ class Tries:
         run = self._runs(self.attempt)
         running = await self._run.engine.runner.adopt(run)
         if running is not None:
-            place = self._place()
-            place.admit()
-            async with self._occupied(place, run):
+            permit = self._permit()
+            permit.acquire_over_limit()
+            async with self._occupied(permit, run):
                 return await self._watch(run, running)
         past = await self._past(run, told) if told is not None else None
         return past if past is not None else await self._start(run)
 
-    async def _past(self, run: TaskRun, earlier: Closure) -> Outcome | None:
+    async def _past(self, run: TaskAttempt, earlier: Closure) -> Outcome | None:
         """How an attempt ended of which this machine has no process; None where it was not started yet."""
         if earlier.phase == Task.FAILED and earlier.HasField("error"):
             error = earlier.error
@@ -171,7 +171,7 @@ class Tries:
             return Failed(error, retryable=self.attempt + 1 in self._earlier)
         return ended
 
-    async def _start(self, run: TaskRun) -> Outcome:
+    async def _start(self, run: TaskAttempt) -> Outcome:
         runner = self._run.engine.runner
         if self._after_outage:
             # The attempt is reported first, so that it shows why the execution waits. No process starts before the
@@ -186,10 +186,10 @@ class Tries:
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
         await self._teller.submitted(self.attempt)
-        place = self._place()
-        await place.take()
+        permit = self._permit()
+        await permit.acquire()
         try:
-            async with self._occupied(place, run):
+            async with self._occupied(permit, run):
                 return await self._watch(run, await runner.start(prepared))
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
@@ -197,7 +197,7 @@ class Tries:
             return error.failed
 
     @asynccontextmanager
-    async def _occupied(self, place: Place, run: TaskRun) -> AsyncIterator[None]:
+    async def _occupied(self, permit: Permit, run: TaskAttempt) -> AsyncIterator[None]:
         """Give the place back when the process has ended; where its node is aborted, that is some time later."""
         runner, left = self._run.engine.runner, None
         try:
@@ -207,21 +207,21 @@ class Tries:
             raise
         finally:
             if left is None:
-                place.give()
+                permit.release()
             else:
-                runner.when_ended(left, place.give)
+                runner.when_ended(left, permit.release)
 
-    def _place(self) -> Place:
+    def _permit(self) -> Permit:
         """Among the processes of this machine. Eager tasks and sensors wait for what needs places itself."""
         id, engine = self._run.id, self._run.engine
-        limit: Slots | None = engine.processes
+        limit: FairSemaphore | None = engine.processes
         if self._task.metadata.is_eager:
             limit = None
         elif self._task.type == SENSOR:
             limit = engine.sensors
-        return Place(limit, key=(id.project, id.domain, id.name))
+        return Permit(limit, key=(id.project, id.domain, id.name))
 
-    async def _watch(self, run: TaskRun, running: RunningTask) -> Outcome:
+    async def _watch(self, run: TaskAttempt, running: RunningAttempt) -> Outcome:
         """Wait for a process, at most until the attempt's timeout."""
         await self._teller.running(self.attempt)
         self._began = running.started_at or time.time()
@@ -249,7 +249,7 @@ class Tries:
         return retries.expired(self._node) if ended is None else ended
 
 
-def task_run(
+def task_attempt(
     site: Site,
     task: tasks_pb2.TaskTemplate,
     unique_id: str,
@@ -261,7 +261,7 @@ def task_run(
     given_prefix: str = "",
     array_index: int | None = None,
     checkpoint: str = "",
-) -> TaskRun:
+) -> TaskAttempt:
     """An attempt of a task. unique_id: of what is tried again, the node or one index of it.
 
     checkpoint: what the first attempt goes on from; a later one goes on from the one before it
@@ -269,7 +269,7 @@ def task_run(
     run = site.run
     name = names.generated_name(run.id.name, unique_id, attempt)
     tasks = chain(site.frame.closure.tasks, run.closure.tasks)
-    return TaskRun(
+    return TaskAttempt(
         execution=run.id,
         workflow_name=run.workflow_id.name,
         task=with_command(task, tasks, run.server.settings.engine.local),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
-from app.engine.local.processes.attempts import CannotBuild, TaskRun, bad_task
+from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt, bad_task
 from app.wire.go import gotext
 from app.wire.text import text
 
@@ -105,12 +105,12 @@ def uses_template(command: tuple[str, ...]) -> bool:
     )
 
 
-def task_template_path(run: TaskRun) -> str:
+def task_template_path(run: TaskAttempt) -> str:
     """Where the task template lies for a command that asks for it."""
     return f"{run.input_uri.rpartition('/')[0]}/task.pb"
 
 
-def render(command: tuple[str, ...], run: TaskRun, inputs: literals_pb2.LiteralMap) -> tuple[str, ...]:
+def render(command: tuple[str, ...], run: TaskAttempt, inputs: literals_pb2.LiteralMap) -> tuple[str, ...]:
     """The command with every known variable replaced; unknown ones stay as they are, empty elements too.
 
     errors: CannotBuild naming each input value that is missing or has no text form
@@ -136,7 +136,7 @@ def unpacked_here(argv: tuple[str, ...]) -> tuple[str, ...]:
     return (*argv[:place], ".", *argv[place + 1 :])
 
 
-def _values(run: TaskRun) -> Mapping[str, str]:
+def _values(run: TaskAttempt) -> Mapping[str, str]:
     unique_key = re.sub(r"^[^a-zA-Z_]+", "a", run.generated_name)
     return {
         "input": run.input_uri,

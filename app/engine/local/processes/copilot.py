@@ -24,7 +24,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from app.blobs import BlobError, Blobs, BlobUnavailable
-from app.engine.local.processes.attempts import StartFailed, TaskRun
+from app.engine.local.processes.task_attempt import StartFailed, TaskAttempt
 from app.services import offloading
 from app.settings import Settings
 from app.wire.go import gotext
@@ -61,7 +61,7 @@ def relocate(
     return tuple(map(replace, argv)), {name: replace(value) for name, value in variables.items()}
 
 
-async def download(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs, settings: Settings) -> None:
+async def download(run: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs, settings: Settings) -> None:
     """Make the two directories and lay out the inputs.
 
     errors: StartFailed naming the input that cannot be laid out; BlobUnavailable
@@ -224,7 +224,7 @@ def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
     return "null", None
 
 
-async def upload(run: TaskRun, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
+async def upload(run: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
     """Read the declared outputs from their files; what is wrong with them becomes the attempt's error.pb.
 
     errors: BlobError when the store does not take them
@@ -262,7 +262,7 @@ def _check_error_file(path: Path) -> None:
 
 
 async def _output(
-    run: TaskRun, name: str, kind: types_pb2.LiteralType, folder: Path, blobs: Blobs
+    run: TaskAttempt, name: str, kind: types_pb2.LiteralType, folder: Path, blobs: Blobs
 ) -> literals_pb2.Literal:
     match kind.WhichOneof("type"):
         case "simple":

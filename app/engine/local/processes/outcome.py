@@ -14,18 +14,18 @@ from google.protobuf.message import DecodeError, Message
 
 from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreadable
 from app.engine.local.nodes import decks
-from app.engine.local.processes.attempts import (
+from app.engine.local.processes.commands import container_of
+from app.engine.local.processes.environment import missing_module_hint
+from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,
     Failed,
     Killed,
     Outcome,
     Succeeded,
-    TaskRun,
+    TaskAttempt,
     bad_task,
 )
-from app.engine.local.processes.commands import container_of
-from app.engine.local.processes.environment import missing_module_hint
 from app.services.literal_limits import SETTING
 
 _Kind = execution_pb2.ExecutionError
@@ -52,7 +52,7 @@ def exited_well(ended: Mapping[str, Any]) -> bool:
 
 
 async def read(
-    run: TaskRun,
+    run: TaskAttempt,
     ended: Mapping[str, Any] | None,
     blobs: Blobs,
     *,
@@ -77,7 +77,7 @@ async def read(
     return read
 
 
-async def _read(run: TaskRun, ended: Mapping[str, Any] | None, blobs: Blobs, bytes_max: int) -> Outcome:
+async def _read(run: TaskAttempt, ended: Mapping[str, Any] | None, blobs: Blobs, bytes_max: int) -> Outcome:
     if ended is None:
         return _lost(run)
     if ended["reason"] == "terminated":
@@ -90,7 +90,7 @@ async def _read(run: TaskRun, ended: Mapping[str, Any] | None, blobs: Blobs, byt
     return await _from_files(run, blobs, bytes_max, deck_uri)
 
 
-def _lost(run: TaskRun) -> Failed:
+def _lost(run: TaskAttempt) -> Failed:
     # Parity: a pod that is gone without a trace is a system failure (PluginManager.checkResourcePhase).
     return _failed(
         "ResourceDeletedExternally",
@@ -100,11 +100,11 @@ def _lost(run: TaskRun) -> Failed:
     )
 
 
-async def _deck(run: TaskRun, blobs: Blobs) -> str:
+async def _deck(run: TaskAttempt, blobs: Blobs) -> str:
     return await decks.first_of(blobs, decks.uri_of(run.output_prefix))
 
 
-def _from_exit(run: TaskRun, ended: Mapping[str, Any], deck_uri: str) -> Failed:
+def _from_exit(run: TaskAttempt, ended: Mapping[str, Any], deck_uri: str) -> Failed:
     if ended["reason"]:
         code, message = _LIMITS[ended["reason"]](ended)
         return _failed(code, f"[{_container_name(run)}] {message}", _Kind.USER, deck_uri, retryable=False)
@@ -146,7 +146,7 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
 }
 
 
-async def _from_files(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: str) -> Outcome:
+async def _from_files(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Outcome:
     failed = await _reported_error(run, blobs, bytes_max, deck_uri)
     if failed is not None:
         return failed
@@ -177,7 +177,7 @@ async def _from_files(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: str)
     return Succeeded(output_uri, outputs, deck_uri)
 
 
-async def _reported_error(run: TaskRun, blobs: Blobs, bytes_max: int, deck_uri: str) -> Failed | None:
+async def _reported_error(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Failed | None:
     """The error that the task wrote down itself, unchanged.
 
     source: flyteplugins RemoteFileOutputReader.ReadError
@@ -235,7 +235,7 @@ def _failed(
     return Failed(execution_pb2.ExecutionError(code=code, message=message, kind=kind), retryable, deck_uri)
 
 
-def _container_name(run: TaskRun) -> str:
+def _container_name(run: TaskAttempt) -> str:
     try:
         return container_of(run.task, run.generated_name).name
     except CannotBuild:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.engine.local.processes.attempts import TaskRun
 from app.engine.local.processes.storage_variables import Access, storage_access
+from app.engine.local.processes.task_attempt import TaskAttempt
 from app.engine.local.processes.task_secrets import Handed, secrets_of
 from app.services import offloading
 from app.settings import Settings
@@ -35,7 +35,7 @@ class Provided:
             **{name: value for table in plugin.default_env_vars for name, value in table.items()},
         }
 
-    async def private(self, run: TaskRun, variables: Mapping[str, str]) -> Handed:
+    async def private(self, run: TaskAttempt, variables: Mapping[str, str]) -> Handed:
         """Return the variables and files for a single attempt: requested secrets, and storage keys kept in files.
 
         Args:

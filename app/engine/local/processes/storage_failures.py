@@ -14,7 +14,7 @@ import structlog
 from flyteidl.core import execution_pb2
 
 from app.blobs import Unavailability
-from app.engine.local.processes.attempts import Failed, RunningTask, storage_failure
+from app.engine.local.processes.task_attempt import Failed, RunningAttempt, storage_failure
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ _STORAGE_CLIENT = re.compile(
 )
 
 
-def remember(running: RunningTask, reason: str) -> None:
+def remember(running: RunningAttempt, reason: str) -> None:
     """Record that the store was unavailable while an attempt ran, or when it had ended.
 
     Args:
@@ -43,7 +43,7 @@ def remember(running: RunningTask, reason: str) -> None:
         log.warning("storage_failure_not_recorded", path=str(record), reason=str(error))
 
 
-def judge(running: RunningTask, failed: Failed, noted: Unavailability | None) -> Failed:
+def judge(running: RunningAttempt, failed: Failed, noted: Unavailability | None) -> Failed:
     """Return the failure of an attempt, as a failure of the store where the store caused it.
 
     Args:
@@ -68,7 +68,7 @@ def _may_come_from_store(failed: Failed) -> bool:
     return failed.error.code in _WITHOUT_DOCUMENT
 
 
-def _recorded(running: RunningTask) -> str | None:
+def _recorded(running: RunningAttempt) -> str | None:
     try:
         return (running.run.directory / _RECORD).read_text()
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flyteidl.core import security_pb2, tasks_pb2
 
-from app.engine.local.processes.attempts import CannotBuild, bad_task
+from app.engine.local.processes.task_attempt import CannotBuild, bad_task
 
 _ENV_PREFIX = "FLYTE_SECRETS_ENV_PREFIX"
 _DEFAULT_DIR = "FLYTE_SECRETS_DEFAULT_DIR"

@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.engine.local.processes import folders
-from app.engine.local.processes.attempts import TaskRun
 from app.engine.local.processes.commands import Container
+from app.engine.local.processes.task_attempt import TaskAttempt
 
 ARRAY_INDEX = "FLYTE_K8S_ARRAY_INDEX"
 
 
 def task_variables(
-    run: TaskRun,
+    run: TaskAttempt,
     container: Container,
     *,
     programs: Path,
@@ -55,7 +55,7 @@ def _of_this_machine(directory: Path, python_path: str) -> dict[str, str]:
     return variables
 
 
-def _of_the_engine(run: TaskRun) -> Mapping[str, str]:
+def _of_the_engine(run: TaskAttempt) -> Mapping[str, str]:
     execution, task = run.execution, run.task.id
     variables = {
         "FLYTE_INTERNAL_EXECUTION_WORKFLOW": f"{execution.project}:{execution.domain}:{run.workflow_name}",

@@ -20,10 +20,10 @@ from app.engine.local.nodes.arrays.panel import Panel
 from app.engine.local.nodes.arrays.rules import Shape, element_inputs
 from app.engine.local.nodes.cache import Caching, policy_of
 from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
-from app.engine.local.nodes.tries import Tries, task_run
-from app.engine.local.processes.attempts import Failed, Succeeded, TaskRun
+from app.engine.local.nodes.tries import Tries, task_attempt
+from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.task_attempt import Failed, Succeeded, TaskAttempt
 from app.services import offloading
 
 Task = execution_pb2.TaskExecution
@@ -78,7 +78,7 @@ class TaskElements:
             return (await self._compute(index, panel)).outputs
         inputs = element_inputs(self._shape, self._inputs, index)
         caching = Caching(self._site, self._task, inputs, metadata=self._shape.element.metadata, index=index)
-        hit = await caching.begin(Place(None)) if panel.phase(index) == Task.UNDEFINED else None
+        hit = await caching.begin(Permit(None)) if panel.phase(index) == Task.UNDEFINED else None
         if hit is not None:
             await self._site.run.write(self._output_uri(index, 0), hit.outputs)
             panel.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
@@ -98,7 +98,7 @@ class TaskElements:
             self._site.run,
             self._shape.element,
             self._task,
-            runs=lambda retry: self._task_run(index, retry),
+            runs=lambda retry: self._task_attempt(index, retry),
             teller=_Index(index, panel),
             earlier=panel.earlier(index),
         )
@@ -144,10 +144,10 @@ class TaskElements:
             return f"{folder}/{retry}", f"{folder}/{retry}/{index}"
         return "", f"{folder}/{index}/{retry}"
 
-    def _task_run(self, index: int, retry: int) -> TaskRun:
+    def _task_attempt(self, index: int, retry: int) -> TaskAttempt:
         site = self._site
         given_prefix, output_prefix = self._prefixes(index, retry)
-        return task_run(
+        return task_attempt(
             site,
             self._task,
             names.node_unique_id(site.unique_id, self._attempt, f"n{index}"),

@@ -20,7 +20,7 @@ from app.engine.local.nodes.arrays.elements import ChildElements, Elements, Inde
 from app.engine.local.nodes.arrays.panel import Panel
 from app.engine.local.nodes.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
 from app.engine.local.nodes.nodes import fail
-from app.engine.local.processes.slots import Place
+from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
@@ -28,7 +28,7 @@ Task = execution_pb2.TaskExecution
 _FAILING = "ArrayNodeFailing"
 
 
-async def run_array(site: Site, inputs: literals_pb2.LiteralMap, place: Place) -> literals_pb2.LiteralMap:
+async def run_array(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """An array node, from QUEUED to its last event."""
     return await _run(site, shape_of(site.node.array_node), inputs)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import structlog
 
-from app.engine.local.processes.attempts import StartFailed
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
+from app.engine.local.processes.task_attempt import StartFailed
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class _Gone(Exception):
     """The fork server ended before it answered."""
 
 
-class Zygote:
+class ForkServer:
     """One fork server. Requests are answered in turn, which takes milliseconds; tasks run on side by side."""
 
     def __init__(self, python: Path, *, warm: bool, variables: Mapping[str, str], directory: Path) -> None:
@@ -222,21 +222,21 @@ class Zygote:
         return tuple(found)
 
 
-class Zygotes:
+class ForkServers:
     """All fork servers of this server, below one directory."""
 
     def __init__(self, directory: Path, *, tasks_max: int) -> None:
         # Servers that share a home, or one after the other with the same pid, must not share this.
         self._directory = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._tasks_max = tasks_max
-        self._warm: dict[tuple[object, ...], Zygote] = {}
+        self._warm: dict[tuple[object, ...], ForkServer] = {}
         # By environment: what its imports have read.
         self._read: dict[Path, frozenset[str]] = {}
         self._made = 0
         # The plain one needs no packages, so this server's own interpreter serves.
-        self._plain = Zygote(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
+        self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
 
-    async def for_command(self, environment: Environment, variables: Mapping[str, str], *, warm: bool) -> Zygote:
+    async def for_command(self, environment: Environment, variables: Mapping[str, str], *, warm: bool) -> ForkServer:
         """A fork server that can start a command with these variables, the plain one if forking is not possible.
 
         errors: EnvironmentBroken when the environment's interpreter does not run
@@ -245,38 +245,38 @@ class Zygotes:
             return self._plain
         while True:
             read = self._read.get(environment.path, frozenset())
-            zygote = await self._with_values(environment, variables, read)
-            can_fork = await zygote.can_fork(self._tasks_max)
-            if read >= zygote.read:
-                return zygote if can_fork else self._plain
+            fork_server = await self._with_values(environment, variables, read)
+            can_fork = await fork_server.can_fork(self._tasks_max)
+            if read >= fork_server.read:
+                return fork_server if can_fork else self._plain
             # Only now it is known what the imports read, so these variables may need a fork server of their own.
-            self._read[environment.path] = self._read.get(environment.path, frozenset()) | zygote.read
+            self._read[environment.path] = self._read.get(environment.path, frozenset()) | fork_server.read
 
     async def _with_values(
         self, environment: Environment, variables: Mapping[str, str], read: frozenset[str]
-    ) -> Zygote:
+    ) -> ForkServer:
         """Return the warm fork server whose imports have read the values that these variables have."""
         fixed = {name: value for name, value in variables.items() if name in read or _fixed_at_start(name)}
         key = (environment.path, *sorted(fixed.items()))
-        zygote = self._warm.pop(key, None)
-        if zygote is None:
+        fork_server = self._warm.pop(key, None)
+        if fork_server is None:
             self._made += 1
-            zygote = Zygote(
+            fork_server = ForkServer(
                 environment.python,
                 warm=True,
                 variables={**fixed, "PATH": variables["PATH"]},
                 directory=self._directory / f"warm-{self._made}",
             )
         # The last one of the dictionary is the one used last.
-        self._warm[key] = zygote
+        self._warm[key] = fork_server
         if len(self._warm) > _WARM_SERVERS_MAX:
             await self._warm.pop(next(iter(self._warm))).close()
-        return zygote
+        return fork_server
 
     async def close(self) -> None:
         """End all fork servers; tasks run on."""
-        for zygote in (self._plain, *self._warm.values()):
-            await zygote.close()
+        for fork_server in (self._plain, *self._warm.values()):
+            await fork_server.close()
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
 

@@ -47,7 +47,7 @@ class StartFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRun:
+class TaskAttempt:
     """Everything a process of one attempt is made from; a restarted server builds an equal one.
 
     directory: private to the attempt, on this machine. Prefixes have no trailing slash. array_index: None outside maps.
@@ -92,7 +92,7 @@ class Prepared:
         files: Contents of files that the attempt finds in its folder, by their paths.
     """
 
-    run: TaskRun
+    run: TaskAttempt
     program: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -110,10 +110,10 @@ class Supervised:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningTask(Supervised):
+class RunningAttempt(Supervised):
     """A started attempt, whoever started it. task_pid: the task's, also its process group. started_at: since 1970."""
 
-    run: TaskRun
+    run: TaskAttempt
     task_pid: int
     started_at: float
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
-from app.engine.local.processes.attempts import (
+from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,
     Failed,
@@ -22,10 +24,8 @@ from app.engine.local.processes.attempts import (
     Outcome,
     StartFailed,
     Succeeded,
-    TaskRun,
+    TaskAttempt,
 )
-from app.engine.local.processes.folders import short_temporary
-from app.engine.local.processes.processes import Runner
 from tests.engine.conftest import (
     FLOWS,
     Bench,
@@ -102,7 +102,7 @@ class TestSuccess:
         made = bench()
         outcomes: list[Outcome] = []
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             # The same raw prefix for all of them: only chance keeps their files apart.
             shared = f"{made.blobs.base}/raw/shared"
             attempts = [made.attempt("write_file", {"text": node}, node=node) for node in ("n0", "n1", "n2", "n3")]
@@ -174,7 +174,7 @@ class TestIsolation:
         template.security_context.secrets.add(group="g3", key="K2")
         attempt = made.attempt(template)
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             with pytest.raises(CannotBuild) as raised:
                 await runner.prepare(attempt)
             assert "variable [_FSEC_G3_K2]" in raised.value.error.message
@@ -224,7 +224,7 @@ class TestIsolation:
             attempts.append(made.attempt(template, node=f"n{index}"))
         outcomes: list[Outcome] = []
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             assert all([(await runner.prepare(attempt)).flytekit for attempt in attempts])
             outcomes.extend(await asyncio.gather(*(run(runner, attempt) for attempt in attempts)))
 
@@ -316,8 +316,8 @@ class TestFailure:
 
 
 class TestCannotBuild:
-    def refusal(self, made: Bench, attempt: TaskRun) -> str:
-        async def main(runner: Runner) -> None:
+    def refusal(self, made: Bench, attempt: TaskAttempt) -> str:
+        async def main(runner: TaskRunner) -> None:
             await runner.start(await runner.prepare(attempt))
 
         with pytest.raises(CannotBuild) as raised:
@@ -342,7 +342,7 @@ class TestCannotBuild:
         attempt = made.attempt(template)
         assert "cannot be executed: Exec format error" in self.refusal(made, attempt)
 
-        async def again(runner: Runner) -> None:
+        async def again(runner: TaskRunner) -> None:
             running = await runner.adopt(attempt)
             assert running is not None
             outcome = await runner.wait(running)
@@ -371,7 +371,7 @@ class TestKill:
         made = bench()
         attempt = made.attempt("sleep", {"seconds": 60.0})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "asleep")
             before = time.monotonic()
@@ -386,7 +386,7 @@ class TestKill:
         made = bench()
         attempt = made.attempt("stubborn", {"seconds": 60.0})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "deaf")
             before = time.monotonic()
@@ -401,7 +401,7 @@ class TestKill:
         made = bench(grace_seconds=0.3)
         attempt = made.attempt("stubborn", {"seconds": 60.0})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "deaf")
             os.kill(running.pid, signal.SIGUSR1)
@@ -415,7 +415,7 @@ class TestKill:
         marker = tmp_path / "pids"
         attempt = made.attempt("parent", {"marker": str(marker), "leave_at_once": leave_at_once})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "bred")
             pids = [int(line) for line in marker.read_text().split()]
@@ -434,7 +434,7 @@ class TestKill:
         made = bench()
         attempt = made.attempt("sleep", {"seconds": 0.7})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             os.kill(running.pid, signal.SIGTERM)
             assert isinstance(await runner.wait(running), Succeeded)
@@ -445,7 +445,7 @@ class TestKill:
         made = bench()
         attempt = made.attempt("sleep", {"seconds": 60.0})
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "asleep")
             os.kill(running.pid, signal.SIGKILL)
@@ -503,7 +503,7 @@ class TestLimits:
         attempt = replace(made.attempt("nothing"), directory=small_disk / "a")
         subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'big'}"], capture_output=True, check=False)
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             prepared = await runner.prepare(attempt)
             with pytest.raises(StartFailed, match="No space left on device"):
                 await runner.start(prepared)

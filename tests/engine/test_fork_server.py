@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.processes.attempts import CannotBuild, Failed, Succeeded
 from app.engine.local.processes.forkserver.stamp import started
-from app.engine.local.processes.processes import Runner
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import CannotBuild, Failed, Succeeded
 from tests.engine.conftest import Bench, literal, run, script, with_runner
 
 Benches = Callable[..., Bench]
@@ -57,7 +57,7 @@ def other_environment(tmp_path: Path, environment: Path) -> Path:
 def test_one_serves_many_and_goes_with_the_runner(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         attempts = [made.attempt("double", {"x": index}, node=f"n{index}") for index in range(6)]
         outcomes = await asyncio.gather(*(run(runner, attempt) for attempt in attempts))
         assert [o.outputs.literals["o0"] for o in outcomes if isinstance(o, Succeeded)] == [
@@ -73,7 +73,7 @@ def test_one_serves_many_and_goes_with_the_runner(bench: Benches) -> None:
 def test_starting_does_not_wait_for_what_runs(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         before = time.monotonic()
         attempts = [made.attempt(script("sleep 1.5"), node=f"n{index}") for index in range(8)]
         outcomes = await asyncio.gather(*(run(runner, attempt) for attempt in attempts))
@@ -87,7 +87,7 @@ def test_starting_does_not_wait_for_what_runs(bench: Benches) -> None:
 def test_an_idle_one_costs_nothing(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         await run(runner, made.attempt("nothing"))
         (pid,) = fork_servers(made)
         before = cpu_seconds(pid)
@@ -100,7 +100,7 @@ def test_an_idle_one_costs_nothing(bench: Benches) -> None:
 def test_one_that_is_killed_is_replaced_and_its_tasks_go_on(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         sleeping = await runner.start(await runner.prepare(made.attempt("sleep", {"seconds": 1.5})))
         (pid,) = fork_servers(made)
         os.kill(pid, signal.SIGKILL)
@@ -118,7 +118,7 @@ def test_one_is_replaced_after_so_many_tasks(bench: Benches) -> None:
     made = bench(warm_tasks_max=2)
     seen = []
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         for index in range(4):
             assert isinstance(await run(runner, made.attempt("nothing", node=f"n{index}")), Succeeded)
             seen.extend(fork_servers(made))
@@ -130,7 +130,7 @@ def test_one_is_replaced_after_so_many_tasks(bench: Benches) -> None:
 def test_one_is_replaced_when_packages_changed(bench: Benches, other_environment: Path) -> None:
     made = bench(environment=str(other_environment))
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         assert isinstance(await run(runner, made.attempt("nothing")), Succeeded)
         (before,) = fork_servers(made)
         (next((other_environment / "lib").glob("python*/site-packages")) / "new.py").write_text("")
@@ -143,7 +143,7 @@ def test_one_is_replaced_when_packages_changed(bench: Benches, other_environment
 def test_values_that_are_read_at_the_start_get_one_of_their_own(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         plain = made.attempt("nothing")
         verbose = made.attempt("nothing", node="n1", envs={"FLYTE_SDK_LOGGING_LEVEL": "10"})
         for attempt in (plain, verbose):
@@ -167,7 +167,7 @@ def test_a_flytekit_that_cannot_be_forked_is_run_as_a_process(bench: Benches, ot
         "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     )
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         outcome = await run(runner, made.attempt("double", {"x": 4}))
         assert isinstance(outcome, Succeeded), outcome
         assert outcome.outputs.literals["o0"] == literal(8)
@@ -199,7 +199,7 @@ def test_what_an_import_makes_once_is_made_in_every_task(
         (packages / "start.pth").write_text("import seeded\n")
     logs = []
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         for index in range(2):
             attempt = made.attempt("made_at_import", node=f"n{index}", envs={"SEEDED_THREADS": str(index)})
             assert isinstance(await run(runner, attempt), Succeeded), attempt.log_path.read_text()
@@ -217,7 +217,7 @@ def test_a_variable_that_the_imports_read_counts_in_every_task(bench: Benches) -
     made = bench()
     logs = {}
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         # No list of ours names this one: rich reads it while flytekit imports it.
         for value in ("40", "200"):
             attempt = made.attempt("width_of_console", node=f"n{value}", envs={"COLUMNS": value})
@@ -237,7 +237,7 @@ def test_an_interpreter_that_does_not_run_is_named_with_its_setting(bench: Bench
         (programs / name).write_text("#!/bin/sh\necho this is no python >&2\nexit 3\n")
         (programs / name).chmod(0o755)
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         with pytest.raises(CannotBuild) as raised:
             await run(runner, made.attempt("nothing"))
         assert "this is no python" in raised.value.error.message
@@ -255,7 +255,7 @@ def test_a_usage_error_of_flytekit_ends_like_its_command_ends(bench: Benches) ->
         attempt = made.attempt(template, {"x": 1}, node=f"n{index}")
         again = bench(warm=warm)
 
-        async def main(runner: Runner) -> None:
+        async def main(runner: TaskRunner) -> None:
             outcome = await run(runner, attempt)  # noqa: B023 - it is run before the loop goes on.
             assert isinstance(outcome, Failed)
             codes.append(outcome.error.message.replace(attempt.generated_name, "pod"))  # noqa: B023 - as above
@@ -269,7 +269,7 @@ def test_a_usage_error_of_flytekit_ends_like_its_command_ends(bench: Benches) ->
 def test_a_start_that_is_cancelled_leaves_a_process_that_is_found(bench: Benches) -> None:
     made = bench()
 
-    async def main(runner: Runner) -> None:
+    async def main(runner: TaskRunner) -> None:
         attempt = made.attempt("stubborn", {"seconds": 60.0})
         starting = asyncio.create_task(runner.start(await runner.prepare(attempt)))
         await asyncio.sleep(0.05)

@@ -20,23 +20,23 @@ from flyteidl.core import literals_pb2
 
 from app.blobs import Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, provided, storage_failures
-from app.engine.local.processes.attempts import (
+from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
+from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
+from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.provided import Provided
+from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Failed,
     Outcome,
     Prepared,
-    RunningTask,
+    RunningAttempt,
     StartFailed,
     Supervised,
-    TaskRun,
+    TaskAttempt,
     bad_task,
 )
-from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
-from app.engine.local.processes.folders import short_temporary
-from app.engine.local.processes.forkserver.stamp import started
-from app.engine.local.processes.provided import Provided
 from app.engine.local.processes.variables import task_variables
-from app.engine.local.processes.zygote import Zygotes, fresh_command
 from app.services import offloading
 from app.settings import Settings
 
@@ -45,7 +45,7 @@ _POLL_SECONDS = 0.2
 _END_SECONDS_MAX = 15.0
 
 
-class Runner:
+class TaskRunner:
     """Runs attempts on this machine. One for each server; start and wait may be called for many at once."""
 
     def __init__(self, settings: Settings, blobs: Blobs, *, progress: Progress) -> None:
@@ -54,7 +54,7 @@ class Runner:
         self._blobs = blobs
         self._progress = progress
         self._provided = Provided(settings)
-        self._zygotes = Zygotes(settings.home_path / "forkservers", tasks_max=self._local.warm_tasks_max)
+        self._fork_servers = ForkServers(settings.home_path / "forkservers", tasks_max=self._local.warm_tasks_max)
         self._environment: Environment | None = None
         self._making = asyncio.Lock()
         self._waiting: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class Runner:
         except EnvironmentBroken as error:
             raise CannotBuild(str(error)) from error
 
-    async def prepare(self, run: TaskRun) -> Prepared:
+    async def prepare(self, run: TaskAttempt) -> Prepared:
         """Everything about the command that can be decided, and refused, before there is a process.
 
         errors: CannotBuild: nothing to run, an input without text form, a command or environment that is not there;
@@ -121,7 +121,7 @@ class Runner:
         flytekit = _is_flytekit(program, argv, environment)
         return Prepared(run, program, argv, variables, flytekit, container.image, private.files)
 
-    async def start(self, prepared: Prepared) -> RunningTask:
+    async def start(self, prepared: Prepared) -> RunningAttempt:
         """Start the process; an attempt that was started before is taken over instead, so none runs twice.
 
         When this is cancelled, the process may have been started: adopt() tells.
@@ -145,12 +145,12 @@ class Runner:
             await asyncio.wait((starting,))
             raise
 
-    async def _start(self, prepared: Prepared) -> RunningTask:
+    async def _start(self, prepared: Prepared) -> RunningAttempt:
         environment = await self._usable_environment()
         warm = prepared.flytekit and self._local.warm and sys.platform == "linux"
         try:
-            zygote = await self._zygotes.for_command(environment, prepared.env, warm=warm)
-            answer = await zygote.start(self._request(prepared, environment, warm=zygote.warm))
+            fork_server = await self._fork_servers.for_command(environment, prepared.env, warm=warm)
+            answer = await fork_server.start(self._request(prepared, environment, warm=fork_server.warm))
         except EnvironmentBroken as error:
             raise CannotBuild(str(error)) from error
         if answer.get("claimed"):
@@ -163,12 +163,12 @@ class Runner:
             raise StartFailed(answer["error"])
         return _running(prepared.run, answer)
 
-    async def adopt(self, run: TaskRun) -> RunningTask | None:
+    async def adopt(self, run: TaskAttempt) -> RunningAttempt | None:
         """The process that was started for this attempt, running or ended; None when none ever was."""
         record = _load(run.directory / "process.json")
         return None if record is None else _running(run, record)
 
-    async def wait(self, running: RunningTask) -> Outcome:
+    async def wait(self, running: RunningAttempt) -> Outcome:
         """How the attempt ended, once it has; waiting costs nothing. May be called again after a restart.
 
         errors: BlobError when the store cannot be read; the process has ended all the same
@@ -184,7 +184,7 @@ class Runner:
         await asyncio.to_thread(_tidy, running.run.directory)
         return result
 
-    async def _outcome(self, running: RunningTask) -> Outcome:
+    async def _outcome(self, running: RunningAttempt) -> Outcome:
         ended = _load(running.run.directory / "exit.json") or None
         container = commands.container_of(running.run.task, running.run.generated_name)
         if ended is not None and outcome.exited_well(ended) and container.data_config is not None:
@@ -234,7 +234,7 @@ class Runner:
         """Stop starting processes; those that run go on and can be adopted."""
         for task in self._waiting:
             task.cancel()
-        await self._zygotes.close()
+        await self._fork_servers.close()
 
     def _request(self, prepared: Prepared, environment: Environment, *, warm: bool) -> dict[str, Any]:
         run, local = prepared.run, self._local
@@ -284,8 +284,8 @@ def _is_flytekit(program: str, argv: tuple[str, ...], environment: Environment) 
     return inner in _FLYTEKIT_COMMANDS
 
 
-def _running(run: TaskRun, record: dict[str, Any]) -> RunningTask:
-    return RunningTask(
+def _running(run: TaskAttempt, record: dict[str, Any]) -> RunningAttempt:
+    return RunningAttempt(
         run=run,
         pid=record.get("pid", 0),
         stamp=record.get("stamp", "lost"),
