@@ -25,6 +25,7 @@ OURS = {
     "catalog_artifacts",
     "catalog_reservations",
     "registered_names",
+    "leases",
     "shared_values",
     "alembic_version",
 }
@@ -139,7 +140,7 @@ def test_the_tables_of_schema_py_are_those_of_the_database(kind: str, empty_data
 
 def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     url = postgres.create()
-    code = f"from app import migrations; print(migrations.run({url!r}))"
+    code = f"from app.database import migrations; print(migrations.run({url!r}))"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     results = sorted(process.communicate(timeout=180)[0].strip() for process in both)
     assert [process.returncode for process in both] == [0, 0]

@@ -394,6 +394,15 @@ class CatalogReservation(Base, table=True):
     owner: str = _text(nullable=False)
 
 
+class Lease(Base, table=True):
+    """Ours: work that one server process does at a time, by name; app/runtime/leases.py describes its columns."""
+
+    __tablename__ = "leases"
+    name: str = _text(key=True)
+    owner: str | None = _text()
+    leased_until: datetime | None = Field(sa_type=UtcTime)
+
+
 class SharedValue(Base, table=True):
     """Ours: a value that all servers of the database share (app/server/installation.py).
 

@@ -14,14 +14,14 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 from flyteidl.core import identifier_pb2
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select
 
 from app import errors
 from app.database import schema
@@ -33,28 +33,19 @@ from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import Key, Watch
+from app.runtime import leases
 from app.runtime.dispatch import Server
 from app.services.ids import EXECUTION_KEY, execution_key
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 30.0
 TEND_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
 _KEY = tuple(_launches.c[name] for name in EXECUTION_KEY)
-_IS_FREE = or_(_launches.c.owner.is_(None), _launches.c.leased_until < bindparam("now"))
-_TAKE = Statement(
-    update(_launches)
-    .values(owner=bindparam("me"), leased_until=bindparam("until"), home=bindparam("home"))
-    .where(*(column == bindparam(f"key_{column.name}") for column in _KEY), _IS_FREE)
-)
-_RENEW = Statement(
-    update(_launches).values(leased_until=bindparam("until")).where(_launches.c.owner == bindparam("me"))
-)
-_MINE = Statement(select(*_KEY).where(_launches.c.owner == bindparam("me")))
+_IS_FREE = leases.is_free(_launches)
 _FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(bindparam("rows")))
 _FREE_AND_URGENT = Statement(
     select(*_KEY)
@@ -63,7 +54,6 @@ _FREE_AND_URGENT = Statement(
     .order_by(_launches.c.id)
     .limit(_LAUNCHES_MAX)
 )
-_OWNERS = Statement(select(_launches.c.owner).where(_launches.c.owner != bindparam("me")).distinct())
 
 
 class LocalEngine:
@@ -86,13 +76,14 @@ class LocalEngine:
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",
         }
-        self._me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
+        me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
+        self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         # What is taken and runs here; what is being aborted of it.
         self._running: set[Key] = set()
         self._homes: dict[Key, Path] = {}
         self._aborting: set[Key] = set()
-        self.watch = Watch(server.database, me=self._me, runs=lambda: self._running, aborting=self._abort)
+        self.watch = Watch(server.database, me=me, runs=lambda: self._running, aborting=self._abort)
         self._tending: asyncio.Task[None] | None = None
         # There is more to begin than was begun; set when it is worth to look at once.
         self._more = False
@@ -194,18 +185,13 @@ class LocalEngine:
 
     async def _take(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path | None:
         """Make an execution ours; the home below which its attempts lie, None where another process was faster."""
-        now = datetime.now(UTC)
-        named = {f"key_{name}": value for name, value in execution_key(id).items()}
-        until = now + timedelta(seconds=LEASE_SECONDS)
         async with self._server.database.unit_of_work() as db:
             row = await db.find(schema.Launch, columns=("home",), **execution_key(id))
             if row is None:
                 return None
             home = folders.home_of(row.home or "", id) or self._server.settings.home_path
-            taken = await db.run(
-                _TAKE, me=self._me, until=until, now=now, home=f"{socket.gethostname()}{home}", **named
-            )
-        return home if taken == 1 else None
+            taken = await self._leases.take(db, _key(id), home=f"{socket.gethostname()}{home}")
+        return home if taken else None
 
     async def _tend(self) -> None:
         """Keep what runs here and take over what is left behind."""
@@ -215,7 +201,7 @@ class LocalEngine:
                 if time.monotonic() >= due:
                     due = time.monotonic() + TEND_SECONDS
                     await self._keep()
-                    await self._abandoned()
+                    await self._leases.release_ended()
                 self._look.clear()
                 await self._take_over()
                 away = False
@@ -236,9 +222,7 @@ class LocalEngine:
         running, began = set(self._running), set(self._tasks)
         if not running:
             return
-        async with self._server.database.unit_of_work() as db:
-            await db.run(_RENEW, me=self._me, until=datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS))
-            mine = {tuple(row) for row in await db.all(_MINE, me=self._me)}
+        mine = await self._leases.renew()
         for key in running - mine:
             if key in self._running:
                 log.warning("execution_taken_over_by_another_process", project=key[0], domain=key[1], name=key[2])
@@ -247,15 +231,6 @@ class LocalEngine:
         # Those whose run broke off on an error of this program are given back, to be tried again.
         for key in mine - began - set(self._tasks):
             await self._release(key)
-
-    async def _abandoned(self) -> None:
-        """Give free what belongs to processes of this machine that are gone."""
-        async with self._server.database.unit_of_work() as db:
-            owners = await db.all(_OWNERS, me=self._me)
-        for row in owners:
-            if _is_gone(row.owner):
-                async with self._server.database.unit_of_work() as db:
-                    await db.update(schema.Launch, {"owner": row.owner}, owner=None, leased_until=None)
 
     async def _take_over(self) -> None:
         """Begin what has no owner, as far as there is room for it."""
@@ -271,10 +246,8 @@ class LocalEngine:
 
     async def _release(self, key: Key | None = None) -> None:
         """Leave an execution, or all, to the next process at once."""
-        where = dict(zip((column.name for column in _KEY), key, strict=True)) if key is not None else {}
         try:
-            async with self._server.database.unit_of_work() as db:
-                await db.update(schema.Launch, {"owner": self._me, **where}, owner=None, leased_until=None)
+            await self._leases.release(key)
         except errors.FlyteError as error:
             # The leases run out by themselves.
             log.warning("leases_not_released", reason=error.message)
@@ -284,7 +257,7 @@ def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> Key:
     return id.project, id.domain, id.name
 
 
-def _is_gone(owner: str) -> bool:
+def _has_ended(owner: str) -> bool:
     """Whether the owner was a process of this machine that has ended."""
     host, _, rest = owner.partition("/")
     pid, _, stamp = rest.partition("/")

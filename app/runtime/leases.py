@@ -1,0 +1,120 @@
+"""Leases: several server processes share rows of work, and each row is worked on by one process at a time.
+
+A table takes part when it has the columns `owner` and `leased_until`. A row belongs to the process named in `owner`
+until `leased_until`. It is free when it has no owner or when the lease has run out. A process renews its leases long
+before they run out; when it stops, it releases them, and the next process takes the rows at once.
+
+The local engine leases the rows of `launches`. Work that has no rows of its own, such as a task that only one process
+of all may run, leases a row of the table `leases` by a name (`acquire`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
+
+from app.database import schema
+from app.database.base import Database, UnitOfWork
+from app.database.statements import Statement
+
+LEASE_SECONDS = 30.0
+
+Key = tuple[Any, ...]
+
+
+def is_free(table: Any) -> ColumnElement[bool]:
+    """Return the condition that a row can be taken, for statements with the parameter `now`."""
+    return or_(table.c.owner.is_(None), table.c.leased_until < bindparam("now"))
+
+
+class Leases:
+    """The leases of one process on the rows of one table.
+
+    Args:
+        model: The table; it has the columns owner and leased_until.
+        key: The columns that identify a row, in the order of `Key`.
+        owner: The name of this process, different from that of every other process on the database.
+        has_ended: Whether the process of this name is known to have ended, so that its leases need not run out.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        model: type[schema.Base],
+        key: tuple[str, ...],
+        *,
+        owner: str,
+        has_ended: Callable[[str], bool],
+    ) -> None:
+        self.owner = owner
+        self._database = database
+        self._model = model
+        self._key = key
+        self._has_ended = has_ended
+        table = schema.table(model)
+        columns = [table.c[name] for name in key]
+        mine = table.c.owner == bindparam("me")
+        self._take = (
+            update(table)
+            .values(owner=bindparam("me"), leased_until=bindparam("until"))
+            .where(*(column == bindparam(f"key_{column.name}") for column in columns), is_free(table))
+        )
+        self._takes: dict[tuple[str, ...], Statement] = {}
+        self._renew = Statement(update(table).values(leased_until=bindparam("until")).where(mine))
+        self._mine = Statement(select(*columns).where(mine))
+        self._owners = Statement(select(table.c.owner).where(table.c.owner != bindparam("me")).distinct())
+
+    async def take(self, unit: UnitOfWork, key: Key, **values: Any) -> bool:
+        """Take a row if it is free, as part of a unit of work.
+
+        Args:
+            values: Columns to set together with the owner.
+
+        Returns:
+            False where another process has the row, or where there is none.
+        """
+        names = tuple(values)
+        statement = self._takes.get(names)
+        if statement is None:
+            taken = self._take.values({name: bindparam(name) for name in names}) if names else self._take
+            statement = self._takes[names] = Statement(taken)
+        now = datetime.now(UTC)
+        where = {f"key_{name}": value for name, value in zip(self._key, key, strict=True)}
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        return await unit.run(statement, me=self.owner, now=now, until=until, **where, **values) == 1
+
+    async def acquire(self, *key: Any) -> bool:
+        """Take a row, which is inserted first where there is none; True also where this process has it already."""
+        where = dict(zip(self._key, key, strict=True))
+        async with self._database.unit_of_work() as unit:
+            await unit.insert_if_absent(self._model, **where)
+            if await self.take(unit, key):
+                return True
+            row = await unit.find(self._model, columns=("owner",), **where)
+        return row is not None and row.owner == self.owner
+
+    async def renew(self) -> set[Key]:
+        """Extend all leases of this process. Return the keys that it has: a lease that ran out may be lost."""
+        async with self._database.unit_of_work() as unit:
+            await unit.run(self._renew, me=self.owner, until=datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS))
+            return {tuple(row) for row in await unit.all(self._mine, me=self.owner)}
+
+    async def release(self, key: Key | None = None) -> None:
+        """Give up one row, or all rows of this process."""
+        where = dict(zip(self._key, key, strict=True)) if key is not None else {}
+        await self._free(owner=self.owner, **where)
+
+    async def release_ended(self) -> None:
+        """Free the rows of processes that have ended without releasing them."""
+        async with self._database.unit_of_work() as unit:
+            owners = await unit.all(self._owners, me=self.owner)
+        for row in owners:
+            if self._has_ended(row.owner):
+                await self._free(owner=row.owner)
+
+    async def _free(self, **where: Any) -> None:
+        async with self._database.unit_of_work() as unit:
+            await unit.update(self._model, where, owner=None, leased_until=None)
