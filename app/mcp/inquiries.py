@@ -25,7 +25,7 @@ from app.mcp import plain, rows
 from app.mcp.callers import Caller
 from app.mcp.rows import Tool
 from app.services.registration import in_thread_if_large
-from app.settings.tree import Mcp
+from app.settings.assistants import Mcp
 
 FAILED = "value_in(phase,FAILED;TIMED_OUT)"
 _NEWEST = common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING)

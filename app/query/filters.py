@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from app import errors
 from app.database import schema
 from app.database.schema import UtcTime
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 from app.wire.go.goparse import parse_go_duration
 
 # Prefix in a filter → (code that upstream's messages show, table).

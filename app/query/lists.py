@@ -25,7 +25,7 @@ from app.query.filters import Shape
 from app.query.listing import Join, Listing, Mark
 from app.query.narrowing import Way
 from app.runtime.context import Context
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 
 __all__ = ["Join", "Listing", "Mark", "page", "parse_filters"]
 

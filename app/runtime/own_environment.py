@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+from app.settings.engine import PASSED_VARIABLES
 from app.settings.secrets import environment_secrets, is_secret_name
-from app.settings.tree import PASSED_VARIABLES
 
 _PR_SET_DUMPABLE = 4
 # Fields 50 and 51 of /proc/self/stat, counted from the third, which follows the name in parentheses.

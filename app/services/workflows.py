@@ -20,7 +20,7 @@ from app.runtime.context import Context
 from app.services import description_entities, names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
 from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
-from app.settings.upstream import CLOSURE_BYTES_MAX
+from app.settings.storage import CLOSURE_BYTES_MAX
 from app.wire.go.digest import digest
 from app.wire.go.quantity import Quantity
 from app.wire.page import Page

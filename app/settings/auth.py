@@ -1,4 +1,4 @@
-"""Upstream's section `auth`; it counts where server.security.useAuth is true.
+"""Section `auth`: sign-in of people and applications.
 
 Source: flyteadmin/auth/config at v1.16.8.
 """
@@ -11,40 +11,84 @@ from app.settings.values import Seconds, Section
 
 
 class OpenId(Section):
+    """The OpenID provider at which people sign in."""
+
     client_id: str = ""
+    """Id of this server at the provider."""
+
     client_secret_name: str = "oidc_client_secret"
+    """Name of the secret with the password of that client."""
+
     client_secret_file: str = ""
+    """Path of a file with that password; older than `clientSecretName`."""
+
     base_url: str = ""
+    """Address of the provider."""
+
     issuer_url: str = ""
+    """Issuer of tokens, where it is not `baseUrl`."""
+
     scopes: tuple[str, ...] = ("openid", "profile")
+    """Scopes that are requested."""
 
 
 class CookieSetting(Section):
+    """Cookies of signed-in people."""
+
     same_site_policy: Literal["DefaultMode", "LaxMode", "StrictMode", "NoneMode"] = "DefaultMode"
+    """Attribute SameSite of cookies."""
+
     domain: str = ""
+    """Attribute Domain of cookies."""
 
 
 class UserAuth(Section):
+    """Sign-in of people in a browser."""
+
     redirect_url: str = "/console"
+    """Address to which the browser returns after sign-in."""
+
     open_id: OpenId = OpenId()
     http_proxy_url: str = ""
+    """HTTP proxy for requests to the provider."""
+
     cookie_hash_key_secret_name: str = "cookie_hash_key"
+    """Name of the secret that signs cookies."""
+
     cookie_block_key_secret_name: str = "cookie_block_key"
+    """Name of the secret that encrypts cookies."""
+
     cookie_setting: CookieSetting = CookieSetting()
     idp_query_parameter: str = ""
+    """Name of the query parameter that selects an identity provider."""
 
 
 class StaticClient(Section):
-    """client_secret is the base64 of a bcrypt hash."""
+    """An OAuth 2 client of the own authorization server."""
 
     id: str = ""
+    """Id of the client."""
+
     client_secret: SecretStr = SecretStr("")
+    """Base64 of the bcrypt hash of the client's password. Shown masked."""
+
     redirect_uris: tuple[str, ...] = ()
+    """Addresses to which the client may be redirected."""
+
     grant_types: tuple[str, ...] = ()
+    """OAuth 2 grant types of the client."""
+
     response_types: tuple[str, ...] = ()
+    """OAuth 2 response types of the client."""
+
     scopes: tuple[str, ...] = ()
+    """Scopes that the client may request."""
+
     audience: tuple[str, ...] = ()
+    """Audience of its tokens."""
+
     public: bool = False
+    """Whether the client has no password."""
 
 
 _cli = {
@@ -69,49 +113,108 @@ STATIC_CLIENTS = {
 
 
 class SelfAuthServer(Section):
+    """This server's own OAuth 2 authorization server."""
+
     issuer: str = ""
+    """Issuer of tokens; empty means the address of this server."""
+
     access_token_lifespan_seconds: Seconds = 1800.0
+    """Validity of access tokens, as a duration."""
+
     refresh_token_lifespan_seconds: Seconds = 3600.0
+    """Validity of refresh tokens, as a duration."""
+
     authorization_code_lifespan_seconds: Seconds = 300.0
+    """Validity of authorization codes, as a duration."""
+
     claim_symmetric_encryption_key_secret_name: str = "claim_symmetric_key"
+    """Name of the secret that encrypts claims."""
+
     token_signing_rsa_key_secret_name: str = "token_rsa_key.pem"
+    """Name of the secret with the RSA key that signs tokens."""
+
     old_token_signing_rsa_key_secret_name: str = "token_rsa_key_old.pem"
+    """Name of the secret with an earlier RSA key, whose tokens stay valid."""
+
     static_clients: dict[str, StaticClient] = STATIC_CLIENTS
 
 
 class ExternalAuthServer(Section):
+    """An OAuth 2 authorization server elsewhere."""
+
     base_url: str = ""
+    """Address of the authorization server."""
+
     allowed_audience: tuple[str, ...] = ()
+    """Audiences of accepted tokens."""
+
     metadata_url: str = ""
+    """Path of its metadata."""
+
     http_proxy_url: str = ""
+    """HTTP proxy for requests to the authorization server."""
+
     retry_attempts: int = Field(default=5, ge=0)
+    """Number of attempts to read its metadata."""
+
     retry_delay_seconds: Seconds = 1.0
+    """Time between two such attempts, as a duration."""
 
 
 class FlyteClient(Section):
+    """The OAuth 2 client of command line tools."""
+
     client_id: str = "flytectl"
+    """Id of the client."""
+
     redirect_uri: str = "http://localhost:53593/callback"
+    """Address to which the client is redirected."""
+
     scopes: tuple[str, ...] = ("all", "offline")
+    """Scopes that the client requests."""
+
     audience: str = ""
+    """Audience of its tokens."""
 
 
 class ThirdParty(Section):
+    """Settings that clients read."""
+
     flyte_client: FlyteClient = FlyteClient()
 
 
 class AppAuth(Section):
+    """Sign-in of applications, by OAuth 2."""
+
     auth_server_type: Literal["Self", "External"] = "Self"
+    """`Self`: this server issues tokens. `External`: another server does."""
+
     self_auth_server: SelfAuthServer = SelfAuthServer()
     external_auth_server: ExternalAuthServer = ExternalAuthServer()
     third_party_config: ThirdParty = ThirdParty()
 
 
 class Auth(Section):
+    """Authentication."""
+
     http_authorization_header: str = "flyte-authorization"
+    """Header with the token in HTTP requests."""
+
     grpc_authorization_header: str = "flyte-authorization"
+    """Metadata key with the token in gRPC requests."""
+
     disable_for_http: bool = False
+    """Serve HTTP requests without a token."""
+
     disable_for_grpc: bool = False
+    """Serve gRPC requests without a token."""
+
     authorized_uris: tuple[str, ...] = ()
+    """Addresses of this server as clients write them. Their hosts are accepted in the header Host, and their pages
+    by CORS."""
+
     http_proxy_url: str = ""
+    """HTTP proxy for all requests of authentication."""
+
     user_auth: UserAuth = UserAuth()
     app_auth: AppAuth = AppAuth()

@@ -18,8 +18,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.settings.secrets import is_secret_name, redact
 from app.settings.spelling import camel, plain
-from app.settings.tree import BadSetting, Settings
-from app.settings.values import DURATION, REQUIREMENTS, requirements, words
+from app.settings.tree import Settings
+from app.settings.values import DURATION, REQUIREMENTS, BadSetting, requirements, words
 
 SHORT_NAMES = {
     "FLYTEADMIN_HOME": "home",

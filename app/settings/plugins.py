@@ -1,4 +1,4 @@
-"""Upstream's section `plugins`, as far as it says something about tasks that run here.
+"""Section `plugins`: upstream's keys that affect tasks of the local engine.
 
 Source: flyteplugins/go/tasks/pluginmachinery/flytek8s/config at v1.16.8.
 """
@@ -9,16 +9,16 @@ from app.settings.values import Section
 
 
 class K8sPlugin(Section):
-    """Variables for every task.
-
-    Attributes:
-        default_env_vars: A list of tables, `[{NAME: value}, …]`, as upstream writes it.
-        default_env_vars_from_env: The same, with the name of a variable of this server in place of the value.
-    """
+    """Environment variables of all tasks."""
 
     default_env_vars: tuple[dict[str, str], ...] = Field(default=(), repr=False)
+    """Variables, as a list of tables: `[{NAME: value}, …]`. Values are shown masked."""
+
     default_env_vars_from_env: tuple[dict[str, str], ...] = ()
+    """Variables that are copied from this server's environment: `[{NAME: NAME_HERE}, …]`."""
 
 
 class Plugins(Section):
+    """Plugins of tasks."""
+
     k8s: K8sPlugin = K8sPlugin()

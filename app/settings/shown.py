@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from app.settings.database import Postgres
 from app.settings.secrets import MASK, Masker, environment_secrets, is_harmless, is_secret_name, secrets_in_address
 from app.settings.tree import Settings
-from app.settings.upstream import Postgres
 
 _DATABASES = ("postgresql://", "postgres://", "postgresql+psycopg://", "sqlite://")
 

@@ -22,13 +22,22 @@ _requirement = re.compile(
 )
 
 
+class BadSetting(Exception):
+    """A setting cannot be used; the message is one line that names the setting and what is allowed."""
+
+
 class Section(BaseModel):
     """A part of the settings tree: read-only, and numbers in a file serve where text is meant (`cpu: 2`).
 
     A field that holds a secret is a `SecretStr`; a field or table whose texts may be secrets is a `Field(repr=False)`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        coerce_numbers_to_str=True,
+        hide_input_in_errors=True,
+    )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Return the fields for repr, addresses without their passwords."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.engine.local.processes.environment import ensure
 from app.settings import Settings
-from app.settings.tree import LocalEngine
+from app.settings.engine import LocalEngine
 
 CACHE = Path(__file__).parents[2] / ".cache" / "flytekit"
 REQUIREMENTS = (*LocalEngine().requirements, "pandas>=2", "pyarrow>=15")

@@ -9,7 +9,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2, tasks_pb2
 from google.protobuf import json_format
 
 from app.engine.local.nodes.task_types import with_command
-from app.settings.tree import LocalEngine
+from app.settings.engine import LocalEngine
 
 CUSTOM = {"sensor_module": "mine", "sensor_name": "Mine", "sensor_config": {"a": 1}, "inputs": None}
 FAST = ["pyflyte-fast-execute", "--additional-distribution", "s3://b/code.tar.gz", "--dest-dir", "/root", "--"]

@@ -25,7 +25,7 @@ from app.mcp.assistants import Assistants
 from app.mcp.inquiries import DataAnswer
 from app.runtime.rows import Rpc
 from app.settings import Settings
-from app.settings.tree import Mcp
+from app.settings.assistants import Mcp
 from app.wire.literals import check_literals, type_of
 
 SIMPLE = types_pb2.SimpleType

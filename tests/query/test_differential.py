@@ -17,7 +17,7 @@ from app.query import lists, narrowing
 from app.query.filters import Filter
 from app.services.executions import list_executions
 from app.services.executions.reads import LISTING
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 
 Scenario = Callable[..., Any]
 Row = dict[str, Any]

@@ -22,7 +22,7 @@ from app.database.statements import SQLITE
 from app.query import filters, lists, pages
 from app.query.lists import Listing
 from app.services.executions import list_executions
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 from benchmarks import plans
 
 Scenario = Callable[..., Any]

@@ -17,7 +17,7 @@ from app.query.filters import Filter
 from app.query.listing import Listing
 from app.services import launch_plans
 from app.services.executions import reads
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 
 Bench = Callable[..., Any]
 Row = dict[str, Any]

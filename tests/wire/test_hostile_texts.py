@@ -17,7 +17,7 @@ import app
 from app.errors import FlyteError, InvalidArgument
 from app.query import filters
 from app.services import checks
-from app.settings.tree import Limits
+from app.settings.limits import Limits
 from app.wire import bind, cron, decode, flyte_url
 from app.wire.go import goparse, quantity
 

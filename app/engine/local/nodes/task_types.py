@@ -14,7 +14,7 @@ from flyteidl.core import compiler_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
 from app.engine.local.processes.commands import FAST
-from app.settings.tree import LocalEngine
+from app.settings.engine import LocalEngine
 
 SENSOR = "sensor"
 

@@ -352,7 +352,7 @@ auth: {appAuth: {selfAuthServer: {staticClients: {x: {id: x, client_secret: hunt
 
 
 def test_the_conformance_setting_is_understood() -> None:
-    loaded = load([Path(__file__).parent / "conformance" / "server.yaml"], None, {})
+    loaded = load([Path(__file__).parents[1] / "conformance" / "server.yaml"], None, {})
     resources = loaded.settings.task_resources
     assert loaded.warnings == ()
     assert (resources.defaults.cpu, resources.defaults.memory) == ("500m", "500Mi")

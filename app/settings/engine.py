@@ -1,0 +1,100 @@
+"""Section `engine`: which engine runs executions, and the limits of the local one. Not upstream's."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.settings.values import Requirements, Section
+
+# The user and folders, language and time zone, certificates and proxies, graphics cards, flytekit's secrets.
+PASSED_VARIABLES = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "LC_*", "TZ"),
+    *("SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "*_proxy", "*_PROXY"),
+    *("CUDA_*", "NVIDIA_*", "LD_LIBRARY_PATH", "FLYTE_SECRETS_*"),
+)
+
+
+class LocalEngine(Section):
+    """The engine that runs tasks as processes on this machine."""
+
+    environment: str = ""
+    """Path of the virtual environment of tasks. Empty: `envs/default` in the home folder, made with `requirements`."""
+
+    requirements: Requirements = ("flytekit>=1.16.8,<1.17",)
+    """Packages that are installed into the environment when this server makes it, in pip's form."""
+
+    processes_max: int = Field(default=0, ge=0)
+    """Tasks that run at once; 0 means one for each CPU."""
+
+    executions_max: int = Field(default=1000, ge=1)
+    """Executions in memory at once. Others wait in the database, except children of a running execution."""
+
+    grace_seconds: float = Field(default=30.0, ge=0)
+    """Time between SIGTERM and SIGKILL for a task that is aborted or too late, in seconds."""
+
+    log_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1024)
+    """Bytes of an attempt's output that its log keeps."""
+
+    printed_bytes_max: int = Field(default=1024**3, ge=0)
+    """Bytes of output after which an attempt is ended; 0 means no limit."""
+
+    free_bytes_min: int = Field(default=256 * 1024 * 1024, ge=0)
+    """Free bytes on the disk. When less is free, the attempt that uses the disk is ended; 0 means no limit."""
+
+    task_processes_max: int = Field(default=1000, ge=0)
+    """Processes of one attempt at once; an attempt with more is ended; 0 means no limit."""
+
+    warm: bool = True
+    """Fork flytekit's commands from a process that has imported flytekit, which saves its import."""
+
+    warm_tasks_max: int = Field(default=1000, ge=1)
+    """Tasks after which that process is replaced."""
+
+    array_size_max: int = Field(default=100_000, ge=1)
+    """Indices of a map; a map with more fails. One row holds all of them, with some 170 bytes for each."""
+
+    array_children_max: int = Field(default=100, ge=1)
+    """Child executions of one map over a launch plan at once, unless the map itself sets fewer."""
+
+    dynamic_depth_max: int = Field(default=50, ge=1)
+    """Levels of dynamic tasks inside one another; a deeper one fails."""
+
+    sensors_max: int = Field(default=100, ge=1)
+    """Sensors that wait at once, beside the `processesMax` of other tasks."""
+
+    sensor_interval_seconds: float = Field(default=1.0, gt=0)
+    """Time between two pokes of a sensor, in seconds."""
+
+    offloaded_literal_mbs_min: int = Field(default=0, ge=0)
+    """Size from which an output is stored as an object of its own, in MiB; 0 means half of
+    `storage.limits.maxDownloadMBs`."""
+
+    offloaded_literal_mbs_max: int = Field(default=100, ge=0)
+    """Largest size of such an output, in MiB; 0 switches this off."""
+
+    deck_interval_seconds: float = Field(default=0.5, gt=0)
+    """Time between two checks whether a running task has written its deck, in seconds. It doubles while a bucket holds
+    none."""
+
+    deck_interval_seconds_max: float = Field(default=10.0, gt=0)
+    """Longest time between two such checks, in seconds."""
+
+    storage_wait_seconds_max: float = Field(default=1800.0, ge=0)
+    """Time that an execution waits for an object store that does not answer before it fails, in seconds. Attempts that
+    fail meanwhile for that reason cost no retry."""
+
+    passed_variables: tuple[str, ...] = PASSED_VARIABLES
+    """Patterns of the names of this server's environment variables that tasks receive."""
+
+    python_path: str = ""
+    """PYTHONPATH of tasks."""
+
+
+class EngineSection(Section):
+    """The engine that runs executions."""
+
+    kind: Literal["local", "kubernetes", "none"] = "local"
+    """`local` runs tasks on this machine, `none` only records executions and events. `kubernetes` is refused by this
+    version."""
+
+    local: LocalEngine = LocalEngine()

@@ -1,0 +1,148 @@
+"""Section `server`: addresses, protocols, limits of transports, which web pages and hosts are served.
+
+Source: flyteadmin/pkg/config at v1.16.8.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.settings.hosts import HostName, WebOrigin
+from app.settings.values import Port, Seconds, Section
+
+
+class Ssl(Section):
+    """Files for TLS on the server's own port."""
+
+    certificate_file: str = ""
+    """Path of the certificate chain, PEM."""
+
+    key_file: str = ""
+    """Path of the private key, PEM."""
+
+
+class Security(Section):
+    """Which requests are served (app/api/http/origins.py)."""
+
+    secure: bool = False
+    """Serve TLS on the server's own port. Refused when true: end TLS at a proxy in front of this server."""
+
+    ssl: Ssl = Ssl()
+
+    use_auth: bool = False
+    """Require sign-in. Refused when true, because this version would serve everybody."""
+
+    insecure_cookie_header: bool = False
+    """Send sign-in cookies without the attribute Secure."""
+
+    allow_cors: bool = True
+    """Answer CORS requests of the pages in `allowedOrigins`."""
+
+    # Deviates: upstream's default is "*", with which any page can run commands through the local engine.
+    allowed_origins: tuple[WebOrigin, ...] = ()
+    """Origins of web pages that may call this server, as `scheme://host[:port]`; `*` allows every page."""
+
+    allowed_hosts: tuple[HostName, ...] = ()
+    """Names in the header Host that are served beside localhost and IP addresses; `*` allows every name. Not
+    upstream's."""
+
+    allowed_headers: tuple[str, ...] = ("Content-Type", "flyte-authorization")
+    """Request headers that CORS allows to pages of other origins."""
+
+
+class Grpc(Section):
+    """gRPC."""
+
+    port: Port = 30081
+    """Port that serves gRPC alone; `server.httpPort` serves gRPC too. 0 picks a free port."""
+
+    server_reflection: bool = True
+    """Serve gRPC server reflection, by which grpcurl and similar clients list the methods."""
+
+    max_message_size_bytes: int = Field(default=0, ge=0)
+    """Largest request message over any protocol, in bytes; 0 means 4 MiB."""
+
+    enable_grpc_latency_metrics: bool = False
+    """Export latency histograms for each gRPC method."""
+
+    max_concurrent_streams: int = Field(default=0, ge=0)
+    """Largest number of open streams on one HTTP/2 connection; 0 means no limit."""
+
+
+class Upload(Section):
+    """Signed addresses for uploads."""
+
+    max_expires_in_seconds: Seconds = 3600.0
+    """Longest validity of an upload address, as a duration."""
+
+    default_file_name_length: int = Field(default=20, ge=1, le=255)
+    """Length of a generated file name, in characters, where an upload request has none."""
+
+    storage_prefix: str = ""
+    """Path below the storage under which uploads are stored."""
+
+
+class Download(Section):
+    """Signed addresses for downloads."""
+
+    max_expires_in_seconds: Seconds = 3600.0
+    """Longest validity of a download address, as a duration."""
+
+
+class DataProxy(Section):
+    """The data proxy service."""
+
+    upload: Upload = Upload()
+    download: Download = Download()
+
+
+class KubeClient(Section):
+    """Limits of a Kubernetes client."""
+
+    qps: int = Field(default=100, ge=0)
+    """Requests a second."""
+
+    burst: int = Field(default=25, ge=0)
+    """Requests that may exceed the rate at once."""
+
+    timeout_seconds: Seconds = 30.0
+    """Timeout of one request, as a duration."""
+
+
+class ServerSection(Section):
+    """Addresses, protocols and limits of the server."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Not upstream's."""
+
+    public_url: str = ""
+    """Address of this server as clients write it (`scheme://host[:port]`), for signed addresses where a request does
+    not carry it. Empty: `http://localhost` with the port. Not upstream's."""
+
+    workers: int = Field(default=1, ge=1, le=256)
+    """Number of server processes. Not upstream's."""
+
+    http: Literal["zttp", "httptools"] = "zttp"
+    """Protocol library. `zttp` serves HTTP/1.1, HTTP/2 and gRPC on one port; `httptools` serves HTTP/1.1 there and
+    gRPC by grpcio on `server.grpc.port`. Not upstream's."""
+
+    http_port: Port = 30080
+    """Port of REST, gRPC and the documentation. 0 picks a free port."""
+
+    grpc: Grpc = Grpc()
+    security: Security = Security()
+    data_proxy: DataProxy = DataProxy()
+
+    kube_config: str = ""
+    """Path of a kubeconfig file."""
+
+    master: str = ""
+    """Address of the Kubernetes API server."""
+
+    kube_client_config: KubeClient = KubeClient()
+
+    read_header_timeout_seconds: int = Field(default=32, ge=1)
+    """Time for a client to send the headers of a request, in seconds, before its connection is closed."""
+
+    graceful_shutdown_timeout_seconds: int = Field(default=10, ge=0)
+    """Time for running requests to end after SIGTERM, in seconds."""
