@@ -15,7 +15,7 @@ import pytest
 from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
-from app.engine.local.graph import names
+from app.engine.local.graph import unique_ids
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, Outcome, TaskAttempt
@@ -93,11 +93,11 @@ class Bench:
     ) -> TaskAttempt:
         """An attempt of a task of the example, or of any template; its inputs are written to the store."""
         template = self.template(task) if isinstance(task, str) else task
-        name = names.generated_name("ex1", node, attempt)
+        name = unique_ids.generated_name("ex1", node, attempt)
         data = Path(self.blobs.base) / "metadata" / "p-d-ex1" / node / "data"
         data.mkdir(parents=True, exist_ok=True)
         (data / "inputs.pb").write_bytes(literal_map(inputs or {}).SerializeToString())
-        raw = f"{self.blobs.base}/raw/{names.shard(name)}/{name}"
+        raw = f"{self.blobs.base}/raw/{unique_ids.shard(name)}/{name}"
         return TaskAttempt(
             execution=identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1"),
             workflow_name="example.wf",

@@ -11,7 +11,7 @@ from flyteidl.core import condition_pb2, literals_pb2, workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.graph.conditions import BranchError, choose, holds
+from app.engine.local.nodes.conditions import BranchError, choose, holds
 from tests.engine.conftest import literal, literal_map
 
 OPERATORS = {

@@ -18,7 +18,8 @@ import pytest
 from app import errors
 from app.blobs import Blobs, BlobUnavailable
 from app.engine.local.graph.failures import Stopped
-from app.engine.local.nodes import decks
+from app.engine.local.nodes.deck_watch import DeckWatch
+from app.engine.local.processes import decks
 from app.settings import Settings
 from tests import buckets
 from tests.servers import Running, serving
@@ -74,7 +75,7 @@ class TestWatch:
     def watched(self, folder: Path, store: Any, *raised: Exception) -> int:
         """Run a watch until it ends; return how often the deck was shown. raised: by the first calls that show it."""
         settings = settings_of(folder, deck_interval_seconds=1, deck_interval_seconds_max=5)
-        shown, left, watch = 0, list(raised), decks.Watch(settings, store)
+        shown, left, watch = 0, list(raised), DeckWatch(settings, store)
 
         async def show() -> None:
             nonlocal shown
@@ -84,8 +85,8 @@ class TestWatch:
 
         async def main() -> None:
             watch.start("deck", show)
-            assert watch._looking is not None
-            await watch._looking
+            assert watch._polling is not None
+            await watch._polling
             await watch.stop()
 
         asyncio.run(main())
@@ -108,7 +109,7 @@ class TestWatch:
 
     def test_a_stopped_watch_shows_nothing(self, tmp_path: Path) -> None:
         async def main() -> None:
-            watch = decks.Watch(settings_of(tmp_path), Store(local=True, looks=0))  # type: ignore[arg-type]
+            watch = DeckWatch(settings_of(tmp_path), Store(local=True, looks=0))  # type: ignore[arg-type]
 
             async def show() -> None:
                 raise AssertionError("shown")

@@ -14,7 +14,7 @@ import pytest
 
 from app import errors
 from app.blobs import BlobTooLarge, BlobUnavailable, BlobUnreadable, StorageFull
-from app.engine.local.graph.outages import Outage, may_pass
+from app.engine.local.graph.outages import Outage, is_transient
 from tests import buckets
 from tests.clusters import Postgres, binaries
 from tests.servers import Running, serving
@@ -37,8 +37,8 @@ WAIT_SECONDS_MAX = 60.0
         (ValueError("x"), False),
     ],
 )
-def test_which_errors_may_pass(error: Exception, passes: bool) -> None:
-    assert may_pass(error) is passes
+def test_which_errors_is_transient(error: Exception, passes: bool) -> None:
+    assert is_transient(error) is passes
 
 
 def test_an_outage_begins_once_and_again_after_a_quiet_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_an_outage_begins_once_and_again_after_a_quiet_time(monkeypatch: pytest.
     begins, pauses = [], []
     for step in (0, 1, 2, 4, 8, 10, 200):
         now += step
-        begins.append(outage.note())
+        begins.append(outage.record_failure())
         pauses.append(outage.pause_seconds)
     assert begins == [True, False, False, False, False, False, True]
     assert [round(pause * 2) / 2 for pause in pauses[:2]] == [0.5, 1.0]

@@ -60,7 +60,7 @@ class Gate:
         node = workflow_pb2.Node(id="n0")
         node.metadata.timeout.FromNanoseconds(int(timeout * 1e9))
         node.metadata.retries.retries = retries
-        self.site: Any = SimpleNamespace(node=node)
+        self.context: Any = SimpleNamespace(node=node)
         self.ran: list[int] = []
         self.cleaned: list[int] = []
         self._begun = [time.time() - ago for ago in begun]
@@ -79,11 +79,11 @@ class Gate:
         async def ended(attempt: int) -> None:
             self.cleaned.append(attempt)
 
-        async def fail(site: Any, error: execution_pb2.ExecutionError) -> NodeFailed:
+        async def fail(context: Any, error: execution_pb2.ExecutionError) -> NodeFailed:
             return NodeFailed(error)
 
         try:
-            await attempts(self.site, once, begun=begun, ended=ended, fail=fail)
+            await attempts(self.context, once, begun=begun, ended=ended, fail=fail)
         except NodeFailed as failed:
             return f"{failed.error.code}: {failed.error.message}"
         return "done"

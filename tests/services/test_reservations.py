@@ -10,20 +10,22 @@ from flyteidl.admin import matchable_resource_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from app.database import schema
-from app.engine.local.graph.reports import Reporter
-from app.engine.local.graph.run import Frame, Run, Site
-from app.engine.local.nodes.cache import Caching
+from app.engine.local.graph.events import EventSender
+from app.engine.local.graph.literal_store import LiteralStore
+from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
+from app.engine.local.nodes.cache import NodeCache
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
 from app.services.ids import execution_key
 from tests.services.test_events import launch, run_id
 
 
-def a_site(desk: Any) -> Site:
+def a_context(desk: Any) -> NodeContext:
     """A node of the execution that `launch` makes."""
     server = Server(settings=desk.settings, database=desk.database, blobs=desk.blobs, engine=desk.engine)
-    run = Run(
-        engine=None,  # type: ignore[arg-type]
+    execution = ExecutionState(
+        host=None,  # type: ignore[arg-type]
+        handlers=Handlers({}, {}),
         server=server,
         id=run_id(),
         config=matchable_resource_pb2.WorkflowExecutionConfig(),
@@ -33,12 +35,15 @@ def a_site(desk: Any) -> Site:
         root="",
         raw_prefix="",
         home=Path(),
-        report=Reporter(server, run_id()),
+        events=EventSender(server, run_id()),
+        literals=LiteralStore(server),
         envs={},
         parallelism=FairSemaphore(1),
     )
-    frame = Frame(run=run, closure=run.closure, workflow=compiler_pb2.CompiledWorkflow(), directory="/x")
-    return frame.site(workflow_pb2.Node(id="n0"))
+    scope = GraphScope(
+        execution=execution, closure=execution.closure, workflow=compiler_pb2.CompiledWorkflow(), directory="/x"
+    )
+    return scope.context(workflow_pb2.Node(id="n0"))
 
 
 def a_serialized_task() -> tasks_pb2.TaskTemplate:
@@ -54,7 +59,7 @@ def test_who_holds_a_reservation_is_known_to_run(bench: Callable[..., Any]) -> N
 
     async def scenario(desk: Any) -> None:
         await launch(desk)
-        caching = Caching(a_site(desk), a_serialized_task(), literals_pb2.LiteralMap())
+        caching = NodeCache(a_context(desk), a_serialized_task(), literals_pb2.LiteralMap())
         assert await caching.begin(Permit(None)) is None
         async with desk.context() as ctx:
             held = await ctx.db.find_all(schema.CatalogReservation, **execution_key(run_id()))

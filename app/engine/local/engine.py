@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from flyteidl.core import identifier_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2
 from sqlalchemy import and_, bindparam, or_, select
 
 from app import errors
@@ -28,11 +28,12 @@ from app.database import schema
 from app.database.statements import Statement
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.closures import Closures
+from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.watch import Key, Watch
+from app.engine.local.watch import ChangeWatch
 from app.runtime import leases
 from app.runtime.dispatch import Server
 from app.services.ids import EXECUTION_KEY, execution_key
@@ -65,25 +66,28 @@ class LocalEngine:
     def __init__(self, server: Server, *, progress: Any) -> None:
         self._server = server
         settings = server.settings
-        self.runner = TaskRunner(settings, server.blobs, progress=progress)
+        self._runner = TaskRunner(settings, server.blobs, progress=progress)
+        self.runner: AttemptRunner = self._runner
         places = settings.engine.local.processes_max or os.cpu_count() or 1
         self.processes = FairSemaphore(max(1, places // settings.server.workers))
         self.sensors = FairSemaphore(max(1, settings.engine.local.sensors_max // settings.server.workers))
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
-        self.closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
+        self._closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
         self.platform: Mapping[str, str] = {
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",
         }
+        self.console_url = ""
         me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
         self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._tasks: dict[ExecutionKey, asyncio.Task[None]] = {}
         # What is taken and runs here; what is being aborted of it.
-        self._running: set[Key] = set()
-        self._homes: dict[Key, Path] = {}
-        self._aborting: set[Key] = set()
-        self.watch = Watch(server.database, me=me, runs=lambda: self._running, aborting=self._abort)
+        self._running: set[ExecutionKey] = set()
+        self._homes: dict[ExecutionKey, Path] = {}
+        self._aborting: set[ExecutionKey] = set()
+        self._changes = ChangeWatch(server.database, me=me, runs=lambda: self._running, aborting=self._abort)
+        self.watch: Watch = self._changes
         self._tending: asyncio.Task[None] | None = None
         # There is more to begin than was begun; set when it is worth to look at once.
         self._more = False
@@ -102,8 +106,8 @@ class LocalEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.watch.close()
-        await self.runner.close()
+        await self._changes.close()
+        await self._runner.close()
         await self._release()
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
@@ -122,15 +126,19 @@ class LocalEngine:
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """A gate of the execution may go on."""
-        self.watch.signalled(_key(execution))
+        self._changes.signalled(_key(execution))
 
-    def keeps(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
+    def is_running(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
         """Whether an execution is still to be run by this process."""
         return _key(id) in self._running
 
     def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
         """The home below which the attempts of an execution lie that runs here: another server may have begun it."""
         return self._homes[_key(id)]
+
+    async def closure_of(self, workflow: Any) -> compiler_pb2.CompiledWorkflowClosure:
+        """Read the compiled workflow of a row through the cache."""
+        return await self._closures.of(workflow)
 
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
         """Where a browser finds what an attempt prints."""
@@ -140,28 +148,28 @@ class LocalEngine:
             (base, "logs", *(quote(part, safe="") for part in (id.project, id.domain, id.name, node)), str(attempt))
         )
 
-    def _begin(self, key: Key) -> None:
+    def _begin(self, key: ExecutionKey) -> None:
         if key not in self._tasks and not self._stopping:
             task = asyncio.create_task(self._run(key))
             self._tasks[key] = task
             task.add_done_callback(lambda _: self._forget(key))
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: ExecutionKey) -> None:
         self._tasks.pop(key, None)
         self._running.discard(key)
         self._aborting.discard(key)
         self._homes.pop(key, None)
-        self.watch.ended(key)
+        self._changes.ended(key)
         if self._more:
             self._look.set()
 
-    def _abort(self, key: Key) -> None:
+    def _abort(self, key: ExecutionKey) -> None:
         """Make a run look at its row again; one that does not run yet will see it by itself."""
         if key in self._running and key not in self._aborting:
             self._aborting.add(key)
             self._tasks[key].cancel()
 
-    async def _run(self, key: Key) -> None:
+    async def _run(self, key: ExecutionKey) -> None:
         id = identifier_pb2.WorkflowExecutionIdentifier(project=key[0], domain=key[1], name=key[2])
         try:
             home = await self._take(id)
@@ -169,7 +177,7 @@ class LocalEngine:
                 return
             self._running.add(key)
             self._homes[key] = home
-            self.watch.poll()
+            self._changes.poll()
             await run_execution(self, self._server, id)
             self._running.discard(key)
             async with self._server.database.unit_of_work() as db:
@@ -244,7 +252,7 @@ class LocalEngine:
         for row in (*urgent, *free[:room]):
             self._begin((row[0], row[1], row[2]))
 
-    async def _release(self, key: Key | None = None) -> None:
+    async def _release(self, key: ExecutionKey | None = None) -> None:
         """Leave an execution, or all, to the next process at once."""
         try:
             await self._leases.release(key)
@@ -253,7 +261,7 @@ class LocalEngine:
             log.warning("leases_not_released", reason=error.message)
 
 
-def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> Key:
+def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> ExecutionKey:
     return id.project, id.domain, id.name
 
 

@@ -1,4 +1,4 @@
-"""One execution from its launch record to its last event.
+"""Run one execution from its launch record to its last event.
 
 Source: flytepropeller pkg/controller/workflow/executor.go.
 """
@@ -6,7 +6,8 @@ Source: flytepropeller pkg/controller/workflow/executor.go.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from flyteidl.admin import execution_pb2
@@ -17,12 +18,16 @@ from app import errors
 from app.blobs import BlobError
 from app.database import schema
 from app.engine.local.graph import aborts, outages
+from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import NodeFailed, Stopped, error_of
-from app.engine.local.graph.graph import Graph
+from app.engine.local.graph.history import recorded_nodes
+from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.outages import Outage
-from app.engine.local.graph.reports import Reporter
-from app.engine.local.graph.run import Frame, Run, known_nodes
-from app.engine.local.nodes.nodes import execute
+from app.engine.local.graph.scheduler import GraphScheduler
+from app.engine.local.graph.state import ExecutionState, GraphScope
+from app.engine.local.host import Host
+from app.engine.local.nodes.lifecycle import run_node
+from app.engine.local.nodes.table import HANDLERS
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.folders import execution_folder
 from app.runtime.dispatch import Server
@@ -30,39 +35,48 @@ from app.services import execution_config as configuration
 from app.services import phases
 from app.services.ids import execution_key
 
-if TYPE_CHECKING:
-    from app.engine.local.engine import LocalEngine
-
 log = structlog.get_logger(__name__)
 
 Workflow = core_execution_pb2.WorkflowExecution
-_Kind = core_execution_pb2.ExecutionError
 
 _ROUNDS_MAX = 5
 _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 30.0
 
 
-async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-    """Run an execution to its end, or go on with one that an earlier process began.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of an execution, its workflow and its launch record (None once it was deleted)."""
 
-    While the database or the object store is away the execution waits; for the store at most for
-    engine.local.storageWaitSecondsMax. An error of the store that does not pass ends the execution at once, a fault of
-    this program after a few rounds.
+    execution: Any
+    workflow: Any
+    launch: Any
+
+    @property
+    def phase(self) -> int:
+        return phases.number(Workflow.Phase, self.execution.phase)
+
+
+async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    """Run an execution to its end, or resume one that an earlier process began.
+
+    While the database or the object store does not answer, the execution waits; for the store at most
+    engine.local.storageWaitSecondsMax. A permanent error of the store ends the execution at once, and an unexpected
+    exception ends it when five rounds have failed.
     """
     failed_rounds, pause, outage = 0, 0.0, Outage()
     while True:
         try:
             await asyncio.sleep(pause)
-            await _once(engine, server, id)
+            await _run_once(host, server, id)
             return
         except asyncio.CancelledError:
-            if not engine.keeps(id):
+            if not host.is_running(id):
                 raise
-            # It was terminated, which its row tells.
+            # The host cancels an execution that was terminated; the next round reads that from its row.
             pause = 0.0
         except Exception as error:
-            if isinstance(error, BlobError) or outages.may_pass(error):
+            if isinstance(error, BlobError) or outages.is_transient(error):
                 reason = await _record_outage(server, id, outage, error)
                 pause = outage.pause_seconds
             else:
@@ -71,7 +85,7 @@ async def run_execution(engine: LocalEngine, server: Server, id: identifier_pb2.
                 reason = _exhausted(error) if failed_rounds == _ROUNDS_MAX else ""
                 pause = min(pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
             if reason:
-                await _give_up(engine, server, id, reason)
+                await _give_up(host, server, id, reason)
                 return
 
 
@@ -83,10 +97,10 @@ async def _record_outage(
     The first failure of an outage is logged. One of the store is also added to the open attempts.
     """
     reason, of_store = str(error), isinstance(error, BlobError)
-    if not outages.may_pass(error):
+    if not outages.is_transient(error):
         log.error("execution_cannot_go_on", execution=id.name, reason=reason)
         return reason
-    if outage.note():
+    if outage.record_failure():
         event = "execution_waits_for_storage" if of_store else "execution_waits_for_database"
         log.warning(event, execution=id.name, reason=reason)
         if of_store:
@@ -103,99 +117,100 @@ def _exhausted(error: Exception) -> str:
     return f"{rounds}. Last known status message: {last}"
 
 
-async def _give_up(
-    engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str
-) -> None:
-    failure = error_of(
+async def _give_up(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+    error = error_of(
         "Workflow abort failed",
         f"Workflow[{id.project}:{id.domain}:{id.name}] failed. RuntimeExecutionError: {reason}",
-        _Kind.SYSTEM,
+        core_execution_pb2.ExecutionError.SYSTEM,
     )
-    rows = await _rows(server, id)
+    rows = await _read_rows(server, id)
     if rows is None:
         return
-    run = await _run_of(engine, server, id, rows, with_data=False)
-    await aborts.end(run, aborts.AUTO_ABORT)
-    await run.report.workflow(Workflow.FAILED, error=failure)
+    execution = await _state_of(host, server, id, rows, with_data=False)
+    await aborts.end(execution, aborts.AUTO_ABORT)
+    await execution.events.send(execution.events.workflow_event(Workflow.FAILED, error=error))
 
 
-async def _once(engine: LocalEngine, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-    rows = await _rows(server, id)
+async def _run_once(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    rows = await _read_rows(server, id)
     if rows is None:
         return
-    phase = phases.number(Workflow.Phase, rows[0].phase)
-    over = phase in phases.WORKFLOW_TERMINAL or phase == Workflow.ABORTING
-    run = await _run_of(engine, server, id, rows, with_data=not over)
+    over = rows.phase in phases.WORKFLOW_TERMINAL or rows.phase == Workflow.ABORTING
+    execution = await _state_of(host, server, id, rows, with_data=not over)
     if over:
-        await _end(run, phase)
+        await _end(execution, rows.phase)
         return
     try:
-        await _execute(run)
+        await _run_graph(execution)
     except Stopped:
-        # Somebody else has ended the execution: everything that runs for it ends too.
-        rows = await _rows(server, id)
+        # A client or another server has ended the execution: end all that runs for it.
+        rows = await _read_rows(server, id)
         if rows is not None:
-            await _end(run, phases.number(Workflow.Phase, rows[0].phase))
+            await _end(execution, rows.phase)
 
 
-async def _end(run: Run, phase: int) -> None:
-    await aborts.end(run, aborts.TERMINATED)
+async def _end(execution: ExecutionState, phase: int) -> None:
+    await aborts.end(execution, aborts.TERMINATED)
     if phase == Workflow.ABORTING:
-        await aborts.end_launched(run)
-        await run.report.workflow(Workflow.ABORTED)
+        await aborts.end_launched(execution)
+        await execution.events.send(execution.events.workflow_event(Workflow.ABORTED))
 
 
-async def _execute(run: Run) -> None:
-    report = run.report
-    frame = Frame(run=run, closure=run.closure, workflow=run.closure.primary, directory=run.root)
+async def _run_graph(execution: ExecutionState) -> None:
+    events, closure = execution.events, execution.closure
+    scope = GraphScope(execution=execution, closure=closure, workflow=closure.primary, directory=execution.root)
 
-    async def failing(error: core_execution_pb2.ExecutionError) -> None:
-        await report.workflow(Workflow.FAILING, error=error)
+    async def report_failing(error: core_execution_pb2.ExecutionError) -> None:
+        await events.send(events.workflow_event(Workflow.FAILING, error=error))
 
     try:
-        graph = Graph(frame, execute, failing=failing)
-        await graph.run(run.inputs, report.workflow_event(Workflow.RUNNING))
+        graph = GraphScheduler(scope, run_node, report_failing=report_failing)
+        await graph.run(execution.inputs, events.workflow_event(Workflow.RUNNING))
     except NodeFailed as failure:
-        await report.workflow(Workflow.FAILED, error=failure.error)
+        await events.send(events.workflow_event(Workflow.FAILED, error=failure.error))
         return
-    output_uri = frame.site(graph.end).output_uri()
-    await report.several(
-        report.workflow_event(Workflow.SUCCEEDING), report.workflow_event(Workflow.SUCCEEDED, output_uri=output_uri)
+    output_uri = scope.context(graph.end).output_uri()
+    await events.send(
+        events.workflow_event(Workflow.SUCCEEDING), events.workflow_event(Workflow.SUCCEEDED, output_uri=output_uri)
     )
 
 
-async def _rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> tuple[Any, Any, Any] | None:
-    """The rows of the execution, its workflow and its launch; None when the first two were deleted."""
+async def _read_rows(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> _Rows | None:
+    """Read the rows of an execution; None when the execution or its workflow was deleted."""
     async with server.database.unit_of_work() as db:
-        row = await db.find(schema.Execution, **execution_key(id))
-        if row is None:
+        execution = await db.find(schema.Execution, **execution_key(id))
+        if execution is None:
             return None
-        workflow = await db.find(schema.Workflow, columns=("remote_closure_identifier", "digest"), id=row.workflow_id)
+        columns = ("remote_closure_identifier", "digest")
+        workflow = await db.find(schema.Workflow, columns=columns, id=execution.workflow_id)
         launch = await db.find(schema.Launch, columns=("config",), **execution_key(id))
-    return None if workflow is None else (row, workflow, launch)
+    return None if workflow is None else _Rows(execution, workflow, launch)
 
 
-async def _run_of(
-    engine: LocalEngine,
-    server: Server,
-    id: identifier_pb2.WorkflowExecutionIdentifier,
-    rows: tuple[Any, Any, Any],
-    *,
-    with_data: bool,
-) -> Run:
-    """with_data: whether it is to run; what only has to be ended needs neither workflow nor inputs."""
-    row, workflow, launch = rows
+async def _state_of(
+    host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, rows: _Rows, *, with_data: bool
+) -> ExecutionState:
+    """Build the state of an execution.
+
+    Args:
+        host: Runs the execution.
+        server: Holds database, store and settings.
+        id: The execution.
+        rows: Its rows.
+        with_data: Whether to read workflow and inputs, which an execution that only has to be ended does not need.
+    """
+    row = rows.execution
     spec = execution_pb2.ExecutionSpec.FromString(row.spec)
-    config = _config_of(spec, launch)
-    limit = server.settings.storage.limits.max_download_bytes
+    config = _config_of(spec, rows.launch)
     closure, inputs = compiler_pb2.CompiledWorkflowClosure(), literals_pb2.LiteralMap()
+    literals = LiteralStore(server)
     if with_data:
-        closure = await engine.closures.of(workflow)
-        if row.inputs_uri:
-            inputs.ParseFromString(await server.blobs.read(row.inputs_uri, bytes_max=limit))
+        closure = await host.closure_of(rows.workflow)
+        inputs = await literals.read(row.inputs_uri) if row.inputs_uri else inputs
     prefix = config.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
-    run = Run(
-        engine=engine,
+    execution = ExecutionState(
+        host=host,
+        handlers=HANDLERS,
         server=server,
         id=id,
         config=config,
@@ -204,21 +219,22 @@ async def _run_of(
         inputs=inputs,
         root=server.blobs.uri("metadata", "propeller", id.project, id.domain, id.name),
         raw_prefix=prefix.rstrip("/"),
-        home=execution_folder(engine.home_of(id), id),
-        report=Reporter(server, id),
+        home=execution_folder(host.home_of(id), id),
+        events=EventSender(server, id),
+        literals=literals,
         envs={pair.key: pair.value for pair in config.envs.values},
         parallelism=FairSemaphore(max(0, spec.max_parallelism)),
     )
     if row.phase not in ("UNDEFINED", "QUEUED"):
-        await run.load_known()
+        await execution.load_history()
     metadata = spec.metadata
     if metadata.mode == execution_pb2.ExecutionMetadata.RECOVERED and metadata.HasField("reference_execution"):
-        run.recovered = await known_nodes(server, metadata.reference_execution)
-    return run
+        execution.recovered_nodes = await recorded_nodes(server, metadata.reference_execution)
+    return execution
 
 
 def _config_of(spec: execution_pb2.ExecutionSpec, launch: Any) -> configuration.Config:
-    """Return what an execution runs with: its spec, completed by launch plan, attributes and settings.
+    """Return the configuration of an execution: its spec, completed by launch plan, attributes and settings.
 
     Parity: upstream's engine runs with the merged configuration, which the stored spec does not show.
     """

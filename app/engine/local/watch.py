@@ -19,13 +19,13 @@ from app import errors
 from app.database import schema
 from app.database.base import Database
 from app.database.statements import Statement
+from app.engine.local.host import ExecutionKey
 from app.services.ids import EXECUTION_KEY
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 
-Key: TypeAlias = tuple[str, str, str]
 Watched: TypeAlias = defaultdict[Hashable, set[asyncio.Event]]
 
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
@@ -59,14 +59,19 @@ _OPEN_CHILDREN = Statement(
 )
 
 
-class Watch:
+class ChangeWatch:
     """For one engine; me: the owner that it writes into launch records. aborting(key) hears of what is to be aborted.
 
     runs: the executions that run here, whose ends are told without being looked for.
     """
 
     def __init__(
-        self, database: Database, *, me: str, runs: Callable[[], set[Key]], aborting: Callable[[Key], None]
+        self,
+        database: Database,
+        *,
+        me: str,
+        runs: Callable[[], set[ExecutionKey]],
+        aborting: Callable[[ExecutionKey], None],
     ) -> None:
         self._database = database
         self._me = me
@@ -77,24 +82,24 @@ class Watch:
         self._polling: asyncio.Task[None] | None = None
 
     @contextmanager
-    def signal(self, execution: Key, signal_id: str) -> Iterator[asyncio.Event]:
+    def signal(self, execution: ExecutionKey, signal_id: str) -> Iterator[asyncio.Event]:
         """An event that is set when the signal may have got a value."""
         with self._waiting(self._gates, (*execution, signal_id)) as event:
             yield event
 
     @contextmanager
-    def end(self, execution: Key) -> Iterator[asyncio.Event]:
+    def end(self, execution: ExecutionKey) -> Iterator[asyncio.Event]:
         """An event that is set when the execution may have ended."""
         with self._waiting(self._ends, execution) as event:
             yield event
 
-    def signalled(self, execution: Key) -> None:
+    def signalled(self, execution: ExecutionKey) -> None:
         """A signal of the execution got a value in this process."""
         for key, events in self._gates.items():
             if isinstance(key, tuple) and key[:3] == execution:
                 _set(events)
 
-    def ended(self, execution: Key) -> None:
+    def ended(self, execution: ExecutionKey) -> None:
         """An execution has ended in this process."""
         _set(self._ends.get(execution, set()))
 

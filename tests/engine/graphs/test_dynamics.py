@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.local.graph.names import child_execution, node_unique_id
+from app.engine.local.graph.unique_ids import child_execution, node_unique_id
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane, Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.graph.names import child_execution
+from app.engine.local.graph.unique_ids import child_execution
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import Remote

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from app.engine.local.graph.names import child_execution, node_unique_id
+from app.engine.local.graph.unique_ids import child_execution, node_unique_id
 from tests.engine.graphs.conftest import Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote
 

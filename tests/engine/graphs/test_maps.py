@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.local.graph.names import child_execution
+from app.engine.local.graph.unique_ids import child_execution
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane, Started, check_synchronized, failure
 from tests.engine.graphs.remote import Remote

@@ -23,9 +23,9 @@ from app.blobs import BlobError
 from app.database import schema
 from app.database.statements import Statement
 from app.engine.local.graph.failures import error_of
-from app.engine.local.graph.reports import patiently
-from app.engine.local.graph.run import Frame, Run, Site
-from app.engine.local.nodes import decks
+from app.engine.local.graph.service_calls import with_retries
+from app.engine.local.graph.state import ExecutionState, GraphScope, NodeContext
+from app.engine.local.processes import decks
 from app.services import executions
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted, of_execution
 from app.services.ids import EXECUTION_KEY, execution_id, execution_key
@@ -65,47 +65,49 @@ _LAUNCHED = Statement(
 )
 
 
-async def end_inside(run: Run, unique_id: str, reason: str, *, told: bool) -> None:
+async def end_inside(execution: ExecutionState, unique_id: str, reason: str, *, told: bool) -> None:
     """End what runs for one node itself, its processes and child executions; told: report its attempts ABORTED too.
 
     errors: FlyteError of the database
     """
-    async with run.server.database.unit_of_work() as db:
-        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id))
-        children = await db.all(_CHILDREN, **execution_key(run.id))
-    ending = _Ending(run, reason, (), attempts, children)
+    async with execution.server.database.unit_of_work() as db:
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id))
+        children = await db.all(_CHILDREN, **execution_key(execution.id))
+    ending = _Ending(execution, reason, (), attempts, children)
     events = await ending.end_inside(unique_id)
     if told:
-        await run.report.several(*events)
+        await execution.events.send(*events)
 
 
-async def end(run: Run, reason: str, *, within: Frame | None = None, below: Site | None = None) -> None:
+async def end(
+    execution: ExecutionState, reason: str, *, within: GraphScope | None = None, below: NodeContext | None = None
+) -> None:
     """End everything unfinished: of the whole execution, of one graph but for its failure node, or below a node.
 
     errors: FlyteError of the database
     """
-    async with run.server.database.unit_of_work() as db:
-        nodes = await db.all(OPEN_NODES, **execution_key(run.id))
-        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(run.id)) if nodes else ()
-        children = await db.all(_CHILDREN, **execution_key(run.id)) if nodes else ()
-    await _Ending(run, reason, nodes, attempts, children).end(within, below)
+    async with execution.server.database.unit_of_work() as db:
+        nodes = await db.all(OPEN_NODES, **execution_key(execution.id))
+        attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id)) if nodes else ()
+        children = await db.all(_CHILDREN, **execution_key(execution.id)) if nodes else ()
+    await _Ending(execution, reason, nodes, attempts, children).end(within, below)
 
 
-async def end_launched(run: Run) -> None:
+async def end_launched(execution: ExecutionState) -> None:
     """End the executions that eager tasks of this one have launched and that are not over.
 
     Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
     """
-    id = run.id
-    async with run.server.database.unit_of_work() as db:
+    id = execution.id
+    async with execution.server.database.unit_of_work() as db:
         rows = await db.all(_LAUNCHED, launcher=id.name, project=id.project, domain=id.domain)
     for row in rows:
-        await terminate(run, execution_id(row), TERMINATED)
+        await terminate(execution, execution_id(row), TERMINATED)
 
 
 class _Ending:
-    def __init__(self, run: Run, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
-        self._run = run
+    def __init__(self, execution: ExecutionState, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
+        self._execution = execution
         self._reason = reason
         self._nodes = {row.id: row for row in nodes}
         self._below: dict[int, list[Any]] = defaultdict(list)
@@ -115,7 +117,7 @@ class _Ending:
         self._attempts: dict[str, list[Any]] = defaultdict(list)
         for row in attempts:
             self._attempts[row.node_id].append(row)
-        templates = (task.template for task in run.closure.tasks)
+        templates = (task.template for task in execution.closure.tasks)
         self._generates_deck = {
             (task.id.project, task.id.domain, task.id.name, task.id.version): task.metadata.generates_deck.value
             for task in templates
@@ -124,29 +126,29 @@ class _Ending:
         for row in children:
             self._children[row.node_id].append(row)
 
-    async def end(self, within: Frame | None, below: Site | None) -> None:
+    async def end(self, within: GraphScope | None, below: NodeContext | None) -> None:
         parent = within.parent if within is not None else below
         roots = [row for row in self._nodes.values() if row.parent_id not in self._nodes]
         if parent is not None:
             ids = [row.id for row in self._nodes.values() if row.node_id == parent.unique_id]
             roots = [row for id in ids for row in self._below[id]]
         if within is not None and within.workflow.template.HasField("failure_node"):
-            kept = within.site(within.workflow.template.failure_node).unique_id
+            kept = within.context(within.workflow.template.failure_node).unique_id
             roots = [row for row in roots if row.node_id != kept]
         await asyncio.gather(*(self._end(row) for row in roots))
 
     async def end_inside(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
         """End the processes and child executions of a node; the events of its open attempts."""
-        run = self._run
-        await run.engine.runner.kill_below(run.folder(node_id))
+        execution = self._execution
+        await execution.host.runner.kill_below(execution.folder(node_id))
         children = self._children[node_id]
-        await asyncio.gather(*(terminate(run, execution_id(child), self._reason) for child in children))
-        return [attempt_aborted(run.id, attempt) for attempt in self._attempts[node_id]]
+        await asyncio.gather(*(terminate(execution, execution_id(child), self._reason) for child in children))
+        return [attempt_aborted(execution.id, attempt) for attempt in self._attempts[node_id]]
 
     async def _end(self, row: Any) -> None:
         """End a node: its children before it, its processes before its events."""
         await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
-        run = self._run
+        execution = self._execution
         events: list[Any] = await self.end_inside(row.node_id)
         # Parity: the event of an abort is bare; what earlier events said stays.
         aborted = event_pb2.NodeExecutionEvent(
@@ -154,9 +156,9 @@ class _Ending:
             error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN),
             deck_uri=await self._deck(row),
         )
-        aborted.id.execution_id.CopyFrom(run.id)
+        aborted.id.execution_id.CopyFrom(execution.id)
         aborted.id.node_id = row.node_id
-        await run.report.several(*events, aborted)
+        await execution.events.send(*events, aborted)
 
     async def _deck(self, row: Any) -> str:
         """Return the deck of a node's open attempt, else the deck that the node shows; "" for none.
@@ -172,7 +174,7 @@ class _Ending:
             return ""
         try:
             async with asyncio.timeout(_DECK_SECONDS_MAX):
-                return await decks.first_of(self._run.server.blobs, latest, shown)
+                return await decks.first_of(self._execution.server.blobs, latest, shown)
         except (BlobError, TimeoutError):
             # An abort neither waits for a store that is away nor fails because the store refuses access.
             return str(shown)
@@ -183,11 +185,11 @@ class _Ending:
         return bool(self._generates_deck.get(id, True))
 
 
-async def terminate(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+async def terminate(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
     """Terminate a child execution; one that has ended meanwhile needs no end."""
-    cause = f"cascading abort as parent execution id [{run.id.name}] aborted, reason [{reason}]"
+    cause = f"cascading abort as parent execution id [{execution.id.name}] aborted, reason [{reason}]"
     request = admin_execution_pb2.ExecutionTerminateRequest(id=child, cause=cause)
     try:
-        await patiently(run.server, executions.terminate_execution, request)
+        await with_retries(execution.server, executions.terminate_execution, request)
     except (errors.FailedPrecondition, errors.NotFound):
         return

@@ -14,8 +14,8 @@ from flyteidl.core import execution_pb2, identifier_pb2
 
 from app import errors
 from app.blobs import BlobTooLarge
+from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import Stopped
-from app.engine.local.graph.reports import Reporter
 from app.runtime.dispatch import Server
 from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
 from app.services.ids import execution_key
@@ -30,7 +30,7 @@ _PAUSE_SECONDS_MAX = 10.0
 _QUIET_SECONDS = 120.0
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Return whether an error of the store or the database may pass by itself, a full disk among them."""
     if isinstance(error, errors.ResourceExhausted):
         return not isinstance(error, BlobTooLarge)
@@ -45,7 +45,7 @@ class Outage:
         self._last = 0.0
         self._pause = 0.0
 
-    def note(self) -> bool:
+    def record_failure(self) -> bool:
         """Note a failure; return whether it is the first of an outage."""
         now = time.monotonic()
         begins = not self._since or now - self._last > _QUIET_SECONDS
@@ -79,7 +79,7 @@ async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, r
                 phase_version=(row.phase_version or 0) + 1,
                 reason=f"waiting for the object store: {reason}",
             )
-            await Reporter(server, id).task(event)
+            await EventSender(server, id).send(event)
     except (errors.FlyteError, Stopped) as error:
         # Stopped: the attempt ended after the rows were read.
         log.warning("outage_not_shown", execution=id.name, reason=str(error))

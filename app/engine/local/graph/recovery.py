@@ -12,58 +12,63 @@ from flyteidl.core import execution_pb2, literals_pb2
 from flyteidl.event import event_pb2
 
 from app.blobs import BlobMissing, BlobTooLarge
-from app.engine.local.graph.run import Known, Run, Site
-from app.engine.local.nodes import decks
+from app.engine.local.graph.history import RecordedNode
+from app.engine.local.graph.state import ExecutionState, NodeContext
+from app.engine.local.processes import decks
 
 log = structlog.get_logger(__name__)
 
 Node = execution_pb2.NodeExecution
 
 
-async def recover(site: Site) -> literals_pb2.LiteralMap | None:
+async def recover(context: NodeContext) -> literals_pb2.LiteralMap | None:
     """Take a node over; its outputs, None where it has to run."""
-    run = site.run
-    old = run.recovered.get(site.unique_id)
+    execution = context.execution
+    old = context.recovered
     if old is None or old.phase not in ("SUCCEEDED", "RECOVERED"):
         return None
     try:
-        inputs = await run.read(old.input_uri) if old.input_uri else literals_pb2.LiteralMap()
-        outputs = await _outputs(site, old, inputs)
-        deck = await decks.first_of(run.server.blobs, old.closure.deck_uri)
-        event = site.event(Node.RECOVERED, input_uri=site.input_uri, output_uri=site.output_uri(), deck_uri=deck)
-        await _describe(run, old, event)
+        inputs = await execution.literals.read(old.input_uri) if old.input_uri else literals_pb2.LiteralMap()
+        outputs = await _outputs(context, old, inputs)
+        deck = await decks.first_of(execution.server.blobs, old.closure.deck_uri)
+        event = context.event(Node.RECOVERED, output_uri=context.output_uri(), deck_uri=deck)
+        await _describe(execution, old, event)
     except (BlobMissing, BlobTooLarge) as error:
-        log.warning("node_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
+        log.warning("node_not_recovered", execution=execution.id.name, node=context.unique_id, reason=error.message)
         return None
-    await run.write(site.input_uri, inputs)
-    await run.write(site.output_uri(), outputs)
-    await run.report.node(event)
+    await execution.literals.write(context.input_uri, inputs)
+    await execution.literals.write(context.output_uri(), outputs)
+    await execution.events.send(event)
     return outputs
 
 
-def checkpoint(site: Site) -> str:
+def checkpoint(context: NodeContext) -> str:
     """What the first attempt of a task may go on from; "" for nothing."""
-    old = site.run.recovered.get(site.unique_id)
+    old = context.recovered
     return str(old.closure.task_node_metadata.checkpoint_uri) if old is not None else ""
 
 
-async def _outputs(site: Site, old: Known, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+async def _outputs(context: NodeContext, old: RecordedNode, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
     outcome = old.closure.WhichOneof("output_result")
     if outcome == "output_data":
         return old.closure.output_data
     if outcome == "output_uri":
-        return literals_pb2.LiteralMap() if _declares_none(site) else await site.run.read(old.closure.output_uri)
+        return (
+            literals_pb2.LiteralMap()
+            if _declares_none(context)
+            else await context.execution.literals.read(old.closure.output_uri)
+        )
     # Deviates: an end node names no outputs and upstream recovers none; they are its inputs. A sleep has neither.
     return inputs
 
 
-def _declares_none(site: Site) -> bool:
+def _declares_none(context: NodeContext) -> bool:
     """Whether a node is a task without outputs, which names a file that need not be there."""
-    task = site.frame.task(site.node.task_node.reference_id) if site.node.HasField("task_node") else None
+    task = context.scope.task(context.node.task_node.reference_id) if context.node.HasField("task_node") else None
     return task is not None and not task.template.interface.outputs.variables
 
 
-async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -> None:
+async def _describe(execution: ExecutionState, old: RecordedNode, event: event_pb2.NodeExecutionEvent) -> None:
     """Copy what the old node says of its cache entry, its dynamic workflow or its child execution."""
     kind = old.closure.WhichOneof("target_metadata")
     if kind == "workflow_node_metadata":
@@ -75,5 +80,5 @@ async def _describe(run: Run, old: Known, event: event_pb2.NodeExecutionEvent) -
             event.task_node_metadata.catalog_key.CopyFrom(seen.catalog_key)
         if old.dynamic_uri:
             workflow = event.task_node_metadata.dynamic_workflow
-            workflow.compiled_workflow.ParseFromString(await run.closure_bytes(old.dynamic_uri))
+            workflow.compiled_workflow.ParseFromString(await execution.literals.read_closure_bytes(old.dynamic_uri))
             workflow.id.CopyFrom(workflow.compiled_workflow.primary.template.id)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.graph.failures import NodeFailed, error_of
-from app.engine.local.graph.run import Site
+from app.engine.local.graph.state import NodeContext
 from app.engine.local.processes.task_attempt import Failed
 from app.wire.go.goparse import go_duration
 
@@ -77,12 +77,12 @@ def expired(node: workflow_pb2.Node) -> Failed:
 
 
 async def attempts(
-    site: Site,
+    context: NodeContext,
     once: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
     *,
     begun: Callable[[int], Awaitable[float]],
     ended: Callable[[int], Awaitable[None]],
-    fail: Callable[[Site, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
+    fail: Callable[[NodeContext, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
 ) -> literals_pb2.LiteralMap:
     """Run a node that is no task until an attempt ends within the node's timeout; return its outputs.
 
@@ -96,13 +96,13 @@ async def attempts(
     Raises:
         NodeFailed: When the node's events are sent.
     """
-    timeout = timeout_seconds(site.node)
+    timeout = timeout_seconds(context.node)
     if not timeout:
         return await once(0)
-    budget = Budget(attempts_max=site.node.metadata.retries.retries + 1)
+    budget = Budget(attempts_max=context.node.metadata.retries.retries + 1)
     attempt, began = 0, await begun(0) or time.time()
     while later := await begun(attempt + 1):
-        budget.spend(expired(site.node))
+        budget.spend(expired(context.node))
         await ended(attempt)
         attempt, began = attempt + 1, later
     while True:
@@ -115,7 +115,7 @@ async def attempts(
             if not clock.expired():
                 raise
         await ended(attempt)
-        failed = expired(site.node)
+        failed = expired(context.node)
         if not budget.spend(failed):
-            raise await fail(site, budget.exhausted(failed))
+            raise await fail(context, budget.exhausted(failed))
         attempt, began = attempt + 1, time.time()

@@ -21,8 +21,8 @@ from google.protobuf.message import DecodeError
 
 from app import errors
 from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
-from app.engine.local.graph.reports import patiently
-from app.engine.local.graph.run import Site
+from app.engine.local.graph.service_calls import with_retries
+from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
 from app.engine.local.processes.fair_semaphore import Permit
 from app.runtime.context import Context
@@ -69,7 +69,7 @@ def policy_of(metadata: workflow_pb2.NodeMetadata, task: tasks_pb2.TaskTemplate)
     return Policy(version, serialized, frozenset(wish.cache_ignore_input_vars))
 
 
-class Caching:
+class NodeCache:
     """The cached outputs of a node, or of one index of an array node.
 
     task: whose outputs they are. inputs: what they depend on, for an index its own. metadata: of the node that says how
@@ -78,23 +78,23 @@ class Caching:
 
     def __init__(
         self,
-        site: Site,
+        context: NodeContext,
         task: tasks_pb2.TaskTemplate,
         inputs: literals_pb2.LiteralMap,
         *,
         metadata: workflow_pb2.NodeMetadata | None = None,
         index: int | None = None,
     ) -> None:
-        self._site = site
-        self._run = site.run
+        self._context = context
+        self._execution = context.execution
         self._task = task
-        policy = policy_of(site.node.metadata if metadata is None else metadata, task)
+        policy = policy_of(context.node.metadata if metadata is None else metadata, task)
         self._key = self._key_of(policy, inputs, index) if policy is not None else None
-        self._overwrite = bool(site.run.config.overwrite_cache)
+        self._overwrite = bool(context.execution.config.overwrite_cache)
         # Parity: who overwrites takes no reservation.
         self._serialized = policy is not None and policy.serialized and not self._overwrite
         self._owner = catalog.Owner(
-            identifier_pb2.NodeExecutionIdentifier(execution_id=site.run.id, node_id=site.unique_id),
+            identifier_pb2.NodeExecutionIdentifier(execution_id=context.execution.id, node_id=context.unique_id),
             "" if index is None else str(index),
         )
 
@@ -104,7 +104,9 @@ class Caching:
         try:
             return key_of(self._task.id, interface, inputs, version=policy.version, ignored=policy.ignored)
         except errors.InvalidArgument as error:
-            log.warning("node_not_cached", execution=self._run.id.name, node=self._site.unique_id, reason=error.message)
+            log.warning(
+                "node_not_cached", execution=self._execution.id.name, node=self._context.unique_id, reason=error.message
+            )
             return None
 
     @property
@@ -124,9 +126,7 @@ class Caching:
         if hit is not None or self._key is None or not self._serialized:
             return hit
         # A reservation holds until its node ends, and only a node that is known can be ended.
-        await self._run.report.node(
-            self._site.event(execution_pb2.NodeExecution.QUEUED, input_uri=self._site.input_uri)
-        )
+        await self._execution.events.send(self._context.event(execution_pb2.NodeExecution.QUEUED))
         while not await self._reserve():
             permit.release()
             await asyncio.sleep(WAIT_SECONDS)
@@ -148,7 +148,7 @@ class Caching:
         marks = event_pb2.TaskNodeMetadata()
         if self._key is None:
             return marks
-        run = self._run
+        execution = self._execution
         entry = {
             "artifact_id": str(uuid4()),
             "output_uri": output_uri,
@@ -161,9 +161,11 @@ class Caching:
         key.dataset_id.CopyFrom(dataset_id(self._key))
         key.artifact_tag.name = self._key.tag
         try:
-            artifact_id, overwritten = await patiently(run.server, self._put, entry)
+            artifact_id, overwritten = await with_retries(execution.server, self._put, entry)
         except errors.FlyteError as error:
-            log.warning("outputs_not_cached", execution=run.id.name, node=self._site.unique_id, reason=error.message)
+            log.warning(
+                "outputs_not_cached", execution=execution.id.name, node=self._context.unique_id, reason=error.message
+            )
             marks.cache_status = Status.CACHE_PUT_FAILURE
             return marks
         marks.cache_status = Status.CACHE_POPULATED
@@ -181,16 +183,16 @@ class Caching:
         Deviates: upstream's reservation of a node that failed ends by itself, half a minute later.
         """
         if self._key is not None and self._serialized:
-            await patiently(self._run.server, self._release, self._key)
+            await with_retries(self._execution.server, self._release, self._key)
 
     async def _look_up(self) -> Hit | None:
         if self._key is None or self._overwrite:
             return None
-        row = await patiently(self._run.server, _find, self._key)
+        row = await with_retries(self._execution.server, _find, self._key)
         if row is None:
             return None
         try:
-            outputs = await self._run.read(row.output_uri)
+            outputs = await self._execution.literals.read(row.output_uri)
             gone = "" if _digest(outputs) == row.digest else "the outputs are not those that were cached"
         except (BlobMissing, BlobOutside, BlobTooLarge) as error:
             gone = error.message
@@ -198,7 +200,7 @@ class Caching:
             gone = f"{row.output_uri} is no LiteralMap: {error}"
         if gone:
             log.warning("cached_outputs_gone", task=self._task.id.name, artifact=row.artifact_id, reason=gone)
-            await patiently(self._run.server, _forget, (self._key, row))
+            await with_retries(self._execution.server, _forget, (self._key, row))
             return None
         marks = event_pb2.TaskNodeMetadata(cache_status=Status.CACHE_HIT)
         marks.catalog_key.dataset_id.CopyFrom(dataset_id(self._key))
@@ -210,7 +212,7 @@ class Caching:
     async def _reserve(self) -> bool:
         """One try; it writes only where it may succeed."""
         assert self._key is not None
-        return await patiently(self._run.server, _reserve, (self._key, self._owner))
+        return await with_retries(self._execution.server, _reserve, (self._key, self._owner))
 
     async def _put(self, ctx: Context, entry: dict[str, Any]) -> tuple[str, bool]:
         assert self._key is not None

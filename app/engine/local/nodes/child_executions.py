@@ -16,11 +16,12 @@ from flyteidl.event import event_pb2
 from app import errors
 from app.blobs import BlobMissing, BlobTooLarge
 from app.database import schema
-from app.engine.local.graph import aborts, names, retries
+from app.engine.local.graph import aborts, retries, unique_ids
 from app.engine.local.graph.failures import error_of
-from app.engine.local.graph.reports import patiently
-from app.engine.local.graph.run import Known, Run, Site
-from app.engine.local.nodes.nodes import fail, succeed
+from app.engine.local.graph.history import RecordedNode
+from app.engine.local.graph.service_calls import with_retries
+from app.engine.local.graph.state import ExecutionState, NodeContext
+from app.engine.local.nodes.lifecycle import fail, succeed
 from app.engine.local.processes.fair_semaphore import Permit
 from app.services import executions, offloading, phases
 from app.services.executions.launch import launch as launch_execution
@@ -46,43 +47,47 @@ class ChildFailed(Exception):
 class Child:
     """An execution that a node starts. node_id: in messages. recovered: what a node of the recovered execution was."""
 
-    site: Site
+    context: NodeContext
     plan: identifier_pb2.Identifier
     id: identifier_pb2.WorkflowExecutionIdentifier
     node_id: str
-    recovered: Known | None = None
+    recovered: RecordedNode | None = None
 
 
-async def run_launch_plan(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
+async def run_launch_plan(
+    context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit
+) -> literals_pb2.LiteralMap:
     """A launch plan node, from QUEUED to its last event."""
-    await site.run.report.node(site.event(Node.QUEUED, input_uri=site.input_uri))
+    await context.execution.events.send(context.event(Node.QUEUED))
 
     async def once(attempt: int) -> literals_pb2.LiteralMap:
-        child = _child(site, attempt)
+        child = _child(context, attempt)
         try:
             await launch(child, inputs)
         except ChildFailed as refused:
-            raise await fail(site, refused.error) from refused
-        running = site.event(Node.RUNNING, input_uri=site.input_uri, workflow_node_metadata=named(child.id))
-        await site.run.report.node(running)
+            raise await fail(context, refused.error) from refused
+        running = context.event(Node.RUNNING, workflow_node_metadata=named(child.id))
+        await context.execution.events.send(running)
         try:
             outputs = await outputs_of(child)
         except ChildFailed as failed:
-            raise await fail(site, failed.error, workflow_node_metadata=named(child.id)) from failed
-        return await succeed(site, outputs, workflow_node_metadata=named(child.id))
+            raise await fail(context, failed.error, workflow_node_metadata=named(child.id)) from failed
+        return await succeed(context, outputs, workflow_node_metadata=named(child.id))
 
     async def begun(attempt: int) -> float:
-        return await _created_at(site.run, _child(site, attempt).id) if site.known is not None else 0.0
+        return (
+            await _created_at(context.execution, _child(context, attempt).id) if context.recorded is not None else 0.0
+        )
 
     async def ended(attempt: int) -> None:
-        await aborts.terminate(site.run, _child(site, attempt).id, aborts.TIMED_OUT)
+        await aborts.terminate(context.execution, _child(context, attempt).id, aborts.TIMED_OUT)
 
-    return await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
+    return await retries.attempts(context, once, begun=begun, ended=ended, fail=fail)
 
 
-async def _created_at(run: Run, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:
+async def _created_at(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:
     """When an execution was created, in seconds since 1970; 0 when there is none of that name."""
-    async with run.server.database.unit_of_work() as db:
+    async with execution.server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, columns=("closure",), **execution_key(child))
     if row is None:
         return 0.0
@@ -90,16 +95,18 @@ async def _created_at(run: Run, child: identifier_pb2.WorkflowExecutionIdentifie
     return float(closure.created_at.ToNanoseconds() / 1e9)
 
 
-def _child(site: Site, attempt: int) -> Child:
+def _child(context: NodeContext, attempt: int) -> Child:
     """The execution that an attempt of a launch plan node starts."""
-    plan, recovered = site.node.workflow_node.launchplan_ref, site.run.recovered.get(site.unique_id)
-    return Child(site, plan, child_id(site.run, site.unique_id, attempt), site.node.id, recovered)
+    plan, recovered = context.node.workflow_node.launchplan_ref, context.recovered
+    return Child(context, plan, child_id(context.execution, context.unique_id, attempt), context.node.id, recovered)
 
 
-def child_id(run: Run, unique_id: str, attempt: int) -> identifier_pb2.WorkflowExecutionIdentifier:
+def child_id(execution: ExecutionState, unique_id: str, attempt: int) -> identifier_pb2.WorkflowExecutionIdentifier:
     """How an execution is called that an attempt of a node starts."""
     return identifier_pb2.WorkflowExecutionIdentifier(
-        project=run.id.project, domain=run.id.domain, name=names.child_execution(run.id.name, unique_id, attempt)
+        project=execution.id.project,
+        domain=execution.id.domain,
+        name=unique_ids.child_execution(execution.id.name, unique_id, attempt),
     )
 
 
@@ -108,14 +115,14 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
 
     errors: ChildFailed where it is refused; FlyteError where that may pass
     """
-    server = child.site.run.server
+    server = child.context.execution.server
     try:
         old = await _to_recover(child, inputs)
         if old is not None:
-            await patiently(server, executions.recover_execution, _recovery(child, old))
+            await with_retries(server, executions.recover_execution, _recovery(child, old))
         else:
-            start = partial(launch_execution, above=child.site.run.config)
-            await patiently(server, start, _request(child, inputs))
+            start = partial(launch_execution, above=child.context.execution.config)
+            await with_retries(server, start, _request(child, inputs))
     except errors.AlreadyExists as error:
         async with server.database.unit_of_work() as db:
             taken = await db.find(schema.Execution, columns=("id",), **execution_key(child.id))
@@ -142,7 +149,7 @@ def _request(child: Child, inputs: literals_pb2.LiteralMap) -> admin_execution_p
     spec = request.spec
     spec.launch_plan.CopyFrom(child.plan)
     spec.metadata.mode = admin_execution_pb2.ExecutionMetadata.CHILD_WORKFLOW
-    _set_parent(child.site, spec.metadata)
+    _set_parent(child.context, spec.metadata)
     return request
 
 
@@ -150,13 +157,13 @@ def _recovery(
     child: Child, old: identifier_pb2.WorkflowExecutionIdentifier
 ) -> admin_execution_pb2.ExecutionRecoverRequest:
     request = admin_execution_pb2.ExecutionRecoverRequest(id=old, name=child.id.name)
-    _set_parent(child.site, request.metadata)
+    _set_parent(child.context, request.metadata)
     return request
 
 
-def _set_parent(site: Site, metadata: admin_execution_pb2.ExecutionMetadata) -> None:
-    metadata.parent_node_execution.execution_id.CopyFrom(site.run.id)
-    metadata.parent_node_execution.node_id = site.unique_id
+def _set_parent(context: NodeContext, metadata: admin_execution_pb2.ExecutionMetadata) -> None:
+    metadata.parent_node_execution.execution_id.CopyFrom(context.execution.id)
+    metadata.parent_node_execution.node_id = context.unique_id
 
 
 async def _to_recover(
@@ -166,18 +173,18 @@ async def _to_recover(
 
     Deviates: upstream starts a failed child from its beginning; here what had succeeded inside is not run again.
     """
-    old, run = child.recovered, child.site.run
+    old, execution = child.recovered, child.context.execution
     if old is None or not old.closure.HasField("workflow_node_metadata"):
         return None
     id: identifier_pb2.WorkflowExecutionIdentifier = old.closure.workflow_node_metadata.executionId
-    async with run.server.database.unit_of_work() as db:
+    async with execution.server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, columns=("phase", "user_inputs_uri"), **execution_key(id))
     if row is None or phases.number(Workflow.Phase, row.phase) not in phases.WORKFLOW_TERMINAL:
         return None
     if not row.user_inputs_uri:
         return None
     try:
-        return id if offloading.same(await run.read(row.user_inputs_uri), inputs) else None
+        return id if offloading.same(await execution.literals.read(row.user_inputs_uri), inputs) else None
     except (BlobMissing, BlobTooLarge):
         return None
 
@@ -187,8 +194,8 @@ async def outputs_of(child: Child) -> literals_pb2.LiteralMap:
 
     errors: ChildFailed where it does not end well
     """
-    run, name = child.site.run, child.id.name
-    closure = await _end_of(run, child.id)
+    execution, name = child.context.execution, child.id.name
+    closure = await _end_of(execution, child.id)
     if closure is None:
         missing = f"launch-plan not found, caused by: [NotFound] execID [{name}] not found on remote"
         raise ChildFailed(_node_error(child, "NotFound", missing, _Kind.SYSTEM))
@@ -197,7 +204,7 @@ async def outputs_of(child: Child) -> literals_pb2.LiteralMap:
             return closure.outputs.values
         if closure.WhichOneof("output_result") == "output_data":
             return closure.output_data
-        return await run.read(closure.outputs.uri) if closure.outputs.uri else literals_pb2.LiteralMap()
+        return await execution.literals.read(closure.outputs.uri) if closure.outputs.uri else literals_pb2.LiteralMap()
     if closure.phase == Workflow.ABORTED:
         aborted = f"launchplan [{name}] aborted, caused by: launchplan execution aborted"
         raise ChildFailed(_node_error(child, "RemoteChildWorkflowExecutionFailed", aborted, _Kind.USER))
@@ -216,12 +223,12 @@ def named(child: identifier_pb2.WorkflowExecutionIdentifier) -> event_pb2.Workfl
 
 
 async def _end_of(
-    run: Run, child: identifier_pb2.WorkflowExecutionIdentifier
+    execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier
 ) -> admin_execution_pb2.ExecutionClosure | None:
     """The closure of the child once it has ended; None when there is no such execution."""
-    with run.engine.watch.end((child.project, child.domain, child.name)) as told:
+    with execution.host.watch.end((child.project, child.domain, child.name)) as told:
         while True:
-            async with run.server.database.unit_of_work() as db:
+            async with execution.server.database.unit_of_work() as db:
                 row = await db.find(schema.Execution, columns=("phase", "closure"), **execution_key(child))
             if row is None:
                 return None

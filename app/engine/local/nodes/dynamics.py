@@ -28,12 +28,12 @@ from google.protobuf.message import DecodeError
 from app import errors
 from app.blobs import BlobMissing
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
-from app.engine.local.graph import aborts, names
+from app.engine.local.graph import aborts, unique_ids
 from app.engine.local.graph.failures import NodeFailed, TooLarge, error_of
-from app.engine.local.graph.graph import Graph
-from app.engine.local.graph.reports import patiently
-from app.engine.local.graph.run import Frame, Site
-from app.engine.local.nodes.nodes import execute
+from app.engine.local.graph.scheduler import GraphScheduler
+from app.engine.local.graph.service_calls import with_retries
+from app.engine.local.graph.state import GraphScope, NodeContext
+from app.engine.local.nodes.lifecycle import run_node
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded
 from app.services import offloading, workflows
 from app.services.literal_limits import SETTING
@@ -60,132 +60,143 @@ def not_built(error: NotBuilt) -> Failed:
     return Failed(error_of("DynamicWorkflowBuildFailed", str(error)), retryable=False)
 
 
-async def graph_of(site: Site, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, attempt: int) -> Frame:
+async def graph_of(context: NodeContext, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, attempt: int) -> GraphScope:
     """The graph that an attempt asks for, compiled now or when an earlier run of the execution reported it.
 
     errors: NotBuilt; FlyteError and BlobError where that may pass
     """
-    depth = site.frame.dynamic_depth + 1
-    id = _workflow_id(site, attempt)
-    closure = await _reported(site, id)
+    depth = context.scope.dynamic_depth + 1
+    id = _workflow_id(context, attempt)
+    closure = await _reported(context, id)
     if closure is None:
         # What was reported was within the limit then, and its nodes may run: a lower one does not end them.
-        _check_depth(site, depth)
-        closure = await _compiled(site, _template(site, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic)
-    return Frame(
-        run=site.run,
+        _check_depth(context, depth)
+        closure = await _compiled(
+            context, _template(context, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic
+        )
+    return GraphScope(
+        execution=context.execution,
         closure=closure,
         workflow=closure.primary,
-        directory=site.output_dir(attempt),
-        parent=site,
+        directory=context.output_dir(attempt),
+        parent=context,
         attempt=attempt,
         dynamic_depth=depth,
     )
 
 
-def _check_depth(site: Site, depth: int) -> None:
+def _check_depth(context: NodeContext, depth: int) -> None:
     """Deviates: upstream goes on for as long as a dynamic task asks for itself. errors: NotBuilt"""
-    depth_max = site.run.server.settings.engine.local.dynamic_depth_max
+    depth_max = context.execution.server.settings.engine.local.dynamic_depth_max
     if depth > depth_max:
         limit = f"engine.local.dynamicDepthMax is {depth_max}"
         raise NotBuilt(f"[User] dynamic tasks ask for dynamic tasks more than {depth_max} deep; {limit}")
 
 
-def running(site: Site, frame: Frame, dynamic: Dynamic) -> event_pb2.NodeExecutionEvent:
+def running(context: NodeContext, scope: GraphScope, dynamic: Dynamic) -> event_pb2.NodeExecutionEvent:
     """The event that tells the workflow inside the node."""
-    event = site.event(Node.DYNAMIC_RUNNING, input_uri=site.input_uri, is_parent=True, is_dynamic=True)
+    event = context.event(Node.DYNAMIC_RUNNING, is_parent=True, is_dynamic=True)
     told = event.task_node_metadata.dynamic_workflow
-    told.id.CopyFrom(frame.workflow.template.id)
-    told.compiled_workflow.CopyFrom(frame.closure)
+    told.id.CopyFrom(scope.workflow.template.id)
+    told.compiled_workflow.CopyFrom(scope.closure)
     told.dynamic_job_spec_uri = dynamic.futures_uri
     return event
 
 
-async def run(site: Site, frame: Frame, dynamic: Dynamic, seconds_max: float | None) -> Succeeded | Failed | None:
+async def run(
+    context: NodeContext, scope: GraphScope, dynamic: Dynamic, seconds_max: float | None
+) -> Succeeded | Failed | None:
     """Run the graph; how the attempt that asked for it ends, None when its nodes were ended for taking too long.
 
     Cancelled, it leaves everything as it is.
     """
     try:
-        async with asyncio.timeout(0.0 if _was_cut_off(frame) else seconds_max) as clock:
-            outputs = await Graph(frame, execute).run(literals_pb2.LiteralMap())
+        async with asyncio.timeout(0.0 if _was_cut_off(scope) else seconds_max) as clock:
+            outputs = await GraphScheduler(scope, run_node).run(literals_pb2.LiteralMap())
     except NodeFailed as failure:
         return INTERRUPTED if failure.timed_out else Failed(failure.error, retryable=False)
     except TimeoutError:
         if not clock.expired():
             raise
-        await aborts.end(site.run, aborts.TIMED_OUT, below=site)
+        await aborts.end(context.execution, aborts.TIMED_OUT, below=context)
         return None
     output_uri = ""
-    if frame.workflow.template.interface.outputs.variables:
-        output_uri = site.output_uri(frame.attempt)
+    if scope.workflow.template.interface.outputs.variables:
+        output_uri = context.output_uri(scope.attempt)
         try:
-            await site.run.write(output_uri, outputs)
+            await context.execution.literals.write(output_uri, outputs)
         except TooLarge as error:
             return Failed(error.error, retryable=False)
     return Succeeded(output_uri, outputs, dynamic.deck_uri)
 
 
-def _was_cut_off(frame: Frame) -> bool:
+def _was_cut_off(scope: GraphScope) -> bool:
     """Whether an earlier run of the execution was about to give the attempt up because it took too long.
 
     Its nodes were aborted then, and not because another one of them had failed.
     """
-    known = [frame.site(node).known for node in frame.workflow.template.nodes]
+    known = [scope.context(node).recorded for node in scope.workflow.template.nodes]
     phases = {one.phase for one in known if one is not None}
     return "ABORTED" in phases and not phases & {"FAILED", "TIMED_OUT"}
 
 
-async def recover(site: Site, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic, float] | None:
+async def recover(context: NodeContext, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic, float] | None:
     """What the same node of the recovered execution had asked for, copied to where the task would have put it.
 
     With the time at which this node began, in seconds since 1970.
     Its nodes are then recovered one by one, and the names that the task gave them stay what they were.
     Deviates: upstream takes it over also where the inputs have changed.
     """
-    run, old = site.run, site.run.recovered.get(site.unique_id)
-    if old is None or not old.closure.dynamic_job_spec_uri or 0 in run.attempts.get(site.unique_id, ()):
+    execution, old = context.execution, context.recovered
+    if old is None or not old.closure.dynamic_job_spec_uri or 0 in context.recorded_attempts:
         return None
     try:
-        if not offloading.same(await run.read(old.input_uri), inputs):
+        if not offloading.same(await execution.literals.read(old.input_uri), inputs):
             return None
-        raw = await run.bytes_of(old.closure.dynamic_job_spec_uri)
+        raw = await execution.literals.read_bytes(old.closure.dynamic_job_spec_uri)
     except BlobMissing as error:
-        log.warning("dynamic_not_recovered", execution=run.id.name, node=site.unique_id, reason=error.message)
+        log.warning("dynamic_not_recovered", execution=execution.id.name, node=context.unique_id, reason=error.message)
         return None
-    uri = f"{site.output_dir()}/futures.pb"
-    await run.server.blobs.write(uri, raw)
-    began = site.known.started_at if site.known is not None else 0.0
+    uri = f"{context.output_dir()}/futures.pb"
+    await execution.server.blobs.write(uri, raw)
+    began = context.recorded.started_at if context.recorded is not None else 0.0
     return Dynamic(uri, dynamic_job_pb2.DynamicJobSpec.FromString(raw)), began or time.time()
 
 
-def _workflow_id(site: Site, attempt: int) -> identifier_pb2.Identifier:
+def _workflow_id(context: NodeContext, attempt: int) -> identifier_pb2.Identifier:
     """Deviates: upstream's version is random; this one tells what it belongs to, and is the same when asked again."""
-    run = site.run.id
+    execution = context.execution.id
     return identifier_pb2.Identifier(
         resource_type=identifier_pb2.WORKFLOW,
-        project=run.project,
-        domain=run.domain,
-        name=f"dynamic_{site.node.id}",
-        version=names.generated_name(run.name, site.unique_id, attempt),
+        project=execution.project,
+        domain=execution.domain,
+        name=f"dynamic_{context.node.id}",
+        version=unique_ids.generated_name(execution.name, context.unique_id, attempt),
     )
 
 
-async def _reported(site: Site, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledWorkflowClosure | None:
+async def _reported(context: NodeContext, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledWorkflowClosure | None:
     """The workflow that was stored when it was reported; None where that was another attempt's, or none yet."""
-    known = site.known
+    known = context.recorded
     if known is None or not known.dynamic_uri:
         return None
     try:
-        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await site.run.closure_bytes(known.dynamic_uri))
+        closure = compiler_pb2.CompiledWorkflowClosure.FromString(
+            await context.execution.literals.read_closure_bytes(known.dynamic_uri)
+        )
     except (BlobMissing, DecodeError) as error:
-        log.warning("dynamic_compiled_again", execution=site.run.id.name, node=site.unique_id, reason=str(error))
+        log.warning(
+            "dynamic_compiled_again", execution=context.execution.id.name, node=context.unique_id, reason=str(error)
+        )
         return None
     return closure if closure.primary.template.id == id else None
 
 
 def _template(
-    site: Site, task: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec, id: identifier_pb2.Identifier
+    context: NodeContext,
+    task: tasks_pb2.TaskTemplate,
+    spec: dynamic_job_pb2.DynamicJobSpec,
+    id: identifier_pb2.Identifier,
 ) -> workflow_pb2.WorkflowTemplate:
     """The workflow without inputs whose nodes and outputs the task asks for."""
     template = workflow_pb2.WorkflowTemplate(id=id, nodes=spec.nodes, outputs=spec.outputs)
@@ -207,7 +218,7 @@ def _tasks(parent: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec)
 
 
 async def _compiled(
-    site: Site, template: workflow_pb2.WorkflowTemplate, tasks: list[tasks_pb2.TaskTemplate], dynamic: Dynamic
+    context: NodeContext, template: workflow_pb2.WorkflowTemplate, tasks: list[tasks_pb2.TaskTemplate], dynamic: Dynamic
 ) -> compiler_pb2.CompiledWorkflowClosure:
     """What the registry's compiler makes of it.
 
@@ -220,12 +231,12 @@ async def _compiled(
         compiled = await in_thread_if_large(size, lambda: [compile_task(task) for task in tasks])
         step = "failed to Get requirements for subworkflows"
         needed = await in_thread_if_large(size, requirements, template, spec.subworkflows)
-        launch_plans = [await _launch_plan(site, id) for id in needed.launch_plan_ids]
+        launch_plans = [await _launch_plan(context, id) for id in needed.launch_plan_ids]
         step = "malformed dynamic workflow"
         closure = await in_thread_if_large(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
     except CompileErrors as error:
         raise NotBuilt(f"[User] {step}, caused by: {error}") from error
-    limit, size = site.run.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
+    limit, size = context.execution.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
     if limit and size > limit:
         # What is larger could be reported and never read back.
         told = f"the compiled workflow has {size} bytes, the limit of {SETTING} and at least 64 MiB is {limit}"
@@ -233,9 +244,9 @@ async def _compiled(
     return closure
 
 
-async def _launch_plan(site: Site, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
+async def _launch_plan(context: NodeContext, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
     try:
-        return await patiently(site.run.server, workflows.launch_plan_interface, id)
+        return await with_retries(context.execution.server, workflows.launch_plan_interface, id)
     except errors.NotFound as error:
         named = ":".join((id.project, id.domain, id.name, id.version))
         raise NotBuilt(f"[User] incorrectly specified launchplan {named}, caused by: {error.message}") from error

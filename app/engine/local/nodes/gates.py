@@ -15,9 +15,9 @@ from app import errors
 from app.database import schema
 from app.engine.local.graph import retries
 from app.engine.local.graph.failures import error_of
-from app.engine.local.graph.reports import patiently
-from app.engine.local.graph.run import Site
-from app.engine.local.nodes.nodes import fail, succeed
+from app.engine.local.graph.service_calls import with_retries
+from app.engine.local.graph.state import NodeContext
+from app.engine.local.nodes.lifecycle import fail, succeed
 from app.engine.local.processes.fair_semaphore import Permit
 from app.services import signals
 from app.services.ids import execution_key
@@ -27,24 +27,24 @@ Node = execution_pb2.NodeExecution
 _Kind = execution_pb2.ExecutionError
 
 
-async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
+async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
     """A gate node, from QUEUED to its last event."""
-    gate = site.node.gate_node
+    gate = context.node.gate_node
     kind = gate.WhichOneof("condition")
-    report = site.run.report
-    await report.node(site.event(Node.QUEUED, input_uri=site.input_uri))
+    events = context.execution.events
+    await events.send(context.event(Node.QUEUED))
     if kind is None:
         message = "gateNode does not have a supported condition reference"
-        raise await fail(site, error_of("BadSpecificationError", message, _Kind.SYSTEM))
+        raise await fail(context, error_of("BadSpecificationError", message, _Kind.SYSTEM))
     if kind == "approve":
-        await _make(site, gate.approve.signal_id, types_pb2.LiteralType(simple=types_pb2.BOOLEAN))
+        await _make(context, gate.approve.signal_id, types_pb2.LiteralType(simple=types_pb2.BOOLEAN))
     elif kind == "signal":
-        await _make(site, gate.signal.signal_id, gate.signal.type)
-    await report.node(site.event(Node.RUNNING, input_uri=site.input_uri))
-    known = site.known
+        await _make(context, gate.signal.signal_id, gate.signal.type)
+    await events.send(context.event(Node.RUNNING))
+    known = context.recorded
     began = known.started_at if known is not None and known.started_at else time.time()
-    timeout = retries.timeout_seconds(site.node)
-    attempts_max = site.node.metadata.retries.retries + 1
+    timeout = retries.timeout_seconds(context.node)
+    attempts_max = context.node.metadata.retries.retries + 1
 
     async def begun(attempt: int) -> float:
         # Nothing records the attempts of a gate, which only wait: the clock tells them.
@@ -53,9 +53,9 @@ async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) 
 
     async def once(attempt: int) -> literals_pb2.LiteralMap:
         if kind == "approve":
-            return await _approved(site, inputs)
+            return await _approved(context, inputs)
         if kind == "signal":
-            value = await _value(site, gate.signal.signal_id)
+            value = await _value(context, gate.signal.signal_id)
             return literals_pb2.LiteralMap(literals={gate.signal.output_variable_name: value})
         until = began + attempt * timeout + gate.sleep.duration.ToNanoseconds() / 1e9
         await asyncio.sleep(max(0.0, until - time.time()))
@@ -64,44 +64,44 @@ async def run_gate(site: Site, inputs: literals_pb2.LiteralMap, permit: Permit) 
     async def ended(attempt: int) -> None:
         return None
 
-    outputs = await retries.attempts(site, once, begun=begun, ended=ended, fail=fail)
+    outputs = await retries.attempts(context, once, begun=begun, ended=ended, fail=fail)
     if kind != "sleep":
-        return await succeed(site, outputs)
+        return await succeed(context, outputs)
     # Parity: a sleep names no outputs.
-    await report.node(site.event(Node.SUCCEEDED, input_uri=site.input_uri))
+    await events.send(context.event(Node.SUCCEEDED))
     return outputs
 
 
-async def _make(site: Site, signal_id: str, type: types_pb2.LiteralType) -> None:
+async def _make(context: NodeContext, signal_id: str, type: types_pb2.LiteralType) -> None:
     """Make the signal, so that it can be listed and set as long as the gate waits."""
-    id = identifier_pb2.SignalIdentifier(signal_id=signal_id, execution_id=site.run.id)
+    id = identifier_pb2.SignalIdentifier(signal_id=signal_id, execution_id=context.execution.id)
     request = signal_pb2.SignalGetOrCreateRequest(id=id, type=type)
     try:
-        await patiently(site.run.server, signals.get_or_create_signal, request)
+        await with_retries(context.execution.server, signals.get_or_create_signal, request)
     except (errors.InvalidArgument, errors.AlreadyExists) as error:
         # Deviates: upstream tries a signal that exists with another type again until the whole execution is given up.
-        raise await fail(site, error_of("RuntimeExecutionError", error.message, _Kind.SYSTEM)) from error
+        raise await fail(context, error_of("RuntimeExecutionError", error.message, _Kind.SYSTEM)) from error
 
 
-async def _approved(site: Site, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+async def _approved(context: NodeContext, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
     """Wait for a verdict; an approval passes the inputs on."""
-    value = await _value(site, site.node.gate_node.approve.signal_id)
+    value = await _value(context, context.node.gate_node.approve.signal_id)
     if value.scalar.primitive.WhichOneof("value") != "boolean":
         message = f"received a non-boolean approve signal value [{text(value)}]"
-        raise await fail(site, error_of("RuntimeExecutionError", message, _Kind.UNKNOWN))
+        raise await fail(context, error_of("RuntimeExecutionError", message, _Kind.UNKNOWN))
     if not value.scalar.primitive.boolean:
         message = "received a reject signal to disapprove the node input values"
-        raise await fail(site, error_of("ReceivedRejectSignal", message))
+        raise await fail(context, error_of("ReceivedRejectSignal", message))
     return inputs
 
 
-async def _value(site: Site, signal_id: str) -> literals_pb2.Literal:
+async def _value(context: NodeContext, signal_id: str) -> literals_pb2.Literal:
     """Wait until a signal has a value."""
-    run = site.run
-    key = execution_key(run.id)
-    with run.engine.watch.signal((run.id.project, run.id.domain, run.id.name), signal_id) as told:
+    execution = context.execution
+    key = execution_key(execution.id)
+    with execution.host.watch.signal((execution.id.project, execution.id.domain, execution.id.name), signal_id) as told:
         while True:
-            async with run.server.database.unit_of_work() as db:
+            async with execution.server.database.unit_of_work() as db:
                 row = await db.find(schema.Signal, columns=("value",), **key, signal_id=signal_id)
             if row is not None and row.value:
                 return literals_pb2.Literal.FromString(row.value)

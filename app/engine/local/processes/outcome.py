@@ -13,7 +13,7 @@ from flyteidl.core import dynamic_job_pb2, errors_pb2, execution_pb2, literals_p
 from google.protobuf.message import DecodeError, Message
 
 from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreadable
-from app.engine.local.nodes import decks
+from app.engine.local.processes import decks
 from app.engine.local.processes.commands import container_of
 from app.engine.local.processes.environment import missing_module_hint
 from app.engine.local.processes.task_attempt import (

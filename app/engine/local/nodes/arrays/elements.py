@@ -14,13 +14,13 @@ from google.protobuf.message import DecodeError
 
 from app.blobs import BlobMissing
 from app.database import schema
-from app.engine.local.graph import names
-from app.engine.local.graph.run import Site
-from app.engine.local.nodes.arrays.panel import Panel
+from app.engine.local.graph import unique_ids
+from app.engine.local.graph.state import NodeContext
+from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import Shape, element_inputs
-from app.engine.local.nodes.cache import Caching, policy_of
+from app.engine.local.nodes.cache import NodeCache, policy_of
 from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
-from app.engine.local.nodes.tries import Tries, task_attempt
+from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
 from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
 from app.engine.local.processes.task_attempt import Failed, Succeeded, TaskAttempt
@@ -42,7 +42,7 @@ class Elements(Protocol):
     async def variables(self) -> set[str]:
         """The names of the outputs of every index."""
 
-    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
+    async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
         """Run one index to its end. errors: IndexFailed"""
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
@@ -53,12 +53,17 @@ class TaskElements:
     """Every index is a task of its own that picks its part from the inputs of all."""
 
     def __init__(
-        self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap, task: tasks_pb2.TaskTemplate
+        self,
+        context: NodeContext,
+        attempt: int,
+        shape: Shape,
+        inputs: literals_pb2.LiteralMap,
+        task: tasks_pb2.TaskTemplate,
     ) -> None:
         self.id = task.id
         # As many again wait, prepared, for the places of those that end.
-        self.at_once_max = 2 * site.run.engine.processes.limit
-        self._site = site
+        self.at_once_max = 2 * context.execution.host.processes.limit
+        self._context = context
         self._attempt = attempt
         self._shape = shape
         self._inputs = inputs
@@ -68,62 +73,64 @@ class TaskElements:
     async def variables(self) -> set[str]:
         return set(self._task.interface.outputs.variables)
 
-    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
-        if panel.phase(index) == Task.SUCCEEDED:
-            return await self._outputs(index, panel.retry(index))
+    async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
+        if progress.phase(index) == Task.SUCCEEDED:
+            return await self._outputs(index, progress.retry(index))
         if self._shape.single_inputs:
             uri, inputs = self._input_uri(index), element_inputs(self._shape, self._inputs, index)
-            await self._site.run.compose(uri, uri.removesuffix("/inputs.pb"), inputs)
+            await self._context.execution.literals.write_composed(uri, uri.removesuffix("/inputs.pb"), inputs)
         if not self._cached:
-            return (await self._compute(index, panel)).outputs
+            return (await self._compute(index, progress)).outputs
         inputs = element_inputs(self._shape, self._inputs, index)
-        caching = Caching(self._site, self._task, inputs, metadata=self._shape.element.metadata, index=index)
-        hit = await caching.begin(Permit(None)) if panel.phase(index) == Task.UNDEFINED else None
+        caching = NodeCache(self._context, self._task, inputs, metadata=self._shape.element.metadata, index=index)
+        hit = await caching.begin(Permit(None)) if progress.phase(index) == Task.UNDEFINED else None
         if hit is not None:
-            await self._site.run.write(self._output_uri(index, 0), hit.outputs)
-            panel.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
+            await self._context.execution.literals.write(self._output_uri(index, 0), hit.outputs)
+            progress.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
             return hit.outputs
         try:
-            ended = await self._compute(index, panel)
+            ended = await self._compute(index, progress)
         except IndexFailed:
             await caching.give_up()
             raise
-        retry = panel.retry(index)
+        retry = progress.retry(index)
         marks = await caching.put(ended.output_uri, ended.outputs, attempt=retry)
-        panel.change(index, Task.SUCCEEDED, retry, marks.cache_status)
+        progress.change(index, Task.SUCCEEDED, retry, marks.cache_status)
         return ended.outputs
 
-    async def _compute(self, index: int, panel: Panel) -> Succeeded:
-        tries = Tries(
-            self._site.run,
+    async def _compute(self, index: int, progress: ArrayProgress) -> Succeeded:
+        loop = RetryLoop(
+            self._context.execution,
             self._shape.element,
             self._task,
             runs=lambda retry: self._task_attempt(index, retry),
-            teller=_Index(index, panel),
-            earlier=panel.earlier(index),
+            listener=_Index(index, progress),
+            earlier=progress.earlier(index),
         )
-        ended = await tries.run()
+        ended = await loop.run()
         if isinstance(ended, Succeeded):
             # What is to be cached is told when it is.
             if not self._cached:
-                panel.change(index, Task.SUCCEEDED, tries.attempt)
+                progress.change(index, Task.SUCCEEDED, loop.attempt)
             return ended
-        panel.change(index, Task.FAILED, tries.attempt)
+        progress.change(index, Task.FAILED, loop.attempt)
         if isinstance(ended, Failed):
-            raise IndexFailed(tries.budget.exhausted(ended).message)
+            raise IndexFailed(loop.budget.exhausted(ended).message)
         raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
         # A link that was told stays known, and thousands of them are long.
         if changed and resource.phase not in (Task.QUEUED, Task.UNDEFINED):
-            url = self._site.run.engine.log_url(self._site.run.id, self._site.unique_id, self._attempt)
+            url = self._context.execution.host.log_url(
+                self._context.execution.id, self._context.unique_id, self._attempt
+            )
             log = f"{url}?index={resource.index}&retry={resource.retry_attempt}"
             resource.logs.add(name=f"Task log-{resource.index}", uri=log)
 
     async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
         """Of an index that ended well before the server was started again."""
         try:
-            return await self._site.run.read(self._output_uri(index, retry))
+            return await self._context.execution.literals.read(self._output_uri(index, retry))
         except (BlobMissing, DecodeError):
             # Parity: what cannot be read is none among the outputs of all.
             return literals_pb2.LiteralMap()
@@ -132,28 +139,30 @@ class TaskElements:
         return f"{self._prefixes(index, retry)[1]}/outputs.pb"
 
     def _input_uri(self, index: int) -> str:
-        return f"{self._site.output_dir(self._attempt)}/{index}/inputs.pb"
+        return f"{self._context.output_dir(self._attempt)}/{index}/inputs.pb"
 
     def _prefixes(self, index: int, retry: int) -> tuple[str, str]:
         """The output prefix that the command is given, "" for the one where it writes to; and that one.
 
         Every attempt has a folder of its own, so that none finds the errors of the one before it.
         """
-        folder = self._site.output_dir(self._attempt)
+        folder = self._context.output_dir(self._attempt)
         if self._shape.appends_index:
             return f"{folder}/{retry}", f"{folder}/{retry}/{index}"
         return "", f"{folder}/{index}/{retry}"
 
     def _task_attempt(self, index: int, retry: int) -> TaskAttempt:
-        site = self._site
+        context = self._context
         given_prefix, output_prefix = self._prefixes(index, retry)
         return task_attempt(
-            site,
+            context,
             self._task,
-            names.node_unique_id(site.unique_id, self._attempt, f"n{index}"),
+            unique_ids.node_unique_id(context.unique_id, self._attempt, f"n{index}"),
             retry,
-            directory=attempt_folder(site.run.folder(site.unique_id), self._attempt, index=index, retry=retry),
-            input_uri=self._input_uri(index) if self._shape.single_inputs else site.input_uri,
+            directory=attempt_folder(
+                context.execution.folder(context.unique_id), self._attempt, index=index, retry=retry
+            ),
+            input_uri=self._input_uri(index) if self._shape.single_inputs else context.input_uri,
             output_prefix=output_prefix,
             given_prefix=given_prefix,
             array_index=index,
@@ -163,21 +172,21 @@ class TaskElements:
 class _Index:
     """Tells the panel of the attempts of one index."""
 
-    def __init__(self, index: int, panel: Panel) -> None:
+    def __init__(self, index: int, progress: ArrayProgress) -> None:
         self._index = index
-        self._panel = panel
+        self._progress = progress
 
     async def waiting(self) -> None:
         return None
 
     async def submitted(self, attempt: int) -> None:
-        self._panel.change(self._index, Task.QUEUED, attempt)
+        self._progress.change(self._index, Task.QUEUED, attempt)
 
     async def running(self, attempt: int) -> None:
-        self._panel.change(self._index, Task.RUNNING, attempt)
+        self._progress.change(self._index, Task.RUNNING, attempt)
 
     async def failed(self, attempt: int, failed: Failed) -> None:
-        self._panel.change(self._index, Task.FAILED, attempt)
+        self._progress.change(self._index, Task.FAILED, attempt)
 
 
 class ChildElements:
@@ -186,11 +195,11 @@ class ChildElements:
     Deviates: upstream, as it is set up by default, fails such nodes: it gives the children parents that do not exist.
     """
 
-    def __init__(self, site: Site, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
+    def __init__(self, context: NodeContext, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
         self.id = shape.element.workflow_node.launchplan_ref
         # Each is a graph of its own in this process.
-        self.at_once_max = site.run.server.settings.engine.local.array_children_max
-        self._site = site
+        self.at_once_max = context.execution.server.settings.engine.local.array_children_max
+        self._context = context
         self._attempt = attempt
         self._shape = shape
         self._inputs = inputs
@@ -198,25 +207,25 @@ class ChildElements:
     async def variables(self) -> set[str]:
         id = self.id
         key = {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
-        async with self._site.run.server.database.unit_of_work() as db:
+        async with self._context.execution.server.database.unit_of_work() as db:
             row = await db.find(schema.LaunchPlan, columns=("closure",), **key)
         closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure if row is not None else b"")
         return set(closure.expected_outputs.variables)
 
-    async def run(self, index: int, panel: Panel) -> literals_pb2.LiteralMap:
-        child = Child(self._site, self.id, self._child_id(index), f"n{index}")
+    async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
+        child = Child(self._context, self.id, self._child_id(index), f"n{index}")
         try:
-            if panel.phase(index) in (Task.UNDEFINED, Task.QUEUED):
-                panel.change(index, Task.QUEUED, 0)
-                server, folder = self._site.run.server, f"{self._site.output_dir(self._attempt)}/{index}"
+            if progress.phase(index) in (Task.UNDEFINED, Task.QUEUED):
+                progress.change(index, Task.QUEUED, 0)
+                server, folder = self._context.execution.server, f"{self._context.output_dir(self._attempt)}/{index}"
                 inputs = element_inputs(self._shape, self._inputs, index)
                 await launch(child, await offloading.offload(server.settings, server.blobs, folder, inputs))
-                panel.change(index, Task.RUNNING, 0)
+                progress.change(index, Task.RUNNING, 0)
             outputs = await outputs_of(child)
         except ChildFailed as failed:
-            panel.change(index, Task.FAILED, 0)
+            progress.change(index, Task.FAILED, 0)
             raise IndexFailed(failed.error.message) from failed
-        panel.change(index, Task.SUCCEEDED, 0)
+        progress.change(index, Task.SUCCEEDED, 0)
         return outputs
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
@@ -225,5 +234,5 @@ class ChildElements:
         resource.workflow_node_metadata.CopyFrom(named(child))
 
     def _child_id(self, index: int) -> identifier_pb2.WorkflowExecutionIdentifier:
-        element = names.node_unique_id(self._site.unique_id, self._attempt, f"n{index}")
-        return child_id(self._site.run, element, 0)
+        element = unique_ids.node_unique_id(self._context.unique_id, self._attempt, f"n{index}")
+        return child_id(self._context.execution, element, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +12,10 @@ from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
 from app.blobs import Blobs
-from app.engine.local.graph.run import Run
+from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.nodes import dynamics
 from app.engine.local.nodes.arrays.elements import TaskElements
-from app.engine.local.nodes.arrays.panel import Panel
+from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import shape_of
 from app.settings import Settings
 
@@ -34,78 +33,85 @@ class Report:
     def phase_version(self, unique_id: str, attempt: int) -> int:
         return 0
 
-    async def task(self, event: event_pb2.TaskExecutionEvent) -> None:
+    async def send(self, event: event_pb2.TaskExecutionEvent) -> None:
         if self.blocked:
             await asyncio.Event().wait()
         self.told.append(event)
 
 
-def site_of(folder: Path, report: Report) -> Any:
+def context_of(folder: Path, events: Report) -> Any:
     """As much of a node's place in an execution as its indices look at, over a real store."""
     settings = Settings.model_validate({"home": folder, "storage": {"url": str(folder / "store")}})
-    engine = SimpleNamespace(
-        platform={}, processes=SimpleNamespace(limit=2), log_url=lambda id, node, attempt: "http://log"
+    host = SimpleNamespace(
+        platform={}, console_url="", processes=SimpleNamespace(limit=2), log_url=lambda id, node, attempt: "http://log"
     )
-    run: Any = SimpleNamespace(
+    server: Any = SimpleNamespace(settings=settings, blobs=Blobs(settings))
+    execution: Any = SimpleNamespace(
         id=RUN,
         workflow_id=identifier_pb2.Identifier(name="w"),
-        server=SimpleNamespace(settings=settings, blobs=Blobs(settings)),
-        engine=engine,
-        report=report,
-        attempts={},
+        server=server,
+        host=host,
+        events=events,
+        literals=LiteralStore(server),
         envs={},
         raw_prefix="",
         folder=lambda unique_id: folder / unique_id,
     )
-    run.bytes_of = partial(Run.bytes_of, run)
-    run.closure_bytes = partial(Run.closure_bytes, run)
-    run.read = partial(Run.read, run)
     base = folder / "store" / "n0"
-    return SimpleNamespace(run=run, unique_id="n0", input_uri="", known=None, output_dir=lambda attempt=0: f"{base}")
+    return SimpleNamespace(
+        execution=execution,
+        unique_id="n0",
+        input_uri="",
+        recorded=None,
+        recorded_attempts={},
+        output_dir=lambda attempt=0: f"{base}",
+    )
 
 
 def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Path) -> None:
     async def main() -> None:
-        report = Report()
-        panel = Panel(site_of(tmp_path, report), 0, identifier_pb2.Identifier(name="t"), 2, lambda resource, news: None)
-        panel.change(0, Task.FAILED, 0)
-        panel.change(1, Task.QUEUED, 0)
-        telling = asyncio.create_task(panel.tell())
+        events = Report()
+        progress = ArrayProgress(
+            context_of(tmp_path, events), 0, identifier_pb2.Identifier(name="t"), 2, lambda resource, news: None
+        )
+        progress.change(0, Task.FAILED, 0)
+        progress.change(1, Task.QUEUED, 0)
+        telling = asyncio.create_task(progress.tell())
         await asyncio.sleep(0)
-        panel.change(0, Task.RUNNING, 1)
-        panel.change(1, Task.RUNNING, 0)
+        progress.change(0, Task.RUNNING, 1)
+        progress.change(1, Task.RUNNING, 0)
         telling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await telling
-        running, last = panel.ended(Task.FAILED)
+        running, last = progress.ended(Task.FAILED)
         assert running.phase == Task.RUNNING
         told = {(one.index, one.retry_attempt): one.phase for one in running.metadata.external_resources}
         assert told == {(0, 0): Task.FAILED, (0, 1): Task.ABORTED, (1, 0): Task.ABORTED}
         assert last.phase == Task.FAILED
-        report.blocked = False
-        panel.change(0, Task.FAILED, 1)
-        await panel.tell()
-        await panel.tell()
-        (event,) = report.told
+        events.blocked = False
+        progress.change(0, Task.FAILED, 1)
+        await progress.tell()
+        await progress.tell()
+        (event,) = events.told
         # Later than what may have arrived all the same.
         assert event.phase_version == running.phase_version + 1 == 3
-        assert len(panel.ended(Task.FAILED)) == 1
+        assert len(progress.ended(Task.FAILED)) == 1
 
     asyncio.run(main())
 
 
 def test_damaged_outputs_of_an_index_count_as_none(tmp_path: Path) -> None:
-    site = site_of(tmp_path, Report())
+    context = context_of(tmp_path, Report())
     shape = shape_of(workflow_pb2.ArrayNode())
-    elements = TaskElements(site, 0, shape, literals_pb2.LiteralMap(), tasks_pb2.TaskTemplate())
+    elements = TaskElements(context, 0, shape, literals_pb2.LiteralMap(), tasks_pb2.TaskTemplate())
     uri = elements._output_uri(0, 0)
-    asyncio.run(site.run.server.blobs.write(uri, b"no map"))
+    asyncio.run(context.execution.server.blobs.write(uri, b"no map"))
     assert asyncio.run(elements._outputs(0, 0)) == literals_pb2.LiteralMap()
 
 
 def test_a_damaged_dynamic_workflow_is_compiled_again(tmp_path: Path) -> None:
-    site = site_of(tmp_path, Report())
-    uri = f"{site.output_dir()}/dynamic.pb"
-    asyncio.run(site.run.server.blobs.write(uri, b"no workflow"))
-    site.known = SimpleNamespace(dynamic_uri=uri)
-    assert asyncio.run(dynamics._reported(site, identifier_pb2.Identifier())) is None
+    context = context_of(tmp_path, Report())
+    uri = f"{context.output_dir()}/dynamic.pb"
+    asyncio.run(context.execution.server.blobs.write(uri, b"no workflow"))
+    context.recorded = SimpleNamespace(dynamic_uri=uri)
+    assert asyncio.run(dynamics._reported(context, identifier_pb2.Identifier())) is None

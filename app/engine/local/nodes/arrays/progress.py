@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from flyteidl.core import catalog_pb2, execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 
-from app.engine.local.graph import names
-from app.engine.local.graph.run import Site
-from app.engine.local.nodes.tries import Closure
+from app.engine.local.graph import unique_ids
+from app.engine.local.graph.history import AttemptClosure
+from app.engine.local.graph.state import NodeContext
+from app.engine.local.nodes.task_events import bare_event
 
 Task = execution_pb2.TaskExecution
 CacheStatus = catalog_pb2.CatalogCacheStatus
@@ -30,7 +31,7 @@ CONTAINER_ARRAY = "container_array"
 _PLUGIN = "k8s-array"
 
 
-class Panel:
+class ArrayProgress:
     """attempt: of the node. id: the task that runs, or the launch plan under the name of one.
 
     describe: adds to a resource what its kind of index has beside a phase; told whether it is news.
@@ -38,37 +39,37 @@ class Panel:
 
     def __init__(
         self,
-        site: Site,
+        context: NodeContext,
         attempt: int,
         id: identifier_pb2.Identifier,
         size: int,
         describe: Callable[[event_pb2.ExternalResourceInfo, bool], None],
     ) -> None:
-        self._site = site
+        self._context = context
         self._attempt = attempt
         self._id = identifier_pb2.Identifier(
             resource_type=identifier_pb2.TASK, project=id.project, domain=id.domain, name=id.name, version=id.version
         )
         self._describe = describe
-        self._prefix = names.generated_name(site.run.id.name, site.unique_id, attempt)
+        self._prefix = unique_ids.generated_name(context.execution.id.name, context.unique_id, attempt)
         self._phases = [int(Task.UNDEFINED)] * size
         self._retries = [0] * size
         self._cache: dict[int, int] = {}
         self._changed: dict[tuple[int, int], int] = {}
         self._news = asyncio.Event()
-        self._earlier: dict[int, dict[int, Closure]] = {}
-        self._version = site.run.report.phase_version(site.unique_id, attempt)
+        self._earlier: dict[int, dict[int, AttemptClosure]] = {}
+        self._version = context.execution.events.phase_version(context.unique_id, attempt)
         # Whether a RUNNING has been told.
         self._begun = self._version > 0
-        known = site.run.attempts.get(site.unique_id, {}).get(attempt)
+        known = context.recorded_attempts.get(attempt)
         for resource in known.metadata.external_resources if known is not None else ():
-            self._earlier.setdefault(resource.index, {})[resource.retry_attempt] = Closure(phase=resource.phase)
+            self._earlier.setdefault(resource.index, {})[resource.retry_attempt] = AttemptClosure(phase=resource.phase)
             self._phases[resource.index] = resource.phase
             self._retries[resource.index] = resource.retry_attempt
             if resource.cache_status:
                 self._cache[resource.index] = resource.cache_status
 
-    def earlier(self, index: int) -> dict[int, Closure]:
+    def earlier(self, index: int) -> dict[int, AttemptClosure]:
         """What an earlier run of the execution reported of the attempts of an index; only their phases are known."""
         return self._earlier.get(index, {})
 
@@ -92,7 +93,7 @@ class Panel:
     def submitted(self) -> event_pb2.TaskExecutionEvent:
         """The first event, which names every index."""
         event = self._event(Task.QUEUED, ((index, 0, Task.UNDEFINED) for index in range(len(self._phases))))
-        event.input_uri = self._site.input_uri
+        event.input_uri = self._context.input_uri
         return event
 
     def ended(
@@ -121,7 +122,7 @@ class Panel:
         told, event = self._changed, self._running()
         self._news.clear()
         try:
-            await self._site.run.report.task(event)
+            await self._context.execution.events.send(event)
         except BaseException:
             # Cancelled, perhaps before anybody heard of it: it is told again, with what has changed meanwhile.
             self._changed = {**told, **self._changed}
@@ -144,13 +145,7 @@ class Panel:
             await asyncio.sleep(max(BATCH_SECONDS, _SHARE * (time.monotonic() - began)))
 
     def _event(self, phase: int, resources: Iterable[tuple[int, int, int]]) -> event_pb2.TaskExecutionEvent:
-        run = self._site.run
-        event = event_pb2.TaskExecutionEvent(
-            task_id=self._id, retry_attempt=self._attempt, phase=phase, task_type=CONTAINER_ARRAY
-        )
-        event.parent_node_execution_id.execution_id.CopyFrom(run.id)
-        event.parent_node_execution_id.node_id = self._site.unique_id
-        event.metadata.plugin_identifier = _PLUGIN
+        event = bare_event(self._context, self._id, self._attempt, phase, task_type=CONTAINER_ARRAY, plugin=_PLUGIN)
         for index, retry, state in resources:
             resource = event.metadata.external_resources.add(
                 external_id=f"{self._prefix}-n{index}-{retry}", index=index, retry_attempt=retry, phase=state

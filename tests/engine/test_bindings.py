@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from flyteidl.core import literals_pb2
 
-from app.engine.local.graph import data
+from app.engine.local.graph import bindings
 from app.engine.local.graph.failures import BindingFailed
 from tests.engine.conftest import literal, literal_map
 
@@ -25,8 +25,8 @@ def resolved(binding: literals_pb2.BindingData, value: Any, contents: dict[str, 
     """What a binding to the output `v` of n0 becomes, where that output is value."""
     known = {"n0": literal_map({"v": value}), "start-node": literal_map({"given": 5})}
     read = {uri: literal(one) for uri, one in (contents or {}).items()}
-    bindings = [literals_pb2.Binding(var="x", binding=binding)]
-    return data.resolve(bindings, known.get, read).literals["x"]
+    given = [literals_pb2.Binding(var="x", binding=binding)]
+    return bindings.resolve(given, known.get, read).literals["x"]
 
 
 def packed(value: Any) -> literals_pb2.Literal:
@@ -136,10 +136,10 @@ def test_what_an_upstream_node_does_not_put_out() -> None:
 
 def test_an_offloaded_literal_is_read_only_where_a_path_leads_into_it() -> None:
     assert resolved(promise(), offloaded("/a")) == offloaded("/a")
-    with pytest.raises(data.Offloaded) as raised:
+    with pytest.raises(bindings.Offloaded) as raised:
         resolved(promise(0, "k"), offloaded("/a"))
     assert raised.value.uri == "/a"
-    with pytest.raises(data.Offloaded) as raised:
+    with pytest.raises(bindings.Offloaded) as raised:
         resolved(promise(0, "k"), offloaded("/a"), {"/a": [offloaded("/b")]})
     assert raised.value.uri == "/b"
     assert resolved(promise(0, "k"), offloaded("/a"), {"/a": [offloaded("/b")], "/b": {"k": 3}}) == literal(3)

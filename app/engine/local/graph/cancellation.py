@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-async def let_go(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel all and wait until none of them can do anything any more.
 
     What one of them raised in the same moment is not told: whoever ends them has a reason of its own.

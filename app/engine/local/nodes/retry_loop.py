@@ -15,16 +15,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import structlog
-from flyteidl.admin import task_execution_pb2
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
-from app.engine.local.graph import names, retries
+from app.engine.local.graph import retries, unique_ids
 from app.engine.local.graph.failures import error_of
+from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
-from app.engine.local.graph.run import Run, Site
+from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.dynamics import INTERRUPTED, Expand
 from app.engine.local.nodes.task_types import SENSOR, with_command
 from app.engine.local.processes import outcome
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 Task = execution_pb2.TaskExecution
 _Kind = execution_pb2.ExecutionError
-Closure: TypeAlias = task_execution_pb2.TaskExecutionClosure
+
 
 _CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
@@ -55,7 +55,7 @@ _EXITED_WELL = {"reason": "", "code": 0}
 _LATE_SECONDS = 0.1
 
 
-class Teller(Protocol):
+class AttemptListener(Protocol):
     """Hears of attempts, each event once at least, in order."""
 
     async def waiting(self) -> None:
@@ -71,7 +71,7 @@ class Teller(Protocol):
         """It has failed, and another one follows. The last one is told by the outcome of all."""
 
 
-class Tries:
+class RetryLoop:
     """runs: makes each attempt. earlier: closures of attempts that an earlier run of the execution reported.
 
     expand: what becomes of an attempt that asks for nodes. asked: what the first attempt asks for without being run,
@@ -80,21 +80,21 @@ class Tries:
 
     def __init__(
         self,
-        run: Run,
+        execution: ExecutionState,
         node: workflow_pb2.Node,
         task: tasks_pb2.TaskTemplate,
         *,
         runs: Callable[[int], TaskAttempt],
-        teller: Teller,
-        earlier: Mapping[int, Closure],
+        listener: AttemptListener,
+        earlier: Mapping[int, AttemptClosure],
         expand: Expand | None = None,
         asked: tuple[Dynamic, float] | None = None,
     ) -> None:
-        self._run = run
+        self._execution = execution
         self._node = node
         self._task = task
         self._runs = runs
-        self._teller = teller
+        self._listener = listener
         self._earlier = earlier
         self._expand = expand
         self._asked = asked
@@ -116,7 +116,7 @@ class Tries:
                 ended = Failed(error, retryable=True)
             if not isinstance(ended, Failed) or not self.budget.spend(ended):
                 return ended
-            await self._teller.failed(self.attempt, ended)
+            await self._listener.failed(self.attempt, ended)
             self._after_outage = ended.of_storage
             if ended.of_storage and self.attempt + 1 not in self._earlier:
                 # The reason is left to the attempt's error, which holds output of the task too.
@@ -138,7 +138,7 @@ class Tries:
         if asked is not None:
             return asked[0]
         run = self._runs(self.attempt)
-        running = await self._run.engine.runner.adopt(run)
+        running = await self._execution.host.runner.adopt(run)
         if running is not None:
             permit = self._permit()
             permit.acquire_over_limit()
@@ -147,7 +147,7 @@ class Tries:
         past = await self._past(run, told) if told is not None else None
         return past if past is not None else await self._start(run)
 
-    async def _past(self, run: TaskAttempt, earlier: Closure) -> Outcome | None:
+    async def _past(self, run: TaskAttempt, earlier: AttemptClosure) -> Outcome | None:
         """How an attempt ended of which this machine has no process; None where it was not started yet."""
         if earlier.phase == Task.FAILED and earlier.HasField("error"):
             error = earlier.error
@@ -157,7 +157,7 @@ class Tries:
             return retries.expired(self._node)
         if earlier.phase not in (Task.RUNNING, Task.SUCCEEDED, Task.FAILED):
             return None
-        server = self._run.server
+        server = self._execution.server
         left_none = earlier.phase == Task.RUNNING
         ended = await outcome.read(
             run,
@@ -172,20 +172,20 @@ class Tries:
         return ended
 
     async def _start(self, run: TaskAttempt) -> Outcome:
-        runner = self._run.engine.runner
+        runner = self._execution.host.runner
         if self._after_outage:
             # The attempt is reported first, so that it shows why the execution waits. No process starts before the
             # store answers.
-            await self._teller.submitted(self.attempt)
-            await self._run.server.blobs.exists(run.input_uri)
+            await self._listener.submitted(self.attempt)
+            await self._execution.server.blobs.exists(run.input_uri)
         if not runner.ready:
             # Making the environment takes a while, and the node is to be seen meanwhile.
-            await self._teller.waiting()
+            await self._listener.waiting()
         try:
             prepared = await runner.prepare(run)
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
-        await self._teller.submitted(self.attempt)
+        await self._listener.submitted(self.attempt)
         permit = self._permit()
         await permit.acquire()
         try:
@@ -199,7 +199,7 @@ class Tries:
     @asynccontextmanager
     async def _occupied(self, permit: Permit, run: TaskAttempt) -> AsyncIterator[None]:
         """Give the place back when the process has ended; where its node is aborted, that is some time later."""
-        runner, left = self._run.engine.runner, None
+        runner, left = self._execution.host.runner, None
         try:
             yield
         except asyncio.CancelledError:
@@ -213,28 +213,28 @@ class Tries:
 
     def _permit(self) -> Permit:
         """Among the processes of this machine. Eager tasks and sensors wait for what needs places itself."""
-        id, engine = self._run.id, self._run.engine
-        limit: FairSemaphore | None = engine.processes
+        id, host = self._execution.id, self._execution.host
+        limit: FairSemaphore | None = host.processes
         if self._task.metadata.is_eager:
             limit = None
         elif self._task.type == SENSOR:
-            limit = engine.sensors
+            limit = host.sensors
         return Permit(limit, key=(id.project, id.domain, id.name))
 
     async def _watch(self, run: TaskAttempt, running: RunningAttempt) -> Outcome:
         """Wait for a process, at most until the attempt's timeout."""
-        await self._teller.running(self.attempt)
+        await self._listener.running(self.attempt)
         self._began = running.started_at or time.time()
         result: Outcome = Killed()
         try:
             async with asyncio.timeout(self._seconds_left()) as clock:
-                result = await self._run.engine.runner.wait(running)
+                result = await self._execution.host.runner.wait(running)
         except TimeoutError:
             if not clock.expired():
                 raise
         if not isinstance(result, Killed) or not self._timeout:
             return result
-        await self._run.engine.runner.kill(running)
+        await self._execution.host.runner.kill(running)
         return retries.expired(self._node)
 
     def _seconds_left(self) -> float | None:
@@ -250,7 +250,7 @@ class Tries:
 
 
 def task_attempt(
-    site: Site,
+    context: NodeContext,
     task: tasks_pb2.TaskTemplate,
     unique_id: str,
     attempt: int,
@@ -266,35 +266,36 @@ def task_attempt(
 
     checkpoint: what the first attempt goes on from; a later one goes on from the one before it
     """
-    run = site.run
-    name = names.generated_name(run.id.name, unique_id, attempt)
-    tasks = chain(site.frame.closure.tasks, run.closure.tasks)
+    execution = context.execution
+    name = unique_ids.generated_name(execution.id.name, unique_id, attempt)
+    tasks = chain(context.scope.closure.tasks, execution.closure.tasks)
     return TaskAttempt(
-        execution=run.id,
-        workflow_name=run.workflow_id.name,
-        task=with_command(task, tasks, run.server.settings.engine.local),
-        node_unique_id=site.unique_id,
+        execution=execution.id,
+        workflow_name=execution.workflow_id.name,
+        task=with_command(task, tasks, execution.server.settings.engine.local),
+        node_unique_id=context.unique_id,
         attempt=attempt,
         generated_name=name,
         directory=directory,
         input_uri=input_uri,
         output_prefix=output_prefix,
         given_prefix=given_prefix,
-        raw_output_prefix=_raw_prefix(run, name),
-        checkpoint_prefix=checkpoint_of(run, unique_id, attempt),
-        prev_checkpoint=checkpoint_of(run, unique_id, attempt - 1) if attempt else checkpoint,
-        envs=run.envs,
+        raw_output_prefix=_raw_prefix(execution, name),
+        checkpoint_prefix=checkpoint_of(execution, unique_id, attempt),
+        prev_checkpoint=checkpoint_of(execution, unique_id, attempt - 1) if attempt else checkpoint,
+        envs=execution.envs,
         array_index=array_index,
-        namespace=f"{run.id.project}-{run.id.domain}",
-        platform=run.engine.platform,
+        namespace=f"{execution.id.project}-{execution.id.domain}",
+        console_url=execution.host.console_url,
+        platform=execution.host.platform,
     )
 
 
-def checkpoint_of(run: Run, unique_id: str, attempt: int) -> str:
+def checkpoint_of(execution: ExecutionState, unique_id: str, attempt: int) -> str:
     """Where an attempt leaves what the next one can go on from."""
-    return f"{_raw_prefix(run, names.generated_name(run.id.name, unique_id, attempt))}/{_CHECKPOINTS}"
+    return f"{_raw_prefix(execution, unique_ids.generated_name(execution.id.name, unique_id, attempt))}/{_CHECKPOINTS}"
 
 
-def _raw_prefix(run: Run, generated_name: str) -> str:
+def _raw_prefix(execution: ExecutionState, generated_name: str) -> str:
     """Where an attempt puts its raw data."""
-    return f"{run.raw_prefix}/{names.shard(generated_name)}/{generated_name}"
+    return f"{execution.raw_prefix}/{unique_ids.shard(generated_name)}/{generated_name}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.graph import names
+from app.engine.local.graph import unique_ids
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from app.engine.local.graph import names
     ],
 )
 def test_nested_node_ids(parent: str, attempt: int, node: str, expected: str) -> None:
-    assert names.node_unique_id(parent, attempt, node) == expected
+    assert unique_ids.node_unique_id(parent, attempt, node) == expected
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_nested_node_ids(parent: str, attempt: int, node: str, expected: str) ->
     ],
 )
 def test_generated_names_and_shards(node: str, name: str, shard: str) -> None:
-    assert names.generated_name("ex1", node, 0) == name
-    assert names.shard(name) == shard
+    assert unique_ids.generated_name("ex1", node, 0) == name
+    assert unique_ids.shard(name) == shard
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def test_generated_names_and_shards(node: str, name: str, shard: str) -> None:
     ],
 )
 def test_child_executions(execution: str, node: str, expected: str) -> None:
-    assert names.child_execution(execution, node, 0) == expected
+    assert unique_ids.child_execution(execution, node, 0) == expected
 
 
 def test_an_empty_first_part_leaves_no_separator() -> None:
-    assert names.uid(("", "a", "b"), 20) == "a-b"
+    assert unique_ids.uid(("", "a", "b"), 20) == "a-b"
 
 
 @given(st.lists(st.text(string.ascii_lowercase + "-0123456789", max_size=40), min_size=1, max_size=5))
 def test_names_never_exceed_their_limit_and_are_stable(parts: list[str]) -> None:
-    first = names.uid(tuple(parts), 20)
+    first = unique_ids.uid(tuple(parts), 20)
     assert len(first) <= 20
-    assert first == names.uid(tuple(parts), 20)
-    assert len(names.shard(first)) == 2
+    assert first == unique_ids.uid(tuple(parts), 20)
+    assert len(unique_ids.shard(first)) == 2

@@ -13,28 +13,34 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
 from app.engine.local.graph import aborts
-from app.engine.local.graph.coroutines import let_go
+from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
 from app.engine.local.graph.recovery import recover
-from app.engine.local.graph.run import Frame, Site
+from app.engine.local.graph.state import GraphScope, NodeContext
 
 Node = execution_pb2.NodeExecution
-Execute = Callable[[Site], Awaitable[literals_pb2.LiteralMap]]
-Failing = Callable[[execution_pb2.ExecutionError], Awaitable[None]]
+RunNode = Callable[[NodeContext], Awaitable[literals_pb2.LiteralMap]]
+ReportFailing = Callable[[execution_pb2.ExecutionError], Awaitable[None]]
 
 START, END = "start-node", "end-node"
 
 
-class Graph:
-    """Runs the nodes of a frame. execute runs one node; failing hears the first error before the others are aborted."""
+class GraphScheduler:
+    """Runs the nodes of a graph in the order of their dependencies.
 
-    def __init__(self, frame: Frame, execute: Execute, *, failing: Failing | None = None) -> None:
-        self._frame = frame
-        self._execute = execute
-        self._failing = failing
-        self._nodes = {node.id: node for node in frame.workflow.template.nodes}
+    Args:
+        scope: The graph.
+        run_node: Runs one node to its last event.
+        report_failing: Called with the first error, before the other nodes are aborted.
+    """
+
+    def __init__(self, scope: GraphScope, run_node: RunNode, *, report_failing: ReportFailing | None = None) -> None:
+        self._scope = scope
+        self._run_node = run_node
+        self._report_failing = report_failing
+        self._nodes = {node.id: node for node in scope.workflow.template.nodes}
         inner = [id for id in self._nodes if id not in (START, END)]
-        upstream = frame.workflow.connections.upstream
+        upstream = scope.workflow.connections.upstream
         self._waits = {id: set(upstream[id].ids) - {START} if id in upstream else set() for id in inner}
         self._dependants: dict[str, list[str]] = {}
         for id, upstream_ids in self._waits.items():
@@ -59,7 +65,7 @@ class Graph:
         A cancelled run leaves everything as it is: to be aborted by aborts.py, or to be gone on with.
         errors: NodeFailed, when every event that belongs to the failure is sent
         """
-        self._frame.finished.update({id: asyncio.Event() for id in self._waits})
+        self._scope.finished.update({id: asyncio.Event() for id in self._waits})
         await self._start(inputs, with_start)
         try:
             self._look_back()
@@ -72,22 +78,22 @@ class Graph:
                         self._end_of(self._running.pop(task), task)
         finally:
             # What one of them raised in the same moment is found again from its row.
-            await let_go(self._running)
+            await cancel_and_wait(self._running)
             self._running.clear()
         if self._failure is None:
             return await self._finish()
         raise await self._fail(self._failure)
 
     def _is_over(self) -> bool:
-        return self._failure is not None and self._frame.run.fails_immediately
+        return self._failure is not None and self._scope.execution.fails_immediately
 
     def _look_back(self) -> None:
         """Find the failure that an earlier run of the execution did not come to deal with."""
-        run = self._frame.run
-        if not run.nodes or not run.fails_immediately:
+        execution = self._scope.execution
+        if not execution.recorded_nodes or not execution.fails_immediately:
             return
         for id, node in self._nodes.items():
-            known = self._frame.site(node).known
+            known = self._scope.context(node).recorded
             if known is not None and known.phase == "FAILED":
                 self._failure = NodeFailed(known.closure.error, id)
             elif known is not None and known.phase == "TIMED_OUT":
@@ -95,7 +101,7 @@ class Graph:
 
     def _settle(self, id: str) -> None:
         """A node has ended, one way or another: the nodes that waited only for it are ready."""
-        self._frame.finished[id].set()
+        self._scope.finished[id].set()
         for dependant in self._dependants.get(id, ()):
             self._open[dependant] -= 1
             if self._open[dependant] == 0:
@@ -108,80 +114,78 @@ class Graph:
             await self._skip(id)
             self._settle(id)
             return
-        site = self._frame.site(self._nodes[id])
-        self._running[asyncio.ensure_future(self._execute(site))] = id
+        context = self._scope.context(self._nodes[id])
+        self._running[asyncio.ensure_future(self._run_node(context))] = id
 
     def _end_of(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
         try:
-            self._frame.outputs[id] = _with_aliases(self._nodes[id], task.result())
+            self._scope.outputs[id] = _with_aliases(self._nodes[id], task.result())
         except NodeFailed as failure:
             self._lost.add(id)
-            if self._failure is None or not self._frame.run.fails_immediately:
+            if self._failure is None or not self._scope.execution.fails_immediately:
                 self._failure = failure
         except NodeSkipped:
             self._lost.add(id)
         self._settle(id)
 
     async def _skip(self, id: str) -> None:
-        site = self._frame.site(self._nodes[id])
+        context = self._scope.context(self._nodes[id])
         # Parity: a skipped node names inputs that nobody wrote.
-        await self._frame.run.report.node(site.event(Node.SKIPPED, input_uri=site.input_uri))
+        await self._scope.execution.events.send(context.event(Node.SKIPPED))
 
     async def _start(
         self, inputs: literals_pb2.LiteralMap, with_start: tuple[event_pb2.WorkflowExecutionEvent, ...]
     ) -> None:
         """The start node puts out the inputs of the graph."""
-        self._frame.outputs[START] = inputs
-        site = self._frame.site(self._nodes[START])
-        if site.known is None:
-            await self._frame.run.write(site.output_uri(), inputs)
-        event = site.event(Node.SUCCEEDED, output_uri=site.output_uri())
-        await self._frame.run.report.several(*with_start, event)
+        self._scope.outputs[START] = inputs
+        context = self._scope.context(self._nodes[START])
+        if context.recorded is None:
+            await self._scope.execution.literals.write(context.output_uri(), inputs)
+        event = context.event(Node.SUCCEEDED, output_uri=context.output_uri())
+        await self._scope.execution.events.send(*with_start, event)
 
     async def _finish(self) -> literals_pb2.LiteralMap:
         """The end node takes the outputs of the graph as its inputs and puts them out."""
-        site, run = self._frame.site(self._nodes[END]), self._frame.run
-        known = site.known
+        context, execution = self._scope.context(self._nodes[END]), self._scope.execution
+        known = context.recorded
         if known is not None and known.phase in ("SUCCEEDED", "RECOVERED"):
-            return await run.read(site.output_uri())
-        recovered = await recover(site)
+            return await execution.literals.read(context.output_uri())
+        recovered = await recover(context)
         if recovered is not None:
             return recovered
         try:
-            outputs = await run.resolve(site.node.inputs, self._frame.outputs_of)
-            outputs = await run.compose(site.output_uri(), site.directory, outputs)
+            outputs = await execution.literals.resolve(context.node.inputs, self._scope.outputs.get)
+            outputs = await execution.literals.write_composed(context.output_uri(), context.directory, outputs)
         except (BindingFailed, TooLarge) as error:
-            raise await self._fail_end(site, error.error) from error
-        await run.write(site.input_uri, outputs)
-        await run.report.several(
-            site.event(Node.QUEUED, input_uri=site.input_uri), site.event(Node.SUCCEEDED, input_uri=site.input_uri)
-        )
+            raise await self._fail_end(context, error.error) from error
+        await execution.literals.write(context.input_uri, outputs)
+        await execution.events.send(context.event(Node.QUEUED), context.event(Node.SUCCEEDED))
         return outputs
 
-    async def _fail_end(self, site: Site, error: execution_pb2.ExecutionError) -> NodeFailed:
+    async def _fail_end(self, context: NodeContext, error: execution_pb2.ExecutionError) -> NodeFailed:
         """Report that the end node failed; the failure that counts."""
-        await site.run.report.node(site.event(Node.FAILED, input_uri=site.input_uri, error=error))
+        await context.execution.events.send(context.event(Node.FAILED, error=error))
         return await self._fail(NodeFailed(error, END))
 
     async def _fail(self, failure: NodeFailed) -> NodeFailed:
         """Say so, end what runs, run the failure node; the failure that counts."""
-        run, template = self._frame.run, self._frame.workflow.template
-        if not run.fails_immediately and failure.node_id != END:
+        execution, template = self._scope.execution, self._scope.workflow.template
+        if not execution.fails_immediately and failure.node_id != END:
             await self._skip(END)
-        if self._failing is not None:
-            await self._failing(failure.error)
-        if run.fails_immediately:
-            nested = self._frame.parent is not None
+        if self._report_failing is not None:
+            await self._report_failing(failure.error)
+        if execution.fails_immediately:
+            nested = self._scope.parent is not None
             reason = aborts.SUBWORKFLOW_FAILED if nested else aborts.AUTO_ABORT
-            await aborts.end(run, reason, within=self._frame)
+            await aborts.end(execution, reason, within=self._scope)
         if not template.HasField("failure_node"):
             return failure
-        site = replace(self._frame.site(template.failure_node), error=failure.error, failed_node=failure.node_id)
+        context = replace(self._scope.context(template.failure_node), error=failure.error, failed_node=failure.node_id)
         try:
-            await self._execute(site)
+            await self._run_node(context)
         except NodeFailed as its:
             # Parity: an error of the failure node hides the one that it was run for (HandleFailureNodeOfSubWorkflow).
-            return NodeFailed(error_of("TimedOut", "FailureNode Timed-out"), site.node.id) if its.timed_out else its
+            return NodeFailed(error_of("TimedOut", "FailureNode Timed-out"), context.node.id) if its.timed_out else its
         return failure
 
 

@@ -1,0 +1,44 @@
+"""Call functions of the control plane from the engine: retried while the database is busy, and never cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from app import errors
+from app.runtime.dispatch import Server, perform
+
+_CALLS_MAX = 6
+_PAUSE_SECONDS = 0.05
+_BACKOFF = 3.0
+
+Response = TypeVar("Response")
+
+
+async def with_retries(server: Server, function: Callable[[Any, Any], Awaitable[Response]], request: Any) -> Response:
+    """Call a service function; repeat the call after an error that a later call may not meet.
+
+    Such errors are UNAVAILABLE, ABORTED (a deadlock) and DEADLINE_EXCEEDED. The pause between two calls starts at 50 ms
+    and grows threefold; the error of the sixth call is raised.
+    """
+    pause = _PAUSE_SECONDS
+    for _ in range(_CALLS_MAX - 1):
+        try:
+            return await _uninterrupted(perform(server, function, request))
+        except (errors.Unavailable, errors.Aborted, errors.DeadlineExceeded):
+            await asyncio.sleep(pause)
+        pause *= _BACKOFF
+    return await _uninterrupted(perform(server, function, request))
+
+
+async def _uninterrupted(call: Coroutine[Any, Any, Response]) -> Response:
+    """Finish a call even when the caller is cancelled; raise the cancellation afterwards."""
+    task = asyncio.ensure_future(call)
+    # Retrieve the error here too: a second cancellation of the caller would leave it unretrieved.
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise

@@ -1,0 +1,63 @@
+"""Sub-workflow nodes: run the graph of another workflow of the same closure inside the node.
+
+Source: flytepropeller pkg/controller/nodes/subworkflow.
+"""
+
+from __future__ import annotations
+
+from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
+
+from app.engine.local.graph import aborts, retries
+from app.engine.local.graph.failures import NodeFailed, error_of
+from app.engine.local.graph.scheduler import START, GraphScheduler
+from app.engine.local.graph.state import GraphScope, NodeContext
+from app.engine.local.nodes.lifecycle import fail, run_node, succeed
+from app.engine.local.processes.fair_semaphore import Permit
+
+Node = execution_pb2.NodeExecution
+
+
+async def run_sub_workflow(
+    context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit
+) -> literals_pb2.LiteralMap:
+    """A sub-workflow node: the graph of the workflow it names, inside this node."""
+    events = context.execution.events
+    await events.send(context.event(Node.QUEUED, is_parent=True))
+    reference = context.node.workflow_node.sub_workflow_ref
+    workflow = context.scope.sub_workflow(reference)
+    if workflow is None:
+        raise await _fail_parent(
+            context, error_of("BadSpecificationError", f"sub-workflow [{reference.name}] is not in the closure")
+        )
+
+    def scope(attempt: int) -> GraphScope:
+        return GraphScope(
+            execution=context.execution,
+            closure=context.scope.closure,
+            workflow=workflow,
+            directory=context.output_dir(attempt),
+            parent=context,
+            attempt=attempt,
+            dynamic_depth=context.scope.dynamic_depth,
+        )
+
+    async def once(attempt: int) -> literals_pb2.LiteralMap:
+        await events.send(context.event(Node.RUNNING, is_parent=True))
+        try:
+            return await GraphScheduler(scope(attempt), run_node).run(inputs)
+        except NodeFailed as failure:
+            raise await _fail_parent(context, failure.error) from failure
+
+    async def begun(attempt: int) -> float:
+        start = scope(attempt).context(workflow_pb2.Node(id=START)).recorded
+        return start.created_at if start is not None else 0.0
+
+    async def ended(attempt: int) -> None:
+        await aborts.end(context.execution, aborts.TIMED_OUT, below=context)
+
+    outputs = await retries.attempts(context, once, begun=begun, ended=ended, fail=_fail_parent)
+    return await succeed(context, outputs, is_parent=True)
+
+
+async def _fail_parent(context: NodeContext, error: execution_pb2.ExecutionError) -> NodeFailed:
+    return await fail(context, error, is_parent=True)
