@@ -134,7 +134,7 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
         elif call.seconds <= 0:
             raise errors.DeadlineExceeded(LATE)
         else:
-            response = await _within(call.seconds, perform(server, call.rpc.function, request, call))
+            response = await within(call.seconds, perform(server, call.rpc.function, request, call))
         code = 0
         return response
     except errors.FlyteError as error:
@@ -154,7 +154,7 @@ def check_access(call: Call) -> None:
     """Raise PERMISSION_DENIED where the caller may not call the RPC. Every caller may, until roles exist."""
 
 
-async def _within(seconds: float, work: Awaitable[Response]) -> Response:
+async def within(seconds: float, work: Awaitable[Response]) -> Response:
     """Await work within a deadline. Raises DEADLINE_EXCEEDED."""
     try:
         async with asyncio.timeout(seconds) as clock:

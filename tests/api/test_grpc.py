@@ -22,7 +22,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from app import errors
-from app.api.grpc.wire import framed
+from app.api.grpc.protocol import frame
 from tests.api.edge import ADMIN, GET_EXECUTION, Edge, raw, serving
 
 MIB = 1 << 20
@@ -174,14 +174,14 @@ CALLS: dict[str, tuple[str, bytes, tuple[tuple[bytes, bytes], ...], int, str]] =
     "unknown flag": (GET_EXECUTION, b"\2\0\0\0\0", (TE,), 13, "grpc: received unexpected payload format 2"),
     "no protobuf": (
         GET_EXECUTION,
-        framed(b"\xff\xff"),
+        frame(b"\xff\xff"),
         (TE,),
         13,
         "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
     ),
     "no UTF-8": (
         GET_EXECUTION,
-        framed(b"\x0a\x03\x0a\x01\xff"),
+        frame(b"\x0a\x03\x0a\x01\xff"),
         (TE,),
         13,
         "grpc: error unmarshalling request: string field contains invalid UTF-8",
@@ -195,13 +195,13 @@ CALLS: dict[str, tuple[str, bytes, tuple[tuple[bytes, bytes], ...], int, str]] =
     ),
     "unknown compression": (
         GET_EXECUTION,
-        framed(b""),
+        frame(b""),
         (TE, (b"grpc-encoding", b"br")),
         12,
         'grpc: Decompressor is not installed for grpc-encoding "br"',
     ),
     "compressed": (GET_EXECUTION, _gzip(b""), GZIP, 0, ""),
-    "not compressed after all": (GET_EXECUTION, framed(b""), GZIP, 0, ""),
+    "not compressed after all": (GET_EXECUTION, frame(b""), GZIP, 0, ""),
     "no gzip": (
         GET_EXECUTION,
         b"\1\0\0\0\4abcd",
@@ -209,14 +209,14 @@ CALLS: dict[str, tuple[str, bytes, tuple[tuple[bytes, bytes], ...], int, str]] =
         13,
         "grpc: failed to decompress the message: gzip: invalid header",
     ),
-    "two messages": (GET_EXECUTION, framed(b"") * 2, (TE,), 0, ""),
-    "no te header": (GET_EXECUTION, framed(b""), (), 0, ""),
-    "unknown service": ("/x.Y/Z", framed(b""), (TE,), 12, "unknown service x.Y"),
-    "unknown method": (f"/{ADMIN}/Zap", framed(b""), (TE,), 12, f"unknown method Zap for service {ADMIN}"),
-    "no method": ("/zap", framed(b""), (TE,), 12, 'malformed method name: "/zap"'),
+    "two messages": (GET_EXECUTION, frame(b"") * 2, (TE,), 0, ""),
+    "no te header": (GET_EXECUTION, frame(b""), (), 0, ""),
+    "unknown service": ("/x.Y/Z", frame(b""), (TE,), 12, "unknown service x.Y"),
+    "unknown method": (f"/{ADMIN}/Zap", frame(b""), (TE,), 12, f"unknown method Zap for service {ADMIN}"),
+    "no method": ("/zap", frame(b""), (TE,), 12, 'malformed method name: "/zap"'),
     "deadline over": (
         GET_EXECUTION,
-        framed(b""),
+        frame(b""),
         (TE, (b"grpc-timeout", b"0S")),
         4,
         "context deadline exceeded",
@@ -233,7 +233,7 @@ class TestRawCalls:
             assert (answer.status, answer.code, answer.message) == (200, code, message)
             assert answer.headers[b"content-type"] == b"application/grpc"
             # The connection goes on.
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, frame(b""))).code == 0
 
     @pytest.mark.parametrize(
         ("method", "headers", "status", "message"),
@@ -264,7 +264,7 @@ class TestRawCalls:
     @pytest.mark.parametrize("content_type", [b"application/grpc+proto", b"application/grpc;x=y", b"application/grpc+"])
     def test_the_family_of_content_types(self, edge: Edge, content_type: bytes) -> None:
         with raw(edge.port) as connection:
-            stream = connection.send(GET_EXECUTION, framed(b""), content_type=content_type)
+            stream = connection.send(GET_EXECUTION, frame(b""), content_type=content_type)
             assert connection.answer(stream).code == 0
 
     @pytest.mark.parametrize("content_type", [b"application/grpc-web", b"application/json", b""])
@@ -289,7 +289,7 @@ class TestDeadlines:
     def test_the_client_hears_and_the_function_is_cancelled(self, edge: Edge) -> None:
         before = edge.functions.cancelled
         with raw(edge.port) as connection:
-            body = framed(execution("sleep", "30").SerializeToString())
+            body = frame(execution("sleep", "30").SerializeToString())
             started = time.monotonic()
             answer = connection.answer(connection.send(GET_EXECUTION, body, headers=(TE, (b"grpc-timeout", b"200m"))))
             assert (answer.code, answer.message) == (4, "context deadline exceeded")
@@ -330,7 +330,7 @@ class TestClientsThatLeave:
         before = edge.functions.finished
         for _ in range(5):
             with raw(edge.port) as connection:
-                connection.send(GET_EXECUTION, framed(execution("sleep", "0.2").SerializeToString()))
+                connection.send(GET_EXECUTION, frame(execution("sleep", "0.2").SerializeToString()))
                 connection.send(GET_EXECUTION, b"\0\0\0", end=False)
         assert admin.GetExecution(execution("sleep", "0.5")).id.name == "sleep"
         assert edge.functions.finished == before + 6

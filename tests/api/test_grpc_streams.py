@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from app.api.grpc.wire import framed
+from app.api.grpc.protocol import frame
 from tests.api.edge import ADMIN, Edge, raw, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -164,7 +164,7 @@ class TestReflection:
 
     def test_a_broken_question_is_the_clients_fault(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
-            answer = connection.answer(connection.send(V1, framed(b"\xff\xff")))
+            answer = connection.answer(connection.send(V1, frame(b"\xff\xff")))
             assert (answer.code, answer.body) == (13, b"")
 
     def test_a_client_that_asks_nothing_is_not_waited_for(self, edge: Edge) -> None:
@@ -175,5 +175,5 @@ class TestReflection:
     def test_it_can_be_switched_off(self, tmp_path: Path) -> None:
         settings = {"grpc": {"server_reflection": False}}
         with serving(tmp_path, server=settings) as edge, raw(edge.port) as connection:
-            answer = connection.answer(connection.send(V1, framed(b"")))
+            answer = connection.answer(connection.send(V1, frame(b"")))
             assert answer.message == "unknown service grpc.reflection.v1.ServerReflection"

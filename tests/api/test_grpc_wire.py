@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import errors
-from app.api.grpc import wire as grpc_wire
+from app.api.grpc import protocol
 
 MIB = 1 << 20
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 def taken(body: bytes, encoding: bytes = b"identity", bytes_max: int = MIB) -> list[bytes]:
     """Every message of a body that arrived in one piece."""
     buffer, messages = bytearray(body), []
-    while (message := grpc_wire.take(buffer, encoding, bytes_max)) is not None:
+    while (message := protocol.take_message(buffer, encoding, bytes_max)) is not None:
         messages.append(message)
     assert not buffer
     return messages
@@ -31,11 +31,11 @@ def taken(body: bytes, encoding: bytes = b"identity", bytes_max: int = MIB) -> l
 class TestTake:
     @given(st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 50))
     def test_messages_come_out_whatever_the_pieces_they_arrive_in(self, messages: list[bytes], piece: int) -> None:
-        body = b"".join(map(grpc_wire.framed, messages))
+        body = b"".join(map(protocol.frame, messages))
         buffer, found = bytearray(), []
         for start in range(0, len(body), piece):
             buffer += body[start : start + piece]
-            while (message := grpc_wire.take(buffer, b"identity", MIB)) is not None:
+            while (message := protocol.take_message(buffer, b"identity", MIB)) is not None:
                 found.append(message)
         assert found == messages
         assert not buffer
@@ -46,9 +46,9 @@ class TestTake:
         assert taken(b"\1" + len(packed).to_bytes(4, "big") + packed, b"gzip") == [payload]
 
     def test_the_limit_is_what_may_still_come_in(self) -> None:
-        assert taken(grpc_wire.framed(bytes(100)), bytes_max=100) == [bytes(100)]
+        assert taken(protocol.frame(bytes(100)), bytes_max=100) == [bytes(100)]
         with pytest.raises(errors.ResourceExhausted, match=r"^grpc: received message larger than max \(101 vs. 100\)$"):
-            taken(grpc_wire.framed(bytes(101)), bytes_max=100)
+            taken(protocol.frame(bytes(101)), bytes_max=100)
 
     def test_the_limit_holds_for_what_is_packed_too(self) -> None:
         packed = gzip.compress(bytes(50 * MIB))
@@ -58,7 +58,7 @@ class TestTake:
 
     def test_a_large_message_is_refused_before_it_has_arrived(self) -> None:
         with pytest.raises(errors.ResourceExhausted):
-            grpc_wire.take(bytearray(b"\0\xff\xff\xff\xff"), b"identity", MIB)
+            protocol.take_message(bytearray(b"\0\xff\xff\xff\xff"), b"identity", MIB)
 
 
 class TestTimeout:
@@ -76,14 +76,14 @@ class TestTimeout:
         ],
     )
     def test_the_units(self, value: bytes, seconds: float) -> None:
-        assert grpc_wire.timeout_seconds(value) == pytest.approx(seconds)
+        assert protocol.timeout_seconds(value) == pytest.approx(seconds)
 
     @pytest.mark.parametrize(
         "value", [b"", b"S", b"12", b"1s", b"-1S", b"+1S", b"1.5S", b" 1S", b"123456789S", b"\xb2S"]
     )
     def test_anything_else_is_malformed(self, value: bytes) -> None:
         with pytest.raises(errors.Internal, match=r"^malformed grpc-timeout: "):
-            grpc_wire.timeout_seconds(value)
+            protocol.timeout_seconds(value)
 
 
 class TestTrailers:
@@ -96,7 +96,7 @@ class TestTrailers:
         detail = event_pb2.EventFailureReason()
         detail.already_in_terminal_state.current_phase = "SUCCEEDED"
         error = errors.FailedPrecondition(message, details=(detail,) if detailed else ())
-        fields = dict(grpc_wire.trailers(error))
+        fields = dict(protocol.trailers(error))
         assert sum(len(name) + len(value) + 32 for name, value in fields.items()) < 8192
         assert fields[b"grpc-status"] == b"9"
         raw = fields.get(b"grpc-message", b"")
@@ -118,7 +118,7 @@ class TestTrailers:
 
     def test_ascii_of_the_greatest_length_goes_uncut(self) -> None:
         message = "x" * errors.MESSAGE_BYTES_MAX
-        assert dict(grpc_wire.trailers(errors.Internal(message)))[b"grpc-message"] == message.encode()
+        assert dict(protocol.trailers(errors.Internal(message)))[b"grpc-message"] == message.encode()
 
 
 class TestParsed:
@@ -128,6 +128,6 @@ class TestParsed:
             expected = execution_pb2.WorkflowExecutionGetRequest.FromString(payload)
         except DecodeError:
             with pytest.raises(errors.Internal, match=r"^grpc: error unmarshalling request: "):
-                grpc_wire.parsed(execution_pb2.WorkflowExecutionGetRequest, payload)
+                protocol.parse(execution_pb2.WorkflowExecutionGetRequest, payload)
         else:
-            assert grpc_wire.parsed(execution_pb2.WorkflowExecutionGetRequest, payload) == expected
+            assert protocol.parse(execution_pb2.WorkflowExecutionGetRequest, payload) == expected

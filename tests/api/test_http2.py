@@ -16,7 +16,7 @@ from flyteidl.admin import execution_pb2
 from flyteidl.service import admin_pb2_grpc
 from grpc import aio
 
-from app.api.grpc.wire import framed
+from app.api.grpc.protocol import frame as grpc_frame
 from app.api.http import http2
 from tests.api.edge import GET_EXECUTION, Edge, raw, serving
 
@@ -64,7 +64,7 @@ class TestLongConnections:
     def test_the_client_is_asked_to_go_before_the_limit_and_served_until_then(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
             for _ in range(http2.STREAMS_MAX // 50 + 1):
-                streams = [connection.send(GET_EXECUTION, framed(b"")) for _ in range(50)]
+                streams = [connection.send(GET_EXECUTION, grpc_frame(b"")) for _ in range(50)]
                 assert all(connection.answer(stream).code == 0 for stream in streams)
             assert connection.goodbyes == [GOODBYE]
 
@@ -75,7 +75,7 @@ class TestLongConnections:
             while not connection.goodbyes:
                 connection.receive()
             assert connection.goodbyes == [GOODBYE]
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
 
     def test_pings_are_answered_however_many(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
@@ -83,26 +83,26 @@ class TestLongConnections:
                 connection.ping()
             while connection.pongs < 1000:
                 connection.receive()
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
             assert connection.goodbyes == []
 
     def test_an_idle_client_keeps_its_connection_by_pings(self, tmp_path: Path) -> None:
         with serving(tmp_path, keep_alive_seconds=1) as edge, raw(edge.port) as connection:
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
             for _ in range(8):
                 time.sleep(0.25)
                 connection.ping()
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
             assert connection.goodbyes == []
 
     def test_an_idle_connection_is_given_notice_before_it_closes(self, tmp_path: Path) -> None:
         with serving(tmp_path, keep_alive_seconds=1) as edge, raw(edge.port) as connection:
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
             while not connection.goodbyes:
                 connection.receive()
             noticed = time.monotonic()
             # What was on its way when notice was given is served.
-            assert connection.answer(connection.send(GET_EXECUTION, framed(b""))).code == 0
+            assert connection.answer(connection.send(GET_EXECUTION, grpc_frame(b""))).code == 0
             while not connection.closed:
                 connection.receive()
             assert connection.goodbyes[0] == GOODBYE
@@ -216,7 +216,7 @@ class TestBodies:
 class TestStopping:
     def test_what_is_under_way_is_finished_and_the_client_told(self, tmp_path: Path) -> None:
         with serving(tmp_path) as edge, raw(edge.port) as connection:
-            stream = connection.send(GET_EXECUTION, framed(SLEEP.SerializeToString()))
+            stream = connection.send(GET_EXECUTION, grpc_frame(SLEEP.SerializeToString()))
             time.sleep(0.3)
             edge.uvicorn.should_exit = True
             assert connection.answer(stream).code == 0

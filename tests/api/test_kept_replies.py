@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from app.api.grpc.app import GrpcApp
-from app.api.grpc.wire import framed
+from app.api.grpc.protocol import frame
 from app.api.rest.router import RestRouter, routes_of
 from app.api.routers import ALL
 from app.blobs import Blobs
@@ -62,7 +62,7 @@ class Process:
 
     async def call(self, name: str, message: Message, headers: dict[str, str] | None = None) -> Answer:
         headers = {"content-type": "application/grpc", "te": "trailers", **(headers or {})}
-        body = framed(message.SerializeToString())
+        body = frame(message.SerializeToString())
         return await ask(self.grpc, "POST", f"/{ADMIN}/{name}", headers, body, http_version="2", scope=TRAILERS)
 
 
@@ -135,7 +135,7 @@ def test_encodings_and_transports_do_not_mix(processes: Callable[..., None]) -> 
                 assert b'"short_description"' in proto.body
                 assert b'"shortDescription"' in camel.body
                 assert json_format.Parse(proto.body, type_()) == json_format.Parse(camel.body, type_()) == expected
-                assert framed(binary.body) == call.body
+                assert frame(binary.body) == call.body
                 types = [one.headers["content-type"] for one in (proto, camel, binary, call)]
                 assert types == ["application/json"] * 2 + ["application/octet-stream", "application/grpc"]
 

@@ -13,7 +13,7 @@ import zttp
 from google.protobuf.message import EncodeError
 
 from app.api import routers
-from app.api.grpc.wire import framed
+from app.api.grpc.protocol import frame
 from app.runtime.rows import VARIABLE, Binding, Rpc
 from app.wire.render import to_json
 from tests.wire.messages import filled
@@ -234,7 +234,7 @@ def grpc_call(rng: random.Random) -> Input:
     message = filled(rpc.request.DESCRIPTOR, rng).SerializeToString()
     if rng.random() < 0.4:
         message = mutated(rng, message)
-    body = framed(message)
+    body = frame(message)
     if rng.random() < 0.3:
         body = mutated(rng, body)
     path = rpc.path if rng.random() < 0.9 else rng.choice(("/", "//", "/x/y", "/grpc.health.v1.Health/Watch"))

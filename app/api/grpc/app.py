@@ -1,14 +1,17 @@
-"""gRPC by the ASGI application that serves REST: each POST of application/grpc over HTTP/2 is one call.
+"""The gRPC server: one ASGI application for each POST of application/grpc over HTTP/2.
 
-A call reads its message, goes through dispatch.call like every other transport and answers with one message and the
-trailers that hold its status. Health and reflection are streams (health.py, reflection.py).
-Upstream: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
+A unary call reads one message, runs `dispatch.call` like every other transport, and sends one message and trailers
+with its status. Health and reflection are streams, in modules of their own.
+
+Source: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
 """
+
+from __future__ import annotations
 
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.message import Message
@@ -16,11 +19,10 @@ from starlette.types import Message as ASGIMessage
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api.deadlines import LATE, Deadline, Deadlines
-from app.api.grpc import health, reflection
-from app.api.grpc import wire as grpc_wire
+from app.api.grpc import health, protocol, reflection
+from app.api.grpc.stream import RequestStream, StreamHandler
 from app.runtime import dispatch
-from app.runtime.dispatch import Call, Server
+from app.runtime.dispatch import LATE, Call, Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.wire.page import message_of
@@ -29,20 +31,18 @@ from app.wire.text import quoted
 # The services that upstream registers only where callers are authenticated.
 AUTHENTICATION_SERVICES = ("flyteidl.service.AuthMetadataService", "flyteidl.service.IdentityService")
 
-Stream = Callable[["Messages"], AsyncIterator[Message]]
-
-# Ids of the calls that bring none: told apart between processes and within one.
+# Request ids of calls that bring none: a random prefix for the process and a number for the call.
 _PROCESS = f"{secrets.token_hex(5)}-"
 _numbers = itertools.count(1)
 
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _START: ASGIMessage = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
-_NO_MORE: ASGIMessage = {"type": "http.response.body", "body": b"", "more_body": False}
+_END_OF_BODY: ASGIMessage = {"type": "http.response.body", "body": b"", "more_body": False}
 _OK: ASGIMessage = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 
 
 def is_grpc(scope: Scope) -> bool:
-    """Whether a request is for GrpcApp: application/grpc, application/grpc+proto and the like, not grpc-web."""
+    """Return whether a request is for GrpcApp: application/grpc, application/grpc+proto and the like, not grpc-web."""
     if scope["type"] != "http":
         return False
     for name, value in scope["headers"]:
@@ -51,80 +51,27 @@ def is_grpc(scope: Scope) -> bool:
     return False
 
 
-class Messages:
-    """The messages that arrive in one call, decompressed.
+class CallHead:
+    """The headers of one call.
 
-    arrival makes the deadline of one message; None where the caller has set one.
+    Attributes:
+        seconds: The time left until the client's deadline when the call arrived; None without a deadline.
     """
-
-    __slots__ = ("_arrival", "_buffer", "_bytes_max", "_encoding", "_ended", "_receive")
-
-    def __init__(
-        self, receive: Receive, encoding: bytes, bytes_max: int, arrival: Callable[[], Deadline] | None
-    ) -> None:
-        self._receive = receive
-        self._encoding = encoding
-        self._bytes_max = bytes_max
-        self._arrival = arrival
-        self._buffer = bytearray()
-        self._ended = False
-
-    async def next(self) -> bytes | None:
-        """The next message; None when the client has ended its side.
-
-        errors: those of grpc_wire.take; DEADLINE_EXCEEDED when nothing comes; CANCELED when the client goes away
-        """
-        if self._arrival is None:
-            return await self._next()
-        with self._arrival():
-            return await self._next()
-
-    async def _next(self) -> bytes | None:
-        buffer = self._buffer
-        while True:
-            message = grpc_wire.take(buffer, self._encoding, self._bytes_max) if buffer else None
-            if message is not None:
-                return message
-            if self._ended:
-                if buffer:
-                    raise errors.Unknown("unexpected EOF")
-                return None
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise errors.Canceled("context canceled")
-            buffer += event["body"]
-            self._ended = not event["more_body"]
-
-    async def one(self) -> bytes:
-        """The message of a call that has only one. errors: UNKNOWN without any."""
-        message = await self.next()
-        if message is None:
-            raise errors.Unknown("EOF")
-        return message
-
-    async def gone(self) -> None:
-        """Wait, however long, until the client goes away."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-class Head:
-    """The headers of one call. seconds: the time that was left until its deadline; None without one."""
 
     __slots__ = ("caller", "encoding", "endpoint", "path", "principal", "request_id", "seconds")
 
     def __init__(self, scope: Scope) -> None:
-        """errors: INTERNAL for a malformed timeout or malformed binary metadata"""
+        """Parse the headers. Raises INTERNAL for a malformed timeout and for malformed binary metadata."""
         headers = scope["headers"]
-        grpc_wire.check_binary(headers)
+        protocol.check_binary(headers)
         fields = dict(headers)
         if b"te" not in fields:
-            # Without this header uvicorn sends no trailers; some proxies drop it and grpc-go does not ask for it.
+            # uvicorn sends trailers only where this header asks for them; some proxies drop it, and grpc-go ignores it.
             headers.append((b"te", b"trailers"))
         timeout = fields.get(b"grpc-timeout")
         self.path: str = scope["path"]
         self.encoding: bytes = fields.get(b"grpc-encoding") or b"identity"
-        self.seconds = None if timeout is None else grpc_wire.timeout_seconds(timeout)
+        self.seconds = None if timeout is None else protocol.timeout_seconds(timeout)
         self.request_id = fields.get(b"x-request-id", b"").decode("latin-1") or f"{_PROCESS}{next(_numbers)}"
         client = scope.get("client")
         self.caller: str = client[0] if client else ""
@@ -133,28 +80,26 @@ class Head:
 
 
 class GrpcApp:
-    """The ASGI application of every request for which is_grpc is true.
+    """The ASGI application for every request of which `is_grpc` is true.
 
-    Limits: server.grpc.maxMessageSizeBytes for a message, limits.body_wait_seconds_max for its arrival.
+    Limits: `server.grpc.maxMessageSizeBytes` for a message, `limits.body_wait_seconds_max` for its arrival.
     """
 
     def __init__(self, server: Server, rpcs: tuple[Rpc, ...]) -> None:
         settings = server.settings
         self._server = server
         self._bytes_max = settings.request_body_bytes_max
-        self._wait_seconds = settings.limits.body_wait_seconds_max
-        self._wait_text = f"no message arrived within {self._wait_seconds:g} seconds"
+        self._wait_seconds_max = settings.limits.body_wait_seconds_max
         self._rpcs = {rpc.path: rpc for rpc in registered(settings, rpcs)}
-        self._streams: dict[str, Stream] = dict(health.STREAMS)
+        self._streams: dict[str, StreamHandler] = dict(health.STREAMS)
         if settings.server.grpc.server_reflection:
             self._streams |= reflection.streams({path.split("/")[1] for path in (*self._rpcs, *self._streams)})
         self._services = {path.split("/")[1] for path in (*self._rpcs, *self._streams)}
-        self._deadlines = Deadlines()
         self._open: set[asyncio.Task[Any]] = set()
         self._closing = False
 
     def close(self) -> None:
-        """End the streams that would stay open until their clients leave; to be called when the server stops."""
+        """End the streams that would stay open until their clients disconnect. The stopping server calls it."""
         self._closing = True
         for task in self._open:
             task.cancel()
@@ -169,7 +114,7 @@ class GrpcApp:
             await _refuse(send, 405, errors.Internal(text))
             return
         try:
-            head = Head(scope)
+            head = CallHead(scope)
         except errors.Internal as error:
             await _refuse(send, 400, error)
             return
@@ -179,38 +124,49 @@ class GrpcApp:
         else:
             await self._stream(head, receive, send)
 
-    async def _unary(self, rpc: Rpc, head: Head, receive: Receive, send: Send) -> None:
-        """Serve a call of one message each way. Whatever comes of it is sent after its deadline has been lifted."""
+    async def _unary(self, rpc: Rpc, head: CallHead, receive: Receive, send: Send) -> None:
+        """Serve a call of one message each way. The reply is sent outside of the call's deadline."""
         try:
-            messages, reply = self._messages(head, receive, None), None
-            # One deadline for both waits: looking up the current task is dear, and most calls end at once.
-            with self._until_arrival(head) as deadline:
-                message = await messages.one()
-                key = (rpc.name, "gRPC", message)
-                if rpc.immutable:
-                    reply = dispatch.cached_reply(self._server, rpc, key)
-                if reply is None:
-                    deadline.move(head.seconds)
-                    reply = await self._reply(rpc, head, message)
-                    if rpc.immutable:
-                        self._server.kept.put(key, reply)
-        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
+            reply = await self._reply(rpc, head, receive)
+        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs unexpected ones
             await send(_START)
-            await send(_NO_MORE)
+            await send(_END_OF_BODY)
             await send(_trailers(_status(error, head)))
             return
         await send(_START)
         await send({"type": "http.response.body", "body": reply})
         await send(_OK)
 
-    async def _reply(self, rpc: Rpc, head: Head, message: bytes) -> bytes:
-        """The answer to a message, framed. errors: INTERNAL for bytes that are no message; those of the function"""
-        request = grpc_wire.parsed(rpc.request, message)
-        call = Call(rpc, head.principal, head.request_id, head.caller, head.endpoint)
-        response = message_of(await dispatch.call(self._server, call, request))
-        return grpc_wire.framed(response.SerializeToString())
+    async def _reply(self, rpc: Rpc, head: CallHead, receive: Receive) -> bytes:
+        """Return the reply's frame.
 
-    async def _stream(self, head: Head, receive: Receive, send: Send) -> None:
+        Raises:
+            FlyteError: From the request stream and `dispatch.call`; INTERNAL for bytes that are no message.
+        """
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        message = await self._read_one(head, receive)
+        key = (rpc.name, "gRPC", message)
+        if rpc.immutable:
+            cached = dispatch.cached_reply(self._server, rpc, key)
+            if cached is not None:
+                return cached
+        request = protocol.parse(rpc.request, message)
+        seconds = None if head.seconds is None else head.seconds - (clock() - started)
+        call = Call(rpc, head.principal, head.request_id, head.caller, head.endpoint, seconds)
+        response = message_of(await dispatch.call(self._server, call, request))
+        reply = protocol.frame(response.SerializeToString())
+        if rpc.immutable:
+            self._server.kept.put(key, reply)
+        return reply
+
+    async def _read_one(self, head: CallHead, receive: Receive) -> bytes:
+        """Return the only message of a call, within the shorter of the call's deadline and the limit for arrival."""
+        if head.seconds is None or head.seconds > self._wait_seconds_max:
+            return await self._request(head, receive, self._wait_seconds_max).read_one()
+        return await dispatch.within(head.seconds, self._request(head, receive, None).read_one())
+
+    async def _stream(self, head: CallHead, receive: Receive, send: Send) -> None:
         """Serve a call that may send several messages and stay open."""
         task = asyncio.current_task()
         assert task is not None
@@ -218,37 +174,30 @@ class GrpcApp:
         trailers = _OK
         await send(_START)
         try:
-            with self._deadlines.within(head.seconds):
-                async for message in self._find(head.path)(self._messages(head, receive, self._arrival)):
-                    payload = grpc_wire.framed(message.SerializeToString())
-                    await send({"type": "http.response.body", "body": payload, "more_body": True})
+            handler = self._handler(head.path)
+            replies = handler(self._request(head, receive, self._wait_seconds_max))
+            sending = _send_messages(send, replies)
+            await (sending if head.seconds is None else dispatch.within(head.seconds, sending))
         except asyncio.CancelledError:
             if not self._closing:
                 raise
             trailers = _trailers(errors.Unavailable("the server is stopping"))
-        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs the unforeseen ones
+        except Exception as error:  # noqa: BLE001 - every failure is answered, and _status logs unexpected ones
             trailers = _trailers(_status(error, head))
         finally:
             self._open.discard(task)
-        await send(_NO_MORE)
+        await send(_END_OF_BODY)
         await send(trailers)
 
-    def _messages(self, head: Head, receive: Receive, arrival: Callable[[], Deadline] | None) -> Messages:
-        """The messages of a call. errors: UNIMPLEMENTED compression; DEADLINE_EXCEEDED for a deadline that is over."""
+    def _request(self, head: CallHead, receive: Receive, wait_seconds_max: float | None) -> RequestStream:
+        """Return the messages of a call. Raises UNIMPLEMENTED for its compression, DEADLINE_EXCEEDED for 0 seconds."""
         if head.seconds == 0:
             raise errors.DeadlineExceeded(LATE)
-        grpc_wire.check_encoding(head.encoding)
-        return Messages(receive, head.encoding, self._bytes_max, arrival)
+        protocol.check_encoding(head.encoding)
+        return RequestStream(receive, head.encoding, self._bytes_max, wait_seconds_max)
 
-    def _arrival(self) -> Deadline:
-        return self._deadlines.within(self._wait_seconds, self._wait_text)
-
-    def _until_arrival(self, head: Head) -> Deadline:
-        in_time = head.seconds is not None and head.seconds <= self._wait_seconds
-        return self._deadlines.within(head.seconds) if in_time else self._arrival()
-
-    def _find(self, path: str) -> Stream:
-        """The stream at a path. errors: UNIMPLEMENTED in grpc-go's words (Server.handleStream)."""
+    def _handler(self, path: str) -> StreamHandler:
+        """Return the handler of a streaming method. Raises UNIMPLEMENTED with the text of grpc-go's handleStream."""
         if path in self._streams:
             return self._streams[path]
         service, slash, method = path[1:].rpartition("/")
@@ -260,22 +209,28 @@ class GrpcApp:
 
 
 def registered(settings: Settings, rpcs: tuple[Rpc, ...]) -> tuple[Rpc, ...]:
-    """The RPCs of the services that exist in this setting."""
+    """Return the RPCs that are served with these settings."""
     if settings.server.security.use_auth:
         return rpcs
     return tuple(rpc for rpc in rpcs if rpc.service not in AUTHENTICATION_SERVICES)
 
 
-def _status(error: Exception, head: Head) -> errors.FlyteError:
+async def _send_messages(send: Send, messages: AsyncIterator[Message]) -> None:
+    async for message in messages:
+        payload = protocol.frame(message.SerializeToString())
+        await send({"type": "http.response.body", "body": payload, "more_body": True})
+
+
+def _status(error: Exception, head: CallHead) -> errors.FlyteError:
     return dispatch.as_flyte_error(error, rpc=head.path, request_id=head.request_id)
 
 
 def _trailers(error: errors.FlyteError) -> ASGIMessage:
-    return {"type": "http.response.trailers", "headers": grpc_wire.trailers(error)}
+    return {"type": "http.response.trailers", "headers": protocol.trailers(error)}
 
 
 async def _refuse(send: Send, http_status: int, error: errors.FlyteError) -> None:
-    """Answer a request that is no gRPC call; nothing of its body is waited for."""
-    headers = [_CONTENT_TYPE, *grpc_wire.trailers(error), (b"content-length", b"0")]
+    """Answer a request that is no gRPC call, without reading its body."""
+    headers = [_CONTENT_TYPE, *protocol.trailers(error), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": http_status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -1,7 +1,9 @@
-"""gRPC by grpcio's own server, on a port of its own, for machines where zttp has no wheel: a third as fast.
+"""gRPC by grpcio's server, on a port of its own, for machines for which zttp has no wheel; a third as fast.
 
-The same rows, health and reflection (v1alpha) as app/api/grpc/app.py.
+It serves the same RPCs and health service as app/api/grpc/app.py, and reflection v1alpha.
 """
+
+from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
@@ -13,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from app import errors
-from app.api.grpc import wire as grpc_wire
+from app.api.grpc import protocol
 from app.api.grpc.app import registered
 from app.api.grpc.health import SERVICES
 from app.runtime import dispatch
@@ -25,9 +27,16 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[aio.Server, int]:
-    """A server that answers at host:port, and the port it took for port 0; the caller stops it.
+    """Start a server. The caller stops it.
 
-    errors: RuntimeError where the address cannot be used
+    Args:
+        address: host:port; port 0 takes a free one.
+
+    Returns:
+        The server and its port.
+
+    Raises:
+        RuntimeError: The address cannot be used.
     """
     bytes_max = server.settings.request_body_bytes_max
     grpc_server = aio.server(options=[("grpc.max_receive_message_length", bytes_max)])
@@ -54,7 +63,7 @@ def _handler(server: Server, rpc: Rpc) -> Any:
         try:
             return message_of(await dispatch.call(server, call, request))
         except errors.FlyteError as error:
-            status = grpc_wire.status(error)
+            status = protocol.status(error)
         details = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
         await context.abort(_CODES[status.code], status.message, details)
         raise AssertionError("abort raises")

@@ -1,13 +1,13 @@
-"""Server reflection, v1 and v1alpha, so that grpcurl, ghz and Postman need no proto files.
+"""Server reflection, v1 and v1alpha: grpcurl, ghz and Postman read the proto files from the server.
 
-Both versions have the same messages on the wire. The servicer and its messages are grpcio-reflection's (v1alpha);
-v1's own description is made from it. Proto: grpc/reflection/v1/reflection.proto.
+Both versions have the same messages. grpcio-reflection has only v1alpha: its servicer answers both, and the
+descriptor of v1 is derived from that of v1alpha. Proto: grpc/reflection/v1/reflection.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, text_format
@@ -15,10 +15,8 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from app.api.grpc.wire import parsed
-
-if TYPE_CHECKING:
-    from app.api.grpc.app import Messages
+from app.api.grpc.protocol import parse
+from app.api.grpc.stream import RequestStream, StreamHandler
 
 _FILES = tuple(
     module.DESCRIPTOR
@@ -28,25 +26,29 @@ _ALPHA = reflection.SERVICE_NAME
 _V1 = _ALPHA.replace("v1alpha", "v1")
 
 
-def streams(services: Iterable[str]) -> dict[str, Callable[[Messages], AsyncIterator[Message]]]:
-    """The two versions of ServerReflectionInfo over these services and themselves, by path."""
+def streams(services: Iterable[str]) -> dict[str, StreamHandler]:
+    """Return the handlers of both versions by path.
+
+    Args:
+        services: The full names of the other services to list.
+    """
     names = [*services, _ALPHA, _V1]
     pool = _pool()
-    # Its stubs say that the servicer returns None.
+    # The stubs of grpcio-reflection wrongly declare that the servicer returns None.
     servicer: Any = reflection.ReflectionServicer(names, pool=pool)
 
-    async def info(messages: Messages) -> AsyncIterator[Message]:
-        while (payload := await messages.next()) is not None:
-            request = parsed(reflection_pb2.ServerReflectionRequest, payload)
-            for response in servicer.ServerReflectionInfo(iter([_of_service(pool, request)]), None):
+    async def info(stream: RequestStream) -> AsyncIterator[Message]:
+        while (payload := await stream.read()) is not None:
+            request = parse(reflection_pb2.ServerReflectionRequest, payload)
+            for response in servicer.ServerReflectionInfo(iter([_by_service(pool, request)]), None):
                 response.original_request.CopyFrom(request)
                 yield response
 
     return {f"/{service}/ServerReflectionInfo": info for service in (_ALPHA, _V1)}
 
 
-def _of_service(pool: descriptor_pool.DescriptorPool, request: Any) -> Any:
-    """The request, where it asks for a method asking for its service: Python's pool finds no file by a method."""
+def _by_service(pool: descriptor_pool.DescriptorPool, request: Any) -> Any:
+    """Turn a request for a method into one for its service, because Python's pool finds no file by a method."""
     symbol = request.file_containing_symbol
     try:
         service = pool.FindMethodByName(symbol).containing_service
@@ -56,7 +58,7 @@ def _of_service(pool: descriptor_pool.DescriptorPool, request: Any) -> Any:
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
-    """The files that describe the services and what those import: nothing else of the process is shown."""
+    """Return a pool of the services' files and their imports, without the other files that the process has loaded."""
     pool = descriptor_pool.DescriptorPool()
     added: set[str] = set()
 

@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.status import http_status
+from app.api.timeouts import timeout_seconds
 from app.runtime.rows import Rpc
 from app.wire import decode
 from app.wire.go.gojson import has_more_values
-from app.wire.go.goparse import parse_int
 from app.wire.render import CAMEL_TYPE, Encoding, status_bytes
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ _READ = frozenset(
         b"x-http-method-override",
     }
 )
-_SECONDS_BY_UNIT = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TYPES = {encoding: (b"content-type", encoding.content_type.encode()) for encoding in Encoding}
 _GRPC = (b"grpc-metadata-content-type", b"application/grpc")
 TRAILER = (b"grpc-trailer-content-type", b"application/grpc")
@@ -132,8 +131,8 @@ class Head:
         if not value:
             return None
         try:
-            amount = parse_int(value[:-1], 64) * _SECONDS_BY_UNIT[value[-1]]
-        except (ValueError, KeyError) as error:
+            amount = timeout_seconds(value)
+        except ValueError as error:
             raise errors.InvalidArgument(f"invalid grpc-timeout: {value}") from error
         # Parity: a timeout of zero is none (annotateContext).
         return amount or None

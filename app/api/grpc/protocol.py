@@ -1,7 +1,9 @@
-"""gRPC over HTTP/2, the pure half: frames, timeouts, metadata and the trailers that carry a status.
+"""gRPC over HTTP/2 without I/O: frames, compression, metadata, and the trailers that carry a status.
 
-Specification: PROTOCOL-HTTP2.md of gRPC. Words and codes of refusals are those of grpc-go 1.80, upstream's server.
+Specification: PROTOCOL-HTTP2.md of gRPC. Codes and texts of errors are those of grpc-go 1.80, upstream's server.
 """
+
+from __future__ import annotations
 
 import base64
 import binascii
@@ -15,33 +17,34 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
 from app import errors
+from app.api.timeouts import strict_timeout_seconds
 from app.wire.render import to_status
 from app.wire.text import quoted
 
 M = TypeVar("M", bound=Message)
 Headers = list[tuple[bytes, bytes]]
 
-# Python's client refuses metadata above 8 KiB at random and above 16 KiB always; HTTP/2 counts 32 bytes for each field.
+# grpcio's client refuses metadata above 8 KiB at random and above 16 KiB always. HTTP/2 adds 32 bytes to each field.
 TRAILERS_BYTES_MAX = 7_680
 _FIELD_OVERHEAD_BYTES = 32
 _PREFIX_BYTES = 5
 _ENCODINGS = (b"identity", b"gzip")
 
-_frame = struct.Struct(">BI").pack
-_units = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-# All of printable ASCII but the percent sign travels as it is in grpc-message.
-_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_prefix = struct.Struct(">BI").pack
+# The characters that grpc-message does not escape: printable ASCII without the percent sign.
+_UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
-def framed(payload: bytes) -> bytes:
-    """One message as it stands in a body: flag 0 (not compressed), length, bytes."""
-    return _frame(0, len(payload)) + payload
+def frame(payload: bytes) -> bytes:
+    """Return a message's frame: flag 0 (not compressed), length, bytes."""
+    return _prefix(0, len(payload)) + payload
 
 
-def take(buffer: bytearray, encoding: bytes, bytes_max: int) -> bytes | None:
-    """Remove the first message from buffer and return it decompressed; None as long as it is incomplete.
+def take_message(buffer: bytearray, encoding: bytes, bytes_max: int) -> bytes | None:
+    """Remove the first message from buffer and return it decompressed; None while it is incomplete.
 
-    errors: RESOURCE_EXHAUSTED above bytes_max; INTERNAL for a broken frame or broken compression
+    Raises:
+        FlyteError: RESOURCE_EXHAUSTED above bytes_max; INTERNAL for a broken frame or broken compression.
     """
     if len(buffer) < _PREFIX_BYTES:
         return None
@@ -75,10 +78,10 @@ def _gunzip(payload: bytes, bytes_max: int) -> bytes:
     return plain
 
 
-def parsed(kind: type[M], payload: bytes) -> M:
-    """A message from its bytes. errors: INTERNAL in grpc-go's words."""
+def parse(type_: type[M], payload: bytes) -> M:
+    """Parse a message. Raises INTERNAL with the text of grpc-go."""
     try:
-        return kind.FromString(payload)
+        return type_.FromString(payload)
     except DecodeError as error:
         problem = "proto: cannot parse invalid wire-format data"
         if "UTF-8" in str(error):
@@ -87,30 +90,21 @@ def parsed(kind: type[M], payload: bytes) -> M:
 
 
 def check_encoding(encoding: bytes) -> None:
-    """errors: UNIMPLEMENTED for a compression that is not served"""
+    """Raise UNIMPLEMENTED for a compression other than gzip."""
     if encoding not in _ENCODINGS:
         raise errors.Unimplemented(f"grpc: Decompressor is not installed for grpc-encoding {quoted(encoding)}")
 
 
 def timeout_seconds(value: bytes) -> float:
-    """The header grpc-timeout: up to 8 digits and a unit. errors: INTERNAL naming what is wrong with it."""
-    text = value.decode("latin-1")
-    problem = ""
-    if len(text) < 2:
-        problem = f"transport: timeout string is too short: {quoted(value)}"
-    elif len(text) > 9:
-        problem = f"transport: timeout string is too long: {quoted(value)}"
-    elif text[-1] not in _units:
-        problem = f"transport: timeout unit is not recognized: {quoted(value)}"
-    elif not value[:-1].isdigit():
-        problem = f"strconv.ParseUint: parsing {quoted(value[:-1])}: invalid syntax"
-    if problem:
-        raise errors.Internal(f"malformed grpc-timeout: {problem}")
-    return int(text[:-1]) * _units[text[-1]]
+    """Return the header grpc-timeout in seconds. Raises INTERNAL for a malformed one."""
+    try:
+        return strict_timeout_seconds(value.decode("latin-1"))
+    except ValueError as error:
+        raise errors.Internal(f"malformed grpc-timeout: {error}") from error
 
 
 def check_binary(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """errors: INTERNAL for a header whose name ends in -bin and whose value is not base64"""
+    """Raise INTERNAL for a header whose name ends in -bin and whose value is not base64."""
     for name, value in headers:
         if name.endswith(b"-bin"):
             try:
@@ -122,9 +116,10 @@ def check_binary(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def status(error: errors.FlyteError) -> status_pb2.Status:
-    """The google.rpc.Status of an error, which fits in the trailers together with the fields made from it.
+    """Return an error as google.rpc.Status, with a message short enough for the trailers.
 
-    The message is cut further than errors.MESSAGE_BYTES_MAX where its escapes and the details leave less room.
+    The message is shorter than errors.MESSAGE_BYTES_MAX where its escapes and the details need more than their share
+    of TRAILERS_BYTES_MAX.
     """
     whole = to_status(error)
     while whole.message and _size(_trailers(whole)) > TRAILERS_BYTES_MAX:
@@ -133,7 +128,7 @@ def status(error: errors.FlyteError) -> status_pb2.Status:
 
 
 def trailers(error: errors.FlyteError) -> Headers:
-    """grpc-status, grpc-message and, where the error has details, grpc-status-details-bin."""
+    """Return grpc-status, grpc-message and, for an error with details, grpc-status-details-bin."""
     return _trailers(status(error))
 
 
@@ -151,8 +146,8 @@ def _size(fields: Headers) -> int:
 
 
 def _escaped(message: str) -> bytes:
-    escaped = quote(message, safe=_PLAIN, errors="replace")
+    escaped = quote(message, safe=_UNESCAPED, errors="replace")
     if escaped != escaped.strip(" "):
-        # HTTP/2 forbids blanks at the ends of a value, which grpc-message's escaping would let through.
+        # HTTP/2 forbids a space at either end of a header's value.
         escaped = escaped.replace(" ", "%20")
     return escaped.encode()
