@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from app.database import postgres, sqlite
-from app.database.statements import POSTGRESQL, SQLITE, Planned, Statement
+from app.database.statements import POSTGRESQL, SQLITE, PlanMode, Statement
 
 STEPS_AT_ONCE = 100
 _EXPLAIN = "EXPLAIN (ANALYZE, FORMAT JSON)"
@@ -62,7 +62,7 @@ def of_postgres(connection: Any, statement: Statement, parameters: dict[str, Any
     """The plan on an open connection, made as app/database/pipeline.py has it made; the statement runs."""
     compiled = statement.compiled(POSTGRESQL)
     values = compiled.parameters(parameters)
-    if statement.planned is not Planned.ONCE:
+    if statement.plan_mode is not PlanMode.GENERIC:
         # As PostgreSQL plans a statement at first.
         cursor: Any = psycopg.RawCursor(connection)
         row = cursor.execute(f"{_EXPLAIN} {compiled.sql}", values, prepare=False).fetchone()

@@ -13,11 +13,10 @@ import pytest
 from sqlalchemy import bindparam, column, func, literal, select, table
 
 from app import errors
-from app.database import pipeline as lines
-from app.database import schema
+from app.database import pipeline, schema
 from app.database.base import Database
 from app.database.connect import database_at
-from app.database.statements import POSTGRESQL, Planned, Statement
+from app.database.statements import POSTGRESQL, PlanMode, Statement
 
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
 _PID = Statement(select(func.pg_backend_pid().label("pid")))
@@ -271,8 +270,8 @@ def test_a_value_that_cannot_be_sent_does_not_let_a_transaction_slip(url: str) -
 
 
 def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "PREPARED_MAX", 3)
-    monkeypatch.setattr(lines, "SEEN_MAX", 4)
+    monkeypatch.setattr(pipeline, "PREPARED_MAX", 3)
+    monkeypatch.setattr(pipeline, "SEEN_MAX", 4)
 
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
@@ -291,9 +290,9 @@ def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("planned", "generic", "custom"), [(Planned.ONCE, 9, 0), (Planned.FREELY, 4, 5)])
+@pytest.mark.parametrize(("plan_mode", "generic", "custom"), [(PlanMode.GENERIC, 9, 0), (PlanMode.AUTO, 4, 5)])
 def test_a_statement_is_planned_once_where_that_is_asked_for(
-    url: str, planned: Planned, generic: int, custom: int
+    url: str, plan_mode: PlanMode, generic: int, custom: int
 ) -> None:
     asked = select(literal(1).label("n")).select_from(table("projects")).where(column("identifier") == bindparam("id"))
     plans = select(
@@ -303,7 +302,7 @@ def test_a_statement_is_planned_once_where_that_is_asked_for(
 
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
-            statement = Statement(asked, planned=planned)
+            statement = Statement(asked, plan_mode=plan_mode)
             for number in range(10):
                 async with database.unit_of_work() as unit:
                     assert await unit.all(statement, id=f"nobody{number}") == []
@@ -437,7 +436,7 @@ def test_too_many_parameters_are_refused_and_end_no_connection(url: str) -> None
     many = Statement(select(literal(1).label("found")))
     compiled = many.compiled(POSTGRESQL)
     # By hand, because SQLAlchemy takes seconds for so many.
-    compiled._binds, compiled._names = [], [f"p{number}" for number in range(lines.PARAMETERS_MAX + 1)]
+    compiled._binds, compiled._names = [], [f"p{number}" for number in range(pipeline.PARAMETERS_MAX + 1)]
     compiled.sql = f"SELECT 1 WHERE 5 IN ({','.join(f'${place + 1}::int' for place in range(len(compiled._names)))})"
 
     async def main() -> None:

@@ -16,7 +16,7 @@ from app import errors
 _CONNECT_SECONDS_MAX = 10
 # Any number that no other program on the database uses as advisory lock.
 _SERVED = 7019305549
-SERVE_SQL = f"SELECT pg_advisory_lock_shared({_SERVED})"
+SERVER_LOCK_SQL = f"SELECT pg_advisory_lock_shared({_SERVED})"
 _ALONE_SQL = f"SELECT pg_try_advisory_lock({_SERVED})"
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL as a database of app/database/base.py, over the connections of app/database/pipeline.py."""
+"""PostgreSQL driver: `Database` and `UnitOfWork` of base.py on the connections of connection_pool.py."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import psycopg
 from app import errors
 from app.database import schema
 from app.database.base import Database, Row, UnitOfWork, already_exists
+from app.database.connection_pool import RESPONSE_MARGIN_SECONDS, ConnectionPool
 from app.database.growth import TableGrowth
-from app.database.locks import SERVE_SQL
-from app.database.pipeline import ANSWER_MARGIN_SECONDS, Line, Lines, Lost
+from app.database.locks import SERVER_LOCK_SQL
+from app.database.pipeline import ConnectionLost, PipelinedConnection
 from app.database.statements import POSTGRESQL, Statement
 
-# SQLSTATE → error. What is not listed is INTERNAL: it is our fault, not the client's.
+# SQLSTATE → error. Others become INTERNAL: the server caused them, not the client.
 _SQLSTATES: dict[str, type[errors.FlyteError]] = {
     "23505": errors.AlreadyExists,
     "22001": errors.InvalidArgument,  # value too long for type character varying(300)
@@ -39,7 +40,15 @@ _SQLSTATES: dict[str, type[errors.FlyteError]] = {
 
 
 class PostgresDatabase(Database):
-    """PostgreSQL: reads in autocommit, quick ones over a line that all share."""
+    """A PostgreSQL database, reached through a pool of pipelined connections.
+
+    Args:
+        url: postgresql://…
+        connections_max: Limit of open connections, at least 2.
+        wait_seconds_max: Longest wait for a free connection, and for connecting to each host.
+        statement_timeout_seconds: Longest run of one statement.
+        serves: Whether the shared connection holds the lock of servers (locks.py).
+    """
 
     def __init__(
         self,
@@ -55,59 +64,76 @@ class PostgresDatabase(Database):
         self._wait_seconds_max = wait_seconds_max
         self._statement_timeout_seconds = statement_timeout_seconds
         self._serves = serves
-        self._lines: Lines | None = None
+        self._pool: ConnectionPool | None = None
         self._growth: TableGrowth | None = None
 
     async def open(self) -> None:
-        lines = Lines(
+        """Open the shared connection and check the sizes of the tables in the background.
+
+        Raises:
+            Unavailable: The server cannot be reached.
+        """
+        pool = ConnectionPool(
             self._url,
-            lines_max=self._connections_max,
+            connections_max=self._connections_max,
             wait_seconds_max=self._wait_seconds_max,
-            answer_seconds_max=self._statement_timeout_seconds + ANSWER_MARGIN_SECONDS,
+            response_seconds_max=self._statement_timeout_seconds + RESPONSE_MARGIN_SECONDS,
             options=f"-c timezone=UTC -c statement_timeout={int(self._statement_timeout_seconds * 1000)}",
-            shared_sql=SERVE_SQL if self._serves else "",
+            shared_sql=SERVER_LOCK_SQL if self._serves else "",
         )
         try:
-            await lines.shared()
+            await pool.shared()
         except psycopg.Error as error:
             raise errors.Unavailable(f"the database does not answer: {error}") from error
-        self._lines, self._growth = lines, TableGrowth(lines)
+        self._pool, self._growth = pool, TableGrowth(pool)
         self._growth.start()
 
     async def close(self) -> None:
+        """Close all connections."""
         if self._growth is not None:
             self._growth.close()
             self._growth = None
-        if self._lines is not None:
-            self._lines.close()
-            self._lines = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def unit_of_work(self) -> UnitOfWork:
-        if self._lines is None or self._growth is None:
+        """Return a new unit of work.
+
+        Raises:
+            Unavailable: The database is not open.
+        """
+        if self._pool is None or self._growth is None:
             raise errors.Unavailable("the database is not open")
-        return PostgresUnit(self._lines, self._growth)
+        return PostgresUnit(self._pool, self._growth)
 
 
 class PostgresUnit(UnitOfWork):
-    """Autocommit reads until begin takes a line until the end; BEGIN leaves with the first statement after it."""
+    """Unit of work on PostgreSQL.
 
-    def __init__(self, lines: Lines, growth: TableGrowth) -> None:
+    Reads before `begin` run in autocommit: short ones on the shared connection, others on a connection that is acquired
+    for one statement. `begin` acquires one connection until `close`; BEGIN is sent together with the first statement.
+    """
+
+    def __init__(self, pool: ConnectionPool, growth: TableGrowth) -> None:
         super().__init__()
-        self._lines = lines
+        self._pool = pool
         self._growth = growth
         self._inserted: Counter[str] = Counter()
-        self._line: Line | None = None
+        self._connection: PipelinedConnection | None = None
 
     async def begin(self) -> None:
+        """Acquire the connection of the transaction, unless the unit has one."""
         if self.writing:
             return
         try:
-            self._line = await self._lines.take()
+            self._connection = await self._pool.acquire()
         except psycopg.Error as error:
             raise _error(error) from error
-        self._line.begins = self.writing = True
+        self._connection.begin_pending = self.writing = True
 
     async def insert_if_absent(self, model: type[schema.Base], **values: Any) -> int | None:
+        """Insert a row as the base class does, and count it for `TableGrowth`."""
         row_id = await super().insert_if_absent(model, **values)
         if row_id is not None:
             self._inserted[schema.table(model).name] += 1
@@ -117,29 +143,30 @@ class PostgresUnit(UnitOfWork):
         compiled = statement.compiled(POSTGRESQL)
         values = compiled.parameters(parameters)
         try:
-            if self._line is not None:
-                return await self._line.run(compiled, values, statement.planned)
+            if self._connection is not None:
+                return await self._connection.execute(compiled, values, statement.plan_mode)
             if statement.quick:
-                return await (await self._lines.shared()).run_alone(compiled, values)
-            line = await self._lines.take()
+                return await (await self._pool.shared()).execute_autocommit(compiled, values)
+            connection = await self._pool.acquire()
             try:
-                return await line.run_alone(compiled, values, statement.planned)
+                return await connection.execute_autocommit(compiled, values, statement.plan_mode)
             finally:
-                self._lines.give_back(line)
+                self._pool.release(connection)
         except psycopg.Error as error:
             raise _error(error) from error
 
     async def close(self, *, commit: bool) -> None:
-        line, self._line = self._line, None
-        assert line is not None
+        """Commit or roll back, and release the connection."""
+        connection, self._connection = self._connection, None
+        assert connection is not None
         try:
-            if line.begins:
-                # Nothing has been run.
+            if connection.begin_pending:
+                # BEGIN was never sent: no statement has run.
                 return
-            if line.busy:
-                # Cancelled in the middle of a statement.
-                await line.cancel()
-            tag = await line.command("COMMIT" if commit else "ROLLBACK")
+            if connection.busy:
+                # The caller was cancelled while a statement ran.
+                await connection.cancel()
+            tag = await connection.execute_command("COMMIT" if commit else "ROLLBACK")
             if commit and tag != b"COMMIT":
                 # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
                 raise errors.Internal("the transaction had failed before its commit")
@@ -149,7 +176,7 @@ class PostgresUnit(UnitOfWork):
             if commit:
                 raise _error(error) from error
         finally:
-            self._lines.give_back(line)
+            self._pool.release(connection)
 
 
 def _error(error: psycopg.Error) -> errors.FlyteError:
@@ -160,7 +187,7 @@ def _error(error: psycopg.Error) -> errors.FlyteError:
     kind = _SQLSTATES.get(error.sqlstate or "")
     if kind is not None:
         return kind(error.diag.message_primary or str(error))
-    if isinstance(error, Lost):
+    if isinstance(error, ConnectionLost):
         return errors.Unavailable(f"the database connection was lost: {error}")
     if isinstance(error, psycopg.OperationalError):
         return errors.Unavailable(f"the database does not answer: {error}")

@@ -80,34 +80,44 @@ def _bind_processor(bind: Any, dialect: Dialect) -> Processor | None:
     return cast("Processor | None", bind.type.dialect_impl(dialect).bind_processor(dialect))
 
 
-class Planned(Enum):
-    """When PostgreSQL makes the plan of a statement.
+class PlanMode(Enum):
+    """How PostgreSQL plans a prepared statement; the values of its setting plan_cache_mode.
 
-    ANEW: for each run, because the best one depends on the values. ONCE: for all values, since planning takes longer
-    than running. FREELY: as it finds fit.
+    Attributes:
+        AUTO: PostgreSQL chooses.
+        CUSTOM: A new plan for each run, because the best plan depends on the values. The statement is not prepared.
+        GENERIC: One plan for all values, because planning takes longer than running.
     """
 
-    ANEW = "anew"
-    ONCE = "once"
-    FREELY = "freely"
+    AUTO = "auto"
+    CUSTOM = "force_custom_plan"
+    GENERIC = "force_generic_plan"
 
 
 class Statement:
     """A Core statement that is compiled when it first runs on a dialect.
 
-    Build it once (module level or a cached function) with bindparam() for what varies.
-    quick: it reads one row by a whole key, so that others can wait behind it.
+    Build it once (module level or a cached function), with bindparam() for the values that vary.
+
+    Args:
+        build: The statement, or a function that makes it for a dialect.
+        quick: Whether the statement reads one row by a whole key. On PostgreSQL it then uses the shared connection,
+            where statements of other requests wait behind it.
+        plan_mode: How PostgreSQL plans it.
     """
 
-    __slots__ = ("_build", "_compiled", "planned", "quick")
+    __slots__ = ("_build", "_compiled", "plan_mode", "quick")
 
-    def __init__(self, build: ClauseElement | Build, *, quick: bool = False, planned: Planned = Planned.FREELY) -> None:
+    def __init__(
+        self, build: ClauseElement | Build, *, quick: bool = False, plan_mode: PlanMode = PlanMode.AUTO
+    ) -> None:
         self.quick = quick
-        self.planned = planned
+        self.plan_mode = plan_mode
         self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
         self._compiled: dict[str, Compiled] = {}
 
     def compiled(self, dialect: Dialect) -> Compiled:
+        """Return the SQL of the statement for a dialect, compiled at the first call."""
         found = self._compiled.get(dialect.name)
         if found is None:
             found = self._compiled[dialect.name] = Compiled(self._build(dialect), dialect)

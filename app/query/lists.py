@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.engine.interfaces import Dialect
 
 from app.database import schema
-from app.database.statements import Planned, Statement
+from app.database.statements import PlanMode, Statement
 from app.query import filters as grammar
 from app.query import narrowing, pages
 from app.query.filters import Shape
@@ -75,19 +75,19 @@ def _statement(
         found = pages.cut(select(merged).order_by(*pages.order(merged, sort)), limit, offset=offset).subquery("page")
         return select(*selected).join(found, found.c.id == table.c.id).order_by(*pages.order(found, sort))
 
-    return Statement(build, planned=Planned.FREELY if offset else _planned(where, shapes, sort, way))
+    return Statement(build, plan_mode=PlanMode.AUTO if offset else _plan_mode(where, shapes, sort, way))
 
 
-def _planned(where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], sort: pages.Sort, way: Way) -> Planned:
+def _plan_mode(where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], sort: pages.Sort, way: Way) -> PlanMode:
     """The best plan for a filter depends on its value, but for branches, which have one way only.
 
     A whole project in the order of an index has one way too, and so have its branches. Some names have many versions,
     others few: what is best for a name PostgreSQL finds itself.
     """
     if any(shape.field != "state" for number, shape in enumerate(shapes) if number != way.branch):
-        return Planned.ANEW if way.branch is None else Planned.FREELY
+        return PlanMode.CUSTOM if way.branch is None else PlanMode.AUTO
     one_way = sort.key == "created_at" and all(column in _SCOPE for column, _ in where)
-    return Planned.ONCE if one_way else Planned.FREELY
+    return PlanMode.GENERIC if one_way else PlanMode.AUTO
 
 
 def _source(

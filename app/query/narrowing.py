@@ -20,7 +20,7 @@ from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import NullType
 
 from app.database import schema
-from app.database.statements import Planned, Statement
+from app.database.statements import PlanMode, Statement
 from app.query import filters as grammar
 from app.query import pages
 from app.query.filters import Filter, Shape, bound, parameters
@@ -179,7 +179,7 @@ def _shape(listing: Listing, one: Filter) -> Shape:
 def _ids_statement(entity: str, shapes: tuple[Shape, ...]) -> Statement:
     table = schema.table(grammar.ENTITIES[entity][1])
     predicates = [predicate(table, shape, parameters(i, shape.size)) for i, shape in enumerate(shapes)]
-    return Statement(select(table.c.id).where(*predicates).limit(bindparam("most")), planned=Planned.ANEW)
+    return Statement(select(table.c.id).where(*predicates).limit(bindparam("most")), plan_mode=PlanMode.CUSTOM)
 
 
 async def _ids(ctx: Context, join: Join, filters: tuple[Filter, ...]) -> list[int]:
@@ -245,4 +245,4 @@ def _among_array(element: _Among, compiler: Any, **how: Any) -> str:
 def _count(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], gather: str) -> Statement:
     """How many rows match, up to the parameter `most`."""
     found = matching(listing, where, shapes, gather).limit(bindparam("most")).subquery()
-    return Statement(select(func.count().label("rows")).select_from(found), planned=Planned.ANEW)
+    return Statement(select(func.count().label("rows")).select_from(found), plan_mode=PlanMode.CUSTOM)

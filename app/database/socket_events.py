@@ -1,10 +1,11 @@
-"""Callbacks for a descriptor that becomes readable, writable or broken, on every event loop.
+"""Callbacks for a descriptor that is readable, writable or broken, the same on every event loop.
 
-`loop.add_reader` of uvloop calls back once for a socket that is readable and broken at the same time (data followed by
-a reset), and never again: the reader does not see the end of the connection. On Linux the descriptor is therefore
-registered in an epoll instance of its own, and the loop watches that instance. An epoll instance is readable as long
-as any of its descriptors has an event and never reports an error itself, so the callback repeats until the data and
-the error have been read.
+Problem: `loop.add_reader` of uvloop calls back only once for a socket that is readable and broken at the same time
+(data followed by a reset). The reader then never sees the end of the connection.
+
+Solution: on Linux the descriptor is registered in an epoll instance of its own, and the loop watches that instance. An
+epoll instance stays readable as long as one of its descriptors has an event, and it never reports an error itself. So
+the callback repeats until data and error have been read.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import sys
 from collections.abc import Callable
 
 
-class Readiness:
-    """Calls `callback` whenever `descriptor` is readable or broken, and while `watch_writable(True)` holds, writable.
+class SocketEvents:
+    """Calls `callback` while `descriptor` is readable or broken, and while it is writable if `watch_writable(True)`.
 
     Args:
         descriptor: A socket, pipe or pidfd. It must stay open until `close`.
-        callback: Called on the event loop, again and again as long as the state lasts.
+        callback: Called on the event loop, repeatedly while the state lasts.
     """
 
     def __init__(self, descriptor: int, callback: Callable[[], None]) -> None:
@@ -36,7 +37,7 @@ class Readiness:
         self._loop.add_reader(self._epoll.fileno(), callback)
 
     def watch_writable(self, wanted: bool) -> None:
-        """Begin or end the calls for a descriptor that can be written to."""
+        """Start or stop the callbacks for a writable descriptor."""
         if wanted == self._writable:
             return
         self._writable = wanted
@@ -48,7 +49,7 @@ class Readiness:
             self._loop.remove_writer(self._descriptor)
 
     def close(self) -> None:
-        """End the calls; the descriptor stays open."""
+        """Stop all callbacks; the descriptor stays open."""
         if self._epoll is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()

@@ -1,4 +1,4 @@
-"""Connections to a server that ends, breaks or freezes them at any moment, on the event loop that serves."""
+"""Pipelined connections to a server that closes, breaks or freezes them at any moment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import uvloop
 from sqlalchemy import literal, select
 
 from app import errors
-from app.database import pipeline as lines
-from app.database import postgres
+from app.database import pipeline, postgres
+from app.database.connection_pool import ConnectionPool
+from app.database.pipeline import ConnectionLost
 from app.database.statements import Statement
 from tests.breaking_postgres import TERMINATED, BreakingPostgres, last_words
 from tests.servers import serving
@@ -42,9 +43,13 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], loop: str = "uvloop") -> 
         runner.run(main())
 
 
-def pool(url: str, *, answer_seconds: float = 30, wait_seconds: float = 5) -> lines.Lines:
-    return lines.Lines(
-        url, lines_max=3, wait_seconds_max=wait_seconds, answer_seconds_max=answer_seconds, options="-c timezone=UTC"
+def pool(url: str, *, response_seconds: float = 30) -> ConnectionPool:
+    return ConnectionPool(
+        url,
+        connections_max=3,
+        wait_seconds_max=5,
+        response_seconds_max=response_seconds,
+        options="-c timezone=UTC",
     )
 
 
@@ -74,24 +79,26 @@ ENDS: dict[str, tuple[bytes, bool]] = {
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("end", ENDS)
-def test_everyone_on_a_connection_that_ends_is_told_at_once(server: BreakingPostgres, end: str, loop: str) -> None:
+def test_pending_statements_fail_at_once_when_the_connection_ends(
+    server: BreakingPostgres, end: str, loop: str
+) -> None:
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
     async def main() -> None:
         opened = pool(server.url)
         for _ in range(5):
-            shared, taken = await opened.shared(), await opened.take()
-            waiting = [asyncio.create_task(shared.run_alone(compiled, [])) for _ in range(3)]
-            waiting.append(asyncio.create_task(taken.command("SELECT 1")))
+            shared, taken = await opened.shared(), await opened.acquire()
+            waiting = [asyncio.create_task(shared.execute_autocommit(compiled, [])) for _ in range(3)]
+            waiting.append(asyncio.create_task(taken.execute_command("SELECT 1")))
             await asyncio.sleep(0.01)
             data, reset = ENDS[end]
             server.end(data, reset=reset)
             stall(0.01)
             raised = await failures(*waiting)
-            assert [type(one) for one in raised] == [lines.Lost] * 4
+            assert [type(one) for one in raised] == [ConnectionLost] * 4
             assert not shared.alive
             assert not taken.alive
-            opened.give_back(taken)
+            opened.release(taken)
         opened.close()
 
     run(main, loop)
@@ -104,11 +111,11 @@ def test_a_thousand_connections_end_and_none_is_waited_for(server: BreakingPostg
         opened = pool(server.url)
         for _ in range(TIMES):
             shared = await opened.shared()
-            waiting = asyncio.create_task(shared.run_alone(compiled, []))
+            waiting = asyncio.create_task(shared.execute_autocommit(compiled, []))
             await asyncio.sleep(0)
             server.end(TERMINATED, reset=True)
             (raised,) = await failures(waiting)
-            assert isinstance(raised, lines.Lost)
+            assert isinstance(raised, ConnectionLost)
         opened.close()
 
     run(main)
@@ -120,12 +127,12 @@ def test_an_error_that_ends_the_session_ends_the_connection(server: BreakingPost
 
     async def main() -> None:
         opened = pool(server.url)
-        line = await opened.shared()
-        waiting = [asyncio.create_task(line.command("SELECT 1"))] if busy else []
+        connection = await opened.shared()
+        waiting = [asyncio.create_task(connection.execute_command("SELECT 1"))] if busy else []
         await asyncio.sleep(0.01)
         server.say(last_words("FATAL", "25P03", "terminating connection due to idle-in-transaction timeout"))
         await asyncio.sleep(0.05)
-        assert not line.alive
+        assert not connection.alive
         assert [str(one) for one in await failures(*waiting)] == [
             "terminating connection due to idle-in-transaction timeout"
         ] * len(waiting)
@@ -151,7 +158,7 @@ def unavailable(server: BreakingPostgres, *, statement_seconds: float = 0.2) -> 
 def test_a_server_that_freezes_is_given_up(
     server: BreakingPostgres, statement: Statement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "ANSWER_MARGIN_SECONDS", 0.1)
+    monkeypatch.setattr(postgres, "RESPONSE_MARGIN_SECONDS", 0.1)
 
     async def main() -> None:
         database = unavailable(server)
@@ -184,7 +191,7 @@ def test_a_server_that_does_not_answer_a_new_connection_is_given_up(server: Brea
 def test_a_frozen_server_does_not_hold_a_caller_that_gives_up(
     server: BreakingPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "CANCEL_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(pipeline, "CANCEL_SECONDS_MAX", 0.3)
 
     async def main() -> None:
         database = unavailable(server, statement_seconds=30)
@@ -213,10 +220,10 @@ def test_an_answer_that_waits_to_be_read_is_not_late(postgres_url: str) -> None:
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
     async def main() -> None:
-        opened = pool(postgres_url, answer_seconds=0.3)
-        line = await opened.shared()
+        opened = pool(postgres_url, response_seconds=0.3)
+        connection = await opened.shared()
         for _ in range(2):
-            asking = asyncio.create_task(line.run_alone(compiled, compiled.parameters({})))
+            asking = asyncio.create_task(connection.execute_autocommit(compiled, compiled.parameters({})))
             await asyncio.sleep(0)
             stall(0.4)
             rows, _ = await asking
@@ -235,17 +242,17 @@ def test_backends_that_are_terminated_while_they_wait_are_replaced(postgres_url:
     async def main() -> None:
         opened = pool(postgres_url)
         for _ in range(20):
-            line = await opened.take()
-            waiting = asyncio.create_task(line.command("SELECT pg_sleep(20)"))
+            connection = await opened.acquire()
+            waiting = asyncio.create_task(connection.execute_command("SELECT pg_sleep(20)"))
             await asyncio.sleep(0.01)
-            with psycopg.connect(postgres_url, autocommit=True) as connection:
-                connection.execute(
+            with psycopg.connect(postgres_url, autocommit=True) as other:
+                other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
                     " AND pid <> pg_backend_pid()"
                 )
             (raised,) = await failures(waiting)
-            assert isinstance(raised, lines.Lost)
-            opened.give_back(line)
+            assert isinstance(raised, ConnectionLost)
+            opened.release(connection)
         opened.close()
 
     run(main)
