@@ -173,17 +173,14 @@ async def page(
     statement = _statement(
         listing, columns, conditions, narrowed.shapes, sort, after, limit, start.offset > 0, narrowed.way
     )
-    parameters = {**given, **narrowed.values, "page_offset": start.offset}
+    parameters = {**given, **narrowed.values, **start.parameters}
     parameters["page_end"] = min(start.offset + limit, pages.OFFSET_MAX)
-    if start.after is not None:
-        parameters["after_value"], parameters["after_id"] = start.after
     found = await ctx.db.all(statement, **parameters)
     rows = _fitting(found, ctx.settings.limits.list_reply_bytes_max, shown)
     is_last = len(found) != limit and len(rows) == len(found)
     if is_last or not rows:
         return rows, ""
-    offset = start.offset if start.after is None else None
-    return rows, pages.next_token(ctx, offset, len(rows), sort, getattr(rows[-1], sort.key), rows[-1].id)
+    return rows, pages.next_token(ctx, start, len(rows), sort, getattr(rows[-1], sort.key), rows[-1].id)
 
 
 def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[grammar.Filter, ...]:

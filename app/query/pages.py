@@ -40,10 +40,22 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a page begins: an offset, or behind the row with this value and id."""
+    """The row at which a page begins.
+
+    Attributes:
+        offset: Number of rows to skip; 0 with `after`.
+        after: Sort value and id of the last row of the previous page; None for the first page and with an offset.
+    """
 
     offset: int = 0
     after: tuple[Any, int] | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The start as parameters of a statement: page_offset, after_value and after_id."""
+        if self.after is None:
+            return {"page_offset": self.offset}
+        return {"page_offset": 0, "after_value": self.after[0], "after_id": self.after[1]}
 
 
 def check_limit(limit: int) -> None:
@@ -112,19 +124,22 @@ def _is_bigint(value: Any) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def next_token(ctx: Context, offset: int | None, rows: int, sort: Sort, value: Any, row_id: int) -> str:
-    """Return the token of the page behind a full page.
+def next_token(ctx: Context, start: Start, rows: int, sort: Sort, value: Any, row_id: int) -> str:
+    """Return the token of the page after this one.
+
+    With `switching.upstreamPageTokens` it is an offset, as upstream's server reads it. A page that began after a row
+    has no known offset, so its successor has a token of our own kind in any case.
 
     Args:
-        ctx: Its settings tell whether tokens are upstream's offsets (switching.upstreamPageTokens).
-        offset: Rows before this page; None for a page that began behind a row, which keeps to tokens of ours.
-        rows: Rows of this page.
+        ctx: Gives the settings.
+        start: The start of this page.
+        rows: Number of rows of this page.
         sort: The list's sort.
         value: The sort value of the last row.
         row_id: The id of the last row.
     """
-    if ctx.settings.switching.upstream_page_tokens and offset is not None:
-        return str(offset + rows)
+    if ctx.settings.switching.upstream_page_tokens and start.after is None:
+        return str(start.offset + rows)
     return write_token(sort, value, row_id)
 
 

@@ -141,7 +141,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         columns=_columns,
     )
     sort = names.read_sort(given(request, "sort_by"), _ENTITY)
-    parameters, after = names.read_start(request.token, sort, "ListNamedEntities")
+    start = names.read_start(request.token, sort, "ListNamedEntities")
     if request.resource_type not in names.MODELS:
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
@@ -149,18 +149,18 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     limit = pages.rows_of(ctx, request.limit)
     shapes, with_metadata = tuple(one.shape for one in parsed), any(map(_needs_metadata, parsed))
     rows = await ctx.db.all(
-        _statement(shapes, sort, after, with_metadata, limit, "page_offset" in parameters),
+        _statement(shapes, sort, start.after is not None, with_metadata, limit, start.offset > 0),
         resource_type=request.resource_type,
         project=request.project,
         domain=request.domain,
-        **parameters,
+        **start.parameters,
         **grammar.bound(parsed),
     )
     found = []
     for row in rows:
         id = common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
         found.append(_message(request.resource_type, id, row.description, row.state))
-    return common_pb2.NamedEntityList(entities=found, token=names.next_token(ctx, parameters, rows, sort, limit))
+    return common_pb2.NamedEntityList(entities=found, token=names.next_token(ctx, start, rows, sort, limit))
 
 
 def _columns(entity: str) -> Table:

@@ -6,7 +6,7 @@ page is a range of it. Upstream groups all versions for every page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -87,31 +87,28 @@ async def is_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEn
     return await ctx.db.one(_REGISTERED, **key) is not None
 
 
-def read_start(token: str, sort: pages.Sort, rpc: str) -> tuple[dict[str, Any], bool]:
-    """The parameter after_value or page_offset of a token, if it has one, and whether it continues behind a name.
+def read_start(token: str, sort: pages.Sort, rpc: str) -> pages.Start:
+    """Return the start of the page that a token names.
 
-    errors: INVALID_ARGUMENT for a token that is none of ours
+    Raises:
+        InvalidArgument: The token is malformed or of another sort.
     """
-    start = pages.read_token(token, sort, TABLE.c.name, rpc)
-    if start.after is not None:
-        return {"after_value": start.after[0]}, True
-    return ({"page_offset": start.offset} if start.offset else {}), False
+    return pages.read_token(token, sort, TABLE.c.name, rpc)
 
 
-def next_token(ctx: Context, start: Mapping[str, Any], rows: Sequence[Any], sort: pages.Sort, limit: int) -> str:
+def next_token(ctx: Context, start: pages.Start, rows: Sequence[Any], sort: pages.Sort, limit: int) -> str:
     """Return the token of the page behind these rows, "" behind the last page.
 
     Args:
         ctx: Its settings choose between offsets and tokens of ours.
-        start: The parameters that read_start returned for this page.
+        start: The start of this page.
         rows: The page.
         sort: The list's sort.
         limit: Rows of a full page.
     """
     if not rows or len(rows) != limit:
         return ""
-    offset = None if "after_value" in start else start.get("page_offset", 0)
-    return pages.next_token(ctx, offset, len(rows), sort, rows[-1].name, 0)
+    return pages.next_token(ctx, start, len(rows), sort, rows[-1].name, 0)
 
 
 async def page(
@@ -123,16 +120,16 @@ async def page(
     source: upstream ListIdentifiers of the repositories, which ignore the request's filters
     """
     sort = read_sort(given(request, "sort_by"), schema.table(MODELS[resource_type]))
-    parameters, after = read_start(request.token, sort, rpc)
+    start = read_start(request.token, sort, rpc)
     limit = pages.rows_of(ctx, request.limit)
     rows = await ctx.db.all(
-        _statement(sort, after, limit, "page_offset" in parameters),
+        _statement(sort, start.after is not None, limit, start.offset > 0),
         resource_type=resource_type,
         project=request.project,
         domain=request.domain,
-        **parameters,
+        **start.parameters,
     )
-    found = common_pb2.NamedEntityIdentifierList(token=next_token(ctx, parameters, rows, sort, limit))
+    found = common_pb2.NamedEntityIdentifierList(token=next_token(ctx, start, rows, sort, limit))
     add, project, domain = found.entities.add, request.project, request.domain
     for row in rows:
         add(project=project, domain=domain, name=row.name)
@@ -165,7 +162,7 @@ async def page_across(
     sort = pages.read_sort(given(request, "sort_by"), table, pages.Sort("project", True))
     check_key(sort)
     start = pages.read_token(request.token, sort, TABLE.c[sort.key], rpc)
-    parameters: dict[str, Any] = {"page_offset": start.offset} if start.offset else {}
+    parameters = start.parameters
     if start.after is not None:
         # A token holds one value; texts of the database never have a NUL in them.
         last = (start.after[0] or "").split("\0")
@@ -179,8 +176,7 @@ async def page_across(
     token = ""
     if rows and len(rows) == limit:
         last_value = "\0".join(getattr(rows[-1], c.key) for c in _order(sort))
-        offset = None if start.after is not None else start.offset
-        token = pages.next_token(ctx, offset, len(rows), sort, last_value, 0)
+        token = pages.next_token(ctx, start, len(rows), sort, last_value, 0)
     return common_pb2.NamedEntityIdentifierList(
         entities=[
             common_pb2.NamedEntityIdentifier(project=row.project, domain=row.domain, name=row.name) for row in rows
