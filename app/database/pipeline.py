@@ -27,7 +27,7 @@ from app import errors
 from app.database.socket_events import SocketEvents
 from app.database.statements import Compiled, PlanMode
 
-# A statement is prepared at its second run. Each prepared statement takes memory of the server, so the oldest goes.
+# A statement is prepared at its second run. Each takes memory of the server, so their number is limited.
 PREPARED_MAX = 200
 SEEN_MAX = 1_000
 CANCEL_SECONDS_MAX = 5.0
