@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from benchmarks import messages
 from tests.engine import environment
-from tests.servers import Running, serving
+from tests.support.servers import Running, serving
 
 FLOWS = Path(__file__).with_name("flows")
 # A workflow may have a hundred nodes unless the configuration allows more.

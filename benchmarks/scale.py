@@ -24,9 +24,9 @@ from benchmarks.cases import Case, cases
 from benchmarks.load import WIDE, Size, load
 from benchmarks.seed import BUSY, DOMAIN
 from benchmarks.servers import need_postgres
-from tests import servers
-from tests.clusters import Postgres
 from tests.engine import environment
+from tests.support import servers
+from tests.support.clusters import Postgres
 
 WARM_UP = 3
 FLOWS = Path(__file__).with_name("flows")

@@ -23,8 +23,8 @@ import psycopg
 
 from app.database import migrations
 from benchmarks import fill, unit
-from tests.clusters import Postgres, binaries
-from tests.servers import ROOT, Running, serving
+from tests.support.clusters import Postgres, binaries
+from tests.support.servers import ROOT, Running, serving
 
 WORKERS = 2
 DATABASES = ("postgresql", "sqlite")

@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.clients import run_to_end
 from benchmarks.servers import free_port
-from tests.servers import COMMAND, STOP_SECONDS_MAX, environment, run
+from tests.support.servers import COMMAND, STOP_SECONDS_MAX, environment, run
 
 IMPORTS = "import fastapi, sqlmodel, grpc, flyteidl.service.admin_pb2"
 TARGET = 2.5

@@ -21,7 +21,7 @@ from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.settings import Settings
 from app.wire.page import Page
-from tests.clusters import Postgres, binaries
+from tests.support.clusters import Postgres, binaries
 
 DATABASES = ("sqlite", "postgresql")
 

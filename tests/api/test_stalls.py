@@ -12,8 +12,8 @@ import httpx
 import pytest
 from flyteidl.admin import execution_pb2
 
-from tests import builders
-from tests.servers import Running, serving
+from tests.support import builders
+from tests.support.servers import Running, serving
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from google.protobuf.message import Message
 
-from tests.builders import a_launch_plan, a_project, a_task, a_workflow
 from tests.conftest import DATABASES
-from tests.servers import serving
 from tests.services.test_events import node_event
+from tests.support.builders import a_launch_plan, a_project, a_task, a_workflow
+from tests.support.servers import serving
 
 HERE = "p/development"
 

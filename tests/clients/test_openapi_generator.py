@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import Running, serving
+from tests.support.servers import Running, serving
 
 pytestmark = pytest.mark.campaign
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.servers import serving
+from tests.support.servers import serving
 
 HERE = Path(__file__).parent
 

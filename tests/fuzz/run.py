@@ -21,7 +21,7 @@ import orjson
 import zttp
 
 from tests.fuzz.inputs import Input, made
-from tests.servers import Running, serving
+from tests.support.servers import Running, serving
 
 BATCH = 200
 AT_ONCE = 50

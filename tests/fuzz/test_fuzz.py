@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzz.inputs import KINDS, made
 from tests.fuzz.run import Fuzzer, seeded
-from tests.servers import serving
+from tests.support.servers import serving
 
 INPUTS = 600
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from app.mcp import adapter, capability, rows
-from tests.servers import run
+from tests.support.servers import run
 
 GIVEN = Path(__file__).parent / "admin-executions.yaml"
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.settings import BadSetting, load
 from tests.mcp.conftest import PORTS, Served, connected, post, value
-from tests.servers import Running, run, serving
+from tests.support.servers import Running, run, serving
 
 pytestmark = pytest.mark.slow
 

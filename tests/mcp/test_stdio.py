@@ -18,7 +18,7 @@ from app.mcp.remote import endpoint_of
 from app.server import home, startup
 from app.settings import BadSetting, load
 from tests.mcp.conftest import SCOPE, Served, launch_arguments, phase, problem, value
-from tests.servers import COMMAND, environment, run
+from tests.support.servers import COMMAND, environment, run
 
 pytestmark = pytest.mark.slow
 

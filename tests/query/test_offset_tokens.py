@@ -21,8 +21,8 @@ from app.api import routers
 from app.database import schema
 from app.services import events, executions, launch_plans, projects, signals, tasks, workflows
 from app.services.phases import Node, Task
-from tests.builders import a_launch_plan, a_name, a_project, a_task, a_workflow
 from tests.services.test_events import TASK, launch, node_event, run_id, task_event
+from tests.support.builders import a_launch_plan, a_name, a_project, a_task, a_workflow
 
 Scenario = Callable[..., Any]
 COUNT = 5

@@ -23,8 +23,8 @@ from app.query import narrowing
 from app.settings import Settings
 from benchmarks import load, plans
 from benchmarks.cases import cases
-from tests.clusters import Postgres
 from tests.conftest import DATABASES
+from tests.support.clusters import Postgres
 
 SIZE = load.Size(executions=11_000, versions=10_250)
 # Tables that hold as many rows as there are projects, or as there are archived names.

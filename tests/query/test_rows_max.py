@@ -10,8 +10,8 @@ from flyteidl.admin import execution_pb2, node_execution_pb2, project_pb2
 from app import errors
 from app.services import events, executions, node_executions, projects
 from app.services.phases import Node, Task
-from tests.builders import a_project, refusal
 from tests.services.test_events import launch, node_event, run_id, task_event
+from tests.support.builders import a_project, refusal
 
 Scenario = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from flyteidl.core import execution_pb2, identifier_pb2
 from app import errors
 from app.database import schema
 from app.services import checks
-from tests.builders import an_id
+from tests.support.builders import an_id
 
 Bench = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from flyteidl.core import identifier_pb2
 from app import errors
 from app.database import schema
 from app.services import description_entities, tasks, workflows
-from tests.builders import a_name, a_task, a_workflow, an_id, pages, refusal, register
+from tests.support.builders import a_name, a_task, a_workflow, an_id, pages, refusal, register
 
 Bench = Callable[..., Any]
 TASK, WORKFLOW = identifier_pb2.TASK, identifier_pb2.WORKFLOW

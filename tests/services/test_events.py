@@ -20,7 +20,7 @@ from app.services.events.nodes import _internal_data
 from app.services.executions import metrics
 from app.services.phases import Node, Task, Workflow
 from app.wire.text import text
-from tests.builders import a_launch_plan, an_id, refusal, register
+from tests.support.builders import a_launch_plan, an_id, refusal, register
 
 Scenario = Callable[..., Any]
 TASK = an_id(identifier_pb2.TASK, "inc")

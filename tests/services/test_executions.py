@@ -25,8 +25,8 @@ from app.services import execution_config as config
 from app.services.executions.launch import launch as launch_child
 from app.services.phases import Workflow
 from app.settings import Settings
-from tests.builders import a_launch_plan, an_id, refusal, register
 from tests.services.test_events import get, run_id, workflow_event
+from tests.support.builders import a_launch_plan, an_id, refusal, register
 
 Scenario = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from app import errors
 from app.database import schema
 from app.services import launch_plans, projects, workflows
-from tests.builders import (
+from tests.support.builders import (
     DATETIME,
     a_launch_plan,
     a_name,

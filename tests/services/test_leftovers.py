@@ -14,9 +14,9 @@ from app.services import events, executions
 from app.services.executions import leftovers
 from app.services.ids import execution_key
 from app.services.phases import Node, Task, Workflow
-from tests.builders import refusal
 from tests.services.test_events import get, node_event, run_id, task_event, workflow_event
 from tests.services.test_executions import a_launch, prepare
+from tests.support.builders import refusal
 
 Scenario = Callable[..., Any]
 

@@ -14,10 +14,10 @@ from app.services.literal_limits import check
 from app.services.phases import Node, Task, Workflow
 from app.settings import Settings
 from app.settings.load import load
-from tests.builders import a_launch_plan, refusal, register
 from tests.services.test_events import launch, node_event, run_id, task_event, workflow_event
 from tests.services.test_executions import a_launch, prepare
 from tests.services.test_signals import STRING, signal_id, string, wanted
+from tests.support.builders import a_launch_plan, refusal, register
 
 Scenario = Callable[..., Any]
 LIMITS = {"storage": {"limits": {"max_download_mbs": 1}}}

@@ -19,7 +19,7 @@ from flyteidl.admin import (
 from app import errors
 from app.services import matchable_attributes as service
 from app.services import projects
-from tests.builders import a_project, refusal
+from tests.support.builders import a_project, refusal
 
 Bench = Callable[..., Any]
 Attributes = matchable_resource_pb2.MatchingAttributes

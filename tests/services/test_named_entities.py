@@ -13,7 +13,7 @@ from flyteidl.core import identifier_pb2
 from app import errors
 from app.database import schema
 from app.services import named_entities, tasks
-from tests.builders import a_name, a_task, pages, refusal, register
+from tests.support.builders import a_name, a_task, pages, refusal, register
 
 Bench = Callable[..., Any]
 TASK, WORKFLOW, DATASET = identifier_pb2.TASK, identifier_pb2.WORKFLOW, identifier_pb2.DATASET

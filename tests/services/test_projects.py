@@ -12,7 +12,7 @@ from flyteidl.admin import common_pb2, project_pb2
 from app import errors
 from app.database import schema
 from app.services import projects, version
-from tests.builders import a_project, pages, refusal
+from tests.support.builders import a_project, pages, refusal
 
 Bench = Callable[..., Any]
 Project = project_pb2.Project

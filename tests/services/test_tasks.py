@@ -14,7 +14,7 @@ from google.protobuf.json_format import ParseDict
 from app import errors
 from app.database import schema
 from app.services import description_entities, matchable_attributes, projects, tasks
-from tests.builders import a_name, a_project, a_task, an_id, pages, refusal, register
+from tests.support.builders import a_name, a_project, a_task, an_id, pages, refusal, register
 
 Bench = Callable[..., Any]
 Resources = tasks_pb2.Resources

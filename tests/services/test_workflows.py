@@ -14,7 +14,7 @@ from flyteidl.core import identifier_pb2
 from app import errors
 from app.database import schema
 from app.services import description_entities, launch_plans, projects, tasks, workflows
-from tests.builders import a_launch_plan, a_name, a_project, a_task, a_workflow, an_id, pages, refusal, register
+from tests.support.builders import a_launch_plan, a_name, a_project, a_task, a_workflow, an_id, pages, refusal, register
 
 Bench = Callable[..., Any]
 WORKFLOW = identifier_pb2.WORKFLOW

@@ -15,7 +15,7 @@ from app.cache import ByteCache
 from app.wire import render
 from app.wire.page import Page
 from app.wire.render import Encoding, to_bytes, to_json
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 from tests.wire.messages import filled
 
 PAGES = (

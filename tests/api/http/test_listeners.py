@@ -13,7 +13,7 @@ from flyteidl.admin import version_pb2
 from flyteidl.service import admin_pb2_grpc
 
 from tests.mcp.conftest import PORTS
-from tests.servers import Running, serving
+from tests.support.servers import Running, serving
 
 pytestmark = pytest.mark.slow
 

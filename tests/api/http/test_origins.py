@@ -1,4 +1,4 @@
-"""The rules about Host, Origin and bodies of web pages, in_thread_if_large from the listeners (test_listeners.py)."""
+"""The rules about Host, Origin and bodies of web pages, without the listeners (test_listeners.py)."""
 
 from __future__ import annotations
 

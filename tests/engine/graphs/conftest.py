@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.conftest import FLOWS
 from tests.engine.graphs.remote import Remote
-from tests.servers import Running, serving
+from tests.support.servers import Running, serving
 
 Plane = Callable[..., AbstractContextManager[tuple[Running, Remote]]]
 

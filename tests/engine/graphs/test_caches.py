@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import Remote
-from tests.servers import run
+from tests.support.servers import run
 
 DATASET = "flyte_task-caches.doubled"
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import ENDS, Remote
-from tests.servers import Running
+from tests.support.servers import Running
 
 pytestmark = pytest.mark.campaign
 

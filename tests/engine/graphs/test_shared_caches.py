@@ -16,7 +16,7 @@ from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import Remote
 from tests.engine.graphs.test_caches import lines, status
-from tests.servers import Running
+from tests.support.servers import Running
 
 pytestmark = pytest.mark.campaign
 
