@@ -28,9 +28,9 @@ from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.services import launch_plans, projects, tasks, workflows
 from app.services.checks import key_of
-from app.services.events import workflows as workflow_events
+from app.services.events import workflow_events
+from app.services.execution_ids import execution_key
 from app.services.executions import launch
-from app.services.ids import execution_key
 from app.settings import Settings
 from benchmarks import messages
 

@@ -11,7 +11,7 @@ from app.cli.options import Files, before, one_line, settings_of
 
 if TYPE_CHECKING:
     from app.database.base import Database
-    from app.services.catalog import Chosen, Key
+    from app.services.catalog import ArtifactFilter, CacheKey
 
 ROWS_MAX = 1000
 _COLUMNS = ("project", "domain", "task", "version", "updated", "produced_by", "tag")
@@ -52,7 +52,7 @@ def list_entries(
 
         async def read(database: "Database") -> Sequence[Any]:
             async with database.unit_of_work() as db:
-                return await catalog.page(db, chosen, after=start, limit=limit + 1)
+                return await catalog.list_artifacts(db, chosen, after=start, limit=limit + 1)
 
         rows = startup.on_database(settings, read)
         lines = [_shown(row) for row in rows[:limit]]
@@ -88,7 +88,7 @@ def delete_entries(
 
     with one_line():
         chosen = _chosen(project, domain, task, cache_version, older_than)
-        if everything == (chosen != catalog.Chosen()):
+        if everything == (chosen != catalog.ArtifactFilter()):
             raise BadSetting("say which entries to delete, with options such as --task or --older-than, or say --all")
         settings = settings_of(context, config)
         startup.check_migrated(settings)
@@ -96,7 +96,7 @@ def delete_entries(
 
             async def count(database: "Database") -> int:
                 async with database.unit_of_work() as db:
-                    return await catalog.count(db, chosen)
+                    return await catalog.count_artifacts(db, chosen)
 
             entries = startup.on_database(settings, count)
             typer.confirm(f"Delete all {entries} entries of {startup.shown(settings.database_url)}?", abort=True)
@@ -105,7 +105,7 @@ def delete_entries(
             deleted, some = 0, ROWS_MAX
             while some == ROWS_MAX:
                 async with database.unit_of_work() as db:
-                    some = await catalog.delete_some(db, chosen, limit=ROWS_MAX)
+                    some = await catalog.delete_artifacts(db, chosen, limit=ROWS_MAX)
                 deleted += some
             return deleted
 
@@ -113,17 +113,17 @@ def delete_entries(
         typer.echo(f"deleted {deleted} entries; the data of the executions that produced them stays")
 
 
-def _chosen(project: str, domain: str, task: str, version: str, older_than: str) -> "Chosen":
+def _chosen(project: str, domain: str, task: str, version: str, older_than: str) -> "ArtifactFilter":
     """Return what the options name. Raises BadSetting for an age that cannot be read."""
-    from app.services.catalog import Chosen
+    from app.services.catalog import ArtifactFilter
 
-    return Chosen(project, domain, task, version, before(older_than))
+    return ArtifactFilter(project, domain, task, version, before(older_than))
 
 
-def _key(row: Any) -> "Key":
-    from app.services.catalog import Key
+def _key(row: Any) -> "CacheKey":
+    from app.services.catalog import CacheKey
 
-    return Key(*(getattr(row, name) for name in Key._fields))
+    return CacheKey(*(getattr(row, name) for name in CacheKey._fields))
 
 
 def _shown(row: Any) -> dict[str, str]:
@@ -142,20 +142,20 @@ def _table(lines: list[dict[str, str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _token(key: "Key") -> str:
+def _token(key: "CacheKey") -> str:
     """A key as one word."""
     return urlsafe_b64encode(orjson.dumps(list(key))).decode().rstrip("=")
 
 
-def _read_token(token: str) -> "Key | None":
+def _read_token(token: str) -> "CacheKey | None":
     """errors: BadSetting for one that no list has shown"""
-    from app.services.catalog import Key
+    from app.services.catalog import CacheKey
     from app.settings import BadSetting
 
     if not token:
         return None
     try:
-        key = Key(*orjson.loads(urlsafe_b64decode(token + "==")))
+        key = CacheKey(*orjson.loads(urlsafe_b64decode(token + "==")))
     except (ValueError, TypeError) as error:
         raise BadSetting(f"--after={token} is not what a list has shown") from error
     if not all(isinstance(part, str) for part in key):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flyteidl.core import identifier_pb2
 
     from app.database.base import Database
-    from app.services.executions.leftovers import Chosen
+    from app.services.executions.orphans import OrphanFilter
     from app.settings import Settings
 
 PAGE_ROWS = 500
@@ -46,12 +46,12 @@ def end(
     its FlytePropeller are stopped for good: pods that still run are not stopped, and their events are refused.
     """
     from app.server import startup
-    from app.services.executions import leftovers
+    from app.services.executions import orphans
     from app.settings import BadSetting
 
     with one_line():
-        chosen = leftovers.Chosen(project, domain, before(older_than))
-        if sum((bool(names), chosen != leftovers.Chosen(), everything)) != 1:
+        chosen = orphans.OrphanFilter(project, domain, before(older_than))
+        if sum((bool(names), chosen != orphans.OrphanFilter(), everything)) != 1:
             raise BadSetting(
                 "say which executions to end: by name as PROJECT/DOMAIN/NAME, or with --project, --domain and "
                 "--older-than, or with --all"
@@ -64,7 +64,7 @@ def end(
             return
         if not yes:
             typer.confirm(f"End {_counted(ids)} of {startup.shown(settings.database_url)}?", abort=True)
-        refused = _end(settings, ids, cause or leftovers.CAUSE)
+        refused = _end(settings, ids, cause or orphans.CAUSE)
         for reason in refused:
             typer.echo(f"flyteadmin: {reason}", err=True)
         typer.echo(f"ended {len(ids) - len(refused)} of {_counted(ids)}")
@@ -88,17 +88,17 @@ def _read(name: str) -> "identifier_pb2.WorkflowExecutionIdentifier":
     return identifier_pb2.WorkflowExecutionIdentifier(project=parts[0], domain=parts[1], name=parts[2])
 
 
-def _found(settings: "Settings", chosen: "Chosen") -> "list[identifier_pb2.WorkflowExecutionIdentifier]":
+def _found(settings: "Settings", chosen: "OrphanFilter") -> "list[identifier_pb2.WorkflowExecutionIdentifier]":
     """Return the leftovers that the options name; print the first SHOWN_ROWS_MAX of them."""
     from app.server import startup
-    from app.services.executions import leftovers
-    from app.services.ids import execution_id
+    from app.services.execution_ids import execution_id
+    from app.services.executions import orphans
 
     async def read(database: "Database") -> list[Any]:
         rows: list[Any] = []
         while True:
             async with database.unit_of_work() as db:
-                more = await leftovers.page(db, chosen, after_id=rows[-1].id if rows else 0, limit=PAGE_ROWS)
+                more = await orphans.list_orphans(db, chosen, after_id=rows[-1].id if rows else 0, limit=PAGE_ROWS)
             rows += more
             if len(more) < PAGE_ROWS:
                 return rows
@@ -130,7 +130,7 @@ def _end(settings: "Settings", ids: "Sequence[identifier_pb2.WorkflowExecutionId
         for id in ids:
             request = execution_pb2.ExecutionTerminateRequest(id=id, cause=cause)
             try:
-                await perform(server, executions.end_leftover, request)
+                await perform(server, executions.end_orphan, request)
             except (errors.NotFound, errors.FailedPrecondition) as error:
                 refused.append(error.message)
         return refused

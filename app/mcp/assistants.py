@@ -21,7 +21,7 @@ from app.mcp.arguments import to_request
 from app.mcp.callers import Caller
 from app.mcp.inquiries import Desk, Inquiry
 from app.mcp.rows import Tool
-from app.services.registration import in_thread_if_large
+from app.runtime.threads import in_thread_if_large
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from mcp.shared.uri_template import UriTemplate
 from app import errors
 from app.mcp import plain, results
 from app.mcp.inquiries import Desk
-from app.services.registration import in_thread_if_large
+from app.runtime.threads import in_thread_if_large
 
 URI_LENGTH_MAX = 2_000
 

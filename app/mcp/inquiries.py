@@ -24,7 +24,7 @@ from app import errors
 from app.mcp import plain, rows
 from app.mcp.callers import Caller
 from app.mcp.rows import Tool
-from app.services.registration import in_thread_if_large
+from app.runtime.threads import in_thread_if_large
 from app.settings.assistants import Mcp
 
 FAILED = "value_in(phase,FAILED;TIMED_OUT)"

@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 from pydantic import BaseModel
 
 from app import errors
-from app.services.registration import in_thread_if_large
+from app.runtime.threads import in_thread_if_large
 from app.wire.render import WRAPPERS, details_value, is_map, size, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.

@@ -19,7 +19,7 @@ from app.database import schema
 from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.services import phases
-from app.services.ids import EXECUTION_KEY, execution_key
+from app.services.execution_ids import EXECUTION_KEY, execution_key
 
 Node = execution_pb2.NodeExecution
 
@@ -28,7 +28,7 @@ DATASET_PREFIX = "flyte_task-"
 SIGNATURE_CHARACTERS = 18
 
 
-class Key(NamedTuple):
+class CacheKey(NamedTuple):
     """What outputs are cached under; the fields are columns of both tables."""
 
     dataset_project: str
@@ -49,7 +49,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ArtifactFilter:
     """Which entries are meant; "" and None leave open. before: when they were written last."""
 
     project: str = ""
@@ -60,7 +60,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ReservationOwner:
     """Who may hold a reservation. part: "" for a whole node, or the index of an array."""
 
     node: identifier_pb2.NodeExecutionIdentifier
@@ -87,12 +87,14 @@ _RUNS = Statement(
 )
 
 
-async def find(db: UnitOfWork, key: Key) -> Any | None:
+async def find_artifact(db: UnitOfWork, key: CacheKey) -> Any | None:
     """The row that is cached under a key, None without one."""
     return await db.find(schema.CatalogArtifact, **key._asdict())
 
 
-async def put(db: UnitOfWork, key: Key, entry: Mapping[str, Any], *, overwrite: bool) -> tuple[str, bool]:
+async def store_artifact(
+    db: UnitOfWork, key: CacheKey, entry: Mapping[str, Any], *, overwrite: bool
+) -> tuple[str, bool]:
     """Cache outputs under a key; the id of what is cached there now, and whether something was overwritten.
 
     shape:  entry has the other columns of catalog_artifacts; its artifact_id counts where nothing is cached yet
@@ -112,18 +114,18 @@ async def put(db: UnitOfWork, key: Key, entry: Mapping[str, Any], *, overwrite: 
     return str(row.artifact_id), overwrite
 
 
-async def forget(db: UnitOfWork, key: Key, artifact_id: str, output_uri: str) -> None:
+async def delete_artifact(db: UnitOfWork, key: CacheKey, artifact_id: str, output_uri: str) -> None:
     """Delete an entry whose outputs cannot be read any more, unless somebody has replaced it."""
     await db.delete(schema.CatalogArtifact, **key._asdict(), artifact_id=artifact_id, output_uri=output_uri)
 
 
-async def is_reserved(db: UnitOfWork, key: Key, owner: Owner) -> bool:
+async def is_reserved(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> bool:
     """Whether somebody else, who still runs, is producing the outputs of a key. Writes nothing."""
     row = await db.find(schema.CatalogReservation, **key._asdict())
     return row is not None and not _is_of(row, owner) and await _runs(db, row)
 
 
-async def reserve(db: UnitOfWork, key: Key, owner: Owner) -> bool:
+async def reserve(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> bool:
     """Reserve a key; False where somebody else, who still runs, has it.
 
     Deviates: upstream's reservations end 30 s after their holder was last heard of, also when its task goes on.
@@ -141,12 +143,12 @@ async def reserve(db: UnitOfWork, key: Key, owner: Owner) -> bool:
     return True
 
 
-async def release(db: UnitOfWork, key: Key, owner: Owner) -> None:
+async def release(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> None:
     """Give a reservation back; one that is not the owner's stays."""
     await db.delete(schema.CatalogReservation, **key._asdict(), **owner.columns)
 
 
-def _is_of(row: Any, owner: Owner) -> bool:
+def _is_of(row: Any, owner: ReservationOwner) -> bool:
     return all(getattr(row, name) == value for name, value in owner.columns.items())
 
 
@@ -156,10 +158,12 @@ async def _runs(db: UnitOfWork, row: Any) -> bool:
 
 
 _artifacts = schema.table(schema.CatalogArtifact)
-_KEY = tuple(_artifacts.c[name] for name in Key._fields)
+_KEY = tuple(_artifacts.c[name] for name in CacheKey._fields)
 
 
-async def page(db: UnitOfWork, chosen: Chosen, *, after: Key | None, limit: int) -> Sequence[Any]:
+async def list_artifacts(
+    db: UnitOfWork, chosen: ArtifactFilter, *, after: CacheKey | None, limit: int
+) -> Sequence[Any]:
     """At most limit entries, in the order of their keys, behind one."""
     conditions = _conditions(chosen)
     if after is not None:
@@ -167,20 +171,20 @@ async def page(db: UnitOfWork, chosen: Chosen, *, after: Key | None, limit: int)
     return await db.all(Statement(select(_artifacts).where(*conditions).order_by(*_KEY).limit(limit)))
 
 
-async def count(db: UnitOfWork, chosen: Chosen) -> int:
+async def count_artifacts(db: UnitOfWork, chosen: ArtifactFilter) -> int:
     """How many entries are meant."""
     statement = select(func.count().label("entries")).select_from(_artifacts).where(*_conditions(chosen))
     row = await db.one(Statement(statement))
     return int(row.entries) if row is not None else 0
 
 
-async def delete_some(db: UnitOfWork, chosen: Chosen, *, limit: int) -> int:
+async def delete_artifacts(db: UnitOfWork, chosen: ArtifactFilter, *, limit: int) -> int:
     """Delete at most limit entries, so that nobody waits long for the database; how many there were. Data stays."""
     some = select(*_KEY).where(*_conditions(chosen)).order_by(*_KEY).limit(limit)
     return await db.run(Statement(delete(_artifacts).where(tuple_(*_KEY).in_(some))))
 
 
-def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
+def _conditions(chosen: ArtifactFilter) -> list[ColumnElement[bool]]:
     columns, conditions = _artifacts.c, []
     if chosen.project:
         conditions.append(columns.dataset_project == chosen.project)

@@ -22,7 +22,7 @@ from app.blobs import BlobError, BlobMissing, BlobOutside, failed_call
 from app.blobs.names import file_name_problem
 from app.database import schema
 from app.runtime.context import Context
-from app.services import ids, payloads
+from app.services import execution_ids, payloads
 from app.wire import flyte_url
 from app.wire.go.goparse import go_duration
 from app.wire.text import text
@@ -56,7 +56,7 @@ async def create_upload_location(
         await _check_free(ctx, ctx.blobs.upload_uri(folder, [*root, *filename]), request.content_md5)
     lifetime_ns = _upload_lifetime(request, _ns(upload.max_expires_in_seconds))
     if not filename:
-        filename = [ids.random_name(upload.default_file_name_length)]
+        filename = [execution_ids.random_name(upload.default_file_name_length)]
     uri = ctx.blobs.upload_uri(folder, [*root, *filename])
     # Deviates: upstream signs addresses that no store takes an upload at.
     ctx.blobs.check_name(uri)
@@ -291,15 +291,15 @@ async def _node(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier) -> Any
     """The row of a node. Deviates: empty parts are refused; upstream finds some node of any project."""
     if not id.node_id:
         raise errors.missing("node_id")
-    ids.check_execution_id(id.execution_id)
-    row = await ctx.db.find(schema.NodeExecution, columns=("input_uri", "closure"), **ids.node_key(id))
+    execution_ids.check_execution_id(id.execution_id)
+    row = await ctx.db.find(schema.NodeExecution, columns=("input_uri", "closure"), **execution_ids.node_key(id))
     if row is None:
         raise errors.NotFound(f"missing entity of type node execution with identifier {text(id)}")
     return row
 
 
 async def _data_of_attempt(ctx: Context, artifact: flyte_url.Artifact, attempt: int) -> dataproxy_pb2.GetDataResponse:
-    rows = await ctx.db.find_all(schema.TaskExecution, **ids.node_key(artifact.node), retry_attempt=attempt)
+    rows = await ctx.db.find_all(schema.TaskExecution, **execution_ids.node_key(artifact.node), retry_attempt=attempt)
     id = identifier_pb2.TaskExecutionIdentifier(node_execution_id=artifact.node, retry_attempt=attempt)
     if not rows:
         raise errors.InvalidArgument(f"no task executions were listed [{text(id)}]. Error: <nil>")

@@ -20,7 +20,8 @@ from app.database.statements import Statement
 from app.query import lists, pages
 from app.query.filters import Filter
 from app.runtime.context import Context
-from app.services import literal_limits, names
+from app.runtime.threads import in_thread_if_large
+from app.services import literal_limits, registered_names
 from app.services.checks import (
     check_identifier,
     check_labels,
@@ -31,7 +32,7 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
+from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.wire.cron import parse_cron
 from app.wire.go.digest import digest
 from app.wire.literals import check_literals, check_parameters, expected_inputs
@@ -423,5 +424,5 @@ async def list_launch_plan_ids(
         raise errors.InvalidArgument("missing and/or invalid parameters: limit")
     if not request.project and not request.domain:
         raise errors.InvalidArgument("missing and/or invalid parameters: filters")
-    page = names.page if request.project and request.domain else names.page_across
+    page = registered_names.page if request.project and request.domain else registered_names.page_across
     return await page(ctx, identifier_pb2.LAUNCH_PLAN, request, rpc="")

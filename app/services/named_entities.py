@@ -29,7 +29,7 @@ from app.database.statements import Statement
 from app.query import filters as grammar
 from app.query import pages
 from app.runtime.context import Context
-from app.services import names
+from app.services import registered_names
 from app.services.checks import check_parts, given, resource_name
 
 DESCRIPTION_CHARACTERS_MAX = 300
@@ -59,11 +59,11 @@ def _key(resource_type: int, id: common_pb2.NamedEntityIdentifier) -> dict[str, 
 
 
 async def _check_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEntityIdentifier) -> None:
-    if resource_type not in names.MODELS:
+    if resource_type not in registered_names.MODELS:
         raise errors.InvalidArgument(
             f"Cannot get NamedEntityMetadata for resource type: {resource_name(resource_type)}"
         )
-    if not await names.is_registered(ctx, resource_type, id):
+    if not await registered_names.is_registered(ctx, resource_type, id):
         raise errors.NotFound("entry not found")
 
 
@@ -105,7 +105,7 @@ async def update_named_entity(
     _check(request.resource_type, id)
     if metadata is None:
         raise errors.missing("metadata")
-    if metadata.state != common_pb2.NAMED_ENTITY_ACTIVE and request.resource_type not in names.MODELS:
+    if metadata.state != common_pb2.NAMED_ENTITY_ACTIVE and request.resource_type not in registered_names.MODELS:
         raise errors.InvalidArgument(f"Resource [{resource_name(request.resource_type)}] cannot have its state updated")
     await _check_registered(ctx, request.resource_type, id)
     if len(metadata.description) > DESCRIPTION_CHARACTERS_MAX:
@@ -140,9 +140,9 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         joinable=("named_entity_metadata",),
         columns=_columns,
     )
-    sort = names.read_sort(given(request, "sort_by"), _ENTITY)
-    start = names.read_start(request.token, sort, "ListNamedEntities")
-    if request.resource_type not in names.MODELS:
+    sort = registered_names.read_sort(given(request, "sort_by"), _ENTITY)
+    start = registered_names.read_start(request.token, sort, "ListNamedEntities")
+    if request.resource_type not in registered_names.MODELS:
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
@@ -160,7 +160,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
     for row in rows:
         id = common_pb2.NamedEntityIdentifier(project=request.project, domain=request.domain, name=row.name)
         found.append(_message(request.resource_type, id, row.description, row.state))
-    return common_pb2.NamedEntityList(entities=found, token=names.next_token(ctx, start, rows, sort, limit))
+    return common_pb2.NamedEntityList(entities=found, token=registered_names.next_token(ctx, start, rows, sort, limit))
 
 
 def _columns(entity: str) -> Table:
@@ -182,16 +182,18 @@ def _statement(
     the page. with_metadata: a name without is no match, so the metadata leads.
     """
     key = ("resource_type", "project", "domain", "name")
-    both = and_(*(names.TABLE.c[part] == _METADATA.c[part] for part in key))
-    lead, found = names.TABLE, names.TABLE.outerjoin(_METADATA, both)
+    both = and_(*(registered_names.TABLE.c[part] == _METADATA.c[part] for part in key))
+    lead, found = registered_names.TABLE, registered_names.TABLE.outerjoin(_METADATA, both)
     if with_metadata:
-        lead, found = _METADATA, _METADATA.join(names.TABLE, both)
-    query = select(names.TABLE.c.name, _METADATA.c.description, _METADATA.c.state).select_from(found)
-    query = query.where(*names.having(lead, *key[:3])).order_by(names.ordered(lead.c.name, sort))
+        lead, found = _METADATA, _METADATA.join(registered_names.TABLE, both)
+    query = select(registered_names.TABLE.c.name, _METADATA.c.description, _METADATA.c.state).select_from(found)
+    query = query.where(*registered_names.having(lead, *key[:3])).order_by(registered_names.ordered(lead.c.name, sort))
     if after:
-        query = query.where(names.behind(lead.c.name, sort))
+        query = query.where(registered_names.behind(lead.c.name, sort))
     for i, (function, entity, field, size, _) in enumerate(shapes):
-        column: ColumnElement[Any] = (names.TABLE if entity == "entities" and field in key else _METADATA).c[field]
+        column: ColumnElement[Any] = (registered_names.TABLE if entity == "entities" and field in key else _METADATA).c[
+            field
+        ]
         if field == "state":
             # A name without metadata is ACTIVE.
             column = func.coalesce(column, 0, type_=Integer())

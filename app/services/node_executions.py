@@ -19,7 +19,7 @@ from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
-from app.services.ids import (
+from app.services.execution_ids import (
     EXECUTION_KEY,
     check_execution_id,
     check_task_execution_id,

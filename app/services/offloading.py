@@ -23,7 +23,7 @@ _MEGABYTE = 1024 * 1024
 _BYTES_MIN = 64 * 1024
 
 
-def variables(settings: Settings) -> Mapping[str, str]:
+def environment_variables(settings: Settings) -> Mapping[str, str]:
     """Return the environment variables that make flytekit offload large outputs; none where it is not to."""
     local, limit_mbs = settings.engine.local, settings.storage.limits.max_download_mbs
     least = local.offloaded_literal_mbs_min or max(1, limit_mbs // 2)
@@ -72,7 +72,7 @@ async def offload(
     return slim
 
 
-async def whole(settings: Settings, blobs: Blobs, literal: literals_pb2.Literal) -> literals_pb2.Literal:
+async def read_offloaded(settings: Settings, blobs: Blobs, literal: literals_pb2.Literal) -> literals_pb2.Literal:
     """Return the literal itself where it is a reference to one.
 
     Raises:
@@ -85,20 +85,22 @@ async def whole(settings: Settings, blobs: Blobs, literal: literals_pb2.Literal)
     return literals_pb2.Literal.FromString(raw)
 
 
-async def whole_map(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """Return the map with every literal that is a reference replaced by the literal itself; errors as `whole`."""
+async def read_offloaded_map(
+    settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap
+) -> literals_pb2.LiteralMap:
+    """Return the map with every literal that is a reference replaced by the literal itself; errors as there."""
     if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
         return values
     result = literals_pb2.LiteralMap()
     for name, literal in values.literals.items():
-        result.literals[name].CopyFrom(await whole(settings, blobs, literal))
+        result.literals[name].CopyFrom(await read_offloaded(settings, blobs, literal))
     return result
 
 
-async def expand(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> None:
-    """Replace every reference in a map, at any depth, by the literal itself; errors as `whole`."""
+async def replace_references(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> None:
+    """Replace every reference in a map, at any depth, by the literal itself; errors as there."""
     for reference in [one for literal in values.literals.values() for one in _references(literal)]:
-        reference.CopyFrom(await whole(settings, blobs, reference))
+        reference.CopyFrom(await read_offloaded(settings, blobs, reference))
 
 
 def _references(literal: literals_pb2.Literal) -> Iterator[literals_pb2.Literal]:
@@ -114,7 +116,7 @@ def _references(literal: literals_pb2.Literal) -> Iterator[literals_pb2.Literal]
                 yield from _references(one)
 
 
-def same(left: literals_pb2.LiteralMap, right: literals_pb2.LiteralMap) -> bool:
+def equal_values(left: literals_pb2.LiteralMap, right: literals_pb2.LiteralMap) -> bool:
     """Return whether two maps hold the same values; references to equal literals may name different objects."""
     return bool(left == right or _without_uris(left) == _without_uris(right))
 

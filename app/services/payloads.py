@@ -70,7 +70,7 @@ async def expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
         if limit and values.ByteSize() + literal.offloaded_metadata.size_bytes > limit:
             continue
         try:
-            whole = await offloading.whole(ctx.settings, ctx.blobs, literal)
+            whole = await offloading.read_offloaded(ctx.settings, ctx.blobs, literal)
         except (BlobMissing, BlobOutside, DecodeError) as error:
             log.warning("offloaded_literal_unreadable", variable=name, reason=str(error), request_id=ctx.request_id)
             continue

@@ -23,7 +23,7 @@ NODE_TERMINAL = frozenset({Node.SUCCEEDED, Node.FAILED, Node.TIMED_OUT, Node.ABO
 TASK_TERMINAL = frozenset({Task.SUCCEEDED, Task.FAILED, Task.ABORTED})
 
 
-def number(phases: EnumTypeWrapper, name: str | None) -> int:
+def phase_number(phases: EnumTypeWrapper, name: str | None) -> int:
     """The phase of a stored name; 0 (UNDEFINED) for a name that is none, as upstream reads it."""
     value = phases.DESCRIPTOR.values_by_name.get(name or "")
     return value.number if value is not None else 0
@@ -75,7 +75,7 @@ def check_workflow(
 
     errors: ALREADY_EXISTS for the same phase again, but QUEUED may repeat; FAILED_PRECONDITION otherwise
     """
-    current, names = number(Workflow.Phase, stored), Workflow.Phase
+    current, names = phase_number(Workflow.Phase, stored), Workflow.Phase
     if phase != Workflow.QUEUED:
         if phase == current:
             raise errors.AlreadyExists(
@@ -100,7 +100,7 @@ def check_node(stored: str | None, phase: int, *, id: identifier_pb2.NodeExecuti
 
     errors: ALREADY_EXISTS for the same phase again; FAILED_PRECONDITION behind a terminal phase
     """
-    current, names = number(Node.Phase, stored), Node.Phase
+    current, names = phase_number(Node.Phase, stored), Node.Phase
     if phase == current:
         raise errors.AlreadyExists(f"This phase was already recorded {names.Name(current)} for {text(id)}")
     if current in NODE_TERMINAL:
@@ -116,7 +116,7 @@ def check_task(stored: str | None, stored_version: int, phase: int, version: int
 
     errors: ALREADY_EXISTS for the same phase with no higher version; FAILED_PRECONDITION behind a terminal phase
     """
-    current, names = number(Task.Phase, stored), Task.Phase
+    current, names = phase_number(Task.Phase, stored), Task.Phase
     if phase == current and version <= stored_version:
         raise errors.AlreadyExists(
             f"have already recorded task execution phase {names.Name(phase)} (version: {version}) for {text(id)}"

@@ -16,9 +16,9 @@ from app.database import schema
 from app.query import lists
 from app.query.pages import check_limit
 from app.runtime.context import Context
+from app.runtime.threads import in_thread_if_large
 from app.services import literal_limits
-from app.services.ids import check_execution_id, execution_id, execution_key
-from app.services.registration import in_thread_if_large
+from app.services.execution_ids import check_execution_id, execution_id, execution_key
 from app.wire.literals import check_signal
 
 LISTING = lists.Listing(schema.Signal, "signal")

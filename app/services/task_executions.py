@@ -17,7 +17,14 @@ from app.query.lists import Join, Listing, Mark
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
-from app.services.ids import EXECUTION_KEY, check_execution_id, check_task_execution_id, node_key, task_key, untyped
+from app.services.execution_ids import (
+    EXECUTION_KEY,
+    check_execution_id,
+    check_task_execution_id,
+    node_key,
+    task_key,
+    untyped,
+)
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
 from app.wire.page import Page

@@ -12,7 +12,8 @@ from app.compiler import CompileErrors, compile_task
 from app.database import schema
 from app.query import lists
 from app.runtime.context import Context
-from app.services import description_entities, names, task_resources
+from app.runtime.threads import in_thread_if_large
+from app.services import description_entities, registered_names, task_resources
 from app.services.checks import (
     check_identifier,
     check_parts,
@@ -21,7 +22,7 @@ from app.services.checks import (
     key_of,
     not_registered,
 )
-from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
+from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.wire.go.digest import digest
 from app.wire.page import Page
 from app.wire.times import put_time
@@ -175,5 +176,5 @@ async def list_task_ids(
     errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
     source: upstream TaskManager.ListUniqueTaskIdentifiers
     """
-    names.check_list(request)
-    return await names.page(ctx, identifier_pb2.TASK, request, rpc="ListUniqueTaskIdentifiers")
+    registered_names.check_list(request)
+    return await registered_names.page(ctx, identifier_pb2.TASK, request, rpc="ListUniqueTaskIdentifiers")

@@ -17,9 +17,10 @@ from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, r
 from app.database import schema
 from app.query import lists
 from app.runtime.context import Context
-from app.services import description_entities, names
+from app.runtime.threads import in_thread_if_large
+from app.services import description_entities, registered_names
 from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
-from app.services.registration import exists_different, exists_identical, in_thread_if_large, page_of_versions
+from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.settings.storage import CLOSURE_BYTES_MAX
 from app.wire.go.digest import digest
 from app.wire.go.quantity import Quantity
@@ -254,5 +255,5 @@ async def list_workflow_ids(
     errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
     source: upstream WorkflowManager.ListWorkflowIdentifiers
     """
-    names.check_list(request)
-    return await names.page(ctx, identifier_pb2.WORKFLOW, request, rpc="ListWorkflowIdentifiers")
+    registered_names.check_list(request)
+    return await registered_names.page(ctx, identifier_pb2.WORKFLOW, request, rpc="ListWorkflowIdentifiers")

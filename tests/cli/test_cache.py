@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from app.cli import main as cli
 from app.database import schema
 from app.database.connect import database_at
-from app.services.catalog import Key
+from app.services.catalog import CacheKey
 from tests.conftest import DATABASES
 
 Command = Callable[..., Result]
@@ -27,7 +27,7 @@ SIGNATURE = "-aaaa-aaa-bbbb-bbb"
 def entry(
     task: str, version: str, number: int, *, project: str = "p", domain: str = "d", days: int = 0
 ) -> dict[str, Any]:
-    key = Key(project, domain, f"flyte_task-{task}", version + SIGNATURE, f"flyte_cached-{number}")
+    key = CacheKey(project, domain, f"flyte_task-{task}", version + SIGNATURE, f"flyte_cached-{number}")
     return {
         **key._asdict(),
         "artifact_id": f"a{number}",

@@ -20,7 +20,7 @@ from flyteidl.core import identifier_pb2
 
 from app import errors
 from app.database import migrations, schema
-from app.services import launch_plans, named_entities, names, tasks, workflows
+from app.services import launch_plans, named_entities, registered_names, tasks, workflows
 from tests.conftest import DATABASES, Postgres
 from tests.support.builders import a_launch_plan, a_name, a_task, a_workflow, refusal, register
 
@@ -120,8 +120,11 @@ class TestWhoeverWrites:
             with opened(b.url) as connection:
                 insert(connection, "workflows", "wf")
             async with b.context() as ctx:
-                found = {kind: await names.is_registered(ctx, kind, a_name("wf")) for kind in names.MODELS}
-            assert found == {kind: kind == identifier_pb2.WORKFLOW for kind in names.MODELS}
+                found = {
+                    kind: await registered_names.is_registered(ctx, kind, a_name("wf"))
+                    for kind in registered_names.MODELS
+                }
+            assert found == {kind: kind == identifier_pb2.WORKFLOW for kind in registered_names.MODELS}
 
         bench(scenario)
 

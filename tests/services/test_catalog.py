@@ -10,16 +10,16 @@ from flyteidl.core import identifier_pb2
 
 from app.database import schema
 from app.services import catalog
-from app.services.catalog import Key, Owner
-from app.services.ids import execution_key
+from app.services.catalog import CacheKey, ReservationOwner
+from app.services.execution_ids import execution_key
 
-KEY = Key("p", "d", "flyte_task-t", "1-aaaaaaaa-bbbbbbbb", "flyte_cached-x")
+KEY = CacheKey("p", "d", "flyte_task-t", "1-aaaaaaaa-bbbbbbbb", "flyte_cached-x")
 OTHER = KEY._replace(tag="flyte_cached-y")
 
 
-def owner(execution: str, node: str = "n0", part: str = "") -> Owner:
+def owner(execution: str, node: str = "n0", part: str = "") -> ReservationOwner:
     id = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name=execution)
-    return Owner(identifier_pb2.NodeExecutionIdentifier(execution_id=id, node_id=node), part)
+    return ReservationOwner(identifier_pb2.NodeExecutionIdentifier(execution_id=id, node_id=node), part)
 
 
 ONE, TWO = owner("e1"), owner("e2")
@@ -40,7 +40,7 @@ def entry(artifact_id: str, execution: str = "e1", **more: Any) -> dict[str, Any
     }
 
 
-async def launched(db: Any, *owners: Owner) -> None:
+async def launched(db: Any, *owners: ReservationOwner) -> None:
     """The launch records of executions that an engine has to run."""
     for one in owners:
         await db.insert(schema.Launch, **execution_key(one.node.execution_id))
@@ -50,25 +50,28 @@ class TestPut:
     def test_the_first_one_counts(self, bench: Callable[..., Any]) -> None:
         async def scenario(desk: Any) -> None:
             async with desk.context() as ctx:
-                assert await catalog.find(ctx.db, KEY) is None
-                assert await catalog.put(ctx.db, KEY, entry("a", "e1"), overwrite=False) == ("a", False)
-                assert await catalog.put(ctx.db, KEY, entry("b", "e2"), overwrite=False) == ("a", False)
+                assert await catalog.find_artifact(ctx.db, KEY) is None
+                assert await catalog.store_artifact(ctx.db, KEY, entry("a", "e1"), overwrite=False) == ("a", False)
+                assert await catalog.store_artifact(ctx.db, KEY, entry("b", "e2"), overwrite=False) == ("a", False)
             async with desk.context() as ctx:
-                row: Any = await catalog.find(ctx.db, KEY)
+                row: Any = await catalog.find_artifact(ctx.db, KEY)
                 assert (row.artifact_id, row.output_uri, row.digest) == ("a", "/e1/outputs.pb", b"\x00")
-                assert await catalog.find(ctx.db, OTHER) is None
+                assert await catalog.find_artifact(ctx.db, OTHER) is None
 
         bench(scenario)
 
     def test_overwriting_keeps_the_id(self, bench: Callable[..., Any]) -> None:
         async def scenario(desk: Any) -> None:
             async with desk.context() as ctx:
-                assert await catalog.put(ctx.db, KEY, entry("a", "e1"), overwrite=True) == ("a", False)
+                assert await catalog.store_artifact(ctx.db, KEY, entry("a", "e1"), overwrite=True) == ("a", False)
             async with desk.context() as ctx:
-                before: Any = await catalog.find(ctx.db, KEY)
-                assert await catalog.put(ctx.db, KEY, entry("b", "e2", digest=b"1"), overwrite=True) == ("a", True)
+                before: Any = await catalog.find_artifact(ctx.db, KEY)
+                assert await catalog.store_artifact(ctx.db, KEY, entry("b", "e2", digest=b"1"), overwrite=True) == (
+                    "a",
+                    True,
+                )
             async with desk.context() as ctx:
-                row: Any = await catalog.find(ctx.db, KEY)
+                row: Any = await catalog.find_artifact(ctx.db, KEY)
                 assert (row.artifact_id, row.execution_name, row.digest) == ("a", "e2", b"1")
                 assert row.created_at == before.created_at
                 assert row.updated_at > before.updated_at
@@ -78,12 +81,12 @@ class TestPut:
     def test_only_the_entry_that_was_read_is_forgotten(self, bench: Callable[..., Any]) -> None:
         async def scenario(desk: Any) -> None:
             async with desk.context() as ctx:
-                await catalog.put(ctx.db, KEY, entry("a", "e1"), overwrite=False)
-                await catalog.put(ctx.db, KEY, entry("b", "e2"), overwrite=True)
-                await catalog.forget(ctx.db, KEY, "a", "/e1/outputs.pb")
-                assert await catalog.find(ctx.db, KEY) is not None
-                await catalog.forget(ctx.db, KEY, "a", "/e2/outputs.pb")
-                assert await catalog.find(ctx.db, KEY) is None
+                await catalog.store_artifact(ctx.db, KEY, entry("a", "e1"), overwrite=False)
+                await catalog.store_artifact(ctx.db, KEY, entry("b", "e2"), overwrite=True)
+                await catalog.delete_artifact(ctx.db, KEY, "a", "/e1/outputs.pb")
+                assert await catalog.find_artifact(ctx.db, KEY) is not None
+                await catalog.delete_artifact(ctx.db, KEY, "a", "/e2/outputs.pb")
+                assert await catalog.find_artifact(ctx.db, KEY) is None
 
         bench(scenario)
 
@@ -141,7 +144,7 @@ class TestReservations:
             owners = [owner(f"e{number}") for number in range(20)]
             dead = owner("dead")
 
-            async def reserve(one: Owner) -> bool:
+            async def reserve(one: ReservationOwner) -> bool:
                 async with desk.context() as ctx:
                     return await catalog.reserve(ctx.db, KEY, one)
 

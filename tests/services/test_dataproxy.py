@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from app import errors
 from app.blobs import BlobMissing, BlobTooLarge
 from app.database import schema
-from app.services import dataproxy, ids
+from app.services import dataproxy, execution_ids
 
 Bench = Callable[..., Any]
 
@@ -55,7 +55,7 @@ async def add_node(b: Any, node: str = "n0", *, input_uri: str = "", **closure: 
     async with b.context() as ctx:
         await ctx.db.insert(
             schema.NodeExecution,
-            **ids.node_key(node_id(node)),
+            **execution_ids.node_key(node_id(node)),
             input_uri=input_uri,
             closure=node_execution_pb2.NodeExecutionClosure(**closure).SerializeToString(),
         )
@@ -66,7 +66,7 @@ async def add_attempt(b: Any, attempt: int, *, input_uri: str = "", **closure: A
     async with b.context() as ctx:
         await ctx.db.insert(
             schema.TaskExecution,
-            **ids.task_key(task, node_id(), attempt),
+            **execution_ids.task_key(task, node_id(), attempt),
             input_uri=input_uri,
             closure=task_execution_pb2.TaskExecutionClosure(**closure).SerializeToString(),
         )

@@ -15,8 +15,8 @@ from google.protobuf import wrappers_pb2
 
 from app import errors
 from app.database import schema
-from app.services import events, executions, ids, launch_plans, node_executions, task_executions
-from app.services.events.nodes import _internal_data
+from app.services import events, execution_ids, executions, launch_plans, node_executions, task_executions
+from app.services.events.node_events import _internal_data
 from app.services.executions import metrics
 from app.services.phases import Node, Task, Workflow
 from app.wire.text import text
@@ -374,7 +374,7 @@ class TestNodeAndTaskEvents:
                 uri = ctx.blobs.uri("dynamic")
                 await ctx.blobs.write(uri, closure.SerializeToString())
                 await ctx.db.update(
-                    schema.NodeExecution, ids.node_key(node), dynamic_workflow_remote_closure_reference=uri
+                    schema.NodeExecution, execution_ids.node_key(node), dynamic_workflow_remote_closure_reference=uri
                 )
             for function, request in (
                 (node_executions.get_node_execution_data, node_execution_pb2.NodeExecutionGetDataRequest),

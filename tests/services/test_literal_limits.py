@@ -137,11 +137,11 @@ class TestOffloading:
             assert reference.size_bytes == values.literals["b"].ByteSize()
             assert reference.inferred_type == STRING
             assert slim.literals["b"].hash
-            assert await offloading.whole_map(b.settings, b.blobs, slim) == values
+            assert await offloading.read_offloaded_map(b.settings, b.blobs, slim) == values
             other = await offloading.offload(b.settings, b.blobs, b.blobs.uri("e"), values)
-            assert offloading.same(slim, other)
+            assert offloading.equal_values(slim, other)
             other.literals["b"].hash = "another"
-            assert not offloading.same(slim, other)
+            assert not offloading.equal_values(slim, other)
 
         bench(scenario, **LIMITS)
 
@@ -164,7 +164,7 @@ class TestOffloading:
             values = literals_pb2.LiteralMap(literals={"a": reference})
             values.literals["b"].collection.literals.extend([reference, string("two")])
             values.literals["c"].map.literals["k"].collection.literals.append(reference)
-            await offloading.expand(b.settings, b.blobs, values)
+            await offloading.replace_references(b.settings, b.blobs, values)
             assert values.literals["a"] == string("one")
             assert list(values.literals["b"].collection.literals) == [string("one"), string("two")]
             assert values.literals["c"].map.literals["k"].collection.literals[0] == string("one")
@@ -185,7 +185,7 @@ class TestOffloading:
         settings = Settings.model_validate(
             {"storage": {"limits": {"max_download_mbs": limit}}, "engine": {"local": local}}
         )
-        assert offloading.variables(settings) == expected
+        assert offloading.environment_variables(settings) == expected
 
     def test_data_is_answered_with_the_literals_as_far_as_they_fit(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:

@@ -16,7 +16,7 @@ from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, N
 from app.engine.local.nodes.cache import NodeCache
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
 from tests.services.test_events import launch, run_id
 
 

@@ -36,7 +36,7 @@ from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
 from app.runtime import leases
 from app.runtime.dispatch import Server
-from app.services.ids import EXECUTION_KEY, execution_key
+from app.services.execution_ids import EXECUTION_KEY, execution_key
 
 log = structlog.get_logger(__name__)
 

@@ -33,7 +33,7 @@ from app.engine.local.processes.folders import execution_folder
 from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 from app.services import phases
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class _Rows:
 
     @property
     def phase(self) -> int:
-        return phases.number(Workflow.Phase, self.execution.phase)
+        return phases.phase_number(Workflow.Phase, self.execution.phase)
 
 
 async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:

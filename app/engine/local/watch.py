@@ -20,7 +20,7 @@ from app.database import schema
 from app.database.base import Database
 from app.database.statements import Statement
 from app.engine.local.host import ExecutionKey
-from app.services.ids import EXECUTION_KEY
+from app.services.execution_ids import EXECUTION_KEY
 
 log = structlog.get_logger(__name__)
 

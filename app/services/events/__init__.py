@@ -5,8 +5,8 @@ in one transaction with the row of the event log. What an event carries inline g
 Proto: flyteidl/admin/event.proto, flyteidl/event/event.proto.
 """
 
-from app.services.events.nodes import create_node_event
-from app.services.events.tasks import create_task_event
-from app.services.events.workflows import create_workflow_event
+from app.services.events.node_events import create_node_event
+from app.services.events.task_events import create_task_event
+from app.services.events.workflow_events import create_workflow_event
 
 __all__ = ["create_node_event", "create_task_event", "create_workflow_event"]

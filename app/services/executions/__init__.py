@@ -3,16 +3,16 @@
 Proto: flyteidl/admin/execution.proto.
 """
 
-from app.services.executions.again import recover_execution, relaunch_execution
 from app.services.executions.launch import create_execution
-from app.services.executions.leftovers import end_leftover
-from app.services.executions.lifecycle import terminate_execution, update_execution
 from app.services.executions.metrics import get_execution_metrics
+from app.services.executions.orphans import end_orphan
 from app.services.executions.reads import get_execution, get_execution_data, list_executions
+from app.services.executions.relaunch import recover_execution, relaunch_execution
+from app.services.executions.terminate import terminate_execution, update_execution
 
 __all__ = [
     "create_execution",
-    "end_leftover",
+    "end_orphan",
     "get_execution",
     "get_execution_data",
     "get_execution_metrics",

@@ -23,12 +23,12 @@ from app.database import base as db
 from app.database import schema
 from app.database.statements import Statement
 from app.runtime.context import Context
+from app.runtime.threads import in_thread_if_large
 from app.services import checks, launch_plans, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
+from app.services.execution_ids import check_execution_id, execution_key, random_name
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
-from app.services.ids import check_execution_id, execution_key, random_name
-from app.services.registration import in_thread_if_large
 from app.wire import literals
 from app.wire.text import text
 

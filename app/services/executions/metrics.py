@@ -22,8 +22,8 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import node_executions, task_executions, workflows
+from app.services.execution_ids import EXECUTION_KEY, execution_key
 from app.services.executions.reads import get_execution
-from app.services.ids import EXECUTION_KEY, execution_key
 from app.wire.text import text
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
-from app.services.ids import EXECUTION_KEY, check_execution_id, execution_key
+from app.services.execution_ids import EXECUTION_KEY, check_execution_id, execution_key
 from app.services.trimming import trim_execution
 from app.wire.page import Page
 from app.wire.text import text
@@ -174,9 +174,3 @@ async def _outputs(ctx: Context, closure: execution_pb2.ExecutionClosure) -> pay
     if kind == "outputs" and closure.outputs.WhichOneof("data") == "values":
         return common_pb2.UrlBlob(), payloads.inline(ctx, closure.outputs.values)
     return await payloads.at(ctx, closure.outputs.uri if kind == "outputs" else "")
-
-
-def phase_of(row: Any) -> int:
-    """The phase number of a row; 0 (UNDEFINED) for a name that is none."""
-    value = core_execution_pb2.WorkflowExecution.Phase.DESCRIPTOR.values_by_name.get(row.phase or "")
-    return value.number if value is not None else 0

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, literal, select
 
 from app.database import schema
 from app.database.statements import Statement
-from app.services.ids import EXECUTION_KEY
+from app.services.execution_ids import EXECUTION_KEY
 from app.services.phases import NODE_TERMINAL, TASK_TERMINAL, Node, Task
 
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)

@@ -27,8 +27,8 @@ from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import ExecutionState, GraphScope, NodeContext
 from app.engine.local.processes import decks
 from app.services import executions
+from app.services.execution_ids import EXECUTION_KEY, execution_id, execution_key
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted, of_execution
-from app.services.ids import EXECUTION_KEY, execution_id, execution_key
 from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
 
 _DECK_SECONDS_MAX = 5.0

@@ -48,7 +48,7 @@ class EventSender:
     def load(self, nodes: Mapping[str, RecordedNode], attempts: RecordedAttempts) -> None:
         """Take over which events earlier runs of the execution have sent."""
         for node_id, node in nodes.items():
-            self._recorded[(node_id,)] = (_NODE_STEPS.get(phases.number(Node.Phase, node.phase), _ENDED), 0)
+            self._recorded[(node_id,)] = (_NODE_STEPS.get(phases.phase_number(Node.Phase, node.phase), _ENDED), 0)
             self._decks[node_id] = node.closure.deck_uri
         for node_id, closures in attempts.closures.items():
             for attempt, closure in closures.items():

@@ -11,7 +11,7 @@ from flyteidl.core import identifier_pb2
 
 from app.database import schema
 from app.runtime.dispatch import Server
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
 
 AttemptClosure: TypeAlias = task_execution_pb2.TaskExecutionClosure
 

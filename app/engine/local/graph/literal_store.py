@@ -51,7 +51,7 @@ class LiteralStore:
     async def _read_offloaded(self, uri: str) -> literals_pb2.Literal:
         offloaded = literals_pb2.Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri=uri))
         try:
-            literal = await offloading.whole(self._settings, self._blobs, offloaded)
+            literal = await offloading.read_offloaded(self._settings, self._blobs, offloaded)
         except (BlobMissing, BlobOutside, BlobTooLarge, DecodeError) as error:
             raise BindingFailed(f"the offloaded literal at [{uri}] cannot be read: {error}") from error
         if literal.WhichOneof("value") == "offloaded_metadata":

@@ -17,8 +17,8 @@ from app.blobs import BlobTooLarge
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import Stopped
 from app.runtime.dispatch import Server
+from app.services.execution_ids import execution_key
 from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
-from app.services.ids import execution_key
 
 log = structlog.get_logger(__name__)
 

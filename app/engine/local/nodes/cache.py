@@ -93,12 +93,12 @@ class NodeCache:
         self._overwrite = bool(context.execution.config.overwrite_cache)
         # Parity: who overwrites takes no reservation.
         self._serialized = policy is not None and policy.serialized and not self._overwrite
-        self._owner = catalog.Owner(
+        self._owner = catalog.ReservationOwner(
             identifier_pb2.NodeExecutionIdentifier(execution_id=context.execution.id, node_id=context.unique_id),
             "" if index is None else str(index),
         )
 
-    def _key_of(self, policy: Policy, inputs: literals_pb2.LiteralMap, index: int | None) -> catalog.Key | None:
+    def _key_of(self, policy: Policy, inputs: literals_pb2.LiteralMap, index: int | None) -> catalog.CacheKey | None:
         """Deviates: what has no key runs without a cache; upstream fails such an execution after some rounds."""
         interface = self._task.interface if index is None else index_interface(self._task.interface)
         try:
@@ -216,25 +216,25 @@ class NodeCache:
 
     async def _put(self, ctx: Context, entry: dict[str, Any]) -> tuple[str, bool]:
         assert self._key is not None
-        result = await catalog.put(ctx.db, self._key, entry, overwrite=self._overwrite)
+        result = await catalog.store_artifact(ctx.db, self._key, entry, overwrite=self._overwrite)
         if self._serialized:
             await catalog.release(ctx.db, self._key, self._owner)
         return result
 
-    async def _release(self, ctx: Context, key: catalog.Key) -> None:
+    async def _release(self, ctx: Context, key: catalog.CacheKey) -> None:
         await catalog.release(ctx.db, key, self._owner)
 
 
-async def _find(ctx: Context, key: catalog.Key) -> Any | None:
-    return await catalog.find(ctx.db, key)
+async def _find(ctx: Context, key: catalog.CacheKey) -> Any | None:
+    return await catalog.find_artifact(ctx.db, key)
 
 
-async def _forget(ctx: Context, request: tuple[catalog.Key, Any]) -> None:
+async def _forget(ctx: Context, request: tuple[catalog.CacheKey, Any]) -> None:
     key, row = request
-    await catalog.forget(ctx.db, key, row.artifact_id, row.output_uri)
+    await catalog.delete_artifact(ctx.db, key, row.artifact_id, row.output_uri)
 
 
-async def _reserve(ctx: Context, request: tuple[catalog.Key, catalog.Owner]) -> bool:
+async def _reserve(ctx: Context, request: tuple[catalog.CacheKey, catalog.ReservationOwner]) -> bool:
     key, owner = request
     return not await catalog.is_reserved(ctx.db, key, owner) and await catalog.reserve(ctx.db, key, owner)
 

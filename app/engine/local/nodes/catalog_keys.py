@@ -14,7 +14,7 @@ from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, types_pb2
 from google.protobuf.message import Message
 
 from app.errors import InvalidArgument
-from app.services.catalog import DATASET_PREFIX, SIGNATURE_CHARACTERS, Key
+from app.services.catalog import DATASET_PREFIX, SIGNATURE_CHARACTERS, CacheKey
 from app.wire.go.digest import digest
 
 _TAG = "flyte_cached-"
@@ -32,7 +32,7 @@ def key_of(
     *,
     version: str,
     ignored: Collection[str] = (),
-) -> Key:
+) -> CacheKey:
     """The key of a task's outputs for these inputs; ignored: names of inputs that make no difference.
 
     errors: INVALID_ARGUMENT for an empty version, and for inputs or types that have no JSON form
@@ -41,7 +41,9 @@ def key_of(
     if not version:
         raise InvalidArgument("the cache version (discovery_version) is empty")
     signature = "-".join(_hash(_stripped(one))[:_HASH_CHARACTERS] for one in (interface.inputs, interface.outputs))
-    return Key(task.project, task.domain, DATASET_PREFIX + task.name, f"{version}-{signature}", _tag(inputs, ignored))
+    return CacheKey(
+        task.project, task.domain, DATASET_PREFIX + task.name, f"{version}-{signature}", _tag(inputs, ignored)
+    )
 
 
 def index_interface(interface: interface_pb2.TypedInterface) -> interface_pb2.TypedInterface:
@@ -59,7 +61,7 @@ def index_interface(interface: interface_pb2.TypedInterface) -> interface_pb2.Ty
     return single
 
 
-def dataset_id(key: Key) -> identifier_pb2.Identifier:
+def dataset_id(key: CacheKey) -> identifier_pb2.Identifier:
     """The dataset of a key, as core.CatalogMetadata names it."""
     return identifier_pb2.Identifier(
         resource_type=identifier_pb2.DATASET,

@@ -24,8 +24,8 @@ from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.lifecycle import fail, succeed
 from app.engine.local.processes.fair_semaphore import Permit
 from app.services import executions, offloading, phases
+from app.services.execution_ids import execution_key
 from app.services.executions.launch import launch as launch_execution
-from app.services.ids import execution_key
 
 Node = execution_pb2.NodeExecution
 Workflow = execution_pb2.WorkflowExecution
@@ -179,12 +179,12 @@ async def _to_recover(
     id: identifier_pb2.WorkflowExecutionIdentifier = old.closure.workflow_node_metadata.executionId
     async with execution.server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, columns=("phase", "user_inputs_uri"), **execution_key(id))
-    if row is None or phases.number(Workflow.Phase, row.phase) not in phases.WORKFLOW_TERMINAL:
+    if row is None or phases.phase_number(Workflow.Phase, row.phase) not in phases.WORKFLOW_TERMINAL:
         return None
     if not row.user_inputs_uri:
         return None
     try:
-        return id if offloading.same(await execution.literals.read(row.user_inputs_uri), inputs) else None
+        return id if offloading.equal_values(await execution.literals.read(row.user_inputs_uri), inputs) else None
     except (BlobMissing, BlobTooLarge):
         return None
 
@@ -232,7 +232,7 @@ async def _end_of(
                 row = await db.find(schema.Execution, columns=("phase", "closure"), **execution_key(child))
             if row is None:
                 return None
-            if phases.number(Workflow.Phase, row.phase) in phases.WORKFLOW_TERMINAL:
+            if phases.phase_number(Workflow.Phase, row.phase) in phases.WORKFLOW_TERMINAL:
                 return admin_execution_pb2.ExecutionClosure.FromString(row.closure or b"")
             await told.wait()
             told.clear()

@@ -35,9 +35,9 @@ from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.engine.local.nodes.lifecycle import run_node
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded
+from app.runtime.threads import in_thread_if_large
 from app.services import offloading, workflows
 from app.services.literal_limits import SETTING
-from app.services.registration import in_thread_if_large
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +151,7 @@ async def recover(context: NodeContext, inputs: literals_pb2.LiteralMap) -> tupl
     if old is None or not old.closure.dynamic_job_spec_uri or 0 in context.recorded_attempts:
         return None
     try:
-        if not offloading.same(await execution.literals.read(old.input_uri), inputs):
+        if not offloading.equal_values(await execution.literals.read(old.input_uri), inputs):
             return None
         raw = await execution.literals.read_bytes(old.closure.dynamic_job_spec_uri)
     except BlobMissing as error:

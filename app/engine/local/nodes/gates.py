@@ -20,7 +20,7 @@ from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.lifecycle import fail, succeed
 from app.engine.local.processes.fair_semaphore import Permit
 from app.services import signals
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
 from app.wire.text import text
 
 Node = execution_pb2.NodeExecution

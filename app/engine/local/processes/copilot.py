@@ -72,7 +72,7 @@ async def download(run: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs:
         literals = literals_pb2.LiteralMap()
         if run.task.interface.inputs.variables:
             literals.ParseFromString(await blobs.read(run.input_uri, bytes_max=0))
-        await offloading.expand(settings, blobs, literals)
+        await offloading.replace_references(settings, blobs, literals)
         for uri, path in await asyncio.to_thread(_lay_out, literals, root, config.format):
             await _fetch(uri, path, blobs)
     except BlobUnavailable:

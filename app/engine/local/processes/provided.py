@@ -29,7 +29,7 @@ class Provided:
         plugin = settings.plugins.k8s
         copied = {name: source for table in plugin.default_env_vars_from_env for name, source in table.items()}
         self.defaults: dict[str, str] = {
-            **offloading.variables(settings),
+            **offloading.environment_variables(settings),
             **self._access.variables,
             **{name: environ[source] for name, source in copied.items() if source in environ},
             **{name: value for table in plugin.default_env_vars for name, value in table.items()},

@@ -94,7 +94,7 @@ class TaskRunner:
         if commands.uses_inputs(container.command):
             limit = self._settings.storage.limits.max_download_bytes
             inputs.ParseFromString(await self._blobs.read(run.input_uri, bytes_max=limit))
-            inputs = await offloading.whole_map(self._settings, self._blobs, inputs)
+            inputs = await offloading.read_offloaded_map(self._settings, self._blobs, inputs)
         if commands.uses_template(container.command):
             await self._blobs.write(commands.task_template_path(run), run.task.SerializeToString())
         argv = commands.unpacked_here(commands.render(container.command, run, inputs))

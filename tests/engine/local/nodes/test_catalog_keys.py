@@ -10,7 +10,7 @@ from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, types_pb2
 
 from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
 from app.errors import InvalidArgument
-from app.services.catalog import Key
+from app.services.catalog import CacheKey
 from tests.engine.conftest import literal, literal_map
 
 TASK = identifier_pb2.Identifier(
@@ -36,7 +36,7 @@ def key(
     of: interface_pb2.TypedInterface = PLAIN,
     version: str = "1.0",
     ignored: tuple[str, ...] = (),
-) -> Key:
+) -> CacheKey:
     values = literal_map({"x": 3} if inputs is None else inputs)
     return key_of(TASK, of, values, version=version, ignored=ignored)
 

@@ -11,8 +11,8 @@ from flyteidl.admin import execution_pb2
 from app import errors
 from app.database import schema
 from app.services import events, executions
-from app.services.executions import leftovers
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
+from app.services.executions import orphans
 from app.services.phases import Node, Task, Workflow
 from tests.services.test_events import get, node_event, run_id, task_event, workflow_event
 from tests.services.test_executions import a_launch, prepare
@@ -84,7 +84,7 @@ class TestLeftovers:
 
             async def found(*chosen: Any, **how: Any) -> list[str]:
                 async with b.database.unit_of_work() as db:
-                    rows = await leftovers.page(db, leftovers.Chosen(*chosen), **{"limit": 9, **how})
+                    rows = await orphans.list_orphans(db, orphans.OrphanFilter(*chosen), **{"limit": 9, **how})
                 return [row.execution_name for row in rows]
 
             assert await found() == ["e1", "e2"]
@@ -110,7 +110,7 @@ class TestLeftovers:
             for node, phase in (("n0", Node.SUCCEEDED), ("n1", Node.RUNNING), ("n2", Node.QUEUED)):
                 await b.call(events.create_node_event, node_event(node, phase, 2))
             await b.call(events.create_task_event, task_event("n1", Task.RUNNING, 3))
-            await b.call(executions.end_leftover, abort())
+            await b.call(executions.end_orphan, abort())
             execution = await get(b)
             assert execution.closure.phase == Workflow.ABORTED
             assert execution.closure.abort_metadata.cause == "enough"
@@ -124,7 +124,7 @@ class TestLeftovers:
                 attempt = await db.find(schema.TaskExecution, **execution_key(run_id()), node_id="n1")
             assert nodes == {"n0": "SUCCEEDED", "n1": "ABORTED", "n2": "ABORTED"}
             assert attempt.phase == "ABORTED"
-            again = await refusal(b, executions.end_leftover, abort(), errors.FailedPrecondition)
+            again = await refusal(b, executions.end_orphan, abort(), errors.FailedPrecondition)
             assert "has ended: ABORTED" in again.message
 
         bench(scenario)
@@ -134,7 +134,7 @@ class TestLeftovers:
             await prepare(b)
             await launched_elsewhere(b)
             await b.call(executions.terminate_execution, abort(cause="by hand"))
-            await b.call(executions.end_leftover, abort(cause="later"))
+            await b.call(executions.end_orphan, abort(cause="later"))
             assert (await get(b)).closure.abort_metadata.cause == "by hand"
 
         bench(scenario, engine={"kind": "none"})
@@ -143,8 +143,8 @@ class TestLeftovers:
         async def scenario(b: Any) -> None:
             await prepare(b)
             await b.call(executions.create_execution, a_launch())
-            error = await refusal(b, executions.end_leftover, abort(), errors.FailedPrecondition)
+            error = await refusal(b, executions.end_orphan, abort(), errors.FailedPrecondition)
             assert "run by this server's engine" in error.message
-            await refusal(b, executions.end_leftover, abort("none"), errors.NotFound)
+            await refusal(b, executions.end_orphan, abort("none"), errors.NotFound)
 
         bench(scenario)

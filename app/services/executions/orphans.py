@@ -24,11 +24,11 @@ from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.runtime.context import Context
 from app.services import events
-from app.services.executions.lifecycle import has_launch_record, record_abort
-from app.services.executions.reads import check_id, phase_of, row_of
+from app.services.execution_ids import EXECUTION_KEY, execution_key
+from app.services.executions.reads import check_id, row_of
+from app.services.executions.terminate import has_launch_record, record_abort
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
-from app.services.ids import EXECUTION_KEY, execution_key
-from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
+from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow, phase_number
 
 # Upstream's name of the engine that ran these executions.
 PRODUCER = "propeller"
@@ -37,7 +37,7 @@ CAUSE = "ended by `flyteadmin executions end`: nothing runs this execution any m
 _executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
 
 
-class Chosen(NamedTuple):
+class OrphanFilter(NamedTuple):
     """Which leftovers: of a project, a domain, launched before a time; "" and None stand for any."""
 
     project: str = ""
@@ -62,14 +62,14 @@ def _leftovers(project: bool, domain: bool, before: bool, limit: int) -> Stateme
     return Statement(query.order_by(_executions.c.id).limit(limit))
 
 
-async def page(db: UnitOfWork, chosen: Chosen, *, after_id: int = 0, limit: int) -> Sequence[Any]:
+async def list_orphans(db: UnitOfWork, chosen: OrphanFilter, *, after_id: int = 0, limit: int) -> Sequence[Any]:
     """Return rows of leftovers in the order in which they were launched: their key, id, phase and created_at."""
     statement = _leftovers(bool(chosen.project), bool(chosen.domain), chosen.before is not None, limit)
     given = {name: value for name, value in chosen._asdict().items() if value}
     return await db.all(statement, after_id=after_id, **given)
 
 
-async def end_leftover(
+async def end_orphan(
     ctx: Context, request: execution_pb2.ExecutionTerminateRequest
 ) -> execution_pb2.ExecutionTerminateResponse:
     """Record a leftover, its open nodes and its open attempts as ABORTED, as the events of an engine do.
@@ -85,7 +85,7 @@ async def end_leftover(
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
-    phase = phase_of(row)
+    phase = phase_number(Workflow.Phase, row.phase)
     if phase in WORKFLOW_TERMINAL:
         raise errors.FailedPrecondition(f"execution [{_name(id)}] has ended: {Workflow.Phase.Name(phase)}")
     if await has_launch_record(ctx, id):

@@ -5,9 +5,8 @@ Source: flyteadmin/pkg/errors (New…ExistsIdenticalStructureError, New…Exists
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from flyteidl.admin import common_pb2
 from google.protobuf.message import Message
@@ -17,18 +16,6 @@ from app.query import lists, pages
 from app.runtime.context import Context
 from app.services.checks import check_parts, given
 from app.wire.go.diff import different_structure
-
-T = TypeVar("T")
-
-# About a millisecond's worth of compiling.
-THREAD_BYTES_MIN = 8 * 1024
-
-
-async def in_thread_if_large(size_bytes: int, function: Callable[..., T], *arguments: Any) -> T:
-    """Run what takes time in proportion to a message's size: in a thread where that is large, so that others go on."""
-    if size_bytes < THREAD_BYTES_MIN:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
 
 
 def exists_identical(kind: str, *details: Message) -> errors.AlreadyExists:

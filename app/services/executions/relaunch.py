@@ -11,9 +11,9 @@ from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
 
 from app.runtime.context import Context
+from app.services.execution_ids import check_execution_id
 from app.services.executions.launch import launch
 from app.services.executions.reads import row_of
-from app.services.ids import check_execution_id
 
 _COLUMNS = ("id", "spec", "user_inputs_uri")
 

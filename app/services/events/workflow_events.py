@@ -11,8 +11,8 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
-from app.services.events.parts import Inline, check_output_size, instant, kind_name, put_times
-from app.services.ids import check_execution_id, execution_key
+from app.services.events.event_data import Inline, check_output_size, instant, kind_name, put_times
+from app.services.execution_ids import check_execution_id, execution_key
 from app.wire.text import text
 
 

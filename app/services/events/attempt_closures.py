@@ -126,7 +126,7 @@ def add_reasons(closure: task_execution_pb2.TaskExecutionClosure, event: event_p
         closure.reason = event.reason
 
 
-def begin(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecutionClosure:
+def first_closure(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecutionClosure:
     """The closure of an attempt's first event, without phase, times and outcome."""
     closure = task_execution_pb2.TaskExecutionClosure(
         task_type=event.task_type, event_version=event.event_version, logs=event.logs
@@ -141,7 +141,7 @@ def begin(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecuti
     return closure
 
 
-def go_on(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
+def merge_event(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
     """Merge a later event into the closure; phase, times and outcome are the caller's."""
     add_reasons(closure, event)
     phase_changed = closure.phase != event.phase

@@ -16,8 +16,8 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
-from app.services.executions.reads import check_id, phase_of, row_of
-from app.services.ids import execution_key
+from app.services.execution_ids import execution_key
+from app.services.executions.reads import check_id, row_of
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ async def terminate_execution(
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
-    phase = phase_of(row)
+    phase = phases.phase_number(phases.Workflow.Phase, row.phase)
     if phase in phases.WORKFLOW_TERMINAL:
         current = core_execution_pb2.WorkflowExecution.Phase.Name(phase)
         raise phases.already_terminal("Cannot abort an already terminated workflow execution", current)

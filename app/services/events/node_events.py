@@ -15,8 +15,15 @@ from app.blobs import BlobError, BlobUnavailable
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
-from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
-from app.services.ids import check_execution_id, check_task_execution_id, execution_key, node_key, task_key, untyped
+from app.services.events.event_data import Inline, check_output_size, instant, put_outcome, put_times, reported
+from app.services.execution_ids import (
+    check_execution_id,
+    check_task_execution_id,
+    execution_key,
+    node_key,
+    task_key,
+    untyped,
+)
 from app.wire.text import text
 
 log = structlog.get_logger(__name__)

@@ -12,9 +12,10 @@ from flyteidl.event import event_pb2 as event
 from app import errors
 from app.database import schema
 from app.runtime.context import Context
-from app.services import attempts, phases
-from app.services.events.parts import Inline, check_output_size, instant, put_outcome, put_times, reported
-from app.services.ids import check_task_execution_id, execution_key, node_key, task_key
+from app.services import phases
+from app.services.events import attempt_closures
+from app.services.events.event_data import Inline, check_output_size, instant, put_outcome, put_times, reported
+from app.services.execution_ids import check_task_execution_id, execution_key, node_key, task_key
 from app.wire.text import text
 
 
@@ -88,7 +89,7 @@ def _uris(inline: Inline, given: event.TaskExecutionEvent, *, has_inputs: bool) 
 
 def _new_attempt(given: event.TaskExecutionEvent, uris: dict[str, str]) -> dict[str, Any]:
     """The columns of an attempt after its first event (upstream CreateTaskExecutionModel)."""
-    closure = attempts.begin(given)
+    closure = attempt_closures.first_closure(given)
     closure.created_at.CopyFrom(given.occurred_at)
     changes = _attempt_state(closure, given, uris, started_at=None)
     return {
@@ -102,7 +103,7 @@ def _new_attempt(given: event.TaskExecutionEvent, uris: dict[str, str]) -> dict[
 def _next_attempt(row: Any, given: event.TaskExecutionEvent, uris: dict[str, str]) -> dict[str, Any]:
     """The columns of an attempt that a later event changes (upstream UpdateTaskExecutionModel)."""
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
-    attempts.go_on(closure, given)
+    attempt_closures.merge_event(closure, given)
     changes = _attempt_state(closure, given, uris, started_at=row.started_at)
     if uris["input"] and not row.input_uri:
         changes["input_uri"] = uris["input"]
