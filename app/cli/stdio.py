@@ -21,7 +21,7 @@ from app.mcp.assistants import Assistants
 from app.mcp.callers import Caller, InProcess
 from app.runtime.dispatch import Server
 from app.server import home, installation, startup
-from app.settings import Settings
+from app.settings import Settings, check_served
 
 
 def run(settings: Settings, endpoint: str | None) -> None:
@@ -54,7 +54,7 @@ async def _there(settings: Settings, endpoint: str) -> AsyncIterator[tuple[Calle
 @asynccontextmanager
 async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
     progress = startup.Progress(sys.stderr)
-    startup.check_served(settings, progress)
+    check_served(settings)
     home.prepare(settings.home_path)
     await asyncio.to_thread(_prepare, settings, progress)
     async with startup.opened(settings, serves=True) as database:

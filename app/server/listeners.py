@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from app.settings import BadSetting, Settings
-from app.settings.load import FLAGS
+from app.settings.keys import FLAGS
 from app.settings.spelling import camel
 
 

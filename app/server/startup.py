@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from app.database import locks as database_locks
 from app.errors import FailedPrecondition, FlyteError
 from app.server import home, installation, listeners
-from app.settings import BadSetting, Masker, Settings, redact
+from app.settings import BadSetting, Masker, Settings, check_served, redact
 from app.settings.secrets import secrets_in_address
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     """
     from app.api.http.origins import start_warnings
 
-    check_served(settings, progress)
+    check_served(settings)
     path = settings.home_path
     progress.line(f"home folder {path}")
     # The lock comes first where it can: a second server should hear of the first, not of the first's port.
@@ -124,31 +124,6 @@ def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
             "flyteadmin": settings.flyteadmin.model_copy(update={"profiler_port": ports["metrics"]}),
         }
     )
-
-
-def check_served(settings: Settings, progress: Progress) -> None:
-    """Refuse settings that would only look safe, and warn of those that would only look busy, in this version.
-
-    errors: BadSetting
-    """
-    # Addresses that cannot be used are refused before anything is made.
-    _ = settings.database_url, settings.storage_url
-    refused = {
-        "server.security.useAuth=true": settings.server.security.use_auth,
-        "server.security.secure=true": settings.server.security.secure,
-        "engine.kind=kubernetes": settings.engine.kind == "kubernetes",
-    }
-    for key, wanted in refused.items():
-        if wanted:
-            raise BadSetting(f"{key} is not served by this version; take it out of the configuration")
-    idle = {
-        "externalEvents.enable=true": settings.external_events.enable,
-        "cloudEvents.enable=true": settings.cloud_events.enable,
-        f"notifications.type={settings.notifications.type}": settings.notifications.type.lower() != "local",
-    }
-    for key, wanted in idle.items():
-        if wanted:
-            progress.line(f"warning: {key} does nothing in this version: nothing is published")
 
 
 def migrate(settings: Settings, progress: Progress) -> None:

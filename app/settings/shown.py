@@ -1,4 +1,7 @@
-"""The settings as they may be shown, and the secrets that they hold."""
+"""The settings without their secrets, and a masker for the secrets that they hold.
+
+Both start from one walk over the tree (`_marked`), so that each text that `masked` hides is known to the masker.
+"""
 
 import json
 import os
@@ -18,84 +21,75 @@ _DATABASES = ("postgresql://", "postgres://", "postgresql+psycopg://", "sqlite:/
 def masked(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the whole tree as plain data without secrets; for /config and `flyteadmin config show`."""
     masker = masker_of(settings, environ)
-    return {name: _shown(getattr(settings, name), masker) for name in type(settings).model_fields}
+    shown: dict[str, Any] = _without_secrets(_marked(settings), masker)
+    return shown
 
 
 def masker_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Masker:
-    """Return a masker that knows every secret of the settings and of the environment."""
-    # What stands in the tree by itself, such as upstream's password "postgres", is no secret.
-    public = {*_secrets(Settings()), *_secrets(Postgres())}
-    own = {*_secrets(settings), *_password_of_file(settings), *environment_secrets(environ)}
+    """Return a masker that replaces every secret of the settings and of the environment."""
+    # Defaults, such as upstream's password "postgres", are no secrets.
+    public = {*_secrets_in(_marked(Settings())), *_secrets_in(_marked(Postgres()))}
+    own = {*_secrets_in(_marked(settings)), *_password_of_file(settings), *environment_secrets(environ)}
     return Masker(own - public)
 
 
-def _shown(value: Any, masker: Masker, *, hidden: bool = False) -> Any:
-    """Return value as plain data.
+def _marked(value: Any, key: str = "", *, hidden: bool = False) -> Any:
+    """Return a value as plain data in which each text that may be a secret is a SecretStr.
 
     Args:
-        value: A section, or what one holds.
-        masker: Masks each text.
-        hidden: Whether the field is declared with `repr=False`: each text of it is a secret unless its key tells
-            otherwise.
+        value: A section or its content.
+        key: The key of an entry of a table whose keys are free: `storage.stow.config`, variables of tasks, headers.
+        hidden: Whether the field is declared with `repr=False`: each text in it is a secret, unless its key or form is
+            that of a harmless value.
     """
-    if isinstance(value, SecretStr):
-        return _address_or_mask(value.get_secret_value(), masker)
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {name: _shown(getattr(value, name), masker, hidden=not fields[name].repr) for name in fields}
+        return {name: _marked(getattr(value, name), hidden=not fields[name].repr) for name in fields}
     if isinstance(value, Mapping):
-        return {masker.value(key): _entry(str(key), item, masker, hidden) for key, item in value.items()}
+        return {
+            str(name): _marked(item, str(name), hidden=hidden or is_secret_name(str(name)))
+            for name, item in value.items()
+        }
     if isinstance(value, (tuple, list)):
-        return [_shown(item, masker, hidden=hidden) for item in value]
+        return [_marked(item, key, hidden=hidden) for item in value]
     if isinstance(value, str):
-        return MASK if hidden and not is_harmless("", value) else masker.text(value)
-    return value if isinstance(value, (int, float, bool, type(None))) else masker.text(str(value))
+        return SecretStr(value) if hidden and not is_harmless(key, value) else value
+    return value if isinstance(value, (int, float, SecretStr, type(None))) else str(value)
 
 
-def _entry(key: str, item: Any, masker: Masker, hidden: bool) -> Any:
-    """Return an entry of a table whose keys are free: `storage.stow.config`, variables of tasks, headers."""
-    secret = is_secret_name(key)
-    if isinstance(item, (tuple, list)) and (secret or hidden):
-        return [_entry(key, one, masker, hidden) for one in item]
-    if isinstance(item, str):
-        kept = is_harmless(key, item) if hidden or secret else True
-        return masker.text(item) if kept else MASK
-    return _shown(item, masker, hidden=hidden)
+def _without_secrets(marked: Any, masker: Masker) -> Any:
+    if isinstance(marked, SecretStr):
+        text = marked.get_secret_value()
+        # The address of a database is worth showing without its password.
+        return masker.text(text) if text.startswith(_DATABASES) else MASK if text else ""
+    if isinstance(marked, dict):
+        return {masker.text(key): _without_secrets(item, masker) for key, item in marked.items()}
+    if isinstance(marked, list):
+        return [_without_secrets(item, masker) for item in marked]
+    return masker.text(marked) if isinstance(marked, str) else marked
 
 
-def _address_or_mask(text: str, masker: Masker) -> str:
-    """Return the address of a database without its secrets; any other secret as a mask."""
-    if text.startswith(_DATABASES):
-        return masker.text(text)
-    return MASK if text else ""
-
-
-def _secrets(value: Any, name: str = "", *, hidden: bool = False) -> Iterator[str]:
-    """Yield every text of a value that `_shown` hides."""
-    if isinstance(value, SecretStr):
-        text = value.get_secret_value()
+def _secrets_in(marked: Any) -> Iterator[str]:
+    """Yield each secret of marked data; passwords in the addresses of other texts and keys are secrets too."""
+    if isinstance(marked, SecretStr):
+        text = marked.get_secret_value()
         yield from secrets_in_address(text)
         if not text.startswith(_DATABASES):
             yield text
-    elif isinstance(value, BaseModel):
-        for field, info in type(value).model_fields.items():
-            yield from _secrets(getattr(value, field), hidden=not info.repr)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from secrets_in_address(str(key))
-            yield from _secrets(item, str(key), hidden=hidden or is_secret_name(str(key)))
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _secrets(item, name, hidden=hidden)
-    elif isinstance(value, str):
-        if hidden and not is_harmless(name, value):
-            yield value
-            yield from _inside_json(value)
-        yield from secrets_in_address(value)
+            yield from _secrets_in_json(text)
+    elif isinstance(marked, dict):
+        for key, item in marked.items():
+            yield from secrets_in_address(key)
+            yield from _secrets_in(item)
+    elif isinstance(marked, list):
+        for item in marked:
+            yield from _secrets_in(item)
+    elif isinstance(marked, str):
+        yield from secrets_in_address(marked)
 
 
-def _inside_json(text: str) -> Iterator[str]:
-    """Yield the secrets of a service account's key, which is a JSON object in one text."""
+def _secrets_in_json(text: str) -> Iterator[str]:
+    """Yield the secrets in the key of a service account, which is a JSON object in one text."""
     if not text.lstrip().startswith("{"):
         return
     try:
@@ -107,7 +101,7 @@ def _inside_json(text: str) -> Iterator[str]:
 
 
 def _password_of_file(settings: Settings) -> Iterator[str]:
-    """Yield the password in database.postgres.passwordPath, if it can be read: who needs it reports if it cannot."""
+    """Yield the password in database.postgres.passwordPath, if the file is readable; `database_url` reports errors."""
     postgres = settings.database.postgres
     file = Path(postgres.password_path) if postgres is not None and postgres.password_path else None
     if file is not None and os.access(file, os.R_OK) and file.is_file():

@@ -342,7 +342,7 @@ cloudEvents: {kafka: {saslConfig: {password: hunter2}}, nats: {tokenAuthenticati
 auth: {appAuth: {selfAuthServer: {staticClients: {x: {id: x, client_secret: hunter2}}}}}
 """
     loaded = load_yaml(tmp_path, text)
-    assert loaded.warnings == ()
+    assert not any(warning.startswith("unknown") for warning in loaded.warnings)
     shown = json.dumps(masked(loaded.settings))
     assert "hunter2" not in shown
     assert "hunter2" not in repr(loaded.settings)

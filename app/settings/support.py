@@ -1,0 +1,120 @@
+"""Settings of upstream that this version refuses, and those that it accepts without effect.
+
+tests/settings/test_support.py keeps the second table complete: each setting is read by some code or stands in it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.settings.keys import FieldPath, Origin, written_in
+from app.settings.tree import Settings
+from app.settings.values import BadSetting
+
+_KUBERNETES = "no engine of this version uses Kubernetes"
+_PUBLISHED = "this version publishes no events and sends no notifications"
+_SIGN_IN = "this version has no sign-in"
+
+# The path of a field, or of a section for all fields in it, and the reason.
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "auth.app_auth": _SIGN_IN,
+    "auth.disable_for_grpc": _SIGN_IN,
+    "auth.disable_for_http": _SIGN_IN,
+    "auth.grpc_authorization_header": _SIGN_IN,
+    "auth.http_authorization_header": _SIGN_IN,
+    "auth.http_proxy_url": _SIGN_IN,
+    "auth.user_auth": _SIGN_IN,
+    "cloud_events": _PUBLISHED,
+    "cluster_resources": _KUBERNETES,
+    "clusters": _KUBERNETES,
+    "database.conn_max_life_time_seconds": "a connection stays open until the database ends it",
+    "database.enable_foreign_key_constraint_when_migrating": "the schema has no foreign keys",
+    "database.max_idle_connections": "unused connections stay open",
+    "database.postgres.debug": "logger.level=debug logs statements",
+    "database.postgres.read_replica_host": "every statement is sent to database.postgres.host",
+    "external_events": _PUBLISHED,
+    "flyteadmin.async_events_buffer_size": _PUBLISHED,
+    "flyteadmin.console_url": "this version makes no links to a console",
+    "flyteadmin.event_version": _KUBERNETES,
+    "flyteadmin.feature_gates": "this version has no artifacts",
+    "flyteadmin.identity_annotation_keys": _KUBERNETES,
+    "flyteadmin.identity_annotation_prefix": _KUBERNETES,
+    "flyteadmin.inject_identity_annotations": _KUBERNETES,
+    "flyteadmin.metrics_keys": "the metrics of this server have fixed labels",
+    "flyteadmin.role_name_key": _KUBERNETES,
+    "flyteadmin.use_offloaded_inputs": _KUBERNETES,
+    "flyteadmin.use_offloaded_workflow_closure": _KUBERNETES,
+    "notifications": _PUBLISHED,
+    "quality_of_service": "no engine of this version delays executions by tier",
+    "queues": "no engine of this version has queues",
+    "remote_data.region": "storage.connection.region is the region of the bucket",
+    "remote_data.signed_urls.signing_principal": "addresses are signed with the credentials of the storage",
+    "scheduler": "this version fires no schedules",
+    "secrets": "this version reads no secrets of its own",
+    "server.grpc.enable_grpc_latency_metrics": "the times of all RPCs are exported anyway",
+    "server.grpc.max_concurrent_streams": "the HTTP/2 library limits the streams of a connection",
+    "server.kube_client_config": _KUBERNETES,
+    "server.kube_config": _KUBERNETES,
+    "server.master": _KUBERNETES,
+    "server.security.insecure_cookie_header": _SIGN_IN,
+    "server.security.ssl": "this version serves no TLS",
+    "storage.cache": "limits.keptClosureBytesMax and limits.keptJsonBytesMax are the sizes of the caches",
+    "storage.default_http_client": "the client of the object store has its own headers and timeouts",
+}
+# These values ask for nothing, so they are kept to.
+_ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {})
+
+# Field, value, and the two as upstream's files write them.
+REFUSED: tuple[tuple[str, Any, str], ...] = (
+    ("server.security.use_auth", True, "server.security.useAuth=true"),
+    ("server.security.secure", True, "server.security.secure=true"),
+    ("engine.kind", "kubernetes", "engine.kind=kubernetes"),
+)
+
+
+def without_effect(path: str) -> str:
+    """Return why a setting has no effect, "" for one that has an effect.
+
+    Args:
+        path: The dotted path of the field, in snake case.
+    """
+    parts = path.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return next((WITHOUT_EFFECT[prefix] for prefix in prefixes if prefix in WITHOUT_EFFECT), "")
+
+
+def warnings(settings: Settings, origins: Mapping[FieldPath, Origin]) -> tuple[str, ...]:
+    """Return one sentence for each source and reason, naming the keys that are set there and have no effect.
+
+    Args:
+        settings: The settings that were loaded.
+        origins: The origin of each value that was given.
+    """
+    keys: dict[tuple[str, str], list[str]] = {}
+    for path, origin in origins.items():
+        reason = without_effect(".".join(path))
+        if reason and _value_at(settings, path) not in _ASKS_FOR_NOTHING:
+            keys.setdefault((origin.source, reason), []).append(written_in(origin.source, origin.key))
+    return tuple(
+        f"{', '.join(names)} in {source} {'has' if len(names) == 1 else 'have'} no effect: {reason}"
+        for (source, reason), names in keys.items()
+    )
+
+
+def check_served(settings: Settings) -> None:
+    """Raise BadSetting where a setting asks for a protection or an engine that this version does not have.
+
+    Addresses of database and storage that have an unknown form are refused too.
+    """
+    _ = settings.database_url, settings.storage_url
+    for path, value, written in REFUSED:
+        if _value_at(settings, path.split(".")) == value:
+            raise BadSetting(f"{written} is not served by this version; take it out of the configuration")
+
+
+def _value_at(value: Any, path: Iterable[str]) -> Any:
+    for part in path:
+        if isinstance(value, Mapping):
+            value = value[part]
+        else:
+            value = value[int(part)] if isinstance(value, tuple) else getattr(value, part)
+    return value

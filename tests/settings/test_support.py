@@ -1,0 +1,78 @@
+"""Each setting is read by the code, refused, or named in a warning when it is set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import BadSetting, check_served, load
+from app.settings.support import REFUSED, WITHOUT_EFFECT, without_effect
+from tests.settings.reads import leaves, unread
+
+PATHS = {".".join(path) for path, _ in leaves()}
+# Their fields are read by getattr, with the name of the resource.
+READ_BY_NAME = ("task_resources.defaults.", "task_resources.limits.")
+
+
+def test_each_setting_is_read_or_listed_with_a_reason() -> None:
+    refused = {path for path, _, _ in REFUSED}
+    silent = {path for path in unread() - refused if not path.startswith(READ_BY_NAME) and not without_effect(path)}
+    assert silent == set(), "read these settings, or add them to WITHOUT_EFFECT of app/settings/support.py"
+
+
+def test_no_setting_that_is_read_is_listed() -> None:
+    assert {path for path in PATHS - unread() if without_effect(path)} == set()
+
+
+def test_each_entry_names_a_setting_or_a_section() -> None:
+    for entry in (*WITHOUT_EFFECT, *(path for path, _, _ in REFUSED)):
+        assert any(path == entry or path.startswith(f"{entry}.") for path in PATHS), entry
+
+
+def test_a_setting_without_effect_is_named_with_source_and_reason(tmp_path: Path) -> None:
+    file = tmp_path / "flyte.yaml"
+    file.write_text("scheduler: {profilerPort: 1, eventScheduler: {scheme: aws}}\nsecrets: {secrets-prefix: /x}")
+    environ = {"FLYTEADMIN__CLOUDEVENTS__ENABLE": "true"}
+    assert load([file], None, environ).warnings == (
+        f"scheduler.profilerPort, scheduler.eventScheduler.scheme in {file} have no effect: this version fires no "
+        "schedules",
+        f"secrets.secrets-prefix in {file} has no effect: this version reads no secrets of its own",
+        "FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect: this version publishes no events and sends "
+        "no notifications",
+    )
+
+
+def test_values_of_tables_and_lists_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "flyte.yaml"
+    file.write_text("clusters: {clusterConfigs: [{name: a}], labelClusterMap: {x: [{id: a, weight: 1}]}}")
+    (warning,) = load([file], None, {}).warnings
+    assert "clusters.clusterConfigs[0].name, clusters.labelClusterMap.x[0].id, clusters.labelClusterMap.x[0]" in warning
+
+
+@pytest.mark.parametrize(
+    "text", ["externalEvents: {enable: false, type: local}", "notifications: {type: ''}", "server: {kube-config: ''}"]
+)
+def test_a_value_that_asks_for_nothing_is_not_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "flyte.yaml"
+    file.write_text(text)
+    assert load([file], None, {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("server.security.use_auth", True, "server.security.useAuth=true"),
+        ("server.security.secure", True, "server.security.secure=true"),
+        ("engine.kind", "kubernetes", "engine.kind=kubernetes"),
+        ("database.url", "mysql://x/y", "database.url"),
+    ],
+)
+def test_a_protection_or_engine_that_is_missing_is_refused(path: str, value: object, message: str) -> None:
+    settings = load((), {path: value}, {}).settings
+    with pytest.raises(BadSetting, match=message):
+        check_served(settings)
+
+
+def test_the_defaults_are_served() -> None:
+    check_served(load((), None, {}).settings)
