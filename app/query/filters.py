@@ -1,23 +1,24 @@
-"""The filter language of every list: `eq(name,x)+gte(created_at,2024-01-01)` → a SQL predicate.
+"""Parse the filter language of list requests, such as `eq(name,x)+gte(created_at,2024-01-01)`.
 
-    filters := expr ( "+" expr )*          ANDed; values cannot contain "+"
+    filters := expr ( "+" expr )*          all must hold; values cannot contain "+"
     expr    := function "(" field "," value ( ";" value )* ")"
 
-The fields that may be filtered are the columns of the tables in app/database/schema.py; a prefix
-(`workflow.name`) reaches a joined entity. Values arrive as text and are read by the column's type.
-Source: flyteadmin/pkg/manager/impl/util/filters.go, pkg/common/filters.go.
+Fields are the columns of the tables in app/database/schema.py. A prefix (`workflow.name`) names a joined entity. Each
+value is converted to the type of its column. `filter_sql.py` turns the result into SQL.
+
+Source:
+    flyteadmin/pkg/manager/impl/util/filters.go, pkg/common/filters.go
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, bindparam
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table
 
 from app import errors
 from app.database import schema
@@ -25,7 +26,7 @@ from app.database.schema import UtcTime
 from app.settings.limits import Limits
 from app.wire.go.goparse import parse_go_duration
 
-# Prefix in a filter → (code that upstream's messages show, table).
+# Prefix in a filter → (its code in upstream's messages, table).
 ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "task": ("t", schema.Task),
     "workflow": ("w", schema.Workflow),
@@ -43,8 +44,8 @@ ENTITIES: dict[str, tuple[str, type[schema.Base]]] = {
     "description_entity": ("de", schema.DescriptionEntity),
 }
 
-# The name of a tag is the key of its row; upstream kept names in a table of their own until 1.13. Parity: project,
-# domain and name of an attempt are those of its execution, although its row has those of the task too (customizeField).
+# The name of a tag is the key of its row; until 1.13 upstream had a table of tag names. Parity: project, domain and
+# name of an attempt are those of its execution, although its row has those of its task too (upstream customizeField).
 _RENAMED = {
     ("admin_tag", "name"): "key",
     ("task_execution", "project"): "execution_project",
@@ -52,25 +53,25 @@ _RENAMED = {
     ("task_execution", "name"): "execution_name",
 }
 
-# The blanks of Go's regular expressions.
+# The characters that \s matches in Go's regular expressions.
 _BLANKS = " \t\n\f\r"
 _INTEGER = re.compile(r"\s*[-+]?[0-9]+\s*")
-# Longer texts are no number that a column could hold.
+# No column holds a number of more characters.
 _NUMBER_LENGTH_MAX = 40
 _INTEGER_RANGE = {Integer: ("integer", 2**31), BigInteger: ("bigint", 2**63)}
 _FUNCTIONS = ("contains", "not_like", "eq", "ne", "gt", "gte", "lt", "lte", "value_in", "value_not_in")
-_COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
-    "eq": lambda c, v: c == v,
-    "ne": lambda c, v: c != v,
-    "gt": lambda c, v: c > v,
-    "gte": lambda c, v: c >= v,
-    "lt": lambda c, v: c < v,
-    "lte": lambda c, v: c <= v,
-}
 
 
 class Shape(NamedTuple):
-    """All that the SQL text of a filter depends on; the other values are bound. constant: a value that is not."""
+    """The part of a filter that its SQL text depends on.
+
+    Attributes:
+        function: Such as "eq".
+        entity: A key of ENTITIES.
+        field: The column.
+        size: Number of values.
+        constant: The value where it is written into the SQL, for a partial index; None where values are bound.
+    """
 
     function: str
     entity: str
@@ -81,7 +82,7 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One expression, checked and read: values have the column's Python type."""
+    """One parsed expression; its values have the column's Python type."""
 
     function: str
     entity: str
@@ -90,22 +91,8 @@ class Filter:
 
     @property
     def shape(self) -> Shape:
-        """Its shape, with every value bound."""
+        """The shape of this filter, with every value bound to a parameter."""
         return Shape(self.function, self.entity, self.field, len(self.values))
-
-
-def parameters(index: int, size: int) -> list[str]:
-    """The names of the parameters of the filter at this place, which has so many values."""
-    return [f"f{index}_{j}" for j in range(size)]
-
-
-def bound(filters: Iterable[Filter]) -> dict[str, Any]:
-    """The values of filters by the names of their parameters."""
-    return {
-        name: value
-        for i, one in enumerate(filters)
-        for name, value in zip(parameters(i, len(one.values)), one.values, strict=True)
-    }
 
 
 def parse(
@@ -119,14 +106,14 @@ def parse(
     """Parse the filters of a list request, in time linear in their length.
 
     Args:
-        text: The filters as the client wrote them.
-        limits: The settings that bound length, expressions and values.
+        text: The filters of the request.
+        limits: The settings that limit length, expressions and values.
         own: The listed entity, a key of ENTITIES.
         joinable: Further keys of ENTITIES that the filters may use as prefixes.
         columns: Maps an entity to the table whose columns it offers; by default the table of ENTITIES.
 
     Raises:
-        errors.InvalidArgument: In upstream's order: syntax, entity, column, value, function.
+        InvalidArgument: In upstream's order: syntax, entity, column, value, function.
     """
     if not text:
         return ()
@@ -136,7 +123,10 @@ def parse(
 
 
 def _check_limits(text: str, limits: Limits) -> None:
-    """Bound what one request can make the server parse and compile; each filter has one value plus its semicolons."""
+    """Raise InvalidArgument for filters that would take long to parse and compile.
+
+    The number of values is that of expressions plus that of semicolons.
+    """
     expressions = text.count("+") + 1
     for amount, unit, most, setting in (
         (len(text), "characters", limits.filters_characters_max, "limits.filtersCharactersMax"),
@@ -150,8 +140,8 @@ def _check_limits(text: str, limits: Limits) -> None:
 def _split(expression: str) -> tuple[str, str, str]:
     """Split an expression into function, field and value.
 
-    Finds what the greedy pattern `(.+)\\((.+),\\s?(.+)\\)` of upstream finds, without its backtracking: the last ")",
-    the last "," before it that leaves a value, the last "(" before that which leaves a field and a function.
+    The result is that of upstream's greedy pattern `(.+)\\((.+),\\s?(.+)\\)`, in linear time. The value ends at the
+    last ")", the field at the last "," that leaves a value, the function at the last "(" that leaves a field.
 
     Deviates: a line break is refused, where upstream looks for an expression in each line.
     """
@@ -200,7 +190,10 @@ def _text_of(column: Column[Any], parts: list[str]) -> str:
 
 
 def _read(column: Column[Any], text: str) -> Any:
-    """Deviates: a value that is no integer or time is INVALID_ARGUMENT, upstream answers UNKNOWN (500)."""
+    """Convert a value to the type of its column.
+
+    Deviates: a value that is no integer or time is INVALID_ARGUMENT; upstream answers UNKNOWN (500).
+    """
     kind = column.type
     if isinstance(kind, UtcTime):
         return _time(text)
@@ -224,14 +217,14 @@ def _read(column: Column[Any], text: str) -> Any:
 def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip().replace("z", "Z"))
-        # A time without a zone is UTC, as the database session is.
+        # A time without a zone is UTC, like the time zone of the database session.
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise errors.InvalidArgument(f'invalid input syntax for type timestamp with time zone: "{text}"') from error
 
 
 def _duration(text: str) -> int:
-    """Seconds as a number, or a Go duration, in nanoseconds."""
+    """Convert seconds or a Go duration to nanoseconds."""
     try:
         nanoseconds = float(text) * 10**9
     except ValueError:
@@ -242,18 +235,3 @@ def _duration(text: str) -> int:
     if not abs(nanoseconds) < 2**63:
         raise errors.InvalidArgument(f"Failed to parse duration [{text}]")
     return int(nanoseconds)
-
-
-def predicate(column: ColumnElement[Any], function: str, names: list[str]) -> ColumnElement[bool]:
-    """The SQL of one filter on column; its values are the parameters `names`."""
-    if function == "contains":
-        # Parity: % and _ in the value act as wildcards.
-        return column.contains(bindparam(names[0], type_=Text()))
-    if function == "not_like":
-        return column.not_like(bindparam(names[0]))
-    typed = [bindparam(name, type_=column.type) for name in names]
-    if function == "value_in":
-        return column.in_(typed)
-    if function == "value_not_in":
-        return column.not_in(typed)
-    return _COMPARISONS[function](column, typed[0])

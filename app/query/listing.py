@@ -1,4 +1,4 @@
-"""What a list offers: the description that a resource gives of its own."""
+"""Describe a list: its table, joins, flags, default order and indexes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from app.query import pages
 
 @dataclass(frozen=True)
 class Join:
-    """How a joinable entity hangs on the listed one.
+    """How the rows of a joinable entity belong to a listed row.
 
-    on:  pairs (column of the listed table, column of the joined one)
-    one: at most one joined row exists, so a join repeats no row; otherwise filters become one EXISTS, so that
-         several filters speak of the same joined row and no listed row appears twice
+    Attributes:
+        entity: A key of `filters.ENTITIES`.
+        on: Pairs (column of the listed table, column of the joined table).
+        one: Whether a listed row has at most one joined row, so that a SQL join repeats no listed row. Otherwise all
+            filters on the entity become one EXISTS: one joined row must meet all of them.
     """
 
     entity: str
@@ -29,8 +31,14 @@ class Join:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A column of the answer that says whether a row of `model` points at the listed row: column = listed.id."""
+class ExistsFlag:
+    """A boolean column of the result: whether a row of `model` refers to the listed row.
+
+    Attributes:
+        name: Name of the column in the result.
+        model: The referring table.
+        column: The column of `model` that holds the id of the listed row.
+    """
 
     name: str
     model: type[schema.Base]
@@ -39,28 +47,36 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What a list offers: the table, its name in filters, its joins and the order when none is asked for.
+    """A list: its table and all that requests may ask of it.
 
-    Each is made once, and statements are kept by it: not comparing its parts makes that look-up short.
+    Create each Listing once, at module level: statements are cached by its identity (eq=False), which makes the lookup
+    short.
 
-    The rest says which indexes there are (alembic/versions/0006), for app/query/narrowing.py:
-    constants: filters (function, column, value) that have a partial index, which applies to a value in the SQL only
-    ordered:   columns with an index in the order of created_at, beside the conditions that every page has
-    closed:    columns with few values, which are these: all but one are the others
-    counted:   columns whose filters may match few rows of very many, with an index that counts them
+    Attributes:
+        model: The listed table.
+        entity: Its key in `filters.ENTITIES`.
+        joins: Entities that filters may use besides the list's own.
+        flags: Columns of the result that are true where referring rows exist.
+        default_sort: The order without a requested one.
+        partial_indexes: Filters (function, column, value) that have a partial index. The database uses such an index
+            only when the value is written into the SQL.
+        ordered_columns: Columns with an index (scope columns, column, created_at, id): it holds the rows of each value
+            in the order of created_at.
+        enumerated_columns: Columns with few possible values, with these values: `ne` can become `value_in`.
+        counted_columns: Columns whose filters may match few rows of very many, with an index that can count matches.
     """
 
     model: type[schema.Base]
     entity: str
     joins: tuple[Join, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    flags: tuple[ExistsFlag, ...] = ()
     default_sort: pages.Sort = field(default=pages.Sort("created_at", True))
-    constants: frozenset[tuple[str, str, Any]] = frozenset()
-    ordered: frozenset[str] = frozenset()
-    closed: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    counted: frozenset[str] = frozenset()
+    partial_indexes: frozenset[tuple[str, str, Any]] = frozenset()
+    ordered_columns: frozenset[str] = frozenset()
+    enumerated_columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    counted_columns: frozenset[str] = frozenset()
 
     @property
     def joinable(self) -> tuple[str, ...]:
-        """Prefixes that filters may use besides the list's own."""
+        """The prefixes that filters may use besides the list's own."""
         return tuple(join.entity for join in self.joins)

@@ -1,9 +1,13 @@
-"""Limits, sort keys and page tokens (docs/decisions/0005).
+"""Limits, sort keys and page tokens of lists (docs/decisions/0005).
 
-A token of ours says where the page ended, `k.` and base64url of [key, ascending, last value, last id], so the next
-page costs what the first one costs and rows inserted meanwhile neither repeat nor vanish. A token of
-decimal digits is an offset, as upstream's are; flytectl asks for page N that way.
-Source: flyteadmin/pkg/manager/impl/validation (ValidateToken), pkg/common/sorting.go.
+There are two kinds of tokens:
+
+- `k.` and base64url of [sort key, ascending, last value, last id] name the last row of the page. Every page costs the
+  same, and rows inserted meanwhile are neither repeated nor skipped.
+- Decimal digits are an offset, as in upstream; flytectl asks for page N in this way.
+
+Source:
+    flyteadmin/pkg/manager/impl/validation (ValidateToken), pkg/common/sorting.go
 """
 
 from __future__ import annotations
@@ -26,13 +30,13 @@ from app.runtime.context import Context
 from app.wire.text import text
 
 OFFSET_MAX = 2**63 - 1
-# Columns that hold NULL in no row although the schema allows it: they can be compared as a pair with the id.
+# Columns that are NULL in no row although the schema allows it, so that (column, id) can be compared as a pair.
 _NEVER_NULL = frozenset({"created_at", "updated_at", "execution_created_at", "node_execution_created_at"})
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """One key and the id as tie-breaker, in the same direction."""
+    """An order by one column, then by id in the same direction."""
 
     key: str
     ascending: bool
@@ -59,24 +63,29 @@ class Start:
 
 
 def check_limit(limit: int) -> None:
-    """errors: INVALID_ARGUMENT for 0 (upstream ValidateLimit)"""
+    """Raise InvalidArgument for limit 0.
+
+    Source:
+        upstream ValidateLimit
+    """
     if limit == 0:
         raise errors.invalid("limit")
 
 
-def rows_of(ctx: Context, limit: int) -> int:
-    """How many rows a page has at most: limits.listRowsMax, also where more or, by 0, all are asked for.
+def effective_limit(ctx: Context, limit: int) -> int:
+    """Return how many rows a page has at most: `limit`, but no more than limits.listRowsMax; 0 means the latter.
 
-    Deviates: upstream reads whatever it is asked for; a client that follows the token gets it in pages.
+    Deviates: upstream has no maximum. A client that follows the tokens gets all rows in several pages.
     """
     rows_max = ctx.settings.limits.list_rows_max
     return min(limit or rows_max, rows_max)
 
 
 def read_sort(sort_by: common_pb2.Sort | None, table: Table, default: Sort) -> Sort:
-    """The sort that a request asks for; any column of the table is a key.
+    """Return the order that a request asks for, or `default`. Any column of the table is a sort key.
 
-    errors: INVALID_ARGUMENT for a key that is no column or an unknown direction
+    Raises:
+        InvalidArgument: The key is no column, or the direction is unknown.
     """
     if sort_by is None:
         return default
@@ -88,9 +97,16 @@ def read_sort(sort_by: common_pb2.Sort | None, table: Table, default: Sort) -> S
 
 
 def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
-    """Where the page of this token begins.
+    """Return the start of the page that a token names.
 
-    errors: INVALID_ARGUMENT `invalid pagination token <token> for <rpc>`; a token of another sort is invalid too
+    Args:
+        token: The token of the request, "" for the first page.
+        sort: The order of the request.
+        column: The sort column.
+        rpc: The method's name for the error.
+
+    Raises:
+        InvalidArgument: The token is malformed, or was made for another order.
     """
     if not token:
         return Start()
@@ -105,7 +121,7 @@ def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
     try:
         key, ascending, value, row_id = orjson.loads(base64.urlsafe_b64decode(token[2:] + "=="))
         if isinstance(column.type, UtcTime) and value is not None:
-            # A time that has no place in UTC is none that a row could hold.
+            # A time outside the range of UTC raises OverflowError; no row has such a time.
             value = datetime.fromisoformat(value).astimezone(UTC)
         elif isinstance(value, dict):
             value = base64.b64decode(value["b"])
@@ -120,7 +136,7 @@ def read_token(token: str, sort: Sort, column: Column[Any], rpc: str) -> Start:
 
 
 def _is_bigint(value: Any) -> bool:
-    # The exact type: JSON's true would pass for an integer, and PostgreSQL would refuse it.
+    # isinstance would accept JSON's true, which PostgreSQL refuses.
     return type(value) is int and -(2**63) <= value < 2**63
 
 
@@ -144,7 +160,7 @@ def next_token(ctx: Context, start: Start, rows: int, sort: Sort, value: Any, ro
 
 
 def write_token(sort: Sort, value: Any, row_id: int) -> str:
-    """The token of the page behind the row with this sort value and id; never all digits."""
+    """Return the token of the page after the row with this sort value and id; it is never all digits."""
     if isinstance(value, datetime):
         value = value.isoformat()
     elif isinstance(value, bytes):
@@ -152,18 +168,23 @@ def write_token(sort: Sort, value: Any, row_id: int) -> str:
     return "k." + base64.urlsafe_b64encode(orjson.dumps([sort.key, sort.ascending, value, row_id])).decode().rstrip("=")
 
 
-def cut(query: Any, limit: int, *, offset: bool) -> Any:
-    """The rows of a page; offset: behind :page_offset others.
+def apply_limit(query: Any, limit: int, *, offset: bool) -> Any:
+    """Limit a query to the rows of a page.
 
-    The limit stands in the SQL. Of one that is a parameter PostgreSQL expects a tenth of all rows, so that no plan for
-    all values seems good enough, and every run is planned anew, for longer than it takes.
+    The limit is written into the SQL. For a limit that is a parameter PostgreSQL expects a tenth of all rows. A plan
+    for all values then looks too expensive, so each run is planned again, which takes longer than running it.
+
+    Args:
+        query: The SELECT.
+        limit: Rows of a page.
+        offset: Whether to skip rows, by the parameter page_offset.
     """
     query = query.limit(literal_column(str(limit)))
     return query.offset(bindparam("page_offset")) if offset else query
 
 
 def order(table: Any, sort: Sort) -> list[ColumnElement[Any]]:
-    """ORDER BY of a sort. NULLs stand where PostgreSQL puts them, on SQLite too."""
+    """Return the ORDER BY of a sort. NULLs are ordered as on PostgreSQL: last when ascending, else first."""
     column, row_id = table.c[sort.key], table.c.id
     if sort.ascending:
         first = column.asc() if not may_be_null(column) else column.asc().nulls_last()
@@ -173,12 +194,19 @@ def order(table: Any, sort: Sort) -> list[ColumnElement[Any]]:
 
 
 def may_be_null(column: Column[Any]) -> bool:
-    """Whether rows with NULL in this column are to be expected."""
+    """Return whether rows may have NULL in this column."""
     return bool(column.nullable) and column.key not in _NEVER_NULL
 
 
-def behind(table: Table, sort: Sort, *, value_is_null: bool) -> ColumnElement[bool]:
-    """Rows behind the one whose value and id are the parameters after_value and after_id."""
+def after_condition(table: Table, sort: Sort, *, value_is_null: bool) -> ColumnElement[bool]:
+    """Return the condition for rows after a given row in the order of a sort.
+
+    Args:
+        table: The listed table.
+        sort: The order.
+        value_is_null: Whether the sort value of the given row is NULL. The row is named by the parameters after_value
+            and after_id.
+    """
     column, row_id = table.c[sort.key], table.c.id
     value, last = bindparam("after_value", type_=column.type), bindparam("after_id", type_=row_id.type)
     if sort.key == "id":

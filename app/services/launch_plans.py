@@ -46,8 +46,8 @@ LISTING = lists.Listing(
     schema.LaunchPlan,
     "launch_plan",
     joins=(lists.Join("workflow", (("workflow_id", "id"),)),),
-    constants=frozenset({("eq", "state", int(launch_plan_pb2.ACTIVE)), ("ne", "schedule_type", "NONE")}),
-    ordered=frozenset({"workflow_id"}),
+    partial_indexes=frozenset({("eq", "state", int(launch_plan_pb2.ACTIVE)), ("ne", "schedule_type", "NONE")}),
+    ordered_columns=frozenset({"workflow_id"}),
 )
 _ACTIVE = Filter("eq", "launch_plan", "state", (int(launch_plan_pb2.ACTIVE),))
 _NAME = ("project", "domain", "name")

@@ -28,6 +28,7 @@ from app.database import schema
 from app.database.statements import Statement
 from app.query import filters as grammar
 from app.query import pages
+from app.query.filter_sql import column_condition, parameter_names, parameter_values
 from app.runtime.context import Context
 from app.services import registered_names
 from app.services.checks import check_parts, given, resource_name
@@ -146,7 +147,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         raise errors.InvalidArgument(
             f"Cannot list entity names for resource type: {resource_name(request.resource_type)}"
         )
-    limit = pages.rows_of(ctx, request.limit)
+    limit = pages.effective_limit(ctx, request.limit)
     shapes, with_metadata = tuple(one.shape for one in parsed), any(map(_needs_metadata, parsed))
     rows = await ctx.db.all(
         _statement(shapes, sort, start.after is not None, with_metadata, limit, start.offset > 0),
@@ -154,7 +155,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         project=request.project,
         domain=request.domain,
         **start.parameters,
-        **grammar.bound(parsed),
+        **parameter_values(parsed),
     )
     found = []
     for row in rows:
@@ -197,5 +198,5 @@ def _statement(
         if field == "state":
             # A name without metadata is ACTIVE.
             column = func.coalesce(column, 0, type_=Integer())
-        query = query.where(grammar.predicate(column, function, grammar.parameters(i, size)))
-    return Statement(pages.cut(query, limit, offset=offset))
+        query = query.where(column_condition(column, function, parameter_names(i, size)))
+    return Statement(pages.apply_limit(query, limit, offset=offset))

@@ -15,7 +15,7 @@ from app import errors
 from app.blobs import BlobError, failed_call
 from app.database import schema
 from app.query import lists
-from app.query.lists import Join, Listing, Mark
+from app.query.lists import ExistsFlag, Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
@@ -48,7 +48,7 @@ LISTING = Listing(
     schema.NodeExecution,
     "node_execution",
     joins=(Join("execution", tuple((part, part) for part in EXECUTION_KEY)),),
-    marks=(Mark("has_children", schema.NodeExecution, "parent_id"),),
+    flags=(ExistsFlag("has_children", schema.NodeExecution, "parent_id"),),
 )
 
 
@@ -167,7 +167,7 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Page[node_
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
-        shown=_in_list,
+        message_of=_in_list,
     )
     return Page(node_execution_pb2.NodeExecutionList(token=token), rows, _in_list)
 

@@ -75,7 +75,7 @@ def _statement(sort: pages.Sort, after: bool, limit: int, offset: bool) -> State
     )
     if after:
         query = query.where(behind(TABLE.c.name, sort))
-    return Statement(pages.cut(query, limit, offset=offset))
+    return Statement(pages.apply_limit(query, limit, offset=offset))
 
 
 _REGISTERED = Statement(select(TABLE.c.name).where(*having(TABLE, "resource_type", *_PARTS)), quick=True)
@@ -121,7 +121,7 @@ async def page(
     """
     sort = read_sort(given(request, "sort_by"), schema.table(MODELS[resource_type]))
     start = read_start(request.token, sort, rpc)
-    limit = pages.rows_of(ctx, request.limit)
+    limit = pages.effective_limit(ctx, request.limit)
     rows = await ctx.db.all(
         _statement(sort, start.after is not None, limit, start.offset > 0),
         resource_type=resource_type,
@@ -144,7 +144,7 @@ def _across(parts: tuple[str, ...], sort: pages.Sort, after: bool, limit: int, o
         last = tuple_(*(bindparam(f"after_{column.key}", type_=column.type) for column in columns))
         query = query.where(tuple_(*columns) > last if sort.ascending else tuple_(*columns) < last)
     query = query.order_by(*(ordered(column, sort) for column in columns))
-    return Statement(pages.cut(query, limit, offset=offset))
+    return Statement(pages.apply_limit(query, limit, offset=offset))
 
 
 def _order(sort: pages.Sort) -> list[Column[Any]]:
@@ -170,7 +170,7 @@ async def page_across(
             raise errors.InvalidArgument(f"invalid pagination token {request.token}" + (f" for {rpc}" if rpc else ""))
         parameters |= {f"after_{column.key}": value for column, value in zip(_order(sort), last, strict=True)}
     parts = {part: getattr(request, part) for part in ("project", "domain") if getattr(request, part)}
-    limit = pages.rows_of(ctx, request.limit)
+    limit = pages.effective_limit(ctx, request.limit)
     statement = _across(tuple(parts), sort, start.after is not None, limit, start.offset > 0)
     rows = await ctx.db.all(statement, resource_type=resource_type, **parts, **parameters)
     token = ""

@@ -13,7 +13,7 @@ from flyteidl.core import identifier_pb2
 from app import errors
 from app.database import schema
 from app.query import lists
-from app.query.lists import Join, Listing, Mark
+from app.query.lists import ExistsFlag, Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
@@ -41,7 +41,7 @@ LISTING = Listing(
         Join("execution", tuple((part, part) for part in EXECUTION_KEY)),
         Join("node_execution", tuple((part, part) for part in (*EXECUTION_KEY, "node_id"))),
     ),
-    marks=(Mark("is_parent", schema.NodeExecution, "parent_task_execution_id"),),
+    flags=(ExistsFlag("is_parent", schema.NodeExecution, "parent_task_execution_id"),),
 )
 
 
@@ -117,7 +117,7 @@ async def list_task_executions(
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
-        shown=_in_list,
+        message_of=_in_list,
     )
     return Page(task_execution_pb2.TaskExecutionList(token=token), rows, _in_list)
 

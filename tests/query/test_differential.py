@@ -178,7 +178,7 @@ async def listed(b: Any, request: common_pb2.ResourceListRequest) -> list[str]:
 
 def test_lists_answer_as_python_does(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that few rows are enough for every way to them.
-    monkeypatch.setattr(narrowing, "BRANCHES_MAX", 8)
+    monkeypatch.setattr(narrowing, "MERGED_PAGES_MAX", 8)
     monkeypatch.setattr(narrowing, "GATHERED_ROWS_MAX", 60)
     draw = random.Random(1)
     data = Data(draw)

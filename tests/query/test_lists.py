@@ -27,7 +27,7 @@ from benchmarks import plans
 
 Scenario = Callable[..., Any]
 EXECUTIONS = Listing(schema.Execution, "execution", joins=(lists.Join("launch_plan", (("launch_plan_id", "id"),)),))
-MERGED = Listing(schema.Execution, "execution", ordered=frozenset({"phase"}))
+MERGED = Listing(schema.Execution, "execution", ordered_columns=frozenset({"phase"}))
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 

@@ -208,11 +208,11 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, str | None]]:
     async def noted(*arguments: Any) -> Any:
         narrowed = await narrow(*arguments)
         if narrowed is not None:
-            taken.add((narrowed.way.branch is not None, narrowed.way.gather))
+            taken.add((narrowed.strategy.merge is not None, narrowed.strategy.gather))
         return narrowed
 
     monkeypatch.setattr(narrowing, "narrow", noted)
-    monkeypatch.setattr(narrowing, "BRANCHES_MAX", BRANCHES_MAX)
+    monkeypatch.setattr(narrowing, "MERGED_PAGES_MAX", BRANCHES_MAX)
     monkeypatch.setattr(narrowing, "GATHERED_ROWS_MAX", GATHERED_ROWS_MAX)
     return taken
 

@@ -39,9 +39,9 @@ LISTING = Listing(
         Join("task", (("task_id", "id"),)),
         *_TAGS,
     ),
-    ordered=frozenset({"launch_plan_id", "workflow_id", "phase", "mode", "user"}),
-    closed=(("phase", tuple(core_execution_pb2.WorkflowExecution.Phase.keys())),),
-    counted=frozenset({"duration"}),
+    ordered_columns=frozenset({"launch_plan_id", "workflow_id", "phase", "mode", "user"}),
+    enumerated_columns=(("phase", tuple(core_execution_pb2.WorkflowExecution.Phase.keys())),),
+    counted_columns=frozenset({"duration"}),
 )
 
 
@@ -142,7 +142,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,
-        shown=_in_list,
+        message_of=_in_list,
     )
     return Page(execution_pb2.ExecutionList(token=token), rows, _in_list)
 
