@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +23,7 @@ from app.blobs import Blobs
 from app.database.connect import database_of
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
+from app.runtime.lifecycle import Service, Services
 from app.server import installation
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class FlyteAdmin(FastAPI):
 
     router: RestRouter
 
-    def __init__(self, server: Server, assistants: Web | None) -> None:
+    def __init__(self, server: Server, assistants: Web | None, services: Sequence[Service] = ()) -> None:
         super().__init__(
             title="Flyte Admin",
             # The generated document is served by app/api/pages/docs.py.
@@ -54,6 +55,7 @@ class FlyteAdmin(FastAPI):
         self.server = server
         self.grpc = GrpcApp(server, routers.ALL)
         self.assistants = assistants
+        self.services = Services(services, server.metrics)
         self._origins = Origins(server.settings)
         self.router = RestRouter(server, lifespan=_lifespan)
         # Pages come first: what is no path of an RPC is matched route by route.
@@ -112,7 +114,7 @@ class FlyteAdmin(FastAPI):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open the database and start the engine; at the end stop and close them.
+        """Open the database and start the services; at the end stop and close them.
 
         Raises:
             FlyteError: UNAVAILABLE where the database cannot be reached.
@@ -120,12 +122,11 @@ class FlyteAdmin(FastAPI):
         await self.server.database.open()
         try:
             self.server.blobs.sign_with(await installation.link_key(self.server.database, self.server.settings))
-            await self.server.engine.start()
+            await self.services.start()
             try:
-                async with self.assistants.running() if self.assistants is not None else nullcontext():
-                    yield
+                yield
             finally:
-                await self.server.engine.stop()
+                await self.services.stop()
         finally:
             await self.server.database.close()
 
@@ -156,11 +157,17 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> FlyteAdmin
         engine=NoEngine(),
         metrics=metrics,
     )
+    services: list[Service] = []
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 
-        server.engine = LocalEngine(server, progress=lambda line: log.info("environment", progress=line))
-    return FlyteAdmin(server, _assistants(server))
+        engine = LocalEngine(server, progress=lambda line: log.info("environment", progress=line))
+        server.engine = engine
+        services.append(engine)
+    assistants = _assistants(server)
+    if assistants is not None:
+        services.append(assistants)
+    return FlyteAdmin(server, assistants, services)
 
 
 def _assistants(server: Server) -> Web | None:

@@ -48,7 +48,8 @@ MAY_SLEEP = {
     "app/engine/local/processes/environment.py",
     "app/server/home.py",
     "app/database/migrations.py",
-    "app/server/serve.py",
+    "app/server/supervisor.py",
+    "app/server/web_server.py",
 }
 MAY_PRINT = {"app/cli/main.py", "app/server/startup.py", "app/engine/local/processes/forkserver"}
 

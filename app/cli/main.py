@@ -6,12 +6,7 @@ Source: flyteadmin/cmd/entrypoints.
 
 import os
 import sys
-import textwrap
-import threading
-import time
 import traceback
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,11 +19,6 @@ from app.cli.storage import storage_app
 
 if TYPE_CHECKING:
     from app.server.startup import Progress, Started
-    from app.settings import Settings
-
-# Between two lines about an environment that is being made; the installer alone writes a hundred.
-ENVIRONMENT_LINE_SECONDS = 5.0
-ENVIRONMENT_LINE_CHARACTERS = 160
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A Flyte control plane in Python."
@@ -78,6 +68,7 @@ def serve(
 ) -> None:
     """Serve the API. Make the home folder and migrate the database first."""
     from app.server import logs, startup
+    from app.server import serve as processes
 
     with one_line():
         settings = settings_of(
@@ -96,75 +87,7 @@ def serve(
         logs.set_up(settings)
         progress = startup.Progress(masker=masker())
         started = startup.prepare(settings, progress)
-        _serve(started, progress)
-
-
-def _serve(started: "Started", progress: "Progress") -> None:
-    from app.runtime import metrics
-    from app.server import listeners
-    from app.server import serve as processes
-
-    settings = started.settings
-    sockets = {"rest": started.rest, "grpc": started.grpc, **started.assistants}
-    if settings.server.http == "httptools":
-        # HTTP/1.1 carries no gRPC: every process has a server of grpcio's beside it, which binds the port by itself.
-        sockets.pop("grpc").close()
-
-    def ready() -> None:
-        _tell(started, progress)
-        if settings.engine.kind == "local":
-            threading.Thread(target=_prepare_environment, args=(settings, progress), daemon=True).start()
-
-    run: Callable[[], None]
-    if settings.server.workers == 1:
-        books = [metrics.Book([name for _, name in metrics.rpcs()])]
-        run = partial(processes.run, settings, [*sockets.values()], books[0], ready)
-    else:
-        supervisor = processes.Supervisor(settings, [*sockets.values()], ready)
-        books, run = supervisor.books(), supervisor.run
-    scope = settings.flyteadmin.metrics_scope
-    exposition = partial(metrics.exposition, books, metrics.rpcs(), scope=scope)
-    listeners.listen({**sockets, "metrics": started.metrics})
-    listener = listeners.MetricsListener(started.metrics, settings, exposition)
-    listener.start()
-    try:
-        run()
-    finally:
-        if settings.engine.kind == "local":
-            from app.engine.local.processes import environment
-
-            environment.interrupt()
-        processes.end_in_time()
-        listener.close()
-        started.lock.release()
-    progress.line("stopped")
-
-
-def _prepare_environment(settings: "Settings", progress: "Progress") -> None:
-    """Make what tasks run in before the first task asks for it; says at most every few seconds how far it is."""
-    import asyncio
-
-    from app.engine.local.processes import environment
-
-    spoke_at = 0.0
-
-    def tell(line: str) -> None:
-        nonlocal spoke_at
-        if time.monotonic() - spoke_at >= ENVIRONMENT_LINE_SECONDS:
-            spoke_at = time.monotonic()
-            # pip appends "(from …", the requirement that needs a package, and lists all packages in one line.
-            short = textwrap.shorten(line.partition(" (from ")[0], ENVIRONMENT_LINE_CHARACTERS, placeholder=" …")
-            progress.line(f"task environment: {short}")
-
-    try:
-        made = asyncio.run(environment.ensure(settings, tell))
-    except environment.EnvironmentBroken as error:
-        # Stopping the server ends the installer, which is no reason to warn.
-        if not environment.interrupted():
-            progress.line(f"warning: {error}")
-    else:
-        if spoke_at:
-            progress.line(f"task environment: ready in {made.path}")
+        processes.serve(started, progress, lambda: _tell(started, progress))
 
 
 def _tell(started: "Started", progress: "Progress") -> None:

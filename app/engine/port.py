@@ -1,9 +1,8 @@
-"""What the control plane asks of an engine, and nothing else.
+"""The port of execution engines: the calls that the control plane makes on an engine.
 
-Two engines exist: local (processes on this machine) and none (whoever posts events drives the
-executions). The control plane has
-committed before it calls any of these, so an engine may look the rows up. Every call is a hint that
-may be lost with the process: an engine finds committed work by itself when it starts.
+Two engines exist: `app.engine.local` (processes on this machine) and `NoEngine`. The control plane commits before it
+calls an engine, so an engine may read the rows. Every call is a hint that is lost when the process ends: an engine
+finds committed work by itself when it starts. Starting and stopping an engine is the task of `app.runtime.lifecycle`.
 """
 
 from typing import Protocol
@@ -12,38 +11,26 @@ from flyteidl.core import identifier_pb2
 
 
 class Engine(Protocol):
-    """launched, aborted and signalled return at once; the work goes on in the background."""
-
-    async def start(self) -> None:
-        """Begin to serve; pick up what was committed and is not placed."""
-
-    async def stop(self) -> None:
-        """Stop taking work; running tasks may go on and are adopted at the next start."""
+    """An execution engine. Its methods return at once; the engine works in the background."""
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """An execution was committed and waits to be run."""
+        """Run an execution that was committed."""
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """An execution was set to ABORTING."""
+        """Abort an execution whose phase was set to ABORTING."""
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """A signal of the execution got a value."""
+        """Let the gates of an execution read a signal that got a value."""
 
 
 class NoEngine:
-    """Records only: executions stay where the events of others put them (`engine: none`)."""
-
-    async def start(self) -> None:
-        return None
-
-    async def stop(self) -> None:
-        return None
+    """The engine of `engine.kind: none`: executions change only by the events that clients send."""
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        return None
+        """Do nothing."""
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        return None
+        """Do nothing."""
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        return None
+        """Do nothing."""

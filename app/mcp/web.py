@@ -6,8 +6,8 @@ sessions, each POST is answered with one JSON document, and there is no stream t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,8 @@ PATH = "/mcp"
 class Web:
     """Both applications of one process."""
 
+    name = "assistants"
+
     def __init__(self, server: Server) -> None:
         settings = server.settings
         self._manager = StreamableHTTPSessionManager(
@@ -35,17 +37,28 @@ class Web:
             stateless=True,
             max_request_body_size=settings.request_body_bytes_max,
         )
+        self._manager_life = AsyncExitStack()
         endpoint = _Endpoint(self._manager, settings.request_body_bytes_max, settings.limits.body_wait_seconds_max)
         self.by_port: dict[int, ASGIApp] = {
             settings.mcp.port: Guard(endpoint, settings),
             settings.mcp.adapter_port: Guard(adapter.application(server), settings),
         }
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """What the SDK needs around its requests."""
-        async with self._manager.run():
-            yield
+    async def start(self) -> None:
+        """Enter the SDK's session manager; `stop` must run in the same task."""
+        await self._manager_life.enter_async_context(self._manager.run())
+
+    async def stop(self) -> None:
+        """Leave the SDK's session manager."""
+        await self._manager_life.aclose()
+
+    def health(self) -> str:
+        """Return "": without sessions there is nothing that could stop working."""
+        return ""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return no gauges."""
+        return {}
 
 
 class _Endpoint:

@@ -7,9 +7,11 @@ Source: flyteadmin/pkg/rpc/adminservice/metrics.go and util/metrics.go.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CODES = (
     "OK",
@@ -30,6 +32,14 @@ CODES = (
     "DataLoss",
     "Unauthenticated",
 )
+# Every gauge of a background service (app/runtime/lifecycle.py) by service and name, with its help text.
+GAUGES = {
+    ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
+    ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
+    ("local_engine", "executions"): "executions that the engine holds in memory",
+    ("metrics_listener", "healthy"): "1 while the listener works",
+    ("task_environment", "healthy"): "1 unless the environment of tasks cannot be made",
+}
 QUANTILES = (0.5, 0.9, 0.99)
 RECENT_CALLS = 256
 
@@ -38,7 +48,7 @@ _NEXT = _SUM + 1
 _RECENT = _NEXT + 1
 _ROW = _RECENT + RECENT_CALLS
 
-# RPC -> endpoint, where upstream's word is not the RPC's own name in snake_case.
+# Endpoint by RPC, where upstream's name is not the RPC's name in snake_case.
 _ENDPOINTS = {
     "ListTasks": "list_task",
     "ListWorkflows": "list_workflow",
@@ -58,21 +68,40 @@ _ENDPOINTS = {
 
 
 class Book:
-    """What one process has recorded of each RPC.
+    """The counts and durations that one process has recorded, by RPC, and the gauges of its services.
 
     names: the RPCs, the same in every process; numbers: shared memory of size(names) doubles, or None for private.
     """
 
     def __init__(self, names: Sequence[str], numbers: memoryview[float] | None = None) -> None:
         if numbers is None:
-            numbers = memoryview(array("d", bytes(8 * self.size(names)))).cast("B").cast("d")
-        self._numbers = numbers
+            self._numbers = memoryview(array("d", bytes(8 * self.size(names)))).cast("B").cast("d")
+        else:
+            self._numbers = numbers
         self._rows = {name: place * _ROW for place, name in enumerate(names)}
+        self._gauges = {gauge: len(names) * _ROW + place for place, gauge in enumerate(GAUGES)}
+        if numbers is None:
+            self.clear_gauges()
 
     @staticmethod
     def size(names: Sequence[str]) -> int:
         """How many doubles a book of these RPCs needs."""
-        return len(names) * _ROW
+        return len(names) * _ROW + len(GAUGES)
+
+    def set_gauges(self, values: Mapping[tuple[str, str], float]) -> None:
+        """Store the gauges of the process's services, by service and name."""
+        for gauge, value in values.items():
+            self._numbers[self._gauges[gauge]] = value
+
+    def clear_gauges(self) -> None:
+        """Forget the gauges: the process that set them has ended, or not begun."""
+        for place in self._gauges.values():
+            self._numbers[place] = math.nan
+
+    def gauges(self) -> dict[tuple[str, str], float]:
+        """Return the gauges that are set, by service and name."""
+        found = {gauge: self._numbers[place] for gauge, place in self._gauges.items()}
+        return {gauge: value for gauge, value in found.items() if not math.isnan(value)}
 
     def record(self, name: str, code: int, seconds: float) -> None:
         """One call ended with this gRPC code (0 to 16) after so many seconds."""
@@ -120,8 +149,30 @@ def endpoint(service: str, name: str) -> str:
 
 
 def exposition(books: Sequence[Book], rpcs: Sequence[tuple[str, str]], *, scope: str) -> str:
-    """All books together in Prometheus' text format; rpcs are pairs of service and name, scope is `flyte:`."""
+    """Return the counters and durations of all books together in Prometheus' text format.
+
+    prometheus-client cannot write them: it adds `_total` to the names of counters, which upstream's names do not have,
+    and its summaries have no quantiles. Its counters would also cost several µs for each call.
+
+    Args:
+        rpcs: Pairs of service and name.
+        scope: The beginning of every name, such as `flyte:`.
+    """
     return "\n".join(line for service, name in rpcs for line in _lines(books, service, name, scope)) + "\n"
+
+
+def service_exposition(gauges: Iterable[Mapping[tuple[str, str], float]], *, scope: str) -> str:
+    """Return the gauges of background services, summed over all processes, in Prometheus' text format."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry, total = CollectorRegistry(), Counter[tuple[str, str]]()
+    for some in gauges:
+        for gauge, value in some.items():
+            total[gauge] += value  # type: ignore[assignment]  # typeshed has counters of integers only.
+    for service, name in total:
+        made = Gauge(f"{scope}admin:{service}:{name}", GAUGES[service, name], registry=registry)
+        made.set(total[service, name])
+    return generate_latest(registry).decode()
 
 
 def _lines(books: Sequence[Book], service: str, name: str, scope: str) -> Iterator[str]:

@@ -63,6 +63,8 @@ class LocalEngine:
     platform: where tasks find this server. watch: tells of what others change.
     """
 
+    name = "local_engine"
+
     def __init__(self, server: Server, *, progress: Any) -> None:
         self._server = server
         settings = server.settings
@@ -93,9 +95,12 @@ class LocalEngine:
         self._more = False
         self._look = asyncio.Event()
         self._stopping = False
+        # Why the leases are not renewed at present, "" while they are.
+        self._failure = ""
 
     async def start(self) -> None:
-        """Take over what nobody runs, now and whenever it happens."""
+        """Take over executions without an owner, now and every few seconds."""
+        await self._runner.remove_leftovers()
         self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:
@@ -109,6 +114,14 @@ class LocalEngine:
         await self._changes.close()
         await self._runner.close()
         await self._release()
+
+    def health(self) -> str:
+        """Return why the engine does not renew its leases, "" while it does."""
+        return self._failure
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the number of executions that are held in memory."""
+        return {"executions": len(self._tasks)}
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """Run an execution that was just committed, unless another process is faster or too many run already."""
@@ -203,7 +216,7 @@ class LocalEngine:
 
     async def _tend(self) -> None:
         """Keep what runs here and take over what is left behind."""
-        due, away = 0.0, False
+        due = 0.0
         while True:
             try:
                 if time.monotonic() >= due:
@@ -212,14 +225,15 @@ class LocalEngine:
                     await self._leases.release_ended()
                 self._look.clear()
                 await self._take_over()
-                away = False
+                self._failure = ""
             except errors.FlyteError as error:
-                if not away:
+                if not self._failure:
                     log.warning("engine_cannot_reach_database", reason=error.message)
-                away = True
-            except Exception:
+                self._failure = error.message or type(error).__name__
+            except Exception as error:
                 # Without this loop every lease would run out.
                 log.exception("executions_not_tended")
+                self._failure = repr(error)
             # Many ends and launches in a row are worth one look.
             await asyncio.sleep(_PAUSE_SECONDS)
             with suppress(TimeoutError):

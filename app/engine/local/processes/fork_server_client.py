@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
+from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.task_attempt import StartFailed
 
 log = structlog.get_logger(__name__)
@@ -227,6 +228,7 @@ class ForkServers:
 
     def __init__(self, directory: Path, *, tasks_max: int) -> None:
         # Servers that share a home, or one after the other with the same pid, must not share this.
+        self._all = directory
         self._directory = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], ForkServer] = {}
@@ -235,6 +237,13 @@ class ForkServers:
         self._made = 0
         # The plain one needs no packages, so this server's own interpreter serves.
         self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
+
+    def remove_leftovers(self) -> None:
+        """Remove the folders of servers that were killed. A task never uses them, so it may still run."""
+        for folder in self._all.glob("*-*"):
+            pid = folder.name.partition("-")[0]
+            if pid.isdigit() and not started(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def for_command(self, environment: Environment, variables: Mapping[str, str], *, warm: bool) -> ForkServer:
         """A fork server that can start a command with these variables, the plain one if forking is not possible.

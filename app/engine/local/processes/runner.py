@@ -230,6 +230,10 @@ class TaskRunner:
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
+    async def remove_leftovers(self) -> None:
+        """Remove the folders of fork servers whose server was killed."""
+        await asyncio.to_thread(self._fork_servers.remove_leftovers)
+
     async def close(self) -> None:
         """Stop starting processes; those that run go on and can be adopted."""
         for task in self._waiting:
