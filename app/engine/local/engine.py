@@ -65,11 +65,10 @@ class LocalEngine:
 
     name = "local_engine"
 
-    def __init__(self, server: Server, *, progress: Any) -> None:
+    def __init__(self, server: Server, *, progress: Any, runner: AttemptRunner | None = None) -> None:
         self._server = server
         settings = server.settings
-        self._runner = TaskRunner(settings, server.blobs, progress=progress)
-        self.runner: AttemptRunner = self._runner
+        self.runner: AttemptRunner = runner or TaskRunner(settings, server.blobs, progress=progress)
         places = settings.engine.local.processes_max or os.cpu_count() or 1
         self.processes = FairSemaphore(max(1, places // settings.server.workers))
         self.sensors = FairSemaphore(max(1, settings.engine.local.sensors_max // settings.server.workers))
@@ -80,7 +79,7 @@ class LocalEngine:
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",
         }
-        self.console_url = ""
+        self.console_url = settings.flyteadmin.console_url
         me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
         self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
         self._tasks: dict[ExecutionKey, asyncio.Task[None]] = {}
@@ -100,7 +99,7 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Take over executions without an owner, now and every few seconds."""
-        await self._runner.remove_leftovers()
+        await self.runner.remove_leftovers()
         self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:
@@ -112,7 +111,7 @@ class LocalEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._changes.close()
-        await self._runner.close()
+        await self.runner.close()
         await self._release()
 
     def health(self) -> str:

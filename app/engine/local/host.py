@@ -28,6 +28,9 @@ class AttemptRunner(Protocol):
     def ready(self) -> bool:
         """Return whether `prepare` can start at once, without first installing the environment of tasks."""
 
+    async def remove_leftovers(self) -> None:
+        """Remove the files that servers which were killed have left behind."""
+
     async def prepare(self, run: TaskAttempt) -> Prepared:
         """Build the command of an attempt.
 
@@ -62,6 +65,9 @@ class AttemptRunner(Protocol):
 
     def when_ended(self, running: Supervised, then: Callable[[], None]) -> None:
         """Call a function once, when an attempt has ended."""
+
+    async def close(self) -> None:
+        """Stop starting processes. Those that run continue and can be adopted by the next server."""
 
 
 class Watch(Protocol):

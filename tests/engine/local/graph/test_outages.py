@@ -37,7 +37,7 @@ WAIT_SECONDS_MAX = 60.0
         (ValueError("x"), False),
     ],
 )
-def test_which_errors_is_transient(error: Exception, passes: bool) -> None:
+def test_which_errors_are_transient(error: Exception, passes: bool) -> None:
     assert is_transient(error) is passes
 
 

@@ -1,0 +1,134 @@
+"""Python functions in place of the processes of tasks, so that executions run in this process within milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from flyteidl.core import dynamic_job_pb2, execution_pb2, literals_pb2
+
+from app.blobs import Blobs
+from app.engine.local.graph.failures import error_of
+from app.engine.local.processes.task_attempt import (
+    Dynamic,
+    Failed,
+    Killed,
+    Outcome,
+    Prepared,
+    RunningAttempt,
+    Succeeded,
+    Supervised,
+    TaskAttempt,
+)
+from tests.engine.conftest import literal_map
+
+_Kind = execution_pb2.ExecutionError
+
+
+def boom(message: str = "boom", *, kind: int = _Kind.USER, retryable: bool = False) -> Failed:
+    """The outcome of an attempt that fails."""
+    return Failed(error_of("USER:RuntimeError", message, kind), retryable=retryable)
+
+
+def plain(literal: literals_pb2.Literal) -> Any:
+    """The plain value of a literal: a primitive, None, a list, or the message itself."""
+    match literal.WhichOneof("value"):
+        case "collection":
+            return [plain(one) for one in literal.collection.literals]
+        case "scalar" if literal.scalar.WhichOneof("value") == "primitive":
+            primitive = literal.scalar.primitive
+            return getattr(primitive, primitive.WhichOneof("value"))
+        case "scalar" if literal.scalar.WhichOneof("value") == "none_type":
+            return None
+    return literal
+
+
+class FakeRunner:
+    """Implements AttemptRunner. It outlives engines, as the processes of tasks outlive servers.
+
+    Every task is a function of its inputs, by the task's name. A function returns a dict of outputs, an outcome, or a
+    DynamicJobSpec; it may take the attempt under the name `attempt`, and it may be a coroutine function that waits.
+    """
+
+    ready = True
+
+    def __init__(self, blobs: Blobs, tasks: dict[str, Callable[..., Any]]) -> None:
+        self.blobs = blobs
+        self.tasks = tasks
+        self.attempts: dict[str, TaskAttempt] = {}
+        self.starts: list[str] = []
+        self._running: dict[str, asyncio.Task[Outcome]] = {}
+
+    @property
+    def alive(self) -> list[str]:
+        """The attempts that have not ended."""
+        return [name for name, task in self._running.items() if not task.done()]
+
+    async def remove_leftovers(self) -> None:
+        return None
+
+    async def prepare(self, run: TaskAttempt) -> Prepared:
+        return cast(Prepared, SimpleNamespace(run=run))
+
+    async def start(self, prepared: Prepared) -> RunningAttempt:
+        run = prepared.run
+        if run.generated_name not in self._running:
+            self.starts.append(run.generated_name)
+            self.attempts[run.generated_name] = run
+            self._running[run.generated_name] = asyncio.create_task(self._outcome(run))
+        return self._handle(run)
+
+    async def adopt(self, run: TaskAttempt) -> RunningAttempt | None:
+        return self._handle(run) if run.generated_name in self._running else None
+
+    async def wait(self, running: RunningAttempt) -> Outcome:
+        task = self._running[running.stamp]
+        await asyncio.wait((task,))
+        return Killed() if task.cancelled() else task.result()
+
+    async def kill(self, running: Supervised, *, grace_seconds: float | None = None) -> None:
+        task = self._running[running.stamp]
+        task.cancel()
+        await asyncio.wait((task,))
+
+    async def kill_below(self, folder: Path) -> None:
+        for name in self.alive:
+            if self.attempts[name].directory.is_relative_to(folder):
+                await self.kill(Supervised(0, name))
+
+    def when_ended(self, running: Supervised, then: Callable[[], None]) -> None:
+        self._running[running.stamp].add_done_callback(lambda _: then())
+
+    async def close(self) -> None:
+        return None
+
+    def _handle(self, run: TaskAttempt) -> RunningAttempt:
+        return RunningAttempt(pid=0, stamp=run.generated_name, run=run, task_pid=0, started_at=0.0)
+
+    async def _outcome(self, run: TaskAttempt) -> Outcome:
+        given = literals_pb2.LiteralMap.FromString(await self.blobs.read(run.input_uri, bytes_max=0))
+        inputs = {name: plain(value) for name, value in given.literals.items()}
+        if run.array_index is not None:
+            inputs = {
+                name: value[run.array_index] if isinstance(value, list) else value for name, value in inputs.items()
+            }
+        function = self.tasks[run.task.id.name]
+        if "attempt" in inspect.signature(function).parameters:
+            inputs["attempt"] = run
+        result = function(**inputs)
+        if isinstance(result, Awaitable):
+            result = await result
+        if isinstance(result, dynamic_job_pb2.DynamicJobSpec):
+            return Dynamic(f"{run.output_prefix}/futures.pb", result)
+        if not isinstance(result, dict):
+            return cast(Outcome, result)
+        outputs = literal_map(result)
+        if not outputs.literals:
+            return Succeeded("", outputs)
+        uri = f"{run.output_prefix}/outputs.pb"
+        await self.blobs.write(uri, outputs.SerializeToString())
+        return Succeeded(uri, outputs)
