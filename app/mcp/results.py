@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from app import errors
 from app.runtime.threads import in_thread_if_large
-from app.wire.render import WRAPPERS, details_value, is_map, size, to_value
+from app.wire.codecs import details_value, size
+from app.wire.render import WRAPPERS, is_map, to_value
 
 # In turn, until a result fits: the longest text and the longest list or map that stay.
 _CUTS = ((8_000, 1_000), (2_000, 200), (500, 50), (200, 20), (100, 5), (50, 1))

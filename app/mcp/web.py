@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.api.http.origins import refuse
-from app.api.rest.exchange import Gone, read_body
+from app.api.rest.exchange import ClientDisconnected, read_body
 from app.mcp import adapter
 from app.mcp.assistants import Assistants
 from app.mcp.callers import InProcess
@@ -83,7 +83,7 @@ class _Endpoint:
         except errors.FlyteError as error:
             await refuse(send, error)
             return
-        except Gone:
+        except ClientDisconnected:
             return
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -23,8 +23,9 @@ from app.api.pages import docs
 from app.api.routers import ALL
 from app.runtime.context import Context
 from app.runtime.rows import Rpc, unimplemented
+from app.wire.codecs import CAMEL_TYPE
 from app.wire.page import Page
-from app.wire.render import CAMEL_TYPE, to_json
+from app.wire.render import to_json
 from openapi.bindings import SERVICES, bindings_of, tags
 from openapi.document import fields_of, shape
 from openapi.generate import ROUTERS, generated

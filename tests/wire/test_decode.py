@@ -371,12 +371,12 @@ def test_threads_that_meet_at_the_first_use_of_a_type_read_and_print_alike() -> 
     value, descriptor = orjson.loads(body), workflow_pb2.WorkflowTemplate.DESCRIPTOR
     message = workflow_pb2.WorkflowTemplate(**decode._ARGUMENTS[True].message(descriptor, value))
     for _ in range(20):
-        arguments, compiler = decode._Arguments(strict=False), render._Compiler(camel=False)
+        arguments, compiler = decode._Arguments(strict=False), render.Encoders(camel=False)
         start = Barrier(8)
 
         def work(arguments: Any = arguments, compiler: Any = compiler, start: Any = start) -> tuple[bytes, Any]:
             start.wait()
-            return arguments.message(descriptor, value), compiler.function(descriptor)(message)
+            return arguments.message(descriptor, value), compiler.of(descriptor)(message)
 
         with ThreadPoolExecutor(8) as pool:
             outcomes = [task.result() for task in [pool.submit(work) for _ in range(8)]]

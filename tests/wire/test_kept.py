@@ -12,9 +12,9 @@ from flyteidl.admin import execution_pb2, project_pb2, task_pb2, workflow_pb2
 from google.protobuf.message import Message
 
 from app.cache import ByteCache
-from app.wire import render
+from app.wire.codecs import CAMEL_JSON, SNAKE_JSON, JsonCodec
 from app.wire.page import Page
-from app.wire.render import Encoding, to_bytes, to_json
+from app.wire.render import ENCODERS, to_json
 from tests.support.servers import ROOT
 from tests.wire.messages import filled
 
@@ -28,17 +28,15 @@ PAGES = (
 
 
 @pytest.mark.parametrize("type_", PAGES, ids=lambda type_: type_.__name__)
-@pytest.mark.parametrize("encoding", [Encoding.PROTO_NAMES, Encoding.CAMEL_NAMES], ids=lambda one: one.name)
-def test_kept_answers_are_those_that_printing_gives(type_: type[Message], encoding: Encoding) -> None:
+@pytest.mark.parametrize("codec", [SNAKE_JSON, CAMEL_JSON], ids=lambda one: one.name)
+def test_kept_answers_are_those_that_printing_gives(type_: type[Message], codec: JsonCodec) -> None:
     kept = ByteCache(10_000_000)
-    other = Encoding.CAMEL_NAMES if encoding is Encoding.PROTO_NAMES else Encoding.PROTO_NAMES
+    other = CAMEL_JSON if codec is SNAKE_JSON else SNAKE_JSON
     for seed in (*range(8), *range(8)):
         message = filled(type_.DESCRIPTOR, random.Random(seed))
-        to_bytes(message, other, kept)
-        assert to_bytes(message, encoding, kept) == to_json(message, camel=encoding is Encoding.CAMEL_NAMES)
-    assert orjson.loads(to_bytes(type_(), encoding, kept)) == orjson.loads(
-        to_json(type_(), camel=encoding is Encoding.CAMEL_NAMES)
-    )
+        other.write(message, kept)
+        assert codec.write(message, kept) == to_json(message, camel=codec is CAMEL_JSON)
+    assert orjson.loads(codec.write(type_(), kept)) == orjson.loads(to_json(type_(), camel=codec is CAMEL_JSON))
 
 
 def test_what_is_asked_for_again_stays_and_what_is_not_makes_room() -> None:
@@ -56,20 +54,20 @@ def test_what_is_asked_for_again_stays_and_what_is_not_makes_room() -> None:
 
 def test_one_changed_field_is_another_message(monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
-    encoder = render._PROTO.function(project_pb2.Project.DESCRIPTOR)
+    encoder = ENCODERS[False].of(project_pb2.Project.DESCRIPTOR)
 
     def encode(message: project_pb2.Project) -> object:
         printed.append(message.name)
         return encoder(message)
 
-    monkeypatch.setitem(render._PROTO.finished, "flyteidl.admin.Project", encode)
+    monkeypatch.setitem(ENCODERS[False]._complete, "flyteidl.admin.Project", encode)
     kept = ByteCache(100_000)
     projects = project_pb2.Projects(projects=[project_pb2.Project(id="a", name="1"), project_pb2.Project(id="a")])
     for _ in range(3):
-        to_bytes(projects, Encoding.PROTO_NAMES, kept)
+        SNAKE_JSON.write(projects, kept)
     assert printed == ["1", ""]
     projects.projects[0].name = "2"
-    assert orjson.loads(to_bytes(projects, Encoding.PROTO_NAMES, kept))["projects"][0]["name"] == "2"
+    assert orjson.loads(SNAKE_JSON.write(projects, kept))["projects"][0]["name"] == "2"
     assert printed == ["1", "", "2"]
 
 
@@ -135,9 +133,9 @@ def test_an_equal_row_is_shown_and_printed_once() -> None:
 
     def page(*rows: Any) -> bytes:
         listed = Page(project_pb2.Projects(token="t"), rows, show)
-        whole = to_bytes(listed.message(), Encoding.PROTO_NAMES, ByteCache(0))
+        whole = SNAKE_JSON.write(listed.message(), ByteCache(0))
         shown.clear()
-        assert to_bytes(listed, Encoding.PROTO_NAMES, kept) == whole
+        assert SNAKE_JSON.write(listed, kept) == whole
         return whole
 
     kept = ByteCache(100_000)

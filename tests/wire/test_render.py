@@ -16,7 +16,8 @@ from google.rpc import status_pb2
 
 from app import errors
 from app.cache import ByteCache
-from app.wire.render import Encoding, is_map, status_bytes, to_bytes, to_json
+from app.wire.codecs import BINARY, CAMEL_JSON, SNAKE_JSON
+from app.wire.render import is_map, to_json
 from tests.wire.messages import filled, new, reachable
 
 REPLIES = json.loads((Path(__file__).parents[1] / "sample" / "replies.json").read_text())
@@ -126,24 +127,24 @@ def test_names_that_the_proto_files_spell_in_camel_case_stay() -> None:
 
 def test_encodings() -> None:
     message = identifier_pb2.Identifier(name="n")
-    assert to_bytes(message, Encoding.BINARY, ByteCache(10_000)) == message.SerializeToString()
-    assert b'"resource_type":"UNSPECIFIED"' in to_bytes(message, Encoding.PROTO_NAMES, ByteCache(10_000))
-    assert b'"resourceType":"UNSPECIFIED"' in to_bytes(message, Encoding.CAMEL_NAMES, ByteCache(10_000))
+    assert BINARY.write(message, ByteCache(10_000)) == message.SerializeToString()
+    assert b'"resource_type":"UNSPECIFIED"' in SNAKE_JSON.write(message, ByteCache(10_000))
+    assert b'"resourceType":"UNSPECIFIED"' in CAMEL_JSON.write(message, ByteCache(10_000))
 
 
 def test_status() -> None:
     reason = event_pb2.EventFailureReason(already_in_terminal_state={"current_phase": "FAILED"})
     error = errors.FailedPrecondition("no", details=(reason,))
     type_ = "type.googleapis.com/flyteidl.admin.EventFailureReason"
-    assert json.loads(status_bytes(error, Encoding.PROTO_NAMES)) == {
+    assert json.loads(SNAKE_JSON.write_error(error)) == {
         "code": 9,
         "message": "no",
         "details": [{"@type": type_, "already_in_terminal_state": {"current_phase": "FAILED"}}],
     }
-    assert json.loads(status_bytes(error, Encoding.CAMEL_NAMES))["details"] == [
+    assert json.loads(CAMEL_JSON.write_error(error))["details"] == [
         {"@type": type_, "alreadyInTerminalState": {"currentPhase": "FAILED"}}
     ]
-    status = status_pb2.Status.FromString(status_bytes(error, Encoding.BINARY))
+    status = status_pb2.Status.FromString(BINARY.write_error(error))
     assert (status.code, status.message, status.details[0].type_url) == (9, "no", type_)
     assert status.details[0].value == reason.SerializeToString()
     assert base64.b64encode(status.details[0].value) == b"CggKBkZBSUxFRA=="

@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 
 from app import errors
 from app.api.timeouts import strict_timeout_seconds
-from app.wire.render import to_status
+from app.wire.codecs import to_status
 from app.wire.text import quoted
 
 M = TypeVar("M", bound=Message)

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 from app import errors
 from app.api.http import notices
 from app.api.http.outflow import Batch, Outflow, Outgoing
-from app.wire.render import Encoding, status_bytes
+from app.wire.codecs import CAMEL_JSON
 
 # zttp passes other transfer codings on undecoded when chunked follows them.
 _CODING = b"chunked"
@@ -42,7 +42,7 @@ class Unservable(zttp.RemoteProtocolError):
 
     def response(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Return headers and body."""
-        body = status_bytes(self.error, Encoding.CAMEL_NAMES)
+        body = CAMEL_JSON.write_error(self.error)
         return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
 
 

@@ -31,7 +31,7 @@ from app.api.status import http_status
 from app.blobs.links import PREFIX
 from app.settings import Settings
 from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
-from app.wire.render import Encoding, status_bytes
+from app.wire.codecs import SNAKE_JSON
 from app.wire.text import quoted
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -76,7 +76,7 @@ class Refusal:
     @property
     def body(self) -> bytes:
         """The error as JSON, in REST's form."""
-        return status_bytes(self.error, Encoding.PROTO_NAMES)
+        return SNAKE_JSON.write_error(self.error)
 
 
 class Origins:
@@ -271,7 +271,7 @@ async def refuse(
         headers: Further headers of the reply.
         status: The HTTP status where another one than that of the code is right.
     """
-    body = status_bytes(error, Encoding.PROTO_NAMES)
+    body = SNAKE_JSON.write_error(error)
     about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send(
         {"type": "http.response.start", "status": status or http_status(error.code), "headers": [*about, *headers]}

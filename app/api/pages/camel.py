@@ -8,7 +8,7 @@ The media type of bodies gets a parameter: generators put it into Accept and Con
 import re
 from typing import Any
 
-from app.wire.render import CAMEL_TYPE
+from app.wire.codecs import CAMEL_TYPE
 
 Schema = dict[str, Any]
 

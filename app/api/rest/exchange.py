@@ -1,4 +1,4 @@
-"""Reading REST requests and sending their replies: heads, bodies within their limits, encodings, errors, redirects."""
+"""REST requests and replies on ASGI: headers, bodies within their limits, codecs, errors, redirects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import html
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
@@ -17,9 +16,8 @@ from app import errors
 from app.api.status import http_status
 from app.api.timeouts import timeout_seconds
 from app.runtime.rows import Rpc
-from app.wire import decode
+from app.wire.codecs import BY_MEDIA_TYPE, CAMEL_JSON, CAMEL_TYPE, Codec
 from app.wire.go.gojson import has_more_values
-from app.wire.render import CAMEL_TYPE, Encoding, status_bytes
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -27,21 +25,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 
-# JSON may be longer than the message it stands for; what is longer than this many times the limit is not even read.
+# JSON may be longer than its message. A body of more than this many times the limit for messages is not read.
 BODY_PER_MESSAGE_MAX = 4
-# Printing more than this takes long enough that other requests should go on meanwhile.
+# Replies above this size are written in a thread, so that other requests are served meanwhile.
 THREAD_BYTES_MIN = 256 * 1024
-# So does reading more JSON than this: the exact reader takes up to 5 µs a byte.
+# JSON bodies above this size are read in a thread: the exact reader takes up to 5 µs a byte.
 JSON_THREAD_BYTES_MIN = 16 * 1024
-# Threads for both, in a process. Each one that is busy keeps others from the interpreter for up to 5 ms at a time.
+# Threads for both. Each busy one keeps the event loop from the interpreter for up to 5 ms at a time.
 THREADS = ThreadPoolExecutor(2, thread_name_prefix="large-bodies")
 
 _FORM = b"application/x-www-form-urlencoded"
-_BY_MEDIA_TYPE = {
-    b"application/json": Encoding.PROTO_NAMES,
-    b"application/octet-stream": Encoding.BINARY,
-    CAMEL_TYPE.encode(): Encoding.CAMEL_NAMES,
-}
 _CAMEL_PARAMETER = CAMEL_TYPE.partition("; ")[2].encode()
 _READ = frozenset(
     {
@@ -55,26 +48,35 @@ _READ = frozenset(
         b"x-http-method-override",
     }
 )
-_TYPES = {encoding: (b"content-type", encoding.content_type.encode()) for encoding in Encoding}
+_CONTENT_TYPES = {codec: (b"content-type", codec.content_type.encode()) for codec in BY_MEDIA_TYPE.values()}
+# Parity: the gateway adds these to replies of its gRPC server.
 _GRPC = (b"grpc-metadata-content-type", b"application/grpc")
 TRAILER = (b"grpc-trailer-content-type", b"application/grpc")
 
 
-class Gone(Exception):
-    """The client has left before its request was complete."""
+class ClientDisconnected(Exception):
+    """The client disconnected before its request was complete."""
 
 
 async def read_body(
     receive: Receive, bytes_max: int, wait_seconds_max: float, too_large: Callable[[int], errors.FlyteError]
 ) -> bytes:
-    """A request's whole body. errors: what too_large makes of its size; DEADLINE_EXCEEDED; Gone"""
+    """Return a request's whole body.
+
+    Args:
+        too_large: Makes the error for a body of more than bytes_max, from its size in bytes.
+
+    Raises:
+        FlyteError: From too_large; DEADLINE_EXCEEDED for a body that is not complete in time.
+        ClientDisconnected: The body did not arrive.
+    """
     body = bytearray()
     try:
         async with asyncio.timeout(wait_seconds_max):
             while True:
                 event = await receive()
                 if event["type"] == "http.disconnect":
-                    raise Gone
+                    raise ClientDisconnected
                 body += event.get("body", b"")
                 if len(body) > bytes_max:
                     raise too_large(len(body))
@@ -90,43 +92,48 @@ class Head:
 
     Attributes:
         fields: The first value of each header that this module reads.
-        reader: The encoding of the request body.
-        writer: The encoding of the reply.
+        reader: The codec of the request body.
+        writer: The codec of the reply.
         form: Whether the body is a posted HTML form.
     """
 
     fields: dict[bytes, bytes]
-    reader: Encoding
-    writer: Encoding
+    reader: Codec
+    writer: Codec
     form: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
-        """Parity: an Accept header counts only when it is one media type, letter for letter (MarshalerForRequest)."""
+        """Parse the head of a request.
+
+        Parity: an Accept header counts only when it equals one media type (MarshalerForRequest).
+        """
         fields: dict[bytes, bytes] = {}
         writer = None
         for name, value in scope["headers"]:
             if name in _READ:
                 fields.setdefault(name, value)
             elif name == b"accept" and writer is None:
-                writer = _BY_MEDIA_TYPE.get(value)
+                writer = BY_MEDIA_TYPE.get(value)
         content_type = fields.get(b"content-type", b"")
         media_type, *parameters = content_type.split(b";")
-        reader = _BY_MEDIA_TYPE.get(media_type.strip().lower(), Encoding.CAMEL_NAMES)
+        reader = BY_MEDIA_TYPE.get(media_type.strip().lower(), CAMEL_JSON)
         if _CAMEL_PARAMETER in map(bytes.strip, parameters):
-            reader = Encoding.CAMEL_NAMES
+            reader = CAMEL_JSON
         form = content_type == _FORM and scope["method"] == "POST"
         return cls(fields, reader, writer or reader, form)
 
     @property
     def trailers(self) -> bool:
+        """Return whether the client accepts trailers."""
         return b"trailers" in self.fields.get(b"te", b"").lower()
 
     def text(self, name: bytes) -> str:
+        """Return a header as text, "" where it is absent."""
         return self.fields.get(name, b"").decode("latin-1")
 
     def seconds(self) -> float | None:
-        """What Grpc-Timeout leaves for the call; None without one. errors: INVALID_ARGUMENT for a malformed one"""
+        """Return the header Grpc-Timeout in seconds, None without one. Raises INVALID_ARGUMENT for a malformed one."""
         value = self.text(b"grpc-timeout")
         if not value:
             return None
@@ -141,7 +148,8 @@ class Head:
 class BodyReader:
     """Reads request bodies within the limits of one server.
 
-    Limits: `server.grpc.maxMessageSizeBytes` for a message, `limits.body_wait_seconds_max` for the arrival of a body.
+    Limits: `server.grpc.maxMessageSizeBytes` for a message, `limits.body_wait_seconds_max` for the arrival of a body,
+    `limits.json_values_max` for JSON.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -154,7 +162,7 @@ class BodyReader:
 
         Raises:
             FlyteError: RESOURCE_EXHAUSTED for a body that is too large, DEADLINE_EXCEEDED for one that is late.
-            Gone: The client has disconnected.
+            ClientDisconnected: The body did not arrive.
         """
         declared = head.fields.get(b"content-length")
         if declared is None and not _may_have_body(scope, head):
@@ -167,24 +175,23 @@ class BodyReader:
                 raise self._too_large(int(declared))
         return await read_body(receive, bytes_max, self._wait_seconds_max, self._too_large)
 
-    async def message(self, type_: type[Message], body: bytes, reader: Encoding) -> Message:
+    async def message(self, type_: type[Message], body: bytes, codec: Codec) -> Message:
         """Decode a body; a large one in a thread. Raises FlyteError: INVALID_ARGUMENT, RESOURCE_EXHAUSTED."""
         if not body:
             return type_()
-        if reader is Encoding.BINARY:
+        if not codec.is_json:
             self._check_size(len(body))
-            return await in_thread_if_large(len(body), decode.from_binary, type_, body)
-        read = partial(self._from_json, type_, body, strict=reader is Encoding.PROTO_NAMES)
-        return await in_thread_if_large(len(body), read, bytes_min=JSON_THREAD_BYTES_MIN)
+            return await in_thread_if_large(len(body), codec.read, type_, body)
+        return await in_thread_if_large(len(body), self._read_json, type_, body, codec, bytes_min=JSON_THREAD_BYTES_MIN)
 
-    def _from_json(self, type_: type[Message], body: bytes, *, strict: bool) -> Message:
+    def _read_json(self, type_: type[Message], body: bytes, codec: Codec) -> Message:
         # Deviates: upstream reads any number of values, in a thread of its own.
         if has_more_values(body, self._values_max):
             raise errors.ResourceExhausted(
                 f"the body has more than {self._values_max} JSON values (limits.jsonValuesMax); "
                 "binary bodies (application/octet-stream) and gRPC have no such limit"
             )
-        message = decode.from_json(type_, body, strict=strict)
+        message = codec.read(type_, body)
         if len(body) > self._message_bytes_max // 8:
             self._check_size(message.ByteSize())
         return message
@@ -199,9 +206,9 @@ class BodyReader:
 
 
 def _may_have_body(scope: Scope, head: Head) -> bool:
-    """Whether a body can come that no Content-Length announces."""
+    """Return whether a request without Content-Length may have a body."""
     if scope["http_version"].startswith("2"):
-        # Some servers never say that the body of such a DELETE has ended, so waiting for it could last forever.
+        # Some servers never announce the end of the body of such a DELETE, so reading it could wait forever.
         return bool(scope["method"] != "DELETE")
     return b"transfer-encoding" in head.fields
 
@@ -221,7 +228,8 @@ def cache_key(rpc: Rpc, scope: Scope, head: Head) -> tuple[Any, ...]:
 
 
 async def send_reply(send: Send, scope: Scope, head: Head, body: bytes) -> None:
-    await send_answer(send, scope, 200, [_TYPES[head.writer], _GRPC], body, chunked=head.trailers)
+    """Send a successful reply."""
+    await send_answer(send, scope, 200, [_CONTENT_TYPES[head.writer], _GRPC], body, chunked=head.trailers)
 
 
 async def send_error(
@@ -233,19 +241,22 @@ async def send_error(
     chunked: bool = False,
     trailer: tuple[bytes, bytes] | None = None,
 ) -> None:
-    headers = [_TYPES[head.writer]]
+    """Send an error as google.rpc.Status. See `send_answer` for the arguments."""
+    headers = [_CONTENT_TYPES[head.writer]]
     if error.code == errors.Unauthenticated.code:
-        # What cannot stand in a header must not break the answer.
+        # A header cannot hold control characters.
         challenge = "".join(letter if letter.isprintable() else " " for letter in error.message)
         headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
-    body = status_bytes(error, head.writer)
+    body = head.writer.write_error(error)
     await send_answer(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=trailer)
 
 
 async def redirect(send: Send, scope: Scope, path: str) -> None:
-    """Parity: 307 with a small page for those who read it (Redirect of net/http).
+    """Send a redirect to a path.
 
-    Deviates: upstream escapes percent signs once more, so its redirects of escaped paths lead nowhere.
+    Parity: status 307 with a small HTML page (Redirect of net/http).
+
+    Deviates: upstream escapes percent signs once more, so its redirects of escaped paths are broken.
     """
     query = scope["query_string"].decode("latin-1")
     address = f"{path}?{query}" if query else path
@@ -267,7 +278,12 @@ async def send_answer(
     chunked: bool = False,
     trailer: tuple[bytes, bytes] | None = None,
 ) -> None:
-    """chunked: the client takes trailers, so the length is left out; the trailer goes where the server can send it"""
+    """Send a whole reply.
+
+    Args:
+        chunked: Leave Content-Length out, because the client accepts trailers.
+        trailer: Sent after a chunked body where the ASGI server supports trailers.
+    """
     trailing = chunked and trailer is not None and "http.response.trailers" in scope.get("extensions", {})
     if not chunked:
         headers = [*headers, (b"content-length", str(len(body)).encode())]

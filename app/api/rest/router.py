@@ -1,8 +1,9 @@
-"""The RPCs as routes of FastAPI, matched as upstream's gateway matches them.
+"""The REST routes of all RPCs, as FastAPI routes with the matching rules of upstream's gateway.
 
-`RpcRoute` is one REST binding of one RPC. `RestRouter` is FastAPI's router with the gateway's rules: one tree of path
-segments instead of one regular expression after another, one 404 and one 501 for all paths, redirects to cleaned
-paths, empty variables, forms as GET. Pages and the routes of a host application are matched as FastAPI matches them.
+`RpcRoute` is one REST binding of one RPC. `RestRouter` is a subclass of FastAPI's router: it finds the RPC's route in
+a tree of path segments instead of trying one regular expression after another. It redirects to clean paths, allows
+empty variables, answers 404 and 501 as the gateway does, and treats some posted forms as GET. All other routes, such
+as pages, are matched by FastAPI.
 
 Source: newHTTPServer of flyteadmin/pkg/server/service.go on grpc-gateway v2 and net/http.
 """
@@ -22,14 +23,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
 from app.api.rest import exchange
-from app.api.rest.exchange import Gone, Head
-from app.api.rest.tree import Tree, chosen, cleaned
+from app.api.rest.exchange import ClientDisconnected, Head
+from app.api.rest.tree import Tree, clean_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
 from app.runtime.rows import VARIABLE, Binding, Rpc
 from app.wire import bind
-from app.wire.render import size, to_bytes
+from app.wire.codecs import size
 
 log = structlog.get_logger(__name__)
 
@@ -37,15 +38,15 @@ REQUEST_ID_LENGTH_MAX = 128
 # Keys of a scope: the parsed head of the request, and the pairs of a form that was posted instead of a query.
 _HEAD = "flyteadmin.head"
 _FORM = "flyteadmin.form"
-# Replies that are cached whole are not cached a second time as printed messages.
-_NOT_CACHED = ByteCache(0)
+# Replies that are cached as a whole are not cached as encoded messages too.
+_NO_CACHE = ByteCache(0)
 
 
 class RpcRoute(Route):
     """One REST binding of an RPC. `RestRouter` serves it, once it is bound to a server."""
 
     def __init__(self, rpc: Rpc, binding: Binding, server: Server | None = None) -> None:
-        # Starlette knows no dots in the names of variables.
+        # Starlette allows no dots in the names of variables.
         path = VARIABLE.sub(lambda match: f"{{{match[1].replace('.', '_')}}}", binding.template)
         super().__init__(path, rpc.function, methods=[binding.verb], name=rpc.name)
         self.path = binding.template
@@ -63,7 +64,7 @@ class RpcRoute(Route):
         return RpcRoute(self.rpc, self.binding, server)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match as Starlette does, for tools that look for the route of a request; the tree has the last word."""
+        """Match as Starlette does. Tools call this; for requests, `RestRouter` matches by its tree."""
         return (Match.NONE, {}) if _HEAD in scope else super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +81,8 @@ class RpcRoute(Route):
         cached = self.rpc.immutable and scope["method"] == "GET"
         try:
             reply = await dispatch.call(server, call, request)
-            printed = _NOT_CACHED if cached else server.kept
-            body = await exchange.in_thread_if_large(size(reply), to_bytes, reply, head.writer, printed)
+            cache = _NO_CACHE if cached else server.kept
+            body = await exchange.in_thread_if_large(size(reply), head.writer.write, reply, cache)
         except Exception as error:  # noqa: BLE001 - as_flyte_error logs what no code expected
             answer = dispatch.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
             await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)
@@ -112,7 +113,7 @@ class RpcRoute(Route):
         # Parity: the path wins over the same field of the body.
         for variable, value in scope["path_params"].items():
             bind.put_path(request, variable, value)
-        # Parity: a query is looked at only where the message has fields beside those of the path.
+        # Parity: a query is parsed only where the message has fields beside those of the path.
         query = scope["query_string"]
         if not self.binding.body and (query or form) and request.DESCRIPTOR.fields:
             bind.put_query(request, bind.merged([*(form or []), *bind.query_pairs(query)]), self._bound)
@@ -124,19 +125,19 @@ class RestRouter(APIRouter):
 
     def __init__(self, server: Server, routes: Iterable[RpcRoute] = (), **how: Any) -> None:
         super().__init__(redirect_slashes=False, **how)
-        # Serves what is no path of an RPC. An application puts FastAPI's middleware for its own routes around it.
+        # Serves all other paths. The application wraps it in FastAPI's middleware.
         self.others: ASGIApp = super().app
         self._server = server
         self._tree: Tree[RpcRoute] = Tree()
         self._bodies = exchange.BodyReader(server.settings)
-        # The literal beginning of every path of an immutable RPC: only those requests are looked up in the cache.
+        # The literal prefixes of the paths of immutable RPCs: only those requests are looked up in the cache.
         self._immutable: list[tuple[bytes, Rpc]] = []
         self._prefix: bytes | None = None
         for route in routes:
             self._add(route)
 
     def include_router(self, router: APIRouter, **how: Any) -> None:
-        """Add the routes of another router; those of RPCs are matched by the gateway's rules."""
+        """Add the routes of another router; RPC routes are added to the tree."""
         rpcs = [route for route in router.routes if isinstance(route, RpcRoute)]
         for route in rpcs:
             self._add(route)
@@ -153,24 +154,24 @@ class RestRouter(APIRouter):
         self._prefix = prefix if self._prefix is None else _common(self._prefix, prefix)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; those outside of the RPCs' paths go to pages first."""
+        """Serve one request. Paths outside of the RPCs' common prefix are matched against pages first."""
         if scope["type"] == "http" and self._prefix and _route_path(scope).startswith(self._prefix):
             await self._serve(scope, receive, send)
         else:
             await self.others(scope, receive, send)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for a path that no page has, as the gateway does."""
+        """Answer 404 for a path that no page has, or match it against the RPCs where that has not been done."""
         if scope["type"] != "http":
-            raise RuntimeError(f"REST does not speak {scope['type']}")
+            raise RuntimeError(f"REST serves no {scope['type']} connections")
         if _HEAD in scope:
-            # The tree has been asked already.
+            # `_serve` found no RPC and passed the request on to the pages.
             await exchange.send_error(send, scope, scope[_HEAD], errors.NotFound("Not Found"))
         else:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Match a request by the gateway's rules and let its route handle it."""
+        """Find the RPC of a request and serve it; pass a request for an unknown path on to the pages."""
         head = scope[_HEAD] = Head.of(scope)
         try:
             path = _route_path(scope)
@@ -178,7 +179,7 @@ class RestRouter(APIRouter):
             if reply is not None:
                 await exchange.send_reply(send, scope, head, reply)
                 return
-            clean = cleaned(path.decode("latin-1"))
+            clean = clean_path(path.decode("latin-1"))
             if clean is not None:
                 await exchange.redirect(send, scope, scope.get("root_path", "") + clean)
                 return
@@ -194,10 +195,10 @@ class RestRouter(APIRouter):
             else:
                 await route.handle(scope, receive, send)
         except errors.FlyteError as error:
-            # Refused before the function was called, so there is nothing of gRPC in the answer.
+            # Parity: errors from before the gRPC call carry no gRPC headers.
             await exchange.send_error(send, scope, head, error)
-        except Gone:
-            log.info("client_left", path=scope["path"])
+        except ClientDisconnected:
+            log.info("client_disconnected", path=scope["path"])
 
     def _cached_reply(self, scope: Scope, head: Head, path: bytes) -> bytes | None:
         if scope["method"] == "GET" and b"grpc-timeout" not in head.fields:
@@ -207,10 +208,10 @@ class RestRouter(APIRouter):
         return None
 
     async def _match(self, scope: Scope, receive: Receive, head: Head, segments: list[str]) -> RpcRoute | None:
-        """Return the route of a request, None for an unknown path; put the values of its variables into the scope.
+        """Return the route of a request, None for an unknown path; store the values of its variables in the scope.
 
         Raises:
-            FlyteError: UNIMPLEMENTED for a known path with another verb; those of reading a form.
+            FlyteError: UNIMPLEMENTED for a known path with another verb; errors of reading a form.
         """
         verb, form = scope["method"], None
         if head.form and (override := head.text(b"x-http-method-override")):
@@ -218,9 +219,9 @@ class RestRouter(APIRouter):
             bind.query_pairs(scope["query_string"])
             verb = override.upper()
         found = self._tree.match(segments)
-        match = chosen(found, verb)
-        if match is None and head.form and verb == "POST" and (match := chosen(found, "GET")) is not None:
-            # Parity: a form posted to a path that only knows GET is that GET (ServeMux.ServeHTTP).
+        match = select(found, verb)
+        if match is None and head.form and verb == "POST" and (match := select(found, "GET")) is not None:
+            # Parity: a form posted to a path that has only GET is served as GET (ServeMux.ServeHTTP).
             form = form if form is not None else bind.query_pairs(await self._bodies.read(scope, receive, head))
         if match is None:
             if found:
@@ -254,6 +255,6 @@ def _route_path(scope: Scope) -> bytes:
 
 
 def _common(one: bytes, other: bytes) -> bytes:
-    """Return the longest common beginning."""
+    """Return the longest common prefix."""
     length = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
     return one[:length] if length is not None else min(one, other, key=len)

@@ -1,7 +1,9 @@
-"""Which RPC a path means: a tree of path segments, exact where upstream's gateway has rules of its own.
+"""Routes by path: a tree of path segments, with the rules of upstream's gateway.
 
-A variable takes any one segment, an empty last one too. Matching asks first which verbs a path knows, so that a wrong
-verb on a known path can be told from an unknown path. Upstream: ServeMux of net/http and of grpc-gateway v2.
+A variable matches any one segment, an empty last one too. Matching ignores the verb at first, so that a known path
+with a wrong verb (501) differs from an unknown path (404).
+
+Source: ServeMux of net/http and of grpc-gateway v2.
 """
 
 from __future__ import annotations
@@ -19,12 +21,20 @@ _UNCLEAN = re.compile(r"//|/\.{1,2}(?:/|$)")
 
 @dataclass(slots=True)
 class _Node(Generic[RouteT]):
+    """One place in the tree.
+
+    Attributes:
+        literals: The next node by the segment that leads to it.
+        variable: The next node for any other segment.
+        routes: The routes of the path that ends here, by verb.
+    """
+
     literals: dict[str, _Node[RouteT]] = field(default_factory=dict)
     variable: _Node[RouteT] | None = None
-    verbs: dict[str, RouteT] = field(default_factory=dict)
+    routes: dict[str, RouteT] = field(default_factory=dict)
 
 
-# The routes by verb at one end of the tree, and the segments that stood where variables are.
+# The routes of one path by verb, and the values of its variables.
 Match = tuple[dict[str, RouteT], list[str]]
 
 
@@ -43,12 +53,12 @@ class Tree(Generic[RouteT]):
             else:
                 node.variable = node.variable or _Node()
                 node = node.variable
-        if verb in node.verbs:
+        if verb in node.routes:
             raise ValueError(f"{verb} {template} is served twice")
-        node.verbs[verb] = route
+        node.routes[verb] = route
 
     def match(self, segments: list[str]) -> list[Match[RouteT]]:
-        """Return the ends of the tree that a path leads to: none for an unknown path, hardly ever more than one.
+        """Return the templates that a path matches, literals first: none for an unknown path, hardly ever two.
 
         Args:
             segments: The path's decoded segments, see `bind.path_segments`.
@@ -67,14 +77,14 @@ class Tree(Generic[RouteT]):
                 found: list[Match[RouteT]] = []
                 _match(node, segments, index, values, found)
                 return found
-        return [(node.verbs, values)] if node.verbs else []
+        return [(node.routes, values)] if node.routes else []
 
 
 def _match(node: _Node[RouteT], segments: list[str], index: int, values: list[str], found: list[Match[RouteT]]) -> None:
     """Collect every route that matches: a segment may match a literal and a variable at once."""
     if index == len(segments):
-        if node.verbs:
-            found.append((node.verbs, values))
+        if node.routes:
+            found.append((node.routes, values))
         return
     literal = node.literals.get(segments[index])
     if literal is not None:
@@ -83,19 +93,19 @@ def _match(node: _Node[RouteT], segments: list[str], index: int, values: list[st
         _match(node.variable, segments, index + 1, [*values, segments[index]], found)
 
 
-def chosen(matches: list[Match[RouteT]], verb: str) -> tuple[RouteT, list[str]] | None:
-    """The route of a verb with the values of its variables; None where no match knows the verb."""
-    for verbs, values in matches:
-        route = verbs.get(verb)
+def select(matches: list[Match[RouteT]], verb: str) -> tuple[RouteT, list[str]] | None:
+    """Return the route for a verb and the values of its variables; None where no match has that verb."""
+    for routes, values in matches:
+        route = routes.get(verb)
         if route is not None:
             return route, values
     return None
 
 
-def cleaned(path: str) -> str | None:
-    """The path, as it was sent, without empty, "." and ".." segments; None where there is nothing to clean."""
+def clean_path(path: str) -> str | None:
+    """Return the path, still escaped, without empty, "." and ".." segments; None where it is clean already."""
     if _UNCLEAN.search(path) is None:
         return None
     clean = posixpath.normpath("/" + path.lstrip("/"))
-    # normpath drops a last slash, which may stand for an empty last variable.
+    # normpath drops a slash at the end, which may stand for an empty last variable.
     return clean + "/" if path.endswith("/") and clean != "/" else clean
