@@ -87,7 +87,7 @@ class FlyteAdmin(Section):
     feature_gates: FeatureGates = FeatureGates()
 
     console_url: str = ""
-    """Address of the console, for links to executions."""
+    """Address of the console. A task with links receives the address of its execution in FLYTE_EXECUTION_URL."""
 
     inject_identity_annotations: bool = False
     """Annotate Kubernetes resources with the identity of the launching user."""

@@ -33,7 +33,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "database.postgres.read_replica_host": "every statement is sent to database.postgres.host",
     "external_events": _PUBLISHED,
     "flyteadmin.async_events_buffer_size": _PUBLISHED,
-    "flyteadmin.console_url": "this version makes no links to a console",
     "flyteadmin.event_version": _KUBERNETES,
     "flyteadmin.feature_gates": "this version has no artifacts",
     "flyteadmin.identity_annotation_keys": _KUBERNETES,
