@@ -27,7 +27,7 @@ from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.services import launch_plans, projects, tasks, workflows
-from app.services.checks import key_of
+from app.services.checks import version_key
 from app.services.events import workflow_events
 from app.services.execution_ids import execution_key
 from app.services.executions import launch
@@ -97,17 +97,17 @@ class Filler:
         _insert(self._url, copies)
 
     async def _tasks(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.Task, key_of(_id(identifier_pb2.TASK, task_name(0), 0)))
+        row = await _row(ctx, schema.Task, version_key(_id(identifier_pb2.TASK, task_name(0), 0)))
         closure = task_pb2.TaskClosure.FromString(row["closure"])
 
         def copy(id: identifier_pb2.Identifier) -> Values:
             closure.compiled_task.template.id.CopyFrom(id)
-            return row | key_of(id) | {"closure": closure.SerializeToString()}
+            return row | version_key(id) | {"closure": closure.SerializeToString()}
 
         return map(copy, _versions(identifier_pb2.TASK, task_name, TASK_NAMES, registered=messages.NODES))
 
     async def _workflows(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.Workflow, key_of(_id(identifier_pb2.WORKFLOW, workflow_name(0), 0)))
+        row = await _row(ctx, schema.Workflow, version_key(_id(identifier_pb2.WORKFLOW, workflow_name(0), 0)))
         raw = await self._blobs.read(row["remote_closure_identifier"], bytes_max=0)
         closure = workflow_pb2.WorkflowClosure.FromString(raw)
 
@@ -118,17 +118,17 @@ class Filler:
             # Not Blobs.write, which waits for the disk each time.
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
             Path(uri).write_bytes(closure.SerializeToString(deterministic=True))
-            return row | key_of(id) | {"remote_closure_identifier": uri}
+            return row | version_key(id) | {"remote_closure_identifier": uri}
 
         return map(copy, _versions(identifier_pb2.WORKFLOW, workflow_name, WORKFLOW_NAMES))
 
     async def _launch_plans(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.LaunchPlan, key_of(_id(identifier_pb2.LAUNCH_PLAN, workflow_name(0), 0)))
+        row = await _row(ctx, schema.LaunchPlan, version_key(_id(identifier_pb2.LAUNCH_PLAN, workflow_name(0), 0)))
         spec = launch_plan_pb2.LaunchPlanSpec.FromString(row["spec"])
 
         def copy(id: identifier_pb2.Identifier) -> Values:
             spec.workflow_id.name, spec.workflow_id.version = id.name, id.version
-            return row | key_of(id) | {"spec": spec.SerializeToString(deterministic=True)}
+            return row | version_key(id) | {"spec": spec.SerializeToString(deterministic=True)}
 
         return map(copy, _versions(identifier_pb2.LAUNCH_PLAN, workflow_name, WORKFLOW_NAMES))
 

@@ -19,7 +19,7 @@ from app.database import schema
 from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.services import phases
-from app.services.execution_ids import EXECUTION_KEY, execution_key
+from app.services.execution_ids import EXECUTION_KEY, execution_key, of_execution
 
 Node = execution_pb2.NodeExecution
 
@@ -76,10 +76,11 @@ _ENDED = tuple(Node.Phase.Name(phase) for phase in phases.NODE_TERMINAL)
 # A node runs as long as some engine has to run its execution and it has not ended: a crash changes neither.
 _RUNS = Statement(
     select(_launches.c.id).where(
-        *(_launches.c[name] == bindparam(name) for name in EXECUTION_KEY),
+        *of_execution(_launches),
         ~exists().where(
             and_(
-                *(_nodes.c[name] == bindparam(name) for name in (*EXECUTION_KEY, "node_id")),
+                *of_execution(_nodes),
+                _nodes.c.node_id == bindparam("node_id"),
                 _nodes.c.phase.in_([literal(phase) for phase in _ENDED]),
             )
         ),

@@ -67,7 +67,7 @@ def check_identifier(id: identifier_pb2.Identifier | None, expected: int) -> Non
     check_parts(id, "project", "domain", "name", "version")
 
 
-def key_of(id: identifier_pb2.Identifier) -> dict[str, Any]:
+def version_key(id: identifier_pb2.Identifier) -> dict[str, Any]:
     """The key of the row that an identifier names, in the table of its resource type."""
     return {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
 

@@ -11,7 +11,7 @@ from app import errors
 from app.database import schema
 from app.query import filters, lists, pages
 from app.runtime.context import Context
-from app.services.checks import check_parts, given, key_of
+from app.services.checks import check_parts, given, version_key
 
 _TABLE = schema.table(schema.DescriptionEntity)
 # Parity: filters name the entity that is described, with its prefix and its code in messages.
@@ -49,7 +49,7 @@ async def store(
     if description is None:
         return
     long_description = given(description, "long_description")
-    key = {"resource_type": id.resource_type, **key_of(id)}
+    key = {"resource_type": id.resource_type, **version_key(id)}
     row = {
         "created_at": ctx.now,
         "updated_at": ctx.now,
@@ -78,7 +78,7 @@ async def get_description_entity(
         raise errors.invalid("resource_type")
     check_parts(id, "project", "domain", "name", "version")
     # Deviates: upstream leaves the resource type out and may answer with a workflow's row for a task.
-    row = await ctx.db.find(schema.DescriptionEntity, resource_type=id.resource_type, **key_of(id))
+    row = await ctx.db.find(schema.DescriptionEntity, resource_type=id.resource_type, **version_key(id))
     if row is None:
         raise errors.NotFound("entry not found")
     return to_message(row)

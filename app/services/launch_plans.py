@@ -29,8 +29,8 @@ from app.services.checks import (
     check_parts,
     check_project_and_domain,
     given,
-    key_of,
     not_registered,
+    version_key,
 )
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.wire.cron import parse_cron
@@ -87,7 +87,7 @@ async def create_launch_plan(
     # Parity: the workflow's id and row come before the launch plan's own id.
     workflow_id = given(request.spec, "workflow_id")
     check_identifier(workflow_id, identifier_pb2.WORKFLOW)
-    row = await ctx.db.find(schema.Workflow, columns=("id", "typed_interface"), **key_of(workflow_id))
+    row = await ctx.db.find(schema.Workflow, columns=("id", "typed_interface"), **version_key(workflow_id))
     if row is None:
         raise not_registered("WORKFLOW", workflow_id)
     interface = interface_pb2.TypedInterface.FromString(row.typed_interface or b"")
@@ -126,7 +126,7 @@ async def store(
         schema.LaunchPlan,
         created_at=ctx.now,
         updated_at=ctx.now,
-        **key_of(id),
+        **version_key(id),
         spec=spec.SerializeToString(deterministic=True),
         workflow_id=workflow_row,
         closure=closure.SerializeToString(deterministic=True),
@@ -159,7 +159,7 @@ async def _check_new(
     ctx: Context, id: identifier_pb2.Identifier, spec: launch_plan_pb2.LaunchPlanSpec, plan_digest: bytes
 ) -> None:
     """That the version is not registered, neither like this nor otherwise."""
-    row = await ctx.db.find(schema.LaunchPlan, columns=("digest", "spec"), **key_of(id))
+    row = await ctx.db.find(schema.LaunchPlan, columns=("digest", "spec"), **version_key(id))
     if row is None:
         return
     if row.digest == plan_digest:
@@ -309,7 +309,7 @@ async def update_launch_plan(
         )
     # Deviates: one transaction under one lock; upstream switches schedules before and apart from states, and two
     # activations at once can leave two active versions.
-    key = key_of(id)
+    key = version_key(id)
     await hold_name(ctx, id.project, id.domain, id.name)
     row = await ctx.db.find(schema.LaunchPlan, columns=("spec",), **key)
     if row is None:
@@ -342,7 +342,7 @@ async def get_launch_plan(ctx: Context, request: common_pb2.ObjectGetRequest) ->
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.LAUNCH_PLAN
     check_identifier(id, identifier_pb2.LAUNCH_PLAN)
-    row = await ctx.db.find(schema.LaunchPlan, columns=_COLUMNS, **key_of(id))
+    row = await ctx.db.find(schema.LaunchPlan, columns=_COLUMNS, **version_key(id))
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)
     return to_message(row)

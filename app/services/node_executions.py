@@ -22,20 +22,19 @@ from app.services import payloads
 from app.services.execution_ids import (
     EXECUTION_KEY,
     check_execution_id,
-    check_task_execution_id,
     execution_key,
+    named_attempt,
     node_key,
+    set_execution_id,
     task_key,
-    untyped,
+    without_types,
 )
 from app.services.trimming import trim_node
 from app.wire.page import Page
 from app.wire.text import text
 
 _COLUMNS = (
-    "execution_project",
-    "execution_domain",
-    "execution_name",
+    *EXECUTION_KEY,
     "node_id",
     "input_uri",
     "closure",
@@ -59,8 +58,7 @@ def to_message(row: Any, *, has_children: bool) -> node_execution_pb2.NodeExecut
     """
     message = node_execution_pb2.NodeExecution(input_uri=row.input_uri or "")
     message.id.node_id = row.node_id
-    run = message.id.execution_id
-    run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
+    set_execution_id(message.id.execution_id, row)
     message.closure.ParseFromString(row.closure or b"")
     message.metadata.ParseFromString(row.node_execution_metadata or b"")
     if has_children:
@@ -139,19 +137,12 @@ async def list_node_executions_for_task(
     errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token; NOT_FOUND for the attempt
     source: upstream NodeExecutionManager.ListNodeExecutionsForTask
     """
-    id = request.task_execution_id
-    if not request.HasField("task_execution_id"):
-        raise errors.missing("id")
-    if id.HasField("task_id") and id.task_id.resource_type == identifier_pb2.UNSPECIFIED:
-        id.task_id.resource_type = identifier_pb2.TASK
-    check_task_execution_id(
-        id.node_execution_id, id.task_id, nested=id.HasField("node_execution_id"), task_given=id.HasField("task_id")
-    )
+    id = named_attempt(request, "task_execution_id")
     check_limit(request.limit)
     key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
     row = await ctx.db.find(schema.TaskExecution, columns=("id",), **key)
     if row is None:
-        raise errors.NotFound(f"missing entity of type task execution with identifier {text(untyped(id))}")
+        raise errors.NotFound(f"missing entity of type task execution with identifier {text(without_types(id))}")
     where = {**execution_key(id.node_execution_id.execution_id), "parent_task_execution_id": row.id}
     return await _page(ctx, request, where)
 

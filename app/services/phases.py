@@ -1,8 +1,8 @@
-"""Which phase may follow which: pure rules for workflow, node and task executions.
+"""The rules for phases: which phase of an event may follow the stored phase of an execution, a node or an attempt.
 
-No graph is enforced beyond these rules: engines report late, twice and out of order. Terminal sets:
-workflow SUCCEEDED FAILED TIMED_OUT ABORTED; node those and SKIPPED, RECOVERED; task SUCCEEDED FAILED ABORTED
-(RETRYABLE_FAILED is followed by the next attempt's row).
+Engines send events late, twice and out of order, so only these rules are enforced and no graph of phases.
+After a terminal phase no event is accepted. RETRYABLE_FAILED is not terminal for a task: the next attempt has a row of
+its own.
 Source: flyteadmin/pkg/common/executions.go, pkg/manager/impl/*_execution_manager.go.
 """
 
@@ -24,22 +24,22 @@ TASK_TERMINAL = frozenset({Task.SUCCEEDED, Task.FAILED, Task.ABORTED})
 
 
 def phase_number(phases: EnumTypeWrapper, name: str | None) -> int:
-    """The phase of a stored name; 0 (UNDEFINED) for a name that is none, as upstream reads it."""
+    """Return the number of a stored phase name; 0 (UNDEFINED) for an unknown name, as upstream reads it."""
     value = phases.DESCRIPTOR.values_by_name.get(name or "")
     return value.number if value is not None else 0
 
 
 def check_known(phases: EnumTypeWrapper, phase: int) -> None:
-    """Deviates: upstream stores an unknown phase number as text and reads it back as UNDEFINED.
+    """Raise INVALID_ARGUMENT for a phase number without a name.
 
-    errors: INVALID_ARGUMENT invalid value for phase
+    Deviates: upstream stores an unknown phase number as text and reads it back as UNDEFINED.
     """
     if phase not in phases.DESCRIPTOR.values_by_number:
         raise errors.invalid("phase")
 
 
 def already_terminal(message: str, current: str) -> errors.FailedPrecondition:
-    """The refusal that tells an engine to stop (upstream errors.NewAlreadyInTerminalStateError)."""
+    """Return the error at which an engine stops sending events (upstream errors.NewAlreadyInTerminalStateError)."""
     reason = admin_event_pb2.EventFailureReason(
         already_in_terminal_state=admin_event_pb2.EventErrorAlreadyInTerminalState(current_phase=current)
     )
@@ -47,9 +47,10 @@ def already_terminal(message: str, current: str) -> errors.FailedPrecondition:
 
 
 def check_cluster(recorded: str | None, producer: str) -> None:
-    """An event comes from the cluster that runs the execution (upstream validation.ValidateCluster).
+    """Raise FAILED_PRECONDITION if the producer of an event is not the cluster that runs the execution.
 
-    errors: FAILED_PRECONDITION with the detail incompatible_cluster, which names the event's producer
+    The error's detail incompatible_cluster names the producer.
+    Source: upstream validation.ValidateCluster.
     """
     if producer in ("", "propeller", recorded or ""):
         return
@@ -63,7 +64,7 @@ def check_cluster(recorded: str | None, producer: str) -> None:
     raise errors.FailedPrecondition(message, details=(reason,))
 
 
-def check_workflow(
+def check_workflow_event(
     stored: str | None,
     phase: int,
     *,
@@ -71,9 +72,13 @@ def check_workflow(
     producer: str,
     id: identifier_pb2.WorkflowExecutionIdentifier,
 ) -> None:
-    """Whether a workflow event may be recorded (upstream ExecutionManager.CreateWorkflowEvent).
+    """Check that a workflow event may follow the stored phase of its execution.
 
-    errors: ALREADY_EXISTS for the same phase again, but QUEUED may repeat; FAILED_PRECONDITION otherwise
+    Raises:
+        errors.AlreadyExists: The event repeats the stored phase. QUEUED may repeat.
+        errors.FailedPrecondition: The stored phase is terminal, or a later one than the phase of the event.
+
+    Source: upstream ExecutionManager.CreateWorkflowEvent.
     """
     current, names = phase_number(Workflow.Phase, stored), Workflow.Phase
     if phase != Workflow.QUEUED:
@@ -95,26 +100,34 @@ def check_workflow(
         )
 
 
-def check_node(stored: str | None, phase: int, *, id: identifier_pb2.NodeExecutionIdentifier) -> None:
-    """Whether a node event may be recorded on a known node (upstream updateNodeExecutionWithEvent).
+def check_node_event(stored: str | None, phase: int, *, id: identifier_pb2.NodeExecutionIdentifier) -> None:
+    """Check that a node event may follow the stored phase of its node.
 
-    errors: ALREADY_EXISTS for the same phase again; FAILED_PRECONDITION behind a terminal phase
+    Raises:
+        errors.AlreadyExists: The event repeats the stored phase.
+        errors.FailedPrecondition: The stored phase is terminal.
+
+    Source: upstream updateNodeExecutionWithEvent.
     """
     current, names = phase_number(Node.Phase, stored), Node.Phase
     if phase == current:
         raise errors.AlreadyExists(f"This phase was already recorded {names.Name(current)} for {text(id)}")
     if current in NODE_TERMINAL:
-        # Deviates: upstream prints the row's number and puts the event's phase into the detail.
+        # Deviates: upstream prints the number of the stored phase and puts the event's phase into the detail.
         message = (
             f"Invalid phase change from {names.Name(current)} to {names.Name(phase)} for node execution {text(id)}"
         )
         raise already_terminal(message, names.Name(current))
 
 
-def check_task(stored: str | None, stored_version: int, phase: int, version: int, *, id: Message) -> None:
-    """Whether a task event may be recorded on a known attempt (upstream TaskExecutionManager.CreateTaskExecutionEvent).
+def check_task_event(stored: str | None, stored_version: int, phase: int, version: int, *, id: Message) -> None:
+    """Check that a task event may follow the stored phase of its attempt.
 
-    errors: ALREADY_EXISTS for the same phase with no higher version; FAILED_PRECONDITION behind a terminal phase
+    Raises:
+        errors.AlreadyExists: The event repeats the stored phase without a higher phase version.
+        errors.FailedPrecondition: The stored phase is terminal.
+
+    Source: upstream TaskExecutionManager.CreateTaskExecutionEvent.
     """
     current, names = phase_number(Task.Phase, stored), Task.Phase
     if phase == current and version <= stored_version:

@@ -20,10 +20,11 @@ from app.services import payloads
 from app.services.execution_ids import (
     EXECUTION_KEY,
     check_execution_id,
-    check_task_execution_id,
+    named_attempt,
     node_key,
+    set_execution_id,
     task_key,
-    untyped,
+    without_types,
 )
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
@@ -53,26 +54,18 @@ def to_message(row: Any, *, is_parent: bool) -> task_execution_pb2.TaskExecution
     task.resource_type = identifier_pb2.TASK
     task.project, task.domain, task.name, task.version = row.project, row.domain, row.name, row.version
     message.id.node_execution_id.node_id = row.node_id
-    run = message.id.node_execution_id.execution_id
-    run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
+    set_execution_id(message.id.node_execution_id.execution_id, row)
     message.id.retry_attempt = row.retry_attempt
     return message
 
 
 async def _row(ctx: Context, request: Any, *columns: str) -> Any:
     """The row of the attempt that a request names; a resource type that is not given means TASK."""
-    id: identifier_pb2.TaskExecutionIdentifier = request.id
-    if not request.HasField("id"):
-        raise errors.missing("id")
-    if id.HasField("task_id") and id.task_id.resource_type == identifier_pb2.UNSPECIFIED:
-        id.task_id.resource_type = identifier_pb2.TASK
-    check_task_execution_id(
-        id.node_execution_id, id.task_id, nested=id.HasField("node_execution_id"), task_given=id.HasField("task_id")
-    )
+    id = named_attempt(request, "id")
     key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
     row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
     if row is None:
-        raise errors.NotFound(f"missing entity of type task execution with identifier {text(untyped(id))}")
+        raise errors.NotFound(f"missing entity of type task execution with identifier {text(without_types(id))}")
     return row
 
 

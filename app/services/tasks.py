@@ -19,8 +19,8 @@ from app.services.checks import (
     check_parts,
     check_project_and_domain,
     given,
-    key_of,
     not_registered,
+    version_key,
 )
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.wire.go.digest import digest
@@ -46,7 +46,7 @@ async def find(ctx: Context, id: identifier_pb2.Identifier) -> task_pb2.Task:
 
     errors: NOT_FOUND
     """
-    row = await ctx.db.find(schema.Task, columns=_COLUMNS, **key_of(id))
+    row = await ctx.db.find(schema.Task, columns=_COLUMNS, **version_key(id))
     if row is None:
         raise not_registered("TASK", id)
     return to_message(row)
@@ -80,7 +80,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
         schema.Task,
         created_at=ctx.now,
         updated_at=ctx.now,
-        **key_of(id),
+        **version_key(id),
         closure=closure.SerializeToString(deterministic=True),
         digest=task_digest,
         type=template.type,
@@ -99,7 +99,7 @@ async def _check_new(
     ctx: Context, id: identifier_pb2.Identifier, compiled: compiler_pb2.CompiledTask, task_digest: bytes
 ) -> None:
     """That the version is not registered, neither like this nor otherwise."""
-    row = await ctx.db.find(schema.Task, columns=("digest", "closure"), **key_of(id))
+    row = await ctx.db.find(schema.Task, columns=("digest", "closure"), **version_key(id))
     if row is None:
         return
     if row.digest == task_digest:

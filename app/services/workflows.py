@@ -19,7 +19,7 @@ from app.query import lists
 from app.runtime.context import Context
 from app.runtime.threads import in_thread_if_large
 from app.services import description_entities, registered_names
-from app.services.checks import check_identifier, check_project_and_domain, given, key_of, not_registered
+from app.services.checks import check_identifier, check_project_and_domain, given, not_registered, version_key
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.settings.storage import CLOSURE_BYTES_MAX
 from app.wire.go.digest import digest
@@ -70,7 +70,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
         schema.Workflow,
         created_at=ctx.now,
         updated_at=ctx.now,
-        **key_of(id),
+        **version_key(id),
         typed_interface=None if interface is None else interface.SerializeToString(deterministic=True),
         remote_closure_identifier=uri,
         digest=workflow_digest,
@@ -106,7 +106,7 @@ def _not_compiled(id: identifier_pb2.Identifier, reason: str) -> errors.InvalidA
 
 async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledTask:
     """Parity: only the four parts of the name count here; the compiler then asks for the whole identifier."""
-    row = await ctx.db.find(schema.Task, columns=("closure",), **key_of(id))
+    row = await ctx.db.find(schema.Task, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("TASK", id)
     return task_pb2.TaskClosure.FromString(row.closure).compiled_task
@@ -114,7 +114,7 @@ async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.Com
 
 async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
     """What a node that starts a launch plan takes and gives. errors: NOT_FOUND"""
-    row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **key_of(id))
+    row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure)
@@ -146,7 +146,7 @@ async def _check_new(
 
     Deviates: upstream compares with an empty closure and tells all of the new one as differing.
     """
-    row = await ctx.db.find(schema.Workflow, columns=("digest", "remote_closure_identifier"), **key_of(id))
+    row = await ctx.db.find(schema.Workflow, columns=("digest", "remote_closure_identifier"), **version_key(id))
     if row is None:
         return
     reason = workflow_pb2.CreateWorkflowFailureReason()
@@ -220,7 +220,7 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
         id.resource_type = identifier_pb2.WORKFLOW
     check_identifier(id, identifier_pb2.WORKFLOW)
     columns = ("project", "domain", "name", "version", "short_description", "created_at", "remote_closure_identifier")
-    row = await ctx.db.find(schema.Workflow, columns=columns, **key_of(id))
+    row = await ctx.db.find(schema.Workflow, columns=columns, **version_key(id))
     if row is None:
         raise not_registered("WORKFLOW", id)
     workflow = workflow_pb2.Workflow()

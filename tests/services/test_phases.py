@@ -36,7 +36,7 @@ def test_workflow(stored: str, event: str) -> None:
     expected = workflow_verdict(stored, event)
 
     def check() -> None:
-        phases.check_workflow(stored, W.Phase.Value(event), cluster="", producer="propeller", id=WORKFLOW)
+        phases.check_workflow_event(stored, W.Phase.Value(event), cluster="", producer="propeller", id=WORKFLOW)
 
     if expected is None:
         check()
@@ -54,10 +54,10 @@ def test_workflow(stored: str, event: str) -> None:
 def test_node(stored: str, event: str) -> None:
     expected = errors.AlreadyExists if stored == event else errors.FailedPrecondition if stored in N_ENDS else None
     if expected is None:
-        phases.check_node(stored, N.Phase.Value(event), id=NODE)
+        phases.check_node_event(stored, N.Phase.Value(event), id=NODE)
         return
     with pytest.raises(expected) as caught:
-        phases.check_node(stored, N.Phase.Value(event), id=NODE)
+        phases.check_node_event(stored, N.Phase.Value(event), id=NODE)
     if expected is errors.FailedPrecondition:
         assert caught.value.details[0].already_in_terminal_state.current_phase == stored
 
@@ -73,10 +73,10 @@ def test_task(stored: str, event: str, versions: tuple[int, int]) -> None:
         expected = errors.FailedPrecondition if stored in T_ENDS else None
     id = identifier_pb2.TaskExecutionIdentifier(node_execution_id=NODE)
     if expected is None:
-        phases.check_task(stored, before, T.Phase.Value(event), now, id=id)
+        phases.check_task_event(stored, before, T.Phase.Value(event), now, id=id)
         return
     with pytest.raises(expected):
-        phases.check_task(stored, before, T.Phase.Value(event), now, id=id)
+        phases.check_task_event(stored, before, T.Phase.Value(event), now, id=id)
 
 
 @pytest.mark.parametrize(

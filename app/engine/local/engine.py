@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import structlog
 from flyteidl.core import compiler_pb2, identifier_pb2
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from app import errors
 from app.database import schema
@@ -36,7 +36,7 @@ from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
 from app.runtime import leases
 from app.runtime.dispatch import Server
-from app.services.execution_ids import EXECUTION_KEY, execution_key
+from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_key, same_execution
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +45,12 @@ _PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
-_KEY = tuple(_launches.c[name] for name in EXECUTION_KEY)
+_KEY = execution_columns(_launches)
 _IS_FREE = leases.is_free(_launches)
 _FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(bindparam("rows")))
 _FREE_AND_URGENT = Statement(
     select(*_KEY)
-    .select_from(_launches.join(_executions, and_(*(column == _executions.c[column.name] for column in _KEY))))
+    .select_from(_launches.join(_executions, same_execution(_launches, _executions)))
     .where(_IS_FREE, or_(_executions.c.parent_node_execution_id > 0, _executions.c.phase == "ABORTING"))
     .order_by(_launches.c.id)
     .limit(_LAUNCHES_MAX)

@@ -10,17 +10,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import structlog
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from app import errors
 from app.database import schema
 from app.database.base import Database
 from app.database.statements import Statement
 from app.engine.local.host import ExecutionKey
-from app.services.execution_ids import EXECUTION_KEY
+from app.services.execution_ids import execution_columns, same_execution
 
 log = structlog.get_logger(__name__)
 
@@ -33,27 +33,23 @@ _signals, _nodes = schema.table(schema.Signal), schema.table(schema.NodeExecutio
 _children = _launches.alias("children")
 
 
-def _same(left: Any, right: Any) -> Any:
-    return and_(*(left.c[name] == right.c[name] for name in EXECUTION_KEY))
-
-
 _ABORTING = Statement(
-    select(*(_launches.c[name] for name in EXECUTION_KEY))
-    .select_from(_launches.join(_executions, _same(_launches, _executions)))
+    select(*execution_columns(_launches))
+    .select_from(_launches.join(_executions, same_execution(_launches, _executions)))
     .where(_launches.c.owner == bindparam("me"), _executions.c.phase == "ABORTING")
 )
 _SIGNALLED = Statement(
-    select(*(_signals.c[name] for name in EXECUTION_KEY), _signals.c.signal_id)
-    .select_from(_launches.join(_signals, _same(_launches, _signals)))
+    select(*execution_columns(_signals), _signals.c.signal_id)
+    .select_from(_launches.join(_signals, same_execution(_launches, _signals)))
     .where(_launches.c.owner == bindparam("me"), func.length(_signals.c.value) > 0)
 )
 # A child execution that has not ended has a launch record; all of them, of the executions that run here.
 _OPEN_CHILDREN = Statement(
-    select(*(_children.c[name] for name in EXECUTION_KEY))
+    select(*execution_columns(_children))
     .select_from(
-        _children.join(_executions, _same(_children, _executions))
+        _children.join(_executions, same_execution(_children, _executions))
         .join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id)
-        .join(_launches, _same(_launches, _nodes))
+        .join(_launches, same_execution(_launches, _nodes))
     )
     .where(_launches.c.owner == bindparam("me"))
 )

@@ -1,7 +1,11 @@
-"""Events: the single writer of phases. Engines report with these three RPCs, late, twice and out of order.
+"""Record the events of engines: every change of the phase of an execution, a node or an attempt is made here.
 
-Each event locks the row that it changes, so two events for one row never lose one another, and is written
-in one transaction with the row of the event log. What an event carries inline goes to the blob store before the lock.
+Engines may send an event late, twice or out of order. Each event locks the row that it changes, so that two events for
+one row cannot overwrite each other. The row and its line in the event log are written in one transaction. Data that an
+event carries inline is written to the object store before the row is locked.
+
+workflow_events: the phase of an execution. node_events: of a node. task_events: of one attempt of a task.
+The rules for which phase may follow which are in app/services/phases.py.
 Proto: flyteidl/admin/event.proto, flyteidl/event/event.proto.
 """
 

@@ -1,7 +1,6 @@
-"""How a task event changes the closure of its attempt: logs, reasons, custom info, external resources.
+"""Merge a task event into the closure of its attempt: logs, reasons, custom info, external resources.
 
-Pure: an event and a closure in, the changed closure out. What arrives in another order or twice ends the
-same, as far as the event's content allows.
+These functions change messages only; task_events.py reads and writes the row.
 Proto: admin.TaskExecutionClosure, event.TaskExecutionEvent. Source: transformers/task_execution.go.
 """
 
@@ -21,7 +20,7 @@ _PENDING = (execution_pb2.TaskExecution.QUEUED, execution_pb2.TaskExecution.INIT
 def merge_logs(
     existing: Sequence[execution_pb2.TaskLog], latest: Sequence[execution_pb2.TaskLog]
 ) -> list[execution_pb2.TaskLog]:
-    """The latest logs, then those of before that no latest one replaces by its uri or name."""
+    """Return the latest logs, then the existing logs that have another URI and another name."""
     if not latest:
         return list(existing)
     uris = {log.uri for log in latest}
@@ -30,7 +29,10 @@ def merge_logs(
 
 
 def visible_logs(logs: Iterable[execution_pb2.TaskLog], phase: int) -> list[execution_pb2.TaskLog]:
-    """The logs that a phase shows; what it hides is gone for good."""
+    """Return the log links that upstream keeps in this phase.
+
+    A link dropped here is not stored, so it does not come back in a later phase.
+    """
     if phase in TASK_TERMINAL:
         return [log for log in logs if not log.HideOnceFinished]
     if phase in _PENDING:
@@ -39,7 +41,7 @@ def visible_logs(logs: Iterable[execution_pb2.TaskLog], phase: int) -> list[exec
 
 
 def merge_custom(existing: struct_pb2.Struct, latest: struct_pb2.Struct) -> None:
-    """Apply latest to existing as an RFC 7396 merge patch: a null deletes its key."""
+    """Apply `latest` to `existing` as a JSON merge patch (RFC 7396): a null deletes its key."""
     for key, value in latest.fields.items():
         kind = value.WhichOneof("kind")
         if kind == "null_value":
@@ -53,56 +55,56 @@ def merge_custom(existing: struct_pb2.Struct, latest: struct_pb2.Struct) -> None
             existing.fields[key].CopyFrom(value)
 
 
-def merge_external_resources(known: Any, latest: Sequence[event_pb2.ExternalResourceInfo]) -> None:
-    """Merge into `known`: the sub-tasks of a map task, one for each (index, retry attempt), sorted by it.
+def merge_external_resources(existing: Any, latest: Sequence[event_pb2.ExternalResourceInfo]) -> None:
+    """Merge the resources of an event into `existing`: one per index and retry attempt, sorted by these.
 
-    There are thousands of them, of which an event changes a few, so the others are left where they are.
-    Deviates: upstream searches a list that may be unsorted and so misplaces or repeats entries.
+    A map task has thousands of resources and an event changes a few, so the others are not copied.
+    Deviates: upstream searches a list that may be unsorted, and so misplaces or repeats resources.
     """
-    entries = {(one.index, one.retry_attempt): one for one in known}
-    if len(entries) < len(known):
-        # Upstream has repeated an entry in this row; the last one counts.
-        _replace(known, list(entries.values()))
-        entries = {(one.index, one.retry_attempt): one for one in known}
+    entries = {(one.index, one.retry_attempt): one for one in existing}
+    if len(entries) < len(existing):
+        # Upstream stored a resource twice in this row. The last one is kept.
+        _replace(existing, list(entries.values()))
+        entries = {(one.index, one.retry_attempt): one for one in existing}
     before = len(entries)
     for one in latest:
         entry = entries.get((one.index, one.retry_attempt))
         if entry is None:
-            entry = entries[one.index, one.retry_attempt] = known.add()
+            entry = entries[one.index, one.retry_attempt] = existing.add()
             entry.CopyFrom(one)
         else:
             _merge_external_resource(entry, one)
     if len(entries) > before:
-        known.sort(key=lambda one: (one.index, one.retry_attempt))
+        existing.sort(key=lambda one: (one.index, one.retry_attempt))
 
 
-def _merge_external_resource(known: event_pb2.ExternalResourceInfo, latest: event_pb2.ExternalResourceInfo) -> None:
+def _merge_external_resource(existing: event_pb2.ExternalResourceInfo, latest: event_pb2.ExternalResourceInfo) -> None:
     if latest.external_id:
-        known.external_id = latest.external_id
-    known.phase = latest.phase
+        existing.external_id = latest.external_id
+    existing.phase = latest.phase
     if latest.cache_status:
-        known.cache_status = latest.cache_status
+        existing.cache_status = latest.cache_status
     if latest.logs:
-        _replace(known.logs, merge_logs(known.logs, latest.logs))
+        _replace(existing.logs, merge_logs(existing.logs, latest.logs))
     if latest.HasField("custom_info"):
-        known.custom_info.CopyFrom(latest.custom_info)
+        existing.custom_info.CopyFrom(latest.custom_info)
 
 
 def merge_metadata(closure: task_execution_pb2.TaskExecutionClosure, latest: event_pb2.TaskExecutionMetadata) -> None:
-    """Merge an event's metadata; resource_pool_info is always replaced, an empty one clears it."""
-    known = closure.metadata
+    """Merge the metadata of an event; resource_pool_info is always replaced, also by an empty list."""
+    existing = closure.metadata
     if latest.generated_name:
-        known.generated_name = latest.generated_name
+        existing.generated_name = latest.generated_name
     if latest.plugin_identifier:
-        known.plugin_identifier = latest.plugin_identifier
+        existing.plugin_identifier = latest.plugin_identifier
     if latest.instance_class != event_pb2.TaskExecutionMetadata.DEFAULT:
-        known.instance_class = latest.instance_class
-    _replace(known.resource_pool_info, list(latest.resource_pool_info))
-    merge_external_resources(known.external_resources, latest.external_resources)
+        existing.instance_class = latest.instance_class
+    _replace(existing.resource_pool_info, list(latest.resource_pool_info))
+    merge_external_resources(existing.external_resources, latest.external_resources)
 
 
 def _replace(field: object, values: Sequence[object]) -> None:
-    """Put values, which may be elements of field itself, into a repeated message field."""
+    """Replace the elements of a repeated message field by values, which may be elements of the field itself."""
     copies = []
     for value in values:
         copy = type(value)()
@@ -113,7 +115,7 @@ def _replace(field: object, values: Sequence[object]) -> None:
 
 
 def add_reasons(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
-    """Append what the event gives as reasons; a single reason that repeats the last one is not appended again."""
+    """Append the reasons of an event; a single reason equal to the last one is not appended again."""
     if event.reasons:
         for one in event.reasons:
             added = closure.reasons.add(message=one.reason)
@@ -127,7 +129,7 @@ def add_reasons(closure: task_execution_pb2.TaskExecutionClosure, event: event_p
 
 
 def first_closure(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.TaskExecutionClosure:
-    """The closure of an attempt's first event, without phase, times and outcome."""
+    """Return the closure of an attempt after its first event, without phase, times and outcome."""
     closure = task_execution_pb2.TaskExecutionClosure(
         task_type=event.task_type, event_version=event.event_version, logs=event.logs
     )
@@ -142,7 +144,7 @@ def first_closure(event: event_pb2.TaskExecutionEvent) -> task_execution_pb2.Tas
 
 
 def merge_event(closure: task_execution_pb2.TaskExecutionClosure, event: event_pb2.TaskExecutionEvent) -> None:
-    """Merge a later event into the closure; phase, times and outcome are the caller's."""
+    """Merge a later event into the closure, except for phase, times and outcome, which the caller sets."""
     add_reasons(closure, event)
     phase_changed = closure.phase != event.phase
     _replace(closure.logs, visible_logs(merge_logs(closure.logs, event.logs), event.phase))

@@ -203,7 +203,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
             task_row=skeleton.task_row,
         )
     columns = ("id", "spec", "closure", "workflow_id")
-    row = await ctx.db.find(schema.LaunchPlan, columns=columns, **checks.key_of(reference))
+    row = await ctx.db.find(schema.LaunchPlan, columns=columns, **checks.version_key(reference))
     if row is None:
         raise checks.not_registered("LAUNCH_PLAN", reference)
     plan = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)

@@ -16,7 +16,7 @@ from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
-from sqlalchemy import and_, bindparam, exists, literal, select
+from sqlalchemy import bindparam, exists, literal, select
 
 from app import errors
 from app.database import schema
@@ -24,7 +24,7 @@ from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.runtime.context import Context
 from app.services import events
-from app.services.execution_ids import EXECUTION_KEY, execution_key
+from app.services.execution_ids import execution_columns, execution_key, same_execution
 from app.services.executions.reads import check_id, row_of
 from app.services.executions.terminate import has_launch_record, record_abort
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
@@ -48,9 +48,9 @@ class OrphanFilter(NamedTuple):
 @lru_cache(maxsize=64)
 def _leftovers(project: bool, domain: bool, before: bool, limit: int) -> Statement:
     ended = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL)]
-    launched = exists().where(and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
-    columns = (*EXECUTION_KEY, "id", "phase", "created_at")
-    query = select(*(_executions.c[name] for name in columns)).where(
+    launched = exists().where(same_execution(_launches, _executions))
+    columns = (*execution_columns(_executions), *(_executions.c[name] for name in ("id", "phase", "created_at")))
+    query = select(*columns).where(
         _executions.c.phase.not_in(ended), ~launched, _executions.c.id > bindparam("after_id")
     )
     if project:

@@ -19,7 +19,7 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
-from app.services.execution_ids import EXECUTION_KEY, check_execution_id, execution_key
+from app.services.execution_ids import EXECUTION_KEY, check_execution_id, execution_key, set_execution_id
 from app.services.trimming import trim_execution
 from app.wire.page import Page
 from app.wire.text import text
@@ -67,8 +67,7 @@ async def row_of(
 def to_message(row: Any) -> execution_pb2.Execution:
     """A row as the API shows it (upstream FromExecutionModel)."""
     message = execution_pb2.Execution()
-    run = message.id
-    run.project, run.domain, run.name = row.execution_project, row.execution_domain, row.execution_name
+    set_execution_id(message.id, row)
     message.spec.ParseFromString(row.spec)
     closure = message.closure
     closure.ParseFromString(row.closure or b"")

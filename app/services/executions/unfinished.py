@@ -11,19 +11,14 @@ from typing import Any
 from flyteidl.admin import task_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
-from sqlalchemy import ColumnElement, Table, bindparam, literal, select
+from sqlalchemy import literal, select
 
 from app.database import schema
 from app.database.statements import Statement
-from app.services.execution_ids import EXECUTION_KEY
+from app.services.execution_ids import of_execution
 from app.services.phases import NODE_TERMINAL, TASK_TERMINAL, Node, Task
 
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
-
-
-def of_execution(table: Table) -> list[ColumnElement[bool]]:
-    """Return the conditions that choose the rows of one execution; `execution_key` gives their parameters."""
-    return [table.c[name] == bindparam(name) for name in EXECUTION_KEY]
 
 
 # Children before their parents: a child's row is younger.

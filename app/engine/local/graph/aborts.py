@@ -16,7 +16,7 @@ from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.admin import node_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
-from sqlalchemy import and_, bindparam, literal, select
+from sqlalchemy import bindparam, literal, select
 
 from app import errors
 from app.blobs import BlobError
@@ -27,8 +27,8 @@ from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import ExecutionState, GraphScope, NodeContext
 from app.engine.local.processes import decks
 from app.services import executions
-from app.services.execution_ids import EXECUTION_KEY, execution_id, execution_key
-from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted, of_execution
+from app.services.execution_ids import execution_columns, execution_id, execution_key, of_execution, same_execution
+from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
 from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow
 
 _DECK_SECONDS_MAX = 5.0
@@ -44,17 +44,17 @@ _tags = schema.table(schema.ExecutionTag)
 _WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
 
 # What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
-_RUNNING = _launches.join(_executions, and_(*(_launches.c[name] == _executions.c[name] for name in EXECUTION_KEY)))
+_RUNNING = _launches.join(_executions, same_execution(_launches, _executions))
 _CHILDREN = Statement(
-    select(*(_executions.c[name] for name in EXECUTION_KEY), _nodes.c.node_id)
+    select(*execution_columns(_executions), _nodes.c.node_id)
     .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
     .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
 )
 # What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
 _EAGER_LABEL = "eager-exec"
 _LAUNCHED = Statement(
-    select(*(_executions.c[name] for name in EXECUTION_KEY))
-    .select_from(_RUNNING.join(_tags, and_(*(_tags.c[name] == _executions.c[name] for name in EXECUTION_KEY))))
+    select(*execution_columns(_executions))
+    .select_from(_RUNNING.join(_tags, same_execution(_tags, _executions)))
     .where(
         _tags.c.key == literal(_EAGER_LABEL),
         _tags.c.value == bindparam("launcher"),
