@@ -14,7 +14,7 @@ from app.blobs import Unavailability
 from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.retries import STORAGE_FAILURES_MAX, SYSTEM_FAILURES_MAX, Budget
 from app.engine.local.processes import storage_failures
-from app.engine.local.processes.attempts import STORAGE_FAILURE, Failed, storage_failure
+from app.engine.local.processes.task_attempt import STORAGE_FAILURE, Failed, storage_failure
 
 USER, SYSTEM, UNKNOWN = (
     execution_pb2.ExecutionError.USER,
