@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import shutil
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import pytest
 
-from app.database import migrations
+from app.blobs import Blobs
 from app.database.connect import database_at
 from app.engine.port import NoEngine
+from app.runtime import dispatch
 from app.runtime.context import Context
+from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.wire.page import Page
 from tests.support.clusters import Postgres, binaries
+from tests.support.databases import Databases
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -30,7 +32,6 @@ hypothesis.settings.register_profile(
     "flyteadmin", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("flyteadmin")
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -46,74 +47,75 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def empty_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Makes a migrated database of a kind, a copy of one that was migrated once; returns its URL."""
-    templates: dict[str, str] = {}
-    folder = tmp_path_factory.mktemp("databases")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The migrated databases of this process."""
+    made = Databases(tmp_path_factory.mktemp("databases"), lambda: request.getfixturevalue("postgres"))
+    yield made
+    made.close()
 
-    def make(kind: str) -> str:
-        if kind == "postgresql":
-            cluster: Postgres = request.getfixturevalue("postgres")
-            if kind not in templates:
-                url = cluster.create()
-                migrations.run(url)
-                templates[kind] = url.partition("@/")[2].partition("?")[0]
-            return cluster.create(template=templates[kind])
-        if kind not in templates:
-            templates[kind] = str(folder / "template.db")
-            migrations.run(f"sqlite:///{templates[kind]}")
-        path = folder / f"{next(_numbers)}.db"
-        shutil.copy(templates[kind], path)
-        return f"sqlite:///{path}"
 
-    return make
+@pytest.fixture(scope="session")
+def empty_database(databases: Databases) -> Callable[[str], str]:
+    """Return a function that makes a new migrated database of a kind and returns its URL.
+
+    For servers that several tests share, and for tests that need two databases. Others take emptied_database.
+    """
+    return databases.new
+
+
+@pytest.fixture
+def emptied_database(databases: Databases) -> Callable[[str], str]:
+    """Return a function that returns the URL of a migrated database without rows. Call it once per test."""
+    return databases.emptied
 
 
 class Bench:
-    """A migrated database, a blob folder and settings: makes the contexts that service functions take."""
+    """A migrated database, a blob folder and settings, with the calls of service functions on them."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url
         self.settings = settings
         self.engine: Any = NoEngine()
-        from app.blobs import Blobs
-
         self.blobs = Blobs(settings)
         self.database = database_at(url, connections_max=20, busy_timeout_seconds=20, statement_timeout_seconds=30)
 
     @asynccontextmanager
-    async def context(self, *, principal: str = "", now: datetime | None = None) -> AsyncIterator[Context]:
-        """A context whose work is committed when the block ends, as the edge does."""
+    async def context(self) -> AsyncIterator[Context]:
+        """Yield a context for statements that a test prepares or checks rows with; commit when the block ends."""
         async with self.database.unit_of_work() as unit:
-            ctx = Context(
-                principal=principal,
-                now=now or datetime.now(UTC),
-                settings=self.settings,
-                db=unit,
-                blobs=self.blobs,
-                engine=self.engine,
-                endpoint="http://localhost:30080",
-            )
-            yield ctx
-        for callback in ctx.callbacks:
-            outcome = callback()
-            if outcome is not None:
-                await outcome
+            yield Context("", datetime.now(UTC), self.settings, unit, self.blobs, self.engine)
 
-    async def call(self, function: Any, request: Any, **how: Any) -> Any:
-        """One RPC: function(ctx, request), committed; a page as its message."""
-        async with self.context(**how) as ctx:
-            response = await function(ctx, request)
+    async def call(self, function: Any, request: Any, *, principal: str = "", now: datetime | None = None) -> Any:
+        """Run a service function by dispatch and return its response; a page of a list as its message.
+
+        Args:
+            now: The clock of the request; without it, the machine's.
+        """
+        server = dispatch.Server(self.settings, self.database, self.blobs, self.engine)
+        rpc = Rpc("tests", "Function", function, type(request), type(request))
+        call = dispatch.Call(rpc, principal=principal, endpoint="http://localhost:30080")
+        with mock.patch.object(dispatch, "datetime", Clock(now)) if now else nullcontext():
+            response = await dispatch.perform(server, function, request, call)
         return response.message() if isinstance(response, Page) else response
 
 
+class Clock:
+    """Stands in for datetime where only now() is called."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self, zone: tzinfo) -> datetime:
+        return self._now.astimezone(zone)
+
+
 @pytest.fixture(params=DATABASES)
-def bench(request: pytest.FixtureRequest, empty_database: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
-    """Runs an async scenario on a fresh database of each kind: `bench(scenario)` awaits `scenario(Bench)`.
+def bench(request: pytest.FixtureRequest, emptied_database: Callable[[str], str], tmp_path: Path) -> Callable[..., Any]:
+    """Runs an async scenario on an empty database of each kind: `bench(scenario)` awaits `scenario(Bench)`.
 
     Settings may be changed with keywords of Settings (nested dicts): bench(scenario, flyteadmin={...}).
     """
-    url = empty_database(request.param)
+    url = emptied_database(request.param)
 
     def run(scenario: Callable[[Bench], Any], **settings: Any) -> Any:
         async def main() -> Any:

@@ -55,9 +55,9 @@ ENTRIES = [
 
 
 @pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
+def url(request: pytest.FixtureRequest, emptied_database: Callable[[str], str]) -> str:
     """A database with the entries, put there in another order."""
-    url = empty_database(request.param)
+    url = emptied_database(request.param)
 
     async def fill() -> None:
         database = database_at(url, connections_max=1, busy_timeout_seconds=5, statement_timeout_seconds=5)

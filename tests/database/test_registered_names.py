@@ -79,8 +79,8 @@ def everything(url: str) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
-    return empty_database(request.param)
+def url(request: pytest.FixtureRequest, emptied_database: Callable[[str], str]) -> str:
+    return emptied_database(request.param)
 
 
 @pytest.fixture
@@ -184,9 +184,9 @@ class TestTransactions:
 
     @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
     def test_the_second_waits_for_the_first(
-        self, postgres: Postgres, empty_database: Callable[[str], str], end: str
+        self, postgres: Postgres, emptied_database: Callable[[str], str], end: str
     ) -> None:
-        url = empty_database("postgresql")
+        url = emptied_database("postgresql")
         with opened(url) as first, opened(url) as second, ThreadPoolExecutor(1) as threads:
             first.execute("BEGIN")
             insert(first, "tasks", "new", "v1")
@@ -241,10 +241,10 @@ class TestMigration:
         assert {row[0] for row in found} == {1, 2, 3}
 
     def test_a_role_without_rights_on_our_table_registers(
-        self, postgres: Postgres, empty_database: Callable[[str], str]
+        self, postgres: Postgres, emptied_database: Callable[[str], str]
     ) -> None:
         """As upstream's server may, in a database that somebody else has migrated; it may search another schema too."""
-        url = empty_database("postgresql")
+        url = emptied_database("postgresql")
         with opened(url) as connection:
             connection.execute("CREATE ROLE upstream_of_names")
             connection.execute("GRANT INSERT ON tasks TO upstream_of_names")

@@ -71,10 +71,10 @@ Scenario = Callable[[Process, Process], Coroutine[Any, Any, None]]
 
 @pytest.fixture(params=DATABASES)
 def processes(
-    request: pytest.FixtureRequest, empty_database: Callable[[str], str], tmp_path: Path
+    request: pytest.FixtureRequest, emptied_database: Callable[[str], str], tmp_path: Path
 ) -> Callable[..., None]:
     """Runs a scenario with two processes on one database, in which there is one task and one workflow."""
-    url = empty_database(request.param)
+    url = emptied_database(request.param)
 
     def run(scenario: Scenario, **limits: int) -> None:
         async def main() -> None:

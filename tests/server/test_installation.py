@@ -26,8 +26,8 @@ PORTS = ("--port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
 
 @pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, empty_database: Callable[[str], str]) -> str:
-    return empty_database(request.param)
+def url(request: pytest.FixtureRequest, emptied_database: Callable[[str], str]) -> str:
+    return emptied_database(request.param)
 
 
 def settings(folder: Path, url: str, **storage: Any) -> Settings:

@@ -149,9 +149,13 @@ class TestSetSignal:
         async def scenario(b: Any) -> None:
             b.engine = Listener()
             await b.call(signals.get_or_create_signal, wanted(run="e7"))
-            async with b.context() as ctx:
-                await signals.set_signal(ctx, signal_pb2.SignalSetRequest(id=signal_id(run="e7"), value=number(1)))
+
+            async def set_signal(ctx: Any, request: Any) -> Any:
+                response = await signals.set_signal(ctx, request)
                 assert b.engine.heard == []
+                return response
+
+            await b.call(set_signal, signal_pb2.SignalSetRequest(id=signal_id(run="e7"), value=number(1)))
             assert b.engine.heard == ["e7"]
             request = signal_pb2.SignalSetRequest(id=signal_id(run="e7"), value=string("x"))
             with pytest.raises(errors.InvalidArgument):
