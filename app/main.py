@@ -121,7 +121,7 @@ class FlyteAdmin(FastAPI):
         """
         await self.server.database.open()
         try:
-            self.server.blobs.sign_with(await installation.link_key(self.server.database, self.server.settings))
+            self.server.blobs.use_signing_key(await installation.link_key(self.server.database, self.server.settings))
             await self.services.start()
             try:
                 yield

@@ -1,12 +1,13 @@
-"""Blob storage: what is too large for a row lies as an object in a local folder or in a bucket.
+"""Blob storage: data that is too large for a database row, as objects in a local folder or in a bucket.
 
-Local objects are plain files, read and written directly; buckets of S3, Google Cloud Storage and Azure are reached
-through obstore. Clients get signed, expiring addresses: the bucket's own, or, for a local folder, addresses of this
-server (app/api/pages/storage.py).
+Local objects are plain files (folder.py). Buckets of S3, Google Cloud Storage and Azure are accessed through obstore
+(bucket.py). Clients get signed, expiring URLs: those of the bucket or, for a local folder, those of this server
+(app/api/pages/storage.py).
 """
 
-from app.blobs.links import LinkRefused
-from app.blobs.problems import (
+from app.blobs.blob_errors import (
+    CLOSURE_LIMIT,
+    DOWNLOAD_LIMIT,
     BlobError,
     BlobMissing,
     BlobNameRefused,
@@ -19,9 +20,12 @@ from app.blobs.problems import (
     Unavailability,
     failed_call,
 )
+from app.blobs.signed_urls import SignedUrlRefused
 from app.blobs.store import Blobs
 
 __all__ = [
+    "CLOSURE_LIMIT",
+    "DOWNLOAD_LIMIT",
     "BlobError",
     "BlobMissing",
     "BlobNameRefused",
@@ -31,7 +35,7 @@ __all__ = [
     "BlobUnreadable",
     "BlobUnwritable",
     "Blobs",
-    "LinkRefused",
+    "SignedUrlRefused",
     "StorageFull",
     "Unavailability",
     "failed_call",

@@ -1,4 +1,7 @@
-"""A bucket of S3, Google Cloud Storage or Azure as a store, through obstore. Keys are the paths of locations."""
+"""Store objects in a bucket of S3, Google Cloud Storage or Azure, through obstore.
+
+An object's key is the path of its location: `metadata/x` for s3://bucket/metadata/x.
+"""
 
 from __future__ import annotations
 
@@ -14,59 +17,69 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 from obstore.store import from_url
 
-from app.blobs import names, problems
+from app.blobs import blob_errors, object_names
 from app.blobs.presign import with_headers
 from app.settings import BadSetting, Settings, redact
 
-# Upstream's name for the MD5 that an uploader leaves in the object's metadata.
+# Upstream's name of the object metadata in which an uploader records the MD5.
 CONTENT_MD5 = "flyteContentMD5"
 
-# obstore has one class for errors of the network, of the server and of some requests; their texts tell them apart.
-_PASSING = re.compile(
+# obstore raises one class for errors of the network, of the server and of some requests; only their texts differ.
+_TRANSIENT = re.compile(
     r"HTTP error: |error sending request|status code: (?:408|429|5(?!01)\d\d)\b"
     r"|<Code>(?:RequestTimeout|SlowDown)</Code>"
 )
 
-# The answer of a store that knows no conditional put.
+# The answer of a store without conditional put.
 _NOT_IMPLEMENTED = "501 Not Implemented"
 _CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 
 
 class Bucket:
-    """Objects of one bucket. url has no path: s3://bucket."""
+    """Objects of one bucket.
+
+    Args:
+        url: Without a path, such as s3://bucket.
+        settings: Its section storage gives endpoint and credentials.
+
+    Raises:
+        BadSetting: obstore refuses the options.
+    """
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url
         self._store = _connect(url, settings, {})
         override = settings.storage.signed_url.stow_config_override
-        # Clients may reach the store by another address than this server does.
+        # Clients may have to use another address of the store than this server.
         self._signer = _connect(url, settings, override) if override else self._store
         self._secret = _secret(self._signer) if url.startswith("s3://") else ""
 
-    async def read(self, key: str, uri: str, bytes_max: int) -> bytes:
-        """The bytes of the object; bytes_max 0 is no limit. errors: BlobMissing, BlobTooLarge, BlobUnreadable"""
+    async def read(self, key: str, uri: str, bytes_max: int, setting: str) -> bytes:
+        """Return the bytes of the object; arguments and errors as `Blobs.read`."""
         try:
-            found = await obstore.get_async(self._store, await self._present(key))
+            found = await obstore.get_async(self._store, await self._existing(key))
             if bytes_max and found.meta["size"] > bytes_max:
-                raise problems.too_large(uri, found.meta["size"], bytes_max)
+                raise blob_errors.too_large(uri, found.meta["size"], bytes_max, setting)
             return bytes(await found.bytes_async())
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise problems.unreadable(uri, f"there is no bucket [{self.url}]") from error
-            raise problems.missing(uri) from None
+                raise blob_errors.unreadable(uri, f"there is no bucket [{self.url}]") from error
+            raise blob_errors.missing(uri) from None
         except (BaseError, ValueError, OSError) as error:
             raise _unreadable(uri, error) from error
 
     async def size(self, key: str, uri: str) -> int:
-        """How many bytes the object has. errors: BlobMissing, BlobUnreadable"""
+        """Return the size of the object in bytes; errors as `Blobs.size`."""
         return int((await self._head(key, uri)).meta["size"])
 
     async def matches_md5(self, key: str, uri: str, md5: bytes) -> bool:
-        """Whether the object has this MD5, by the metadata that its uploader left, else by its ETag.
+        """Return whether the object has this MD5, by the metadata of its uploader, else by its ETag.
 
-        errors: BlobMissing, BlobUnreadable
-        source: upstream Service.CreateUploadLocation
+        Errors are those of `Blobs.matches_md5`.
+
+        Source:
+            upstream Service.CreateUploadLocation
         """
         found = await self._head(key, uri)
         attributes = {str(name).lower(): value for name, value in found.attributes.items()}
@@ -79,18 +92,18 @@ class Bucket:
 
     async def _head(self, key: str, uri: str) -> Any:
         try:
-            return await obstore.get_async(self._store, await self._present(key), options={"head": True})
+            return await obstore.get_async(self._store, await self._existing(key), options={"head": True})
         except FileNotFoundError:
-            raise problems.missing(uri) from None
+            raise blob_errors.missing(uri) from None
         except (BaseError, ValueError, OSError) as error:
             raise _unreadable(uri, error) from error
 
-    async def _present(self, key: str) -> str:
-        """Return the key of the object that a location means: its text, else that decoded, else as upstream reads it.
+    async def _existing(self, key: str) -> str:
+        """Return the key under which the object exists: the given text, the decoded text, or as upstream reads it.
 
-        flytekit writes keys as they are. Upstream's server encodes them in the locations of its rows.
+        flytekit writes keys unchanged. Upstream's server percent-encodes them in the locations of its rows.
         """
-        last = names.key_of(key)
+        last = object_names.key_of(key)
         for candidate in dict.fromkeys((key, unquote(key))):
             if candidate == last:
                 break
@@ -101,35 +114,29 @@ class Bucket:
             return candidate
         return last
 
-    async def write(self, key: str, uri: str, data: bytes) -> None:
-        """Store data as the object, whole or not at all. errors: BlobUnwritable"""
+    async def write(self, key: str, uri: str, data: bytes, *, replace: bool) -> bool:
+        """Store data as the object, completely or not at all; arguments, result and errors as `Blobs.create`."""
         try:
-            await obstore.put_async(self._store, key, data)
+            await obstore.put_async(self._store, key, data, mode="overwrite" if replace else "create")
         except (BaseError, ValueError, OSError) as error:
-            raise _unwritable(uri, error) from error
-
-    async def create(self, key: str, uri: str, data: bytes) -> bool:
-        """Store data as the object; False where there is one, or where the bucket knows no conditional put.
-
-        errors: BlobUnwritable
-        """
-        try:
-            await obstore.put_async(self._store, key, data, mode="create")
-        except (AlreadyExistsError, NotSupportedError):
-            return False
-        except (BaseError, ValueError, OSError) as error:
-            if _NOT_IMPLEMENTED in _reason(error):
+            refused = isinstance(error, AlreadyExistsError | NotSupportedError) or _NOT_IMPLEMENTED in _reason(error)
+            if refused and not replace:
                 return False
             raise _unwritable(uri, error) from error
         return True
 
     def upload_headers(self, content_md5: str, *, with_metadata: bool) -> dict[str, str]:
-        """Return the headers of an upload besides its length: the MD5, and where it is kept as the object's metadata.
+        """Return the headers of an upload except its length: the MD5, also as metadata where the store accepts it.
 
-        Deviates: GCS, and S3 with credentials of a role, take no metadata: they refuse headers that are not signed, and
-        obstore signs the host alone.
+        Deviates: no metadata for GCS, and for S3 with the credentials of a role. Both refuse headers that are not
+        signed, and obstore signs only the host.
 
-        Source: upstream PreSignRequest of stow's containers.
+        Args:
+            content_md5: Base64 of the MD5, "" for none.
+            with_metadata: Whether to record the MD5 as metadata of the object.
+
+        Source:
+            upstream PreSignRequest of stow's containers
         """
         headers = {"Content-MD5": content_md5}
         if self._secret and with_metadata and content_md5:
@@ -148,53 +155,47 @@ class Bucket:
         ttl_seconds: int,
         headers: Mapping[str, str] | None = None,
     ) -> str:
-        """Return an address that allows method on the object for ttl_seconds.
+        """Return a signed URL that allows `method` on the object.
 
         Args:
-            method: What the address allows.
+            method: The allowed method.
             key: The object's key.
-            uri: The object's URI, for errors.
-            ttl_seconds: How long the address is valid.
-            headers: What a request has to bring; bound by the signature on S3 where the secret key is configured.
+            uri: The object's location for errors.
+            ttl_seconds: How long the URL is valid.
+            headers: Headers that a request must have. The signature covers them on S3 with a configured secret key.
 
         Raises:
-            BlobUnreadable: There are no credentials.
+            BlobUnreadable: There are no credentials to sign with.
+            BlobUnavailable: The store does not answer.
         """
         try:
             url: str = await obstore.sign_async(
                 cast(Any, self._signer),
                 method,
-                await self._present(key) if method == "GET" else key,
+                await self._existing(key) if method == "GET" else key,
                 expires_in=timedelta(seconds=ttl_seconds),
             )
             needed = {name: value for name, value in (headers or {}).items() if value}
             return with_headers(url, method, self._secret, needed) if self._secret and needed else url
         except (BaseError, ValueError, OSError) as error:
             reason = _reason(error)
-            if _may_pass(reason):
-                raise problems.unavailable(uri, "signed for", reason) from error
-            raise problems.BlobUnreadable(f"object [{uri}] cannot be signed for: {reason}") from error
+            if _TRANSIENT.search(reason):
+                raise blob_errors.unavailable(uri, "signed for", reason) from error
+            raise blob_errors.BlobUnreadable(f"object [{uri}] cannot be signed for: {reason}") from error
 
 
-def _unwritable(uri: str, error: Exception) -> problems.BlobError:
+def _unwritable(uri: str, error: Exception) -> blob_errors.BlobError:
     reason = _reason(error)
-    if _may_pass(reason):
-        return problems.unavailable(uri, "stored", reason)
-    return problems.BlobUnwritable(f"object [{uri}] cannot be stored: {reason}")
+    return blob_errors.unwritable(uri, reason, transient=_TRANSIENT.search(reason) is not None)
 
 
-def _unreadable(uri: str, error: Exception) -> problems.BlobError:
+def _unreadable(uri: str, error: Exception) -> blob_errors.BlobError:
     reason = _reason(error)
-    return problems.unavailable(uri, "read", reason) if _may_pass(reason) else problems.unreadable(uri, reason)
-
-
-def _may_pass(reason: str) -> bool:
-    """Return whether the same call may succeed later: the store did not answer, was busy, or failed by itself."""
-    return _PASSING.search(reason) is not None
+    return blob_errors.unreadable(uri, reason, transient=_TRANSIENT.search(reason) is not None)
 
 
 def _secret(store: Any) -> str:
-    """Return the secret access key that obstore signs with; "" for the credentials of a role, which it keeps."""
+    """Return the secret access key that obstore signs with; "" for the credentials of a role, which it hides."""
     given: str = store.config.get("secret_access_key", "")
     if given or "AWS_ACCESS_KEY_ID" not in os.environ:
         return given
@@ -202,7 +203,7 @@ def _secret(store: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of obstore's message, without secrets; below it stands a dump of its own state."""
+    """Return the first line of obstore's message, without secrets; the other lines dump obstore's state."""
     return redact(str(error).partition("\n")[0])[:500]
 
 
@@ -220,7 +221,7 @@ def _connect(url: str, settings: Settings, override: Mapping[str, str]) -> Any:
 
 
 def _options(scheme: str, settings: Settings, override: Mapping[str, str]) -> dict[str, str]:
-    """obstore's options out of upstream's sections storage.connection and storage.stow.config."""
+    """Return obstore's options from upstream's sections storage.connection and storage.stow.config."""
     stow = {**settings.storage.stow.config, **override}
     if scheme == "gs":
         return {"service_account_key": stow["json"]} if stow.get("json") else {}
@@ -231,11 +232,11 @@ def _options(scheme: str, settings: Settings, override: Mapping[str, str]) -> di
 
 
 def s3_options(settings: Settings, override: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return endpoint, region and keys of an S3 store by the settings, without those that the environment decides.
+    """Return endpoint, region and keys of an S3 store that the settings give; the environment gives the others.
 
     Args:
-        settings: Its sections storage.connection and storage.stow.config count.
-        override: Entries of storage.stow.config that count instead.
+        settings: Its sections storage.connection and storage.stow.config are read.
+        override: Entries that replace those of storage.stow.config.
     """
     stow = {**settings.storage.stow.config, **(override or {})}
     connection = settings.storage.connection
@@ -245,13 +246,13 @@ def s3_options(settings: Settings, override: Mapping[str, str] | None = None) ->
         endpoint = f"{'http' if plain else 'https'}://{endpoint}"
     chosen = {
         "endpoint": endpoint.rstrip("/"),
-        # Only a region that was given counts; else AWS_REGION does.
+        # The default region of the settings must not override AWS_REGION.
         "region": stow.get("region") or (connection.region if "region" in connection.model_fields_set else ""),
         "access_key_id": stow.get("access_key_id") or connection.access_key,
         "secret_access_key": stow.get("secret_key") or connection.secret_key.get_secret_value(),
     }
     auth_type = stow.get("auth_type") or ("accesskey" if stow.get("access_key_id") else connection.auth_type)
     if auth_type == "iam":
-        # Parity: with iam the keys of the section are not used; the machine's own identity is.
+        # Parity: iam means the identity of the machine; the keys of the section are ignored.
         del chosen["access_key_id"], chosen["secret_access_key"]
     return {name: value for name, value in chosen.items() if value}

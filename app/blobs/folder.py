@@ -1,7 +1,7 @@
-"""A folder on this machine as a store: plain files, replaced at once or not at all.
+"""Store objects as plain files in a local folder; a file is replaced atomically.
 
-Tasks write into the same folder, so what lies there is not trusted: symbolic links that lead out of it, pipes
-and devices are not read.
+Tasks write into the same folder, so its content is not trusted: pipes, devices and symbolic links that lead out of the
+folder are not read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import threading
 import time
 from types import TracebackType
 
-from app.blobs import problems
+from app.blobs import blob_errors
 
-# Reading this much from the page cache takes less time than a hop to a thread.
+# Reading a file of this size from the page cache takes less time than starting a thread for it.
 DIRECT_READ_BYTES_MAX = 256 * 1024
 
-# Half-written files lie here until they are renamed; one that a crash left behind goes after a day. No object can
-# have this name (names.component).
+# Folder of unfinished files, which are renamed when they are complete. A file that a crash left here is deleted after a
+# day. No object can have this name (object_names.component).
 INCOMING = "~incoming"
 INCOMING_AGE_SECONDS_MAX = 24 * 3600
 
@@ -36,14 +36,18 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Folder:
-    """Files below one absolute path. Keys are absolute paths too."""
+    """Objects as files below one absolute path; their keys are absolute paths too."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._real = os.path.realpath(path)
 
     def prepare(self) -> None:
-        """Make the folder and sweep out what interrupted writes left. errors: OSError"""
+        """Create the folder, and delete unfinished files of interrupted writes.
+
+        Raises:
+            OSError: The folder cannot be used.
+        """
         os.makedirs(os.path.join(self.path, INCOMING), mode=0o700, exist_ok=True)
         self._real = os.path.realpath(self.path)
         oldest = time.time() - INCOMING_AGE_SECONDS_MAX
@@ -53,64 +57,66 @@ class Folder:
             os.unlink(path)
 
     def holds(self, path: str) -> bool:
-        """Whether a normalised path lies in the folder, by its text alone; what is half written does not count."""
+        """Return whether a normalised path is in the folder, by its text alone; unfinished files are not."""
         return path.startswith(self.path + "/") and not path.startswith(f"{self.path}/{INCOMING}/")
 
     def open(self, path: str, uri: str) -> tuple[int, os.stat_result]:
-        """A descriptor of the regular file at path, to be closed by the caller, and its status.
+        """Return a descriptor of the regular file at `path`, which the caller closes, and its status.
 
-        errors: BlobMissing; BlobOutside where a symbolic link leads out of the folder; BlobUnreadable
+        Raises:
+            BlobMissing: There is no file.
+            BlobOutside: A symbolic link leads out of the folder.
+            BlobUnreadable: It cannot be opened, or is a pipe or a device.
         """
         try:
             descriptor = os.open(path, _READ_FLAGS)
         except OSError as error:
             if error.errno in _NOTHING_THERE:
-                raise problems.missing(uri) from None
-            raise problems.unopened(uri, error) from error
+                raise blob_errors.missing(uri) from None
+            raise blob_errors.unreadable_file(uri, error) from error
         try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
-                raise problems.missing(uri)
+                raise blob_errors.missing(uri)
             if not stat.S_ISREG(status.st_mode):
-                raise problems.unreadable(uri, "it is not a regular file")
+                raise blob_errors.unreadable(uri, "it is not a regular file")
             if not self._holds_open(descriptor, path):
-                raise problems.outside(uri)
+                raise blob_errors.outside(uri)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor, status
 
-    async def read(self, path: str, uri: str, bytes_max: int) -> bytes:
-        """The bytes of the file; bytes_max 0 is no limit. errors: as open, BlobTooLarge"""
-        data = self._read(path, uri, bytes_max, DIRECT_READ_BYTES_MAX)
-        # A thread opens the file anew: a descriptor handed over could be closed under it when the caller is cancelled.
-        return await asyncio.to_thread(self._read_whole, path, uri, bytes_max) if data is None else data
-
-    def _read_whole(self, path: str, uri: str, bytes_max: int) -> bytes:
-        data = self._read(path, uri, bytes_max, 0)
+    async def read(self, path: str, uri: str, bytes_max: int, setting: str) -> bytes:
+        """Return the bytes of the file; arguments and errors as `Blobs.read`."""
+        data = self._read(path, uri, bytes_max, setting, direct_bytes_max=DIRECT_READ_BYTES_MAX)
+        if data is not None:
+            return data
+        # The thread opens the file again: when the caller is cancelled, this function would close its descriptor.
+        data = await asyncio.to_thread(self._read, path, uri, bytes_max, setting)
         assert data is not None
         return data
 
-    def _read(self, path: str, uri: str, bytes_max: int, at_once_bytes_max: int) -> bytes | None:
-        """The bytes of the file; None for one that is larger than at_once_bytes_max (0: no file is)."""
+    def _read(self, path: str, uri: str, bytes_max: int, setting: str, *, direct_bytes_max: int = 0) -> bytes | None:
+        """Return the bytes of the file; None for a file larger than `direct_bytes_max`, where 0 is no limit."""
         descriptor, status = self.open(path, uri)
         try:
             if bytes_max and status.st_size > bytes_max:
-                raise problems.too_large(uri, status.st_size, bytes_max)
-            if at_once_bytes_max and status.st_size > at_once_bytes_max:
+                raise blob_errors.too_large(uri, status.st_size, bytes_max, setting)
+            if direct_bytes_max and status.st_size > direct_bytes_max:
                 return None
             return _read_all(descriptor, status.st_size, uri)
         finally:
             os.close(descriptor)
 
     async def size(self, path: str, uri: str) -> int:
-        """How many bytes the file has. errors: as open"""
+        """Return the size of the file in bytes; errors as `open`."""
         descriptor, status = self.open(path, uri)
         os.close(descriptor)
         return status.st_size
 
     async def matches_md5(self, path: str, uri: str, md5: bytes) -> bool:
-        """Whether the file's content has this MD5. errors: as open"""
+        """Return whether the file's content has this MD5; errors as `open`."""
         return await asyncio.to_thread(self._md5_of, path, uri) == md5
 
     def _md5_of(self, path: str, uri: str) -> bytes:
@@ -118,55 +124,61 @@ class Folder:
         with os.fdopen(descriptor, "rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).digest()
 
-    async def write(self, path: str, uri: str, data: bytes) -> None:
-        """Store data at path, whole or not at all. errors: BlobOutside, BlobUnwritable, StorageFull"""
-        await asyncio.to_thread(self._write, path, uri, data)
+    async def write(self, path: str, uri: str, data: bytes, *, replace: bool) -> bool:
+        """Store data at `path` completely or not at all; arguments, result and errors as `Blobs.create`."""
+        return await asyncio.to_thread(self._write, path, uri, data, replace)
 
-    async def create(self, path: str, uri: str, data: bytes) -> bool:
-        """Store data at path, whole or not at all; False where there is a file. errors: as write"""
-        return await asyncio.to_thread(self._write, path, uri, data, replaces=False)
-
-    def _write(self, path: str, uri: str, data: bytes, *, replaces: bool = True) -> bool:
-        with Incoming(self, path, uri) as incoming:
+    def _write(self, path: str, uri: str, data: bytes, replace: bool) -> bool:
+        with IncomingFile(self, path, uri) as incoming:
             incoming.write(data)
-            return incoming.commit(replaces=replaces)
+            return incoming.commit(replace=replace)
 
-    def place(self, waiting: str, path: str, uri: str, *, replaces: bool = True) -> bool:
-        """Give the file `waiting` the name path. errors: BlobOutside, OSError
+    def rename(self, temporary: str, path: str, uri: str, *, replace: bool) -> bool:
+        """Give a complete temporary file its name.
 
         Args:
-            replaces: Whether a file that has the name is replaced; else it stays, and the result is False. So it is
-                on a file system without hard links.
+            temporary: The file's path below INCOMING.
+            path: The new path; missing folders are created.
+            uri: The location for errors.
+            replace: Whether an existing file is replaced.
+
+        Returns:
+            Whether the file was renamed. False where `replace` is false and a file exists, or where the file system has
+            no hard links.
+
+        Raises:
+            BlobOutside: A symbolic link leads out of the folder.
+            OSError: The file cannot be renamed.
         """
         parent, name = os.path.split(path)
         try:
             descriptor = os.open(parent, _FOLDER_FLAGS)
         except FileNotFoundError:
             if not _below(os.path.realpath(parent), self._real):
-                raise problems.outside(uri) from None
+                raise blob_errors.outside(uri) from None
             os.makedirs(parent, exist_ok=True)
             descriptor = os.open(parent, _FOLDER_FLAGS)
         try:
             if not self._holds_open(descriptor, parent):
-                raise problems.outside(uri)
-            if replaces:
-                os.replace(waiting, name, dst_dir_fd=descriptor)
+                raise blob_errors.outside(uri)
+            if replace:
+                os.replace(temporary, name, dst_dir_fd=descriptor)
                 return True
             try:
-                os.link(waiting, name, dst_dir_fd=descriptor)
+                os.link(temporary, name, dst_dir_fd=descriptor)
             except OSError as error:
                 if error.errno in (errno.EEXIST, *_NO_LINKS):
                     return False
                 raise
-            os.unlink(waiting)
+            os.unlink(temporary)
             return True
         finally:
             os.close(descriptor)
 
     def _holds_open(self, descriptor: int, path: str) -> bool:
-        """Whether what was opened as path lies in the folder, symbolic links followed.
+        """Return whether the open file is in the folder, after following symbolic links.
 
-        Asking what was opened costs 4 µs and leaves no time to swap a link; resolving the path costs 60 µs.
+        Reading the descriptor's own path takes 4 µs and cannot race with a replaced link; resolving `path` takes 60 µs.
         """
         return _below(os.readlink(f"/proc/self/fd/{descriptor}") if _HAS_PROC else os.path.realpath(path), self._real)
 
@@ -183,33 +195,38 @@ def _read_all(descriptor: int, size: int, uri: str) -> bytes:
             pieces.append(piece)
             left -= len(piece)
     except OSError as error:
-        raise problems.unopened(uri, error) from error
+        raise blob_errors.unreadable_file(uri, error) from error
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class Incoming:
-    """An object on its way in: nothing is to be seen at its path before commit, and nothing is left without it.
+class IncomingFile:
+    """A file that is being written. `commit` makes it visible at its path; without `commit` it is deleted.
 
-    Its methods may run in threads; discard waits for one that runs, so a descriptor is never closed under a write.
+    Methods may run in threads. A lock keeps `discard` from closing the descriptor during a write.
+
+    Args:
+        folder: The store.
+        path: The path of the complete file.
+        uri: The location for errors.
     """
 
     def __init__(self, folder: Folder, path: str, uri: str) -> None:
         self._path, self._uri = path, uri
         self._folder = folder
-        self._waiting = os.path.join(folder.path, INCOMING, secrets.token_hex(16))
+        self._temporary = os.path.join(folder.path, INCOMING, secrets.token_hex(16))
         self._lock = threading.Lock()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.size_bytes = 0
         try:
             try:
-                self._descriptor = os.open(self._waiting, _WRITE_FLAGS, 0o644)
+                self._descriptor = os.open(self._temporary, _WRITE_FLAGS, 0o644)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(self._waiting), mode=0o700, exist_ok=True)
-                self._descriptor = os.open(self._waiting, _WRITE_FLAGS, 0o644)
+                os.makedirs(os.path.dirname(self._temporary), mode=0o700, exist_ok=True)
+                self._descriptor = os.open(self._temporary, _WRITE_FLAGS, 0o644)
         except OSError as error:
-            raise problems.unwritable(uri, error) from error
+            raise blob_errors.unwritable_file(uri, error) from error
 
-    def __enter__(self) -> Incoming:
+    def __enter__(self) -> IncomingFile:
         return self
 
     def __exit__(
@@ -219,40 +236,49 @@ class Incoming:
 
     @property
     def md5(self) -> bytes:
-        """The MD5 of what was written so far."""
+        """The MD5 of the bytes written so far."""
         return self._md5.digest()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append data. errors: BlobUnwritable, StorageFull"""
+        """Append data.
+
+        Raises:
+            BlobUnwritable, StorageFull: The data cannot be stored.
+        """
         with self._lock:
             try:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(self._descriptor, view) :]
             except OSError as error:
-                raise problems.unwritable(self._uri, error) from error
+                raise blob_errors.unwritable_file(self._uri, error) from error
             self._md5.update(data)
             self.size_bytes += len(data)
 
-    def commit(self, *, replaces: bool = True) -> bool:
-        """Put the object in its place; replaces as in Folder.place. errors: BlobOutside, BlobUnwritable, StorageFull"""
+    def commit(self, *, replace: bool = True) -> bool:
+        """Flush the file to the disk and give it its name; arguments and result as `Folder.rename`.
+
+        Raises:
+            BlobOutside: A symbolic link leads out of the folder.
+            BlobUnwritable, StorageFull: The file cannot be stored.
+        """
         with self._lock:
             try:
-                # Rows that name the object reach the disk sooner or later; its bytes have to be there by then.
+                # Rows that refer to the object may reach the disk at any time; the object must be there before them.
                 _sync(self._descriptor)
-                placed = self._folder.place(self._waiting, self._path, self._uri, replaces=replaces)
+                renamed = self._folder.rename(self._temporary, self._path, self._uri, replace=replace)
             except OSError as error:
-                raise problems.unwritable(self._uri, error) from error
-            if placed:
-                self._waiting = ""
-            return placed
+                raise blob_errors.unwritable_file(self._uri, error) from error
+            if renamed:
+                self._temporary = ""
+            return renamed
 
     def discard(self) -> None:
-        """Close; throw away what was not committed."""
+        """Close the file, and delete it unless it was committed."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-            if self._waiting:
-                os.unlink(self._waiting)
-                self._waiting = ""
+            if self._temporary:
+                os.unlink(self._temporary)
+                self._temporary = ""

@@ -1,8 +1,10 @@
-"""Bind headers to a presigned S3 address: AWS Signature Version 4 in the query, with more signed headers than `host`.
+"""Add signed headers to a presigned S3 URL, by AWS Signature Version 4 in the query.
 
-obstore signs the host alone. Its address already has everything else that a signature needs (key id, scope, time,
-session token), so the address is signed once more with the same secret. botocore would do it too, at 80 MB.
-Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+obstore signs only the header `host`. Its URL has everything else that a signature needs (key id, scope, time, session
+token), so this module signs the URL again with the same secret. botocore could do it too, but takes 80 MB.
+
+Source:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 import hashlib
@@ -12,10 +14,10 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 
 def with_headers(url: str, method: str, secret: str, headers: Mapping[str, str]) -> str:
-    """Return the address that is valid for requests with exactly these headers.
+    """Return a URL that is valid only for requests with these headers.
 
     Args:
-        url: An address that was presigned for `method` with the same secret.
+        url: A URL that was presigned for `method` with the same secret.
         method: The HTTP method.
         secret: The secret access key.
         headers: Names and values that a request must have.

@@ -59,7 +59,7 @@ async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], 
     await asyncio.to_thread(_prepare, settings, progress)
     async with startup.opened(settings, serves=True) as database:
         server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
-        server.blobs.sign_with(await installation.link_key(database, settings))
+        server.blobs.use_signing_key(await installation.link_key(database, settings))
         yield InProcess(server), lambda: _warning(settings)
 
 

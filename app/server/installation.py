@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from app.blobs import BlobError, BlobMissing, Blobs, BlobTooLarge, BlobUnwritable
-from app.blobs.links import KEY_BYTES
+from app.blobs.signed_urls import KEY_BYTES
 from app.database import schema
 from app.database.base import Database, UnitOfWork
 from app.server.home import STORAGE_KEY_FILE
@@ -156,7 +156,6 @@ async def _read_id(blobs: Blobs) -> str | None:
     except BlobMissing:
         return None
     except BlobTooLarge:
-        # Its error would advise to raise a limit of literals.
         text = ""
     if not _ID.fullmatch(text):
         raise BadSetting(f"{uri} holds no id (32 of 0-9 and a-f); delete it if the storage is the right one")

@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from app import errors
-from app.blobs import BlobError, BlobMissing, BlobOutside, failed_call
-from app.blobs.names import file_name_problem
+from app.blobs import DOWNLOAD_LIMIT, BlobError, BlobMissing, BlobOutside, failed_call
+from app.blobs.object_names import file_name_problem
 from app.database import schema
 from app.runtime.context import Context
 from app.services import execution_ids, payloads
@@ -331,7 +331,9 @@ async def _literals(ctx: Context, kind: str, input_uri: str | None, closure: Any
     uri = input_uri if kind == "i" else closure.output_uri
     literals = literals_pb2.LiteralMap()
     if uri:
-        raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
+        raw = await ctx.blobs.read(
+            uri, bytes_max=ctx.settings.storage.limits.max_download_bytes, setting=DOWNLOAD_LIMIT
+        )
         try:
             literals.ParseFromString(raw)
         except DecodeError as error:

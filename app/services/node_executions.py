@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors
-from app.blobs import BlobError, failed_call
+from app.blobs import CLOSURE_LIMIT, BlobError, failed_call
 from app.database import schema
 from app.query import lists
 from app.query.lists import ExistsFlag, Join, Listing
@@ -212,7 +212,9 @@ async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.Compiled
     Source: upstream fetchDynamicWorkflowClosure.
     """
     try:
-        raw = await ctx.blobs.read(reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max)
+        raw = await ctx.blobs.read(
+            reference, bytes_max=ctx.settings.storage.limits.closure_bytes_max, setting=CLOSURE_LIMIT
+        )
         closure = compiler_pb2.CompiledWorkflowClosure.FromString(raw)
     except (BlobError, DecodeError) as error:
         raise failed_call(error, f"Unable to read WorkflowClosure from location {reference} : {error}") from error

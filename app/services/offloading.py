@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 
 from flyteidl.core import literals_pb2
 
-from app.blobs import Blobs
-from app.blobs.names import component
+from app.blobs import DOWNLOAD_LIMIT, Blobs
+from app.blobs.object_names import component
 from app.compiler.inference import type_of
 from app.settings import Settings
 from app.wire.go.digest import digest
 
 _MEGABYTE = 1024 * 1024
+_READ_LIMIT = f"the larger of {DOWNLOAD_LIMIT} and FLYTEADMIN__ENGINE__LOCAL__OFFLOADED_LITERAL_MBS_MAX"
 # A reference takes some 300 bytes and its type; below this size an object of its own gains nothing.
 _BYTES_MIN = 64 * 1024
 
@@ -81,7 +82,7 @@ async def read_offloaded(settings: Settings, blobs: Blobs, literal: literals_pb2
     """
     if literal.WhichOneof("value") != "offloaded_metadata":
         return literal
-    raw = await blobs.read(literal.offloaded_metadata.uri, bytes_max=bytes_max(settings))
+    raw = await blobs.read(literal.offloaded_metadata.uri, bytes_max=bytes_max(settings), setting=_READ_LIMIT)
     return literals_pb2.Literal.FromString(raw)
 
 

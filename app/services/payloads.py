@@ -12,7 +12,7 @@ from flyteidl.admin import common_pb2
 from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
-from app.blobs import BlobError, BlobMissing, BlobOutside, BlobUnavailable, failed_call
+from app.blobs import DOWNLOAD_LIMIT, BlobError, BlobMissing, BlobOutside, BlobUnavailable, failed_call
 from app.runtime.context import Context
 from app.services import offloading
 
@@ -46,7 +46,9 @@ async def at(ctx: Context, uri: str) -> Payload:
         if limit and blob.bytes >= limit and remote.scheme not in _ALWAYS_INLINE:
             return blob, values
     try:
-        raw = await ctx.blobs.read(uri, bytes_max=ctx.settings.storage.limits.max_download_bytes)
+        raw = await ctx.blobs.read(
+            uri, bytes_max=ctx.settings.storage.limits.max_download_bytes, setting=DOWNLOAD_LIMIT
+        )
         values.ParseFromString(raw)
         await expand(ctx, values)
     except BlobUnavailable:

@@ -12,7 +12,7 @@ from flyteidl.core import compiler_pb2, identifier_pb2
 from google.protobuf.message import DecodeError
 
 from app import errors
-from app.blobs import BlobError, failed_call
+from app.blobs import CLOSURE_LIMIT, BlobError, failed_call
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_workflow, requirements
 from app.database import schema
 from app.query import lists
@@ -189,7 +189,7 @@ async def closure_of(
     """
     bytes_max = ctx.settings.storage.limits.closure_bytes_max
     try:
-        raw = await ctx.blobs.read_fixed(remote_closure_identifier, bytes_max=bytes_max)
+        raw = await ctx.blobs.read_immutable(remote_closure_identifier, bytes_max=bytes_max, setting=CLOSURE_LIMIT)
         closure = workflow_pb2.WorkflowClosure() if into is None else into
         closure.ParseFromString(raw)
         return closure

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import blobs as b
-from app.blobs import names
+from app.blobs import object_names
 from app.settings import BadSetting, Settings
 
 texts = st.one_of(
@@ -38,15 +38,15 @@ def store(tmp_path: Path, **storage: Any) -> b.Blobs:
 class TestNames:
     @given(texts, texts)
     def test_two_texts_never_share_a_component(self, one: str, other: str) -> None:
-        assert (names.component(one) == names.component(other)) == (one == other)
+        assert (object_names.component(one) == object_names.component(other)) == (one == other)
 
     @given(texts)
     def test_a_component_is_one_harmless_ascii_step(self, text: str) -> None:
-        name = names.component(text)
+        name = object_names.component(text)
         assert re.fullmatch(r"[A-Za-z0-9_.=~-]{1,180}", name)
         assert name not in (".", "..")
         # No reader of URIs sees anything else in it: neither one that decodes nor one that does not.
-        assert names.key_of(name) == name
+        assert object_names.key_of(name) == name
 
     @pytest.mark.parametrize(
         ("text", "name"),
@@ -63,11 +63,11 @@ class TestNames:
         ],
     )
     def test_known_names(self, text: str, name: str) -> None:
-        assert names.component(text) == name
+        assert object_names.component(text) == name
 
     def test_a_key_is_what_upstream_means_by_its_uri(self) -> None:
-        assert names.key_of("metadata/a%20b/v1#2") == "metadata/a b/v1"
-        assert names.key_of("metadata/a%2Fb?x=1") == "metadata/a/b"
+        assert object_names.key_of("metadata/a%20b/v1#2") == "metadata/a b/v1"
+        assert object_names.key_of("metadata/a%2Fb?x=1") == "metadata/a/b"
 
 
 class TestLocations:
@@ -179,6 +179,26 @@ class TestObjects:
         os.symlink("loop", blobs.uri("loop"))
         with pytest.raises(b.BlobUnreadable, match="symbolic links"):
             asyncio.run(blobs.read(blobs.uri("loop"), bytes_max=10))
+
+    @pytest.mark.parametrize(
+        ("setting", "advice"),
+        [
+            ("", ""),
+            (b.DOWNLOAD_LIMIT, "; the limit is storage.limits.maxDownloadMBs"),
+            (b.CLOSURE_LIMIT, "; the limit is storage.limits.maxDownloadMBs, but at least 64 MiB"),
+        ],
+    )
+    @pytest.mark.parametrize("size", [11, 300_000])
+    def test_too_large_names_the_limit_that_applies(self, tmp_path: Path, setting: str, advice: str, size: int) -> None:
+        blobs = store(tmp_path)
+        uri = blobs.uri("x")
+        asyncio.run(blobs.write(uri, b"x" * size))
+        for read in (blobs.read, blobs.read_immutable):
+            with pytest.raises(b.BlobTooLarge) as caught:
+                asyncio.run(read(uri, bytes_max=10, setting=setting))
+            assert caught.value.message == (
+                f"object [{uri}] has {size} bytes, larger than the limit of 10 bytes{advice}"
+            )
 
     @pytest.mark.parametrize("has_proc", [True, False])
     def test_links_are_followed_only_inside(

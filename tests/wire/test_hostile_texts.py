@@ -113,7 +113,7 @@ BOUNDED = {"app.wire.go.quantity._QUANTITY"}
 # Those that look for places in a text; the others match it as a whole.
 SEARCHING = {
     "app.api.rest.tree._UNCLEAN",
-    "app.blobs.names._ESCAPED",
+    "app.blobs.object_names._ESCAPED",
     "app.compiler.bindings._VARIABLE",
     "app.engine.local.processes.commands._input_value",
     "app.engine.local.processes.commands._namespace",

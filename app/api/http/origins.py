@@ -28,7 +28,7 @@ from starlette.types import Send
 from app import errors
 from app.api.http import notices
 from app.api.status import http_status
-from app.blobs.links import PREFIX
+from app.blobs.signed_urls import PREFIX
 from app.settings import Settings
 from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
 from app.wire.codecs import SNAKE_JSON

@@ -1,4 +1,4 @@
-"""The objects of a local store over HTTP: GET, HEAD and PUT at signed, expiring addresses (app/blobs/links.py).
+"""The objects of a local store over HTTP: GET, HEAD and PUT at signed, expiring addresses (app/blobs/signed_urls.py).
 
 It is to clients what an S3 endpoint is: flytekit, flytectl and browsers send what they would send there. Mistakes
 are answered in plain text, which flytekit shows to its user.
@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.blobs import BlobError, BlobMissing, BlobNameRefused, BlobOutside, Blobs, LinkRefused, StorageFull
-from app.blobs.folder import Incoming
-from app.blobs.links import PREFIX
+from app.blobs import BlobError, BlobMissing, BlobNameRefused, BlobOutside, Blobs, SignedUrlRefused, StorageFull
+from app.blobs.folder import IncomingFile
+from app.blobs.signed_urls import PREFIX
 from app.settings import Settings
 
 # Bodies are written to disk in pieces of this size.
@@ -80,11 +80,11 @@ class Storage:
         """One request to /storage/<key>."""
         key = str(request.path_params["key"])
         try:
-            md5 = self._blobs.check_address(request.method, key, dict(request.query_params))
+            md5 = self._blobs.check_signed_url(request.method, key, dict(request.query_params))
             if request.method == "PUT":
                 return await self._put(request, key, md5)
             return self._get(key)
-        except LinkRefused as error:
+        except SignedUrlRefused as error:
             return _told(403, error.message)
         except BlobError as error:
             statuses = {BlobMissing: 404, BlobNameRefused: 400, BlobOutside: 403, StorageFull: 507}
@@ -110,7 +110,7 @@ class Storage:
         if length > self._upload_bytes_max:
             return self._too_large()
         folder, path = self._blobs.folder_path(key)
-        with Incoming(folder, path, key) as incoming:
+        with IncomingFile(folder, path, key) as incoming:
             try:
                 await self._receive(request, incoming)
             except _TooLarge:
@@ -127,7 +127,7 @@ class Storage:
             # Parity: S3 answers with an empty body, which Go's HTTP client and the recordings call HTML.
             return Response(media_type="text/html", headers={"etag": f'"{incoming.md5.hex()}"'})
 
-    async def _receive(self, request: Request, incoming: Incoming) -> None:
+    async def _receive(self, request: Request, incoming: IncomingFile) -> None:
         """Write the body to disk as it comes. errors: _TooLarge, TimeoutError, ClientDisconnect, BlobError"""
         stream = request.stream()
         pending = bytearray()
@@ -142,7 +142,7 @@ class Storage:
                 pending.clear()
         await asyncio.to_thread(incoming.write, pending)
 
-    def _seconds_left(self, began: float, incoming: Incoming, pending: bytearray) -> float:
+    def _seconds_left(self, began: float, incoming: IncomingFile, pending: bytearray) -> float:
         """Return how long the next piece may take."""
         if not self._bytes_per_second_min:
             return self._wait_seconds_max

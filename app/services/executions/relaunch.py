@@ -10,6 +10,7 @@ from typing import Any
 from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
 
+from app.blobs import DOWNLOAD_LIMIT
 from app.runtime.context import Context
 from app.services.execution_ids import check_execution_id
 from app.services.executions.launch import launch
@@ -62,7 +63,7 @@ async def _again(ctx: Context, request: Any, row: Any, mode: int) -> execution_p
     create.spec.metadata.reference_execution.CopyFrom(request.id)
     if row.user_inputs_uri:
         limit = ctx.settings.storage.limits.max_download_bytes
-        raw = await ctx.blobs.read(row.user_inputs_uri, bytes_max=limit)
+        raw = await ctx.blobs.read(row.user_inputs_uri, bytes_max=limit, setting=DOWNLOAD_LIMIT)
         create.inputs.CopyFrom(literals_pb2.LiteralMap.FromString(raw))
         create.spec.ClearField("inputs")
     return create

@@ -285,9 +285,9 @@ class TestSignature:
     @pytest.mark.parametrize("key", ["../home/storage.key", "p/../../home/storage.key", "%00", "~incoming/x", ""])
     def test_even_a_signed_key_stays_inside(self, desk: Desk, client: httpx.Client, key: str) -> None:
         """The signature is made here with the server's own key, as if someone had got hold of it."""
-        assert desk.blobs._links is not None
+        assert desk.blobs._signer is not None
         plain = key.replace("%00", "\0")
-        address = desk.blobs._links.address(desk.endpoint, "GET", plain, ttl_seconds=60)
+        address = desk.blobs._signer.sign(desk.endpoint, "GET", plain, ttl_seconds=60)
         url = urlsplit(address)
         connection = http.client.HTTPConnection("127.0.0.1", desk.port, timeout=10)
         connection.request("GET", f"{url.path}?{url.query}")
@@ -295,13 +295,13 @@ class TestSignature:
         connection.close()
 
     def test_servers_with_the_same_key_take_one_anothers_addresses(self, desk: Desk, client: httpx.Client) -> None:
-        desk.blobs.sign_with(b"k" * 32)
+        desk.blobs.use_signing_key(b"k" * 32)
         address = desk.store(b"x", "p", "later")
         again = Blobs(Settings(home=Path(desk.blobs.base).parent / "home", storage={"url": desk.blobs.base}))  # type: ignore[arg-type]
-        again.sign_with(b"k" * 32)
+        again.use_signing_key(b"k" * 32)
         url = urlsplit(address)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        assert again.check_address("GET", url.path.removeprefix("/storage/"), query) == b""
+        assert again.check_signed_url("GET", url.path.removeprefix("/storage/"), query) == b""
 
     def test_the_address_is_the_clients_own_or_the_configured_one(self, tmp_path: Path) -> None:
         def signed(endpoint: str, **server: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from flyteidl.admin import workflow_pb2
 from flyteidl.core import compiler_pb2
 
-from app.blobs import Blobs
+from app.blobs import CLOSURE_LIMIT, Blobs
 
 _COUNT_MAX = 64
 
@@ -30,7 +30,9 @@ class Closures:
         key = (workflow.remote_closure_identifier, workflow.digest or b"")
         closure = self._known.pop(key, None)
         if closure is None:
-            raw = await self._blobs.read(workflow.remote_closure_identifier, bytes_max=self._bytes_max)
+            raw = await self._blobs.read(
+                workflow.remote_closure_identifier, bytes_max=self._bytes_max, setting=CLOSURE_LIMIT
+            )
             closure = workflow_pb2.WorkflowClosure.FromString(raw).compiled_workflow
         self._known[key] = closure
         if len(self._known) > _COUNT_MAX:

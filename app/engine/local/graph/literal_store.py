@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
-from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
+from app.blobs import CLOSURE_LIMIT, DOWNLOAD_LIMIT, BlobMissing, BlobOutside, BlobTooLarge
 from app.engine.local.graph import bindings
 from app.engine.local.graph.failures import BindingFailed, TooLarge
 from app.runtime.dispatch import Server
@@ -23,11 +23,15 @@ class LiteralStore:
 
     async def read_bytes(self, uri: str) -> bytes:
         """Read an object of at most storage.limits.maxDownloadMBs."""
-        return await self._blobs.read(uri, bytes_max=self._settings.storage.limits.max_download_bytes)
+        return await self._blobs.read(
+            uri, bytes_max=self._settings.storage.limits.max_download_bytes, setting=DOWNLOAD_LIMIT
+        )
 
     async def read_closure_bytes(self, uri: str) -> bytes:
         """Read the compiled workflow of a dynamic node, which may be larger than literals."""
-        return await self._blobs.read(uri, bytes_max=self._settings.storage.limits.closure_bytes_max)
+        return await self._blobs.read(
+            uri, bytes_max=self._settings.storage.limits.closure_bytes_max, setting=CLOSURE_LIMIT
+        )
 
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         """Read a literal map."""

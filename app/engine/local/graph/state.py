@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2, literals_pb2, tasks_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
-from app.blobs.names import component
+from app.blobs.object_names import component
 from app.engine.local.graph import unique_ids
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.history import AttemptClosure, RecordedNode, recorded_attempts, recorded_nodes

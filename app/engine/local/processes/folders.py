@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flyteidl.core import identifier_pb2
 
-from app.blobs.names import component
+from app.blobs.object_names import component
 
 LOG = "log"
 # The temporary folder of macOS has 49 bytes.

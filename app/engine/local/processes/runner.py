@@ -18,7 +18,7 @@ from typing import Any
 
 from flyteidl.core import literals_pb2
 
-from app.blobs import Blobs, BlobUnavailable
+from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, provided, storage_failures
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
 from app.engine.local.processes.folders import short_temporary
@@ -93,7 +93,7 @@ class TaskRunner:
         inputs = literals_pb2.LiteralMap()
         if commands.uses_inputs(container.command):
             limit = self._settings.storage.limits.max_download_bytes
-            inputs.ParseFromString(await self._blobs.read(run.input_uri, bytes_max=limit))
+            inputs.ParseFromString(await self._blobs.read(run.input_uri, bytes_max=limit, setting=DOWNLOAD_LIMIT))
             inputs = await offloading.read_offloaded_map(self._settings, self._blobs, inputs)
         if commands.uses_template(container.command):
             await self._blobs.write(commands.task_template_path(run), run.task.SerializeToString())
