@@ -1,8 +1,8 @@
-"""How what is unfinished ends: processes are ended, child executions terminated, attempts and nodes reported ABORTED.
+"""End unfinished nodes: end processes, terminate child executions, report attempts and nodes ABORTED.
 
-It works from the rows and from the records of processes, not from the graph: whoever wants nodes to end cancels the
-coroutines that run them, which reports nothing, and calls `end` then. So an abort that a dead server began is carried
-through by the next one in the same way.
+Aborts read the rows of the database and the records of processes, not the graph in memory. The caller first cancels the
+coroutines that run the nodes, which report nothing then, and calls `end`. A server that takes over an abort from a
+server that was killed does the same.
 Source: flytepropeller pkg/controller/nodes/executor.go (AbortHandler), workflow/executor.go (HandleAbortedWorkflow).
 """
 
@@ -43,14 +43,14 @@ _executions, _launches = schema.table(schema.Execution), schema.table(schema.Lau
 _tags = schema.table(schema.ExecutionTag)
 _WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
 
-# What runs has a launch record, and these are few: looked up from there, nothing needs an index of its own.
+# Only running executions have launch records, so that joining from these few needs no further index.
 _RUNNING = _launches.join(_executions, same_execution(_launches, _executions))
 _CHILDREN = Statement(
     select(*execution_columns(_executions), _nodes.c.node_id)
     .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
     .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
 )
-# What an eager task launches is labelled with the execution of the task (flytekit's EAGER_TAG_KEY).
+# flytekit labels the executions that an eager task launches with the execution of the task (EAGER_TAG_KEY).
 _EAGER_LABEL = "eager-exec"
 _LAUNCHED = Statement(
     select(*execution_columns(_executions))
@@ -65,26 +65,40 @@ _LAUNCHED = Statement(
 )
 
 
-async def end_inside(execution: ExecutionState, unique_id: str, reason: str, *, told: bool) -> None:
-    """End what runs for one node itself, its processes and child executions; told: report its attempts ABORTED too.
+async def end_attempts(execution: ExecutionState, unique_id: str, reason: str, *, report: bool) -> None:
+    """End the processes and child executions of one node, but not the node.
 
-    errors: FlyteError of the database
+    Args:
+        execution: The execution.
+        unique_id: The node.
+        reason: Shown as the cause of the ends.
+        report: Whether to report the open attempts of the node ABORTED.
+
+    Raises:
+        FlyteError: From the database.
     """
     async with execution.server.database.unit_of_work() as db:
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id))
         children = await db.all(_CHILDREN, **execution_key(execution.id))
     ending = _Ending(execution, reason, (), attempts, children)
     events = await ending.end_inside(unique_id)
-    if told:
+    if report:
         await execution.events.send(*events)
 
 
 async def end(
     execution: ExecutionState, reason: str, *, within: GraphScope | None = None, below: NodeContext | None = None
 ) -> None:
-    """End everything unfinished: of the whole execution, of one graph but for its failure node, or below a node.
+    """End all unfinished nodes of an execution, of one graph in it, or below one node.
 
-    errors: FlyteError of the database
+    Args:
+        execution: The execution.
+        reason: Shown as the cause of the ends.
+        within: The graph; its failure node is left alone.
+        below: The node; it is left alone itself.
+
+    Raises:
+        FlyteError: From the database.
     """
     async with execution.server.database.unit_of_work() as db:
         nodes = await db.all(OPEN_NODES, **execution_key(execution.id))
@@ -94,7 +108,7 @@ async def end(
 
 
 async def end_launched(execution: ExecutionState) -> None:
-    """End the executions that eager tasks of this one have launched and that are not over.
+    """Terminate the unfinished executions that eager tasks of this execution have launched.
 
     Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
     """
@@ -138,7 +152,7 @@ class _Ending:
         await asyncio.gather(*(self._end(row) for row in roots))
 
     async def end_inside(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
-        """End the processes and child executions of a node; the events of its open attempts."""
+        """End the processes and child executions of a node; return ABORTED events for its open attempts."""
         execution = self._execution
         await execution.host.runner.kill_below(execution.folder(node_id))
         children = self._children[node_id]
@@ -146,11 +160,11 @@ class _Ending:
         return [attempt_aborted(execution.id, attempt) for attempt in self._attempts[node_id]]
 
     async def _end(self, row: Any) -> None:
-        """End a node: its children before it, its processes before its events."""
+        """End the nodes inside a node first, then its processes; report it ABORTED last."""
         await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
         execution = self._execution
         events: list[Any] = await self.end_inside(row.node_id)
-        # Parity: the event of an abort is bare; what earlier events said stays.
+        # Parity: the event has no further fields, so that those of earlier events are kept.
         aborted = event_pb2.NodeExecutionEvent(
             phase=Node.ABORTED,
             error=error_of("NodeAborted", self._reason, execution_pb2.ExecutionError.UNKNOWN),
@@ -167,7 +181,7 @@ class _Ending:
         """
         shown = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"").deck_uri
         folder = (row.input_uri or "").rpartition("/")[0]
-        # An attempt may have written its deck a moment ago; that of one which has ended is shown already.
+        # Only an open attempt may have written a deck that no event names yet.
         open_attempts = [one.retry_attempt for one in self._attempts[row.node_id] if self._may_have_deck(one)]
         latest = decks.uri_of(f"{folder}/{open_attempts[-1]}") if folder and open_attempts else ""
         if not shown and not latest:
@@ -176,7 +190,7 @@ class _Ending:
             async with asyncio.timeout(_DECK_SECONDS_MAX):
                 return await decks.first_of(self._execution.server.blobs, latest, shown)
         except (BlobError, TimeoutError):
-            # An abort neither waits for a store that is away nor fails because the store refuses access.
+            # An abort does not depend on the store.
             return str(shown)
 
     def _may_have_deck(self, attempt: Any) -> bool:
@@ -186,7 +200,7 @@ class _Ending:
 
 
 async def terminate(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
-    """Terminate a child execution; one that has ended meanwhile needs no end."""
+    """Terminate a child execution, unless it has ended."""
     cause = f"cascading abort as parent execution id [{execution.id.name}] aborted, reason [{reason}]"
     request = admin_execution_pb2.ExecutionTerminateRequest(id=child, cause=cause)
     try:

@@ -76,19 +76,19 @@ def expired(node: workflow_pb2.Node) -> Failed:
     return Failed(error, retryable=True, late=True)
 
 
-async def attempts(
+async def run_attempts(
     context: NodeContext,
-    once: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
+    run_attempt: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
     *,
-    begun: Callable[[int], Awaitable[float]],
-    ended: Callable[[int], Awaitable[None]],
+    started_at: Callable[[int], Awaitable[float]],
+    clean_up: Callable[[int], Awaitable[None]],
     fail: Callable[[NodeContext, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
 ) -> literals_pb2.LiteralMap:
     """Run a node that is no task until an attempt ends within the node's timeout; return its outputs.
 
     Args:
         site: The node.
-        once: Runs an attempt.
+        run_attempt: Runs an attempt.
         begun: Returns when an earlier run of the execution began an attempt, in seconds since 1970; 0 when it did not.
         ended: Cleans up behind an attempt that was cut off.
         fail: Reports the node FAILED and returns the exception to raise.
@@ -98,23 +98,23 @@ async def attempts(
     """
     timeout = timeout_seconds(context.node)
     if not timeout:
-        return await once(0)
+        return await run_attempt(0)
     budget = Budget(attempts_max=context.node.metadata.retries.retries + 1)
-    attempt, began = 0, await begun(0) or time.time()
-    while later := await begun(attempt + 1):
+    attempt, began = 0, await started_at(0) or time.time()
+    while later := await started_at(attempt + 1):
         budget.spend(expired(context.node))
-        await ended(attempt)
+        await clean_up(attempt)
         attempt, began = attempt + 1, later
     while True:
         # An attempt that finished while no server ran is read before it counts as late.
         left = max(began + timeout - time.time(), min(timeout, _LATE_SECONDS))
         try:
             async with asyncio.timeout(left) as clock:
-                return await once(attempt)
+                return await run_attempt(attempt)
         except TimeoutError:
             if not clock.expired():
                 raise
-        await ended(attempt)
+        await clean_up(attempt)
         failed = expired(context.node)
         if not budget.spend(failed):
             raise await fail(context, budget.exhausted(failed))

@@ -60,7 +60,7 @@ async def run_launch_plan(
     """A launch plan node, from QUEUED to its last event."""
     await context.execution.events.send(context.event(Node.QUEUED))
 
-    async def once(attempt: int) -> literals_pb2.LiteralMap:
+    async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
         child = _child(context, attempt)
         try:
             await launch(child, inputs)
@@ -74,15 +74,15 @@ async def run_launch_plan(
             raise await fail(context, failed.error, workflow_node_metadata=named(child.id)) from failed
         return await succeed(context, outputs, workflow_node_metadata=named(child.id))
 
-    async def begun(attempt: int) -> float:
+    async def started_at(attempt: int) -> float:
         return (
             await _created_at(context.execution, _child(context, attempt).id) if context.recorded is not None else 0.0
         )
 
-    async def ended(attempt: int) -> None:
+    async def clean_up(attempt: int) -> None:
         await aborts.terminate(context.execution, _child(context, attempt).id, aborts.TIMED_OUT)
 
-    return await retries.attempts(context, once, begun=begun, ended=ended, fail=fail)
+    return await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
 
 
 async def _created_at(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:

@@ -46,12 +46,12 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
     timeout = retries.timeout_seconds(context.node)
     attempts_max = context.node.metadata.retries.retries + 1
 
-    async def begun(attempt: int) -> float:
+    async def started_at(attempt: int) -> float:
         # Nothing records the attempts of a gate, which only wait: the clock tells them.
         at = began + attempt * timeout
         return at if known is not None and attempt < attempts_max and at <= time.time() else 0.0
 
-    async def once(attempt: int) -> literals_pb2.LiteralMap:
+    async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
         if kind == "approve":
             return await _approved(context, inputs)
         if kind == "signal":
@@ -61,10 +61,10 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
         await asyncio.sleep(max(0.0, until - time.time()))
         return literals_pb2.LiteralMap()
 
-    async def ended(attempt: int) -> None:
+    async def clean_up(attempt: int) -> None:
         return None
 
-    outputs = await retries.attempts(context, once, begun=begun, ended=ended, fail=fail)
+    outputs = await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
     if kind != "sleep":
         return await succeed(context, outputs)
     # Parity: a sleep names no outputs.

@@ -41,21 +41,23 @@ async def run_sub_workflow(
             dynamic_depth=context.scope.dynamic_depth,
         )
 
-    async def once(attempt: int) -> literals_pb2.LiteralMap:
+    async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
         await events.send(context.event(Node.RUNNING, is_parent=True))
         try:
             return await GraphScheduler(scope(attempt), run_node).run(inputs)
         except NodeFailed as failure:
             raise await _fail_parent(context, failure.error) from failure
 
-    async def begun(attempt: int) -> float:
+    async def started_at(attempt: int) -> float:
         start = scope(attempt).context(workflow_pb2.Node(id=START)).recorded
         return start.created_at if start is not None else 0.0
 
-    async def ended(attempt: int) -> None:
+    async def clean_up(attempt: int) -> None:
         await aborts.end(context.execution, aborts.TIMED_OUT, below=context)
 
-    outputs = await retries.attempts(context, once, begun=begun, ended=ended, fail=_fail_parent)
+    outputs = await retries.run_attempts(
+        context, run_attempt, started_at=started_at, clean_up=clean_up, fail=_fail_parent
+    )
     return await succeed(context, outputs, is_parent=True)
 
 

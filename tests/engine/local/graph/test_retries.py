@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.local.graph.failures import NodeFailed, error_of
-from app.engine.local.graph.retries import Budget, attempts, expired, timeout_seconds
+from app.engine.local.graph.retries import Budget, expired, run_attempts, timeout_seconds
 from app.engine.local.processes.task_attempt import Failed
 
 _Kind = execution_pb2.ExecutionError
@@ -68,22 +68,22 @@ class Gate:
     async def run(self, *seconds: float) -> str:
         """Run attempts that take so long each; "done", or the error."""
 
-        async def once(attempt: int) -> literals_pb2.LiteralMap:
+        async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
             self.ran.append(attempt)
             await asyncio.sleep(seconds[attempt])
             return literals_pb2.LiteralMap()
 
-        async def begun(attempt: int) -> float:
+        async def started_at(attempt: int) -> float:
             return self._begun[attempt] if attempt < len(self._begun) else 0.0
 
-        async def ended(attempt: int) -> None:
+        async def clean_up(attempt: int) -> None:
             self.cleaned.append(attempt)
 
         async def fail(context: Any, error: execution_pb2.ExecutionError) -> NodeFailed:
             return NodeFailed(error)
 
         try:
-            await attempts(self.context, once, begun=begun, ended=ended, fail=fail)
+            await run_attempts(self.context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
         except NodeFailed as failed:
             return f"{failed.error.code}: {failed.error.message}"
         return "done"

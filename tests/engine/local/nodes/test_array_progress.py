@@ -76,7 +76,7 @@ def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Pat
         )
         progress.change(0, Task.FAILED, 0)
         progress.change(1, Task.QUEUED, 0)
-        telling = asyncio.create_task(progress.tell())
+        telling = asyncio.create_task(progress.send_changes())
         await asyncio.sleep(0)
         progress.change(0, Task.RUNNING, 1)
         progress.change(1, Task.RUNNING, 0)
@@ -90,8 +90,8 @@ def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Pat
         assert last.phase == Task.FAILED
         events.blocked = False
         progress.change(0, Task.FAILED, 1)
-        await progress.tell()
-        await progress.tell()
+        await progress.send_changes()
+        await progress.send_changes()
         (event,) = events.told
         # Later than what may have arrived all the same.
         assert event.phase_version == running.phase_version + 1 == 3

@@ -55,21 +55,21 @@ async def _run(context: NodeContext, shape: Shape, given: literals_pb2.LiteralMa
     except BadArray as bad:
         raise await fail(context, bad.error, queued) from bad
 
-    async def once(attempt: int) -> literals_pb2.LiteralMap:
+    async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
         elements = _elements(context, attempt, shape, inputs)
         if elements is None:
             message = f"the array node [{context.node.id}] is over neither a task of the closure nor a launch plan"
             raise await fail(context, error_of("BadSpecificationError", message), queued)
         return await _Array(context, attempt, shape, size, elements).run()
 
-    async def begun(attempt: int) -> float:
+    async def started_at(attempt: int) -> float:
         known = context.recorded_attempts.get(attempt)
         return known.created_at.ToNanoseconds() / 1e9 if known is not None else 0.0
 
-    async def ended(attempt: int) -> None:
-        await aborts.end_inside(context.execution, context.unique_id, aborts.TIMED_OUT, told=True)
+    async def clean_up(attempt: int) -> None:
+        await aborts.end_attempts(context.execution, context.unique_id, aborts.TIMED_OUT, report=True)
 
-    return await retries.attempts(context, once, begun=begun, ended=ended, fail=fail)
+    return await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
 
 
 def _elements(context: NodeContext, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> Elements | None:
@@ -123,7 +123,7 @@ class _Array:
         # What has failed before comes first, so that nothing is begun where it decides.
         order = sorted(range(self._size), key=lambda index: self._progress.phase(index) != Task.FAILED)
         waiting = iter(order)
-        telling: asyncio.Task[None] = asyncio.ensure_future(self._progress.keep_telling())
+        sending: asyncio.Task[None] = asyncio.ensure_future(self._progress.keep_sending())
         running: dict[asyncio.Task[literals_pb2.LiteralMap], int] = {}
         try:
             while not self._hopeless:
@@ -131,13 +131,13 @@ class _Array:
                     running[asyncio.ensure_future(self._elements.run(index, self._progress))] = index
                 if not running:
                     return
-                ended, _ = await asyncio.wait({*running, telling}, return_when=asyncio.FIRST_COMPLETED)
-                if telling in ended:
-                    telling.result()
+                ended, _ = await asyncio.wait({*running, sending}, return_when=asyncio.FIRST_COMPLETED)
+                if sending in ended:
+                    sending.result()
                 for task in running.keys() & ended:
                     self._settle(running.pop(task), task)
         finally:
-            await cancel_and_wait([*running, telling])
+            await cancel_and_wait([*running, sending])
 
     def _settle(self, index: int, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
         try:
@@ -150,7 +150,7 @@ class _Array:
         """End what still runs, report all."""
         context = self._context
         # If the server ends right here, the next one knows from this what decided.
-        await self._progress.tell()
-        await aborts.end_inside(context.execution, context.unique_id, _FAILING, told=False)
+        await self._progress.send_changes()
+        await aborts.end_attempts(context.execution, context.unique_id, _FAILING, report=False)
         error = failure(self._messages)
         return await fail(context, error, *self._progress.ended(Task.FAILED, error=error))

@@ -56,11 +56,11 @@ class ArrayProgress:
         self._retries = [0] * size
         self._cache: dict[int, int] = {}
         self._changed: dict[tuple[int, int], int] = {}
-        self._news = asyncio.Event()
+        self._has_changes = asyncio.Event()
         self._earlier: dict[int, dict[int, AttemptClosure]] = {}
         self._version = context.execution.events.phase_version(context.unique_id, attempt)
         # Whether a RUNNING has been told.
-        self._begun = self._version > 0
+        self._running_sent = self._version > 0
         known = context.recorded_attempts.get(attempt)
         for resource in known.metadata.external_resources if known is not None else ():
             self._earlier.setdefault(resource.index, {})[resource.retry_attempt] = AttemptClosure(phase=resource.phase)
@@ -88,7 +88,7 @@ class ArrayProgress:
             return
         self._phases[index], self._retries[index] = phase, retry
         self._changed[index, retry] = phase
-        self._news.set()
+        self._has_changes.set()
 
     def submitted(self) -> event_pb2.TaskExecutionEvent:
         """The first event, which names every index."""
@@ -106,7 +106,7 @@ class ArrayProgress:
         for index, current in enumerate(self._phases):
             if current not in (*_ENDS, Task.UNDEFINED):
                 self.change(index, Task.ABORTED, self._retries[index])
-        before = [self._running()] if not self._begun and self._changed else []
+        before = [self._running()] if not self._running_sent and self._changed else []
         last = {(index, self._retries[index]): current for index, current in enumerate(self._phases)}
         event = self._event(phase, ((*key, state) for key, state in sorted({**last, **self._changed}.items())))
         if output_uri:
@@ -115,19 +115,19 @@ class ArrayProgress:
             event.error.CopyFrom(error)
         return [*before, event]
 
-    async def tell(self) -> None:
+    async def send_changes(self) -> None:
         """Tell what has changed since the last time."""
         if not self._changed:
             return
-        told, event = self._changed, self._running()
-        self._news.clear()
+        changed, event = self._changed, self._running()
+        self._has_changes.clear()
         try:
             await self._context.execution.events.send(event)
         except BaseException:
             # Cancelled, perhaps before anybody heard of it: it is told again, with what has changed meanwhile.
-            self._changed = {**told, **self._changed}
+            self._changed = {**changed, **self._changed}
             raise
-        self._begun = True
+        self._running_sent = True
 
     def _running(self) -> event_pb2.TaskExecutionEvent:
         event = self._event(Task.RUNNING, ((*key, phase) for key, phase in sorted(self._changed.items())))
@@ -136,12 +136,12 @@ class ArrayProgress:
         event.phase_version = self._version
         return event
 
-    async def keep_telling(self) -> None:
+    async def keep_sending(self) -> None:
         """Tell changes as they come, until cancelled."""
         while True:
-            await self._news.wait()
+            await self._has_changes.wait()
             began = time.monotonic()
-            await self.tell()
+            await self.send_changes()
             await asyncio.sleep(max(BATCH_SECONDS, _SHARE * (time.monotonic() - began)))
 
     def _event(self, phase: int, resources: Iterable[tuple[int, int, int]]) -> event_pb2.TaskExecutionEvent:
