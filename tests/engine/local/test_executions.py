@@ -47,12 +47,12 @@ def nothing() -> dict[str, Any]:
 
 
 @pytest.fixture(params=("sqlite", "postgresql"))
-def run_plane(request: pytest.FixtureRequest, empty_database: Callable[[str], str], tmp_path: Path) -> RunPlane:
+def run_plane(request: pytest.FixtureRequest, emptied_database: Callable[[str], str], tmp_path: Path) -> RunPlane:
     """Runs an async scenario with a plane: `run_plane(scenario, functions)` awaits `scenario(Plane)`."""
 
     def run(scenario: Callable[[Plane], Any], functions: dict[str, Callable[..., Any]], **settings: Any) -> Any:
         async def main() -> Any:
-            async with Plane(empty_database(request.param), tmp_path, functions, **settings).running() as plane:
+            async with Plane(emptied_database(request.param), tmp_path, functions, **settings).running() as plane:
                 return await scenario(plane)
 
         return asyncio.run(main())

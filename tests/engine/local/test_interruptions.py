@@ -114,7 +114,7 @@ class Steps:
 @pytest.fixture(params=("sqlite", "postgresql"))
 def at_every_step(
     request: pytest.FixtureRequest,
-    empty_database: Callable[[str], str],
+    emptied_database: Callable[[str], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Interrupted], None]:
@@ -122,7 +122,7 @@ def at_every_step(
 
     def run(interrupted: Interrupted) -> None:
         async def main() -> None:
-            async with Plane(empty_database(request.param), tmp_path, FUNCTIONS).running() as plane:
+            async with Plane(emptied_database(request.param), tmp_path, FUNCTIONS).running() as plane:
                 await register(plane)
                 steps = Steps(monkeypatch)
                 assert await plane.outputs(await steps.reach(plane, 0)) == EXPECTED
