@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api import cors, routers
 from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.origins import Origins, refuse
-from app.api.pages import attempt_logs, docs, storage
+from app.api.http.proxies import behind_proxies
+from app.api.pages import attempt_logs, docs, health, storage
 from app.api.rest.router import RestRouter
 from app.blobs import Blobs
 from app.database.connect import database_of
@@ -57,8 +58,10 @@ class FlyteAdmin(FastAPI):
         self.assistants = assistants
         self.services = Services(services, server.metrics)
         self._origins = Origins(server.settings)
+        self._serve_http = behind_proxies(self._serve, server.settings.server.trusted_proxies)
         self.router = RestRouter(server, lifespan=_lifespan)
         # Pages come first: what is no path of an RPC is matched route by route.
+        self.router.routes.extend(health.routes(server.health))
         self.router.routes.extend(docs.routes())
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
         self.router.routes.extend(attempt_logs.routes(server.settings))
@@ -90,9 +93,12 @@ class FlyteAdmin(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._serve_http(scope, receive, send)
+        else:
             await super().__call__(scope, receive, send)
-            return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         grpc = is_grpc(scope)
         refusal = self._origins.refusal(
             scope["method"],
@@ -129,6 +135,10 @@ class FlyteAdmin(FastAPI):
                 await self.services.stop()
         finally:
             await self.server.database.close()
+
+    def drain(self) -> None:
+        """Report that this process is no longer ready, because it is about to stop."""
+        self.server.health.draining.set()
 
     def stop_streams(self) -> None:
         """End the calls that would last as long as their clients do."""

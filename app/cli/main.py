@@ -14,7 +14,7 @@ import typer
 
 from app.cli.cache import cache_app
 from app.cli.executions import executions_app
-from app.cli.options import INTERRUPTED, Files, masker, one_line, settings_of
+from app.cli.options import INTERRUPTED, Files, masker, one_line, settings_of, sources_of
 from app.cli.storage import storage_app
 
 if TYPE_CHECKING:
@@ -67,27 +67,30 @@ def serve(
     config: Files = None,
 ) -> None:
     """Serve the API. Make the home folder and migrate the database first."""
-    from app.server import logs, startup
+    from app.runtime import descriptors
+    from app.server import logs, reload, startup
     from app.server import serve as processes
 
+    reload.ignore_hangup()
+    flags = {
+        "server__http_port": port,
+        "server__grpc__port": grpc_port,
+        "flyteadmin__profiler_port": metrics_port,
+        # A port for one of them switches both on; FLYTEADMIN_MCP=1 switches them on at their usual ports.
+        "mcp__enabled": None if mcp_port is rest_adapter_port is None else True,
+        "mcp__port": mcp_port,
+        "mcp__adapter_port": rest_adapter_port,
+        "server__host": host,
+        "server__workers": workers,
+    }
     with one_line():
-        settings = settings_of(
-            context,
-            config,
-            server__http_port=port,
-            server__grpc__port=grpc_port,
-            flyteadmin__profiler_port=metrics_port,
-            # Whoever says where wants them; FLYTEADMIN_MCP=1 wants them at their usual ports.
-            mcp__enabled=None if mcp_port is rest_adapter_port is None else True,
-            mcp__port=mcp_port,
-            mcp__adapter_port=rest_adapter_port,
-            server__host=host,
-            server__workers=workers,
-        )
+        settings = settings_of(context, config, **flags)
         logs.set_up(settings)
+        descriptors.raise_limit()
         progress = startup.Progress(masker=masker())
         started = startup.prepare(settings, progress)
-        processes.serve(started, progress, lambda: _tell(started, progress))
+        source = reload.SettingsSource(*sources_of(context, config, **flags))
+        processes.serve(started, source, progress, lambda: _tell(started, progress))
 
 
 def _tell(started: "Started", progress: "Progress") -> None:

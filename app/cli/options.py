@@ -26,11 +26,18 @@ def settings_of(context: typer.Context, config: list[Path] | None, **flags: Any)
     """The settings of this call, its warnings told; --config may stand before or after the command."""
     from app.settings import load, masker_of, redact
 
-    loaded = load([*context.obj, *(config or [])], {key.replace("__", "."): value for key, value in flags.items()})
+    loaded = load(*sources_of(context, config, **flags))
     _masker.set(masker_of(loaded.settings))
     for warning in loaded.warnings:
         typer.echo(f"warning: {redact(warning)}", err=True)
     return loaded.settings
+
+
+def sources_of(
+    context: typer.Context, config: list[Path] | None, **flags: Any
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    """Return the configuration files of this call, and its flags by the dotted path of their setting."""
+    return (*context.obj, *(config or [])), {key.replace("__", "."): value for key, value in flags.items()}
 
 
 def masker() -> "Masker":

@@ -32,6 +32,7 @@ from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
 from app.runtime.context import Context
+from app.runtime.health import Health
 from app.runtime.rows import Rpc
 from app.wire.page import Page
 
@@ -56,6 +57,7 @@ class Server:
     Attributes:
         kept: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
+        health: Readiness, which /healthz/ready and the gRPC health service report.
     """
 
     settings: Settings
@@ -64,8 +66,10 @@ class Server:
     engine: Engine
     metrics: Book | None = None
     kept: ByteCache = field(init=False)
+    health: Health = field(init=False)
 
     def __post_init__(self) -> None:
+        self.health = Health(self.database, self.blobs, self.settings.server.readiness_timeout_seconds)
         self.kept = ByteCache(self.settings.limits.kept_json_bytes_max)
 
 

@@ -1,13 +1,19 @@
 """Sockets that a server listens on: bound before anything else happens, so that a taken port changes nothing."""
 
+import ctypes
 import errno
 import socket
+import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from app.settings import BadSetting
 from app.settings.keys import FLAGS
 from app.settings.spelling import camel
+
+# Of Linux; Python's socket module does not have it.
+_SO_ATTACH_FILTER = 26
 
 
 class _Port(NamedTuple):
@@ -150,6 +156,25 @@ def listen(sockets: Mapping[str, socket.socket]) -> None:
         except OSError as error:
             host, port = bound.getsockname()[:2]
             raise _refusal([_Unusable(error, host, port, use)], {port}) from error
+
+
+def refuse_connections(sockets: Sequence[socket.socket]) -> None:
+    """Let listening sockets ignore new connections, while those that wait in their queues can still be accepted.
+
+    Closing a socket resets the connections in its queue. So a server first calls this, then accepts until the queue is
+    empty, then closes the socket. A client that connects meanwhile is refused, after it repeats its SYN. Linux only: on
+    other systems, connections of the last moment are reset.
+    """
+    if sys.platform != "linux":
+        return
+    # A filter of the kernel (classic BPF) that drops each segment with SYN and without ACK.
+    load_flags, mask, drop_if_syn = (0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02)
+    drop, accept = (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
+    instructions = [load_flags, mask, drop_if_syn, drop, accept]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in instructions))
+    program = struct.pack("HP", len(instructions), ctypes.addressof(code))
+    for listening in sockets:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def port_of(bound: socket.socket) -> int:

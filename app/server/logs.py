@@ -38,7 +38,7 @@ def without_secrets(masker: Masker) -> Processor:
 
 
 def set_up(settings: Settings) -> None:
-    """Send structlog's and the libraries' log to stderr in one form; call once for each process."""
+    """Send structlog's and the libraries' log to stderr in one form. A later call changes the level."""
     level = logging.CRITICAL + 1 if settings.logger.mute else _LEVELS[settings.logger.level]
     kind = settings.logger.formatter.type
     readable = kind == "text" or (kind == "" and sys.stderr.isatty())
@@ -61,9 +61,14 @@ def set_up(settings: Settings) -> None:
         console if readable else structlog.processors.JSONRenderer(_json),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # Loggers are made once. So they pass every line, and the first processor drops those below the present level.
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

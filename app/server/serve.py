@@ -11,14 +11,18 @@ from app.runtime import metrics
 from app.runtime.lifecycle import Service, Services
 from app.server import listeners, web_server
 from app.server.metrics_listener import MetricsListener
+from app.server.reload import SettingsSource
 from app.server.startup import Progress, Started
 from app.server.supervisor import Supervisor
 
 
-def serve(started: Started, progress: Progress, announce: Callable[[], None]) -> None:
+def serve(started: Started, source: SettingsSource, progress: Progress, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
+        started: The sockets, the lock and the settings.
+        source: Reads the settings again on SIGHUP.
+        progress: Where the progress of background services is printed.
         announce: Called once when requests are served.
 
     Raises:
@@ -29,18 +33,19 @@ def serve(started: Started, progress: Progress, announce: Callable[[], None]) ->
     if settings.server.http == "httptools":
         # HTTP/1.1 carries no gRPC: each process has a server of grpcio, which binds the port itself.
         sockets.pop("grpc").close()
-    serving = threading.Event()
+    served = threading.Event()
 
     def ready() -> None:
         announce()
-        serving.set()
+        served.set()
 
     run: Callable[[], None]
     if settings.server.workers == 1:
         books = [metrics.Book([name for _, name in metrics.rpcs()])]
-        run = partial(web_server.run, settings, [*sockets.values()], books[0], ready)
+        serving = web_server.Serving(settings, source, [*sockets.values()], books[0], ready)
+        run = partial(web_server.run, serving)
     else:
-        supervisor = Supervisor(settings, [*sockets.values()], ready)
+        supervisor = Supervisor(settings, source, [*sockets.values()], ready)
         books, run = supervisor.books(), supervisor.run
     listeners.listen({**sockets, "metrics": started.metrics})
     scope = settings.flyteadmin.metrics_scope
@@ -54,7 +59,7 @@ def serve(started: Started, progress: Progress, announce: Callable[[], None]) ->
     if settings.engine.kind == "local":
         from app.server.task_environment import TaskEnvironmentMaker
 
-        members.append(TaskEnvironmentMaker(settings, progress, serving))
+        members.append(TaskEnvironmentMaker(settings, progress, served))
     services = Services(members)
     asyncio.run(services.start())
     try:

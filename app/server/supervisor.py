@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.runtime import metrics, own_environment
-from app.server import logs, web_server
+from app.server import listeners, logs, web_server
+from app.server.reload import SettingsSource, ignore_hangup
 from app.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
@@ -35,40 +36,49 @@ RESTART_SECONDS_MIN = 0.5
 RESTART_SECONDS_MAX = 30.0
 # A worker that lived this long ended for a new reason, so the pauses begin anew.
 HEALTHY_SECONDS = 60.0
+_BLOCKED_AT_START = frozenset({signal.SIGINT, signal.SIGHUP})
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker's slot: the process that fills it now, and when to fill it again if it is empty."""
+    """One worker: its process, or the time at which to start the next one.
+
+    Attributes:
+        numbers: Shared memory of the worker's metrics, kept when its process is replaced.
+        messages: The pipe on which the process reports its start.
+        exits: How often in a row a process has ended early.
+    """
 
     index: int
     numbers: Any
     process: SpawnProcess | None = None
-    told: Connection | None = None
+    messages: Connection | None = None
     ready: bool = False
     started_at: float = 0.0
-    deaths: int = 0
+    exits: int = 0
     start_at: float = 0.0
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Keeps `server.workers` processes serving; made in the process that holds the lock and the sockets."""
+    """Keeps `server.workers` processes running. It runs in the process that has the lock and the sockets."""
 
     settings: Settings
+    source: SettingsSource
     sockets: Sequence[socket.socket]
     ready: Callable[[], None]
-    workers: list[_Worker] = field(default_factory=list)
-    taken: dict[str, str] = field(default_factory=dict)
-    stopping: bool = False
+    workers: list[_Worker] = field(init=False)
     all_ready: bool = False
+    _variables: dict[str, str] = field(init=False)
+    _stopped_by: int | None = None
+    _hung_up: bool = False
 
     def __post_init__(self) -> None:
-        # Workers get these another way, so that no environment of theirs shows a secret.
-        self.taken = own_environment.take()
-        # Starting it later, between two workers, would lift the block that _start puts on SIGINT.
+        # Workers get their variables by a pipe, so that the environment that the system shows of them has no secret.
+        self._variables = own_environment.take()
+        # The tracker would otherwise be started by the first worker's start, which blocks signals.
         resource_tracker.ensure_running()
         context = multiprocessing.get_context("spawn")
         size = metrics.Book.size([name for _, name in metrics.rpcs()])
@@ -77,23 +87,28 @@ class Supervisor:
             book.clear_gauges()
 
     def books(self) -> list[metrics.Book]:
-        """What the workers have recorded; a restarted worker goes on in the book of the one before it."""
+        """Return the metrics of the workers."""
         return [_book(worker.numbers) for worker in self.workers]
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT.
 
-        errors: BadSetting with a worker's own words where it cannot start in the first place
+        Raises:
+            BadSetting: A worker cannot start; its message is the worker's.
         """
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
-        for ended_by in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ended_by, lambda *_: setattr(self, "stopping", True))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: setattr(self, "_stopped_by", received))
+        signal.signal(signal.SIGHUP, lambda *_: setattr(self, "_hung_up", True))
+        # The pipe becomes readable with each signal, which ends the wait below.
         signal.set_wakeup_fd(wake)
         try:
-            while not self.stopping:
+            while self._stopped_by is None:
                 self._start_due()
                 self._wait(woken)
+                if self._hung_up:
+                    self._reload()
         finally:
             signal.set_wakeup_fd(-1)
             self._stop()
@@ -106,45 +121,56 @@ class Supervisor:
 
     def _start(self, worker: _Worker) -> None:
         context = multiprocessing.get_context("spawn")
-        worker.told, tell = context.Pipe(duplex=False)
+        worker.messages, sender = context.Pipe(duplex=False)
         worker.ready = False
         worker.started_at = time.monotonic()
         worker.process = context.Process(
-            target=_work,
-            args=(self.settings, self.taken, list(self.sockets), worker.index, worker.numbers, tell),
+            target=_run_worker,
+            args=(
+                self.settings,
+                self.source,
+                self._variables,
+                list(self.sockets),
+                worker.index,
+                worker.numbers,
+                sender,
+            ),
             name=f"flyteadmin-worker-{worker.index}",
             daemon=True,
         )
-        # A worker must not be interrupted while it imports: Ctrl-C reaches the whole group, and it is told anyway.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Both signals may reach the whole process group. A worker must not end by them while it imports its modules.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
         try:
             worker.process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        tell.close()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED_AT_START)
+        sender.close()
 
     def _wait(self, woken: int) -> None:
-        """Sleep until a worker speaks or dies, a signal comes, or a restart is due; deal with it."""
+        """Wait for a message or the end of a worker, for a signal, or until a restart is due; handle it."""
         idle = [worker.start_at for worker in self.workers if worker.process is None]
         timeout = max(0.0, min(idle) - time.monotonic()) if idle else None
         waited: list[Any] = [woken]
-        waited += [worker.told for worker in self.workers if worker.told is not None]
+        waited += [worker.messages for worker in self.workers if worker.messages is not None]
         waited += [worker.process.sentinel for worker in self.workers if worker.process is not None]
         happened = connection.wait(waited, timeout)
+        if woken in happened:
+            os.read(woken, 512)
         for worker in self.workers:
-            if worker.told in happened:
-                self._hear(worker)
-            if worker.process is not None and worker.process.sentinel in happened and not self.stopping:
-                self._bury(worker)
+            if worker.messages in happened:
+                self._receive(worker)
+            if worker.process is not None and worker.process.sentinel in happened and self._stopped_by is None:
+                self._schedule_restart(worker)
 
-    def _hear(self, worker: _Worker) -> None:
-        assert worker.told is not None
+    def _receive(self, worker: _Worker) -> None:
+        """Handle the one message of a worker: "" when it serves, otherwise the reason why it cannot."""
+        assert worker.messages is not None
         try:
-            message = worker.told.recv()
+            message = worker.messages.recv()
         except EOFError:
             message = None
-        worker.told.close()
-        worker.told = None
+        worker.messages.close()
+        worker.messages = None
         if message == "":
             worker.ready = True
             if not self.all_ready and all(other.ready for other in self.workers):
@@ -153,12 +179,12 @@ class Supervisor:
         elif message is not None and not self.all_ready:
             raise BadSetting(message)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _schedule_restart(self, worker: _Worker) -> None:
         assert worker.process is not None
         worker.process.join()
         lived = time.monotonic() - worker.started_at
-        worker.deaths = 0 if lived > HEALTHY_SECONDS else worker.deaths + 1
-        pause = min(RESTART_SECONDS_MIN * 2 ** max(worker.deaths - 1, 0), RESTART_SECONDS_MAX)
+        worker.exits = 0 if lived > HEALTHY_SECONDS else worker.exits + 1
+        pause = min(RESTART_SECONDS_MIN * 2 ** max(worker.exits - 1, 0), RESTART_SECONDS_MAX)
         worker.start_at = time.monotonic() + pause
         log.error("worker_died", worker=worker.index, exit_code=worker.process.exitcode, restart_in_seconds=pause)
         _book(worker.numbers).clear_gauges()
@@ -166,17 +192,34 @@ class Supervisor:
         worker.process = None
         worker.ready = False
 
+    def _reload(self) -> None:
+        self._hung_up = False
+        self.source.apply_logger()
+        for worker in self.workers:
+            if worker.process is not None and worker.process.pid is not None:
+                os.kill(worker.process.pid, signal.SIGHUP)
+
     def _stop(self) -> None:
-        graceful = self.settings.server.graceful_shutdown_timeout_seconds + web_server.CLOSE_SECONDS_MAX
+        """Stop the workers, and kill those that do not end in time."""
+        server = self.settings.server
         running = [worker.process for worker in self.workers if worker.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + graceful + 1
+        if self._stopped_by == signal.SIGTERM and self.all_ready and server.drain_seconds > 0:
+            # The workers drain now. They share the sockets, so the supervisor ends new connections for all of them.
+            self._wait_for_end(running, server.drain_seconds)
+            listeners.refuse_connections(self.sockets)
+        seconds = server.graceful_shutdown_timeout_seconds + web_server.CLOSE_SECONDS_MAX
+        self._wait_for_end(running, seconds + web_server.LAST_CONNECTIONS_SECONDS + 1)
         for process in running:
-            process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
+
+    def _wait_for_end(self, processes: Sequence[SpawnProcess], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
 
 
 def _book(numbers: Any) -> metrics.Book:
@@ -184,21 +227,31 @@ def _book(numbers: Any) -> metrics.Book:
     return metrics.Book([name for _, name in metrics.rpcs()], view)
 
 
-def _work(
-    settings: Settings, taken: dict[str, str], sockets: list[socket.socket], index: int, numbers: Any, tell: Connection
+def _run_worker(
+    settings: Settings,
+    source: SettingsSource,
+    variables: dict[str, str],
+    sockets: list[socket.socket],
+    index: int,
+    numbers: Any,
+    sender: Connection,
 ) -> None:
-    """A worker's whole life; it tells "" when it serves, or the one line why it cannot."""
-    own_environment.give(taken)
+    """Serve as a worker. Send "" when requests are served, or the reason why the worker cannot start."""
+    own_environment.give(variables)
     logs.set_up(settings)
     structlog.contextvars.bind_contextvars(worker=index)
-    stop = web_server.Stop()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    ignore_hangup()
+    stop = web_server.StopSignals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED_AT_START)
+    serving = web_server.Serving(
+        settings, source, sockets, _book(numbers), ready=lambda: sender.send(""), shares_sockets=True
+    )
     try:
-        web_server.run(settings, sockets, _book(numbers), lambda: tell.send(""), stop)
+        web_server.run(serving, stop)
     except BadSetting as error:
-        tell.send(str(error))
+        sender.send(str(error))
         sys.exit(1)
     except Exception:
-        # The traceback goes through the log, which masks secrets; multiprocessing would print it as it is.
+        # The log masks secrets in the traceback; multiprocessing would print it as it is.
         log.exception("worker_failed")
         sys.exit(1)

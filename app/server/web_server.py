@@ -1,4 +1,12 @@
-"""The web server of one process: uvicorn around the application, and grpcio's server where uvicorn has no HTTP/2."""
+"""The web server of one process: uvicorn around the application, and grpcio's server where uvicorn has no HTTP/2.
+
+On SIGTERM the server drains before it stops, in this order:
+
+1. The process is no longer ready, and each reply asks the client to leave (`Connection: close`, GOAWAY). New
+   connections are still accepted. This lasts `server.drainSeconds`.
+2. The listening sockets ignore new connections. The server accepts those that wait in their queues.
+3. uvicorn closes the sockets and idle connections, and lets running requests end.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +18,15 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from app.errors import FlyteError
 from app.runtime.metrics import Book
+from app.server import listeners
+from app.server.reload import SettingsSource, reload_on_hangup
 from app.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
@@ -26,50 +37,70 @@ if TYPE_CHECKING:
 # The engine and the connection pools need some time to close after the graceful time of requests.
 CLOSE_SECONDS_MAX = 5.0
 KEEP_ALIVE_SECONDS = 75
+# Time for handshakes that had begun when the sockets stopped taking new connections.
+LAST_CONNECTIONS_SECONDS = 0.5
+_TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
 
-def run(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    book: Book,
-    ready: Callable[[], None],
-    stop: Stop | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The parameters of a process that serves requests.
+
+    Attributes:
+        source: Reads the settings again on SIGHUP.
+        ready: Called when requests are served.
+        shares_sockets: Whether other processes accept connections from the same sockets, so that this process must
+            not make them refuse connections.
+    """
+
+    settings: Settings
+    source: SettingsSource
+    sockets: Sequence[socket.socket]
+    book: Book
+    ready: Callable[[], None]
+    shares_sockets: bool = False
+
+
+def run(serving: Serving, stop: StopSignals | None = None) -> None:
     """Serve from this process until SIGTERM or SIGINT.
 
     Args:
-        ready: Called when requests are served.
+        serving: The parameters.
         stop: Handles the signals; by default from now on.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, sockets, book, ready, stop or Stop()))
+        runner.run(_serve(serving, stop or StopSignals()))
 
 
-class Stop:
-    """SIGTERM and SIGINT as a wish, from now until the end.
+class StopSignals:
+    """Handles SIGTERM and SIGINT before uvicorn serves and after it has served.
 
-    While uvicorn serves it handles them itself. Before, they would be lost; afterwards it raises them once more, which
-    must not end the process while the application is being closed.
+    uvicorn handles both signals while it serves, and raises them again afterwards. They must not end the process while
+    the application is being started or closed.
     """
 
     def __init__(self) -> None:
-        self.wished = False
+        self.received: int | None = None
         self._server: uvicorn.Server | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.wish())
+            signal.signal(number, lambda received, _: self.stop(received))
 
-    def wish(self) -> None:
-        """Stop the server, or do not even begin."""
-        self.wished = True
+    def stop(self, number: int | None = None) -> None:
+        """Stop the server at once, or as soon as it has started.
+
+        Args:
+            number: The signal that asks for it.
+        """
+        self.received = number if number is not None else signal.SIGINT
         if self._server is not None:
             self._server.should_exit = True
 
-    def reaches(self, server: uvicorn.Server) -> None:
-        """Let wishes of the past and the future reach a server."""
+    def attach(self, server: uvicorn.Server) -> None:
+        """Set the server that `stop` stops; stop it where a signal has been received already."""
         self._server = server
-        if self.wished:
+        if self.received is not None:
             server.should_exit = True
 
 
@@ -82,28 +113,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-async def _serve(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    book: Book,
-    ready: Callable[[], None],
-    stop: Stop,
-) -> None:
+async def _serve(serving: Serving, stop: StopSignals) -> None:
     from app.main import create_app
 
-    app = create_app(settings, metrics=book)
+    settings = serving.settings
+    app = create_app(settings, metrics=serving.book)
     async with _running(app):
-        server = _uvicorn_server(app, settings, ready)
-        stop.reaches(server)
+        server = _uvicorn_server(app, serving, stop)
+        stop.attach(server)
+        reload_on_hangup(serving.source)
         parent = multiprocessing.parent_process()
         if parent is not None:
-            # The supervisor is gone when its sentinel becomes readable; nobody would restart or stop this worker.
-            asyncio.get_running_loop().add_reader(parent.sentinel, stop.wish)
+            # The sentinel becomes readable when the supervisor has ended, and nobody would restart or stop this worker.
+            asyncio.get_running_loop().add_reader(parent.sentinel, stop.stop)
         async with _grpc_beside(app, settings):
-            await server.serve(list(sockets))
+            await server.serve(list(serving.sockets))
         end_in_time()
     if settings.engine.kind == "local":
-        # The engine has stopped, so nothing fails of it; a thread that waits for the installer would keep the process.
+        # The engine has stopped, so no task fails by this. A thread that waits for an installer would keep the process.
         from app.engine.local.processes import environment
 
         environment.interrupt()
@@ -111,7 +138,7 @@ async def _serve(
 
 @asynccontextmanager
 async def _grpc_beside(app: FlyteAdmin, settings: Settings) -> AsyncIterator[None]:
-    """grpcio's server on the gRPC port, where the protocol library of REST cannot speak HTTP/2."""
+    """Run grpcio's server on the gRPC port where the protocol library of REST has no HTTP/2."""
     if settings.server.http == "zttp":
         yield
         return
@@ -134,7 +161,7 @@ async def _grpc_beside(app: FlyteAdmin, settings: Settings) -> AsyncIterator[Non
 
 @asynccontextmanager
 async def _running(app: FlyteAdmin) -> AsyncIterator[None]:
-    """The application's life, with what keeps it from starting as one line."""
+    """Run the application. Raises BadSetting where it cannot start."""
     running = app.running()
     try:
         await running.__aenter__()
@@ -147,34 +174,42 @@ async def _running(app: FlyteAdmin) -> AsyncIterator[None]:
 
 
 def end_in_time() -> None:
-    """End the process when closing lasts too long: a thread that nobody can interrupt must not keep it."""
+    """End the process in CLOSE_SECONDS_MAX at the latest: a thread that waits for something could keep it."""
 
-    def give_up() -> None:
+    def end() -> None:
         log.warning("closing_took_too_long", seconds_max=CLOSE_SECONDS_MAX)
         os._exit(0)
 
-    watch = threading.Timer(CLOSE_SECONDS_MAX, give_up)
-    watch.daemon = True
-    watch.start()
+    timer = threading.Timer(CLOSE_SECONDS_MAX, end)
+    timer.daemon = True
+    timer.start()
 
 
-def _uvicorn_server(app: FlyteAdmin, settings: Settings, ready: Callable[[], None]) -> uvicorn.Server:
+def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals) -> uvicorn.Server:
     import uvicorn
 
+    settings = serving.settings
+
     class Server(uvicorn.Server):
+        served = False
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if not self.should_exit:
-                ready()
+                self.served = True
+                serving.ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            terminated = signal.SIGTERM in (*self._captured_signals, stop.received)
+            if self.served and terminated and settings.server.drain_seconds > 0:
+                await _drain(self, app, serving)
             app.stop_streams()
             await super().shutdown(sockets)
 
     return Server(
         uvicorn.Config(
             app,
-            http=_protocol(settings),
+            http=_protocol(app, settings),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -187,9 +222,36 @@ def _uvicorn_server(app: FlyteAdmin, settings: Settings, ready: Callable[[], Non
     )
 
 
-def _protocol(settings: Settings) -> Any:
+async def _drain(server: uvicorn.Server, app: FlyteAdmin, serving: Serving) -> None:
+    """Serve on until clients have left, see the top of this module. A second SIGINT ends it."""
+    seconds = serving.settings.server.drain_seconds
+    log.info("draining", seconds=seconds)
+    app.drain()
+    close = (b"connection", b"close")
+    # uvicorn makes the default headers of the config once a second; running requests have the present list.
+    server.config.encoded_headers.append(close)
+    server.server_state.default_headers.append(close)
+    for connection in list(server.server_state.connections):
+        if hasattr(connection, "retire"):
+            connection.retire()
+    await _tick(server, seconds)
+    if not serving.shares_sockets:
+        listeners.refuse_connections(serving.sockets)
+    await _tick(server, LAST_CONNECTIONS_SECONDS)
+
+
+async def _tick(server: uvicorn.Server, seconds: float) -> None:
+    """Wait, and keep the Date header up to date meanwhile, which uvicorn does no longer when it shuts down."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end and not server.force_exit:
+        await server.on_tick(0)
+        await asyncio.sleep(_TICK_SECONDS)
+
+
+def _protocol(app: FlyteAdmin, settings: Settings) -> Any:
     if settings.server.http == "httptools":
         return "httptools"
     from app.api.http.http2 import protocol
 
-    return protocol(settings)
+    return protocol(settings, app.server.health)

@@ -1,5 +1,6 @@
 """Names of hosts and origins of web pages, as settings and requests write them."""
 
+import ipaddress
 import re
 import socket
 from typing import Annotated, Any, NamedTuple
@@ -89,3 +90,13 @@ def web_origin(value: Any) -> str:
 
 HostName = Annotated[str, BeforeValidator(_host_name)]
 WebOrigin = Annotated[str, BeforeValidator(web_origin)]
+
+
+def _network(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value).strip(), strict=False))
+    except ValueError as error:
+        raise ValueError('allowed is a network such as "10.0.0.0/8", or an IP address') from error
+
+
+Network = Annotated[str, BeforeValidator(_network)]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.settings.hosts import HostName, WebOrigin
+from app.settings.hosts import HostName, Network, WebOrigin
 from app.settings.values import Port, Seconds, Section
 
 
@@ -146,3 +146,17 @@ class ServerSection(Section):
 
     graceful_shutdown_timeout_seconds: int = Field(default=10, ge=0)
     """Time for running requests to end after SIGTERM, in seconds."""
+
+    drain_seconds: float = Field(default=3.0, ge=0)
+    """Time after SIGTERM, in seconds, during which the server reports that it is not ready, still answers, and asks
+    each client to leave: `Connection: close` over HTTP/1.1, GOAWAY over HTTP/2. Then running requests get
+    `gracefulShutdownTimeoutSeconds`. 0 stops at once. SIGINT does not wait. Not upstream's."""
+
+    readiness_timeout_seconds: float = Field(default=2.0, gt=0)
+    """Time for the database, and for the storage, to answer before `/healthz/ready` and the gRPC health service report
+    that the server is not ready, in seconds. Not upstream's."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks and addresses of proxies, such as `10.0.0.0/8`. The caller's address, scheme and host are taken from
+    `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` of their requests; from nobody else's. Not
+    upstream's."""

@@ -165,7 +165,7 @@ def serving(folder: Path, *, keep_alive_seconds: int = 75, **settings: Any) -> I
     server, functions = server_of(folder, **settings), Functions()
     grpc = GrpcApp(server, functions.rpcs())
     rest = _pages(functions)
-    served = protocol(server.settings)
+    served = protocol(server.settings, server.health)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (grpc if is_grpc(scope) else rest)(scope, receive, send)

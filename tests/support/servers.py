@@ -65,7 +65,8 @@ class Running:
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The variables of a server: this process's own without settings, then a home and whatever is given."""
     plain = {name: value for name, value in os.environ.items() if not name.upper().startswith("FLYTEADMIN_")}
-    return {**plain, "FLYTEADMIN_HOME": str(home), "FLYTEADMIN_ENGINE": "none", "PYTHONPATH": str(ROOT), **more}
+    quick = {"FLYTEADMIN_ENGINE": "none", "FLYTEADMIN__SERVER__DRAINSECONDS": "0"}
+    return {**plain, "FLYTEADMIN_HOME": str(home), "PYTHONPATH": str(ROOT), **quick, **more}
 
 
 def run(

@@ -91,7 +91,7 @@ class GrpcApp:
         self._bytes_max = settings.request_body_bytes_max
         self._wait_seconds_max = settings.limits.body_wait_seconds_max
         self._rpcs = {rpc.path: rpc for rpc in registered(settings, rpcs)}
-        self._streams: dict[str, StreamHandler] = dict(health.STREAMS)
+        self._streams: dict[str, StreamHandler] = health.streams(server.health)
         if settings.server.grpc.server_reflection:
             self._streams |= reflection.streams({path.split("/")[1] for path in (*self._rpcs, *self._streams)})
         self._services = {path.split("/")[1] for path in (*self._rpcs, *self._streams)}

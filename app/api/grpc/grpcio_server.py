@@ -11,15 +11,16 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from app import errors
 from app.api.grpc import protocol
 from app.api.grpc.app import registered
-from app.api.grpc.health import SERVICES
+from app.api.grpc.health import SERVICES, status
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
+from app.runtime.health import Health
 from app.runtime.rows import Rpc
 from app.wire.page import message_of
 
@@ -45,15 +46,30 @@ async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[ai
         methods[rpc.service][rpc.name] = _handler(server, rpc)
     for service, handlers in methods.items():
         grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined] # The stubs know only the other one.
-    for service in SERVICES:
-        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+    servicer = _health_servicer(server.health)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
     if server.settings.server.grpc.server_reflection:
         reflection.enable_server_reflection([*methods, health.SERVICE_NAME, reflection.SERVICE_NAME], grpc_server)
     port = grpc_server.add_insecure_port(address)
     await grpc_server.start()
     return grpc_server, port
+
+
+def _health_servicer(readiness: Health) -> Any:
+    class Servicer(health.aio.HealthServicer):  # type: ignore[name-defined,misc]  # The stubs lack grpc_health's aio.
+        async def Check(self, request: Any, context: Any) -> Any:
+            await self._update()
+            return await super().Check(request, context)
+
+        async def Watch(self, request: Any, context: Any) -> None:
+            await self._update()
+            await super().Watch(request, context)
+
+        async def _update(self) -> None:
+            for service in SERVICES:
+                await self.set(service, await status(readiness))
+
+    return Servicer()
 
 
 def _handler(server: Server, rpc: Rpc) -> Any:

@@ -1,10 +1,11 @@
-"""grpc.health.v1.Health: a server is SERVING as long as it answers.
+"""grpc.health.v1.Health: a server is SERVING while it is ready (app/runtime/health.py).
 
 Proto: grpc/health/v1/health.proto.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
@@ -13,26 +14,50 @@ from grpc_health.v1 import health_pb2
 from app import errors
 from app.api.grpc.protocol import parse
 from app.api.grpc.stream import RequestStream, StreamHandler
+from app.runtime.health import Health
 
 # The names that clients may ask for; "" stands for the whole server.
 SERVICES = ("", "flyteadmin")
+# Readiness is checked this often for each client that watches it. Draining is reported at once.
+WATCH_SECONDS = 5.0
+
+_Status = health_pb2.HealthCheckResponse
 
 
-async def check(stream: RequestStream) -> AsyncIterator[Message]:
-    """Yield the state of one of SERVICES. Raises NOT_FOUND for another name."""
-    request = parse(health_pb2.HealthCheckRequest, await stream.read_one())
-    if request.service not in SERVICES:
-        raise errors.NotFound("unknown service")
-    yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+async def status(health: Health) -> int:
+    """Return SERVING when the process is ready, otherwise NOT_SERVING."""
+    serving: int = _Status.NOT_SERVING if await health.failing() else _Status.SERVING
+    return serving
 
 
-async def watch(stream: RequestStream) -> AsyncIterator[Message]:
-    """Yield the state of a service once, because it does not change, and stay open until the client disconnects."""
-    request = parse(health_pb2.HealthCheckRequest, await stream.read_one())
-    known = request.service in SERVICES
-    state = health_pb2.HealthCheckResponse.SERVING if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-    yield health_pb2.HealthCheckResponse(status=state)
-    await stream.wait_for_disconnect()
+def streams(health: Health) -> dict[str, StreamHandler]:
+    """Return the handlers of the service by path."""
 
+    async def check(stream: RequestStream) -> AsyncIterator[Message]:
+        request = parse(health_pb2.HealthCheckRequest, await stream.read_one())
+        if request.service not in SERVICES:
+            raise errors.NotFound("unknown service")
+        yield _Status(status=await status(health))
 
-STREAMS: dict[str, StreamHandler] = {"/grpc.health.v1.Health/Check": check, "/grpc.health.v1.Health/Watch": watch}
+    async def watch(stream: RequestStream) -> AsyncIterator[Message]:
+        request = parse(health_pb2.HealthCheckRequest, await stream.read_one())
+        if request.service not in SERVICES:
+            yield _Status(status=_Status.SERVICE_UNKNOWN)
+            await stream.wait_for_disconnect()
+            return
+        disconnected = asyncio.ensure_future(stream.wait_for_disconnect())
+        draining = asyncio.ensure_future(health.draining.wait())
+        sent = None
+        try:
+            while not disconnected.done():
+                now = await status(health)
+                if now != sent:
+                    yield _Status(status=now)
+                    sent = now
+                waited = (disconnected,) if draining.done() else (disconnected, draining)
+                await asyncio.wait(waited, timeout=WATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            disconnected.cancel()
+            draining.cancel()
+
+    return {"/grpc.health.v1.Health/Check": check, "/grpc.health.v1.Health/Watch": watch}

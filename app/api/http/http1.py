@@ -13,10 +13,13 @@ from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 from app import errors
 from app.api.http import notices
 from app.api.http.outflow import Batch, Outflow, Outgoing
+from app.runtime.health import Health
 from app.wire.codecs import CAMEL_JSON
 
 # zttp passes other transfer codings on undecoded when chunked follows them.
 _CODING = b"chunked"
+# Time for a request that was on its way when the listening socket was closed.
+LAST_REQUEST_SECONDS = 1.0
 _OF_BODIES = frozenset((zttp.Data, zttp.EndOfMessage))
 # zttp's own text for a head, or trailers, of more than 16 KiB or 100 fields.
 _TOO_LARGE = "message exceeded configured size limit"
@@ -51,6 +54,7 @@ class Http1Protocol(ZttpProtocol):
 
     head_seconds_max: float
     outgoing: Outgoing
+    health: Health
     flow: Outflow
     _head_due: float | None = None
 
@@ -152,6 +156,14 @@ class Http1Protocol(ZttpProtocol):
             return
         self.transport.write(self.conn.data_to_send())
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close the connection when its request is answered. When the server has drained, a head may still arrive."""
+        between_requests = self.cycle is None or self.cycle.response_complete
+        if self.health.draining.is_set() and between_requests and self._head_due is not None:
+            self.flow.due = min(self.flow.due, self.loop.time() + LAST_REQUEST_SECONDS)
+        else:
+            super().shutdown()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Serve the request without the upgrade, as RFC 9110 7.8 allows; uvicorn would log two lines."""

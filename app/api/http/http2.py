@@ -21,8 +21,9 @@ from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from app import errors
 from app.api.http import notices
-from app.api.http.http1 import Http1Protocol, Unservable
+from app.api.http.http1 import LAST_REQUEST_SECONDS, Http1Protocol, Unservable
 from app.api.http.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
+from app.runtime.health import Health
 from app.settings import Settings
 
 # Between these and zttp's own limits lie the streams that a client opens before it has read the GOAWAY.
@@ -55,10 +56,12 @@ class Http2Protocol(ZttpH2Protocol):
 
     head_seconds_max: float
     outgoing: Outgoing
+    health: Health
     flow: Outflow
     streams_opened = 0
     streams_reset = 0
     retired = False
+    _retired_at = 0.0
     _allowance = ALLOWANCE_BYTES
     _allowance_at = 0.0
     _head_due: float | None = None
@@ -129,7 +132,7 @@ class Http2Protocol(ZttpH2Protocol):
         """Serve a stream whose headers are complete."""
         self._allowance += ALLOWANCE_BYTES_PER_REQUEST
         self.streams_opened += 1
-        if self.streams_opened == STREAMS_MAX:
+        if self.streams_opened == STREAMS_MAX or self.health.draining.is_set():
             self.retire()
         if not (event.target.isascii() and event.method.isascii()):
             self._refuse(event.stream_id)
@@ -158,9 +161,10 @@ class Http2Protocol(ZttpH2Protocol):
             self.retire()
 
     def retire(self) -> None:
-        """Ask the client for a new connection; go on serving this one until it is left."""
+        """Ask the client to open a new connection (GOAWAY), and serve this one until the client has left it."""
         if not self.retired:
             self.retired = True
+            self._retired_at = self.loop.time()
             self.conn.close(_NO_ERROR, _ANY_STREAM)
             self.flush()
 
@@ -182,7 +186,19 @@ class Http2Protocol(ZttpH2Protocol):
         self.timeout_keep_alive_task = self.loop.call_later(GOODBYE_SECONDS, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
-        """Send GOAWAY when the server stops: clients open new streams elsewhere, those under way are finished."""
+        """End the connection when its streams have ended.
+
+        When the server has drained, a client that has just received GOAWAY gets time to read it: until then it may
+        begin a stream, which a second GOAWAY would take for one that was never served (RFC 9113 6.8).
+        """
+        self.retire()
+        left = self._retired_at + LAST_REQUEST_SECONDS - self.loop.time()
+        if self.health.draining.is_set() and left > 0:
+            self.loop.call_later(left, self._end_gracefully)
+        else:
+            self._end_gracefully()
+
+    def _end_gracefully(self) -> None:
         super().shutdown()
         if not self.transport.is_closing():
             self.conn.close()
@@ -194,7 +210,9 @@ class Protocol(AutoZttpProtocol):
 
     http1: type[Http1Protocol]
     http2: type[Http2Protocol]
+    health: Health
     head_seconds_max: float
+    _stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first bytes as much time as a head has, and bound what the operating system buffers."""
@@ -214,6 +232,16 @@ class Protocol(AutoZttpProtocol):
             return
         super().data_received(data)
 
+    def shutdown(self) -> None:
+        """Close the connection. When the server has drained, a request that is on its way is served first."""
+        if not self.health.draining.is_set():
+            super().shutdown()
+            return
+        self._stopping = True
+        if self.timeout_task is not None:
+            self.timeout_task.cancel()
+        self.timeout_task = self.loop.call_later(LAST_REQUEST_SECONDS, self.transport.close)
+
     def _switch(self, http2: bool, initial_data: bytes = b"") -> None:
         chosen = self.http2 if http2 else self.http1
         protocol = chosen(self.config, self.server_state, self.app_state, self.loop)
@@ -221,11 +249,18 @@ class Protocol(AutoZttpProtocol):
         protocol.connection_made(cast(asyncio.Transport, Batch(self.transport, self.loop)))
         if initial_data:
             protocol.data_received(initial_data)
+        if self._stopping:
+            protocol.shutdown()
 
 
-def protocol(settings: Settings) -> type[Protocol]:
-    """Return the protocol to give uvicorn as `http`. Its connections share the limits of one process."""
+def protocol(settings: Settings, health: Health) -> type[Protocol]:
+    """Return the protocol to give uvicorn as `http`. Its connections share the limits of one process.
+
+    Args:
+        health: Whether the process drains, so that clients are asked to leave.
+    """
     shared = {
+        "health": health,
         "head_seconds_max": settings.server.read_header_timeout_seconds,
         "outgoing": Outgoing(settings),
     }

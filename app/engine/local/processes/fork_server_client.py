@@ -25,6 +25,7 @@ import structlog
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.task_attempt import StartFailed
+from app.runtime.descriptors import restore_limit
 
 log = structlog.get_logger(__name__)
 
@@ -199,6 +200,7 @@ class ForkServer:
                 # Ctrl-C in the terminal of the server is not for tasks.
                 start_new_session=True,
             )
+        restore_limit(self._process.pid)
 
     async def _stop(self) -> None:
         if self._writer is not None:

@@ -1,0 +1,126 @@
+"""Stopping and signals: clients that keep asking lose no request."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from flyteidl.admin import project_pb2
+from flyteidl.service import admin_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support.servers import Running, serving
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = 8
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def drains_in(seconds: float) -> dict[str, str]:
+    return {"FLYTEADMIN__SERVER__DRAINSECONDS": str(seconds)}
+
+
+def ask_until_refused(server: Running, lost: list[str], answered: list[int]) -> None:
+    """Send requests over kept connections until the server refuses a connection."""
+    host, _, port = server.address("REST and gRPC").partition(":")
+    client = http.client.HTTPConnection(host, int(port), timeout=10)
+    while True:
+        try:
+            client.connect()
+        except ConnectionRefusedError:
+            return
+        except OSError as error:
+            lost.append(f"connect: {error!r}")
+            return
+        try:
+            while client.sock is not None:
+                client.request("GET", "/api/v1/projects")
+                reply = client.getresponse()
+                reply.read()
+                answered.append(reply.status)
+        except (OSError, http.client.HTTPException) as error:
+            lost.append(repr(error))
+            return
+        finally:
+            client.close()
+
+
+def ask_by_grpc(server: Running, lost: list[str], answered: list[int]) -> None:
+    """Call RPCs on one channel until no connection can be made.
+
+    grpcio sends a call again by itself where GOAWAY says that the server never served it.
+    """
+    with grpc.insecure_channel(server.address("REST and gRPC")) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        while True:
+            try:
+                stub.ListProjects(project_pb2.ProjectListRequest(), timeout=10)
+                answered.append(200)
+            except grpc.RpcError as error:
+                if "refused" not in error.details() and "failed to connect" not in error.details():
+                    lost.append(f"{error.code()}: {error.details()}")
+                return
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("ask", [ask_until_refused, ask_by_grpc])
+def test_no_request_is_lost_when_the_server_stops(
+    tmp_path: Path, workers: str, ask: Callable[[Running, list[str], list[int]], None]
+) -> None:
+    lost: list[str] = []
+    answered: list[int] = []
+    with serving(tmp_path / "home", "--workers", workers, variables=drains_in(1)) as server:
+        clients = [threading.Thread(target=ask, args=(server, lost, answered)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        httpx.get(f"{server.web}/healthz/ready").raise_for_status()
+        assert server.stop(signal.SIGTERM) == 0
+        for client in clients:
+            client.join()
+    assert not lost
+    assert set(answered) == {200}
+    assert len(answered) > 10 * CLIENTS
+
+
+def test_a_server_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "home", variables=drains_in(2)) as server,
+        httpx.Client(base_url=server.web) as client,
+        grpc.insecure_channel(server.address("REST and gRPC")) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        assert client.get("/healthz/ready").json() == {"ready": True, "failing": []}
+        server.process.send_signal(signal.SIGTERM)
+        assert next(watch).status == NOT_SERVING
+        ready = client.get("/healthz/ready")
+        assert (ready.status_code, ready.json()) == (503, {"ready": False, "failing": ["draining"]})
+        assert ready.headers["connection"] == "close"
+        assert client.get("/healthz/live").status_code == 200
+        assert client.get("/healthcheck").status_code == 200
+        assert health.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
+        assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_changes_the_level_of_the_log_and_ends_nothing(tmp_path: Path, workers: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("logger: {level: 2}\n")
+    with serving(tmp_path / "home", "--workers", workers, "--config", str(config)) as server:
+        config.write_text("logger: {level: 4}\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_until("logger_settings_reloaded")
+        config.write_text("logger: {level: loud}\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_until("settings_not_reloaded")
+        httpx.get(f"{server.web}/api/v1/projects").raise_for_status()
+        assert "worker_died" not in server.printed
