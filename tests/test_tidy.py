@@ -23,7 +23,8 @@ FILE_LINES_MAX = 500
 # A module may import its own rank and lower ones, never a higher one (docs/architecture.md, "Packages").
 RANKS: tuple[tuple[str, ...], ...] = (
     ("app.errors", "app.cache", "app.settings"),
-    ("app.wire", "app.compiler", "app.blobs", "app.engine.port", "app.database"),
+    ("app.wire",),
+    ("app.compiler", "app.blobs", "app.engine.port", "app.database"),
     ("app.query", "app.runtime"),
     ("app.services",),
     ("app.engine",),

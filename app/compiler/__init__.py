@@ -4,11 +4,11 @@ Pure: messages in, messages or `CompileErrors` out; no clock, no database. Load 
 `compile_workflow`. The registry and the engines (for dynamic workflows) call the same functions.
 """
 
-from app.compiler.graph import END, START, LaunchPlanInterface
-from app.compiler.problems import CompileErrors, Problem
+from app.compiler.compile_errors import CompileErrors, Problem
 from app.compiler.requirements import Requirements, requirements
 from app.compiler.task import compile_task
 from app.compiler.workflow import compile_workflow
+from app.compiler.workflow_graph import END, START, LaunchPlanInterface
 
 __all__ = [
     "END",

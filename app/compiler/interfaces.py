@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from flyteidl.core import identifier_pb2, interface_pb2, types_pb2, workflow_pb2
 
-from app.compiler.bindings import bind
-from app.compiler.graph import Graph, Interface, Vertex, interface_of, key, normalised
-from app.compiler.problems import Problems
+from app.compiler.binding_checks import bind
+from app.compiler.compile_errors import Problems
+from app.compiler.workflow_graph import Interface, Vertex, WorkflowGraph, interface_of, key, normalised
 from app.wire.text import text
 
 
-def resolve(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def resolve(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     """The interface of a node, or None after a problem."""
     if vertex.interface is not None:
         return vertex.interface
@@ -32,7 +32,7 @@ def resolve(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | Non
     return interface
 
 
-def _interface(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _interface(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     match vertex.message.WhichOneof("target"):
         case "task_node":
             return _task(graph, vertex, problems)
@@ -48,7 +48,7 @@ def _interface(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | 
     return None
 
 
-def _array(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _array(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     """Parity: the interface of the element is that of the array: flytekit registers tasks whose own has the lists.
 
     Deviates: around an element that says that its interface is the original one, as launch plans do, there are lists.
@@ -66,7 +66,7 @@ def _list_of(type: types_pb2.LiteralType) -> types_pb2.LiteralType:
     return types_pb2.LiteralType(collection_type=type)
 
 
-def _task(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _task(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     task_node = vertex.message.task_node
     if not task_node.HasField("reference_id"):
         problems.value_required(vertex.id, "TaskNode.ReferenceId")
@@ -78,7 +78,7 @@ def _task(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
     return graph.library.task_interface(name)
 
 
-def _workflow(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _workflow(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     node = vertex.message.workflow_node
     match node.WhichOneof("reference"):
         case "launchplan_ref":
@@ -97,7 +97,7 @@ def _workflow(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | N
 
 
 def _launch_plan(
-    graph: Graph, vertex: Vertex, identifier: identifier_pb2.Identifier, problems: Problems
+    graph: WorkflowGraph, vertex: Vertex, identifier: identifier_pb2.Identifier, problems: Problems
 ) -> Interface | None:
     if graph.core.template.HasField("id") and key(identifier) == key(graph.core.template.id):
         # Parity: a launch plan of the workflow's own name stands for the workflow itself.
@@ -121,7 +121,7 @@ def _launch_plan(
     return interface_of(exposed, outputs)
 
 
-def _gate(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _gate(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     gate = vertex.message.gate_node
     match gate.WhichOneof("condition"):
         case "approve":
@@ -142,7 +142,7 @@ def _gate(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
     return None
 
 
-def _branch(graph: Graph, vertex: Vertex, problems: Problems) -> Interface | None:
+def _branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
     """Outputs are those that every case has; inputs are whatever is bound (upstream validateBranchInterface)."""
     mark, branch = problems.count, vertex.message.branch_node
     if not branch.HasField("if_else"):

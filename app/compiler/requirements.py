@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from flyteidl.core import identifier_pb2, workflow_pb2
 
-from app.compiler.graph import START, key
-from app.compiler.problems import CompileErrors, Problems
+from app.compiler.compile_errors import CompileErrors, Problems
+from app.compiler.workflow_graph import START, key
 from app.wire.text import text
 
 

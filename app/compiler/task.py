@@ -6,7 +6,7 @@ from itertools import chain
 from flyteidl.admin import task_pb2
 from flyteidl.core import compiler_pb2, tasks_pb2
 
-from app.compiler.problems import Problems
+from app.compiler.compile_errors import Problems
 from app.wire.go.quantity import Quantity
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

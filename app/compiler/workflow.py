@@ -10,24 +10,24 @@ from flyteidl.admin import workflow_pb2
 from flyteidl.core import compiler_pb2, condition_pb2
 from flyteidl.core.workflow_pb2 import IfBlock, WorkflowTemplate
 
-from app.compiler.bindings import Edge, bind, outputs_of
-from app.compiler.graph import (
+from app.compiler.binding_checks import Edge, bind, outputs_of
+from app.compiler.compile_errors import Problems
+from app.compiler.inference import type_of_primitive
+from app.compiler.interfaces import cases, resolve
+from app.compiler.requirements import collect
+from app.compiler.workflow_graph import (
     END,
     NODE_STEPS,
     START,
     STEPS_MAX,
-    Graph,
     Interface,
     LaunchPlanInterface,
     Library,
     TooMuchWork,
     Vertex,
+    WorkflowGraph,
     key,
 )
-from app.compiler.inference import type_of_primitive
-from app.compiler.interfaces import cases, resolve
-from app.compiler.problems import Problems
-from app.compiler.requirements import collect
 from app.wire.text import text
 
 
@@ -90,7 +90,7 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
         name = text(template.id) if template.HasField("id") else text(None)
         problems.add("NoNodesFound", name, f"Can't find any nodes in workflow [{name}].")
         return
-    graph = Graph(library, core)
+    graph = WorkflowGraph(library, core)
     for missing in graph.interface.missing:
         problems.value_required(START, missing)
     if graph.interface.missing:
@@ -122,7 +122,7 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
     graph.write_connections()
 
 
-def _add_nodes(graph: Graph, problems: Problems) -> set[str]:
+def _add_nodes(graph: WorkflowGraph, problems: Problems) -> set[str]:
     """Rebuild the node list behind a start and an end node, checking each node as it is added.
 
     Parity: a node whose id was seen before, or is that of the start or end node, is left out without a word, but is
@@ -143,14 +143,14 @@ def _add_nodes(graph: Graph, problems: Problems) -> set[str]:
     return {message.id for message in submitted}
 
 
-def _bind(graph: Graph, vertex: Vertex, edge: Edge, problems: Problems) -> None:
+def _bind(graph: WorkflowGraph, vertex: Vertex, edge: Edge, problems: Problems) -> None:
     """Check what is bound to a node and add the edges of its promises; upstream AddEdges."""
     if vertex.interface is not None:
         bindings = graph.core.template.outputs if vertex.id == END else vertex.message.inputs
         bind(graph, vertex, bindings, vertex.interface.inputs, edge, problems)
 
 
-def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> None:
+def _check_node(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
     """What can be said of a node when it is added; upstream ValidateNode."""
     library = graph.library
     library.spend(NODE_STEPS)
@@ -171,7 +171,7 @@ def _check_node(graph: Graph, vertex: Vertex, problems: Problems) -> None:
     library.level -= 1
 
 
-def _check_sub_workflow(graph: Graph, vertex: Vertex, problems: Problems) -> None:
+def _check_sub_workflow(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
     """Compile the sub-workflow of a node, once for all nodes of this workflow.
 
     Deviates: upstream compiles one that has problems again for each node, and so tells them again under longer names.
@@ -187,7 +187,7 @@ def _check_sub_workflow(graph: Graph, vertex: Vertex, problems: Problems) -> Non
         _compile(graph.library, sub_workflow, problems)
 
 
-def _check_branch(graph: Graph, vertex: Vertex, problems: Problems) -> None:
+def _check_branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
     """The conditions and inner nodes of a branch; upstream ValidateBranchNode."""
     mark, if_else = problems.count, vertex.message.branch_node.if_else
     blocks = list(if_else.other)
@@ -216,7 +216,7 @@ def _no_condition(vertex: Vertex, problems: Problems) -> None:
     problems.add("BranchNodeHasNoCondition", vertex.id, what)
 
 
-def _check_condition(graph: Graph, vertex: Vertex, block: IfBlock, problems: Problems) -> None:
+def _check_condition(graph: WorkflowGraph, vertex: Vertex, block: IfBlock, problems: Problems) -> None:
     """The expression that a case depends on; upstream ValidateBooleanExpression."""
     waiting = [block.condition if block.HasField("condition") else None]
     while waiting:
@@ -236,7 +236,7 @@ def _check_condition(graph: Graph, vertex: Vertex, block: IfBlock, problems: Pro
 
 
 def _check_comparison(
-    graph: Graph, vertex: Vertex, comparison: condition_pb2.ComparisonExpression, problems: Problems
+    graph: WorkflowGraph, vertex: Vertex, comparison: condition_pb2.ComparisonExpression, problems: Problems
 ) -> None:
     """Check both operands of a comparison, and that their types are equal (upstream validateOperand).
 

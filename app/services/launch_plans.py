@@ -15,6 +15,7 @@ from sqlalchemy import Select, bindparam, func, literal, literal_column, select,
 from sqlalchemy.engine.interfaces import Dialect
 
 from app import errors
+from app.compiler.literals import check_literals, check_parameters, expected_inputs
 from app.database import schema
 from app.database.statements import Statement
 from app.query import lists, pages
@@ -35,7 +36,6 @@ from app.services.checks import (
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.wire.cron import parse_cron
 from app.wire.go.digest import digest
-from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.page import Page
 from app.wire.text import text
 from app.wire.times import put_time

@@ -11,6 +11,7 @@ from flyteidl.admin import signal_pb2
 from flyteidl.core import identifier_pb2, literals_pb2, types_pb2
 
 from app import errors
+from app.compiler.literals import check_signal
 from app.database import base as db
 from app.database import schema
 from app.query import lists
@@ -19,7 +20,6 @@ from app.runtime.context import Context
 from app.runtime.threads import in_thread_if_large
 from app.services import literal_limits
 from app.services.execution_ids import check_execution_id, execution_id, execution_key
-from app.wire.literals import check_signal
 
 LISTING = lists.Listing(schema.Signal, "signal")
 

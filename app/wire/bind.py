@@ -34,7 +34,7 @@ Pairs = list[tuple[str, list[str]]]
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
-class Place(NamedTuple):
+class FieldPath(NamedTuple):
     """Where a dotted path leads: the messages on the way and the field at the end, which may not exist."""
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def place(descriptor: Any, path: str) -> Place:
+def resolve_path(descriptor: Any, path: str) -> FieldPath:
     """Resolve a dotted path. Cached within bounds, because clients choose what they send."""
     names = tuple(path.split("."))
     proper: list[str] = []
@@ -55,13 +55,13 @@ def place(descriptor: Any, path: str) -> Place:
     for index, name in enumerate(names):
         field = descriptor.fields_by_name.get(name) or fields_by_spelling(descriptor).get(name)
         if field is None:
-            return Place(names, tuple(parents), None)
+            return FieldPath(names, tuple(parents), None)
         proper.append(field.name)
         if index == len(names) - 1:
             plain = not any(one.containing_oneof for one in (*parents, field)) and _is_text(field)
-            return Place(tuple(proper), tuple(parents), field, plain=plain)
+            return FieldPath(tuple(proper), tuple(parents), field, plain=plain)
         if field.message_type is None or field.is_repeated:
-            return Place(names, tuple(parents), field, f"invalid path: {go_quote(name)} is not a message")
+            return FieldPath(names, tuple(parents), field, f"invalid path: {go_quote(name)} is not a message")
         parents.append(field)
         descriptor = field.message_type
     raise AssertionError("split gives one name at least")
@@ -73,7 +73,7 @@ def _is_text(field: FieldDescriptor) -> bool:
 
 def put_path(message: Any, path: str, value: str) -> None:
     """Set the field of a path variable. errors: INVALID_ARGUMENT naming the variable"""
-    target = place(message.DESCRIPTOR, path)
+    target = resolve_path(message.DESCRIPTOR, path)
     if target.plain and value.isascii():
         for name in target.names[:-1]:
             message = getattr(message, name)
@@ -98,7 +98,7 @@ def put_query(message: Any, pairs: Pairs, bound: frozenset[tuple[str, ...]]) -> 
         if key.endswith("]") and "[" in key:
             key, _, index = key[:-1].rpartition("[")
             values = [index, *values]
-        target = place(message.DESCRIPTOR, key)
+        target = resolve_path(message.DESCRIPTOR, key)
         if any(target.names[: len(path)] == path for path in bound):
             continue
         try:
@@ -166,7 +166,7 @@ def _unquoted(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _put(message: Any, target: Place, values: Sequence[str]) -> None:
+def _put(message: Any, target: FieldPath, values: Sequence[str]) -> None:
     """errors: ValueError with upstream's text"""
     for parent in target.parents:
         _check_oneof(message, parent)

@@ -13,8 +13,8 @@ from flyteidl.admin import launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import compiler_pb2
 
 from app.compiler import LaunchPlanInterface, compile_task, compile_workflow, requirements
+from app.compiler.literals import expected_inputs
 from app.wire.go.digest import digest
-from app.wire.literals import expected_inputs
 from tests.compiler.invariants import check_compiled
 
 DATA = Path(__file__).parent / "data"

@@ -19,10 +19,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
+from app.compiler.literals import check_literals, check_parameters, expected_inputs
 from app.errors import FlyteError, InvalidArgument
 from app.wire.go.diff import different_structure
 from app.wire.go.digest import digest
-from app.wire.literals import check_literals, check_parameters, expected_inputs
 from app.wire.text import text
 
 CONFORMANCE = Path(__file__).parent.parent / "conformance"

@@ -17,7 +17,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from structlog.testing import capture_logs
 
-from app.compiler.types import castable
+from app.compiler.casting import castable
+from app.compiler.inference import type_of
+from app.compiler.literals import check_literals
 from app.errors import InvalidArgument, ResourceExhausted
 from app.mcp import plain, results
 from app.mcp.arguments import to_request
@@ -26,7 +28,6 @@ from app.mcp.inquiries import DataAnswer
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.settings.assistants import Mcp
-from app.wire.literals import check_literals, type_of
 
 SIMPLE = types_pb2.SimpleType
 RUN = {"project": "p", "domain": "d", "name": "n"}

@@ -16,7 +16,7 @@ from flyteidl.service import dataproxy_pb2
 from google.protobuf.message import Message
 
 from app import errors
-from app.wire.bind import merged, path_segments, place, put_path, put_query, query_pairs
+from app.wire.bind import merged, path_segments, put_path, put_query, query_pairs, resolve_path
 
 BOUND = frozenset({("id", "project"), ("id", "domain")})
 
@@ -227,4 +227,8 @@ def test_values_of_several_sources_follow_each_other() -> None:
 
 def test_places_are_found_by_either_spelling() -> None:
     descriptor: Any = project_attributes_pb2.ProjectAttributesGetRequest.DESCRIPTOR
-    assert place(descriptor, "resourceType").names == place(descriptor, "resource_type").names == ("resource_type",)
+    assert (
+        resolve_path(descriptor, "resourceType").names
+        == resolve_path(descriptor, "resource_type").names
+        == ("resource_type",)
+    )

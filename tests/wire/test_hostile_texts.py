@@ -112,9 +112,9 @@ BOUNDED = {"app.wire.go.quantity._QUANTITY"}
 
 # Those that look for places in a text; the others match it as a whole.
 SEARCHING = {
-    "app.api.rest.tree._UNCLEAN",
+    "app.api.rest.route_tree._UNCLEAN",
     "app.blobs.object_names._ESCAPED",
-    "app.compiler.bindings._VARIABLE",
+    "app.compiler.binding_checks._VARIABLE",
     "app.engine.local.processes.commands._input_value",
     "app.engine.local.processes.commands._namespace",
     "app.engine.local.processes.commands._variable",

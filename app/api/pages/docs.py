@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from app.api.pages.camel import camel_document
+from app.api.pages.camel_document import camel_document
 from app.api.pages.swagger import swagger
 
 SWAGGER_PATH = "/api/v1/openapi"

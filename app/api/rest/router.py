@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import errors
 from app.api.rest import exchange
 from app.api.rest.exchange import ClientDisconnected, Head
-from app.api.rest.tree import Tree, clean_path, select
+from app.api.rest.route_tree import Tree, clean_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server

@@ -19,6 +19,7 @@ from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
 from sqlalchemy import bindparam, func, literal, select
 
 from app import errors
+from app.compiler import literals
 from app.database import base as db
 from app.database import schema
 from app.database.statements import Statement
@@ -29,7 +30,6 @@ from app.services import execution_config as configuration
 from app.services.execution_ids import check_execution_id, execution_key, random_name
 from app.services.executions import single_task
 from app.services.executions.reads import namespace
-from app.wire import literals
 from app.wire.text import text
 
 NAME_BYTES_MAX = 63

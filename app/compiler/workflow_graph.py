@@ -1,6 +1,6 @@
 """A workflow while it is being compiled: its nodes, their interfaces and the edges between them.
 
-`Library` is what all workflows of one compilation share, `Graph` belongs to one of them, `Vertex` to one of its nodes.
+`Library` is shared by all workflows of one compilation, `WorkflowGraph` belongs to one of them, `Vertex` to one node.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from flyteidl.core import (
     workflow_pb2,
 )
 
-from app.compiler.problems import Problems
-from app.compiler.types import Casts
+from app.compiler.casting import Casts
+from app.compiler.compile_errors import Problems
 from app.errors import MESSAGE_BYTES_MAX
 from app.wire.text import text
 
@@ -167,7 +167,7 @@ def _type_text(kind: types_pb2.LiteralType) -> str:
     return f"simple: STRUCT structure{{{', '.join(listed)}}}"
 
 
-class Graph:
+class WorkflowGraph:
     """One workflow under construction."""
 
     def __init__(self, library: Library, core: compiler_pb2.CompiledWorkflow) -> None:

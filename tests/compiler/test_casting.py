@@ -18,8 +18,8 @@ from flyteidl.core.types_pb2 import (
 )
 from google.protobuf.struct_pb2 import Struct
 
-from app.compiler.schemas import superset
-from app.compiler.types import DEPTH_MAX, STEPS_MAX, Casts, castable
+from app.compiler.casting import DEPTH_MAX, STEPS_MAX, Casts, castable
+from app.compiler.dataclass_schemas import superset
 from app.errors import InvalidArgument
 
 

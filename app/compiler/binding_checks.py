@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from flyteidl.core import literals_pb2, types_pb2
 
-from app.compiler.graph import START, Graph, Types, Vertex
+from app.compiler.compile_errors import Problems
 from app.compiler.inference import type_of_scalar
-from app.compiler.problems import Problems
-from app.compiler.values import problem_of
+from app.compiler.literal_values import problem_of
+from app.compiler.workflow_graph import START, Types, Vertex, WorkflowGraph
 from app.wire.text import text
 
 # Bindings of lists and maps inside each other; the protobuf parsers allow about 50.
@@ -31,7 +31,7 @@ Edge = Callable[[str, str], None]
 
 
 def bind(
-    graph: Graph,
+    graph: WorkflowGraph,
     vertex: Vertex,
     bindings: Iterable[literals_pb2.Binding],
     params: Types | None,
@@ -41,7 +41,7 @@ def bind(
     """Check every binding against its input, add the edges of those that fit; returns the types that were bound.
 
     params: the inputs and their types; None where the bindings themselves decide what the inputs are (branch, gate)
-    edge:   Graph.add_edge, or Graph.add_upstream for nodes that are not on the main graph
+    edge:   WorkflowGraph.add_edge, or WorkflowGraph.add_upstream for nodes that are not on the main graph
     """
     bound: Types = {}
     provided: set[str] = set()
@@ -112,7 +112,7 @@ def outputs_of(vertex: Vertex, problems: Problems) -> Types | None:
 class _Check:
     """One input of one node: upstream validateBinding. `providers` are the nodes that its promises read."""
 
-    def __init__(self, graph: Graph, vertex: Vertex, name: str, typed: bool, problems: Problems) -> None:
+    def __init__(self, graph: WorkflowGraph, vertex: Vertex, name: str, typed: bool, problems: Problems) -> None:
         self.graph, self.library = graph, graph.library
         self.vertex, self.name, self.typed = vertex, name, typed
         self.problems = problems

@@ -14,8 +14,8 @@ from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from app.compiler.casting import Casts
 from app.compiler.inference import type_of
-from app.compiler.types import Casts
 from app.wire.text import text
 
 _SIMPLE = types_pb2.SimpleType

@@ -8,8 +8,9 @@ import pytest
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 from google.protobuf import text_format
 
+from app.compiler.inference import type_of
+from app.compiler.literals import check_literals, check_parameters, check_signal, expected_inputs, merge_inputs
 from app.errors import InvalidArgument
-from app.wire.literals import check_literals, check_parameters, check_signal, expected_inputs, merge_inputs, type_of
 from app.wire.text import text
 
 Literal = literals_pb2.Literal

@@ -41,7 +41,7 @@ def camel_document(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def camel(name: str) -> str:
+def json_name(name: str) -> str:
     """Return the JSON name that protobuf gives a field."""
     first, *rest = name.split("_")
     return first + "".join(part[:1].upper() + part[1:] for part in rest)
@@ -77,7 +77,7 @@ def _schema(schema: Schema, names: set[str]) -> Schema:
     """Rename the properties of a schema and of the schemas inside it, which do not refer to others by name."""
     found = dict(schema)
     if "properties" in schema:
-        found["properties"] = {camel(name): _schema(value, names) for name, value in schema["properties"].items()}
+        found["properties"] = {json_name(name): _schema(value, names) for name, value in schema["properties"].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             found[key] = _schema(schema[key], names)
@@ -88,7 +88,7 @@ def _schema(schema: Schema, names: set[str]) -> Schema:
 
 def _text(text: str, names: set[str]) -> str:
     """Rename the fields that a description names."""
-    return _FIELD.sub(lambda match: camel(match.group()) if match.group() in names else match.group(), text)
+    return _FIELD.sub(lambda match: json_name(match.group()) if match.group() in names else match.group(), text)
 
 
 def _value(value: Any, schema: Schema, schemas: dict[str, Schema]) -> Any:
@@ -101,6 +101,6 @@ def _value(value: Any, schema: Schema, schemas: dict[str, Schema]) -> Any:
     if not isinstance(value, dict):
         return value
     if "properties" in schema:
-        return {camel(name): _value(one, schema["properties"][name], schemas) for name, one in value.items()}
+        return {json_name(name): _value(one, schema["properties"][name], schemas) for name, one in value.items()}
     of_values = schema.get("additionalProperties", {})
     return {name: _value(one, of_values, schemas) for name, one in value.items()}

@@ -8,8 +8,8 @@ import pytest
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import text_format
 
-from app.compiler.types import Casts
-from app.compiler.values import problem_of
+from app.compiler.casting import Casts
+from app.compiler.literal_values import problem_of
 
 INT, STR, NONE = "simple: INTEGER", "simple: STRING", "simple: NONE"
 COLOUR = "enum_type { values: 'red' values: 'green' }"

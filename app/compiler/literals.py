@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 
+from app.compiler.casting import Casts
 from app.compiler.inference import type_of
-from app.compiler.types import Casts
-from app.compiler.values import datetime_problem, problem_of
+from app.compiler.literal_values import datetime_problem, problem_of
 from app.errors import InvalidArgument
 from app.wire.text import text
-
-__all__ = ["check_literals", "check_parameters", "check_signal", "expected_inputs", "merge_inputs", "type_of"]
 
 _UNKNOWN_TYPE = (
     "got unknown literal type: [<nil>].\n"

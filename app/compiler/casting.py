@@ -9,7 +9,7 @@ from typing import Any
 
 from flyteidl.core import types_pb2
 
-from app.compiler.schemas import superset
+from app.compiler.dataclass_schemas import superset
 from app.errors import InvalidArgument
 
 # Messages nest at most this deep when they arrive (the protobuf parsers refuse more), so only code can exceed it.
