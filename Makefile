@@ -50,8 +50,9 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix-only --select I .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.dev ## Write the routers and the OpenAPI document from flyteidl and openapi/tags.toml
+generate: $(VENV)/.dev ## Write routers, the OpenAPI document and docs/settings.md from their sources
 	$(BIN)/python -m openapi.generate
+	$(BIN)/flyteadmin config docs > docs/settings.md
 	$(BIN)/python docs/deviations.py
 
 diagrams: ## Draw docs/architecture.svg from docs/architecture.mmd; needs npm

@@ -52,7 +52,7 @@ MAY_SLEEP = {
     "app/server/supervisor.py",
     "app/server/web_server.py",
 }
-MAY_PRINT = {"app/cli/main.py", "app/server/startup.py", "app/engine/local/processes/forkserver"}
+MAY_PRINT = {"app/server/startup.py", "app/engine/local/processes/forkserver"}
 
 
 # Code returns, receives, logs, stores, raises, deletes and runs; it has no mouth, no ears and no legs.

@@ -1,4 +1,4 @@
-"""`flyteadmin cache`: what the local engine has cached of the outputs of tasks, and how to forget it."""
+"""`flyteadmin cache`: list and delete entries of the task cache of the local engine."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from app.cli.options import Files, before, one_line, settings_of
+from app.cli.options import Files, Yes, errors_in_one_line, group, load_settings, time_before
 
 if TYPE_CHECKING:
     from app.database.base import Database
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 ROWS_MAX = 1000
 _COLUMNS = ("project", "domain", "task", "version", "updated", "produced_by", "tag")
 
-Project = Annotated[str, typer.Option(help="Only entries of this project.")]
-Domain = Annotated[str, typer.Option(help="Only entries of this domain.")]
+Project = Annotated[str, typer.Option(metavar="ID", help="Only entries of this project.")]
+Domain = Annotated[str, typer.Option(metavar="ID", help="Only entries of this domain.")]
 Task = Annotated[str, typer.Option(metavar="NAME", help="Only entries of the task with this full name.")]
 Version = Annotated[str, typer.Option(metavar="VERSION", help="Only entries of this cache version.")]
-Age = Annotated[str, typer.Option(metavar="DURATION", help="Only entries written longer ago than this, as in 720h.")]
+Age = Annotated[str, typer.Option(metavar="DURATION", help="Only entries older than this, such as 720h.")]
 
-cache_app = typer.Typer(no_args_is_help=True, help="List and delete cached outputs of tasks.")
+commands = group("List and delete cached outputs of tasks.")
 
 
-@cache_app.command("list")
+@commands.command("list")
 def list_entries(
     context: typer.Context,
     project: Project = "",
@@ -33,9 +33,11 @@ def list_entries(
     task: Task = "",
     cache_version: Version = "",
     older_than: Age = "",
-    limit: Annotated[int, typer.Option(min=1, max=ROWS_MAX, help="List at most this many entries.")] = 100,
-    after: Annotated[str, typer.Option(metavar="TOKEN", help="Continue from the token of an earlier list.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, one for each entry.")] = False,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=ROWS_MAX, help="Most entries to list.")] = 100,
+    after: Annotated[str, typer.Option(metavar="TOKEN", help="Continue after an earlier list, with its token.")] = "",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print each entry as a JSON object on a line of its own.")
+    ] = False,
     config: Files = None,
 ) -> None:
     """List cached outputs in the order of project, domain, task, cache version and tag.
@@ -45,9 +47,9 @@ def list_entries(
     from app.server import startup
     from app.services import catalog
 
-    with one_line():
+    with errors_in_one_line():
         chosen, start = _chosen(project, domain, task, cache_version, older_than), _read_token(after)
-        settings = settings_of(context, config)
+        settings = load_settings(context, config)
         startup.check_migrated(settings)
 
         async def read(database: "Database") -> Sequence[Any]:
@@ -58,14 +60,14 @@ def list_entries(
         lines = [_shown(row) for row in rows[:limit]]
         for line in [orjson.dumps(line).decode() for line in lines] if json else _table(lines):
             typer.echo(line)
-        # What is no entry stands beside the list, so that what reads the list does not read it.
+        # On stderr, so that a program that reads the list receives entries alone.
         if not rows:
-            typer.echo("nothing is cached that fits", err=True)
+            typer.echo("no entry matches these options", err=True)
         if len(rows) > limit:
-            typer.echo(f"there are more: --after {_token(_key(rows[limit - 1]))}", err=True)
+            typer.echo(f"there are more entries: --after {_token(_key(rows[limit - 1]))}", err=True)
 
 
-@cache_app.command("delete")
+@commands.command("delete")
 def delete_entries(
     context: typer.Context,
     project: Project = "",
@@ -73,24 +75,24 @@ def delete_entries(
     task: Task = "",
     cache_version: Version = "",
     older_than: Age = "",
-    everything: Annotated[bool, typer.Option("--all", help="Delete every entry; asks first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete every entry, after a question.")] = False,
+    yes: Yes = False,
     config: Files = None,
 ) -> None:
-    """Delete cache entries, so that the tasks run again.
+    """Delete cache entries, so that their tasks run again.
 
-    Only the entries are deleted: the data belongs to the executions that produced it and stays. An entry has to match
-    all the options that are given; `flyteadmin cache list` with the same options lists the matching entries.
+    Deletes the entries that match all given options; `flyteadmin cache list` with the same options lists them. The
+    outputs stay: they belong to the executions that produced them.
     """
     from app.server import startup
     from app.services import catalog
     from app.settings import BadSetting
 
-    with one_line():
+    with errors_in_one_line():
         chosen = _chosen(project, domain, task, cache_version, older_than)
         if everything == (chosen != catalog.ArtifactFilter()):
-            raise BadSetting("say which entries to delete, with options such as --task or --older-than, or say --all")
-        settings = settings_of(context, config)
+            raise BadSetting("which entries? Give options such as --task or --older-than, or --all without them")
+        settings = load_settings(context, config)
         startup.check_migrated(settings)
         if everything and not yes:
 
@@ -110,14 +112,14 @@ def delete_entries(
             return deleted
 
         deleted = startup.on_database(settings, delete)
-        typer.echo(f"deleted {deleted} entries; the data of the executions that produced them stays")
+        typer.echo(f"deleted {deleted} entries; the outputs stay with the executions that produced them")
 
 
 def _chosen(project: str, domain: str, task: str, version: str, older_than: str) -> "ArtifactFilter":
-    """Return what the options name. Raises BadSetting for an age that cannot be read."""
+    """Return the filter for the options. Raises BadSetting for a bad age."""
     from app.services.catalog import ArtifactFilter
 
-    return ArtifactFilter(project, domain, task, version, before(older_than))
+    return ArtifactFilter(project, domain, task, version, time_before(older_than))
 
 
 def _key(row: Any) -> "CacheKey":
@@ -134,7 +136,7 @@ def _shown(row: Any) -> dict[str, str]:
 
 
 def _table(lines: list[dict[str, str]]) -> list[str]:
-    """Lines with a heading, in columns as wide as what is in them; none without entries."""
+    """Return a heading and a line for each entry, in aligned columns; nothing without entries."""
     if not lines:
         return []
     cells = [[name.replace("_", " ").upper() for name in _COLUMNS], *(list(line.values()) for line in lines)]
@@ -143,12 +145,12 @@ def _table(lines: list[dict[str, str]]) -> list[str]:
 
 
 def _token(key: "CacheKey") -> str:
-    """A key as one word."""
+    """Return a key as text for --after."""
     return urlsafe_b64encode(orjson.dumps(list(key))).decode().rstrip("=")
 
 
 def _read_token(token: str) -> "CacheKey | None":
-    """errors: BadSetting for one that no list has shown"""
+    """Return the key in a token of `_token`. Raises BadSetting for another text."""
     from app.services.catalog import CacheKey
     from app.settings import BadSetting
 
@@ -157,7 +159,7 @@ def _read_token(token: str) -> "CacheKey | None":
     try:
         key = CacheKey(*orjson.loads(urlsafe_b64decode(token + "==")))
     except (ValueError, TypeError) as error:
-        raise BadSetting(f"--after={token} is not what a list has shown") from error
+        raise BadSetting(f"--after={token} is no token of `flyteadmin cache list`") from error
     if not all(isinstance(part, str) for part in key):
-        raise BadSetting(f"--after={token} is not what a list has shown")
+        raise BadSetting(f"--after={token} is no token of `flyteadmin cache list`")
     return key

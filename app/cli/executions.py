@@ -1,11 +1,11 @@
-"""`flyteadmin executions`: end executions that nothing runs any more."""
+"""`flyteadmin executions`: end executions that no engine runs any more."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import Files, before, one_line, settings_of
+from app.cli.options import Files, Yes, errors_in_one_line, group, load_settings, time_before
 
 if TYPE_CHECKING:
     from flyteidl.core import identifier_pb2
@@ -17,50 +17,50 @@ if TYPE_CHECKING:
 PAGE_ROWS = 500
 SHOWN_ROWS_MAX = 20
 
-executions_app = typer.Typer(no_args_is_help=True, help="End executions that nothing runs any more.")
+commands = group("End executions that no engine runs any more.")
 
 
-@executions_app.callback()
-def _executions() -> None:
-    """End executions that nothing runs any more."""
+@commands.callback()
+def _group() -> None:
+    # With a callback, Typer keeps a group of one command a group.
+    pass
 
 
-@executions_app.command("end")
+@commands.command("end")
 def end(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="PROJECT/DOMAIN/NAME", help="Executions to end.")] = None,
-    project: Annotated[str, typer.Option(help="Only executions of this project.")] = "",
-    domain: Annotated[str, typer.Option(help="Only executions of this domain.")] = "",
+    project: Annotated[str, typer.Option(metavar="ID", help="Only executions of this project.")] = "",
+    domain: Annotated[str, typer.Option(metavar="ID", help="Only executions of this domain.")] = "",
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Only executions launched longer ago than this, such as 24h.")
+        str, typer.Option(metavar="DURATION", help="Only executions older than this, such as 24h.")
     ] = "",
-    everything: Annotated[bool, typer.Option("--all", help="Every execution that this server does not run.")] = False,
-    cause: Annotated[str, typer.Option(help="The cause to record in their abort metadata.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All executions that this server did not launch.")] = False,
+    cause: Annotated[str, typer.Option(metavar="TEXT", help="Cause to record in the abort metadata.")] = "",
+    yes: Yes = False,
     config: Files = None,
 ) -> None:
-    """Record executions as ABORTED that another flyteadmin launched and that nothing runs any more.
+    """Record executions that another flyteadmin launched as ABORTED, with their nodes and attempts.
 
-    List the executions and ask before ending them. Only executions without a launch record of this server are ended,
-    with their nodes and attempts; nothing in Kubernetes is deleted. Use this command after the other flyteadmin and
-    its FlytePropeller are stopped for good: pods that still run are not stopped, and their events are refused.
+    Use this after the other flyteadmin and its FlytePropeller are stopped for good. The command lists the executions
+    and asks before it ends them. It ends none that this server launched. It deletes nothing in Kubernetes: pods that
+    still run are not stopped, and their events are refused from then on.
     """
     from app.server import startup
     from app.services.executions import orphans
     from app.settings import BadSetting
 
-    with one_line():
-        chosen = orphans.OrphanFilter(project, domain, before(older_than))
+    with errors_in_one_line():
+        chosen = orphans.OrphanFilter(project, domain, time_before(older_than))
         if sum((bool(names), chosen != orphans.OrphanFilter(), everything)) != 1:
             raise BadSetting(
-                "say which executions to end: by name as PROJECT/DOMAIN/NAME, or with --project, --domain and "
-                "--older-than, or with --all"
+                "which executions? Give names as PROJECT/DOMAIN/NAME, or --project, --domain and --older-than, or --all"
             )
-        settings = settings_of(context, config)
+        settings = load_settings(context, config)
         startup.check_migrated(settings)
         ids = [_read(name) for name in names] if names else _found(settings, chosen)
         if not ids:
-            typer.echo("no open execution of another flyteadmin fits these options")
+            typer.echo("no open execution of another flyteadmin matches these options")
             return
         if not yes:
             typer.confirm(f"End {_counted(ids)} of {startup.shown(settings.database_url)}?", abort=True)
@@ -77,19 +77,19 @@ def _counted(ids: Sequence[Any]) -> str:
 
 
 def _read(name: str) -> "identifier_pb2.WorkflowExecutionIdentifier":
-    """Return the execution that an argument names. Raises BadSetting for one of another form."""
+    """Return the id that an argument names. Raises BadSetting for an argument of another form."""
     from flyteidl.core import identifier_pb2
 
     from app.settings import BadSetting
 
     parts = name.split("/")
     if len(parts) != 3 or not all(parts):
-        raise BadSetting(f"{name!r} names no execution; allowed: PROJECT/DOMAIN/NAME")
+        raise BadSetting(f"{name!r} is no execution; allowed: PROJECT/DOMAIN/NAME")
     return identifier_pb2.WorkflowExecutionIdentifier(project=parts[0], domain=parts[1], name=parts[2])
 
 
 def _found(settings: "Settings", chosen: "OrphanFilter") -> "list[identifier_pb2.WorkflowExecutionIdentifier]":
-    """Return the leftovers that the options name; print the first SHOWN_ROWS_MAX of them."""
+    """Return the ids of the executions that match, and print the first SHOWN_ROWS_MAX of them."""
     from app.server import startup
     from app.services.execution_ids import execution_id
     from app.services.executions import orphans
@@ -114,7 +114,7 @@ def _found(settings: "Settings", chosen: "OrphanFilter") -> "list[identifier_pb2
 
 
 def _end(settings: "Settings", ids: "Sequence[identifier_pb2.WorkflowExecutionIdentifier]", cause: str) -> list[str]:
-    """End executions one after the other, each in a transaction of its own; return why some could not be ended."""
+    """End executions one after the other, each in its own transaction; return the error of each that was refused."""
     from flyteidl.admin import execution_pb2
 
     from app import errors

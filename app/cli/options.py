@@ -1,4 +1,4 @@
-"""What every command shares: where its settings come from, and how it ends where something is wrong."""
+"""Options, settings and error output that all commands share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +10,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from app.server.startup import Progress
     from app.settings import Masker, Settings
 
-# What shells report of a program that Ctrl-C ended.
+# The exit code that shells use for a program that Ctrl-C ended.
 INTERRUPTED = 130
 
 _masker: "ContextVar[Masker | None]" = ContextVar("masker", default=None)
 
 Files = Annotated[
-    list[Path] | None, typer.Option("--config", metavar="FILE", help="Configuration in YAML; later files win.")
+    list[Path] | None,
+    typer.Option("--config", metavar="FILE", help="Configuration in YAML. Can be repeated; later files win."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
-def settings_of(context: typer.Context, config: list[Path] | None, **flags: Any) -> "Settings":
-    """The settings of this call, its warnings told; --config may stand before or after the command."""
+def group(help: str) -> typer.Typer:
+    """Return a group of commands."""
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        # `main` prints tracebacks, because Typer's own would print local variables, and with them secrets.
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        help=help,
+    )
+
+
+def load_settings(context: typer.Context, config: list[Path] | None, **flags: Any) -> "Settings":
+    """Return the settings for this command, and print their warnings on stderr.
+
+    Args:
+        context: Holds the files given before the command.
+        config: The files given after the command, which win.
+        flags: Values by field path, with `__` for the dot; None counts as not given.
+    """
     from app.settings import load, masker_of, redact
 
     loaded = load(*sources_of(context, config, **flags))
@@ -41,16 +62,23 @@ def sources_of(
 
 
 def masker() -> "Masker":
-    """Return the masker of the settings that this command has loaded; before that, one that knows the environment."""
+    """Return the masker of the settings that this command has loaded; before that, one for the environment."""
     from app.settings import Masker
     from app.settings.secrets import environment_secrets
 
     return _masker.get() or Masker(environment_secrets())
 
 
+def progress() -> "Progress":
+    """Return the progress output on stdout, with secrets masked."""
+    from app.server.startup import Progress
+
+    return Progress(masker=masker())
+
+
 @contextmanager
-def one_line() -> Iterator[None]:
-    """End the program with one line, without secrets, where a setting, the database or the disk is at fault."""
+def errors_in_one_line() -> Iterator[None]:
+    """Exit with code 1 and one line on stderr, without secrets, for an error of settings, database or file system."""
     from app.errors import FlyteError
     from app.settings import BadSetting
 
@@ -67,11 +95,11 @@ def one_line() -> Iterator[None]:
         raise SystemExit(1) from error
 
 
-def before(older_than: str) -> datetime | None:
-    """Return the moment that an option --older-than names, None for "".
+def time_before(older_than: str) -> datetime | None:
+    """Return the time that lies the age of an option --older-than in the past; None for "".
 
     Raises:
-        BadSetting: The age cannot be read.
+        BadSetting: The age is not a positive Go duration.
     """
     from app.settings import BadSetting
     from app.wire.go.goparse import parse_go_duration

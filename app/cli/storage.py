@@ -2,22 +2,23 @@
 
 import typer
 
-from app.cli.options import Files, one_line, settings_of
+from app.cli.options import Files, errors_in_one_line, group, load_settings
 
-storage_app = typer.Typer(no_args_is_help=True, help="Tie the database to a storage.")
-
-
-@storage_app.callback()
-def common() -> None:
-    """Tie the database to a storage."""
+commands = group("Bind the database to a storage.")
 
 
-@storage_app.command("adopt")
+@commands.callback()
+def _group() -> None:
+    # With a callback, Typer keeps a group of one command a group.
+    pass
+
+
+@commands.command("adopt")
 def adopt(context: typer.Context, config: Files = None) -> None:
-    """Tie the database to the configured storage, after its data was moved there. Stop every server first."""
+    """Bind the database to the configured storage, after its objects were moved there. Stop every server first."""
     from app.server import startup
 
-    with one_line():
-        settings = settings_of(context, config)
+    with errors_in_one_line():
+        settings = load_settings(context, config)
         adopted = startup.adopt_storage(settings)
-        typer.echo(f"{startup.shown(settings.database_url)} belongs with {settings.storage_url} (id {adopted}) now")
+        typer.echo(f"{startup.shown(settings.database_url)} is bound to {settings.storage_url} (id {adopted})")

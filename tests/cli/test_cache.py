@@ -110,7 +110,7 @@ def test_options_choose_what_is_listed_and_deleted(
     assert listed(command("list", "--json", *options)) == expected
     if options:
         deleted = command("delete", *options)
-        assert deleted.stdout.startswith(f"deleted {len(expected)} entries; the data")
+        assert deleted.stdout.startswith(f"deleted {len(expected)} entries; the outputs")
         assert left(command) == [number for number in range(len(ENTRIES)) if number not in expected]
 
 
@@ -140,7 +140,7 @@ def test_a_list_ends_somewhere_and_goes_on_there(command: Command) -> None:
 
 def test_nothing_to_list(command: Command) -> None:
     result = command("list", "--task", "wf.c")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "nothing is cached that fits\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no entry matches these options\n")
 
 
 def test_deleting_everything_asks_first(command: Command) -> None:
@@ -161,12 +161,12 @@ def test_who_does_not_want_to_be_asked_says_so(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("delete",), "say which entries to delete"),
-        (("delete", "--all", "--task", "wf.a"), "say which entries to delete"),
+        (("delete",), "which entries?"),
+        (("delete", "--all", "--task", "wf.a"), "which entries?"),
         (("delete", "--older-than", "30d"), "--older-than=30d is no age"),
         (("delete", "--older-than", "-1h"), "--older-than=-1h is no age"),
-        (("list", "--after", "x"), "--after=x is not what a list has shown"),
-        (("list", "--after", "WzEsMl0"), "--after=WzEsMl0 is not what a list has shown"),
+        (("list", "--after", "x"), "--after=x is no token of `flyteadmin cache list`"),
+        (("list", "--after", "WzEsMl0"), "--after=WzEsMl0 is no token of `flyteadmin cache list`"),
     ],
 )
 def test_what_is_not_understood_is_one_line(command: Command, arguments: tuple[str, ...], told: str) -> None:

@@ -198,8 +198,8 @@ class TestCommands:
     def test_seed_projects(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
         run(home, "migrate", "run")
-        assert "made 2 of 2 projects: a, b" in run(home, "migrate", "seed-projects", "a", "b").stdout
-        assert "made 1 of 2 projects: c" in run(home, "migrate", "seed-projects", "a", "c").stdout
+        assert "registered 2 of 2 projects: a, b" in run(home, "migrate", "seed-projects", "a", "b").stdout
+        assert "registered 1 of 2 projects: c" in run(home, "migrate", "seed-projects", "a", "c").stdout
         assert "'A/b'" in refused(home, "migrate", "seed-projects", "d", "A/b")
         with sqlite3.connect(home / "flyteadmin.db") as connection:
             rows = connection.execute(

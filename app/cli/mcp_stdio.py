@@ -1,7 +1,8 @@
-"""`flyteadmin mcp`: the tools over stdin and stdout, for an assistant that starts its servers itself.
+"""`flyteadmin mcp`: MCP over stdin and stdout.
 
-With an endpoint they act on that server. Without one they act on the database that `serve` would open, in this process;
-no engine runs here, so what is launched is run by the server that shares the database, and its absence is told.
+With an endpoint, the tools call that server. Without one, they call the service functions in this process, on the
+database of the settings. This process has no engine: a server that shares the database runs the executions, and the
+tools warn while no such server runs.
 """
 
 from __future__ import annotations
@@ -27,32 +28,33 @@ from app.settings import Settings, check_served
 def run(settings: Settings, endpoint: str | None) -> None:
     """Serve until stdin ends.
 
-    errors: BadSetting for a bad endpoint, a home or a database that cannot be used
+    Raises:
+        BadSetting: The endpoint is no address, or home folder or database cannot be used.
     """
-    # The thread that waits for stdin cannot be interrupted, so Ctrl-C ends the process as it ends any other.
+    # The thread that reads stdin cannot be interrupted, so SIGINT gets its default effect: it ends the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(_serve(settings, endpoint))
 
 
 async def _serve(settings: Settings, endpoint: str | None) -> None:
-    opened = _there(settings, endpoint) if endpoint is not None else _here(settings)
+    opened = _remote(settings, endpoint) if endpoint is not None else _in_process(settings)
     async with opened as (caller, warning):
         server = Assistants(caller, settings, warning=warning).server()
-        if told := warning():
-            startup.Progress(sys.stderr).line(f"warning: {told}")
+        if text := warning():
+            startup.Progress(sys.stderr).line(f"warning: {text}")
         async with stdio_server() as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
 
 @asynccontextmanager
-async def _there(settings: Settings, endpoint: str) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+async def _remote(settings: Settings, endpoint: str) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
     key = settings.mcp.api_key.get_secret_value()
     async with remote.connected(endpoint, key, settings.mcp.call_seconds_max) as caller:
         yield caller, str
 
 
 @asynccontextmanager
-async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+async def _in_process(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
     progress = startup.Progress(sys.stderr)
     check_served(settings)
     home.prepare(settings.home_path)
@@ -64,12 +66,16 @@ async def _here(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], 
 
 
 def _prepare(settings: Settings, progress: startup.Progress) -> None:
-    """errors: BadSetting where a server runs whose database has another schema than this version's"""
-    if serving := home.holder(settings.home_path):
-        # An assistant may come with a newer package; the schema under a running server is not its to change.
+    """Migrate the database and make the first project, unless a server runs with this home folder.
+
+    Raises:
+        BadSetting: A server runs with this home folder, and the database has the schema of another version.
+    """
+    if process := home.holder(settings.home_path):
+        # The assistant may start a newer version of this program, which must not migrate under a running server.
         startup.check_migrated(
             settings,
-            f"the flyteadmin (process {serving}) that serves from {settings.home_path} is of another version or uses "
+            f"the flyteadmin (process {process}) that serves from {settings.home_path} is of another version or uses "
             "another database; give its address with --endpoint http://host:port, or stop it first",
         )
         startup.bind_storage(settings)
@@ -80,7 +86,7 @@ def _prepare(settings: Settings, progress: startup.Progress) -> None:
 
 
 def _warning(settings: Settings) -> str:
-    """Why nothing will run what is launched; "" where a server does."""
+    """Return why no engine will run a launched execution; "" where a server with this home folder runs."""
     if settings.engine.kind == "none":
         return "No engine runs (engine.kind is none): executions are recorded and stay as they are until events arrive."
     if home.holder(settings.home_path):

@@ -1,0 +1,119 @@
+"""`flyteadmin serve`: the server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import Files, errors_in_one_line, load_settings, progress, sources_of
+
+if TYPE_CHECKING:
+    from app.server.startup import Started
+    from app.settings import Settings
+
+
+def serve(
+    context: typer.Context,
+    port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Port of REST, gRPC and the documentation. [default: 30080]")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Port of gRPC alone. [default: 30081]")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Port of the metrics for Prometheus. [default: 10254]")
+    ] = None,
+    mcp_port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Serve MCP tools for AI assistants, at /mcp. [default: off]")
+    ] = None,
+    rest_adapter_port: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Serve the operations of the MCP tools as REST. [default: off]")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. [default: 127.0.0.1]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Number of server processes. [default: 1]")
+    ] = None,
+    config: Files = None,
+) -> None:
+    """Make the home folder, migrate the database, and serve the API.
+
+    Other settings come from files and the environment: see `flyteadmin config docs`.
+    """
+    from app.runtime import descriptors
+    from app.server import logs, reload, startup
+    from app.server import serve as processes
+
+    reload.ignore_hangup()
+    flags = {
+        "server__http_port": port,
+        "server__grpc__port": grpc_port,
+        "flyteadmin__profiler_port": metrics_port,
+        # A port for one of the adapters switches both on; FLYTEADMIN_MCP=1 does so at their default ports.
+        "mcp__enabled": None if mcp_port is rest_adapter_port is None else True,
+        "mcp__port": mcp_port,
+        "mcp__adapter_port": rest_adapter_port,
+        "server__host": host,
+        "server__workers": workers,
+    }
+    with errors_in_one_line():
+        settings = load_settings(context, config, **flags)
+        logs.set_up(settings)
+        descriptors.raise_limit()
+        output = progress()
+        started = startup.prepare(settings, output)
+        source = reload.SettingsSource(*sources_of(context, config, **flags))
+        processes.serve(started, source, output, lambda: output.line(ready_text(started)))
+
+
+def ready_text(started: "Started") -> str:
+    """Return the addresses of the server, and commands to try next."""
+    from app.server import startup
+
+    settings = started.settings
+    host, local = settings.server.host, settings.engine.local
+    web = f"http://{_address(host, settings.server.http_port)}"
+    shared = settings.server.http == "zttp"
+    lines = [
+        f"{'REST and gRPC' if shared else 'REST':15}{web}  (documentation at {web}/docs)",
+        f"{'gRPC alone' if shared else 'gRPC':15}{_address(host, settings.server.grpc.port)}",
+        f"{'metrics':15}http://{_address(host, settings.flyteadmin.profiler_port)}/metrics",
+    ]
+    if started.assistants:
+        lines += [
+            f"{'MCP':15}http://{_address(host, settings.mcp.port)}/mcp",
+            f"{'REST adapter':15}http://{_address(host, settings.mcp.adapter_port)}/v1/api/v1/executions",
+        ]
+    lines += [
+        f"{'database':15}{startup.shown(settings.database_url)}",
+        f"{'data':15}{settings.storage_url}",
+        f"{'engine':15}{settings.engine.kind}",
+    ]
+    waiting = settings.engine.kind == "local" and not local.environment and not settings.environment_path.exists()
+    heading = f"Try next{', after `task environment: ready`' if waiting else ''}:"
+    body = "\n".join(f"  {line}" for line in lines)
+    commands = "\n".join(f"  {line}" for line in _first_commands(settings, web))
+    return f"\nflyteadmin is ready\n{body}\n\n{heading}\n{commands}\n"
+
+
+def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
+    from app.server.startup import FIRST_PROJECT
+
+    pyflyte = settings.environment_path / "bin" / "pyflyte" if settings.engine.kind == "local" else "pyflyte"
+    example = Path(__file__).parents[2] / "examples" / "hello.py"
+    if example.is_relative_to(Path.cwd()):
+        example = example.relative_to(Path.cwd())
+    client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
+    return (
+        f"{client} run --remote -p {FIRST_PROJECT} -d development {example} main --x 3",
+        f"curl {web}/api/v1/executions/{FIRST_PROJECT}/development/<name>",
+        f"curl {web}/api/v1/data/executions/{FIRST_PROJECT}/development/<name>",
+    )
+
+
+def _address(host: str, port: int) -> str:
+    """Return host:port as a client on this machine writes it."""
+    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+        host = "localhost"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
