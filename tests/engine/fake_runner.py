@@ -13,15 +13,15 @@ from flyteidl.core import dynamic_job_pb2, execution_pb2, literals_pb2
 
 from app.blobs import Blobs
 from app.engine.local.graph.failures import error_of
+from app.engine.local.processes.supervisor_process import SupervisorProcess
 from app.engine.local.processes.task_attempt import (
     Dynamic,
     Failed,
     Killed,
     Outcome,
-    Prepared,
+    PreparedAttempt,
     RunningAttempt,
     Succeeded,
-    Supervised,
     TaskAttempt,
 )
 from tests.engine.conftest import literal_map
@@ -55,6 +55,7 @@ class FakeRunner:
     """
 
     ready = True
+    processes_max = 2
 
     def __init__(self, blobs: Blobs, tasks: dict[str, Callable[..., Any]]) -> None:
         self.blobs = blobs
@@ -68,29 +69,29 @@ class FakeRunner:
         """The attempts that have not ended."""
         return [name for name, task in self._running.items() if not task.done()]
 
-    async def remove_leftovers(self) -> None:
+    async def remove_abandoned_folders(self) -> None:
         return None
 
-    async def prepare(self, run: TaskAttempt) -> Prepared:
-        return cast(Prepared, SimpleNamespace(run=run))
+    async def prepare(self, attempt: TaskAttempt) -> PreparedAttempt:
+        return cast(PreparedAttempt, SimpleNamespace(attempt=attempt))
 
-    async def start(self, prepared: Prepared) -> RunningAttempt:
-        run = prepared.run
+    async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
+        run = prepared.attempt
         if run.generated_name not in self._running:
             self.starts.append(run.generated_name)
             self.attempts[run.generated_name] = run
             self._running[run.generated_name] = asyncio.create_task(self._outcome(run))
         return self._handle(run)
 
-    async def adopt(self, run: TaskAttempt) -> RunningAttempt | None:
-        return self._handle(run) if run.generated_name in self._running else None
+    async def adopt(self, attempt: TaskAttempt) -> RunningAttempt | None:
+        return self._handle(attempt) if attempt.generated_name in self._running else None
 
     async def wait(self, running: RunningAttempt) -> Outcome:
         task = self._running[running.stamp]
         await asyncio.wait((task,))
         return Killed() if task.cancelled() else task.result()
 
-    async def kill(self, running: Supervised, *, grace_seconds: float | None = None) -> None:
+    async def kill(self, running: SupervisorProcess, *, grace_seconds: float | None = None) -> None:
         task = self._running[running.stamp]
         task.cancel()
         await asyncio.wait((task,))
@@ -98,16 +99,15 @@ class FakeRunner:
     async def kill_below(self, folder: Path) -> None:
         for name in self.alive:
             if self.attempts[name].directory.is_relative_to(folder):
-                await self.kill(Supervised(0, name))
-
-    def when_ended(self, running: Supervised, then: Callable[[], None]) -> None:
-        self._running[running.stamp].add_done_callback(lambda _: then())
+                await self.kill(SupervisorProcess(0, name))
 
     async def close(self) -> None:
         return None
 
     def _handle(self, run: TaskAttempt) -> RunningAttempt:
-        return RunningAttempt(pid=0, stamp=run.generated_name, run=run, task_pid=0, started_at=0.0)
+        return RunningAttempt(
+            pid=0, stamp=run.generated_name, folder=run.directory, task_pid=0, started_at=0.0, attempt=run
+        )
 
     async def _outcome(self, run: TaskAttempt) -> Outcome:
         given = literals_pb2.LiteralMap.FromString(await self.blobs.read(run.input_uri, bytes_max=0))

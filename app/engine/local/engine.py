@@ -30,7 +30,6 @@ from app.engine.local.execution import run_execution
 from app.engine.local.graph.closures import Closures
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
-from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
@@ -58,7 +57,7 @@ _FREE_AND_URGENT = Statement(
 
 
 class LocalEngine:
-    """runner: starts processes. processes, sensors: places for them on this machine.
+    """runner: starts processes.
 
     platform: where tasks find this server. watch: tells of what others change.
     """
@@ -69,9 +68,6 @@ class LocalEngine:
         self._server = server
         settings = server.settings
         self.runner: AttemptRunner = runner or TaskRunner(settings, server.blobs, progress=progress)
-        places = settings.engine.local.processes_max or os.cpu_count() or 1
-        self.processes = FairSemaphore(max(1, places // settings.server.workers))
-        self.sensors = FairSemaphore(max(1, settings.engine.local.sensors_max // settings.server.workers))
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self._closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
@@ -99,7 +95,7 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Take over executions without an owner, now and every few seconds."""
-        await self.runner.remove_leftovers()
+        await self.runner.remove_abandoned_folders()
         self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:

@@ -7,15 +7,15 @@ this module and never the engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from flyteidl.core import compiler_pb2, identifier_pb2
 
-from app.engine.local.processes.fair_semaphore import FairSemaphore
-from app.engine.local.processes.task_attempt import Outcome, Prepared, RunningAttempt, Supervised, TaskAttempt
+from app.engine.local.processes.supervisor_process import SupervisorProcess
+from app.engine.local.processes.task_attempt import Outcome, PreparedAttempt, RunningAttempt, TaskAttempt
 
 # Project, domain and name of an execution.
 ExecutionKey: TypeAlias = tuple[str, str, str]
@@ -25,13 +25,17 @@ class AttemptRunner(Protocol):
     """Runs attempts of tasks as processes. A later server adopts processes that it did not start itself."""
 
     @property
+    def processes_max(self) -> int:
+        """Return how many processes of tasks may run at a time, sensors and eager tasks excepted."""
+
+    @property
     def ready(self) -> bool:
         """Return whether `prepare` can start at once, without first installing the environment of tasks."""
 
-    async def remove_leftovers(self) -> None:
-        """Remove the files that servers which were killed have left behind."""
+    async def remove_abandoned_folders(self) -> None:
+        """Remove the folders that killed servers have left behind."""
 
-    async def prepare(self, run: TaskAttempt) -> Prepared:
+    async def prepare(self, attempt: TaskAttempt) -> PreparedAttempt:
         """Build the command of an attempt.
 
         Raises:
@@ -39,15 +43,15 @@ class AttemptRunner(Protocol):
             BlobError: The inputs cannot be read.
         """
 
-    async def start(self, prepared: Prepared) -> RunningAttempt:
-        """Start the process of an attempt, or return the one that already runs for it.
+    async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
+        """Start the process of an attempt as soon as the limit allows it, or return the one that already runs.
 
         Raises:
             CannotBuild: The system refuses the command.
             StartFailed: The system refuses a process.
         """
 
-    async def adopt(self, run: TaskAttempt) -> RunningAttempt | None:
+    async def adopt(self, attempt: TaskAttempt) -> RunningAttempt | None:
         """Return the process that was ever started for an attempt, running or ended; None without one."""
 
     async def wait(self, running: RunningAttempt) -> Outcome:
@@ -57,14 +61,11 @@ class AttemptRunner(Protocol):
             BlobError: The outcome cannot be read from the store.
         """
 
-    async def kill(self, running: Supervised, *, grace_seconds: float | None = None) -> None:
+    async def kill(self, running: SupervisorProcess, *, grace_seconds: float | None = None) -> None:
         """End an attempt with all its processes, and return when they have ended."""
 
     async def kill_below(self, folder: Path) -> None:
         """End the attempts whose directories lie in the folder of a node."""
-
-    def when_ended(self, running: Supervised, then: Callable[[], None]) -> None:
-        """Call a function once, when an attempt has ended."""
 
     async def close(self) -> None:
         """Stop starting processes. Those that run continue and can be adopted by the next server."""
@@ -85,16 +86,12 @@ class Host(Protocol):
 
     Attributes:
         runner: Starts the processes of tasks.
-        processes: Limits the processes of tasks that run at a time.
-        sensors: Limits the processes of sensors that run at a time.
         watch: Notifies of signals and of the ends of child executions.
         platform: Environment variables through which a task finds this server.
         console_url: Base of the console's addresses; "" when there is no console.
     """
 
     runner: AttemptRunner
-    processes: FairSemaphore
-    sensors: FairSemaphore
     watch: Watch
     platform: Mapping[str, str]
     console_url: str

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -26,9 +25,8 @@ from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
 from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.dynamics import INTERRUPTED, Expand
-from app.engine.local.nodes.task_types import SENSOR, with_command
+from app.engine.local.nodes.task_types import with_command
 from app.engine.local.processes import outcome
-from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.engine.local.processes.task_attempt import (
     BUILD_FAILURE,
     STORAGE_FAILURE,
@@ -140,10 +138,7 @@ class RetryLoop:
         run = self._runs(self.attempt)
         running = await self._execution.host.runner.adopt(run)
         if running is not None:
-            permit = self._permit()
-            permit.acquire_over_limit()
-            async with self._occupied(permit, run):
-                return await self._watch(run, running)
+            return await self._watch(running)
         past = await self._past(run, told) if told is not None else None
         return past if past is not None else await self._start(run)
 
@@ -186,42 +181,14 @@ class RetryLoop:
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
         await self._listener.submitted(self.attempt)
-        permit = self._permit()
-        await permit.acquire()
         try:
-            async with self._occupied(permit, run):
-                return await self._watch(run, await runner.start(prepared))
+            return await self._watch(await runner.start(prepared))
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
         except StartFailed as error:
             return error.failed
 
-    @asynccontextmanager
-    async def _occupied(self, permit: Permit, run: TaskAttempt) -> AsyncIterator[None]:
-        """Give the place back when the process has ended; where its node is aborted, that is some time later."""
-        runner, left = self._execution.host.runner, None
-        try:
-            yield
-        except asyncio.CancelledError:
-            left = await runner.adopt(run)
-            raise
-        finally:
-            if left is None:
-                permit.release()
-            else:
-                runner.when_ended(left, permit.release)
-
-    def _permit(self) -> Permit:
-        """Among the processes of this machine. Eager tasks and sensors wait for what needs places itself."""
-        id, host = self._execution.id, self._execution.host
-        limit: FairSemaphore | None = host.processes
-        if self._task.metadata.is_eager:
-            limit = None
-        elif self._task.type == SENSOR:
-            limit = host.sensors
-        return Permit(limit, key=(id.project, id.domain, id.name))
-
-    async def _watch(self, run: TaskAttempt, running: RunningAttempt) -> Outcome:
+    async def _watch(self, running: RunningAttempt) -> Outcome:
         """Wait for a process, at most until the attempt's timeout."""
         await self._listener.running(self.attempt)
         self._began = running.started_at or time.time()

@@ -13,10 +13,8 @@ from pathlib import Path
 from flyteidl.core import compiler_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
-from app.engine.local.processes.commands import FAST
+from app.engine.local.processes.commands import FAST, SENSOR
 from app.settings.engine import LocalEngine
-
-SENSOR = "sensor"
 
 _TASKSIDE = Path(__file__).parent / "taskside"
 _DISTRIBUTION = "--additional-distribution"

@@ -19,6 +19,7 @@ from app.wire.text import text
 
 PRIMARY_CONTAINER_KEY = "primary_container_name"
 ECHO = "echo"
+SENSOR = "sensor"
 FAST = "pyflyte-fast-execute"
 
 _variable = re.compile(

@@ -1,15 +1,13 @@
-"""Where attempts lie on this machine: private folders with what they print and the records of their processes.
+"""The folders of attempts on this machine.
 
 Layout: <home>/attempts/<project>/<domain>/<execution>/<node>/<attempt>; an index of a map has <index>/<retry> below.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import stat
-import tempfile
 from pathlib import Path
 
 from flyteidl.core import identifier_pb2
@@ -17,19 +15,19 @@ from flyteidl.core import identifier_pb2
 from app.blobs.object_names import component
 
 LOG = "log"
-# The temporary folder of macOS has 49 bytes.
-_TEMPORARY_ROOT_MAX = 50
 
 
 def execution_folder(home: Path, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
-    """The folder of an execution; home: the server's."""
+    """Return the folder of an execution, below the home of a server."""
     return home.joinpath("attempts", *(component(part) for part in (id.project, id.domain, id.name)))
 
 
 def home_of(recorded: str, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path | None:
-    """The home that a launch record names, where it is one of this machine and holds attempts of the execution.
+    """Return the home in a launch record if this machine has it with the execution's attempts, else None.
 
-    recorded: <host><absolute path>
+    Args:
+        recorded: The host, then the absolute path.
+        id: The execution.
     """
     host, slash, path = recorded.partition("/")
     if host != socket.gethostname():
@@ -39,30 +37,30 @@ def home_of(recorded: str, id: identifier_pb2.WorkflowExecutionIdentifier) -> Pa
 
 
 def node_folder(execution: Path, unique_id: str) -> Path:
-    """The folder of a node, in its execution's."""
+    """Return the folder of a node, below the folder of its execution."""
     return execution / component(unique_id)
 
 
 def attempt_folder(node: Path, attempt: int, *, index: int | None = None, retry: int = 0) -> Path:
-    """The folder of an attempt, in its node's; index and retry: of one element of a map task."""
+    """Return the folder of an attempt, below the folder of its node.
+
+    Args:
+        node: The folder of the node.
+        attempt: The number of the node's attempt.
+        index: The index of a map's element; None for other tasks.
+        retry: The number of the element's attempt.
+    """
     folder = node / str(attempt)
     return folder if index is None else folder / str(index) / str(retry)
 
 
-def short_temporary(directory: Path) -> Path:
-    """Return the name of the link to an attempt's temporary folder.
-
-    The address of a Unix socket has at most 107 bytes (103 on macOS), and libraries put sockets into folders of their
-    own below the temporary one. So its name must be short, whatever the length of the home's and of the node's.
-    """
-    root = tempfile.gettempdir()
-    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    return Path(root if len(root) <= _TEMPORARY_ROOT_MAX else "/tmp") / f"fl-{digest}"
-
-
 def open_log(path: Path) -> int:
-    """A descriptor of a log, to read. errors: OSError where there is none, or something else in its place"""
-    # The folder is its task's: what the name leads to may be a link to anything, or never end.
+    """Return a descriptor that reads a log.
+
+    Raises:
+        OSError: There is no log, or it is not a regular file.
+    """
+    # The task can write into the folder: in place of the log there may be a link, or a pipe that never ends.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,12 +1,15 @@
-"""This server's half of the fork servers: started when first used, replaced when worn out, outdated or gone.
+"""Clients of the fork servers, the processes in forkserver/ that start the supervisors of tasks.
 
-One fork server is "plain" and executes any command. The others are "warm": each has imported flytekit, and there is
-one for every set of values that an interpreter or flytekit reads only when it starts.
+A fork server is started when it is first needed. It is replaced after a number of tasks, when packages of its
+environment have changed, and when it was killed. One fork server is "plain" and executes any program. The others are
+"warm": each has imported flytekit, and there is one for each set of values of the variables that an interpreter or
+flytekit reads only at its start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import fnmatch
 import json
 import os
@@ -23,8 +26,7 @@ from typing import Any
 import structlog
 
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
-from app.engine.local.processes.forkserver.stamp import started
-from app.engine.local.processes.task_attempt import StartFailed
+from app.engine.local.processes.spec import NotStarted
 from app.runtime.descriptors import restore_limit
 
 log = structlog.get_logger(__name__)
@@ -33,40 +35,47 @@ _HELLO_SECONDS_MAX = 120.0
 _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
 _LENGTH = struct.Struct(">I")
-_HALF = Path(__file__).parent
-# Neither the working directory nor this package's own modules may be found by what is imported later.
+_HERE = Path(__file__).parent
+# Programs for `python -c`: they import the package forkserver by the path of this folder, and then restore sys.path, so
+# that later imports find neither the working directory nor this folder.
 _BOOT = (
     "import sys; sys.path[:] = [sys.argv.pop(), *filter(None, sys.path)]; "
     "from forkserver.main import main; sys.path.pop(0); main()"
 )
-
 _BOOT_FRESH = "import sys; sys.path[0] = sys.argv.pop(1); from forkserver.child import main; sys.path.pop(0); main()"
 
-# Read once by the interpreter, the C library, OpenSSL or flytekit's imports: a forked task cannot change them any more.
-# A fork server reports what else its imports have read; these are the first guess, and the names that C code reads.
+# Variables that the interpreter, the C library, OpenSSL or flytekit's imports read once, at their start. In a forked
+# task a new value has no effect. A fork server reports further variables that its imports have read.
 _READ_AT_START = (
     *("PYTHON*", "LD_*", "MALLOC_*", "GLIBC_TUNABLES", "LANG", "LANGUAGE", "LC_*", "LOCPATH", "HOME"),
     *("SSL_CERT_*", "SSLKEYLOGFILE", "OPENSSL_*", "GRPC_*", "FSSPEC_*"),
     *("FLYTE_SDK_*", "FLYTE_PLATFORM_*", "FLYTE_AWS_*", "FLYTE_AZURE_*", "FLYTE_GCP_*"),
     *("FLYTECTL_CONFIG", "_F_P_WRITE_CHUNK_SIZE", "_F_TE_MAX_COROS"),
 )
-# Read at start too, but made again in each task (forkserver/child.py), or equal in its effect.
+# Variables that are read at the start too, but have an effect in a forked task as well (forkserver/child.py).
 _SET_AGAIN = frozenset(
     (
         *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR", "TEMP", "TMP", "FLYTE_INTERNAL_EXECUTION_ID"),
         *("FLYTE_SECRETS_DEFAULT_DIR", "FLYTE_SECRETS_ENV_PREFIX", "FLYTE_SECRETS_FILE_PREFIX"),
     )
 )
-# flytekit chooses the format of its log when it is imported: the one of a task, not the one of a terminal.
+# flytekit chooses the format of its log when it is imported; the execution id makes it choose that of a task.
 _IN_A_TASK = {"PYTHONUNBUFFERED": "1", "FLYTE_INTERNAL_EXECUTION_ID": "not-yet-known"}
 
 
-class _Gone(Exception):
+class _Ended(Exception):
     """The fork server ended before it answered."""
 
 
 class ForkServer:
-    """One fork server. Requests are answered in turn, which takes milliseconds; tasks run on side by side."""
+    """One fork server. It starts one supervisor after the other, each in a few milliseconds.
+
+    Args:
+        python: The interpreter.
+        warm: Whether it imports flytekit.
+        variables: The environment variables of the interpreter.
+        directory: The folder of its log and its temporary files.
+    """
 
     def __init__(self, python: Path, *, warm: bool, variables: Mapping[str, str], directory: Path) -> None:
         self._command = [str(python), *([] if warm else ["-I", "-S"]), "-c", _BOOT]
@@ -83,9 +92,14 @@ class ForkServer:
         self._closed = False
 
     async def can_fork(self, tasks_max: int) -> bool:
-        """Whether flytekit is imported here and tasks may be forked; replaces a worn out or outdated process.
+        """Return whether tasks may be forked from this process.
 
-        errors: EnvironmentBroken when the process cannot run in this environment at all
+        Args:
+            tasks_max: Number of tasks after which the process is replaced.
+
+        Raises:
+            EnvironmentBroken: The interpreter does not run.
+            NotStarted: The system refused a process.
         """
         async with self._turn:
             if self._process and (self._started >= tasks_max or self._packages != self._stamps()):
@@ -96,27 +110,30 @@ class ForkServer:
 
     @property
     def read(self) -> frozenset[str]:
-        """Names of the environment variables that the imports have read."""
+        """Return the names of the environment variables that its imports have read."""
         return frozenset(self._hello.get("read", ())) - _SET_AGAIN
 
-    @property
-    def why_not(self) -> str:
-        """Why tasks may not be forked from this process."""
-        return str(self._hello.get("why", ""))
-
     async def start(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Start one supervisor; its answer is where it runs, or `error`.
+        """Start one supervisor.
 
-        errors: StartFailed when no fork server answers
+        Args:
+            request: The request (forkserver/supervisor.py).
+
+        Returns:
+            The record of the started process, or `error` with a reason.
+
+        Raises:
+            NotStarted: Neither this fork server nor its replacement answers.
         """
         async with self._turn:
-            # A fork server that was killed is replaced once. If it had started the task before, the claim says so.
+            # A fork server that was killed is replaced once. If it had started the task already, the second answer has
+            # `claimed`, so that the task does not run twice.
             for _ in range(2):
                 if self._process is None:
                     await self._begin()
                 try:
                     answer = await asyncio.wait_for(self._ask(request), _ANSWER_SECONDS_MAX)
-                except (_Gone, TimeoutError) as error:
+                except (_Ended, TimeoutError) as error:
                     process = self._process
                     assert process is not None
                     await self._stop()
@@ -131,10 +148,10 @@ class ForkServer:
                 if self._closed:
                     await self._stop()
                 return answer
-        raise StartFailed("the fork server ended or did not answer, twice")
+        raise NotStarted("the fork server ended or did not answer, twice")
 
     async def close(self) -> None:
-        """End the fork server; tasks that it started run on."""
+        """End the fork server. Tasks that it started run on."""
         async with self._turn:
             self._closed = True
             await self._stop()
@@ -148,7 +165,7 @@ class ForkServer:
             await self._writer.drain()
             return await self._receive()
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise _Gone from error
+            raise _Ended from error
 
     async def _receive(self) -> dict[str, Any]:
         assert self._reader is not None
@@ -157,15 +174,15 @@ class ForkServer:
         return answer
 
     async def _begin(self) -> None:
-        ours, theirs = socket.socketpair()
+        own_end, other_end = socket.socketpair()
         try:
-            self._spawn(theirs)
+            self._spawn(other_end)
         except OSError as error:
-            ours.close()
-            raise StartFailed(f"{error.strerror}: {error.filename or self._command[0]}") from error
+            own_end.close()
+            raise NotStarted(f"{error.strerror}: {error.filename or self._command[0]}") from error
         finally:
-            theirs.close()
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+            other_end.close()
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=own_end)
         try:
             self._hello = await asyncio.wait_for(self._receive(), _HELLO_SECONDS_MAX)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
@@ -177,27 +194,27 @@ class ForkServer:
             ) from error
         self._started = 0
         self._packages = self._stamps()
-        if self.why_not:
-            log.warning("tasks_start_in_fresh_processes", reason=self.why_not, python=self._command[0])
+        if "why" in self._hello:
+            log.warning("tasks_start_in_fresh_processes", reason=self._hello["why"], python=self._command[0])
 
     @property
     def _log_path(self) -> Path:
         return self._directory / "forkserver.log"
 
-    def _spawn(self, theirs: socket.socket) -> None:
+    def _spawn(self, other_end: socket.socket) -> None:
         scratch = self._directory / "tmp"
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, str(theirs.fileno()), "warm" if self.warm else "plain", str(_HALF)],
+                [*self._command, str(other_end.fileno()), "warm" if self.warm else "plain", str(_HERE)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # What flytekit makes while it is imported goes to a directory of ours; a task sets its own again.
+                # flytekit makes folders while it is imported; each task sets a TMPDIR of its own.
                 env={**_IN_A_TASK, **self._variables, "TMPDIR": str(scratch)},
                 cwd="/",
-                pass_fds=(theirs.fileno(),),
-                # Ctrl-C in the terminal of the server is not for tasks.
+                pass_fds=(other_end.fileno(),),
+                # Ctrl-C in the terminal of the server must not reach tasks.
                 start_new_session=True,
             )
         restore_limit(self._process.pid)
@@ -215,7 +232,7 @@ class ForkServer:
         self._process = self._writer = self._reader = None
 
     def _stamps(self) -> tuple[int, ...]:
-        """When packages of the environment were last installed or removed."""
+        """Return the times at which packages of the environment were last installed or removed."""
         found = []
         for path in self._hello.get("packages", ()):
             try:
@@ -226,33 +243,40 @@ class ForkServer:
 
 
 class ForkServers:
-    """All fork servers of this server, below one directory."""
+    """All fork servers of this server.
+
+    Args:
+        directory: The folder that holds one folder for each server of the home.
+        tasks_max: Number of tasks after which a warm fork server is replaced.
+    """
 
     def __init__(self, directory: Path, *, tasks_max: int) -> None:
-        # Servers that share a home, or one after the other with the same pid, must not share this.
-        self._all = directory
-        self._directory = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        # Servers may share a home, and a later server may have the same pid.
+        self._folder = _LockedFolder(directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], ForkServer] = {}
-        # By environment: what its imports have read.
+        # By environment, the variables that its imports have read.
         self._read: dict[Path, frozenset[str]] = {}
         self._made = 0
-        # The plain one needs no packages, so this server's own interpreter serves.
-        self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._directory / "plain")
+        # It needs no packages, so the interpreter of this server can run it.
+        self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._folder.path / "plain")
 
-    def remove_leftovers(self) -> None:
-        """Remove the folders of servers that were killed. A task never uses them, so it may still run."""
-        for folder in self._all.glob("*-*"):
-            pid = folder.name.partition("-")[0]
-            if pid.isdigit() and not started(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+    async def for_command(self, environment: Environment | None, variables: Mapping[str, str]) -> ForkServer:
+        """Return a fork server for a command.
 
-    async def for_command(self, environment: Environment, variables: Mapping[str, str], *, warm: bool) -> ForkServer:
-        """A fork server that can start a command with these variables, the plain one if forking is not possible.
+        Args:
+            environment: The environment whose flytekit runs the command; None for any other program.
+            variables: The variables of the command.
 
-        errors: EnvironmentBroken when the environment's interpreter does not run
+        Returns:
+            A warm fork server, or the plain one if tasks cannot be forked in this environment.
+
+        Raises:
+            EnvironmentBroken: The interpreter of the environment does not run.
+            NotStarted: The system refused a process.
         """
-        if not warm:
+        self._lock_folder()
+        if environment is None:
             return self._plain
         while True:
             read = self._read.get(environment.path, frozenset())
@@ -260,7 +284,8 @@ class ForkServers:
             can_fork = await fork_server.can_fork(self._tasks_max)
             if read >= fork_server.read:
                 return fork_server if can_fork else self._plain
-            # Only now it is known what the imports read, so these variables may need a fork server of their own.
+            # The first fork server of an environment reports which variables its imports read. Now the variables of
+            # this command may need another one.
             self._read[environment.path] = self._read.get(environment.path, frozenset()) | fork_server.read
 
     async def _with_values(
@@ -276,19 +301,79 @@ class ForkServers:
                 environment.python,
                 warm=True,
                 variables={**fixed, "PATH": variables["PATH"]},
-                directory=self._directory / f"warm-{self._made}",
+                directory=self._folder.path / f"warm-{self._made}",
             )
-        # The last one of the dictionary is the one used last.
+        # The dictionary is ordered by last use.
         self._warm[key] = fork_server
         if len(self._warm) > _WARM_SERVERS_MAX:
             await self._warm.pop(next(iter(self._warm))).close()
         return fork_server
 
+    def _lock_folder(self) -> None:
+        try:
+            self._folder.lock()
+        except OSError as error:
+            raise NotStarted(f"{error.strerror}: {error.filename}") from error
+
     async def close(self) -> None:
-        """End all fork servers; tasks run on."""
+        """End all fork servers. Tasks run on."""
         for fork_server in (self._plain, *self._warm.values()):
             await fork_server.close()
-        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+        await asyncio.to_thread(self._folder.remove)
+
+
+class _LockedFolder:
+    """A folder that its process locks for as long as it lives, so that others see whether it is in use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def lock(self) -> None:
+        """Create the folder and lock it. Further calls change nothing."""
+        while self._descriptor < 0:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self.path.exists():
+                self._descriptor = descriptor
+            else:
+                # Another server removed the folder before it was locked.
+                os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove the folder and unlock it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def remove_abandoned(directory: Path) -> int:
+    """Remove the folders of fork servers whose server was killed.
+
+    Args:
+        directory: The folder that holds one folder for each server of the home.
+
+    Returns:
+        The number of removed folders.
+    """
+    removed = 0
+    for path in directory.iterdir() if directory.is_dir() else ():
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+            removed += 1
+        finally:
+            os.close(descriptor)
+    return removed
 
 
 def _fixed_at_start(name: str) -> bool:
@@ -296,6 +381,6 @@ def _fixed_at_start(name: str) -> bool:
 
 
 def fresh_command(environment: Environment, image: str, argv: list[str]) -> tuple[str, list[str]]:
-    """Return program and arguments that run one of flytekit's commands in a fresh interpreter, as child.main() does."""
+    """Return program and arguments that run one of flytekit's commands in a new interpreter (forkserver/child.py)."""
     python = str(environment.python)
-    return python, [python, "-c", _BOOT_FRESH, str(_HALF), image, *argv]
+    return python, [python, "-c", _BOOT_FRESH, str(_HERE), image, *argv]

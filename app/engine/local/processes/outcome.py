@@ -1,13 +1,13 @@
-"""How an attempt ended: from the exit of its process and the files that it left in its output directory.
+"""The outcome of an attempt, from the exit of its process and the files in its output folder.
 
-A process that ended well is judged by its files, in a fixed order; one that did not is judged by its exit alone.
+If the process exited with code 0, its files decide, in a fixed order; otherwise the exit alone decides.
 Proto: flyteidl/core/errors.proto, execution.proto.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flyteidl.core import dynamic_job_pb2, errors_pb2, execution_pb2, literals_pb2
 from google.protobuf.message import DecodeError, Message
@@ -16,6 +16,7 @@ from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreada
 from app.engine.local.processes import decks
 from app.engine.local.processes.commands import container_of
 from app.engine.local.processes.environment import missing_module_hint
+from app.engine.local.processes.pool import ExitRecord
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,
@@ -30,7 +31,7 @@ from app.services.literal_limits import SETTING
 
 _Kind = execution_pb2.ExecutionError
 _LOG_LINES = 80
-# What flytekit's client says when there is no server.
+# The error of flytekit's client when the server does not answer.
 _UNREACHABLE = "FlyteSystemUnavailableException: "
 _SETTING = "FLYTEADMIN__ENGINE__LOCAL__"
 
@@ -38,7 +39,7 @@ _Document = TypeVar("_Document", bound=Message)
 
 
 class _Malformed(Exception):
-    """A file that the task wrote is not what its name says, is too large, or is no file."""
+    """A file of the task does not hold the expected message, is too large, or is not a regular file."""
 
     def __init__(self, reason: str, *, too_large: bool = False, no_file: bool = False) -> None:
         self.too_large = too_large
@@ -46,14 +47,14 @@ class _Malformed(Exception):
         super().__init__(reason)
 
 
-def exited_well(ended: Mapping[str, Any]) -> bool:
-    """Whether the process ended by itself with exit code 0."""
+def exited_well(ended: ExitRecord) -> bool:
+    """Return whether the process exited with code 0 and was not killed."""
     return not ended["reason"] and ended["code"] == 0
 
 
 async def read(
-    run: TaskAttempt,
-    ended: Mapping[str, Any] | None,
+    attempt: TaskAttempt,
+    ended: ExitRecord | None,
     blobs: Blobs,
     *,
     bytes_max: int,
@@ -62,52 +63,52 @@ async def read(
     """Return the outcome of an attempt whose process has ended.
 
     Args:
-        run: The attempt.
-        ended: The exit record of its process, None when it left none.
-        blobs: The store that holds the files of the attempt.
+        attempt: The attempt.
+        ended: The exit record of its process; None if there is none.
+        blobs: The store with the files of the attempt.
         bytes_max: The size limit of these files.
         requirements: The packages that the server installs for tasks (engine.local.requirements).
 
     Raises:
-        BlobError: The store cannot be reached, which says nothing about the task.
+        BlobError: The store cannot be read, so the outcome is not known.
     """
-    read = await _read(run, ended, blobs, bytes_max)
-    if isinstance(read, Failed):
-        read.error.message += missing_module_hint(read.error.message, requirements)
-    return read
+    result = await _read(attempt, ended, blobs, bytes_max)
+    if isinstance(result, Failed):
+        result.error.message += missing_module_hint(result.error.message, requirements)
+    return result
 
 
-async def _read(run: TaskAttempt, ended: Mapping[str, Any] | None, blobs: Blobs, bytes_max: int) -> Outcome:
+async def _read(attempt: TaskAttempt, ended: ExitRecord | None, blobs: Blobs, bytes_max: int) -> Outcome:
     if ended is None:
-        return _lost(run)
+        return _lost(attempt)
     if ended["reason"] == "terminated":
         return Killed()
     if "exec_error" in ended:
         return Failed(bad_task(str(ended["exec_error"])).error, retryable=False)
-    deck_uri = await _deck(run, blobs)
+    deck_uri = await _deck(attempt, blobs)
     if not exited_well(ended):
-        return _from_exit(run, ended, deck_uri)
-    return await _from_files(run, blobs, bytes_max, deck_uri)
+        return _from_exit(attempt, ended, deck_uri)
+    return await _from_files(attempt, blobs, bytes_max, deck_uri)
 
 
-def _lost(run: TaskAttempt) -> Failed:
-    # Parity: a pod that is gone without a trace is a system failure (PluginManager.checkResourcePhase).
+def _lost(attempt: TaskAttempt) -> Failed:
+    # Parity: upstream reports a system failure if a pod has disappeared (PluginManager.checkResourcePhase).
     return _failed(
         "ResourceDeletedExternally",
-        f"the process of [{run.generated_name}] is gone and left no exit status: it was killed together with its "
+        f"the process of [{attempt.generated_name}] is gone and left no exit status: it was killed together with its "
         "supervisor, or the machine was restarted",
         _Kind.SYSTEM,
     )
 
 
-async def _deck(run: TaskAttempt, blobs: Blobs) -> str:
-    return await decks.first_of(blobs, decks.uri_of(run.output_prefix))
+async def _deck(attempt: TaskAttempt, blobs: Blobs) -> str:
+    return await decks.first_of(blobs, decks.uri_of(attempt.output_prefix))
 
 
-def _from_exit(run: TaskAttempt, ended: Mapping[str, Any], deck_uri: str) -> Failed:
+def _from_exit(attempt: TaskAttempt, ended: ExitRecord, deck_uri: str) -> Failed:
     if ended["reason"]:
         code, message = _LIMITS[ended["reason"]](ended)
-        return _failed(code, f"[{_container_name(run)}] {message}", _Kind.USER, deck_uri, retryable=False)
+        return _failed(code, f"[{_container_name(attempt)}] {message}", _Kind.USER, deck_uri, retryable=False)
     number, killed_by = ended["code"], ended["signal"]
     shown = number if killed_by is None else 128 + killed_by
     by_force = killed_by == 9 or number == 137
@@ -123,12 +124,12 @@ def _from_exit(run: TaskAttempt, ended: Mapping[str, Any], deck_uri: str) -> Fai
         lines += f"\nthe log could not be written: {ended['log_error']}"
     # Parity: flytek8s.DemystifyFailure, which shows the end of the log as the container's message.
     message = (
-        f"\r\n[{_container_name(run)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
+        f"\r\n[{_container_name(attempt)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
     )
     return _failed(code, message, kind, deck_uri)
 
 
-_LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
+_LIMITS: Mapping[str, Callable[[ExitRecord], tuple[str, str]]] = {
     "printed": lambda ended: (
         "LogLimitExceeded",
         f"was ended because it printed more than is allowed: {ended['printed_bytes']} bytes. "
@@ -146,17 +147,17 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
 }
 
 
-async def _from_files(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Outcome:
-    failed = await _reported_error(run, blobs, bytes_max, deck_uri)
+async def _from_files(attempt: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Outcome:
+    failed = await _reported_error(attempt, blobs, bytes_max, deck_uri)
     if failed is not None:
         return failed
-    futures_uri, output_uri = f"{run.output_prefix}/futures.pb", f"{run.output_prefix}/outputs.pb"
+    futures_uri, output_uri = f"{attempt.output_prefix}/futures.pb", f"{attempt.output_prefix}/outputs.pb"
     try:
         spec = await _document(blobs, futures_uri, bytes_max, dynamic_job_pb2.DynamicJobSpec)
         if spec is not None:
             return Dynamic(futures_uri, spec, deck_uri)
         # Parity: a task that declares no outputs succeeds whatever it left there (Handler.ValidateOutput).
-        if not run.task.interface.outputs.variables:
+        if not attempt.task.interface.outputs.variables:
             return Succeeded(output_uri, literals_pb2.LiteralMap(), deck_uri)
         outputs = await _document(blobs, output_uri, bytes_max, literals_pb2.LiteralMap)
     except _Malformed as error:
@@ -166,23 +167,23 @@ async def _from_files(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: 
         return _failed("OutputsBadFormat", str(error), _Kind.USER, deck_uri)
     if outputs is None:
         return _failed("OutputsNotFound", "Outputs not generated by task execution", _Kind.UNKNOWN, deck_uri)
-    lacking = sorted(run.task.interface.outputs.variables.keys() - outputs.literals.keys())
+    lacking = sorted(attempt.task.interface.outputs.variables.keys() - outputs.literals.keys())
     if lacking:
         # Deviates: upstream lets the attempt succeed, and the next node fails on the binding.
         message = (
-            f"file @[{output_uri}] lacks the outputs [{', '.join(lacking)}] that task [{run.task.id.name}] declares; "
-            f"it has [{', '.join(sorted(outputs.literals))}]"
+            f"file @[{output_uri}] lacks the outputs [{', '.join(lacking)}] that task [{attempt.task.id.name}] "
+            f"declares; it has [{', '.join(sorted(outputs.literals))}]"
         )
         return _failed("OutputsBadFormat", message, _Kind.USER, deck_uri)
     return Succeeded(output_uri, outputs, deck_uri)
 
 
-async def _reported_error(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Failed | None:
-    """The error that the task wrote down itself, unchanged.
+async def _reported_error(attempt: TaskAttempt, blobs: Blobs, bytes_max: int, deck_uri: str) -> Failed | None:
+    """Return the error that the task wrote itself; None without one.
 
-    source: flyteplugins RemoteFileOutputReader.ReadError
+    Source: flyteplugins RemoteFileOutputReader.ReadError.
     """
-    uri = f"{run.output_prefix}/error.pb"
+    uri = f"{attempt.output_prefix}/error.pb"
     try:
         document = await _document(blobs, uri, bytes_max, errors_pb2.ErrorDocument)
     except _Malformed as malformed:
@@ -200,15 +201,20 @@ async def _reported_error(run: TaskAttempt, blobs: Blobs, bytes_max: int, deck_u
     if reported.HasField("timestamp"):
         error.timestamp.CopyFrom(reported.timestamp)
     retryable = reported.kind == errors_pb2.ContainerError.RECOVERABLE
-    if run.task.metadata.is_eager and _UNREACHABLE in reported.message:
-        # Deviates: an eager task dies of a restart of this server, which is no fault of its own. Another attempt goes
-        # on with the executions that it launched, as their names follow from what was asked of them.
+    if attempt.task.metadata.is_eager and _UNREACHABLE in reported.message:
+        # Deviates: a restart of this server makes an eager task fail, so the failure counts as one of the system. The
+        # next attempt finds the executions that this one launched, because their names are computed from their inputs.
         error.kind, retryable = _Kind.SYSTEM, True
     return Failed(error, retryable, deck_uri, reported=True)
 
 
 async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document]) -> _Document | None:
-    """The message in a file; None when there is no such file."""
+    """Return the message in a file; None without the file.
+
+    Raises:
+        _Malformed: The file cannot be used.
+        BlobError: The store cannot be read.
+    """
     try:
         data = await blobs.read(uri, bytes_max=bytes_max)
     except BlobMissing:
@@ -216,7 +222,7 @@ async def _document(blobs: Blobs, uri: str, bytes_max: int, kind: type[_Document
     except (BlobUnreadable, BlobOutside) as error:
         if not blobs.in_own_folder(uri):
             raise
-        # A pipe, a device, or a link that leads out of the storage.
+        # The task left a pipe, a device, or a link to a file outside the storage.
         raise _Malformed(f"output file @[{uri}] cannot be used: {error.message}", no_file=True) from error
     except BlobTooLarge as error:
         size = await blobs.size(uri)
@@ -235,8 +241,8 @@ def _failed(
     return Failed(execution_pb2.ExecutionError(code=code, message=message, kind=kind), retryable, deck_uri)
 
 
-def _container_name(run: TaskAttempt) -> str:
+def _container_name(attempt: TaskAttempt) -> str:
     try:
-        return container_of(run.task, run.generated_name).name
+        return container_of(attempt.task, attempt.generated_name).name
     except CannotBuild:
-        return run.generated_name
+        return attempt.generated_name

@@ -1,9 +1,9 @@
-"""Failed attempts whose cause is an object store that was unavailable: they are repeated and cost no retry.
+"""Failed attempts that an unavailable object store caused: they are repeated and cost no retry.
 
-A task reads its code and inputs from the store and writes its outputs and its error there. While the store is away,
-its process exits without an error document, or reports an error of its storage client. Two conditions make such a
-failure one of the store: the error can come from the store, and a call of this server to the store failed after the
-process was started. That call is recorded in the attempt's folder, so that a restarted server judges as this one did.
+A task reads its code and inputs from the store and writes its outputs and its error there. While the store is
+unavailable, the process exits without an error document, or reports an error of its storage client. Such a failure
+counts as one of the store if a call of this server to the store failed too, after the process was started. The failed
+call is recorded in the attempt's directory, so that a restarted server reaches the same decision.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ _STORAGE_CLIENT = re.compile(
 )
 
 
-def remember(running: RunningAttempt, reason: str) -> None:
+def record(running: RunningAttempt, reason: str) -> None:
     """Record that the store was unavailable while an attempt ran, or when it had ended.
 
     Args:
         running: The attempt.
-        reason: How the store failed.
+        reason: The error of the store.
     """
-    record = running.run.directory / _RECORD
+    path = running.folder / _RECORD
     try:
-        record.write_text(reason)
+        path.write_text(reason)
     except OSError as error:
         # Without the record, a server that is restarted before the next attempt may count this one.
-        log.warning("storage_failure_not_recorded", path=str(record), reason=str(error))
+        log.warning("storage_failure_not_recorded", path=str(path), reason=str(error))
 
 
-def judge(running: RunningAttempt, failed: Failed, noted: Unavailability | None) -> Failed:
-    """Return the failure of an attempt, as a failure of the store where the store caused it.
+def judge(running: RunningAttempt, failed: Failed, unavailable: Unavailability | None) -> Failed:
+    """Return the failure of an attempt, or a storage failure in its place if the store caused it.
 
     Args:
         running: The attempt, whose process has ended.
-        failed: How the attempt failed.
-        noted: The last call to the store that failed for a reason that may pass.
+        failed: Its failure.
+        unavailable: The last call of this server to the store that failed because the store was unavailable.
     """
     if not _may_come_from_store(failed):
         return failed
     reason = _recorded(running)
     if reason is None:
-        if noted is None or noted.at < running.started_at:
+        if unavailable is None or unavailable.at < running.started_at:
             return failed
-        reason = noted.reason
-        remember(running, reason)
+        reason = unavailable.reason
+        record(running, reason)
     return storage_failure(failed, reason)
 
 
@@ -70,6 +70,6 @@ def _may_come_from_store(failed: Failed) -> bool:
 
 def _recorded(running: RunningAttempt) -> str | None:
     try:
-        return (running.run.directory / _RECORD).read_text()
+        return (running.folder / _RECORD).read_text()
     except FileNotFoundError:
         return None

@@ -1,6 +1,6 @@
-"""The variables by which a task reaches the bucket that this server uses, with the server's own credentials.
+"""The variables with which a task accesses the bucket of this server, with the server's own credentials.
 
-flytekit's file systems read them: s3fs, gcsfs and adlfs. Nothing is handed out where the storage is a local folder.
+flytekit's file systems s3fs, gcsfs and adlfs read them. There are none where the storage is a local folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.settings import Settings
 
 GOOGLE_KEY_FILE = "google.json"
 
-# What the clients of a provider read of their environment. No other secret of the server is among them.
+# Variables that the clients of a provider read. They match no other secret of the server.
 _READ_BY_CLIENTS = {
     "s3": ("AWS_*", "FLYTE_AWS_*"),
     "gs": ("GOOGLE_*", "GCLOUD_*", "CLOUDSDK_*", "GCE_METADATA_*", "STORAGE_EMULATOR_HOST", "FLYTE_GCP_*"),
@@ -23,8 +23,8 @@ _READ_BY_CLIENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Access to a bucket: variables, and files below a private folder of the attempt, by their names.
+class StorageAccess:
+    """StorageAccess to a bucket: variables, and files below a private folder of the attempt, by their names.
 
     A file's path belongs into the variable that `paths` names for it.
     """
@@ -34,11 +34,11 @@ class Access:
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
-def storage_access(settings: Settings, environ: Mapping[str, str]) -> Access:
-    """Return what a task needs to reach the storage as this server does.
+def storage_access(settings: Settings, environ: Mapping[str, str]) -> StorageAccess:
+    """Return the access to the storage that this server has.
 
     Args:
-        settings: Section `storage` counts before the environment, as it does for the server.
+        settings: The settings; section `storage` overrides the environment, as it does for the server.
         environ: The server's environment.
     """
     scheme = settings.storage_url.partition("://")[0]
@@ -46,12 +46,12 @@ def storage_access(settings: Settings, environ: Mapping[str, str]) -> Access:
     given = {name: value for name, value in environ.items() if any(fnmatchcase(name, one) for one in patterns)}
     match scheme:
         case "s3":
-            return Access({**given, **_s3(settings, given)})
+            return StorageAccess({**given, **_s3(settings, given)})
         case "gs":
             return _google(settings, given)
         case "az":
-            return Access({**given, **_azure(settings, given)})
-    return Access()
+            return StorageAccess({**given, **_azure(settings, given)})
+    return StorageAccess()
 
 
 def _s3(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
@@ -65,21 +65,21 @@ def _s3(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
         "AWS_REGION": options.get("region", ""),
         "AWS_DEFAULT_REGION": options.get("region") or given.get("AWS_REGION", ""),
     }
-    # An empty variable would count as a value. FLYTE_AWS_* that the server was given wins over what follows from AWS_*.
+    # Clients take an empty variable for a value. A FLYTE_AWS_ENDPOINT of the server overrides AWS_ENDPOINT_URL.
     own = {"FLYTE_AWS_ENDPOINT"} & given.keys() if not options.get("endpoint") else set()
     return {name: value for name, value in variables.items() if value and name not in own}
 
 
-def _google(settings: Settings, given: Mapping[str, str]) -> Access:
-    """Return the variables of Google's libraries; a key that is no file yet becomes one."""
+def _google(settings: Settings, given: Mapping[str, str]) -> StorageAccess:
+    """Return the variables of Google's libraries, which take a key as a file only."""
     variables = dict(given)
     key = settings.storage.stow.config.get("json") or given.get("GOOGLE_SERVICE_ACCOUNT_KEY")
     if key:
-        return Access(variables, {GOOGLE_KEY_FILE: key}, {GOOGLE_KEY_FILE: "GOOGLE_APPLICATION_CREDENTIALS"})
+        return StorageAccess(variables, {GOOGLE_KEY_FILE: key}, {GOOGLE_KEY_FILE: "GOOGLE_APPLICATION_CREDENTIALS"})
     path = given.get("GOOGLE_SERVICE_ACCOUNT_PATH") or given.get("GOOGLE_SERVICE_ACCOUNT")
     if path:
         variables.setdefault("GOOGLE_APPLICATION_CREDENTIALS", path)
-    return Access(variables)
+    return StorageAccess(variables)
 
 
 def _azure(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _azure(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
         "AZURE_STORAGE_ACCOUNT_KEY": key,
         "FLYTE_AZURE_STORAGE_ACCOUNT_NAME": account,
         "FLYTE_AZURE_STORAGE_ACCOUNT_KEY": key,
-        # adlfs tries no identity of the machine otherwise.
+        # Unless this is false, adlfs does not try the machine's identity.
         "AZURE_STORAGE_ANON": "" if key else given.get("AZURE_STORAGE_ANON", "false"),
     }
     endpoint = stow.get("base_url", "")

@@ -1,4 +1,4 @@
-"""One attempt of a task: what it is to run, the process that runs it, and the ways in which it can end."""
+"""One attempt of a task: its description, its process, and its possible outcomes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 
 from flyteidl.core import dynamic_job_pb2, execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 
+from app.engine.local.processes.pool import RunningProcess
+from app.engine.local.processes.spec import ProcessSpec
+
 BUILD_FAILURE = "FailedToBuildResource"
 STORAGE_FAILURE = "StorageUnavailable"
 _BUILD_MESSAGE = "could not build resource for task: "
 
 
 class CannotBuild(Exception):
-    """The attempt can never run as it is described: permanent, and there is no process to wait for.
+    """No attempt of the task can ever start: its description, a secret or the environment is at fault.
 
-    # Parity: the code and the first words are those of PluginManager.launchResource, with plugin errors in brackets.
+    # Parity: PluginManager.launchResource has this code and these first words, with plugin errors in brackets.
     """
 
     def __init__(self, reason: str) -> None:
@@ -27,12 +30,15 @@ class CannotBuild(Exception):
 
 
 def bad_task(reason: str) -> CannotBuild:
-    """The task template cannot be run on this machine."""
+    """Return the error for a task template that cannot run on this machine."""
     return CannotBuild(f"[BadTaskSpecification] {reason}")
 
 
 class StartFailed(Exception):
-    """This machine could not start the process now (no memory, no descriptors, a full disk): a system failure."""
+    """The operating system refused to start the process (memory, descriptors, disk).
+
+    The failure counts against the system retry budget.
+    """
 
     def __init__(self, reason: str) -> None:
         self.failed = Failed(
@@ -48,12 +54,27 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAttempt:
-    """Everything a process of one attempt is made from; a restarted server builds an equal one.
+    """The description of one attempt. A restarted server builds an equal one, and so finds its process.
 
-    directory: private to the attempt, on this machine. Prefixes have no trailing slash. array_index: None outside maps.
-    checkpoint_prefix: below raw_output_prefix. prev_checkpoint: "" when there is none to go on from.
-    given_prefix: what the command is told instead of output_prefix, "" for the same.
-    platform: variables that tell a task where this server listens (eager tasks need them).
+    Attributes:
+        execution: The execution.
+        workflow_name: The name of its workflow.
+        task: The template of the task.
+        node_unique_id: The id of the node in the execution.
+        attempt: The number of the attempt, from 0.
+        generated_name: The name that upstream gives to the pod of the attempt.
+        directory: The private directory of the attempt on this machine.
+        input_uri: The file with the inputs.
+        output_prefix: The folder for outputs; like all prefixes without a trailing slash.
+        raw_output_prefix: The folder for files and tables that outputs refer to.
+        checkpoint_prefix: The folder for checkpoints, below `raw_output_prefix`.
+        prev_checkpoint: The checkpoint folder of the attempt before; "" for none.
+        envs: Environment variables of the execution.
+        array_index: The index of an element of a map task; None for other tasks.
+        namespace: The namespace that upstream would use.
+        console_url: The address of the console; "" for none.
+        given_prefix: The output folder that the command gets if it is not `output_prefix`; "" otherwise.
+        platform: Variables through which an eager task finds this server.
     """
 
     execution: identifier_pb2.WorkflowExecutionIdentifier
@@ -77,50 +98,41 @@ class TaskAttempt:
 
     @property
     def log_path(self) -> Path:
-        """What the attempt prints, while it prints it."""
+        """Return the path of the log, which receives the output of the process while it runs."""
         return self.directory / "log"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A command ready to start.
+class PreparedAttempt:
+    """An attempt that is ready to start.
 
     Attributes:
-        program: The file to execute.
-        flytekit: Whether the command is one of flytekit's, which forkserver/child.py runs, if possible forked.
-        image: The image that the task names.
-        files: Contents of files that the attempt finds in its folder, by their paths.
+        attempt: The attempt.
+        spec: Its process.
+        data_config: The configuration of the copilot, for a raw container that uses it.
     """
 
-    run: TaskAttempt
-    program: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    flytekit: bool
-    image: str
-    files: Mapping[Path, bytes]
+    attempt: TaskAttempt
+    spec: ProcessSpec
+    data_config: tasks_pb2.DataLoadingConfig | None
 
 
 @dataclass(frozen=True, slots=True)
-class Supervised:
-    """The supervisor of a started attempt; stamp tells it from a later process with the same pid."""
+class RunningAttempt(RunningProcess):
+    """An attempt whose process was started, by this server or an earlier one."""
 
-    pid: int
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunningAttempt(Supervised):
-    """A started attempt, whoever started it. task_pid: the task's, also its process group. started_at: since 1970."""
-
-    run: TaskAttempt
-    task_pid: int
-    started_at: float
+    attempt: TaskAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """outputs: empty where the task declares none. deck_uri: "" where there is no deck."""
+    """The attempt succeeded.
+
+    Attributes:
+        output_uri: The file with the outputs.
+        outputs: The outputs; empty for a task that declares none.
+        deck_uri: The deck of the attempt; "" for none.
+    """
 
     output_uri: str
     outputs: literals_pb2.LiteralMap
@@ -129,7 +141,13 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
-    """The task asks for more nodes instead of giving outputs."""
+    """The process of a dynamic task ended with a request to run more nodes.
+
+    Attributes:
+        futures_uri: The file with the request.
+        spec: The nodes.
+        deck_uri: The deck of the attempt; "" for none.
+    """
 
     futures_uri: str
     spec: dynamic_job_pb2.DynamicJobSpec
@@ -138,10 +156,15 @@ class Dynamic:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """retryable: whether a budget may be spent on it; which of the two budgets is what `system` says.
+    """The attempt failed.
 
-    late: the engine ended the attempt at its timeout. reported: the error is one that the task wrote down itself.
-    of_storage: the object store was unavailable while the attempt ran, so no budget is spent.
+    Attributes:
+        error: The error; its kind decides which retry budget is used (`system`).
+        retryable: Whether another attempt may follow.
+        deck_uri: The deck of the attempt; "" for none.
+        late: Whether the engine ended the attempt at its timeout.
+        reported: Whether the task wrote the error itself.
+        of_storage: Whether the object store was unavailable while the attempt ran, so that no retry budget is used.
     """
 
     error: execution_pb2.ExecutionError
@@ -153,6 +176,7 @@ class Failed:
 
     @property
     def system(self) -> bool:
+        """Return whether the failure counts against the system retry budget, not against the user's."""
         return bool(self.error.kind == execution_pb2.ExecutionError.SYSTEM)
 
 
@@ -160,8 +184,8 @@ def storage_failure(failed: Failed, reason: str) -> Failed:
     """Return the failure of an attempt during which the object store was unavailable.
 
     Args:
-        failed: How the attempt failed, as its process or its error document says.
-        reason: How the store failed.
+        failed: The failure that the process or its error document reports.
+        reason: The error of the store.
     """
     message = (
         f"the object store was unavailable while the attempt ran, so it costs no retry: {reason}. "
@@ -175,7 +199,7 @@ def storage_failure(failed: Failed, reason: str) -> Failed:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """The engine ordered the end: an abort or a timeout, of this server or of one before it."""
+    """The attempt was ended for an abort or a timeout, by this server or an earlier one."""
 
 
 Outcome = Succeeded | Dynamic | Failed | Killed

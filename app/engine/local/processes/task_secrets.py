@@ -1,6 +1,6 @@
-"""The secrets that a task requests: found in the server's environment or in files, handed to that task alone.
+"""The secrets that a task requests, from the server's environment or from files on its machine.
 
-Source: flytekit.core.context_manager.SecretsManager, whose names count here too.
+Source: flytekit.core.context_manager.SecretsManager. Its names of variables and files are used here too.
 """
 
 from __future__ import annotations
@@ -20,24 +20,30 @@ _SECRET_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """What an attempt gets: variables, and files by their absolute paths in its private folder."""
+class VariablesAndFiles:
+    """Variables of an attempt, and contents of files in its private folder by their absolute paths."""
 
     variables: Mapping[str, str]
     files: Mapping[Path, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where secrets are looked for: names of variables begin with `prefix`, files lie below `folder`."""
+class _SecretSource:
+    """Names under which secrets are looked up.
+
+    Attributes:
+        prefix: Beginning of the names of environment variables.
+        folder: Folder of files.
+        file_prefix: Beginning of the names of files.
+    """
 
     prefix: str
     folder: Path
     file_prefix: str
 
     @classmethod
-    def of(cls, variables: Mapping[str, str]) -> _Place:
-        """Return the place that a process with these variables looks at."""
+    def of(cls, variables: Mapping[str, str]) -> _SecretSource:
+        """Return the names that flytekit's SecretsManager uses in a process with these variables."""
         return cls(
             variables.get(_ENV_PREFIX, "_FSEC_"),
             Path(variables.get(_DEFAULT_DIR, "/etc/secrets")),
@@ -54,41 +60,41 @@ class _Place:
 
 def secrets_of(
     task: tasks_pb2.TaskTemplate, variables: Mapping[str, str], environ: Mapping[str, str], folder: Path
-) -> Handed:
-    """Return the secrets that a task requests, in the form that each request asks for.
+) -> VariablesAndFiles:
+    """Return the secrets that a task requests, each as a variable or as a file, as its request asks for.
 
-    A secret that is requested as a file gets one in the attempt's folder; then the others get one too, because flytekit
-    looks in one folder only.
+    flytekit looks for files in one folder only. So if one secret is requested as a file, all secrets get files in the
+    attempt's folder.
 
     Args:
-        task: Its `security_context.secrets` are the requests.
-        variables: The task's variables, without secrets.
+        task: The task; its `security_context.secrets` are the requests.
+        variables: The variables of the attempt, without secrets.
         environ: The server's environment.
         folder: The private folder for the attempt's secrets.
 
     Raises:
-        CannotBuild: A secret is missing, or cannot be handed over in the form that is asked for.
+        CannotBuild: A secret is missing, or cannot have the requested form.
     """
     requests = task.security_context.secrets
-    # The task's own variables decide under which names flytekit looks there, not what of this server it may see.
-    ours, theirs = _Place.of(environ), replace(_Place.of(variables), folder=folder)
-    handed: dict[str, str] = {}
+    # The task's variables set the names that flytekit uses inside the task, not the secrets that the task gets.
+    on_server, in_task = _SecretSource.of(environ), replace(_SecretSource.of(variables), folder=folder)
+    given: dict[str, str] = {}
     files: dict[Path, bytes] = {}
     as_files = any(request.mount_requirement == security_pb2.Secret.FILE for request in requests)
     for request in requests:
         _check(task, request)
-        given = variables.get(theirs.variable(request))
-        value = _value(task, request, ours, environ) if given is None else given.encode()
+        already_set = variables.get(in_task.variable(request))
+        value = _value(task, request, on_server, environ) if already_set is None else already_set.encode()
         is_file = request.mount_requirement == security_pb2.Secret.FILE
-        path = theirs.file(request)
+        path = in_task.file(request)
         if as_files:
             files[path] = value
-            handed[_DEFAULT_DIR] = str(folder)
+            given[_DEFAULT_DIR] = str(folder)
         if not is_file:
-            handed[theirs.variable(request)] = _text(task, request, value)
+            given[in_task.variable(request)] = _text(task, request, value)
         if request.env_var:
-            handed[request.env_var] = str(path) if is_file else _text(task, request, value)
-    return Handed(handed, files)
+            given[request.env_var] = str(path) if is_file else _text(task, request, value)
+    return VariablesAndFiles(given, files)
 
 
 def _parts(secret: security_pb2.Secret) -> list[str]:
@@ -107,11 +113,11 @@ def _check(task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret) -> None:
 
 
 def _value(
-    task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret, place: _Place, environ: Mapping[str, str]
+    task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret, source: _SecretSource, environ: Mapping[str, str]
 ) -> bytes:
-    name, path = place.variable(secret), place.file(secret)
-    # Without a prefix every variable of the server would be a secret that tasks may request.
-    if place.prefix and name in environ:
+    name, path = source.variable(secret), source.file(secret)
+    # With an empty prefix a task could request every variable of the server.
+    if source.prefix and name in environ:
         return environ[name].encode("utf-8", "surrogateescape")
     try:
         with path.open("rb") as file:
@@ -127,7 +133,7 @@ def _value(
 
 
 def _text(task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret, value: bytes) -> str:
-    """Return a secret as the value of a variable: as flytekit reads it, without blanks around it."""
+    """Return a secret as the value of a variable, without surrounding blanks, as flytekit reads it."""
     try:
         text = value.decode().strip()
     except UnicodeDecodeError as error:

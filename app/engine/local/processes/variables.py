@@ -1,4 +1,4 @@
-"""The environment variables of a task process; what is not listed here does not reach it. Pure but for reading ours."""
+"""The environment variables of a task's process."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from app.engine.local.processes import folders
 from app.engine.local.processes.commands import Container
+from app.engine.local.processes.spec import temporary_link
 from app.engine.local.processes.task_attempt import TaskAttempt
 
 ARRAY_INDEX = "FLYTE_K8S_ARRAY_INDEX"
 
 
 def task_variables(
-    run: TaskAttempt,
+    attempt: TaskAttempt,
     container: Container,
     *,
     programs: Path,
@@ -23,55 +23,60 @@ def task_variables(
     python_path: str,
     defaults: Mapping[str, str],
 ) -> dict[str, str]:
-    """All variables of the process; later sources win.
+    """Return all variables of the process but for secrets.
 
-    passed: patterns of names that are taken over from this server. programs: directory that is searched first.
-    defaults: of every task, which a task or a launch may set itself.
-    # Parity: flytek8s.DecorateEnvVars: container, engine, execution, array index, platform.
+    # Parity: flytek8s.DecorateEnvVars: container, engine, execution, array index, platform; the later overrides.
+
+    Args:
+        attempt: The attempt.
+        container: Its container.
+        programs: The folder of programs that PATH begins with.
+        passed: Patterns of the names of this server's variables that tasks get.
+        python_path: PYTHONPATH; "" for none.
+        defaults: Variables of every task, which a task or a launch may override.
     """
     variables = {
-        **_taken_over(passed),
-        **_of_this_machine(run.directory, python_path),
+        **_from_server(passed),
+        **_of_this_machine(attempt.directory, python_path),
         **defaults,
         **container.env,
-        **_of_the_engine(run),
-        **run.envs,
-        **_of_the_array(run.array_index),
-        **run.platform,
+        **_of_the_engine(attempt),
+        **attempt.envs,
+        **_of_the_array(attempt.array_index),
+        **attempt.platform,
     }
     variables["PATH"] = f"{programs}{os.pathsep}{variables.get('PATH') or os.defpath}"
     return variables
 
 
-def _taken_over(passed: tuple[str, ...]) -> dict[str, str]:
-    """Variables of this server that tasks may see; its own passwords and settings are not among them."""
+def _from_server(passed: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if any(fnmatchcase(name, pattern) for pattern in passed)}
 
 
 def _of_this_machine(directory: Path, python_path: str) -> dict[str, str]:
-    variables = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(folders.short_temporary(directory))}
+    variables = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(temporary_link(directory))}
     if python_path:
         variables["PYTHONPATH"] = python_path
     return variables
 
 
-def _of_the_engine(run: TaskAttempt) -> Mapping[str, str]:
-    execution, task = run.execution, run.task.id
+def _of_the_engine(attempt: TaskAttempt) -> Mapping[str, str]:
+    execution, task = attempt.execution, attempt.task.id
     variables = {
-        "FLYTE_INTERNAL_EXECUTION_WORKFLOW": f"{execution.project}:{execution.domain}:{run.workflow_name}",
+        "FLYTE_INTERNAL_EXECUTION_WORKFLOW": f"{execution.project}:{execution.domain}:{attempt.workflow_name}",
         "FLYTE_INTERNAL_EXECUTION_ID": execution.name,
         "FLYTE_INTERNAL_EXECUTION_PROJECT": execution.project,
         "FLYTE_INTERNAL_EXECUTION_DOMAIN": execution.domain,
-        "FLYTE_ATTEMPT_NUMBER": str(run.attempt),
+        "FLYTE_ATTEMPT_NUMBER": str(attempt.attempt),
         "FLYTE_INTERNAL_TASK_PROJECT": task.project,
         "FLYTE_INTERNAL_TASK_DOMAIN": task.domain,
         "FLYTE_INTERNAL_TASK_NAME": task.name,
         "FLYTE_INTERNAL_TASK_VERSION": task.version,
     }
-    if run.console_url and "link_type" in run.task.config:
+    if attempt.console_url and "link_type" in attempt.task.config:
         variables["FLYTE_EXECUTION_URL"] = (
-            f"{run.console_url.rstrip('/')}/projects/{execution.project}/domains/{execution.domain}"
-            f"/executions/{execution.name}/nodeId/{run.node_unique_id}/nodes"
+            f"{attempt.console_url.rstrip('/')}/projects/{execution.project}/domains/{execution.domain}"
+            f"/executions/{execution.name}/nodeId/{attempt.node_unique_id}/nodes"
         )
     return variables
 

@@ -43,7 +43,10 @@ def context_of(folder: Path, events: Report) -> Any:
     """As much of a node's place in an execution as its indices look at, over a real store."""
     settings = Settings.model_validate({"home": folder, "storage": {"url": str(folder / "store")}})
     host = SimpleNamespace(
-        platform={}, console_url="", processes=SimpleNamespace(limit=2), log_url=lambda id, node, attempt: "http://log"
+        platform={},
+        console_url="",
+        runner=SimpleNamespace(processes_max=2),
+        log_url=lambda id, node, attempt: "http://log",
     )
     server: Any = SimpleNamespace(settings=settings, blobs=Blobs(settings))
     execution: Any = SimpleNamespace(

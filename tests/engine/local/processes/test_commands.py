@@ -11,7 +11,7 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.engine.local.processes import commands
-from app.engine.local.processes.folders import short_temporary
+from app.engine.local.processes.spec import temporary_link
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt
 from app.engine.local.processes.variables import task_variables
 from tests.engine.conftest import literal, literal_map
@@ -225,7 +225,7 @@ class TestVariables:
         assert variables["SHARED_ONE"] == "server"
         assert variables["PATH"].startswith("/env/bin:")
         assert variables["PYTHONPATH"] == "/src"
-        assert variables["TMPDIR"] == str(short_temporary(Path("/attempt")))
+        assert variables["TMPDIR"] == str(temporary_link(Path("/attempt")))
 
     def test_the_engine_tells_who_runs_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variables = self.variables(monkeypatch, self.container(), attempt=2)

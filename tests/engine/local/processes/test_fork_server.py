@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.processes.fork_server_client import ForkServers
 from app.engine.local.processes.forkserver.stamp import started
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import CannotBuild, Failed, Succeeded
@@ -320,12 +319,3 @@ def test_it_ends_when_its_server_is_killed(bench: Benches) -> None:
     while started(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    (tmp_path / f"{ended.pid}-0123abcd" / "plain" / "tmp").mkdir(parents=True)
-    (tmp_path / f"{os.getpid()}-0123abcd").mkdir()
-    ForkServers(tmp_path, tasks_max=1).remove_leftovers()
-    assert [folder.name for folder in tmp_path.iterdir()] == [f"{os.getpid()}-0123abcd"]

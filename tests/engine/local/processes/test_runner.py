@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
-from app.engine.local.processes.folders import short_temporary
 from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.spec import temporary_link
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,
@@ -136,7 +136,7 @@ class TestIsolation:
             for key, value in outcome.outputs.literals["o0"].map.literals.items()
         }
         assert seen["cwd"] == str(attempt.directory / "work")
-        assert seen["tmp"] == seen["env.TMPDIR"] == str(short_temporary(attempt.directory))
+        assert seen["tmp"] == seen["env.TMPDIR"] == str(temporary_link(attempt.directory))
         assert len(seen["tmp"]) < 40
         assert seen["argv0"] == str(environment / "bin" / "pyflyte-execute")
         assert seen["sid"] == seen["pid"]
@@ -190,7 +190,7 @@ class TestIsolation:
         outcome = outcome_of(made, attempt)
         assert isinstance(outcome, Succeeded), attempt.log_path.read_text()
         assert outcome.outputs.literals["o0"] == literal(4)
-        assert not os.path.lexists(short_temporary(attempt.directory))
+        assert not os.path.lexists(temporary_link(attempt.directory))
 
     @pytest.mark.parametrize("warm", [True, False])
     def test_the_image_that_a_task_names_is_its_container(self, bench: Benches, warm: bool) -> None:
@@ -225,7 +225,7 @@ class TestIsolation:
         outcomes: list[Outcome] = []
 
         async def main(runner: TaskRunner) -> None:
-            assert all([(await runner.prepare(attempt)).flytekit for attempt in attempts])
+            assert all([(await runner.prepare(attempt)).spec.preload for attempt in attempts])
             outcomes.extend(await asyncio.gather(*(run(runner, attempt) for attempt in attempts)))
 
         with_runner(made, main)

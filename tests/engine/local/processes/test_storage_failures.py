@@ -27,7 +27,7 @@ EXITED = Failed(error_of("Error", "exit code (1)"), retryable=True)
 
 
 def running(folder: Path) -> Any:
-    return SimpleNamespace(started_at=STARTED, run=SimpleNamespace(directory=folder, generated_name="a-n0-0"))
+    return SimpleNamespace(started_at=STARTED, folder=folder)
 
 
 def reported(code: str, message: str, kind: execution_pb2.ExecutionError.ErrorKind) -> Failed:

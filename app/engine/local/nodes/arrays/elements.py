@@ -62,7 +62,7 @@ class TaskElements:
     ) -> None:
         self.id = task.id
         # As many again wait, prepared, for the places of those that end.
-        self.at_once_max = 2 * context.execution.host.processes.limit
+        self.at_once_max = 2 * context.execution.host.runner.processes_max
         self._context = context
         self._attempt = attempt
         self._shape = shape

@@ -89,7 +89,7 @@ class Supervisor:
             if not answer.get("claimed"):
                 self._unlink_temporary()
             return
-        log = Log(os.path.join(self.directory, "log"), self.request["log_bytes_max"])
+        log = Log(self.request["log"], self.request["log_bytes_max"])
         self._watch(output, wakeup, log)
         self._end_leftovers()
         log.drain(output)

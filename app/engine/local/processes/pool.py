@@ -1,0 +1,270 @@
+"""The process pool: starts processes from descriptions, adopts those of an earlier server, waits for them, kills them.
+
+The supervisor of a process (forkserver/supervisor.py) writes `process.json` into the private folder when the process
+begins and `exit.json` when it has ended. From these records any server on this machine can wait for the process and
+read its exit status. Nothing here uses Flyte's messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
+from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.engine.local.processes.supervisor_process import SupervisorProcess
+
+# Time for a supervisor to end after SIGUSR2, before it is killed itself.
+_END_SECONDS_MAX = 15.0
+
+ExitRecord = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProcess(SupervisorProcess):
+    """A process that was started, by this server or an earlier one.
+
+    Attributes:
+        folder: Its private folder.
+        task_pid: The pid of the process below the supervisor, which is also its process group.
+        started_at: Seconds since 1970.
+    """
+
+    folder: Path
+    task_pid: int
+    started_at: float
+
+
+class ProcessPool:
+    """The processes of one server. All methods may be called for many processes at once.
+
+    Args:
+        fork_servers: The fork servers that start the processes.
+        preload: Whether processes may be forked from an interpreter that has imported flytekit.
+        semaphores: The semaphores, by the names that `ProcessSpec.queue` uses.
+    """
+
+    def __init__(self, fork_servers: ForkServers, *, preload: bool, semaphores: Mapping[str, FairSemaphore]) -> None:
+        self._fork_servers = fork_servers
+        self._preload = preload and sys.platform == "linux"
+        self._semaphores = semaphores
+        # One task for each running process that holds a permit.
+        self._holders: dict[SupervisorProcess, asyncio.Task[None]] = {}
+
+    async def start(self, spec: ProcessSpec, *, before: Callable[[], Awaitable[None]] | None = None) -> RunningProcess:
+        """Wait for a permit and start the process. It holds the permit until it has ended.
+
+        A process that was started for the same folder before is returned instead of a second one.
+
+        Args:
+            spec: The description.
+            before: Called when the permit is held, before the process is started.
+
+        Raises:
+            NotStarted: The system refused a process.
+            NotExecutable: The system refused the program.
+            EnvironmentBroken: The interpreter of the environment does not run.
+        """
+        permit = self._permit(spec.queue, spec.key)
+        await permit.acquire()
+        try:
+            if before is not None:
+                await before()
+            await self._write_files(spec)
+            starting = asyncio.create_task(self._start(spec, permit))
+        except BaseException:
+            permit.release()
+            raise
+        # Retrieves the exception also where a second cancellation leaves nobody who awaits the task.
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The start is completed, so that adopt() finds the process if there is one.
+            await asyncio.wait((starting,))
+            raise
+
+    async def adopt(self, folder: Path, *, queue: str, key: Hashable) -> RunningProcess | None:
+        """Return the process that was started for a folder, running or ended; None if there never was one.
+
+        A running process gets a permit even if none is free, because it runs already.
+        """
+        record = read_record(folder / "process.json")
+        if record is None:
+            return None
+        running = _running(folder, record)
+        if running.is_running():
+            permit = self._permit(queue, key)
+            permit.acquire_over_limit()
+            self._release_at_end(running, permit)
+        return running
+
+    async def wait(self, running: RunningProcess) -> ExitRecord | None:
+        """Wait until a process has ended.
+
+        Returns:
+            The record of its end (`Supervisor._write_exit`); None if its supervisor was killed too.
+        """
+        await running.wait()
+        return read_record(running.folder / "exit.json") or None
+
+    async def kill(self, running: SupervisorProcess, *, grace_seconds: float) -> None:
+        """Send SIGTERM to a process, and SIGKILL after the grace period; return when all its processes have ended."""
+        if grace_seconds > 0 and running.send(signal.SIGUSR1):
+            try:
+                await asyncio.wait_for(running.wait(), grace_seconds)
+            except TimeoutError:
+                pass
+            else:
+                return
+        if running.send(signal.SIGUSR2):
+            try:
+                await asyncio.wait_for(running.wait(), _END_SECONDS_MAX)
+            except TimeoutError:
+                # The system kills the process together with its supervisor (PR_SET_PDEATHSIG).
+                running.send(signal.SIGKILL)
+
+    async def kill_below(self, folder: Path, *, grace_seconds: float) -> None:
+        """Kill every process whose private folder lies below a folder, also those of earlier servers."""
+        found = await asyncio.to_thread(_running_below, folder)
+        await asyncio.gather(*(self.kill(running, grace_seconds=grace_seconds) for running in found))
+
+    async def close(self) -> None:
+        """End the fork servers. Processes run on, and a later server can adopt them."""
+        for holder in self._holders.values():
+            holder.cancel()
+        await self._fork_servers.close()
+
+    async def _start(self, spec: ProcessSpec, permit: Permit) -> RunningProcess:
+        running = None
+        try:
+            running = await self._fork(spec)
+            return running
+        finally:
+            if running is None:
+                permit.release()
+            else:
+                self._release_at_end(running, permit)
+
+    async def _fork(self, spec: ProcessSpec) -> RunningProcess:
+        environment = spec.preload if self._preload else None
+        fork_server = await self._fork_servers.for_command(environment, spec.variables)
+        answer = await fork_server.start(_request(spec, warm=fork_server.warm))
+        if answer.get("claimed"):
+            record = read_record(spec.folder / "process.json")
+            if record is not None:
+                return _running(spec.folder, record)
+        if answer.get("exec"):
+            raise NotExecutable(answer["error"])
+        if "error" in answer:
+            raise NotStarted(answer["error"])
+        return _running(spec.folder, answer)
+
+    def _permit(self, queue: str, key: Hashable) -> Permit:
+        return Permit(self._semaphores[queue] if queue else None, key)
+
+    def _release_at_end(self, running: RunningProcess, permit: Permit) -> None:
+        """Let a process hold a permit until it has ended. A second permit for the same process is released at once."""
+        process = SupervisorProcess(running.pid, running.stamp)
+        if process in self._holders:
+            permit.release()
+            return
+
+        async def hold() -> None:
+            try:
+                await process.wait()
+            finally:
+                del self._holders[process]
+                permit.release()
+
+        self._holders[process] = asyncio.create_task(hold())
+
+    async def _write_files(self, spec: ProcessSpec) -> None:
+        if not spec.files:
+            return
+        try:
+            await asyncio.to_thread(write_private, spec.files)
+        except OSError as error:
+            raise NotStarted(f"{error.strerror}: {error.filename}") from error
+
+
+def write_private(files: Mapping[Path, bytes]) -> None:
+    """Write files that only their owner may read.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    for path, data in files.items():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return a record of a supervisor; None without a file, {} where the machine stopped before it was on the disk."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        record: dict[str, Any] = json.loads(data)
+    except ValueError:
+        return {}
+    return record
+
+
+def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
+    program, argv = spec.program, list(spec.argv)
+    if spec.preload is not None:
+        # The system passes the path of a console script to its interpreter, so the script sees its own path.
+        argv[0] = program
+        if not warm:
+            program, argv = fresh_command(spec.preload, spec.image, argv)
+    limits = spec.limits
+    return {
+        "directory": str(spec.folder),
+        "temporary": str(temporary_link(spec.folder)),
+        "log": str(spec.log),
+        "program": program,
+        "argv": argv,
+        "image": spec.image,
+        "env": dict(spec.variables),
+        "warm": warm,
+        "grace_seconds": limits.grace_seconds,
+        "data_paths": list(spec.data_folders),
+        "log_bytes_max": limits.log_bytes_max,
+        "printed_bytes_max": limits.printed_bytes_max,
+        "free_bytes_min": limits.free_bytes_min,
+        "processes_max": limits.processes_max,
+    }
+
+
+def _running(folder: Path, record: Mapping[str, Any]) -> RunningProcess:
+    return RunningProcess(
+        pid=record.get("pid", 0),
+        stamp=record.get("stamp", "lost"),
+        folder=folder,
+        task_pid=record.get("task_pid", 0),
+        started_at=record.get("started_at", 0.0),
+    )
+
+
+def _running_below(folder: Path) -> list[SupervisorProcess]:
+    """Return what runs in <attempt>/ of a node's folder, and in <attempt>/<index>/<retry>/ for the indices of a map."""
+    found = []
+    for pattern in ("[0-9]*/process.json", "[0-9]*/[0-9]*/[0-9]*/process.json"):
+        for path in folder.glob(pattern):
+            # A map leaves thousands of records, nearly all of processes that have ended.
+            record = None if (path.parent / "exit.json").exists() else read_record(path)
+            if record:
+                found.append(SupervisorProcess(record["pid"], record["stamp"]))
+    return [running for running in found if running.is_running()]

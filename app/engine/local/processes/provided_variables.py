@@ -1,0 +1,55 @@
+"""Variables and files that a task receives from this server: storage access, default variables, requested secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+from app.engine.local.processes.storage_variables import StorageAccess, storage_access
+from app.engine.local.processes.task_attempt import TaskAttempt
+from app.engine.local.processes.task_secrets import VariablesAndFiles, secrets_of
+from app.services import offloading
+from app.settings import Settings
+
+# The folder of the private files, in the directory of an attempt.
+FOLDER = "secrets"
+
+
+class ProvidedVariables:
+    """Storage access, default variables and secrets for the tasks of a server.
+
+    Attributes:
+        defaults: Variables of every task. A task or a launch may set them to other values.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._access: StorageAccess = storage_access(settings, environ)
+        plugin = settings.plugins.k8s
+        copied = {name: source for table in plugin.default_env_vars_from_env for name, source in table.items()}
+        self.defaults: dict[str, str] = {
+            **offloading.environment_variables(settings),
+            **self._access.variables,
+            **{name: environ[source] for name, source in copied.items() if source in environ},
+            **{name: value for table in plugin.default_env_vars for name, value in table.items()},
+        }
+
+    async def private(self, attempt: TaskAttempt, variables: Mapping[str, str]) -> VariablesAndFiles:
+        """Return the variables and files of one attempt only: requested secrets, and storage keys that are files.
+
+        Args:
+            attempt: The attempt; its files lie in its directory.
+            variables: All other variables of the attempt.
+
+        Raises:
+            CannotBuild: A requested secret is missing.
+        """
+        folder = attempt.directory / FOLDER
+        # In a thread: a secret's file may lie on a network file system.
+        secrets = await asyncio.to_thread(secrets_of, attempt.task, variables, self._environ, folder)
+        paths = {name: folder / ".storage" / name for name in self._access.files}
+        named = {self._access.paths[name]: str(path) for name, path in paths.items()}
+        files = {paths[name]: text.encode() for name, text in self._access.files.items()}
+        missing = {name: path for name, path in named.items() if name not in variables}
+        return VariablesAndFiles({**missing, **secrets.variables}, {**files, **secrets.files})

@@ -1,0 +1,164 @@
+"""ProcessPool: processes from descriptions, their permits, and the folders of the fork servers that start them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.engine.local.processes import fork_server_client
+from app.engine.local.processes.fair_semaphore import FairSemaphore
+from app.engine.local.processes.fork_server_client import ForkServers
+from app.engine.local.processes.pool import ProcessPool
+from app.engine.local.processes.spec import Limits, NotExecutable, ProcessSpec
+
+LIMITS = Limits(grace_seconds=5, log_bytes_max=1024**2, printed_bytes_max=0, free_bytes_min=0, processes_max=0)
+
+
+def spec(folder: Path, script: str, *, queue: str = "tasks", **more: Any) -> ProcessSpec:
+    """Describe a shell script whose private folder is `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields: dict[str, Any] = {
+        "folder": folder,
+        "program": "/bin/sh",
+        "argv": ("sh", "-c", script),
+        "variables": {"PATH": os.defpath, "GREETING": "hello"},
+        "files": {},
+        "log": folder / "log",
+        "data_folders": (),
+        "limits": LIMITS,
+        "queue": queue,
+        "key": "execution",
+        "preload": None,
+        "image": "",
+    }
+    return ProcessSpec(**{**fields, **more})
+
+
+def with_pool(folder: Path, main: Callable[[ProcessPool, FairSemaphore], Awaitable[None]]) -> None:
+    """Run main with a pool that has one permit."""
+
+    async def opened() -> None:
+        semaphore = FairSemaphore(1)
+        servers = ForkServers(folder / "forkservers", tasks_max=100)
+        pool = ProcessPool(servers, preload=True, semaphores={"tasks": semaphore})
+        try:
+            await asyncio.wait_for(main(pool, semaphore), 60)
+        finally:
+            await pool.close()
+
+    asyncio.run(opened())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_the_pool_imports_no_flyte_messages() -> None:
+    code = "import sys, app.engine.local.processes.pool; print([m for m in sys.modules if m.startswith('flyteidl')])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_a_process_gets_what_its_description_holds(tmp_path: Path) -> None:
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        private = tmp_path / "a" / "secrets" / "key"
+        described = spec(
+            tmp_path / "a",
+            "",
+            argv=("sh", "-c", 'echo "$GREETING $(cat "$0")"; exit 3', str(private)),
+            files={private: b"secret"},
+            log=tmp_path / "out",
+        )
+        ended = await pool.wait(await pool.start(described))
+        assert ended is not None
+        assert (ended["code"], ended["reason"]) == (3, "")
+        assert (tmp_path / "out").read_text() == "hello secret\n"
+
+    with_pool(tmp_path, main)
+
+
+def test_a_process_holds_its_permit_until_it_has_ended(tmp_path: Path) -> None:
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        first = await pool.start(spec(tmp_path / "a", "sleep 60"))
+        waiting = asyncio.create_task(pool.start(spec(tmp_path / "b", "true")))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        assert not (tmp_path / "b" / "process.json").exists()
+        # The limit does not apply to a process without a queue, such as an eager task.
+        assert await pool.wait(await pool.start(spec(tmp_path / "c", "true", queue="")))
+        await pool.kill(first, grace_seconds=0)
+        assert await pool.wait(await waiting)
+        await until(lambda: semaphore.held == 0)
+
+    with_pool(tmp_path, main)
+
+
+def test_a_start_that_fails_or_is_cancelled_returns_its_permit(tmp_path: Path) -> None:
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        with pytest.raises(NotExecutable):
+            await pool.start(spec(tmp_path / "a", "", program=str(tmp_path), argv=("x",)))
+        assert semaphore.held == 0
+
+        async def fail() -> None:
+            raise ValueError("no inputs")
+
+        with pytest.raises(ValueError, match="no inputs"):
+            await pool.start(spec(tmp_path / "b", "true"), before=fail)
+        assert semaphore.held == 0
+        await semaphore.acquire("other")
+        waiting = asyncio.create_task(pool.start(spec(tmp_path / "c", "true")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+        semaphore.release()
+        assert semaphore.held == 0
+
+    with_pool(tmp_path, main)
+
+
+def test_an_adopted_process_holds_one_permit_over_the_limit(tmp_path: Path) -> None:
+    async def start(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        assert await pool.adopt(tmp_path / "a", queue="tasks", key="execution") is None
+        await pool.start(spec(tmp_path / "a", "sleep 60"))
+
+    async def adopt(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        await semaphore.acquire("other")
+        running = await pool.adopt(tmp_path / "a", queue="tasks", key="execution")
+        assert running is not None
+        assert await pool.adopt(tmp_path / "a", queue="tasks", key="execution") == running
+        assert semaphore.held == 2
+        await pool.kill(running, grace_seconds=0)
+        await until(lambda: semaphore.held == 1)
+        # A process that has ended needs no permit.
+        assert await pool.adopt(tmp_path / "a", queue="tasks", key="execution") == running
+        assert semaphore.held == 1
+
+    with_pool(tmp_path, start)
+    with_pool(tmp_path, adopt)
+
+
+def test_folders_of_killed_servers_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    abandoned = tmp_path / "forkservers" / "4711-abandoned"
+    (abandoned / "warm-1" / "tmp").mkdir(parents=True)
+
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        assert await pool.wait(await pool.start(spec(tmp_path / "a", "true")))
+        assert fork_server_client.remove_abandoned(tmp_path / "forkservers") == 1
+        assert not abandoned.exists()
+        (own,) = (tmp_path / "forkservers").iterdir()
+        assert (own / "plain" / "forkserver.log").exists()
+
+    with_pool(tmp_path, main)
+    assert list((tmp_path / "forkservers").iterdir()) == []
+    assert fork_server_client.remove_abandoned(tmp_path / "nothing") == 0
