@@ -1,4 +1,4 @@
-"""How a client authenticates: AuthMetadataService, which exists only where callers are authenticated.
+"""AuthMetadataService: how a client signs in. Not served until authentication is built.
 
 Proto: flyteidl/service/auth.proto.
 """
@@ -8,15 +8,17 @@ from flyteidl.service import auth_pb2
 from app import errors
 from app.runtime.context import Context
 
-# Parity: upstream registers this service only with authentication on (newGRPCServer), so gRPC says this of it.
+# Parity: without authentication upstream does not register this service (newGRPCServer). This is gRPC's message then.
 _UNKNOWN = "unknown service flyteidl.service.AuthMetadataService"
 
 
 async def get_oauth2_metadata(ctx: Context, request: auth_pb2.OAuth2MetadataRequest) -> auth_pb2.OAuth2MetadataResponse:
-    """The authorization server's metadata (RFC 8414).
+    """Return the metadata of the authorization server (RFC 8414).
 
-    errors: UNIMPLEMENTED while authentication is off
-    source: flyteidl/service/auth.proto GetOAuth2Metadata
+    Raises:
+        errors.Unimplemented: Authentication is off.
+
+    Source: flyteidl/service/auth.proto GetOAuth2Metadata.
     """
     raise errors.Unimplemented(_UNKNOWN)
 
@@ -24,9 +26,11 @@ async def get_oauth2_metadata(ctx: Context, request: auth_pb2.OAuth2MetadataRequ
 async def get_public_client_config(
     ctx: Context, request: auth_pb2.PublicClientAuthConfigRequest
 ) -> auth_pb2.PublicClientAuthConfigResponse:
-    """The client id, redirect address and scopes that flytectl and pyflyte log in with.
+    """Return the client id, redirect URI and scopes with which flytectl and pyflyte sign in.
 
-    errors: UNIMPLEMENTED while authentication is off
-    source: flyteidl/service/auth.proto GetPublicClientConfig
+    Raises:
+        errors.Unimplemented: Authentication is off.
+
+    Source: flyteidl/service/auth.proto GetPublicClientConfig.
     """
     raise errors.Unimplemented(_UNKNOWN)

@@ -34,7 +34,7 @@ _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 
-def given(message: Message, field: str) -> Any:
+def field_or_none(message: Message, field: str) -> Any:
     """The message in a field, None where it is absent: what Go sees as nil."""
     return getattr(message, field) if message.HasField(field) else None
 

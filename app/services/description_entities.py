@@ -11,7 +11,7 @@ from app import errors
 from app.database import schema
 from app.query import filters, lists, pages
 from app.runtime.context import Context
-from app.services.checks import check_parts, given, version_key
+from app.services.checks import check_parts, field_or_none, version_key
 
 _TABLE = schema.table(schema.DescriptionEntity)
 # Parity: filters name the entity that is described, with its prefix and its code in messages.
@@ -48,7 +48,7 @@ async def store(
     """
     if description is None:
         return
-    long_description = given(description, "long_description")
+    long_description = field_or_none(description, "long_description")
     key = {"resource_type": id.resource_type, **version_key(id)}
     row = {
         "created_at": ctx.now,
@@ -93,7 +93,7 @@ async def list_description_entities(
     errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
     source: upstream DescriptionEntityManager.ListDescriptionEntity
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     check_parts(id, "project", "domain", "name")
     pages.check_limit(request.limit)
     listing = LISTINGS[request.resource_type if request.resource_type in _KINDS else identifier_pb2.UNSPECIFIED]
@@ -112,7 +112,7 @@ async def list_description_entities(
             joinable=(),
             columns=lambda _entity: _TABLE,
         ),
-        sort_by=given(request, "sort_by"),
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
     )

@@ -1,7 +1,7 @@
-"""The configuration that an execution runs with, merged from its sources; pure.
+"""Merge the configuration that an execution runs with from its sources.
 
-A field is taken from the first source that provides it: the request, the launch plan, the most specific attribute,
-the project's attribute, the deprecated auth fields, the server's settings. Maps are taken whole.
+Each field is taken from the first source that has it: the request, the launch plan, the most specific attribute,
+the project's attribute, the deprecated auth fields, the server's settings. A map is taken from one source, not merged.
 Proto: admin.WorkflowExecutionConfig. Source: pkg/manager/impl/util (MergeIntoExecConfig), getExecutionConfig.
 """
 
@@ -20,16 +20,13 @@ _MAPS = ("labels", "annotations", "envs")
 
 
 def _has_identity(context: security_pb2.SecurityContext) -> bool:
-    """Parity: a context with secrets or tokens alone does not count."""
+    """Return whether a security context names an identity. Parity: secrets or tokens alone do not count."""
     identity = context.run_as
     return bool(identity.k8s_service_account or identity.iam_role or identity.execution_identity)
 
 
 def merge(config: Config, source: Any) -> None:
-    """Take from source what config lacks.
-
-    shape:  source is an ExecutionSpec, a LaunchPlanSpec or a WorkflowExecutionConfig: each has these fields
-    """
+    """Copy the fields that config lacks from an ExecutionSpec, a LaunchPlanSpec or a WorkflowExecutionConfig."""
     if not config.max_parallelism and source.max_parallelism > 0:
         config.max_parallelism = source.max_parallelism
     if not config.HasField("security_context") and _has_identity(source.security_context):
@@ -38,51 +35,51 @@ def merge(config: Config, source: Any) -> None:
     if not config.raw_output_data_config.output_location_prefix and prefix:
         config.raw_output_data_config.CopyFrom(source.raw_output_data_config)
     for name in _MAPS:
-        given = getattr(source, name)
-        if not getattr(config, name).values and given.values:
-            getattr(config, name).CopyFrom(given)
+        entries = getattr(source, name)
+        if not getattr(config, name).values and entries.values:
+            getattr(config, name).CopyFrom(entries)
     if not config.HasField("interruptible") and source.HasField("interruptible"):
         config.interruptible.CopyFrom(source.interruptible)
     config.overwrite_cache = config.overwrite_cache or source.overwrite_cache
 
 
-def inherit(spec: execution_pb2.ExecutionSpec, above: Config, own: Iterable[Any]) -> None:
-    """Put into the spec of a child execution what its parent runs with.
+def inherit(spec: execution_pb2.ExecutionSpec, parent: Config, own: Iterable[Any]) -> None:
+    """Copy the configuration of a parent execution into the spec of its child execution.
 
-    Deviates: upstream lets every value of the parent, even the server's default, replace the launch plan's, so that a
-    launch plan's max_parallelism never holds for a child (flyteorg/flyte#4568). Here a child's own sources come first,
-    for maps key by key.
+    Deviates: in upstream every value of the parent, also the server's default, replaces the launch plan's. The
+    max_parallelism of a launch plan then never applies to a child (flyteorg/flyte#4568). Here the child's own sources
+    take precedence, in maps key by key.
     Parity: the security context is the parent's.
 
     Args:
         spec: The child's spec, which is changed.
-        above: What the parent runs with.
-        own: What is said for the child itself: its launch plan, then attributes of its workflow.
+        parent: The configuration of the parent.
+        own: The child's own sources: its launch plan, then the attributes of its workflow.
     """
     config = Config()
     for source in own:
         merge(config, source)
     for name in ("labels", "annotations"):
-        values = {**getattr(above, name).values, **getattr(config, name).values}
+        values = {**getattr(parent, name).values, **getattr(config, name).values}
         if values:
             getattr(spec, name).values.update(values)
-    envs = {pair.key: pair.value for pair in (*above.envs.values, *config.envs.values)}
+    envs = {pair.key: pair.value for pair in (*parent.envs.values, *config.envs.values)}
     for key, value in envs.items():
         spec.envs.values.add(key=key, value=value)
-    if _has_identity(above.security_context):
-        spec.security_context.CopyFrom(above.security_context)
+    if _has_identity(parent.security_context):
+        spec.security_context.CopyFrom(parent.security_context)
     if not config.max_parallelism:
-        config.max_parallelism = above.max_parallelism
+        config.max_parallelism = parent.max_parallelism
     spec.max_parallelism = config.max_parallelism
-    spec.overwrite_cache = config.overwrite_cache or above.overwrite_cache
+    spec.overwrite_cache = config.overwrite_cache or parent.overwrite_cache
     for name in ("raw_output_data_config", "interruptible"):
-        source = config if config.HasField(name) else above
+        source = config if config.HasField(name) else parent
         if source.HasField(name):
             getattr(spec, name).CopyFrom(getattr(source, name))
 
 
-def of_settings(settings: Settings) -> Config:
-    """The source of last resort: section flyteadmin."""
+def from_settings(settings: Settings) -> Config:
+    """Return the last source: the configuration in section flyteadmin of the settings."""
     section = settings.flyteadmin
     config = Config(max_parallelism=section.max_parallelism, overwrite_cache=section.overwrite_cache)
     if section.assumable_iam_role or section.k8s_service_account:
@@ -100,7 +97,7 @@ def of_settings(settings: Settings) -> Config:
 
 
 def auth_role(spec: Any, launch_plan: Any | None) -> AuthRole:
-    """The deprecated fields, newest first (upstream resolveAuthRole)."""
+    """Return the role in the deprecated fields, of which the newest has precedence (upstream resolveAuthRole)."""
     for holder in (spec, launch_plan):
         if holder is not None and holder.HasField("auth_role"):
             role: AuthRole = holder.auth_role
@@ -118,9 +115,14 @@ def auth_role(spec: Any, launch_plan: Any | None) -> AuthRole:
 def resolve(
     spec: Any, launch_plan: Any | None, attributes: Iterable[Config], settings: Settings, *, principal: str
 ) -> Config:
-    """The merged configuration; its security_context.run_as is always present.
+    """Return the merged configuration, in which security_context.run_as is always present.
 
-    shape:  spec ExecutionSpec; launch_plan LaunchPlanSpec or None for a single task; attributes most specific first
+    Args:
+        spec: The ExecutionSpec of the request.
+        launch_plan: The LaunchPlanSpec; None for a single task.
+        attributes: The matchable attributes, the most specific one first.
+        settings: The server's settings.
+        principal: The caller, who becomes the execution identity if no source has one.
     """
     config = Config()
     merge(config, spec)
@@ -133,7 +135,7 @@ def resolve(
         if role.assumable_iam_role or role.kubernetes_service_account:
             config.security_context.run_as.iam_role = role.assumable_iam_role
             config.security_context.run_as.k8s_service_account = role.kubernetes_service_account
-    merge(config, of_settings(settings))
+    merge(config, from_settings(settings))
     config.security_context.run_as.SetInParent()
     if not config.security_context.run_as.execution_identity:
         config.security_context.run_as.execution_identity = principal

@@ -1,4 +1,4 @@
-"""Who is calling: IdentityService, which exists only where callers are authenticated.
+"""IdentityService: the identity of the caller. Not served until authentication is built.
 
 Proto: flyteidl/service/identity.proto.
 """
@@ -10,10 +10,12 @@ from app.runtime.context import Context
 
 
 async def user_info(ctx: Context, request: identity_pb2.UserInfoRequest) -> identity_pb2.UserInfoResponse:
-    """What the caller's token says about its owner.
+    """Return the claims of the caller's token.
 
-    errors: UNIMPLEMENTED while authentication is off
-    source: flyteidl/service/identity.proto UserInfo
+    Raises:
+        errors.Unimplemented: Authentication is off.
+
+    Source: flyteidl/service/identity.proto UserInfo.
     """
-    # Parity: upstream registers this service only with authentication on (newGRPCServer), so gRPC says this of it.
+    # Parity: without authentication upstream does not register this service (newGRPCServer). This is gRPC's message.
     raise errors.Unimplemented("unknown service flyteidl.service.IdentityService")

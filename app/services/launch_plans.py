@@ -29,7 +29,7 @@ from app.services.checks import (
     check_notifications,
     check_parts,
     check_project_and_domain,
-    given,
+    field_or_none,
     not_registered,
     version_key,
 )
@@ -85,13 +85,13 @@ async def create_launch_plan(
     source: upstream LaunchPlanManager.CreateLaunchPlan
     """
     # Parity: the workflow's id and row come before the launch plan's own id.
-    workflow_id = given(request.spec, "workflow_id")
+    workflow_id = field_or_none(request.spec, "workflow_id")
     check_identifier(workflow_id, identifier_pb2.WORKFLOW)
     row = await ctx.db.find(schema.Workflow, columns=("id", "typed_interface"), **version_key(workflow_id))
     if row is None:
         raise not_registered("WORKFLOW", workflow_id)
     interface = interface_pb2.TypedInterface.FromString(row.typed_interface or b"")
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     check_identifier(id, identifier_pb2.LAUNCH_PLAN)
     await check_project_and_domain(ctx, id.project, id.domain)
     await store(ctx, request, interface=interface, workflow_row=row.id)
@@ -258,7 +258,7 @@ def _lock(dialect: Dialect) -> Select[Any]:
 _LOCK = Statement(_lock)
 
 
-async def hold_name(ctx: Context, project: str, domain: str, name: str) -> None:
+async def lock_name(ctx: Context, project: str, domain: str, name: str) -> None:
     """Hold back others that count executions of a name or change its states, until this transaction ends.
 
     The rows alone cannot do that: two launches or activations of different versions lock different ones.
@@ -298,7 +298,7 @@ async def update_launch_plan(
     errors: INVALID_ARGUMENT for missing parts, another resource type or an unknown state; NOT_FOUND
     source: upstream LaunchPlanManager.UpdateLaunchPlan
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.LAUNCH_PLAN
     # Deviates: upstream only logs what is wrong with the id, and activates whatever fits.
@@ -310,7 +310,7 @@ async def update_launch_plan(
     # Deviates: one transaction under one lock; upstream switches schedules before and apart from states, and two
     # activations at once can leave two active versions.
     key = version_key(id)
-    await hold_name(ctx, id.project, id.domain, id.name)
+    await lock_name(ctx, id.project, id.domain, id.name)
     row = await ctx.db.find(schema.LaunchPlan, columns=("spec",), **key)
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)
@@ -338,7 +338,7 @@ async def get_launch_plan(ctx: Context, request: common_pb2.ObjectGetRequest) ->
     errors: INVALID_ARGUMENT for missing parts or another resource type; NOT_FOUND
     source: upstream LaunchPlanManager.GetLaunchPlan
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.LAUNCH_PLAN
     check_identifier(id, identifier_pb2.LAUNCH_PLAN)
@@ -403,7 +403,7 @@ async def list_active_launch_plans(
         rpc="ListActiveLaunchPlans",
         where={"project": request.project, "domain": request.domain},
         filters=(_ACTIVE,),
-        sort_by=given(request, "sort_by"),
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,

@@ -23,7 +23,7 @@ from app.database import schema
 from app.database.statements import Statement
 from app.runtime.context import Context
 from app.services import execution_config
-from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, given
+from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, field_or_none
 from app.settings import Settings
 
 PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
@@ -190,7 +190,7 @@ async def update_project_attributes(
     errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project
     source: upstream ResourceManager.UpdateProjectAttributes
     """
-    attributes = given(request, "attributes")
+    attributes = field_or_none(request, "attributes")
     if attributes is None:
         raise errors.missing("attributes")
     await check_project_for_update(ctx, attributes.project)
@@ -228,7 +228,7 @@ def _fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: S
 
     Parity: environment variables are never taken (GetAsWorkflowExecutionConfig, MergeIntoExecConfig).
     """
-    source = execution_config.of_settings(settings)
+    source = execution_config.from_settings(settings)
     source.ClearField("envs")
     config.SetInParent()
     execution_config.merge(config, source)
@@ -258,7 +258,7 @@ async def update_project_domain_attributes(
     errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
     source: upstream ResourceManager.UpdateProjectDomainAttributes
     """
-    attributes = given(request, "attributes")
+    attributes = field_or_none(request, "attributes")
     if attributes is None:
         raise errors.missing("attributes")
     await check_project_and_domain(ctx, attributes.project, attributes.domain)
@@ -309,7 +309,7 @@ async def update_workflow_attributes(
     errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
     source: upstream ResourceManager.UpdateWorkflowAttributes
     """
-    attributes = given(request, "attributes")
+    attributes = field_or_none(request, "attributes")
     if attributes is None:
         raise errors.missing("attributes")
     parts = (attributes.project, attributes.domain, attributes.workflow)

@@ -31,7 +31,7 @@ from app.query import pages
 from app.query.filter_sql import column_condition, parameter_names, parameter_values
 from app.runtime.context import Context
 from app.services import registered_names
-from app.services.checks import check_parts, given, resource_name
+from app.services.checks import check_parts, field_or_none, resource_name
 
 DESCRIPTION_CHARACTERS_MAX = 300
 # Single-task executions register workflows and launch plans of such names.
@@ -84,7 +84,7 @@ async def get_named_entity(ctx: Context, request: common_pb2.NamedEntityGetReque
     errors: INVALID_ARGUMENT for missing parts or a resource type without names; NOT_FOUND where nothing is registered
     source: upstream NamedEntityManager.GetNamedEntity
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     _check(request.resource_type, id)
     await _check_registered(ctx, request.resource_type, id)
     row = await ctx.db.find(
@@ -102,7 +102,7 @@ async def update_named_entity(
     errors: INVALID_ARGUMENT for missing parts, a long description, a resource type without names; NOT_FOUND
     source: upstream NamedEntityManager.UpdateNamedEntity
     """
-    id, metadata = given(request, "id"), given(request, "metadata")
+    id, metadata = field_or_none(request, "id"), field_or_none(request, "metadata")
     _check(request.resource_type, id)
     if metadata is None:
         raise errors.missing("metadata")
@@ -141,7 +141,7 @@ async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListR
         joinable=("named_entity_metadata",),
         columns=_columns,
     )
-    sort = registered_names.read_sort(given(request, "sort_by"), _ENTITY)
+    sort = registered_names.read_sort(field_or_none(request, "sort_by"), _ENTITY)
     start = registered_names.read_start(request.token, sort, "ListNamedEntities")
     if request.resource_type not in registered_names.MODELS:
         raise errors.InvalidArgument(

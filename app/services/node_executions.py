@@ -175,7 +175,7 @@ async def get_node_execution_data(
     _check_id(id, given=request.HasField("id"))
     row = await _row(ctx, id, "input_uri", "closure", "dynamic_workflow_remote_closure_reference")
     closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
-    inputs, full_inputs = await payloads.at(ctx, row.input_uri or "")
+    inputs, full_inputs = await payloads.read_payload(ctx, row.input_uri or "")
     outputs, full_outputs = await payloads.outputs_of(ctx, closure)
     response = node_execution_pb2.NodeExecutionGetDataResponse(
         inputs=inputs,

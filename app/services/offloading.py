@@ -1,7 +1,7 @@
-"""Large literals as objects of their own: their map keeps a reference, as flytekit's tasks write it.
+"""Store large literals as separate objects; their literal map has references, as flytekit's tasks write them.
 
-Tasks offload their own outputs (flytekit reads two environment variables). The engine offloads literals of a map that
-it has composed, such as the outputs of an array node, where the map would exceed storage.limits.maxDownloadMBs.
+Tasks offload their own outputs (flytekit reads two environment variables). The engine offloads literals of the maps
+that it composes, such as the outputs of an array node, if a map would exceed storage.limits.maxDownloadMBs.
 Proto: core.LiteralOffloadedMetadata. Source: flytepropeller pkg/controller/nodes/common/utils.go (OffloadLargeLiteral).
 """
 
@@ -20,12 +20,12 @@ from app.wire.go.digest import digest
 
 _MEGABYTE = 1024 * 1024
 _READ_LIMIT = f"the larger of {DOWNLOAD_LIMIT} and FLYTEADMIN__ENGINE__LOCAL__OFFLOADED_LITERAL_MBS_MAX"
-# A reference takes some 300 bytes and its type; below this size an object of its own gains nothing.
+# A reference has some 300 bytes and the literal's type, so a smaller literal is not worth an object.
 _BYTES_MIN = 64 * 1024
 
 
 def environment_variables(settings: Settings) -> Mapping[str, str]:
-    """Return the environment variables that make flytekit offload large outputs; none where it is not to."""
+    """Return the environment variables that make flytekit offload large outputs; none if offloading is off."""
     local, limit_mbs = settings.engine.local, settings.storage.limits.max_download_mbs
     least = local.offloaded_literal_mbs_min or max(1, limit_mbs // 2)
     if not local.offloaded_literal_mbs_max or not limit_mbs:
@@ -42,10 +42,12 @@ def bytes_max(settings: Settings) -> int:
 async def offload(
     settings: Settings, blobs: Blobs, directory: str, values: literals_pb2.LiteralMap
 ) -> literals_pb2.LiteralMap:
-    """Return a map that fits into the size limit, with its largest literals stored below a directory.
+    """Store the largest literals of a map below a directory, until the map fits into the size limit.
 
-    The same map is returned where it fits as it is, or where offloading is switched off. One that is still too large,
-    because it has many small literals, is refused by its writer.
+    A map with many small literals may still be too large afterwards. Its writer then refuses the map.
+
+    Returns:
+        A map with references, or the same map if it fits or offloading is off.
 
     Raises:
         BlobError: An object cannot be stored.
@@ -74,11 +76,11 @@ async def offload(
 
 
 async def read_offloaded(settings: Settings, blobs: Blobs, literal: literals_pb2.Literal) -> literals_pb2.Literal:
-    """Return the literal itself where it is a reference to one.
+    """Return the literal that a reference names; return any other literal unchanged.
 
     Raises:
         BlobError: The object cannot be read.
-        DecodeError: The object is no literal.
+        DecodeError: The object is not a literal.
     """
     if literal.WhichOneof("value") != "offloaded_metadata":
         return literal
@@ -89,7 +91,7 @@ async def read_offloaded(settings: Settings, blobs: Blobs, literal: literals_pb2
 async def read_offloaded_map(
     settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap
 ) -> literals_pb2.LiteralMap:
-    """Return the map with every literal that is a reference replaced by the literal itself; errors as there."""
+    """Return a map with every reference at its top level replaced by the literal; errors as read_offloaded."""
     if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
         return values
     result = literals_pb2.LiteralMap()
@@ -99,13 +101,13 @@ async def read_offloaded_map(
 
 
 async def replace_references(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> None:
-    """Replace every reference in a map, at any depth, by the literal itself; errors as there."""
+    """Replace every reference in a map, at any depth, by the literal; errors as read_offloaded."""
     for reference in [one for literal in values.literals.values() for one in _references(literal)]:
         reference.CopyFrom(await read_offloaded(settings, blobs, reference))
 
 
 def _references(literal: literals_pb2.Literal) -> Iterator[literals_pb2.Literal]:
-    """Yield the references in a literal: the elements of a map's outputs may be some."""
+    """Yield the references in a literal and in the elements of its collections and maps."""
     match literal.WhichOneof("value"):
         case "offloaded_metadata":
             yield literal
@@ -118,7 +120,7 @@ def _references(literal: literals_pb2.Literal) -> Iterator[literals_pb2.Literal]
 
 
 def equal_values(left: literals_pb2.LiteralMap, right: literals_pb2.LiteralMap) -> bool:
-    """Return whether two maps hold the same values; references to equal literals may name different objects."""
+    """Return whether two maps have equal values; references with equal hashes may have different URIs."""
     return bool(left == right or _without_uris(left) == _without_uris(right))
 
 

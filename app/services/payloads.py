@@ -1,4 +1,4 @@
-"""Inputs and outputs of executions, nodes and attempts: inline, with a signed address where settings ask for one.
+"""Read the inputs and outputs of executions, nodes and attempts: inline, and as signed URLs if settings ask for them.
 
 Proto: admin.UrlBlob, core.LiteralMap. Source: flyteadmin/pkg/common/util (GetInputs, GetOutputs).
 """
@@ -18,23 +18,25 @@ from app.services import offloading
 
 log = structlog.get_logger(__name__)
 
-# Parity: with these schemes data comes inline whatever its size (shouldFetchData).
+# Parity: with these schemes data of any size is returned inline (shouldFetchData).
 _ALWAYS_INLINE = ("none", "local")
 
 Payload = tuple[common_pb2.UrlBlob, literals_pb2.LiteralMap]
 
 
-async def at(ctx: Context, uri: str) -> Payload:
-    """Return the literal map stored at a URI, and its signed address where remoteData.signedUrls is on.
+async def read_payload(ctx: Context, uri: str) -> Payload:
+    """Return the literal map stored at a URI, and its signed URL if remoteData.signedUrls is enabled.
 
-    FlyteRemote cannot read an address with a query string, and flyteconsole reads none, so that without the setting
-    none is given, as upstream does.
+    The setting is off by default, as upstream: FlyteRemote cannot read a URL with a query string, and flyteconsole
+    reads none.
 
-    shape:  "" gives two empty messages; a missing, unreadable or too large object gives an empty map and a line in the
-            log
-    units:  UrlBlob.bytes in bytes
-    errors: INTERNAL failed to get object size … when addresses are on and the object is not there; UNAVAILABLE where
-            the store does not answer
+    Returns:
+        Two empty messages for the URI "". An empty map, and a line in the log, if the object is missing, unreadable or
+        too large.
+
+    Raises:
+        errors.Internal: Signed URLs are enabled and the object does not exist.
+        BlobUnavailable: The object store does not answer.
     """
     blob, values = common_pb2.UrlBlob(), literals_pb2.LiteralMap()
     if not uri:
@@ -54,16 +56,16 @@ async def at(ctx: Context, uri: str) -> Payload:
     except BlobUnavailable:
         raise
     except (BlobError, DecodeError) as error:
-        # Parity: the call answers with what there is (upstream logs "failed to fetch … from remote").
+        # Parity: the call succeeds without the data (upstream logs "failed to fetch … from remote").
         log.warning("payload_unreadable", uri=uri, reason=str(error), request_id=ctx.request_id)
         values.Clear()
     return blob, values
 
 
 async def expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
-    """Replace references to offloaded literals by the literals, as far as the map stays within the size limit.
+    """Replace references to offloaded literals by the literals while the map stays within the size limit.
 
-    Clients such as flyteconsole do not follow references.
+    Clients such as flyteconsole do not read referenced objects.
     """
     limit = ctx.settings.storage.limits.max_download_bytes
     for name, literal in sorted(values.literals.items()):
@@ -72,12 +74,12 @@ async def expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
         if limit and values.ByteSize() + literal.offloaded_metadata.size_bytes > limit:
             continue
         try:
-            whole = await offloading.read_offloaded(ctx.settings, ctx.blobs, literal)
+            content = await offloading.read_offloaded(ctx.settings, ctx.blobs, literal)
         except (BlobMissing, BlobOutside, DecodeError) as error:
             log.warning("offloaded_literal_unreadable", variable=name, reason=str(error), request_id=ctx.request_id)
             continue
-        if not limit or values.ByteSize() + whole.ByteSize() <= limit:
-            values.literals[name].CopyFrom(whole)
+        if not limit or values.ByteSize() + content.ByteSize() <= limit:
+            values.literals[name].CopyFrom(content)
 
 
 async def _sign(ctx: Context, uri: str, blob: common_pb2.UrlBlob, *, ttl_seconds: int) -> None:
@@ -89,15 +91,15 @@ async def _sign(ctx: Context, uri: str, blob: common_pb2.UrlBlob, *, ttl_seconds
 
 
 async def outputs_of(ctx: Context, closure: Any) -> Payload:
-    """The outputs of a node's or task's closure (output_uri or inline output_data)."""
+    """Return the outputs that the closure of a node or attempt has, inline or as a URI."""
     kind = closure.WhichOneof("output_result")
     if kind == "output_data":
-        return common_pb2.UrlBlob(), inline(ctx, closure.output_data)
-    return await at(ctx, closure.output_uri if kind == "output_uri" else "")
+        return common_pb2.UrlBlob(), inline_if_small(ctx, closure.output_data)
+    return await read_payload(ctx, closure.output_uri if kind == "output_uri" else "")
 
 
-def inline(ctx: Context, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """Inline data as it is where its encoded size is below the limit, else an empty map."""
+def inline_if_small(ctx: Context, values: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """Return inline data if its encoded size is below remoteData.maxSizeInBytes, else an empty map."""
     limit = ctx.settings.remote_data.max_size_in_bytes
     if not limit or values.ByteSize() < limit:
         return values

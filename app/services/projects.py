@@ -13,7 +13,7 @@ from app.database import schema
 from app.query import lists, pages
 from app.query.filters import Filter
 from app.runtime.context import Context
-from app.services.checks import check_labels, check_length, dns_label_problems, given
+from app.services.checks import check_labels, check_length, dns_label_problems, field_or_none
 
 NAME_BYTES_MAX = 64
 DESCRIPTION_BYTES_MAX = 300
@@ -73,7 +73,7 @@ async def register_project(
             domains; ALREADY_EXISTS
     source: upstream ProjectManager.CreateProject
     """
-    project = given(request, "project")
+    project = field_or_none(request, "project")
     if project is None:
         raise errors.missing("project")
     if not project.name:
@@ -143,7 +143,7 @@ async def list_projects(ctx: Context, request: project_pb2.ProjectListRequest) -
         where={},
         # Parity: any filter shows archived projects too (ProjectRepo.List).
         filters=request.filters or _NOT_ARCHIVED,
-        sort_by=given(request, "sort_by"),
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
     )

@@ -19,7 +19,7 @@ from app.database import schema
 from app.database.statements import Statement
 from app.query import pages
 from app.runtime.context import Context
-from app.services.checks import given
+from app.services.checks import field_or_none
 
 ASCENDING = pages.Sort("name", True)
 TABLE = schema.RegisteredName.__table__
@@ -119,7 +119,7 @@ async def page(
     errors: INVALID_ARGUMENT for a sort key, direction or token
     source: upstream ListIdentifiers of the repositories, which ignore the request's filters
     """
-    sort = read_sort(given(request, "sort_by"), schema.table(MODELS[resource_type]))
+    sort = read_sort(field_or_none(request, "sort_by"), schema.table(MODELS[resource_type]))
     start = read_start(request.token, sort, rpc)
     limit = pages.effective_limit(ctx, request.limit)
     rows = await ctx.db.all(
@@ -159,7 +159,7 @@ async def page_across(
     errors: INVALID_ARGUMENT for a sort key, direction or token
     """
     table = schema.table(MODELS[resource_type])
-    sort = pages.read_sort(given(request, "sort_by"), table, pages.Sort("project", True))
+    sort = pages.read_sort(field_or_none(request, "sort_by"), table, pages.Sort("project", True))
     check_key(sort)
     start = pages.read_token(request.token, sort, TABLE.c[sort.key], rpc)
     parameters = start.parameters

@@ -131,7 +131,7 @@ async def get_task_execution_data(
     """
     row = await _row(ctx, request, "input_uri", "closure")
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
-    inputs, full_inputs = await payloads.at(ctx, row.input_uri or "")
+    inputs, full_inputs = await payloads.read_payload(ctx, row.input_uri or "")
     outputs, full_outputs = await payloads.outputs_of(ctx, closure)
     return task_execution_pb2.TaskExecutionGetDataResponse(
         inputs=inputs,

@@ -18,7 +18,7 @@ from app.services.checks import (
     check_identifier,
     check_parts,
     check_project_and_domain,
-    given,
+    field_or_none,
     not_registered,
     version_key,
 )
@@ -60,7 +60,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
             a template that does not compile, another template under this id; ALREADY_EXISTS for the same one
     source: upstream TaskManager.CreateTask
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     check_identifier(id, identifier_pb2.TASK)
     await check_project_and_domain(ctx, id.project, id.domain)
     if not request.spec.HasField("template"):
@@ -91,7 +91,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
         await _check_new(ctx, id, compiled, task_digest)
         raise errors.Aborted(f"task {id.name} was registered and removed meanwhile, try again")
     # Deviates: one transaction; upstream writes the task, then its description, each for itself.
-    await description_entities.store(ctx, id, given(request.spec, "description"))
+    await description_entities.store(ctx, id, field_or_none(request.spec, "description"))
     return task_pb2.TaskCreateResponse()
 
 
@@ -119,7 +119,7 @@ async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template:
         raise errors.missing("runtime version")
     if not template.HasField("interface"):
         raise errors.missing("typed interface")
-    own_id = given(template, "id")
+    own_id = field_or_none(template, "id")
     if template.HasField("container"):
         if not template.container.image:
             raise errors.missing("image")
@@ -151,7 +151,7 @@ async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_p
     errors: INVALID_ARGUMENT for missing parts; NOT_FOUND
     source: upstream TaskManager.GetTask
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     # Parity: any resource type will do. Deviates: upstream answers missing parts with whatever task fits.
     check_parts(id, "project", "domain", "name", "version")
     return await find(ctx, id)

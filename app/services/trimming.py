@@ -1,7 +1,7 @@
-"""Cut rows of lists, so that a page stays readable for clients that take 4 MiB a message.
+"""Shorten the closures in lists, so that a page fits into the 4 MiB that gRPC clients accept per message.
 
-Error messages are cut as upstream cuts them. Everything else that an engine or a user may make as large as a request
-(abort causes, reasons, custom info, log links, inline outputs) is cut or left out; the Get RPCs return it whole.
+Error messages are cut as upstream cuts them. Abort causes, reasons, custom info, log links and inline outputs can be
+as large as a request, so lists cut or omit them. The Get RPCs return everything.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from app import errors
 
 # Upstream's length for executions and nodes (transformers.TrimErrorMessage).
 ERROR_BYTES_MAX = 100
-# Upstream does not cut those of attempts, and flyteconsole shows them out of the list.
+# Upstream does not cut the errors of attempts, and flyteconsole shows errors from the list.
 ATTEMPT_ERROR_BYTES_MAX = 10_000
 REASON_BYTES_MAX = 1000
-# Of one field of one row: all reasons, all log links, custom info, inline outputs.
+# The limit of one field of one row: all reasons, all log links, custom info, inline outputs.
 FIELD_BYTES_MAX = 4096
-# Indices of a map; flyteconsole draws them from the list. Some 6,000 indices fit.
+# External resources, one for each index of a map task, which flyteconsole shows from the list. Some 6,000 fit.
 RESOURCES_BYTES_MAX = 1024 * 1024
 
 
 def trim_execution(closure: execution_pb2.ExecutionClosure) -> None:
-    """Cut the closure of an execution for a list."""
+    """Shorten the closure of an execution for a list."""
     _trim_error(closure)
     if closure.WhichOneof("output_result") == "abort_metadata":
         closure.abort_metadata.cause = errors.cut(closure.abort_metadata.cause, REASON_BYTES_MAX)
@@ -34,13 +34,13 @@ def trim_execution(closure: execution_pb2.ExecutionClosure) -> None:
 
 
 def trim_node(closure: node_execution_pb2.NodeExecutionClosure) -> None:
-    """Cut the closure of a node for a list."""
+    """Shorten the closure of a node for a list."""
     _trim_error(closure)
     _trim_output(closure)
 
 
 def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
-    """Cut the closure of an attempt for a list; of several reasons the latest stay."""
+    """Shorten the closure of an attempt for a list; the latest reasons are kept."""
     _trim_error(closure, ATTEMPT_ERROR_BYTES_MAX)
     _trim_output(closure)
     closure.reason = errors.cut(closure.reason, REASON_BYTES_MAX)
@@ -67,7 +67,7 @@ def _trim_output(closure: Any) -> None:
 
 
 def _fitting(messages: Any, bytes_max: int) -> int:
-    """Return how many of the first messages have at most bytes_max bytes together."""
+    """Return how many of the first messages have at most bytes_max bytes in total."""
     count = total = 0
     for message in messages:
         total += message.ByteSize()

@@ -19,7 +19,7 @@ from app.query import lists
 from app.runtime.context import Context
 from app.runtime.threads import in_thread_if_large
 from app.services import description_entities, registered_names
-from app.services.checks import check_identifier, check_project_and_domain, given, not_registered, version_key
+from app.services.checks import check_identifier, check_project_and_domain, field_or_none, not_registered, version_key
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
 from app.settings.storage import CLOSURE_BYTES_MAX
 from app.wire.go.digest import digest
@@ -43,7 +43,7 @@ async def create_workflow(
             admin.CreateWorkflowFailureReason
     source: upstream WorkflowManager.CreateWorkflow
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     check_identifier(id, identifier_pb2.WORKFLOW)
     await check_project_and_domain(ctx, id.project, id.domain)
     await store(ctx, request)
@@ -65,7 +65,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
     workflow_digest = await in_thread_if_large(closure.ByteSize(), digest, closure.compiled_workflow)
     await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
     uri = await _write(ctx, id, closure, workflow_digest)
-    interface = given(request.spec.template, "interface")
+    interface = field_or_none(request.spec.template, "interface")
     stored = await ctx.db.insert_if_absent(
         schema.Workflow,
         created_at=ctx.now,
@@ -81,7 +81,7 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
         await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
         raise errors.Aborted(f"workflow {id.name} was registered and removed meanwhile, try again")
     # Deviates: one transaction; upstream writes the description, then the workflow, each for itself.
-    await description_entities.store(ctx, id, given(request.spec, "description"))
+    await description_entities.store(ctx, id, field_or_none(request.spec, "description"))
 
 
 async def _compiled(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> compiler_pb2.CompiledWorkflowClosure:
@@ -118,7 +118,9 @@ async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> 
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure)
-    return LaunchPlanInterface(id, given(closure, "expected_inputs"), given(closure, "expected_outputs"))
+    return LaunchPlanInterface(
+        id, field_or_none(closure, "expected_inputs"), field_or_none(closure, "expected_outputs")
+    )
 
 
 def _check_size(ctx: Context, id: identifier_pb2.Identifier, closure: workflow_pb2.WorkflowClosure) -> None:
@@ -215,7 +217,7 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
     errors: INVALID_ARGUMENT for missing parts or another resource type; NOT_FOUND; INTERNAL for an unreadable closure
     source: upstream WorkflowManager.GetWorkflow
     """
-    id = given(request, "id")
+    id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.WORKFLOW
     check_identifier(id, identifier_pb2.WORKFLOW)

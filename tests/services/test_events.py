@@ -241,14 +241,14 @@ class TestNodeAndTaskEvents:
 
             execution = await get(b)
 
-            async def spans_of(ctx: Any, followed: set[str]) -> Any:
-                run = metrics.Run(execution, compiler_pb2.CompiledWorkflowClosure(), followed=followed)
+            async def spans_of(ctx: Any, visited: set[str]) -> Any:
+                run = metrics.ExecutionTree(execution, compiler_pb2.CompiledWorkflowClosure(), visited=visited)
                 return await metrics._launch_plan(ctx, run, node, 0)
 
             setup, child, *_ = await b.call(spans_of, set())
             assert setup.operation_id == "NODE_SETUP"
             assert child.workflow_id == run_id("e2")
-            # An execution that is named as its own child is not followed again.
+            # An execution that is named as its own child is not repeated.
             (alone,) = await b.call(spans_of, {text(run_id("e2"))})
             assert alone.operation_id == "NODE_SETUP"
 

@@ -68,10 +68,10 @@ class Recorded:
         rows.append((node, parent))
         return node
 
-    async def load(self, ctx: Any, execution: execution_pb2.Execution, followed: set[str]) -> metrics.Run:
+    async def load(self, ctx: Any, execution: execution_pb2.Execution, visited: set[str]) -> metrics.ExecutionTree:
         name = execution.id.name
-        followed.add(text(execution.id))
-        run = metrics.Run(execution, self.closure, followed=followed)
+        visited.add(text(execution.id))
+        run = metrics.ExecutionTree(execution, self.closure, visited=visited)
         for row, (node, parent) in enumerate(self.nodes[name], 1):
             run.rows[node.id.node_id] = row
             run.children[parent].append(node)
@@ -95,7 +95,7 @@ class Recorded:
         """The root span of e0, as a client parses it."""
         request = execution_pb2.WorkflowExecutionGetMetricsRequest(id=run_id("e0"), depth=depth)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(metrics, "_load", self.load)
+            patched.setattr(metrics, "_read_tree", self.load)
             patched.setattr(metrics, "get_execution", self.get)
             patched.setattr(metrics.node_executions, "dynamic_closure", self.dynamic_closure)
             reply: Any = asyncio.run(metrics.get_execution_metrics(None, request))  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def test_every_child_of_a_branch_has_its_span() -> None:
     assert told == [("NODE_TRANSITION", 2), ("NODE_SETUP", 3), ("a-3", 5), ("b-4", 10), ("NODE_TEARDOWN", 20)]
 
 
-def test_an_execution_is_followed_once() -> None:
+def test_an_execution_is_in_the_reply_once() -> None:
     """Nodes may name any execution as their child, so that following each would never end."""
     recorded = Recorded(closure_of(*(a_node(f"n{i}", "plan") for i in range(9))), tuple(f"e{i}" for i in range(9)))
     for run in recorded.executions:

@@ -370,9 +370,9 @@ class TestConfiguration:
             update.attributes.project, update.attributes.domain, update.attributes.workflow = "p", "development", "wf"
             update.attributes.matching_attributes.workflow_execution_config.max_parallelism = 4
             above = config.Config(max_parallelism=25)
-            await b.call(partial(launch_child, above=above), a_launch())
+            await b.call(partial(launch_child, parent_config=above), a_launch())
             await b.call(matchable_attributes.update_workflow_attributes, update)
-            await b.call(partial(launch_child, above=above), a_launch("e2"))
+            await b.call(partial(launch_child, parent_config=above), a_launch("e2"))
             assert [(await get(b, name)).spec.max_parallelism for name in ("e1", "e2")] == [25, 4]
 
         bench(scenario)

@@ -1,5 +1,7 @@
-"""Executions of workflows, launch plans and single tasks: launch, look at, archive, terminate.
+"""Executions of launch plans and single tasks.
 
+launch: create_execution; launch_checks: its checks. relaunch: relaunch and recover. reads: get, list, data.
+terminate: terminate and archive. metrics: the span tree. orphans: executions that no engine of this server runs.
 Proto: flyteidl/admin/execution.proto.
 """
 

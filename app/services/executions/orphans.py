@@ -1,7 +1,7 @@
-"""Executions that no engine of this server runs: find them, and record them as ABORTED once nothing runs them.
+"""Orphans: executions that have not ended and that no engine of this server runs. List them, record them as ABORTED.
 
-An execution that this server launches for its own engine has a launch record until it ends. One without was launched
-by another flyteadmin on the same database, or with `engine: none`; an abort through this server reaches nothing of it.
+An execution that this server launches for its engine has a launch record until it ends. An orphan has none: another
+flyteadmin on the same database launched it, or this server did with `engine: none`. TerminateExecution cannot end it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.services.executions.terminate import has_launch_record, record_abort
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
 from app.services.phases import WORKFLOW_TERMINAL, Node, Workflow, phase_number
 
-# Upstream's name of the engine that ran these executions.
+# The name of upstream's engine, which ran these executions.
 PRODUCER = "propeller"
 CAUSE = "ended by `flyteadmin executions end`: nothing runs this execution any more"
 
@@ -38,7 +38,7 @@ _executions, _launches = schema.table(schema.Execution), schema.table(schema.Lau
 
 
 class OrphanFilter(NamedTuple):
-    """Which leftovers: of a project, a domain, launched before a time; "" and None stand for any."""
+    """Select orphans by project, domain and the time before which they were launched; "" and None select all."""
 
     project: str = ""
     domain: str = ""
@@ -46,7 +46,7 @@ class OrphanFilter(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _leftovers(project: bool, domain: bool, before: bool, limit: int) -> Statement:
+def _statement(project: bool, domain: bool, before: bool, limit: int) -> Statement:
     ended = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL)]
     launched = exists().where(same_execution(_launches, _executions))
     columns = (*execution_columns(_executions), *(_executions.c[name] for name in ("id", "phase", "created_at")))
@@ -62,26 +62,31 @@ def _leftovers(project: bool, domain: bool, before: bool, limit: int) -> Stateme
     return Statement(query.order_by(_executions.c.id).limit(limit))
 
 
-async def list_orphans(db: UnitOfWork, chosen: OrphanFilter, *, after_id: int = 0, limit: int) -> Sequence[Any]:
-    """Return rows of leftovers in the order in which they were launched: their key, id, phase and created_at."""
-    statement = _leftovers(bool(chosen.project), bool(chosen.domain), chosen.before is not None, limit)
-    given = {name: value for name, value in chosen._asdict().items() if value}
-    return await db.all(statement, after_id=after_id, **given)
+async def list_orphans(db: UnitOfWork, selected: OrphanFilter, *, after_id: int = 0, limit: int) -> Sequence[Any]:
+    """Return a page of orphans, oldest first: their key, id, phase and created_at.
+
+    Args:
+        db: The unit of work.
+        selected: The filter.
+        after_id: The id of the last row of the page before, 0 for the first page.
+        limit: Rows of a page.
+    """
+    statement = _statement(bool(selected.project), bool(selected.domain), selected.before is not None, limit)
+    parameters = {name: value for name, value in selected._asdict().items() if value}
+    return await db.all(statement, after_id=after_id, **parameters)
 
 
 async def end_orphan(
     ctx: Context, request: execution_pb2.ExecutionTerminateRequest
 ) -> execution_pb2.ExecutionTerminateResponse:
-    """Record a leftover, its open nodes and its open attempts as ABORTED, as the events of an engine do.
+    """Record an orphan, its open nodes and its open attempts as ABORTED, with the events that an engine would send.
 
-    Args:
-        ctx: The call.
-        request: The execution, and the cause for its abort metadata. One that is ABORTING keeps its cause.
+    The cause of the request is stored, unless the execution is ABORTING and so has a cause.
 
     Raises:
-        InvalidArgument: Parts of the id are missing.
-        NotFound: There is no such execution.
-        FailedPrecondition: It has ended, or has a launch record, so that its engine ends it.
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The execution does not exist.
+        errors.FailedPrecondition: The execution has ended, or has a launch record.
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
@@ -99,11 +104,11 @@ async def end_orphan(
         await events.create_node_event(ctx, _node_event(ctx, id, node, request.cause))
     if phase != Workflow.ABORTING:
         await record_abort(ctx, id, row, request.cause)
-    over = admin_event_pb2.WorkflowExecutionEventRequest()
-    over.event.phase, over.event.producer_id = Workflow.ABORTED, PRODUCER
-    over.event.execution_id.CopyFrom(id)
-    over.event.occurred_at.FromDatetime(ctx.now)
-    await events.create_workflow_event(ctx, over)
+    aborted = admin_event_pb2.WorkflowExecutionEventRequest()
+    aborted.event.phase, aborted.event.producer_id = Workflow.ABORTED, PRODUCER
+    aborted.event.execution_id.CopyFrom(id)
+    aborted.event.occurred_at.FromDatetime(ctx.now)
+    await events.create_workflow_event(ctx, aborted)
     return execution_pb2.ExecutionTerminateResponse()
 
 

@@ -1,4 +1,4 @@
-"""Get, list and data of executions.
+"""Read executions: get, list, inputs and outputs.
 
 Proto: flyteidl/admin/execution.proto.
 """
@@ -26,7 +26,7 @@ from app.wire.text import text
 
 _COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")
 
-# Deviates: tags match by the whole key and a page holds an execution once; upstream joins by name and repeats it.
+# Deviates: upstream joins tags by the execution's name only, and a page may have an execution more than once.
 _TAGS = tuple(
     Join(entity, tuple((p, p) for p in EXECUTION_KEY), one=False) for entity in ("execution_tag", "admin_tag")
 )
@@ -46,7 +46,7 @@ LISTING = Listing(
 
 
 def check_id(request: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
-    """The execution that a request names in `id`. errors: INVALID_ARGUMENT missing id, project, domain, name"""
+    """Return the execution that a request names in field `id`. Raises INVALID_ARGUMENT if a part is missing."""
     if not request.HasField("id"):
         raise errors.missing("id")
     check_execution_id(request.id)
@@ -57,7 +57,7 @@ def check_id(request: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
 async def row_of(
     ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, *, for_update: bool = False, columns: Any = None
 ) -> Any:
-    """The row of an execution. errors: NOT_FOUND"""
+    """Return the row of an execution. Raises NOT_FOUND."""
     row = await ctx.db.find(schema.Execution, columns=columns, for_update=for_update, **execution_key(id))
     if row is None:
         raise errors.NotFound(f"missing entity of type execution with identifier {text(id)}")
@@ -65,19 +65,19 @@ async def row_of(
 
 
 def to_message(row: Any) -> execution_pb2.Execution:
-    """A row as the API shows it (upstream FromExecutionModel)."""
+    """Return the message of a row (upstream FromExecutionModel)."""
     message = execution_pb2.Execution()
     set_execution_id(message.id, row)
     message.spec.ParseFromString(row.spec)
     closure = message.closure
     closure.ParseFromString(row.closure or b"")
     if not closure.HasField("state_change_details"):
-        # Rows of upstream before 2022 lack it.
+        # Rows that upstream stored before 2022 have no state_change_details.
         closure.state_change_details.state = execution_pb2.EXECUTION_ACTIVE
         closure.state_change_details.principal = row.user or ""
         closure.state_change_details.occurred_at.CopyFrom(closure.created_at)
     if row.phase == "ABORTED" and not closure.HasField("abort_metadata"):
-        # Parity: the cause of an abort hides outputs and error.
+        # Parity: the abort's cause replaces outputs and error, which share a oneof with it.
         closure.abort_metadata.cause = row.abort_cause or ""
     return message
 
@@ -91,16 +91,19 @@ def _in_list(row: Any) -> execution_pb2.Execution:
 
 
 def namespace(ctx: Context, project: str, domain: str) -> str:
-    """The namespace of a project-domain; the template replaces exactly these two texts."""
+    """Return the namespace of a project-domain: the configured template with both placeholders replaced."""
     template = ctx.settings.namespace_mapping.template
     return template.replace("{{ project }}", project).replace("{{ domain }}", domain)
 
 
 async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGetRequest) -> execution_pb2.Execution:
-    """One execution.
+    """Return an execution.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream ExecutionManager.GetExecution
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The execution does not exist.
+
+    Source: upstream ExecutionManager.GetExecution.
     """
     row = await row_of(ctx, check_id(request), columns=_COLUMNS)
     message = to_message(row)
@@ -110,12 +113,14 @@ async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGe
 
 
 async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[execution_pb2.ExecutionList]:
-    """One page of the executions of a project-domain; archived ones only if a filter on state asks for them.
+    """Return a page of the executions of a project-domain. Archived executions need a filter on state.
 
-    shape:  request.id{project, domain[, name]}, limit ≥ 1, token → executions, token "" behind the last page
-    units:  filters on duration in seconds or as 1h2m; times RFC 3339
-    errors: INVALID_ARGUMENT missing id, project, domain; limit 0; filter, sort, token
-    source: upstream ExecutionManager.ListExecutions
+    Filters on duration have seconds or Go's form, such as 1h2m. Times are RFC 3339.
+
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream ExecutionManager.ListExecutions.
     """
     if not request.HasField("id"):
         raise errors.missing("id")
@@ -129,7 +134,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         where["execution_name"] = request.id.name
     parsed = lists.parse_filters(LISTING, request.filters, ctx.settings.limits)
     if not any(f.entity == "execution" and f.field == "state" for f in parsed):
-        # Deviates: upstream shows archived ones as soon as any entity's state is filtered.
+        # Deviates: upstream lists archived executions for a filter on the state of any entity.
         parsed = (*parsed, grammar.Filter("eq", "execution", "state", (execution_pb2.EXECUTION_ACTIVE,)))
     rows, token = await lists.page(
         ctx,
@@ -149,17 +154,21 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
 async def get_execution_data(
     ctx: Context, request: execution_pb2.WorkflowExecutionGetDataRequest
 ) -> execution_pb2.WorkflowExecutionGetDataResponse:
-    """Inputs and outputs of an execution, inline up to the limit, beyond it as a signed address.
+    """Return the inputs and outputs of an execution: inline up to the size limit, as signed URLs beyond it.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream ExecutionManager.GetExecutionData
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The execution does not exist.
+
+    Source: upstream ExecutionManager.GetExecutionData.
     """
     row = await row_of(ctx, check_id(request), columns=("inputs_uri", "spec", "closure"))
     closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
-    inputs, full_inputs = await payloads.at(ctx, row.inputs_uri or "")
+    inputs, full_inputs = await payloads.read_payload(ctx, row.inputs_uri or "")
     if not row.inputs_uri:
-        # Rows of upstream before 2019 hold their inputs. Deviates: upstream rewrites the row in this read.
-        full_inputs.CopyFrom(payloads.inline(ctx, closure.computed_inputs))
+        # Rows that upstream stored before 2019 have their inputs in the closure.
+        # Deviates: upstream rewrites such a row when it reads it.
+        full_inputs.CopyFrom(payloads.inline_if_small(ctx, closure.computed_inputs))
     outputs, full_outputs = await _outputs(ctx, closure)
     return execution_pb2.WorkflowExecutionGetDataResponse(
         inputs=inputs, outputs=outputs, full_inputs=full_inputs, full_outputs=full_outputs
@@ -169,7 +178,7 @@ async def get_execution_data(
 async def _outputs(ctx: Context, closure: execution_pb2.ExecutionClosure) -> payloads.Payload:
     kind = closure.WhichOneof("output_result")
     if kind == "output_data":
-        return common_pb2.UrlBlob(), payloads.inline(ctx, closure.output_data)
+        return common_pb2.UrlBlob(), payloads.inline_if_small(ctx, closure.output_data)
     if kind == "outputs" and closure.outputs.WhichOneof("data") == "values":
-        return common_pb2.UrlBlob(), payloads.inline(ctx, closure.outputs.values)
-    return await payloads.at(ctx, closure.outputs.uri if kind == "outputs" else "")
+        return common_pb2.UrlBlob(), payloads.inline_if_small(ctx, closure.outputs.values)
+    return await payloads.read_payload(ctx, closure.outputs.uri if kind == "outputs" else "")

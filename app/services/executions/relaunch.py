@@ -1,4 +1,4 @@
-"""Relaunch and recover: a new execution from the stored spec and the user's inputs of an earlier one.
+"""Relaunch and recover an execution: launch a new execution with the stored spec and user inputs of an earlier one.
 
 Proto: admin.ExecutionRelaunchRequest, admin.ExecutionRecoverRequest.
 """
@@ -22,15 +22,18 @@ _COLUMNS = ("id", "spec", "user_inputs_uri")
 async def relaunch_execution(
     ctx: Context, request: execution_pb2.ExecutionRelaunchRequest
 ) -> execution_pb2.ExecutionCreateResponse:
-    """Run again what an execution ran, whatever became of it.
+    """Launch an execution again, in any phase. The request's overwrite_cache replaces the stored one.
 
-    shape:  request{id, name or "", overwrite_cache: replaces the stored one}
-    errors: INVALID_ARGUMENT `missing project` also without an id; NOT_FOUND; those of create_execution
-    source: upstream ExecutionManager.RelaunchExecution
+    Raises:
+        errors.InvalidArgument: The id is incomplete. A missing id counts as a missing project.
+        errors.NotFound: The execution does not exist.
+        errors.FlyteError: As create_execution.
+
+    Source: upstream ExecutionManager.RelaunchExecution.
     """
     check_execution_id(request.id)
     row = await row_of(ctx, request.id, columns=_COLUMNS)
-    create = await _again(ctx, request, row, execution_pb2.ExecutionMetadata.RELAUNCH)
+    create = await _create_request(ctx, request, row, execution_pb2.ExecutionMetadata.RELAUNCH)
     create.spec.overwrite_cache = request.overwrite_cache
     return await launch(ctx, create, source_execution=row.id)
 
@@ -38,15 +41,20 @@ async def relaunch_execution(
 async def recover_execution(
     ctx: Context, request: execution_pb2.ExecutionRecoverRequest
 ) -> execution_pb2.ExecutionCreateResponse:
-    """Run again what an execution ran; nodes that succeeded there are taken over.
+    """Launch an execution again and reuse its nodes that succeeded.
 
-    shape:  request{id, name or "", metadata: only its parent_node_execution counts}
-    errors: INVALID_ARGUMENT `missing project` also without an id; NOT_FOUND; those of create_execution
-    source: upstream ExecutionManager.RecoverExecution
+    Of the request's metadata only parent_node_execution is used.
+
+    Raises:
+        errors.InvalidArgument: The id is incomplete. A missing id counts as a missing project.
+        errors.NotFound: The execution does not exist.
+        errors.FlyteError: As create_execution.
+
+    Source: upstream ExecutionManager.RecoverExecution.
     """
     check_execution_id(request.id)
     row = await row_of(ctx, request.id, columns=_COLUMNS)
-    create = await _again(ctx, request, row, execution_pb2.ExecutionMetadata.RECOVERED)
+    create = await _create_request(ctx, request, row, execution_pb2.ExecutionMetadata.RECOVERED)
     if request.HasField("metadata"):
         create.spec.metadata.ClearField("parent_node_execution")
         if request.metadata.HasField("parent_node_execution"):
@@ -54,7 +62,7 @@ async def recover_execution(
     return await launch(ctx, create, source_execution=row.id)
 
 
-async def _again(ctx: Context, request: Any, row: Any, mode: int) -> execution_pb2.ExecutionCreateRequest:
+async def _create_request(ctx: Context, request: Any, row: Any, mode: int) -> execution_pb2.ExecutionCreateRequest:
     create = execution_pb2.ExecutionCreateRequest(
         project=request.id.project, domain=request.id.domain, name=request.name
     )

@@ -1,4 +1,4 @@
-"""A single task is launched as a workflow of one node, made once for each version of the task.
+"""The workflow and launch plan that are generated for a single task, once for each version of the task.
 
 Proto: core.WorkflowTemplate, admin.LaunchPlanSpec. Source: pkg/manager/impl/util/single_task_execution.go.
 """
@@ -25,8 +25,8 @@ _RETRIES_DEFAULT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Skeleton:
-    """The rows behind a single task, and what its launch plan expects: every input of the task."""
+class GeneratedWorkflow:
+    """The row ids of a single task and of its generated workflow and launch plan, and the task's inputs."""
 
     task_row: int
     workflow_id: identifier_pb2.Identifier
@@ -35,10 +35,18 @@ class Skeleton:
     expected_inputs: interface_pb2.ParameterMap
 
 
-async def skeleton(ctx: Context, reference: identifier_pb2.Identifier, spec: execution_pb2.ExecutionSpec) -> Skeleton:
-    """The skeleton of a task, made now if it is the first launch of this version.
+async def generated_workflow(
+    ctx: Context, reference: identifier_pb2.Identifier, spec: execution_pb2.ExecutionSpec
+) -> GeneratedWorkflow:
+    """Return the workflow and launch plan of a task; generate them at the first launch of this version.
 
-    errors: NOT_FOUND for the task
+    Args:
+        ctx: The call.
+        reference: The task.
+        spec: The spec of the launch. Its roles are stored in a generated launch plan.
+
+    Raises:
+        errors.NotFound: The task is not registered.
     """
     key = {part: getattr(reference, part) for part in ("project", "domain", "name", "version")}
     task = await ctx.db.find(schema.Task, columns=("id", "closure"), **key)
@@ -50,34 +58,34 @@ async def skeleton(ctx: Context, reference: identifier_pb2.Identifier, spec: exe
     row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)
     if row is None:
         template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
-        making = _create_workflow(ctx, workflow_id, reference, template)
-        row = await _made(ctx, making, schema.Workflow, ("id",), generated)
+        storing = _create_workflow(ctx, workflow_id, reference, template)
+        row = await _store_or_find(ctx, storing, schema.Workflow, ("id",), generated)
     plan = await ctx.db.find(schema.LaunchPlan, columns=("id", "closure"), **generated)
     if plan is None:
         template = task_pb2.TaskClosure.FromString(task.closure).compiled_task.template
-        making = _create_launch_plan(ctx, generated, reference, spec, row.id, template)
-        plan = await _made(ctx, making, schema.LaunchPlan, ("id", "closure"), generated)
+        storing = _create_launch_plan(ctx, generated, reference, spec, row.id, template)
+        plan = await _store_or_find(ctx, storing, schema.LaunchPlan, ("id", "closure"), generated)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(plan.closure)
-    return Skeleton(task.id, workflow_id, row.id, plan.id, closure.expected_inputs)
+    return GeneratedWorkflow(task.id, workflow_id, row.id, plan.id, closure.expected_inputs)
 
 
-async def _made(
-    ctx: Context, making: Awaitable[None], model: type[schema.Base], columns: tuple[str, ...], key: dict[str, Any]
+async def _store_or_find(
+    ctx: Context, storing: Awaitable[None], model: type[schema.Base], columns: tuple[str, ...], key: dict[str, Any]
 ) -> Any:
-    """The row that making leaves; another launch of the same task may have made it meanwhile, which serves as well."""
-    taken: errors.FlyteError | None = None
+    """Await `storing`, then return the row; a row that a concurrent launch of the same task stored is used too."""
+    refusal: errors.FlyteError | None = None
     try:
-        await making
+        await storing
     except (errors.AlreadyExists, errors.InvalidArgument) as error:
-        taken = error
+        refusal = error
     row = await ctx.db.find(model, columns=columns, **key)
     if row is None:
-        raise taken or errors.Internal(f"the {model.__name__} {key['name']} of a single task was not stored")
+        raise refusal or errors.Internal(f"the {model.__name__} {key['name']} of a single task was not stored")
     return row
 
 
 def node_id(task_name: str) -> str:
-    """The id of the only node: the name's last 63 bytes without what is no letter, digit or dash."""
+    """Return the id of the only node: letters, digits and dashes of the last 63 bytes of the task's name."""
     tail = task_name.encode()[-_NODE_ID_BYTES_MAX:].decode("utf-8", "ignore")
     return "".join(c for c in tail if c == "-" or c.isalpha() or c.isnumeric())
 
@@ -85,7 +93,7 @@ def node_id(task_name: str) -> str:
 def template_of(
     workflow_id: identifier_pb2.Identifier, reference: identifier_pb2.Identifier, task: tasks_pb2.TaskTemplate
 ) -> core_workflow_pb2.WorkflowTemplate:
-    """A workflow with the task's interface whose only node runs the task."""
+    """Return a workflow that has the interface of the task and one node, which runs the task."""
     name = node_id(reference.name)
     template = core_workflow_pb2.WorkflowTemplate(id=workflow_id, interface=task.interface)
     node = template.nodes.add(id=name)
@@ -94,7 +102,7 @@ def template_of(
     if task.metadata.HasField("retries"):
         node.metadata.retries.CopyFrom(task.metadata.retries)
     if task.metadata.HasField("timeout"):
-        # Deviates: upstream runs a single task without its timeout.
+        # Deviates: upstream ignores the timeout of a single task.
         node.metadata.timeout.CopyFrom(task.metadata.timeout)
     node.task_node.reference_id.CopyFrom(reference)
     node.inputs.extend(_bindings(task.interface.inputs, ""))
@@ -148,7 +156,7 @@ async def _create_launch_plan(
 
 
 async def _mark_generated(ctx: Context, id: identifier_pb2.Identifier) -> None:
-    """Lists of names hide what this server made by itself."""
+    """Hide a generated name in lists of names."""
     update = common_pb2.NamedEntityUpdateRequest(resource_type=id.resource_type)
     update.id.project, update.id.domain, update.id.name = id.project, id.domain, id.name
     update.metadata.state = common_pb2.SYSTEM_GENERATED

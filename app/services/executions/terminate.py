@@ -1,4 +1,4 @@
-"""Archive and terminate an execution.
+"""Terminate or archive an execution.
 
 Proto: flyteidl/admin/execution.proto.
 """
@@ -25,17 +25,19 @@ log = structlog.get_logger(__name__)
 async def update_execution(
     ctx: Context, request: execution_pb2.ExecutionUpdateRequest
 ) -> execution_pb2.ExecutionUpdateResponse:
-    """Archive an execution or take it back; its phase does not matter.
+    """Archive an execution or make it active again, in any phase. A missing state means ACTIVE.
 
-    shape:  request.state 0 ACTIVE (also when it is left out), 1 ARCHIVED
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream ExecutionManager.UpdateExecution
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The execution does not exist.
+
+    Source: upstream ExecutionManager.UpdateExecution.
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True, columns=("closure",))
     closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
     details = closure.state_change_details
-    # Parity: any number is stored; closure.updated_at stays.
+    # Parity: any number is stored, and closure.updated_at does not change.
     details.state = request.state
     details.principal = ctx.principal
     details.occurred_at.FromDatetime(ctx.now)
@@ -46,17 +48,17 @@ async def update_execution(
 async def terminate_execution(
     ctx: Context, request: execution_pb2.ExecutionTerminateRequest
 ) -> execution_pb2.ExecutionTerminateResponse:
-    """Ask the engine to abort an execution: ABORTING now, ABORTED when the engine reports it.
+    """Set an execution to ABORTING and notify the engine, which sends the event ABORTED.
 
-    Without an engine (`engine: none`) the client that posts events reports it. Doing it again changes the cause.
+    Without an engine (`engine: none`) the client that posts events sends ABORTED. A second call replaces the cause.
 
     Raises:
-        InvalidArgument: Parts of the id are missing.
-        NotFound: There is no such execution.
-        FailedPrecondition: It has ended; or this server's engine cannot end it, because another flyteadmin on the same
-            database launched it.
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The execution does not exist.
+        errors.FailedPrecondition: The execution has ended, or another flyteadmin on the same database launched it, so
+            that this server's engine cannot end it.
 
-    Source: upstream ExecutionManager.TerminateExecution
+    Source: upstream ExecutionManager.TerminateExecution.
     """
     id = check_id(request)
     row = await row_of(ctx, id, for_update=True)
@@ -64,16 +66,17 @@ async def terminate_execution(
     if phase in phases.WORKFLOW_TERMINAL:
         current = core_execution_pb2.WorkflowExecution.Phase.Name(phase)
         raise phases.already_terminal("Cannot abort an already terminated workflow execution", current)
-    await _check_reach(ctx, id)
+    await _check_engine_runs(ctx, id)
     await record_abort(ctx, id, row, request.cause)
     ctx.after_commit(lambda: ctx.engine.aborted(id))
     return execution_pb2.ExecutionTerminateResponse()
 
 
-async def _check_reach(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-    """Refuse to abort what this server's engine does not run, which would answer success and end nothing.
+async def _check_engine_runs(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    """Raise FAILED_PRECONDITION if this server's engine does not run the execution.
 
-    Deviates: upstream has one engine, which runs everything that its database holds.
+    Otherwise the call would succeed and end nothing.
+    Deviates: upstream has one engine, which runs every execution of its database.
     """
     if await has_launch_record(ctx, id):
         return
@@ -92,7 +95,7 @@ async def _check_reach(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentif
 
 
 async def has_launch_record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
-    """Return whether an engine of this server runs the execution, or will."""
+    """Return whether the execution has a launch record: an engine of this server runs it, or will run it."""
     return await ctx.db.find(schema.Launch, columns=("execution_name",), **execution_key(id)) is not None
 
 
@@ -102,8 +105,8 @@ async def record_abort(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentif
     Args:
         ctx: The call.
         id: The execution.
-        row: Its row, locked.
-        cause: Why it is aborted.
+        row: The locked row of the execution.
+        cause: The reason of the abort.
     """
     closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
     closure.phase = core_execution_pb2.WorkflowExecution.ABORTING

@@ -1,7 +1,7 @@
-"""The nodes and attempts of an execution that have not ended, and events of such attempts.
+"""Select the nodes and attempts of an execution that have not ended, and build events of such attempts.
 
-Used where an execution is aborted: by the local engine, and by the command that ends leftovers. The local engine also
-reports on open attempts while the object store is away.
+The local engine uses these when it aborts an execution, and orphans.py when it records an execution as ABORTED. The
+local engine also sends events of open attempts while the object store is unavailable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.services.phases import NODE_TERMINAL, TASK_TERMINAL, Node, Task
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
 
 
-# Children before their parents: a child's row is younger.
+# Newest first, so that a child comes before its parent.
 OPEN_NODES = Statement(
     select(_nodes.c.id, _nodes.c.node_id, _nodes.c.parent_id, _nodes.c.input_uri, _nodes.c.closure)
     .where(
@@ -41,12 +41,12 @@ OPEN_ATTEMPTS = Statement(
 def attempt_event(
     id: identifier_pb2.WorkflowExecutionIdentifier, row: Any, **fields: Any
 ) -> event_pb2.TaskExecutionEvent:
-    """Return an event that names an attempt, without time and producer.
+    """Return an event of an attempt, without time and producer.
 
     Args:
         id: The execution.
         row: A row of OPEN_ATTEMPTS.
-        fields: Other fields of the event, such as its phase.
+        fields: Further fields of the event, such as its phase.
     """
     event = event_pb2.TaskExecutionEvent(retry_attempt=row.retry_attempt, **fields)
     event.task_id.resource_type = identifier_pb2.TASK

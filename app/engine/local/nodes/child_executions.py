@@ -121,7 +121,7 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
         if old is not None:
             await with_retries(server, executions.recover_execution, _recovery(child, old))
         else:
-            start = partial(launch_execution, above=child.context.execution.config)
+            start = partial(launch_execution, parent_config=child.context.execution.config)
             await with_retries(server, start, _request(child, inputs))
     except errors.AlreadyExists as error:
         async with server.database.unit_of_work() as db:
