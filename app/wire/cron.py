@@ -1,20 +1,22 @@
-"""Cron expressions as launch plans may have them: five fields, `@hourly` and its like, `@every 1h30m`, a time zone.
+"""Cron expressions of launch plans: five fields, `@hourly` and the like, `@every 1h30m`, with or without a time zone.
 
-The grammar and the error texts are those of robfig/cron, which upstream uses; when an expression fires is cronsim's to
-say. The deprecated field `cron_expression` and `cron_schedule.schedule` are the same text.
+Grammar and error texts are those of robfig/cron, which upstream uses; cronsim computes the times. The deprecated
+field `cron_expression` and the field `cron_schedule.schedule` have the same format.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-# The number that Go's Atoi can hold; more digits are out of range.
+from app.wire.go.goparse import parse_go_duration
+
+# The largest number of Go's Atoi.
 _INTEGER_MAX = 2**63 - 1
 
 
@@ -36,52 +38,47 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# Seconds, with the units that Go knows.
-_UNITS = {
-    "ns": Decimal("1e-9"),
-    "us": Decimal("1e-6"),
-    "µs": Decimal("1e-6"),
-    "μs": Decimal("1e-6"),
-    "ms": Decimal("1e-3"),
-    "s": Decimal(1),
-    "m": Decimal(60),
-    "h": Decimal(3600),
-}
-_TERM = re.compile(r"(?P<number>[0-9]*(?:\.[0-9]*)?)(?P<unit>[^.0-9]*)")
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A schedule: either an interval, or five fields and the time zone that they are in."""
+    """A schedule: either an interval, or five fields in a time zone.
+
+    Attributes:
+        crontab: Five fields of numbers and commas, or `*`; "" for an expression that never fires, because a field
+            allows no value.
+        every: The interval.
+    """
 
     zone: ZoneInfo | None
-    # Numbers and commas, or `*`; "" where a field allows no value at all, so that it never fires.
     crontab: str
     every: timedelta | None = None
 
     def following(self, moment: datetime) -> datetime | None:
-        """The first time after an aware moment, in UTC and to the second; None when there is none any more."""
+        """Return the first time after an aware moment, in UTC and in whole seconds; None where there is none."""
         if self.every is not None:
             return moment.astimezone(UTC).replace(microsecond=0) + self.every
         try:
             return next(CronSim(self.crontab, moment.astimezone(self.zone or UTC))).astimezone(UTC)
         except (CronSimError, StopIteration):
-            # The 31st of February, which the grammar allows.
+            # The grammar allows the 31st of February.
             return None
 
 
 def parse_cron(text: str) -> Cron:
-    """The schedule that the text stands for.
+    """Parse a schedule.
 
-    errors: ValueError with robfig/cron's text
-    source: cron.ParseStandard
+    Raises:
+        ValueError: With the text of robfig/cron.
+
+    Source: cron.ParseStandard.
     """
     if not text:
         raise ValueError("empty spec string")
     zone = None
     if text.startswith(("TZ=", "CRON_TZ=")):
         prefix, _, text = text.partition(" ")
-        # Deviates: without anything behind the time zone upstream panics; here the fields are missing.
+        # Deviates: upstream panics where nothing follows the time zone; here that is an error about missing fields.
         zone = _zone(prefix.partition("=")[2])
         text = text.strip()
     if text.startswith("@"):
@@ -109,7 +106,10 @@ def _zone(name: str) -> ZoneInfo | None:
 
 
 def _values(field: str, bounds: _Field) -> str:
-    """The field as numbers, or `*` where it said so: only then does the other of the two day fields decide alone."""
+    """Return a field as numbers, or as `*` where it is written so.
+
+    The difference matters for the two day fields: with `*` in one of them, the other alone decides.
+    """
     values: set[int] = set()
     star = False
     for item in filter(None, field.split(",")):
@@ -165,37 +165,9 @@ def _integer(text: str) -> int:
 
 
 def _every(descriptor: str) -> timedelta:
-    text = descriptor.removeprefix("@every ")
     try:
-        seconds = sum(_terms(text), Decimal(0))
+        nanos = parse_go_duration(descriptor.removeprefix("@every "))
     except ValueError as error:
-        raise ValueError(f"failed to parse duration {descriptor}: time: {error}") from None
-    if text.startswith("-"):
-        seconds = -seconds
-    # Parity: what is shorter than a second, or negative, fires every second.
-    return timedelta(seconds=max(1, int(seconds)))
-
-
-def _terms(text: str) -> Iterator[Decimal]:
-    """The parts of a Go duration such as 1h30m, in seconds without the sign."""
-    position = 1 if text[:1] in ("+", "-") else 0
-    if text[position:] == "0":
-        return
-    if position == len(text):
-        raise ValueError(f'invalid duration "{text}"')
-    total = Decimal(0)
-    while position < len(text):
-        match = _TERM.match(text, position)
-        assert match is not None, "Both parts may be empty."
-        number, unit = match["number"], match["unit"]
-        if number in ("", ".") or len(number) > 40:
-            raise ValueError(f'invalid duration "{text}"')
-        if not unit:
-            raise ValueError(f'missing unit in duration "{text}"')
-        if unit not in _UNITS:
-            raise ValueError(f'unknown unit "{unit}" in duration "{text}"')
-        total += Decimal(number) * _UNITS[unit]
-        if total > Decimal(_INTEGER_MAX) * _UNITS["ns"]:
-            raise ValueError(f'invalid duration "{text}"')
-        yield Decimal(number) * _UNITS[unit]
-        position = match.end()
+        raise ValueError(f"failed to parse duration {descriptor}: {error}") from error
+    # Parity: an interval below a second, or a negative one, fires every second.
+    return timedelta(seconds=max(1, nanos // 10**9))

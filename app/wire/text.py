@@ -1,8 +1,7 @@
-"""Protobuf messages as one line of text, the way Go prints them inside error messages.
+"""Protobuf messages as one line of text, as Go prints them inside error messages.
 
-Many messages to clients embed a protobuf message. Go writes its fields in the order of declaration, without
-defaults, as `project:"p" domain:"d"`. Go puts one or two spaces between fields, by build; here it is always one, so
-that texts are stable.
+Go writes the fields in the order of declaration, without defaults: `project:"p" domain:"d"`. Between fields Go writes
+one or two spaces, depending on the build; here it is always one, so that texts are stable.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -20,20 +18,22 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from app.wire.go.goparse import go_float
+
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def text(message: Message | None) -> str:
-    """The message on one line, one space between fields; an absent message is `<nil>`, an empty one is "".
+    """Return a message on one line; `<nil>` for an absent message, "" for an empty one.
 
-    source: protobuf-go prototext.MarshalOptions.Format, which Message.String() uses
+    Source: prototext.MarshalOptions.Format of protobuf-go, which Message.String() uses.
     """
     return "<nil>" if message is None else " ".join(_parts(message))
 
 
-def quoted(value: str | bytes) -> str:
-    """A string or bytes between double quotes: control characters escaped, the rest of UTF-8 as it is."""
-    # An undecodable byte becomes a lone surrogate, which is how the loop below recognises and escapes it.
+def prototext_quote(value: str | bytes) -> str:
+    """Quote a string or bytes like prototext: only control characters are escaped. `go_quote` is strconv.Quote."""
+    # A byte that is no UTF-8 becomes a lone surrogate here, which _escaped turns into an escape.
     letters = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
     if letters.isprintable() and '"' not in letters and "\\" not in letters:
         return f'"{letters}"'
@@ -77,7 +77,7 @@ def _declared(item: tuple[FieldDescriptor, Any]) -> int:
 
 
 def unpacked(message: AnyMessage) -> Message | None:
-    """The message inside, or None when its type is not known here or its bytes are not of that type."""
+    """Return the message inside an Any; None for an unknown type or bytes that are not of that type."""
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(message.type_url.rpartition("/")[2])
         return message_factory.GetMessageClass(descriptor).FromString(message.value)
@@ -90,7 +90,7 @@ def _writer(field: FieldDescriptor) -> Callable[[Any], str]:
         case FieldDescriptor.CPPTYPE_MESSAGE:
             return _write_message
         case FieldDescriptor.CPPTYPE_STRING:
-            return quoted
+            return prototext_quote
         case FieldDescriptor.CPPTYPE_BOOL:
             return _write_bool
         case FieldDescriptor.CPPTYPE_ENUM:
@@ -116,7 +116,7 @@ def _write_bool(value: bool) -> str:
 
 
 def shortest_float32(value: float) -> float:
-    """The double with the fewest digits that is this value in 32 bits, so that 0.1 is not printed as 0.10000000149."""
+    """Return the double with the fewest digits that rounds to this 32-bit float: 0.1 instead of 0.10000000149."""
     if math.isnan(value) or math.isinf(value):
         return value
     for digits in (6, 7, 8):
@@ -127,17 +127,11 @@ def shortest_float32(value: float) -> float:
 
 
 def _write_double(value: float) -> str:
-    """Shortest digits that read back as the same number, with an exponent below 1e-4 and from 1e6 on."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
-    exponent = Decimal(repr(value)).adjusted() if value else 0
-    minus, first, rest = "-" if sign else "", digits[0], "".join(map(str, digits[1:]))
-    if exponent < -4 or exponent >= 6:
-        return f"{minus}{first}{'.' if rest else ''}{rest}e{exponent:+03d}"
-    return minus + format(abs(Decimal(repr(value)).normalize()), "f")
+    return go_float(value)
 
 
 def _unknown(fields: Any) -> Iterator[str]:
@@ -151,4 +145,4 @@ def _unknown(fields: Any) -> Iterator[str]:
             case 3:  # group
                 yield f"{number}:{{{' '.join(_unknown(field.data))}}}"
             case _:  # length-delimited
-                yield f"{number}:{quoted(field.data)}"
+                yield f"{number}:{prototext_quote(field.data)}"

@@ -6,7 +6,7 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, workflow_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
-from app.wire.text import quoted, text
+from app.wire.text import prototext_quote, text
 
 IDENTIFIER = identifier_pb2.Identifier(
     resource_type=identifier_pb2.TASK, project="p", domain="d", name="n", version="v"
@@ -71,8 +71,8 @@ def test_text(message: Message | None, expected: str) -> None:
         (b"\x80", '"\\x80"'),
     ],
 )
-def test_quoted(value: str | bytes, expected: str) -> None:
-    assert quoted(value) == expected
+def test_prototext_quote(value: str | bytes, expected: str) -> None:
+    assert prototext_quote(value) == expected
 
 
 @pytest.mark.parametrize(

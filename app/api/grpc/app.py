@@ -25,8 +25,8 @@ from app.runtime import dispatch
 from app.runtime.dispatch import LATE, Call, Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
+from app.wire.go.goparse import go_quote
 from app.wire.page import message_of
-from app.wire.text import quoted
 
 # The services that upstream registers only where callers are authenticated.
 AUTHENTICATION_SERVICES = ("flyteidl.service.AuthMetadataService", "flyteidl.service.IdentityService")
@@ -202,7 +202,7 @@ class GrpcApp:
             return self._streams[path]
         service, slash, method = path[1:].rpartition("/")
         if not path.startswith("/") or not slash:
-            raise errors.Unimplemented(f"malformed method name: {quoted(path)}")
+            raise errors.Unimplemented(f"malformed method name: {go_quote(path)}")
         if service not in self._services:
             raise errors.Unimplemented(f"unknown service {service}")
         raise errors.Unimplemented(f"unknown method {method} for service {service}")

@@ -19,7 +19,7 @@ from google.rpc import status_pb2
 from app import errors
 from app.api.timeouts import strict_timeout_seconds
 from app.wire.codecs import to_status
-from app.wire.text import quoted
+from app.wire.go.goparse import go_quote
 
 M = TypeVar("M", bound=Message)
 Headers = list[tuple[bytes, bytes]]
@@ -92,7 +92,7 @@ def parse(type_: type[M], payload: bytes) -> M:
 def check_encoding(encoding: bytes) -> None:
     """Raise UNIMPLEMENTED for a compression other than gzip."""
     if encoding not in _ENCODINGS:
-        raise errors.Unimplemented(f"grpc: Decompressor is not installed for grpc-encoding {quoted(encoding)}")
+        raise errors.Unimplemented(f"grpc: Decompressor is not installed for grpc-encoding {_quote(encoding)}")
 
 
 def timeout_seconds(value: bytes) -> float:
@@ -111,7 +111,7 @@ def check_binary(headers: Iterable[tuple[bytes, bytes]]) -> None:
                 base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
             except binascii.Error as error:
                 raise errors.Internal(
-                    f"malformed binary metadata {quoted(value)} in header {quoted(name)}: illegal base64 data"
+                    f"malformed binary metadata {_quote(value)} in header {_quote(name)}: illegal base64 data"
                 ) from error
 
 
@@ -139,6 +139,10 @@ def _trailers(whole: status_pb2.Status) -> Headers:
     if whole.details:
         fields.append((b"grpc-status-details-bin", base64.b64encode(whole.SerializeToString()).rstrip(b"=")))
     return fields
+
+
+def _quote(value: bytes) -> str:
+    return go_quote(value.decode("utf-8", "surrogateescape"))
 
 
 def _size(fields: Headers) -> int:

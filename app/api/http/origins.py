@@ -32,7 +32,7 @@ from app.blobs.signed_urls import PREFIX
 from app.settings import Settings
 from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
 from app.wire.codecs import SNAKE_JSON
-from app.wire.text import quoted
+from app.wire.go.goparse import go_quote
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -168,7 +168,7 @@ def _logged(refusal: Refusal) -> Refusal:
 
 def _shown(value: bytes) -> str:
     cut = value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + b"..."
-    return quoted(cut.decode("latin-1"))
+    return go_quote(cut.decode("latin-1"))
 
 
 def _authority(method: str, target: bytes) -> tuple[bytes, ...]:

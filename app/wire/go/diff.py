@@ -1,13 +1,14 @@
-"""The text that tells a client how a registration differs from what is registered under the same name and version.
+"""The differences between two versions of a registered entity, for the error about a name that is taken.
 
-Upstream prints its Go structures as JSON, makes a JSON patch in both directions, and lists the places that both have.
-So the places are named as in Go: fields in snake_case, but a oneof and its variants by their Go names, as in
-`/template/Target/Container/command/0`; unset oneofs are there and are null.
+Upstream prints its Go structures as JSON, makes a JSON patch in both directions, and lists the paths that occur in
+both. So paths have Go's names: fields in snake_case, but a oneof and its variants by their Go names, as in
+`/template/Target/Container/command/0`. Unset oneofs are present as null.
 """
+
+from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
-from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -16,46 +17,51 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from app.errors import MESSAGE_BYTES_MAX
+from app.wire.go.goparse import go_float
 from app.wire.text import shortest_float32
 
 _WELL_KNOWN_JSON = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
 
 
 def different_structure(kind: str, name: str, old: Message, new: Message) -> str:
-    """The message of the error; `kind` is "task", "workflow" or "launch plan", `name` the name of the entity.
+    """Return the message of the error.
 
-    source: upstream NewTaskExistsDifferentStructureError and its two siblings
+    Args:
+        kind: "task", "workflow" or "launch plan".
+        name: The name of the entity.
+
+    Source: NewTaskExistsDifferentStructureError and its two siblings.
     """
     text = f"{name} {kind} with different structure already exists. (Please register a new version of the {kind}):\n"
     entries = []
     length = len(text)
-    for place, before, after in _differences("", _go_message(old), _go_message(new)):
-        entries.append(f"{place}:\n\t- {_go_text(before)} \n\t+ {_go_text(after)}")
+    for path, before, after in _differences("", _go_message(old), _go_message(new)):
+        entries.append(f"{path}:\n\t- {_go_text(before)} \n\t+ {_go_text(after)}")
         length += len(entries[-1])
         if length > MESSAGE_BYTES_MAX:
-            # No client reads further, and large workflows would take long to print.
+            # Messages are cut at this length, and a large workflow would take long to print.
             break
     return text + "\n".join(entries)
 
 
-def _differences(place: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where the two differ, in the order of their keys.
+def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield path, old and new value of each difference, in the order of keys.
 
-    Parity: elements that only one of two lists has are not told, since a patch names them differently in each direction
-    (compareJsons).
+    Parity: elements behind the end of the shorter list are left out, because a patch names them differently in each
+    direction (compareJsons).
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
-            inside = f"{place}/{key.replace('~', '~0').replace('/', '~1')}"
+            inside = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
             if key in old and key in new:
                 yield from _differences(inside, old[key], new[key])
             else:
                 yield inside, old.get(key), new.get(key)
     elif isinstance(old, list) and isinstance(new, list):
         for index, (before, after) in enumerate(zip(old, new, strict=False)):
-            yield from _differences(f"{place}/{index}", before, after)
+            yield from _differences(f"{path}/{index}", before, after)
     elif type(old) is not type(new) or old != new:
-        yield place, old, new
+        yield path, old, new
 
 
 def _go_message(message: Message) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def _go_message(message: Message) -> dict[str, Any]:
 
 @cache
 def _go_name(name: str) -> str:
-    """The name that protoc-gen-go gives: k8s_pod becomes K8SPod."""
+    """Return the name that protoc-gen-go generates: K8SPod for k8s_pod."""
     letters: list[str] = []
     upper = True
     for index, letter in enumerate(name):
@@ -101,12 +107,12 @@ def _go_value(field: FieldDescriptor, value: Any) -> Any:
         return b64encode(value).decode()
     if isinstance(value, str | bool):
         return value
-    # Go reads all numbers back as floating point, enums and 64-bit integers among them.
+    # Go parses every JSON number as floating point, also enums and 64-bit integers.
     return shortest_float32(value) if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT else float(value)
 
 
 def _go_text(value: Any) -> str:
-    """The value as Go's %v prints it."""
+    """Return a value as Go's %v prints it."""
     match value:
         case None:
             return "<nil>"
@@ -115,19 +121,8 @@ def _go_text(value: Any) -> str:
         case str():
             return value
         case int() | float():
-            return _go_number(float(value))
+            return go_float(float(value))
         case list():
             return f"[{' '.join(map(_go_text, value))}]"
         case _:
             return f"map[{' '.join(f'{key}:{_go_text(value[key])}' for key in sorted(value))}]"
-
-
-def _go_number(value: float) -> str:
-    """Shortest digits, with an exponent for what is below 1e-4 and from a million on."""
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int), "JSON has neither NaN nor infinities."
-    places = len(digits) + exponent - 1
-    if value == 0 or -4 <= places < 6:
-        return format(Decimal(repr(value)).normalize(), "f")
-    rest = "".join(map(str, digits[1:]))
-    return f"{'-' if sign else ''}{digits[0]}{'.' if rest else ''}{rest}e{places:+03d}"

@@ -1,12 +1,15 @@
-"""How Go reads values written as text, with the words of its refusals, and prints some: strconv, time, base64.
+"""Values as text in Go's format: functions of strconv, time and encoding/base64, with Go's error texts.
 
-Every function raises ValueError; where Go's error text reaches clients, that text is the exception's.
+Every parser raises ValueError. Where clients receive Go's error text, the exception has the same text.
 """
+
+from __future__ import annotations
 
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 
 _SHORT_ESCAPES = {
     '"': '\\"',
@@ -24,7 +27,7 @@ _TRUE, _FALSE = (
     frozenset({"0", "f", "F", "FALSE", "false", "False"}),
 )
 _DIGITS = re.compile(r"\d+", re.ASCII)
-# A digit can be matched in one way only, or a long text that fails would take quadratic time.
+# Each digit matches in one way only; otherwise a long text that fails would take quadratic time.
 _FLOAT = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d*)(?:\.(\d*))?([a-zµμ]+)", re.ASCII)
@@ -40,17 +43,21 @@ _NANOS_BY_UNIT = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-# Go reads an hour of one digit and a decimal comma too, although RFC 3339 knows neither.
+# Go accepts an hour of one digit and a decimal comma, which RFC 3339 does not have.
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d?):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
 )
 _JSON_DURATION = re.compile(r"([+-]?)(?:(0|[1-9]\d*)(?:\.(\d{0,9}))?|\.(\d{0,9}))s", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FLOAT32_MAX = 3.4028235677973366e38  # What rounds to more than the largest 32-bit float begins here.
+FLOAT32_MAX = 3.4028235677973366e38  # From here on, numbers round to more than the largest 32-bit float.
 
 
 def go_quote(text: str) -> str:
-    """strconv.Quote: printable characters stay, the rest is escaped."""
+    """Quote a text like strconv.Quote: printable characters stay, all others are escaped.
+
+    Args:
+        text: Bytes that are no UTF-8 are escaped singly if they were decoded with "surrogateescape".
+    """
     if text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + "".join(map(_go_escape, text)) + '"'
@@ -63,7 +70,7 @@ def _go_escape(letter: str) -> str:
         return letter
     point = ord(letter)
     if 0xDC80 <= point <= 0xDCFF:
-        # A byte that is not UTF-8, as Python's surrogateescape keeps it.
+        # A byte that is no UTF-8, as surrogateescape decodes it.
         return f"\\x{point - 0xDC00:02x}"
     if point < 0x80:
         return f"\\x{point:02x}"
@@ -71,7 +78,7 @@ def _go_escape(letter: str) -> str:
 
 
 def parse_int(text: str, bits: int) -> int:
-    """strconv.ParseInt(text, 10, bits)."""
+    """Parse a signed integer like strconv.ParseInt(text, 10, bits)."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     size = _unsigned(text, digits, bits, "ParseInt")
     value = -size if text.startswith("-") else size
@@ -81,15 +88,15 @@ def parse_int(text: str, bits: int) -> int:
 
 
 def parse_uint(text: str, bits: int) -> int:
-    """strconv.ParseUint(text, 10, bits)."""
+    """Parse an unsigned integer like strconv.ParseUint(text, 10, bits)."""
     return _unsigned(text, text, bits, "ParseUint")
 
 
 def _unsigned(text: str, digits: str, bits: int, function: str) -> int:
-    """Go reads digit by digit, so a number that has grown too large is found before a wrong character behind it."""
+    """Parse digits. Like Go, report a number that is too large before a wrong character behind its digits."""
     match = _DIGITS.match(digits)
     leading = match.group().lstrip("0") if match is not None else ""
-    # The length is looked at first because Python refuses to read numbers of thousands of digits.
+    # Python refuses to parse numbers of thousands of digits, so the length is checked first.
     if len(leading) > 20 or int(leading or 0) >= 1 << bits:
         raise _out_of_range(text, function)
     if match is None or match.end() < len(digits):
@@ -102,7 +109,7 @@ def _out_of_range(text: str, function: str) -> ValueError:
 
 
 def parse_bool(text: str) -> bool:
-    """strconv.ParseBool."""
+    """Parse one of the twelve spellings of strconv.ParseBool."""
     if text in _TRUE:
         return True
     if text in _FALSE:
@@ -111,7 +118,7 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_float(text: str, bits: int) -> float:
-    """strconv.ParseFloat for decimal numbers, infinities and NaN."""
+    """Parse a decimal number, an infinity or NaN like strconv.ParseFloat."""
     if not _FLOAT.fullmatch(text):
         raise ValueError(f"strconv.ParseFloat: parsing {go_quote(text)}: invalid syntax")
     value = float(text)
@@ -122,7 +129,7 @@ def parse_float(text: str, bits: int) -> float:
 
 
 def parse_go_duration(text: str) -> int:
-    """time.ParseDuration: "1h30m", "-1.5s", "0"; in nanoseconds."""
+    """Parse a duration such as 1h30m, -1.5s or 0 like time.ParseDuration. Returns nanoseconds."""
     unsigned = text.lstrip("+-") if text[1:2] not in ("+", "-") else text
     if unsigned == "0":
         return 0
@@ -139,8 +146,22 @@ def parse_go_duration(text: str) -> int:
     return -nanos if text.startswith("-") else nanos
 
 
+def go_float(value: float) -> str:
+    """Return a finite number with the fewest digits, as strconv.FormatFloat(value, 'g', -1, 64) does.
+
+    Numbers below 1e-4 and from 1e6 on have an exponent.
+    """
+    number = Decimal(repr(value)).normalize()
+    sign, digits, _ = number.as_tuple()
+    exponent = number.adjusted() if value else 0
+    if -4 <= exponent < 6:
+        return ("-" if sign else "") + format(abs(number), "f")
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{digits[0]}{'.' if rest else ''}{rest}e{exponent:+03d}"
+
+
 def go_duration(nanos: int) -> str:
-    """A duration as Go prints it: 1h0m0s, 1.5s, 30ms, 0s (time.Duration.String)."""
+    """Return a duration as time.Duration.String does: 1h0m0s, 1.5s, 30ms, 0s."""
     sign, rest = ("-" if nanos < 0 else ""), abs(nanos)
     for unit in ("ns", "µs", "ms"):
         if 0 < rest < 1000 * _NANOS_BY_UNIT[unit]:
@@ -158,7 +179,7 @@ def _decimal(amount: int, unit: int) -> str:
 
 
 def _duration_problem(text: str) -> str:
-    """Walk over the parts as Go does, up to the one that it stumbles over."""
+    """Return Go's error text for the first part that is not valid."""
     position = 1 if text[:1] in ("+", "-") else 0
     while position < len(text):
         number = _DURATION_NUMBER.match(text, position)
@@ -175,7 +196,11 @@ def _duration_problem(text: str) -> str:
 
 
 def parse_rfc3339(text: str) -> tuple[int, int]:
-    """time.Parse(time.RFC3339Nano, text): seconds since 1970 and nanoseconds. At most 9 digits of fraction."""
+    """Parse a time like time.Parse(time.RFC3339Nano, text).
+
+    Returns:
+        Seconds since 1970 and nanoseconds. A fraction has at most 9 digits.
+    """
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(_time_problem(text))
@@ -184,7 +209,7 @@ def parse_rfc3339(text: str) -> tuple[int, int]:
     offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
     try:
         zone = timezone(-offset if sign == "-" else offset)
-        # Year 0 exists for Go and not for Python; 400 years have the same number of days everywhere.
+        # Go has a year 0 and Python has not. Any 400 years have the same number of days.
         moment = datetime(year or 400, month, day, hour, minute, second, tzinfo=zone)
     except ValueError as error:
         raise ValueError(_time_problem(text)) from error
@@ -200,7 +225,7 @@ def _time_problem(text: str) -> str:
 
 
 def parse_json_duration(text: str) -> tuple[int, int]:
-    """A duration as protobuf's JSON writes it, "-1.5s": seconds and nanoseconds of the same sign."""
+    """Parse a duration of protobuf's JSON such as "-1.5s". Returns seconds and nanoseconds of the same sign."""
     match = _JSON_DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"invalid duration {go_quote(text)}")
@@ -211,7 +236,7 @@ def parse_json_duration(text: str) -> tuple[int, int]:
 
 
 def parse_base64(text: str) -> bytes:
-    """Standard or URL alphabet, padded or not, as protobuf's JSON takes it; line breaks are skipped as Go does."""
+    """Parse base64 as protobuf's JSON allows it: either alphabet, padded or not. Line breaks are skipped, as in Go."""
     size = len(text.encode())
     letters = text.replace("\r", "").replace("\n", "")
     if "-" in letters or "_" in letters:
