@@ -15,7 +15,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate diagrams migrate conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ diagrams: ## Draw docs/architecture.svg from docs/architecture.mmd; needs npm
 
 migrate: $(VENV)/.installed ## Bring the database to this version's schema
 	$(BIN)/flyteadmin migrate run $(ARGS)
+
+revision: $(VENV)/.dev ## Make a migration with the next number: ARGS="-m 'add a column'"
+	$(BIN)/alembic revision --rev-id $$(printf %04d $$(($$(ls alembic/versions/*_*.py | wc -l) + 1))) $(ARGS)
 
 conformance: $(VENV)/.dev ## Replay the recorded conversations against a server of its own; case files in ARGS
 	$(BIN)/python -m tests.conformance.run $(ARGS)

@@ -1,6 +1,7 @@
-"""Runs the revisions: one transaction each, one process at a time, never waiting long for a lock.
+"""Run the revisions, one transaction each.
 
-app/database/migrations.py hands over a connection in config.attributes["connection"] that holds the advisory lock.
+app/database/migrations.py passes a connection in config.attributes["connection"]. The connection holds the lock that
+keeps other processes from migrating, and has timeouts for locks and statements.
 """
 
 from alembic import context

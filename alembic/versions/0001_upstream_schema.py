@@ -1,6 +1,6 @@
-"""The schema of flyteadmin v1.16.8, made where there is none and left alone where upstream made it.
+"""Create the schema of flyteadmin v1.16.8, unless upstream has created it.
 
-The history is frozen here: later changes of app/database/schema.py come as later revisions.
+This revision never changes: later changes of app/database/schema.py are later revisions.
 """
 
 import sqlalchemy as sa
@@ -10,10 +10,10 @@ from sqlalchemy.schema import CreateSequence
 revision = "0001"
 down_revision = None
 
-# The last migration of upstream v1.16.8; a database without it belongs to an older flyteadmin.
+# The last migration of upstream v1.16.8. A database of upstream without it was created by an older version.
 UPSTREAM_LAST = "2025-05-29-add-index-executions-phase"
 
-# Upstream's migration ids, so that flyteadmin finds a database of ours up to date and can take it over again.
+# Upstream's migration ids. With them upstream's server takes our database for an up-to-date one of its own.
 UPSTREAM_MIGRATIONS = """
 2018-05-23-tasks 2018-05-23-workflows 2019-01-29-executions-events 2019-01-29-node-executions-events
 2019-03-16-task-executions 2019-04-17-node-executions 2019-04-17-node-executions-backfill 2019-05-22-projects
@@ -249,7 +249,7 @@ def _column(spec: str) -> sa.Column:
 
 
 def create_table(table: str, specs: tuple[str, ...], key: tuple[str, ...], indexes: dict[str, tuple[str, ...]]) -> None:
-    """A table with id and times: on PostgreSQL as upstream has it, on SQLite id is the INTEGER PRIMARY KEY."""
+    """Create a table with id and times: as upstream does on PostgreSQL; on SQLite id is the INTEGER PRIMARY KEY."""
     columns = [_column(spec) for spec in specs]
     times = [_column(f"{name} timestamptz") for name in ("created_at", "updated_at", "deleted_at")]
     if op.get_bind().dialect.name == "sqlite":
@@ -274,7 +274,7 @@ def create_table(table: str, specs: tuple[str, ...], key: tuple[str, ...], index
 
 
 def upgrade() -> None:
-    """On a database that upstream made nothing is done: its rows, types and keys are the ones wanted."""
+    """Create all tables; do nothing in a database of upstream, which has the same tables and keys."""
     bind = op.get_bind()
     existing = set(sa.inspect(bind).get_table_names())
     if "migrations" in existing:
@@ -311,4 +311,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Upstream's tables stay: they hold the users' data and flyteadmin goes on with them."""
+    """Keep upstream's tables: they hold the users' data, and upstream's server can continue with them."""

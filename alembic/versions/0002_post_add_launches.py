@@ -1,4 +1,4 @@
-"""The launch record that is committed with an execution, so that no engine can miss it."""
+"""Add launches: a row is committed together with its execution, so that an engine finds every execution to run."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The catalogue of cached outputs, and the reservations of those that are being produced."""
+"""Add the catalog of cached outputs, and reservations of outputs that a node is producing."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The configuration that an execution was launched with, merged from all its sources, for the engine that runs it."""
+"""Add the merged configuration of an execution to its launch, for the engine."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Where the attempts of an execution lie: the machine and home of the server that began it."""
+"""Add host and home of the server that started an execution, where the folders of its attempts are."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,12 +1,11 @@
-"""Indexes in the order of lists, so that a page costs the same whatever lies behind it.
+"""Add indexes in the order of lists, so that the cost of a page does not depend on the size of its table.
 
-They are additions that upstream ignores. On PostgreSQL each is made CONCURRENTLY, outside a transaction: a table of
-millions of rows takes minutes, and writes go on meanwhile. One that is interrupted leaves an invalid index behind,
-which the next run drops and makes again; those that were finished are kept. Tables of few rows are locked for the
-moment that it takes.
+Upstream ignores them. On PostgreSQL an index of a large table is created CONCURRENTLY, outside a transaction: it takes
+minutes for millions of rows, and writes continue. An interrupted run leaves an invalid index, which the next run drops
+and creates again; complete indexes stay. A small table is locked for the short time.
 
-SQLite chooses among indexes by statistics that nothing else gathers. They are written here, as those of a large
-database, so that its plans are the same on every machine and do not change with the number of rows.
+SQLite chooses indexes by statistics, which nothing else writes. This revision writes those of a large database, so that
+plans are the same on every machine and do not change with the number of rows.
 """
 
 import math
@@ -23,7 +22,7 @@ _VERSIONS = ("tasks", "workflows", "launch_plans")
 
 _LARGE_ROWS = 10_000
 
-# Index → (table, columns, the rows that it holds, "" for all).
+# Index → (table, columns, condition of a partial index or "").
 INDEXES: dict[str, tuple[str, tuple[str, ...], str]] = {
     **{f"{t}_by_time": (t, ("project", "domain", *_ORDER), "") for t in _VERSIONS},
     **{f"{t}_by_name": (t, ("name", "project", "domain", *_ORDER), "") for t in _VERSIONS},
@@ -41,16 +40,17 @@ INDEXES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "executions_by_mode": ("executions", (*_RUN, "state", "mode", *_ORDER), ""),
     "executions_by_user": ("executions", (*_RUN, "state", "user", *_ORDER), ""),
     "executions_by_duration": ("executions", (*_RUN, "state", "duration"), ""),
-    # Pages of several versions are merged: all that tells which rows are theirs is in the index.
+    # For merged pages of several versions: the index has every column that chooses their rows.
     "executions_by_launch_plan": ("executions", ("launch_plan_id", *_RUN, "state", *_ORDER, "phase"), ""),
     "executions_by_workflow": ("executions", ("workflow_id", *_RUN, "state", *_ORDER, "phase"), ""),
-    # Two parts: PostgreSQL takes IS NULL for no constant, so an index through parent_id gives it no order at the top.
+    # Two partial indexes: PostgreSQL does not treat IS NULL as a constant, so an index that starts with parent_id gives
+    # it no order for the rows without a parent.
     "node_executions_at_top": ("node_executions", (*_RUN, "execution_name", *_ORDER), "parent_id IS NULL"),
     "node_executions_inside": ("node_executions", ("parent_id", *_ORDER), "parent_id IS NOT NULL"),
 }
 
 
-# What the statistics tell SQLite: rows of a table, different values of a column (1,000 for all that are not here).
+# The statistics for SQLite: rows of a table, and distinct values of a column (1,000 for columns that are not listed).
 _ROWS = {
     "tasks": 50_000,
     "workflows": 50_000,
@@ -93,7 +93,7 @@ _PARTS = {"launch_plans_active": 25, "launch_plans_active_by_name": 25, "launch_
 
 
 def _write_statistics() -> None:
-    """One line for each index: its rows, then how many of them have the same first column, first two columns, …"""
+    """Write a line for each index: its rows, then the rows with an equal first column, equal first two columns, …"""
     bind = op.get_bind()
     bind.exec_driver_sql("ANALYZE alembic_version")
     for table, rows in _ROWS.items():
@@ -123,7 +123,7 @@ def upgrade() -> None:
         return
     with op.get_context().autocommit_block():
         bind = op.get_bind()
-        # It waits for transactions that are open, and stops nobody while it does.
+        # CREATE INDEX CONCURRENTLY waits for open transactions and blocks nothing meanwhile.
         timeouts = ("lock_timeout", "statement_timeout")
         before = {name: bind.execute(sa.text(f"SHOW {name}")).scalar_one() for name in timeouts}
         for name in timeouts:

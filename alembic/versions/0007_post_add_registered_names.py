@@ -1,14 +1,13 @@
-"""The names under which versions are registered, each once, kept by the database itself.
+"""Add a table with each name under which a version is registered, filled by triggers.
 
-Triggers note them, not the services: rows that upstream's server, a loader or an execution of a single task write are
-noted too, in the transaction that writes them. Versions are never deleted and never get another name, so there is
-nothing to take away. All of this is an addition that upstream ignores; on PostgreSQL the triggers' function runs with
-the rights of its owner, for upstream may register as a role that has none on our table.
+Triggers cover every writer: this server, upstream's server, and loaders, in the transaction of the version itself.
+Versions are never deleted or renamed, so names are only inserted. Upstream ignores table and triggers. On PostgreSQL
+the trigger function runs with the rights of its owner, because upstream may use a role without rights on our table.
 
-The triggers come first, then the names of what is there already. On PostgreSQL each statement is a transaction of its
-own: CREATE TRIGGER waits until the writers of its table have ended (lock_timeout seconds at most) and whoever writes
-later fires it, so the statement that copies the names, which begins after that, sees every version that was written
-without. Registrations go on meanwhile. What is interrupted goes on with the next run.
+Triggers are created before the names of existing versions are copied. On PostgreSQL each statement is a transaction of
+its own. CREATE TRIGGER waits for open writers of its table, at most lock_timeout seconds, and later writers fire the
+trigger. The copy starts after that, so it sees every version that was written without the trigger. Registrations
+continue meanwhile, and an interrupted run is completed by the next one.
 """
 
 import sqlalchemy as sa
@@ -28,14 +27,14 @@ def _create_table() -> None:
         sa.Column("resource_type", sa.Integer(), nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in _KEY[1:]),
         sa.PrimaryKeyConstraint(*_KEY, name="registered_names_pkey"),
-        # The key is all that there is: no second copy of it.
+        # All columns are in the key; with a rowid SQLite would store them twice.
         sqlite_with_rowid=False,
         if_not_exists=True,
     )
 
 
 def _copy_names(table: str, kind: int) -> None:
-    # SQLite takes ON CONFLICT for a part of a join where no WHERE stands before it.
+    # Without WHERE, SQLite parses ON CONFLICT as the condition of a join.
     op.execute(
         f"INSERT INTO registered_names (resource_type, project, domain, name) "
         f"SELECT DISTINCT {kind}, project, domain, name FROM {table} WHERE true ON CONFLICT DO NOTHING"
@@ -45,7 +44,7 @@ def _copy_names(table: str, kind: int) -> None:
 def _upgrade_sqlite() -> None:
     _create_table()
     for table, kind in _KINDS.items():
-        # Not ON CONFLICT: what a statement does at a conflict is, in SQLite, also what its triggers do.
+        # No ON CONFLICT here: SQLite would replace it by the conflict clause of the statement that fires the trigger.
         op.execute(
             f"CREATE TRIGGER {table}_register_name AFTER INSERT ON {table} FOR EACH ROW BEGIN "
             f"INSERT INTO registered_names (resource_type, project, domain, name) "
@@ -59,7 +58,7 @@ def _upgrade_sqlite() -> None:
 def _upgrade_postgresql() -> None:
     bind = op.get_bind()
     _create_table()
-    # Named with its schema: whoever registers may search others.
+    # With its schema: the search_path of the session that registers may be another one.
     schema = bind.dialect.identifier_preparer.quote(bind.execute(sa.text("SELECT current_schema()")).scalar_one())
     op.execute(f"""
         CREATE OR REPLACE FUNCTION register_name() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -69,7 +68,7 @@ def _upgrade_postgresql() -> None:
             ON CONFLICT DO NOTHING;
             RETURN NULL;
         END $$""")
-    # Whoever may execute it could have it write names of a table of his own. Whoever fires a trigger need not.
+    # A role that may execute the function could use it on a table of its own. Firing a trigger needs no such right.
     op.execute("REVOKE EXECUTE ON FUNCTION register_name() FROM PUBLIC")
     there = "SELECT 1 FROM pg_trigger WHERE tgname = :name AND tgrelid = CAST(:of AS regclass)"
     for table, kind in _KINDS.items():

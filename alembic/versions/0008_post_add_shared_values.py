@@ -1,6 +1,6 @@
-"""Values that all servers of one database share: the id of its storage, and the key that signs storage addresses.
+"""Add values that all servers of a database share: the id of its storage, and the key that signs URLs of objects.
 
-A table of ours, which upstream ignores. Servers fill it when they start (app/server/installation.py).
+Upstream ignores the table. Servers fill it when they start (app/server/installation.py).
 """
 
 import sqlalchemy as sa

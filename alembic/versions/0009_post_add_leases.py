@@ -1,6 +1,6 @@
-"""Leases by name, for work that one server process of a database does at a time.
+"""Add leases by name, for work that one server process of a database does at a time.
 
-A table of ours, which upstream and earlier versions of this server ignore. app/runtime/leases.py describes its columns.
+Upstream and earlier versions of this server ignore the table. app/runtime/leases.py describes its columns.
 """
 
 import sqlalchemy as sa

@@ -1,9 +1,8 @@
-"""The database: one unit of work per request, on PostgreSQL (postgres.py) or SQLite (sqlite.py).
+"""Interface of a database: `Database` creates a `UnitOfWork` for each call. postgres.py and sqlite.py implement both.
 
-Reads before `begin` run on autocommit connections and hold nothing. `begin` opens the write
-transaction (BEGIN IMMEDIATE on SQLite, whose writers in one process also queue on a lock); the edge
-commits at the end of the call or rolls back on any exception. A write function does its reads and its
-blob I/O first, then begins, then writes: on SQLite nobody else can write meanwhile.
+Reads before `begin` run in autocommit and hold no lock. `begin` opens the write transaction, which dispatch
+commits at the end of the call, or rolls back after an exception. A write function does its reads and its blob I/O
+before `begin`: on SQLite no other call can write until the transaction ends.
 """
 
 from __future__ import annotations
@@ -23,17 +22,24 @@ Row = Any
 
 
 def already_exists(constraint: str) -> errors.AlreadyExists:
-    """Upstream's words for a taken key (repositories/errors/postgres.go), the same on both databases."""
+    """Return the error for an existing key, with upstream's message on both databases.
+
+    Source:
+        repositories/errors/postgres.go
+    """
     return errors.AlreadyExists(
         f'value with matching already exists (duplicate key value violates unique constraint "{constraint}")'
     )
 
 
 class UnitOfWork(ABC):
-    """The verbs of one request. Rows come back as named tuples of the selected columns.
+    """Statements of one call, and its transaction. Rows are named tuples of the selected columns.
 
-    As a block it commits in the end, or rolls back when the block raises. Ending is shielded: a client that goes away
-    cannot leave a half-ended transaction behind.
+    `async with` commits at the end of the block, or rolls back when the block raises. Commit and rollback are shielded
+    from cancellation, so a client that disconnects leaves no open transaction.
+
+    Attributes:
+        writing: Whether the transaction is open.
     """
 
     def __init__(self) -> None:
@@ -50,36 +56,43 @@ class UnitOfWork(ABC):
 
     @abstractmethod
     async def begin(self) -> None:
-        """Open the write transaction; once it is open, reads see it. Calling it again changes nothing."""
+        """Open the write transaction, in which later reads run too. Further calls have no effect."""
 
     @abstractmethod
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
-        """Rows and row count of a statement."""
+        """Run a statement and return its rows and row count."""
 
     @abstractmethod
     async def close(self, *, commit: bool) -> None:
-        """Commit or roll back what begin opened."""
+        """Commit or roll back the transaction that `begin` opened."""
 
     async def all(self, statement: Statement, **parameters: Any) -> Sequence[Row]:
-        """Every row of a statement."""
+        """Return all rows of a statement."""
         rows, _ = await self._run(statement, parameters)
         return rows
 
     async def one(self, statement: Statement, **parameters: Any) -> Row | None:
-        """The first row of a statement, None without any."""
+        """Return the first row of a statement, None without rows."""
         rows, _ = await self._run(statement, parameters)
         return rows[0] if rows else None
 
     async def run(self, statement: Statement, **parameters: Any) -> int:
-        """Run a change inside the write transaction; how many rows it touched."""
+        """Run a statement that writes, in the write transaction, and return how many rows it changed."""
         await self.begin()
-        _, touched = await self._run(statement, parameters)
-        return touched
+        _, changed = await self._run(statement, parameters)
+        return changed
 
     async def find(
         self, model: type[schema.Base], *, columns: tuple[str, ...] | None = None, for_update: bool = False, **key: Any
     ) -> Row | None:
-        """The row of model with this key (columns and values); for_update begins and locks it."""
+        """Return the row of a table with this key, None without one.
+
+        Args:
+            model: The table.
+            columns: Columns to select; None for all.
+            for_update: Whether to open the transaction and lock the row.
+            **key: Column names and values.
+        """
         if for_update:
             await self.begin()
         return await self.one(statements.find(model, tuple(key), columns, for_update), **key)
@@ -87,20 +100,21 @@ class UnitOfWork(ABC):
     async def find_all(
         self, model: type[schema.Base], *, columns: tuple[str, ...] | None = None, most: int | None = None, **key: Any
     ) -> Sequence[Row]:
-        """Every row of model with this key; most: how many at most."""
+        """Return all rows of a table with this key, at most `most`; arguments as `find`."""
         if most is None:
             return await self.all(statements.find(model, tuple(key), columns), **key)
         return await self.all(statements.find(model, tuple(key), columns, limited=True), **key, most=most)
 
     async def count(self, model: type[schema.Base], **key: Any) -> int:
-        """How many rows of model have this key."""
+        """Return how many rows of a table have this key."""
         row = await self.one(statements.count(model, tuple(key)), **key)
         return int(row.rows) if row is not None else 0
 
     async def insert(self, model: type[schema.Base], **values: Any) -> int:
-        """Insert a row; its id. created_at and updated_at default to now.
+        """Insert a row and return its id. created_at and updated_at default to now.
 
-        errors: ALREADY_EXISTS naming the constraint when the key is taken
+        Raises:
+            AlreadyExists: The key exists; the message names the constraint.
         """
         row_id = await self.insert_if_absent(model, **values)
         if row_id is None:
@@ -108,7 +122,7 @@ class UnitOfWork(ABC):
         return row_id
 
     async def insert_if_absent(self, model: type[schema.Base], **values: Any) -> int | None:
-        """Insert a row unless its key is taken; its id, or None."""
+        """Insert a row and return its id; None where the key exists."""
         await self.begin()
         now = datetime.now(UTC)
         values = {"created_at": now, "updated_at": now, **values}
@@ -116,30 +130,41 @@ class UnitOfWork(ABC):
         return int(rows[0].id) if rows else None
 
     async def update(self, model: type[schema.Base], key: dict[str, Any], **values: Any) -> int:
-        """Set exactly these columns (None sets NULL, 0 sets 0) where key matches; rows touched.
+        """Set columns of the rows with this key and return how many rows were changed.
 
-        updated_at becomes now unless it is given.
+        Args:
+            model: The table.
+            key: Column names and values of the rows.
+            **values: Columns to set; None sets NULL. updated_at defaults to now.
         """
         values = {"updated_at": datetime.now(UTC), **values}
         statement = statements.change(model, tuple(key), tuple(values))
         return await self.run(statement, **values, **{f"key_{k}": v for k, v in key.items()})
 
     async def delete(self, model: type[schema.Base], **key: Any) -> int:
-        """Delete the rows with this key; how many there were."""
+        """Delete the rows with this key and return how many there were."""
         return await self.run(statements.remove(model, tuple(key)), **key)
 
 
 class Database(ABC):
-    """A database that hands out units of work."""
+    """A database of one process; `open` it before use."""
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect. errors: UNAVAILABLE with the driver's reason."""
+        """Connect.
+
+        Raises:
+            Unavailable: The database cannot be reached; the message has the driver's reason.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
 
     @abstractmethod
     def unit_of_work(self) -> UnitOfWork:
-        """A new unit of work. errors: UNAVAILABLE before open and after close"""
+        """Return a new unit of work.
+
+        Raises:
+            Unavailable: The database is not open.
+        """

@@ -45,7 +45,7 @@ def database_at(
         busy_timeout_seconds: Longest wait for a free connection (PostgreSQL) or for the write lock (SQLite).
         statement_timeout_seconds: Longest run of one statement; PostgreSQL only.
         serves: Whether this process is a server of the database. While one is, commands that need the database for
-            themselves are refused (locks.py).
+            themselves are refused (server_lock.py).
     """
     if url.startswith(_SQLITE_PREFIX):
         from app.database.sqlite import SqliteDatabase

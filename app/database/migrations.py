@@ -1,8 +1,11 @@
-"""Brings a database to the newest revision; alembic/versions holds the history.
+"""Migrate a database with Alembic; alembic/versions holds the revisions.
 
-Several servers may start at once: an advisory lock (PostgreSQL) or the write lock (SQLite) lets one migrate
-while the others wait. A revision that meets a locked table gives up instead of stopping its users.
-Source: flyteadmin/pkg/server/initialize.go (Migrate).
+When several servers start at once, an advisory lock (PostgreSQL) or the write lock (SQLite) lets one migrate while the
+others wait. A revision that needs a locked table fails after a few seconds: queries on the table would otherwise queue
+behind it.
+
+Source:
+    flyteadmin/pkg/server/initialize.go (Migrate)
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import errors
-from app.database import locks as database_locks
+from app.database import server_lock, sqlite_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
 _ROOT = Path(__file__).resolve().parents[2]
-# Any number that no other program on the database uses as advisory lock.
-_LOCK = 7019305548
+# A number that no other program on the database uses as advisory lock.
+_LOCK_ID = 7019305548
 _LOCK_TIMEOUT_SECONDS = 4
 _LOCK_PAUSE_SECONDS = 0.2
 _STATEMENT_TIMEOUT_SECONDS = 600
@@ -42,12 +45,12 @@ def _connected(url: str) -> Iterator[Connection]:
 
     sqlite = url.startswith("sqlite")
     if sqlite:
-        database_locks.make_private(url.removeprefix("sqlite:///"))
+        sqlite_file.make_private(url.removeprefix("sqlite:///"))
     arguments = {"timeout": 60} if sqlite else {"connect_timeout": 10}
     full = url if sqlite or "+psycopg" in url else url.replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_engine(full, poolclass=NullPool, connect_args=arguments)
     if sqlite:
-        # Python's sqlite3 opens no transaction for DDL: without these a failed revision would stay half-applied.
+        # Python's sqlite3 opens no transaction for DDL, so a failed revision would stay partly applied.
         event.listen(engine, "connect", lambda raw, _record: setattr(raw, "isolation_level", None))
         event.listen(engine, "begin", lambda open_: open_.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
@@ -56,15 +59,15 @@ def _connected(url: str) -> Iterator[Connection]:
         raise errors.Unavailable(f"the database cannot be reached: {str(error.orig).strip()}") from error
     with connection:
         if not sqlite:
-            # Asked again and again: a session that waits inside pg_advisory_lock would have CREATE INDEX CONCURRENTLY,
-            # which waits for every open statement, wait for it.
-            while not connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar_one():
+            # Polls: CREATE INDEX CONCURRENTLY of another process waits for every open statement, so it would wait for
+            # a session inside pg_advisory_lock, and this session for it.
+            while not connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK_ID})")).scalar_one():
                 connection.commit()
                 time.sleep(_LOCK_PAUSE_SECONDS)
             connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"))
             connection.execute(text(f"SET statement_timeout = '{_STATEMENT_TIMEOUT_SECONDS}s'"))
             connection.commit()
-        # The advisory lock belongs to the session and ends with the connection.
+        # PostgreSQL releases the advisory lock at the end of the session.
         yield connection
 
 
@@ -85,9 +88,11 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
 
 
 def pending(url: str) -> bool:
-    """Whether the database lacks a revision.
+    """Return whether the database lacks a revision.
 
-    errors: UNAVAILABLE when it cannot be reached, FAILED_PRECONDITION when it is newer than this code
+    Raises:
+        Unavailable: The database cannot be reached.
+        FailedPrecondition: The database has a revision that this version does not have.
     """
     with _connected(url) as connection:
         current, head = _revisions(connection)
@@ -95,9 +100,11 @@ def pending(url: str) -> bool:
 
 
 def run(url: str) -> tuple[str | None, str]:
-    """Apply what is missing; (revision before, revision after).
+    """Apply the missing revisions and return (revision before, revision after).
 
-    errors: as pending; FAILED_PRECONDITION for a database that neither this server nor upstream made
+    Raises:
+        Unavailable: The database cannot be reached.
+        FailedPrecondition: The database was created by a newer version, or neither by this server nor by upstream.
     """
     from alembic import command
 
@@ -114,7 +121,7 @@ def run(url: str) -> tuple[str | None, str]:
 
 
 def rollback(url: str, revision: str) -> None:
-    """Go back to a revision; tables of upstream stay.
+    """Downgrade to a revision; upstream's tables stay.
 
     Raises:
         FailedPrecondition: A server serves the database.
@@ -122,7 +129,7 @@ def rollback(url: str, revision: str) -> None:
     """
     from alembic import command
 
-    with database_locks.unserved(url), _connected(url) as connection:
+    with server_lock.exclusive(url), _connected(url) as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, revision)

@@ -13,8 +13,8 @@ from app.database import schema
 from app.database.base import Database, Row, UnitOfWork, already_exists
 from app.database.connection_pool import RESPONSE_MARGIN_SECONDS, ConnectionPool
 from app.database.growth import TableGrowth
-from app.database.locks import SERVER_LOCK_SQL
 from app.database.pipeline import ConnectionLost, PipelinedConnection
+from app.database.server_lock import SERVER_LOCK_SQL
 from app.database.statements import POSTGRESQL, Statement
 
 # SQLSTATE → error. Others become INTERNAL: the server caused them, not the client.
@@ -47,7 +47,7 @@ class PostgresDatabase(Database):
         connections_max: Limit of open connections, at least 2.
         wait_seconds_max: Longest wait for a free connection, and for connecting to each host.
         statement_timeout_seconds: Longest run of one statement.
-        serves: Whether the shared connection holds the lock of servers (locks.py).
+        serves: Whether the shared connection holds the lock of servers (server_lock.py).
     """
 
     def __init__(

@@ -1,11 +1,13 @@
-"""All tables, as flyteadmin v1.16.8 has them (docs/decisions/0002), on one page.
+"""All tables, with the columns of flyteadmin v1.16.8 (docs/decisions/0002) and some tables of our own.
 
-Messages are stored whole as protobuf bytes; the columns that filters and sorts read are promoted beside
-them. Keys are declared as on PostgreSQL: `id` comes from a sequence and is indexed, the key is the
-identifier. On SQLite `id` is the INTEGER PRIMARY KEY and the same key is a unique index of the name
-`<table>_pkey` (alembic/versions/0001). No relationships and no foreign keys: upstream has none.
+Messages are stored as protobuf bytes, with copies of the fields that filters and sorts need in columns of their own.
 
-Source: flyteadmin/pkg/repositories/models.
+Keys are declared as on PostgreSQL: the primary key is the identifier, and `id` comes from a sequence and has an index.
+On SQLite `id` is the INTEGER PRIMARY KEY, and the identifier has a unique index with the name `<table>_pkey`
+(alembic/versions/0001). There are no relationships and no foreign keys, as in upstream.
+
+Source:
+    flyteadmin/pkg/repositories/models
 """
 
 from datetime import UTC, datetime
@@ -18,29 +20,32 @@ from sqlmodel import Field, SQLModel
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An instant. timestamptz on PostgreSQL; on SQLite text of fixed width, so that it sorts as time does."""
+    """A point in time: timestamptz on PostgreSQL, text of fixed width on SQLite, whose order is that of time."""
 
     impl = TIMESTAMP(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the column type of a dialect."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else TIMESTAMP(timezone=True))
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """None on PostgreSQL, where the driver speaks of datetimes."""
+        """Return the conversion of parameters; None on PostgreSQL, whose driver takes datetimes."""
         return super().bind_processor(dialect) if dialect.name == "sqlite" else None
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
-        """None on PostgreSQL, see bind_processor."""
+        """Return the conversion of results; None on PostgreSQL, whose driver returns datetimes."""
         return super().result_processor(dialect, coltype) if dialect.name == "sqlite" else None
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Convert a datetime to the text that SQLite stores."""
         if value is None:
             return None
-        # Not strftime: it writes years before 1000 with fewer digits, which neither sorts nor reads back.
+        # strftime writes years before 1000 with fewer digits, which breaks the order and cannot be parsed.
         return value.astimezone(UTC).isoformat(" ", "microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Convert the text that SQLite stores to a datetime."""
         return None if value is None else datetime.fromisoformat(value)
 
 
@@ -62,7 +67,7 @@ def _bytes(*, nullable: bool = True) -> Any:
 
 
 class Base(SQLModel):
-    """The four columns of every table. deleted_at is never set and never read: it is there for upstream."""
+    """The columns of every table; deleted_at exists for upstream only and is always NULL."""
 
     __table__: ClassVar[Table]
 
@@ -73,7 +78,11 @@ class Base(SQLModel):
 
 
 class Project(Base, table=True):
-    """labels: a serialized admin.Project whose labels are read, or NULL."""
+    """A project.
+
+    Attributes:
+        labels: A serialized admin.Project of which only the labels are used, or NULL.
+    """
 
     __tablename__ = "projects"
     identifier: str = _text(key=True)
@@ -84,7 +93,12 @@ class Project(Base, table=True):
 
 
 class Task(Base, table=True):
-    """closure: admin.TaskClosure. digest: of core.CompiledTask."""
+    """A version of a task.
+
+    Attributes:
+        closure: An admin.TaskClosure.
+        digest: Digest of the core.CompiledTask.
+    """
 
     __tablename__ = "tasks"
     project: str = _text(key=True)
@@ -98,7 +112,12 @@ class Task(Base, table=True):
 
 
 class Workflow(Base, table=True):
-    """typed_interface: core.TypedInterface as submitted. remote_closure_identifier: URI of an admin.WorkflowClosure."""
+    """A version of a workflow.
+
+    Attributes:
+        typed_interface: The submitted core.TypedInterface.
+        remote_closure_identifier: URI of the object with the admin.WorkflowClosure.
+    """
 
     __tablename__ = "workflows"
     project: str = _text(key=True)
@@ -112,7 +131,13 @@ class Workflow(Base, table=True):
 
 
 class LaunchPlan(Base, table=True):
-    """spec: admin.LaunchPlanSpec. closure: admin.LaunchPlanClosure without state and times. state: 1 is ACTIVE."""
+    """A version of a launch plan.
+
+    Attributes:
+        spec: An admin.LaunchPlanSpec.
+        closure: An admin.LaunchPlanClosure without state and times.
+        state: 1 is ACTIVE.
+    """
 
     __tablename__ = "launch_plans"
     project: str = _text(key=True)
@@ -129,7 +154,7 @@ class LaunchPlan(Base, table=True):
 
 
 class NamedEntityMetadata(Base, table=True):
-    """Description and state of a (resource type, project, domain, name); absent means "" and ACTIVE."""
+    """Description and state of a (resource type, project, domain, name); no row means "" and ACTIVE."""
 
     __tablename__ = "named_entity_metadata"
     resource_type: int = _integer(key=True)
@@ -141,7 +166,11 @@ class NamedEntityMetadata(Base, table=True):
 
 
 class DescriptionEntity(Base, table=True):
-    """long_description: admin.Description."""
+    """Documentation of a version.
+
+    Attributes:
+        long_description: An admin.Description.
+    """
 
     __tablename__ = "description_entities"
     resource_type: int = _integer(key=True)
@@ -155,7 +184,12 @@ class DescriptionEntity(Base, table=True):
 
 
 class Resource(Base, table=True):
-    """Matchable attributes. resource_type: enum name; absent key parts: ''. attributes: admin.MatchingAttributes."""
+    """Matchable attributes; unused parts of the key are "".
+
+    Attributes:
+        resource_type: Name in admin.MatchableResource.
+        attributes: An admin.MatchingAttributes.
+    """
 
     __tablename__ = "resources"
     id: int = _bigint(key=True)
@@ -169,7 +203,14 @@ class Resource(Base, table=True):
 
 
 class Execution(Base, table=True):
-    """spec: admin.ExecutionSpec. closure: admin.ExecutionClosure. phase: enum name. duration: nanoseconds."""
+    """An execution.
+
+    Attributes:
+        spec: An admin.ExecutionSpec.
+        closure: An admin.ExecutionClosure.
+        phase: Name in core.WorkflowExecution.Phase.
+        duration: In nanoseconds.
+    """
 
     __tablename__ = "executions"
     execution_project: str = _text(key=True)
@@ -200,7 +241,7 @@ class Execution(Base, table=True):
 
 
 class ExecutionTag(Base, table=True):
-    """One row per label (key, value) and per tag (key, '')."""
+    """A label (key, value) or a tag (key, "") of an execution."""
 
     __tablename__ = "execution_tags"
     execution_project: str = _text(key=True, length=255)
@@ -211,7 +252,7 @@ class ExecutionTag(Base, table=True):
 
 
 class ExecutionEvent(Base, table=True):
-    """A workflow event as it was accepted; the engine and operators read it, the API does not."""
+    """An accepted workflow event; engine and operators read it, the API does not."""
 
     __tablename__ = "execution_events"
     execution_project: str = _text(key=True)
@@ -223,7 +264,13 @@ class ExecutionEvent(Base, table=True):
 
 
 class NodeExecution(Base, table=True):
-    """closure: admin.NodeExecutionClosure. node_execution_metadata: admin.NodeExecutionMetaData. duration: ns."""
+    """A node of an execution.
+
+    Attributes:
+        closure: An admin.NodeExecutionClosure.
+        node_execution_metadata: An admin.NodeExecutionMetaData.
+        duration: In nanoseconds.
+    """
 
     __tablename__ = "node_executions"
     execution_project: str = _text(key=True)
@@ -248,7 +295,7 @@ class NodeExecution(Base, table=True):
 
 
 class NodeExecutionEvent(Base, table=True):
-    """A node event as it was accepted."""
+    """An accepted node event."""
 
     __tablename__ = "node_execution_events"
     execution_project: str = _text(key=True)
@@ -261,7 +308,12 @@ class NodeExecutionEvent(Base, table=True):
 
 
 class TaskExecution(Base, table=True):
-    """One attempt. closure: admin.TaskExecutionClosure. duration: nanoseconds."""
+    """An attempt of a task.
+
+    Attributes:
+        closure: An admin.TaskExecutionClosure.
+        duration: In nanoseconds.
+    """
 
     __tablename__ = "task_executions"
     project: str = _text(key=True)
@@ -284,7 +336,12 @@ class TaskExecution(Base, table=True):
 
 
 class Signal(Base, table=True):
-    """type: core.LiteralType. value: core.Literal, NULL until it is set."""
+    """A signal for a gate node.
+
+    Attributes:
+        type: A core.LiteralType.
+        value: A core.Literal, NULL until it is set.
+    """
 
     __tablename__ = "signals"
     execution_project: str = _text(key=True)
@@ -296,7 +353,11 @@ class Signal(Base, table=True):
 
 
 class SchedulableEntity(Base, table=True):
-    """A launch plan version whose schedule the scheduler fires while active. unit: 0 minute, 1 hour, 2 day."""
+    """The schedule of a launch plan version, which runs while it is active.
+
+    Attributes:
+        unit: 0 minute, 1 hour, 2 day.
+    """
 
     __tablename__ = "schedulable_entities"
     project: str = _text(key=True)
@@ -311,7 +372,7 @@ class SchedulableEntity(Base, table=True):
 
 
 class ScheduleEntitiesSnapshot(Base, table=True):
-    """The scheduler's memory of what fired last."""
+    """The last runs of all schedules, as the scheduler stores them."""
 
     __tablename__ = "schedule_entities_snapshots"
     id: int = _bigint(key=True)
@@ -319,9 +380,10 @@ class ScheduleEntitiesSnapshot(Base, table=True):
 
 
 class RegisteredName(SQLModel, table=True):
-    """Ours: a name that has versions. Triggers of the database write it (alembic/versions/0007), it has only its key.
+    """Our own table: a name with at least one version. Triggers write its rows (alembic/versions/0007).
 
-    resource_type: core.ResourceType TASK, WORKFLOW or LAUNCH_PLAN.
+    Attributes:
+        resource_type: TASK, WORKFLOW or LAUNCH_PLAN of core.ResourceType.
     """
 
     __tablename__ = "registered_names"
@@ -333,11 +395,13 @@ class RegisteredName(SQLModel, table=True):
 
 
 class Launch(Base, table=True):
-    """Ours: an execution that an engine has to run; committed with the execution's row, gone when it has ended.
+    """Our own table: an execution for an engine. It is committed with the execution's row and deleted at its end.
 
-    owner: the engine process that runs it, NULL when nobody does. leased_until: when the owner counts as dead.
-    config: admin.WorkflowExecutionConfig that it was launched with, of which the spec keeps only a part.
-    home: <host><path of FLYTEADMIN_HOME> below which its attempts lie, NULL before it is begun.
+    Attributes:
+        owner: The engine process that runs the execution, NULL for none.
+        leased_until: When the owner's lease ends; then another process may take the execution.
+        config: The admin.WorkflowExecutionConfig of the launch, of which the spec keeps only a part.
+        home: <host><path of FLYTEADMIN_HOME> that holds the folders of the attempts, NULL before the start.
     """
 
     __tablename__ = "launches"
@@ -351,11 +415,14 @@ class Launch(Base, table=True):
 
 
 class CatalogArtifact(Base, table=True):
-    """Ours: outputs of a task that other executions may take over; upstream keeps these in a service of its own.
+    """Our own table: cached outputs of a task, which upstream keeps in another service.
 
-    The key is that of a core.CatalogMetadata. output_uri: outputs.pb of the attempt that produced them; digest: SHA-256
-    of what it held. task_version, execution_*, node_id, retry_attempt: that attempt, whose task has project, domain and
-    name of the dataset.
+    The key is that of a core.CatalogMetadata. The columns task_version, execution_*, node_id and retry_attempt name the
+    attempt that produced the outputs; its task has project, domain and name of the dataset.
+
+    Attributes:
+        output_uri: The attempt's outputs.pb.
+        digest: SHA-256 of its content.
     """
 
     __tablename__ = "catalog_artifacts"
@@ -376,9 +443,10 @@ class CatalogArtifact(Base, table=True):
 
 
 class CatalogReservation(Base, table=True):
-    """Ours: who produces the outputs of a key while others wait for them. It holds as long as its node runs.
+    """Our own table: the node that produces the outputs of a key while others wait. It is valid while the node runs.
 
-    owner: what of the node it is, "" for the node itself, or the index of an array.
+    Attributes:
+        owner: "" for the node itself, or the index in an array node.
     """
 
     __tablename__ = "catalog_reservations"
@@ -395,7 +463,7 @@ class CatalogReservation(Base, table=True):
 
 
 class Lease(Base, table=True):
-    """Ours: work that one server process does at a time, by name; app/runtime/leases.py describes its columns."""
+    """Our own table: work that one server process does at a time, by name; app/runtime/leases.py uses it."""
 
     __tablename__ = "leases"
     name: str = _text(key=True)
@@ -404,9 +472,10 @@ class Lease(Base, table=True):
 
 
 class SharedValue(Base, table=True):
-    """Ours: a value that all servers of the database share (app/server/installation.py).
+    """Our own table: a value that all servers of the database share (app/server/installation.py).
 
-    name: storage_id (the id that the storage carries too) or link_key (signs storage addresses, in hex).
+    Attributes:
+        name: storage_id (the id that is also stored in the storage) or link_key (signs URLs of objects, in hex).
     """
 
     __tablename__ = "shared_values"
@@ -415,5 +484,5 @@ class SharedValue(Base, table=True):
 
 
 def table(model: type[Base]) -> Table:
-    """The SQLAlchemy table of a model: queries select its columns, never entities."""
+    """Return the SQLAlchemy table of a model. Queries select columns of the table, not model instances."""
     return model.__table__

@@ -1,4 +1,4 @@
-"""SQLite as a database of app/database/base.py, through the standard library's sqlite3."""
+"""SQLite driver: `Database` and `UnitOfWork` of base.py on the standard library's sqlite3."""
 
 from __future__ import annotations
 
@@ -10,32 +10,43 @@ from collections.abc import Sequence
 from typing import Any
 
 from app import errors
-from app.database import locks as database_locks
+from app.database import server_lock, sqlite_file
 from app.database.base import Database, Row, UnitOfWork, already_exists
 from app.database.statements import SQLITE, Statement
 
 
 class SqliteDatabase(Database):
-    """SQLite in WAL mode: one reading and one writing connection per process, used on the event loop.
+    """A SQLite database in WAL mode: one connection for reads and one for writes per process.
 
-    A select by key takes 3 µs, far less than a hop to a thread. Writers of one process queue on a lock;
-    writers of other processes are waited for without blocking the loop.
+    Both run on the event loop: a select by key takes 3 µs, far less than starting a thread for it. Writers of one
+    process queue on an asyncio lock. While another process writes, `begin` polls without blocking the loop.
+
+    Args:
+        path: The database file.
+        busy_timeout_seconds: Longest wait for the write lock.
+        serves: Whether to hold the lock of servers (server_lock.py).
     """
 
     def __init__(self, path: str, *, busy_timeout_seconds: float, serves: bool = False) -> None:
         self._path = path
         self._serves = serves
-        self._served: int | None = None
+        self._lock_descriptor: int | None = None
         self.busy_timeout_seconds = busy_timeout_seconds
         self.lock = asyncio.Lock()
         self.reader: sqlite3.Connection | None = None
         self.writer: sqlite3.Connection | None = None
 
     async def open(self) -> None:
+        """Open both connections, and create the file if it does not exist.
+
+        Raises:
+            Unavailable: The file cannot be opened.
+            FailedPrecondition: A command uses the database exclusively.
+        """
         try:
             if self._serves:
-                self._served = database_locks.serve_file(self._path)
-            database_locks.make_private(self._path)
+                self._lock_descriptor = server_lock.share_sqlite(self._path)
+            sqlite_file.make_private(self._path)
             self.reader, self.writer = self._connect(), self._connect()
         except (sqlite3.Error, OSError) as error:
             raise errors.Unavailable(f"cannot open the database {self._path}: {error}") from error
@@ -44,7 +55,7 @@ class SqliteDatabase(Database):
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
         connection.execute("PRAGMA busy_timeout=1000")
         connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL loses nothing when the process is killed; only a power cut can take the last commits.
+        # In WAL mode NORMAL keeps all commits when the process is killed; a power failure can lose the last ones.
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA case_sensitive_like=ON")
         connection.execute("PRAGMA cache_size=-65536")
@@ -52,22 +63,28 @@ class SqliteDatabase(Database):
         return connection
 
     async def close(self) -> None:
+        """Close both connections and release the lock of servers."""
         for connection in (self.reader, self.writer):
             if connection is not None:
                 connection.close()
         self.reader = self.writer = None
-        if self._served is not None:
-            os.close(self._served)
-            self._served = None
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
 
     def unit_of_work(self) -> UnitOfWork:
+        """Return a new unit of work.
+
+        Raises:
+            Unavailable: The database is not open.
+        """
         if self.reader is None:
             raise errors.Unavailable("the database is not open")
         return SqliteUnit(self)
 
 
 class SqliteUnit(UnitOfWork):
-    """Autocommit reads on the reading connection; begin takes the writing one."""
+    """Unit of work on SQLite: reads in autocommit until `begin`, which switches to the connection for writes."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         super().__init__()
@@ -75,6 +92,11 @@ class SqliteUnit(UnitOfWork):
         self._connection: sqlite3.Connection | None = database.reader
 
     async def begin(self) -> None:
+        """Wait for the write lock and open the transaction, unless it is open.
+
+        Raises:
+            Unavailable: The wait took longer than the timeout.
+        """
         if self.writing:
             return
         database = self._database
@@ -120,6 +142,7 @@ class SqliteUnit(UnitOfWork):
             raise _sqlite_error(error) from error
 
     async def close(self, *, commit: bool) -> None:
+        """Commit or roll back, and release the write lock."""
         assert self._connection is not None
         try:
             if commit:
@@ -139,7 +162,7 @@ def _sqlite_error(error: Exception) -> errors.FlyteError:
         return errors.InvalidArgument("integer out of range")
     code = getattr(error, "sqlite_errorcode", 0)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-        # The text is "UNIQUE constraint failed: projects.identifier"; every unique key but one is the table's key.
+        # The message is "UNIQUE constraint failed: projects.identifier". All unique keys but one are primary keys.
         table = str(error).rpartition(": ")[2].partition(".")[0]
         return already_exists("resource_idx" if table == "resources" else f"{table}_pkey")
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

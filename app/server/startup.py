@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from app.database import locks as database_locks
+from app.database import server_lock
 from app.errors import FailedPrecondition, FlyteError
 from app.server import home, installation, listeners
 from app.settings import BadSetting, Masker, Settings, check_served, redact
@@ -227,7 +227,7 @@ def adopt_storage(settings: Settings) -> str:
     check_migrated(settings)
     blobs = Blobs(settings)
     try:
-        with database_locks.unserved(settings.database_url):
+        with server_lock.exclusive(settings.database_url):
             return on_database(settings, lambda database: installation.adopt_storage(database, blobs))
     except FlyteError as error:
         raise _database_problem(settings.database_url, error) from error
