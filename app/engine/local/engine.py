@@ -27,7 +27,7 @@ from app import errors
 from app.database import schema
 from app.database.statements import Statement
 from app.engine.local.execution import run_execution
-from app.engine.local.graph.closures import Closures
+from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
 from app.engine.local.processes.forkserver.stamp import started
@@ -70,7 +70,7 @@ class LocalEngine:
         self.runner: AttemptRunner = runner or TaskRunner(settings, server.blobs, progress=progress)
         # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
-        self._closures = Closures(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
+        self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
         self.platform: Mapping[str, str] = {
             "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
             "FLYTE_PLATFORM_INSECURE": "true",
@@ -146,7 +146,7 @@ class LocalEngine:
 
     async def closure_of(self, workflow: Any) -> compiler_pb2.CompiledWorkflowClosure:
         """Read the compiled workflow of a row through the cache."""
-        return await self._closures.of(workflow)
+        return await self._closures.get(workflow)
 
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
         """Where a browser finds what an attempt prints."""

@@ -1,6 +1,7 @@
-"""Bindings to literals: promises with attribute paths, scalars, collections, maps. Pure.
+"""Resolve bindings to literals: promises with attribute paths, scalars, collections, maps.
 
-A literal that lies elsewhere because it is large is passed on as it is, unless an attribute path leads into it.
+An offloaded literal, which lies in a file of its own because it is large, is passed on unread, unless an attribute path
+leads into it.
 
 Proto: core.BindingData. Source: flytepropeller pkg/controller/nodes (resolve.go, attr_path_resolver.go).
 """
@@ -26,7 +27,7 @@ _INDEXED = re.compile(r"^\[([0-9]+)\]\.(.+)$")
 
 
 class Offloaded(Exception):
-    """An attribute path leads into a literal that lies at this URI and has to be read first."""
+    """An attribute path leads into an offloaded literal, which the caller has to read first."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -36,10 +37,16 @@ class Offloaded(Exception):
 def resolve(
     bindings: Iterable[literals_pb2.Binding], outputs_of: Outputs, contents: Contents = _NOTHING
 ) -> literals_pb2.LiteralMap:
-    """The literals of bindings; outputs_of gives what a node of the same workflow has put out.
+    """Return the literals of bindings.
 
-    contents: offloaded literals that were read, by their URIs
-    errors: BindingFailed naming the variable; Offloaded where contents lack one
+    Args:
+        bindings: The bindings.
+        outputs_of: Returns the outputs of a node of the same graph, None while it has none.
+        contents: Contents of offloaded literals, by URI.
+
+    Raises:
+        BindingFailed: A binding has no value; the message names the variable.
+        Offloaded: `contents` lacks an offloaded literal.
     """
     resolved = literals_pb2.LiteralMap()
     for binding in bindings:
@@ -91,7 +98,10 @@ def _promise(promise: Any, outputs_of: Outputs, contents: Contents) -> literals_
 
 
 def _at(literal: literals_pb2.Literal, path: Sequence[str | int], contents: Contents) -> literals_pb2.Literal:
-    """Where a path leads. Parity: on literals that have no parts it is ignored (resolveAttrPathInPromise)."""
+    """Return the literal at the end of an attribute path.
+
+    Parity: the path is ignored on literals that have no parts (resolveAttrPathInPromise).
+    """
     for index, step in enumerate(path):
         kind = literal.WhichOneof("value")
         if kind == "offloaded_metadata":
@@ -111,7 +121,7 @@ def _at(literal: literals_pb2.Literal, path: Sequence[str | int], contents: Cont
 
 
 def _into(container: Any, step: str | int) -> Any:
-    """One element of a mapping by its name or of a list by its index."""
+    """Return one element of a mapping by its key, or of a list by its index."""
     if isinstance(container, Mapping):
         if not isinstance(step, str) or step not in container:
             raise BindingFailed(f"PromiseAttributeResolveError: key [{step}] does not exist")
@@ -124,7 +134,7 @@ def _into(container: Any, step: str | int) -> Any:
 
 
 def _of_struct(struct: struct_pb2.Struct, path: Sequence[str | int]) -> literals_pb2.Literal:
-    """Parity: every number of a Struct becomes a float."""
+    """Return the literal at a path in a Struct. Parity: every number in it becomes a float."""
     value = struct_pb2.Value(struct_value=struct)
     for step in path:
         kind = value.WhichOneof("kind")

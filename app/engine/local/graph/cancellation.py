@@ -1,4 +1,4 @@
-"""How several coroutines that belong together end together."""
+"""Cancel coroutines that belong together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel all and wait until none of them can do anything any more.
+    """Cancel tasks and wait until all of them have ended.
 
-    What one of them raised in the same moment is not told: whoever ends them has a reason of its own.
+    Exceptions of the tasks are dropped: the caller has a reason of its own for ending them.
     """
     left = set(tasks)
     while left:
+        # A task may catch its cancellation and continue, so cancel again until it has ended.
         for task in left:
             task.cancel()
         ended, left = await asyncio.wait(left)

@@ -1,4 +1,11 @@
-"""How a node or a whole execution ends other than well, as exceptions of the engine."""
+"""Exceptions of the engine for nodes and executions that do not succeed.
+
+NodeFailed     the node has failed or timed out, and its events are sent
+NodeSkipped    the node was skipped, and its events are sent
+Stopped        the execution was ended by a client or another server
+BindingFailed  an input of a node has no value
+TooLarge       literals exceed the size limit
+"""
 
 from __future__ import annotations
 
@@ -6,13 +13,12 @@ from flyteidl.core import execution_pb2
 
 _Kind = execution_pb2.ExecutionError
 
-
-# Longer messages keep head and tail, as FlytePropeller reports them.
+# A longer message is cut in the middle, as FlytePropeller does.
 MESSAGE_BYTES_MAX = 100 * 1024
 
 
 def error_of(code: str, message: str, kind: int = _Kind.USER) -> execution_pb2.ExecutionError:
-    """An ExecutionError whose message fits an event."""
+    """Return an ExecutionError; its message is cut in the middle when it exceeds MESSAGE_BYTES_MAX."""
     raw = message.encode()
     if len(raw) > MESSAGE_BYTES_MAX:
         half = MESSAGE_BYTES_MAX // 2
@@ -22,7 +28,13 @@ def error_of(code: str, message: str, kind: int = _Kind.USER) -> execution_pb2.E
 
 
 class NodeFailed(Exception):
-    """A node ended FAILED or TIMED_OUT and its events are sent; error is what its parent and the workflow report."""
+    """A node ended FAILED or TIMED_OUT, and its events are sent.
+
+    Args:
+        error: The error that the parent node and the execution report.
+        node_id: The node.
+        timed_out: Whether the node ended TIMED_OUT.
+    """
 
     def __init__(self, error: execution_pb2.ExecutionError, node_id: str = "", *, timed_out: bool = False) -> None:
         self.error = error
@@ -32,15 +44,15 @@ class NodeFailed(Exception):
 
 
 class NodeSkipped(Exception):
-    """A node ended SKIPPED and its events are sent."""
+    """A node ended SKIPPED, and its events are sent."""
 
 
 class Stopped(Exception):
-    """The execution was ended by others: nothing more is to be reported for it."""
+    """A client or another server has ended the execution, so that no further event of it can be recorded."""
 
 
 class BindingFailed(Exception):
-    """An input cannot be resolved; the message names the variable."""
+    """An input of a node has no value; the message names the variable."""
 
     @property
     def error(self) -> execution_pb2.ExecutionError:
@@ -49,7 +61,7 @@ class BindingFailed(Exception):
 
 
 class TooLarge(Exception):
-    """Literals exceed storage.limits.maxDownloadMBs and are not stored; error is what their node reports."""
+    """Literals exceed storage.limits.maxDownloadMBs and were not stored. `error` is the error that the node reports."""
 
     def __init__(self, code: str, message: str) -> None:
         self.error = error_of(code, message)
@@ -57,5 +69,5 @@ class TooLarge(Exception):
 
 
 def timed_out(node_id: str) -> NodeFailed:
-    """What follows from a node that was TIMED_OUT, whose own events carry no error."""
+    """Return the failure of a node that ended TIMED_OUT, whose recorded events hold no error."""
     return NodeFailed(error_of("Timeout", "Timeout in node"), node_id, timed_out=True)

@@ -1,7 +1,8 @@
-"""What an execution does while the object store or the database is away: it waits, and its open attempts say why.
+"""Wait while the object store or the database does not answer, and show the reason at the open attempts.
 
-Processes of tasks go on meanwhile; those that fail for lack of the store are run again (storage_failures.py).
-An outage ends when the execution gets on; the next failure begins another one.
+Processes of tasks continue meanwhile; attempts that fail because of the store are repeated without spending a retry
+(processes/storage_failures.py). An outage has ended when an execution runs longer than two minutes before it fails
+again.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ Task = execution_pb2.TaskExecution
 
 _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 10.0
-# A run that went on for longer than this before it failed again had got on meanwhile.
+# A failure after a longer time without one begins a new outage.
 _QUIET_SECONDS = 120.0
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether an error of the store or the database may pass by itself, a full disk among them."""
+    """Return whether a later call may succeed after an error of the store or the database, such as a full disk."""
     if isinstance(error, errors.ResourceExhausted):
         return not isinstance(error, BlobTooLarge)
     return isinstance(error, errors.Unavailable | errors.DeadlineExceeded | errors.Aborted)
 
 
 class Outage:
-    """The outage that one execution waits out, if there is one."""
+    """The failures of store and database of one execution, and the pause before its next try."""
 
     def __init__(self) -> None:
         self._since = 0.0
@@ -46,7 +47,7 @@ class Outage:
         self._pause = 0.0
 
     def record_failure(self) -> bool:
-        """Note a failure; return whether it is the first of an outage."""
+        """Record a failure; return whether it is the first of an outage."""
         now = time.monotonic()
         begins = not self._since or now - self._last > _QUIET_SECONDS
         if begins:
@@ -57,17 +58,17 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Return how long the outage has lasted."""
+        """Return the seconds from the first to the last failure of the outage."""
         return self._last - self._since
 
     @property
     def pause_seconds(self) -> float:
-        """Return how long to wait now; many executions do not come back at the same moment."""
+        """Return the seconds to wait before the next try, varied so that many executions do not try at once."""
         return self._pause * random.uniform(0.8, 1.2)
 
 
 async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
-    """Add the reason to every open attempt of an execution, where users look for it."""
+    """Report the reason as a new event of every open attempt of an execution."""
     try:
         async with server.database.unit_of_work() as db:
             rows = await db.all(OPEN_ATTEMPTS, **execution_key(id))

@@ -1,7 +1,7 @@
-"""Recover: nodes that ended well in the execution that is recovered are taken over with their data, not run again.
+"""Recover nodes: take over the outputs of nodes that succeeded in another execution instead of running them again.
 
-Old and new nodes are joined by their unique ids, at every level; where a sub-workflow had failed, its own nodes are
-looked up one by one.
+Old and new nodes have equal unique node ids at every level. Inside a sub-workflow that had failed, each node is
+recovered by itself.
 Source: flytepropeller pkg/controller/nodes/executor.go (attemptRecovery).
 """
 
@@ -22,7 +22,10 @@ Node = execution_pb2.NodeExecution
 
 
 async def recover(context: NodeContext) -> literals_pb2.LiteralMap | None:
-    """Take a node over; its outputs, None where it has to run."""
+    """Report a node RECOVERED and return its outputs, or None when the node has to run.
+
+    A node whose old inputs or outputs are missing in the store has to run.
+    """
     execution = context.execution
     old = context.recovered
     if old is None or old.phase not in ("SUCCEEDED", "RECOVERED"):
@@ -43,7 +46,7 @@ async def recover(context: NodeContext) -> literals_pb2.LiteralMap | None:
 
 
 def checkpoint(context: NodeContext) -> str:
-    """What the first attempt of a task may go on from; "" for nothing."""
+    """Return the checkpoint of the old node, from which the first attempt of a task may resume; "" without one."""
     old = context.recovered
     return str(old.closure.task_node_metadata.checkpoint_uri) if old is not None else ""
 
@@ -58,18 +61,18 @@ async def _outputs(context: NodeContext, old: RecordedNode, inputs: literals_pb2
             if _declares_none(context)
             else await context.execution.literals.read(old.closure.output_uri)
         )
-    # Deviates: an end node names no outputs and upstream recovers none; they are its inputs. A sleep has neither.
+    # Deviates: upstream recovers no outputs of an end node, whose events name none; they equal its inputs.
     return inputs
 
 
 def _declares_none(context: NodeContext) -> bool:
-    """Whether a node is a task without outputs, which names a file that need not be there."""
+    """Return whether a node is a task without outputs, whose output file need not exist."""
     task = context.scope.task(context.node.task_node.reference_id) if context.node.HasField("task_node") else None
     return task is not None and not task.template.interface.outputs.variables
 
 
 async def _describe(execution: ExecutionState, old: RecordedNode, event: event_pb2.NodeExecutionEvent) -> None:
-    """Copy what the old node says of its cache entry, its dynamic workflow or its child execution."""
+    """Copy the cache entry, the dynamic workflow or the child execution of the old node to an event."""
     kind = old.closure.WhichOneof("target_metadata")
     if kind == "workflow_node_metadata":
         event.workflow_node_metadata.execution_id.CopyFrom(old.closure.workflow_node_metadata.executionId)

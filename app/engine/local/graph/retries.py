@@ -1,7 +1,7 @@
-"""Whether a node tries again, and how long each attempt may take.
+"""Decide whether a node gets another attempt, and how long each attempt may take.
 
-Two budgets: the user's retries, and one for failures of the system. The node's timeout limits each attempt.
-An attempt that failed because the object store was unavailable spends neither (storage_failures.py).
+There are two retry budgets: the user's retries, and one for failures of the system. The node's timeout limits each
+attempt. An attempt that failed because the object store was unavailable spends neither (storage_failures.py).
 Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
 node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
 Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).
@@ -22,14 +22,14 @@ from app.engine.local.processes.task_attempt import Failed
 from app.wire.go.goparse import go_duration
 
 SYSTEM_FAILURES_MAX = 3
-# More attempts that fail because the store was unavailable count as failures of the system.
+# Further attempts that fail because the store was unavailable spend the system budget.
 STORAGE_FAILURES_MAX = 10
-_LATE_SECONDS = 1.0
+_READ_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Budget:
-    """What has failed so far, and whether another attempt is due."""
+    """The retry budgets of one node: counts of failures and their limits."""
 
     attempts_max: int
     failures: int = 0
@@ -37,7 +37,7 @@ class Budget:
     storage_failures: int = 0
 
     def spend(self, failed: Failed) -> bool:
-        """Count a failure; whether the node tries again."""
+        """Count a failure; return whether another attempt follows."""
         if failed.of_storage and self.storage_failures < STORAGE_FAILURES_MAX:
             self.storage_failures += 1
             return True
@@ -51,7 +51,7 @@ class Budget:
         return self.failures - self.system_failures < self.attempts_max
 
     def exhausted(self, failed: Failed) -> execution_pb2.ExecutionError:
-        """What the node reports when no attempt is left."""
+        """Return the error of the node after its last attempt."""
         if not failed.retryable:
             return failed.error
         if failed.system:
@@ -60,17 +60,17 @@ class Budget:
             done, most = self.failures - self.system_failures, self.attempts_max
             kind = execution_pb2.ExecutionError.ErrorKind.Name(failed.error.kind)
         message = f"[{done}/{most}] currentAttempt done. Last Error: {kind}::{failed.error.message}"
-        # Parity: exhausted retries are the user's failure, whatever caused them.
+        # Parity: the kind is USER whatever failed.
         return error_of(f"RetriesExhausted|{failed.error.code}", message)
 
 
 def timeout_seconds(node: workflow_pb2.Node) -> float:
-    """How long one attempt of a node may take; 0 without a limit."""
+    """Return the time limit of one attempt of a node in seconds; 0 without a limit."""
     return float(node.metadata.timeout.ToNanoseconds() / 1e9)
 
 
 def expired(node: workflow_pb2.Node) -> Failed:
-    """The failure of an attempt that took too long."""
+    """Return the failure of an attempt that exceeded the node's timeout."""
     shown = go_duration(node.metadata.timeout.ToNanoseconds())
     error = error_of("TimeoutExpired", f"task execution timeout [{shown}] expired")
     return Failed(error, retryable=True, late=True)
@@ -84,7 +84,7 @@ async def run_attempts(
     clean_up: Callable[[int], Awaitable[None]],
     fail: Callable[[NodeContext, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
 ) -> literals_pb2.LiteralMap:
-    """Run a node that is no task until an attempt ends within the node's timeout; return its outputs.
+    """Run a node that is not a task until an attempt ends within the node's timeout; return its outputs.
 
     Args:
         site: The node.
@@ -106,8 +106,8 @@ async def run_attempts(
         await clean_up(attempt)
         attempt, began = attempt + 1, later
     while True:
-        # An attempt that finished while no server ran is read before it counts as late.
-        left = max(began + timeout - time.time(), min(timeout, _LATE_SECONDS))
+        # An attempt may have ended in time while no server ran: leave it a moment to be read.
+        left = max(began + timeout - time.time(), min(timeout, _READ_SECONDS))
         try:
             async with asyncio.timeout(left) as clock:
                 return await run_attempt(attempt)

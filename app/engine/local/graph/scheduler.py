@@ -1,4 +1,4 @@
-"""A graph of nodes: each runs as soon as what it waits for has ended.
+"""Run the nodes of a graph: each as soon as all nodes that it depends on have ended.
 
 Source: flytepropeller pkg/controller/executors (dag_structure), pkg/controller/workflow, nodes/executor.go.
 """
@@ -54,16 +54,22 @@ class GraphScheduler:
 
     @property
     def end(self) -> workflow_pb2.Node:
-        """The node whose outputs are those of the graph."""
+        """Return the node whose outputs are those of the graph."""
         return self._nodes[END]
 
     async def run(
         self, inputs: literals_pb2.LiteralMap, *with_start: event_pb2.WorkflowExecutionEvent
     ) -> literals_pb2.LiteralMap:
-        """Run every node; what the end node puts out. with_start: events that are sent together with the start node's.
+        """Run every node and return the outputs of the end node.
 
-        A cancelled run leaves everything as it is: to be aborted by aborts.py, or to be gone on with.
-        errors: NodeFailed, when every event that belongs to the failure is sent
+        A cancelled run leaves nodes and processes as they are, to be ended by aborts.py or resumed by another run.
+
+        Args:
+            inputs: The outputs of the start node.
+            *with_start: Events that are sent together with that of the start node.
+
+        Raises:
+            NodeFailed: When all events that belong to the failure are sent.
         """
         self._scope.finished.update({id: asyncio.Event() for id in self._waits})
         await self._start(inputs, with_start)
@@ -77,7 +83,7 @@ class GraphScheduler:
                     for task in ended:
                         self._end_of(self._running.pop(task), task)
         finally:
-            # What one of them raised in the same moment is found again from its row.
+            # An exception that a node raises now is dropped: its row holds the failure for the next run.
             await cancel_and_wait(self._running)
             self._running.clear()
         if self._failure is None:
@@ -88,7 +94,7 @@ class GraphScheduler:
         return self._failure is not None and self._scope.execution.fails_immediately
 
     def _look_back(self) -> None:
-        """Find the failure that an earlier run of the execution did not come to deal with."""
+        """Take over a failure that an earlier run of the execution recorded but did not handle."""
         execution = self._scope.execution
         if not execution.recorded_nodes or not execution.fails_immediately:
             return
@@ -100,7 +106,7 @@ class GraphScheduler:
                 self._failure = timed_out(id)
 
     def _settle(self, id: str) -> None:
-        """A node has ended, one way or another: the nodes that waited only for it are ready."""
+        """Mark a node as ended in whatever phase, and its dependants as ready when it was the last that they need."""
         self._scope.finished[id].set()
         for dependant in self._dependants.get(id, ()):
             self._open[dependant] -= 1
@@ -108,7 +114,7 @@ class GraphScheduler:
                 self._ready.append(dependant)
 
     async def _begin(self, id: str) -> None:
-        """Start a node, or skip it because one that it waits for failed or was skipped."""
+        """Start a node, or skip it when a node that it depends on failed or was skipped."""
         if self._waits[id] & self._lost:
             self._lost.add(id)
             await self._skip(id)
@@ -130,13 +136,13 @@ class GraphScheduler:
 
     async def _skip(self, id: str) -> None:
         context = self._scope.context(self._nodes[id])
-        # Parity: a skipped node names inputs that nobody wrote.
+        # Parity: the event names inputs that do not exist.
         await self._scope.execution.events.send(context.event(Node.SKIPPED))
 
     async def _start(
         self, inputs: literals_pb2.LiteralMap, with_start: tuple[event_pb2.WorkflowExecutionEvent, ...]
     ) -> None:
-        """The start node puts out the inputs of the graph."""
+        """Report the start node, whose outputs are the inputs of the graph."""
         self._scope.outputs[START] = inputs
         context = self._scope.context(self._nodes[START])
         if context.recorded is None:
@@ -145,7 +151,7 @@ class GraphScheduler:
         await self._scope.execution.events.send(*with_start, event)
 
     async def _finish(self) -> literals_pb2.LiteralMap:
-        """The end node takes the outputs of the graph as its inputs and puts them out."""
+        """Report the end node, whose inputs and outputs are the outputs of the graph."""
         context, execution = self._scope.context(self._nodes[END]), self._scope.execution
         known = context.recorded
         if known is not None and known.phase in ("SUCCEEDED", "RECOVERED"):
@@ -163,12 +169,16 @@ class GraphScheduler:
         return outputs
 
     async def _fail_end(self, context: NodeContext, error: execution_pb2.ExecutionError) -> NodeFailed:
-        """Report that the end node failed; the failure that counts."""
+        """Report the end node FAILED; return the exception to raise."""
         await context.execution.events.send(context.event(Node.FAILED, error=error))
         return await self._fail(NodeFailed(error, END))
 
     async def _fail(self, failure: NodeFailed) -> NodeFailed:
-        """Say so, end what runs, run the failure node; the failure that counts."""
+        """Report the failure, abort the running nodes, run the failure node.
+
+        Returns:
+            The exception to raise: the failure itself, or that of the failure node.
+        """
         execution, template = self._scope.execution, self._scope.workflow.template
         if not execution.fails_immediately and failure.node_id != END:
             await self._skip(END)
@@ -183,14 +193,16 @@ class GraphScheduler:
         context = replace(self._scope.context(template.failure_node), error=failure.error, failed_node=failure.node_id)
         try:
             await self._run_node(context)
-        except NodeFailed as its:
-            # Parity: an error of the failure node hides the one that it was run for (HandleFailureNodeOfSubWorkflow).
-            return NodeFailed(error_of("TimedOut", "FailureNode Timed-out"), context.node.id) if its.timed_out else its
+        except NodeFailed as second:
+            # Parity: an error of the failure node replaces the first one (HandleFailureNodeOfSubWorkflow).
+            if second.timed_out:
+                return NodeFailed(error_of("TimedOut", "FailureNode Timed-out"), context.node.id)
+            return second
         return failure
 
 
 def _with_aliases(node: workflow_pb2.Node, outputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """The outputs of a node under their own names and under those that the node gives them."""
+    """Return the outputs of a node under their own names and under the node's aliases."""
     known = [alias for alias in node.output_aliases if alias.var in outputs.literals]
     if not known:
         return outputs
