@@ -1,8 +1,8 @@
-"""The local engine: takes launched executions, runs their nodes, reports what becomes of them.
+"""The local engine: take launched executions and run them in this process.
 
-Every server process with `engine: local` has one. They share the work by leases: a launch record belongs to the
-process that wrote its name into it, until the lease ends or that process is gone. Waiting costs nothing; what others
-may have left behind is looked for every few seconds.
+Every server process with `engine.kind: local` has one engine. Engines share the executions by leases: a launch record
+belongs to the process that wrote its name into it, until the lease expires or that process has ended. Within a process
+a launch starts the run at once; every few seconds the engine also looks for launch records without an owner.
 Source: flytepropeller pkg/controller.
 """
 
@@ -39,7 +39,8 @@ from app.services.execution_ids import EXECUTION_KEY, execution_columns, executi
 
 log = structlog.get_logger(__name__)
 
-TEND_SECONDS = 5.0
+POLL_SECONDS = 5.0
+# At most one query for free launch records in this time, however many executions start and end.
 _PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
@@ -57,9 +58,12 @@ _FREE_AND_URGENT = Statement(
 
 
 class LocalEngine:
-    """runner: starts processes.
+    """Runs executions of this server process. Implements `app.engine.port.Engine`, a background service, and `Host`.
 
-    platform: where tasks find this server. watch: tells of what others change.
+    Args:
+        server: Holds settings, database and store.
+        progress: Called with the lines of output while the environment of tasks is installed.
+        runner: Starts the attempts of tasks; by default as processes.
     """
 
     name = "local_engine"
@@ -68,7 +72,7 @@ class LocalEngine:
         self._server = server
         settings = server.settings
         self.runner: AttemptRunner = runner or TaskRunner(settings, server.blobs, progress=progress)
-        # Memory is bounded by holding so many executions; what is launched beyond that waits in its row.
+        # Bounds the memory of this process; further executions wait in their launch records.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
         self.platform: Mapping[str, str] = {
@@ -79,16 +83,17 @@ class LocalEngine:
         me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
         self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
         self._tasks: dict[ExecutionKey, asyncio.Task[None]] = {}
-        # What is taken and runs here; what is being aborted of it.
+        # Executions with a lease of this process, and those of them that are being aborted.
         self._running: set[ExecutionKey] = set()
         self._homes: dict[ExecutionKey, Path] = {}
         self._aborting: set[ExecutionKey] = set()
         self._changes = ChangeWatch(server.database, me=me, runs=lambda: self._running, aborting=self._abort)
         self.watch: Watch = self._changes
-        self._tending: asyncio.Task[None] | None = None
-        # There is more to begin than was begun; set when it is worth to look at once.
-        self._more = False
-        self._look = asyncio.Event()
+        self._polling: asyncio.Task[None] | None = None
+        # Whether free launch records are left that the limit on executions does not allow to start.
+        self._more_waiting = False
+        # Set to look for free launch records at once.
+        self._wake = asyncio.Event()
         self._stopping = False
         # Why the leases are not renewed at present, "" while they are.
         self._failure = ""
@@ -96,13 +101,13 @@ class LocalEngine:
     async def start(self) -> None:
         """Take over executions without an owner, now and every few seconds."""
         await self.runner.remove_abandoned_folders()
-        self._tending = asyncio.create_task(self._tend())
+        self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """Stop at once; processes go on and are adopted by the server that starts next."""
+        """Stop at once. Processes of tasks continue, and the next server adopts them."""
         self._stopping = True
         self._running.clear()
-        tasks = [*self._tasks.values(), *([self._tending] if self._tending is not None else [])]
+        tasks = [*self._tasks.values(), *([self._polling] if self._polling is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,29 +124,29 @@ class LocalEngine:
         return {"executions": len(self._tasks)}
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Run an execution that was just committed, unless another process is faster or too many run already."""
-        if len(self._tasks) < self._executions_max and not self._more:
-            self._begin(_key(execution))
+        """Start to run an execution, unless another process takes it first or too many run already."""
+        if len(self._tasks) < self._executions_max and not self._more_waiting:
+            self._start_run(_key(execution))
         else:
-            # It may be the child of one that runs, which the rows tell.
-            self._look.set()
+            # Child executions start above the limit too: the query for free records finds out whether this is one.
+            self._wake.set()
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Abort an execution that runs here, or waits; one that runs elsewhere is found by its own process."""
+        """Abort an execution that runs or waits here. One of another process is found by that process's watch."""
         self._abort(_key(execution))
-        if self._more:
-            self._look.set()
+        if self._more_waiting:
+            self._wake.set()
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """A gate of the execution may go on."""
+        """Notify the gates of an execution that a signal may have got a value."""
         self._changes.signalled(_key(execution))
 
     def is_running(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
-        """Whether an execution is still to be run by this process."""
+        """Return whether this process holds the lease of an execution."""
         return _key(id) in self._running
 
     def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
-        """The home below which the attempts of an execution lie that runs here: another server may have begun it."""
+        """Return the home folder of an execution's attempts, which is another server's where that began them."""
         return self._homes[_key(id)]
 
     async def closure_of(self, workflow: Any) -> compiler_pb2.CompiledWorkflowClosure:
@@ -149,30 +154,30 @@ class LocalEngine:
         return await self._closures.get(workflow)
 
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
-        """Where a browser finds what an attempt prints."""
+        """Return the address at which a browser finds the output of an attempt."""
         settings = self._server.settings
         base = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
         return "/".join(
             (base, "logs", *(quote(part, safe="") for part in (id.project, id.domain, id.name, node)), str(attempt))
         )
 
-    def _begin(self, key: ExecutionKey) -> None:
+    def _start_run(self, key: ExecutionKey) -> None:
         if key not in self._tasks and not self._stopping:
             task = asyncio.create_task(self._run(key))
             self._tasks[key] = task
-            task.add_done_callback(lambda _: self._forget(key))
+            task.add_done_callback(lambda _: self._run_ended(key))
 
-    def _forget(self, key: ExecutionKey) -> None:
+    def _run_ended(self, key: ExecutionKey) -> None:
         self._tasks.pop(key, None)
         self._running.discard(key)
         self._aborting.discard(key)
         self._homes.pop(key, None)
         self._changes.ended(key)
-        if self._more:
-            self._look.set()
+        if self._more_waiting:
+            self._wake.set()
 
     def _abort(self, key: ExecutionKey) -> None:
-        """Make a run look at its row again; one that does not run yet will see it by itself."""
+        """Cancel the coroutine of a running execution, so that it reads its row again and finds the phase ABORTING."""
         if key in self._running and key not in self._aborting:
             self._aborting.add(key)
             self._tasks[key].cancel()
@@ -190,17 +195,17 @@ class LocalEngine:
             self._running.discard(key)
             async with self._server.database.unit_of_work() as db:
                 await db.delete(schema.Launch, **execution_key(id))
-                # They hold no longer than the launch record; here is where they are cleared away.
+                # Reservations of an execution without a launch record count no more.
                 await db.delete(schema.CatalogReservation, **execution_key(id))
         except errors.FlyteError as error:
-            # The database failed, so the log needs no traceback; the launch record is still there, as below.
+            # The database does not answer. The launch record is kept, so the execution is run again.
             log.warning("execution_interrupted", execution=key[2], reason=error.message)
         except Exception:
-            # The launch record is still there, and whoever tends it next tries again; nothing of it is lost.
+            # The launch record is kept, so the execution is run again, by this process or another one.
             log.exception("execution_interrupted", project=key[0], domain=key[1], name=key[2])
 
     async def _take(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path | None:
-        """Make an execution ours; the home below which its attempts lie, None where another process was faster."""
+        """Take the lease of an execution; return the home folder of its attempts, None when another process has it."""
         async with self._server.database.unit_of_work() as db:
             row = await db.find(schema.Launch, columns=("home",), **execution_key(id))
             if row is None:
@@ -209,33 +214,32 @@ class LocalEngine:
             taken = await self._leases.take(db, _key(id), home=f"{socket.gethostname()}{home}")
         return home if taken else None
 
-    async def _tend(self) -> None:
-        """Keep what runs here and take over what is left behind."""
+    async def _poll(self) -> None:
+        """Renew the leases and start free executions, until the engine stops."""
         due = 0.0
         while True:
             try:
                 if time.monotonic() >= due:
-                    due = time.monotonic() + TEND_SECONDS
-                    await self._keep()
+                    due = time.monotonic() + POLL_SECONDS
+                    await self._renew_leases()
                     await self._leases.release_ended()
-                self._look.clear()
-                await self._take_over()
+                self._wake.clear()
+                await self._start_free()
                 self._failure = ""
             except errors.FlyteError as error:
                 if not self._failure:
                     log.warning("engine_cannot_reach_database", reason=error.message)
                 self._failure = error.message or type(error).__name__
             except Exception as error:
-                # Without this loop every lease would run out.
-                log.exception("executions_not_tended")
+                # The loop must survive any exception: without it every lease expires.
+                log.exception("executions_not_polled")
                 self._failure = repr(error)
-            # Many ends and launches in a row are worth one look.
             await asyncio.sleep(_PAUSE_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), max(0.0, due - time.monotonic()))
+                await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
 
-    async def _keep(self) -> None:
-        """Renew the leases; let go of what another process has taken over because a renewal came too late."""
+    async def _renew_leases(self) -> None:
+        """Renew the leases; stop running executions whose lease expired and was taken by another process."""
         running, began = set(self._running), set(self._tasks)
         if not running:
             return
@@ -245,28 +249,28 @@ class LocalEngine:
                 log.warning("execution_taken_over_by_another_process", project=key[0], domain=key[1], name=key[2])
                 self._running.discard(key)
                 self._tasks[key].cancel()
-        # Those whose run broke off on an error of this program are given back, to be tried again.
+        # An execution whose run ended with an exception still has its lease: release it to be run again.
         for key in mine - began - set(self._tasks):
             await self._release(key)
 
-    async def _take_over(self) -> None:
-        """Begin what has no owner, as far as there is room for it."""
+    async def _start_free(self) -> None:
+        """Start executions without an owner, as many as the limit allows."""
         now = datetime.now(UTC)
         room = max(0, self._executions_max - len(self._tasks))
         async with self._server.database.unit_of_work() as db:
-            # Parents wait for their children, so that holding these back could hold back everything; ends are quick.
+            # Children and aborts start above the limit: parents wait for their children, and aborts take no time.
             urgent = await db.all(_FREE_AND_URGENT, now=now)
             free = await db.all(_FREE, now=now, rows=min(room + 1, _LAUNCHES_MAX))
-        self._more = len(free) > room or len(free) == _LAUNCHES_MAX
+        self._more_waiting = len(free) > room or len(free) == _LAUNCHES_MAX
         for row in (*urgent, *free[:room]):
-            self._begin((row[0], row[1], row[2]))
+            self._start_run((row[0], row[1], row[2]))
 
     async def _release(self, key: ExecutionKey | None = None) -> None:
-        """Leave an execution, or all, to the next process at once."""
+        """Release the lease of an execution, or of all."""
         try:
             await self._leases.release(key)
         except errors.FlyteError as error:
-            # The leases run out by themselves.
+            # The leases expire by themselves.
             log.warning("leases_not_released", reason=error.message)
 
 
@@ -275,7 +279,7 @@ def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> ExecutionKey:
 
 
 def _has_ended(owner: str) -> bool:
-    """Whether the owner was a process of this machine that has ended."""
+    """Return whether the owner was a process of this machine that has ended."""
     host, _, rest = owner.partition("/")
     pid, _, stamp = rest.partition("/")
     return host == socket.gethostname() and pid.isdigit() and started(int(pid)) != stamp

@@ -1,7 +1,7 @@
-"""What others change and something here waits for: aborts, signals, the ends of child executions.
+"""Watch for changes that other processes make: aborts, signals, the ends of child executions.
 
-Within this process the waiting are told at once. What other processes change is looked for once a second, by one query
-for all who wait for the same kind of thing; while nobody waits, nothing is looked for.
+Changes of this process set the events of its waiting nodes at once. For those of other processes the watch polls the
+database once a second, with one query for each kind of change that any node waits for.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SIGNALLED = Statement(
     .select_from(_launches.join(_signals, same_execution(_launches, _signals)))
     .where(_launches.c.owner == bindparam("me"), func.length(_signals.c.value) > 0)
 )
-# A child execution that has not ended has a launch record; all of them, of the executions that run here.
+# Selects all unfinished child executions, which have launch records, of the executions that run here.
 _OPEN_CHILDREN = Statement(
     select(*execution_columns(_children))
     .select_from(
@@ -56,9 +56,13 @@ _OPEN_CHILDREN = Statement(
 
 
 class ChangeWatch:
-    """For one engine; me: the owner that it writes into launch records. aborting(key) hears of what is to be aborted.
+    """Implements `Watch` for one engine.
 
-    runs: the executions that run here, whose ends are told without being looked for.
+    Args:
+        database: The database.
+        me: The owner that the engine writes into launch records.
+        runs: Returns the executions that run in this process; their ends need no query.
+        aborting: Called with each execution of this process whose phase is ABORTING.
     """
 
     def __init__(
@@ -79,33 +83,33 @@ class ChangeWatch:
 
     @contextmanager
     def signal(self, execution: ExecutionKey, signal_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the signal may have got a value."""
+        """Yield an event that is set each time when the signal may have got a value."""
         with self._waiting(self._gates, (*execution, signal_id)) as event:
             yield event
 
     @contextmanager
     def end(self, execution: ExecutionKey) -> Iterator[asyncio.Event]:
-        """An event that is set when the execution may have ended."""
+        """Yield an event that is set each time when the execution may have ended."""
         with self._waiting(self._ends, execution) as event:
             yield event
 
     def signalled(self, execution: ExecutionKey) -> None:
-        """A signal of the execution got a value in this process."""
+        """Notify the gates that wait for signals of an execution."""
         for key, events in self._gates.items():
             if isinstance(key, tuple) and key[:3] == execution:
                 _set(events)
 
     def ended(self, execution: ExecutionKey) -> None:
-        """An execution has ended in this process."""
+        """Notify the nodes that wait for the end of an execution."""
         _set(self._ends.get(execution, set()))
 
     def poll(self) -> None:
-        """Look for changes of other processes from now on, as long as something runs here."""
+        """Start to poll the database, unless the watch polls already. It stops when no execution runs here."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait((self._polling,))
@@ -122,21 +126,21 @@ class ChangeWatch:
                 del watched[key]
 
     async def _poll(self) -> None:
-        away = False
+        failed = False
         while self._runs():
             await asyncio.sleep(POLL_SECONDS)
             try:
-                await self._look()
-                away = False
+                await self._query()
+                failed = False
             except errors.FlyteError as error:
-                if not away:
+                if not failed:
                     log.warning("changes_not_read", reason=error.message)
-                away = True
+                failed = True
             except Exception:
-                # The next look may do better; nobody else would look.
+                # The loop must survive any exception: without it no change of another process is found.
                 log.exception("changes_not_read")
 
-    async def _look(self) -> None:
+    async def _query(self) -> None:
         elsewhere = set(self._ends) - self._runs()
         async with self._database.unit_of_work() as db:
             aborting = await db.all(_ABORTING, me=self._me)

@@ -79,16 +79,16 @@ def _data(data: literals_pb2.BindingData, outputs_of: Outputs, contents: Content
 
 def _promise(promise: Any, outputs_of: Outputs, contents: Contents) -> literals_pb2.Literal:
     source = promise.node_id or "start-node"
-    known = outputs_of(source)
-    if known is None:
+    outputs = outputs_of(source)
+    if outputs is None:
         raise BindingFailed(f"node [{source}] has no outputs")
     index, var = None, promise.var
     match = _INDEXED.match(var)
     if match:
         index, var = int(match.group(1)), match.group(2)
-    if var not in known.literals:
+    if var not in outputs.literals:
         raise BindingFailed(f"node [{source}] has no output [{var}]")
-    literal = known.literals[var]
+    literal = outputs.literals[var]
     if index is not None:
         literal = _at(literal, [index], contents)
     path = [

@@ -87,10 +87,10 @@ async def run_attempts(
     """Run a node that is not a task until an attempt ends within the node's timeout; return its outputs.
 
     Args:
-        site: The node.
+        context: The node.
         run_attempt: Runs an attempt.
-        begun: Returns when an earlier run of the execution began an attempt, in seconds since 1970; 0 when it did not.
-        ended: Cleans up behind an attempt that was cut off.
+        started_at: Returns when an earlier run of the execution started an attempt, in seconds since 1970, or 0.
+        clean_up: Ends what an attempt that exceeded the timeout has left running.
         fail: Reports the node FAILED and returns the exception to raise.
 
     Raises:

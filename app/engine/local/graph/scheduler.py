@@ -49,7 +49,7 @@ class GraphScheduler:
         self._open = {id: len(upstream_ids) for id, upstream_ids in self._waits.items()}
         self._ready = [id for id in reversed(inner) if not self._waits[id]]
         self._running: dict[asyncio.Task[literals_pb2.LiteralMap], str] = {}
-        self._lost: set[str] = set()
+        self._without_outputs: set[str] = set()
         self._failure: NodeFailed | None = None
 
     @property
@@ -72,16 +72,16 @@ class GraphScheduler:
             NodeFailed: When all events that belong to the failure are sent.
         """
         self._scope.finished.update({id: asyncio.Event() for id in self._waits})
-        await self._start(inputs, with_start)
+        await self._report_start(inputs, with_start)
         try:
-            self._look_back()
+            self._load_failure()
             while (self._ready or self._running) and not self._is_over():
                 while self._ready:
-                    await self._begin(self._ready.pop())
+                    await self._start_node(self._ready.pop())
                 if self._running:
                     ended, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                     for task in ended:
-                        self._end_of(self._running.pop(task), task)
+                        self._node_ended(self._running.pop(task), task)
         finally:
             # An exception that a node raises now is dropped: its row holds the failure for the next run.
             await cancel_and_wait(self._running)
@@ -93,19 +93,19 @@ class GraphScheduler:
     def _is_over(self) -> bool:
         return self._failure is not None and self._scope.execution.fails_immediately
 
-    def _look_back(self) -> None:
+    def _load_failure(self) -> None:
         """Take over a failure that an earlier run of the execution recorded but did not handle."""
         execution = self._scope.execution
         if not execution.recorded_nodes or not execution.fails_immediately:
             return
         for id, node in self._nodes.items():
-            known = self._scope.context(node).recorded
-            if known is not None and known.phase == "FAILED":
-                self._failure = NodeFailed(known.closure.error, id)
-            elif known is not None and known.phase == "TIMED_OUT":
+            recorded = self._scope.context(node).recorded
+            if recorded is not None and recorded.phase == "FAILED":
+                self._failure = NodeFailed(recorded.closure.error, id)
+            elif recorded is not None and recorded.phase == "TIMED_OUT":
                 self._failure = timed_out(id)
 
-    def _settle(self, id: str) -> None:
+    def _mark_ended(self, id: str) -> None:
         """Mark a node as ended in whatever phase, and its dependants as ready when it was the last that they need."""
         self._scope.finished[id].set()
         for dependant in self._dependants.get(id, ()):
@@ -113,33 +113,33 @@ class GraphScheduler:
             if self._open[dependant] == 0:
                 self._ready.append(dependant)
 
-    async def _begin(self, id: str) -> None:
+    async def _start_node(self, id: str) -> None:
         """Start a node, or skip it when a node that it depends on failed or was skipped."""
-        if self._waits[id] & self._lost:
-            self._lost.add(id)
+        if self._waits[id] & self._without_outputs:
+            self._without_outputs.add(id)
             await self._skip(id)
-            self._settle(id)
+            self._mark_ended(id)
             return
         context = self._scope.context(self._nodes[id])
         self._running[asyncio.ensure_future(self._run_node(context))] = id
 
-    def _end_of(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
+    def _node_ended(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
         try:
             self._scope.outputs[id] = _with_aliases(self._nodes[id], task.result())
         except NodeFailed as failure:
-            self._lost.add(id)
+            self._without_outputs.add(id)
             if self._failure is None or not self._scope.execution.fails_immediately:
                 self._failure = failure
         except NodeSkipped:
-            self._lost.add(id)
-        self._settle(id)
+            self._without_outputs.add(id)
+        self._mark_ended(id)
 
     async def _skip(self, id: str) -> None:
         context = self._scope.context(self._nodes[id])
         # Parity: the event names inputs that do not exist.
         await self._scope.execution.events.send(context.event(Node.SKIPPED))
 
-    async def _start(
+    async def _report_start(
         self, inputs: literals_pb2.LiteralMap, with_start: tuple[event_pb2.WorkflowExecutionEvent, ...]
     ) -> None:
         """Report the start node, whose outputs are the inputs of the graph."""
@@ -153,8 +153,8 @@ class GraphScheduler:
     async def _finish(self) -> literals_pb2.LiteralMap:
         """Report the end node, whose inputs and outputs are the outputs of the graph."""
         context, execution = self._scope.context(self._nodes[END]), self._scope.execution
-        known = context.recorded
-        if known is not None and known.phase in ("SUCCEEDED", "RECOVERED"):
+        recorded = context.recorded
+        if recorded is not None and recorded.phase in ("SUCCEEDED", "RECOVERED"):
             return await execution.literals.read(context.output_uri())
         recovered = await recover(context)
         if recovered is not None:
@@ -203,10 +203,10 @@ class GraphScheduler:
 
 def _with_aliases(node: workflow_pb2.Node, outputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
     """Return the outputs of a node under their own names and under the node's aliases."""
-    known = [alias for alias in node.output_aliases if alias.var in outputs.literals]
-    if not known:
+    aliases = [alias for alias in node.output_aliases if alias.var in outputs.literals]
+    if not aliases:
         return outputs
     named = literals_pb2.LiteralMap(literals=outputs.literals)
-    for alias in known:
+    for alias in aliases:
         named.literals[alias.alias].CopyFrom(outputs.literals[alias.var])
     return named

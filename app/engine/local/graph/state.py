@@ -86,7 +86,7 @@ class ExecutionState:
         return bool(policy == workflow_pb2.WorkflowMetadata.FAIL_IMMEDIATELY)
 
     def interruptible(self, node: workflow_pb2.Node) -> bool:
-        """Return whether a node is interruptible: as the node says, else the execution, else the workflow."""
+        """Return whether a node is interruptible: by its own setting, else the execution's or the workflow's."""
         if node.metadata.WhichOneof("interruptible_value") is not None:
             return bool(node.metadata.interruptible)
         if self.config.HasField("interruptible"):
