@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import cors, routers
 from app.api.grpc.app import GrpcApp, is_grpc
-from app.api.http.origins import Origins, refuse
+from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
+from app.api.http.refusals import refuse
 from app.api.pages import attempt_logs, docs, health, storage
 from app.api.rest.router import RestRouter
 from app.blobs import Blobs

@@ -10,7 +10,7 @@ import hmac
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
-from app.api.http.origins import refuse
+from app.api.http.refusals import refuse
 from app.settings import Settings
 
 _BEARER = b"bearer "

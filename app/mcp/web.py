@@ -13,7 +13,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
-from app.api.http.origins import refuse
+from app.api.http.refusals import refuse
 from app.api.rest.exchange import ClientDisconnected, read_body
 from app.mcp import adapter
 from app.mcp.assistants import Assistants

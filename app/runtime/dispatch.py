@@ -31,6 +31,7 @@ from app import errors
 from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
+from app.runtime import failures
 from app.runtime.context import Context
 from app.runtime.health import Health
 from app.runtime.rows import Rpc
@@ -143,12 +144,13 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
         return response
     except errors.FlyteError as error:
         code = error.code
+        failures.record(error, rpc=call.rpc.path, request_id=call.request_id)
         raise
     except asyncio.CancelledError:
         code = errors.Canceled.code
         raise
     except Exception as error:
-        raise as_flyte_error(error, rpc=call.rpc.path, request_id=call.request_id) from error
+        raise failures.as_flyte_error(error, rpc=call.rpc.path, request_id=call.request_id) from error
     finally:
         if server.metrics is not None:
             server.metrics.record(call.rpc.name, code, time.perf_counter() - started)
@@ -167,19 +169,6 @@ async def within(seconds: float, work: Awaitable[Response]) -> Response:
         if not clock.expired():
             raise
         raise errors.DeadlineExceeded(LATE) from error
-
-
-def as_flyte_error(error: Exception, *, rpc: str, request_id: str) -> errors.FlyteError:
-    """Return the error that the caller receives; log an exception that no code expected.
-
-    Args:
-        rpc: The gRPC path of the RPC, for the log line.
-    """
-    if isinstance(error, errors.FlyteError):
-        return error
-    log.error("rpc_failed", rpc=rpc, request_id=request_id, exc_info=error)
-    # Parity: the caller learns nothing of an unexpected exception (upstream's recovery interceptor).
-    return errors.Internal("")
 
 
 async def perform(

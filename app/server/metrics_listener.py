@@ -85,7 +85,7 @@ def _handler(settings: Settings, metrics: Callable[[], str]) -> type[BaseHTTPReq
             fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
             refusal = origins.refusal(self.command, self.path.encode("latin-1"), fields)
             if refusal is not None:
-                self._reply(refusal.status, "application/json", refusal.body)
+                self._reply(refusal.status, "application/json", refusal.response()[1])
             return refusal is None
 
         def do_GET(self) -> None:

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api.grpc import health, protocol, reflection
 from app.api.grpc.stream import RequestStream, StreamHandler
-from app.runtime import dispatch
+from app.runtime import dispatch, failures
 from app.runtime.dispatch import LATE, Call, Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
@@ -222,7 +222,7 @@ async def _send_messages(send: Send, messages: AsyncIterator[Message]) -> None:
 
 
 def _status(error: Exception, head: CallHead) -> errors.FlyteError:
-    return dispatch.as_flyte_error(error, rpc=head.path, request_id=head.request_id)
+    return failures.as_flyte_error(error, rpc=head.path, request_id=head.request_id)
 
 
 def _trailers(error: errors.FlyteError) -> ASGIMessage:

@@ -11,10 +11,10 @@ import zttp
 from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 
 from app import errors
-from app.api.http import notices
 from app.api.http.outflow import Batch, Outflow, Outgoing
+from app.api.http.refusals import Refusal
+from app.runtime import limited_log
 from app.runtime.health import Health
-from app.wire.codecs import CAMEL_JSON
 
 # zttp passes other transfer codings on undecoded when chunked follows them.
 _CODING = b"chunked"
@@ -30,23 +30,17 @@ class Unservable(zttp.RemoteProtocolError):
 
     def __init__(self, status: int, error: errors.FlyteError) -> None:
         super().__init__(error.message)
-        self.status = status
-        self.error = error
+        self.refusal = Refusal(status, error)
 
     @classmethod
     def of(cls, error: BaseException | None) -> Unservable:
-        """Return the refusal that answers an error of the parser."""
+        """Return the exception that refuses a request after an error of the parser."""
         if isinstance(error, cls):
             return error
         if str(error) == _TOO_LARGE:
             text = "the request's head is larger than 16 KiB or has more than 100 fields"
             return cls(431, errors.ResourceExhausted(text))
         return cls(400, errors.InvalidArgument(f"the request is no valid HTTP/1.1: {error}"))
-
-    def response(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return headers and body."""
-        body = CAMEL_JSON.write_error(self.error)
-        return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
 
 
 class Http1Protocol(ZttpProtocol):
@@ -139,8 +133,8 @@ class Http1Protocol(ZttpProtocol):
 
     def handle_remote_protocol_error(self) -> None:
         """Answer what cannot be served and close the connection; uvicorn calls this in its except clause."""
-        refusal = Unservable.of(sys.exception())
-        notices.warn("bad_request", client=self.client, status=refusal.status, reason=refusal.error.message)
+        refusal = Unservable.of(sys.exception()).refusal
+        limited_log.warning("bad_request", client=self.client, status=refusal.status, reason=refusal.error.message)
         if self.cycle is not None and not self.cycle.response_complete:
             # The handler of the request gets no further body, and this reply takes the place of its own.
             self.cycle.disconnected = True

@@ -20,9 +20,10 @@ from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from app import errors
-from app.api.http import notices
-from app.api.http.http1 import LAST_REQUEST_SECONDS, Http1Protocol, Unservable
+from app.api.http.http1 import LAST_REQUEST_SECONDS, Http1Protocol
 from app.api.http.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
+from app.api.http.refusals import Refusal
+from app.runtime import limited_log
 from app.runtime.health import Health
 from app.settings import Settings
 
@@ -89,14 +90,14 @@ class Http2Protocol(ZttpH2Protocol):
             self.conn.receive_data(data)
             self.handle_events()
         except zttp.RemoteProtocolError as error:
-            notices.warn("bad_http2", client=self.client, reason=str(error))
+            limited_log.warning("bad_http2", client=self.client, reason=str(error))
             self.flush()
             self.transport.close()
             return
         self.flush()
         self.flow.windows_changed()
         if self._allowance < 0 and self._is_flood():
-            notices.warn("http2_flood", client=self.client, allowance_bytes=ALLOWANCE_BYTES)
+            limited_log.warning("http2_flood", client=self.client, allowance_bytes=ALLOWANCE_BYTES)
             self.end()
         elif not self.cycles and not self.transport.is_closing():
             self._limit_idle()
@@ -146,7 +147,7 @@ class Http2Protocol(ZttpH2Protocol):
 
     def _refuse(self, stream_id: int) -> None:
         """Answer a request that uvicorn could not decode."""
-        refusal = Unservable(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
+        refusal = Refusal(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
         headers, body = refusal.response()
         stream = self.conn.stream(stream_id)
         stream.send_response(refusal.status, headers)
@@ -226,7 +227,7 @@ class Protocol(AutoZttpProtocol):
     def data_received(self, data: bytes) -> None:
         """Choose the protocol; end a connection that speaks TLS, which this port does not serve."""
         if not self.buffer and data[0] == _TLS_HANDSHAKE:
-            notices.warn("tls_on_plain_port", client=self.transport.get_extra_info("peername"), hint=_TLS_HINT)
+            limited_log.warning("tls_on_plain_port", client=self.transport.get_extra_info("peername"), hint=_TLS_HINT)
             self.transport.write(_TLS_ALERT)
             self.transport.close()
             return

@@ -20,18 +20,14 @@ server must work. They change nothing, and browsers keep JSON and text from the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
-from starlette.types import Send
-
 from app import errors
-from app.api.http import notices
-from app.api.status import http_status
+from app.api.http.refusals import Refusal
 from app.blobs.signed_urls import PREFIX
+from app.runtime import limited_log
 from app.settings import Settings
 from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
-from app.wire.codecs import SNAKE_JSON
 from app.wire.go.goparse import go_quote
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -64,19 +60,6 @@ _STORAGE = PREFIX.encode()
 _FORM_TARGETS = frozenset({b"/oauth2/token", b"/callback"})
 # Over HTTP/2 these may have a body that no header announces.
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The reply to a request that is not served: an HTTP status and an error that names the setting."""
-
-    status: int
-    error: errors.FlyteError
-
-    @property
-    def body(self) -> bytes:
-        """The error as JSON, in REST's form."""
-        return SNAKE_JSON.write_error(self.error)
 
 
 class Origins:
@@ -162,7 +145,7 @@ def _refused(status: int, message: str) -> Refusal:
 
 
 def _logged(refusal: Refusal) -> Refusal:
-    notices.warn("request_refused", status=refusal.status, reason=refusal.error.message)
+    limited_log.warning("request_refused", status=refusal.status, reason=refusal.error.message)
     return refusal
 
 
@@ -258,22 +241,3 @@ def start_warnings(settings: Settings) -> list[str]:
         )
         lines.append("use server.host=127.0.0.1 (--host), or let only an authenticating proxy reach these ports")
     return lines
-
-
-async def refuse(
-    send: Send, error: errors.FlyteError, headers: Iterable[tuple[bytes, bytes]] = (), *, status: int | None = None
-) -> None:
-    """Send an error as REST does.
-
-    Args:
-        send: The ASGI callable.
-        error: The error; its code gives the HTTP status.
-        headers: Further headers of the reply.
-        status: The HTTP status where another one than that of the code is right.
-    """
-    body = SNAKE_JSON.write_error(error)
-    about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send(
-        {"type": "http.response.start", "status": status or http_status(error.code), "headers": [*about, *headers]}
-    )
-    await send({"type": "http.response.body", "body": body})

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from app.blobs import BlobError, BlobMissing, BlobNameRefused, BlobOutside, Blobs, SignedUrlRefused, StorageFull
 from app.blobs.folder import IncomingFile
 from app.blobs.signed_urls import PREFIX
+from app.runtime import failures
 from app.settings import Settings
 
 # Bodies are written to disk in pieces of this size.
@@ -87,6 +88,7 @@ class Storage:
         except SignedUrlRefused as error:
             return _told(403, error.message)
         except BlobError as error:
+            failures.record(error, rpc=f"{request.method} /storage", request_id="")
             statuses = {BlobMissing: 404, BlobNameRefused: 400, BlobOutside: 403, StorageFull: 507}
             return _told(statuses.get(type(error), 500), error.message)
 

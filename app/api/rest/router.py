@@ -26,7 +26,7 @@ from app.api.rest import exchange
 from app.api.rest.exchange import ClientDisconnected, Head
 from app.api.rest.route_tree import Tree, clean_path, select
 from app.cache import ByteCache
-from app.runtime import dispatch
+from app.runtime import dispatch, failures
 from app.runtime.dispatch import Call, Server
 from app.runtime.rows import VARIABLE, Binding, Rpc
 from app.wire import bind
@@ -84,7 +84,7 @@ class RpcRoute(Route):
             cache = _NO_CACHE if cached else server.kept
             body = await exchange.in_thread_if_large(size(reply), head.writer.write, reply, cache)
         except Exception as error:  # noqa: BLE001 - as_flyte_error logs what no code expected
-            answer = dispatch.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
+            answer = failures.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
             await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)
             return
         if cached:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.http import notices, origins
+from app.api.http import origins
 from app.api.http.origins import Origins, start_warnings
+from app.runtime import limited_log
 from app.settings import BadSetting, Settings, load
 from app.settings.hosts import host_of, host_port, is_ip
 
@@ -279,13 +280,13 @@ def test_many_hosts_take_bounded_memory_and_few_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = rules()
-    monkeypatch.setattr(notices, "_last", {})
+    limited_log.clear()
     for number in range(5000):
         assert verdict({"host": f"{'x' * 10_000}.{number}"}, of=of) == 421
         assert verdict({"host": f"evil-{number}.example"}, of=of) == 421
     assert of._host_refusal.cache_info().currsize <= origins.VERDICTS_MAX
     assert capsys.readouterr().out.count("request_refused") == 1
-    monkeypatch.setattr(notices, "_last", {})
+    limited_log.clear()
     assert verdict({"host": "evil-1.example"}, of=of) == 421
     assert "evil-1.example" in capsys.readouterr().out
 
