@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from typing import Any
 
+from app.wire.schemas import DESCRIPTIONS, ERROR, WELL_KNOWN, Schema, Schemas, description
 from openapi.bindings import ROOT, Operation, operations, tags
-from openapi.schemas import DESCRIPTIONS, ERROR, WELL_KNOWN, Schema, Schemas, description
 
 DESCRIPTION = """\
 The control plane of Flyte over REST: projects, tasks, workflows and launch plans are registered, executions launched \

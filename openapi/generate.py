@@ -1,6 +1,7 @@
-"""Writes what follows from flyteidl's descriptors and tags.toml: the routers and the OpenAPI document.
+"""Write the routers and the OpenAPI document from flyteidl's descriptors and tags.toml.
 
-Run `make generate` after a change of tags.toml, descriptions.toml, flyteidl, or of which functions app/services has.
+Run `make generate` after a change of tags.toml, of app/wire/descriptions.toml, of flyteidl, or of the functions in
+app/services.
 """
 
 import json

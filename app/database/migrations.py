@@ -13,17 +13,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app import errors
+from app import bundled, errors
 from app.database import server_lock, sqlite_file
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-_ROOT = Path(__file__).resolve().parents[2]
 # A number that no other program on the database uses as advisory lock.
 _LOCK_ID = 7019305548
 _LOCK_TIMEOUT_SECONDS = 4
@@ -34,7 +32,7 @@ _STATEMENT_TIMEOUT_SECONDS = 600
 def _config() -> Config:
     from alembic.config import Config
 
-    return Config(str(_ROOT / "alembic.ini"))
+    return Config(str(bundled.path("alembic.ini")))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.wire.render import is_map
-from openapi.schemas import Schema, Schemas, name_of
+from app.wire.schemas import Schema, Schemas, name_of
 
 DEPTH_MAX = 6
 _REFERENCE = "#/components/schemas/"

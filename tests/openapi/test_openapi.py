@@ -26,10 +26,10 @@ from app.runtime.rows import Rpc, unimplemented
 from app.wire.codecs import CAMEL_TYPE
 from app.wire.page import Page
 from app.wire.render import to_json
+from app.wire.schemas import DESCRIPTIONS, name_of
 from openapi.bindings import SERVICES, bindings_of, tags
 from openapi.document import fields_of, shape
 from openapi.generate import ROUTERS, generated
-from openapi.schemas import DESCRIPTIONS, name_of
 
 DOCUMENT: dict[str, Any] = orjson.loads(docs.openapi_bytes())
 CAMEL: dict[str, Any] = orjson.loads(docs.camel_bytes())

@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app import bundled
 from app.api.pages.camel_document import camel_document
 from app.api.pages.swagger import swagger
 
 SWAGGER_PATH = "/api/v1/openapi"
-# Beside the package app in the repository, and installed beside it too.
-DOCUMENT = Path(__file__).parents[3] / "openapi" / "flyte.json"
+DOCUMENT = bundled.path("openapi/flyte.json")
 # The package carries Swagger UI's files, so that /docs works where there is no way to a CDN.
 ASSETS = Path(fastapi_offline.__file__).parent / "static"
 

@@ -1,27 +1,28 @@
-"""JSON schemas of protobuf messages in their proto JSON form, with snake_case names, as `application/json` has them.
+"""JSON schemas of protobuf messages, for the OpenAPI document and the MCP tools.
 
-A schema says both what the server accepts and what it answers, so it allows the null that stands for an unset message
-and requires no field. Text that the names do not say comes from descriptions.toml.
+A schema describes the proto JSON form with snake_case names. Requests and responses share it, so it allows null, which
+stands for an unset message, and requires no field. descriptions.toml holds the descriptions.
 """
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from openapi.bindings import ROOT
-from openapi.definitions import definition_name
+from app.wire.definitions import definition_name
 
 Schema = dict[str, Any]
 
-with (ROOT / "openapi" / "descriptions.toml").open("rb") as file:
-    DESCRIPTIONS: dict[str, dict[str, str]] = tomllib.load(file)
+DESCRIPTIONS: dict[str, dict[str, str]] = tomllib.loads(
+    Path(__file__).with_name("descriptions.toml").read_text(encoding="utf-8")
+)
 
 SIGNED_64: Schema = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
 UNSIGNED_64: Schema = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
 SIGNED_32: Schema = {"type": "integer", "format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
 UNSIGNED_32: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**32 - 1}
-# Numbers that JSON cannot write are texts.
+# JSON has no NaN and no infinity, so proto JSON writes them as strings.
 NUMBER: Schema = {
     "anyOf": [{"type": "number", "format": "double"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]
 }
@@ -38,12 +39,12 @@ SCALARS: dict[int, Schema] = {
     FieldDescriptor.TYPE_UINT64: UNSIGNED_64,
 }
 
-# Messages that have a form of their own in proto JSON.
+# Proto JSON writes these messages in forms of their own.
 WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
     "google.protobuf.BoolValue": {"type": "boolean"},
-    # Without additionalProperties, whose `true` openapi-generator writes as a type without a name in Java.
+    # `additionalProperties: true` would make openapi-generator write a Java type without a name.
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Value": {},
     "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}},
@@ -51,23 +52,27 @@ WELL_KNOWN: dict[str, Schema] = {
 
 
 def name_of(message: Any) -> str:
-    """The name of a message or enumeration among the schemas: core.Identifier, admin.Foo.Bar."""
+    """Return the schema name of a message or enumeration, such as core.Identifier or admin.Foo.Bar."""
     return str(message.full_name).removeprefix("flyteidl.")
 
 
 class Schemas:
-    """The schemas of the document, filled as they are referred to."""
+    """The schemas of one document. A message is added when something first refers to it.
+
+    Attributes:
+        known: The schemas by name (`name_of`).
+    """
 
     def __init__(self) -> None:
         self.known: dict[str, Schema] = {}
 
     def reference(self, message: Any) -> Schema:
-        """The schema of a message or enumeration: inline where proto JSON has a form of its own, else a reference."""
+        """Return a reference to a message or enumeration; for a well-known type the schema itself."""
         if message.full_name in WELL_KNOWN:
             return dict(WELL_KNOWN[message.full_name])
         name = name_of(message)
         if name not in self.known:
-            self.known[name] = {}  # Taken before its fields are walked, because messages contain themselves.
+            self.known[name] = {}  # Set before the fields are visited, because messages contain themselves.
             self.known[name].update(
                 self._enumeration(message) if hasattr(message, "values") else self._message(message)
             )
@@ -76,13 +81,13 @@ class Schemas:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def value(self, field: Any) -> Schema:
-        """The schema of one value of a field, whatever its cardinality."""
+        """Return the schema of one value of a field, also of one element of a list or map."""
         if field.message_type or field.enum_type:
             return self.reference(field.message_type or field.enum_type)
         return dict(SCALARS[field.type])
 
     def field(self, field: Any) -> Schema:
-        """The schema of a field with its description."""
+        """Return the schema of a field with its description."""
         if field.message_type and field.message_type.GetOptions().map_entry:
             schema: Schema = {
                 "type": "object",
@@ -107,7 +112,7 @@ class Schemas:
         schema: Schema = {
             "type": "object",
             "properties": {field.name: self.field(field) for field in message.fields},
-            # The strict decoder refuses unknown fields, and no answer has any.
+            # The decoder refuses unknown fields, and no response has any.
             "additionalProperties": False,
         }
         sentences = [DESCRIPTIONS["messages"].get(name_of(message), "")]
@@ -122,14 +127,14 @@ class Schemas:
 
 
 def _nullable(schema: Schema) -> Schema:
-    """The schema with null allowed, which stands for an unset message."""
+    """Return the schema with null allowed, which stands for an unset message."""
     if "$ref" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     return {**schema, "type": [schema["type"], "null"]} if "type" in schema else schema
 
 
 def description(field: Any) -> str:
-    """What descriptions.toml says of a field: by its full name, else by its name; empty where it says nothing."""
+    """Return the description of a field by its full name, else by its name; "" without one."""
     full_name = f"{name_of(field.containing_type)}.{field.name}"
     return DESCRIPTIONS["fields"].get(full_name) or DESCRIPTIONS["names"].get(field.name, "")
 

@@ -1,6 +1,7 @@
-"""The names of upstream's Swagger definitions, which follow from every message and enumeration that flyteidl has.
+"""Compute the names of upstream's Swagger definitions from the types of flyteidl.
 
-Source: protoc-gen-openapiv2 v2.19.1, naming strategy "legacy", which upstream runs over all files of flyteidl at once.
+A name depends on every type of flyteidl: upstream runs the generator over all files at once.
+Source: protoc-gen-openapiv2 v2.19.1, naming strategy "legacy".
 """
 
 import importlib
