@@ -44,6 +44,7 @@ check: $(VENV)/.dev ## Check format, lint, types and the project's own rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app openapi
 	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 format: $(VENV)/.dev ## Format the code and sort its imports

@@ -114,6 +114,6 @@ def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
 
 def _address(host: str, port: int) -> str:
     """Return host:port as a client on this machine writes it."""
-    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):
+    if host in ("127.0.0.1", "0.0.0.0", "::1", "::"):  # nosec # compared, not bound
         host = "localhost"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

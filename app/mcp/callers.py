@@ -43,7 +43,7 @@ class InProcess:
         self.web = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
-        request_id = f"m-{random.getrandbits(80):020x}"
+        request_id = f"m-{random.getrandbits(80):020x}"  # nosec B311 # no secret
         call = Call(rpc, request_id=request_id, endpoint=self.web)
         try:
             return message_of(await dispatch.call(self._server, call, request))

@@ -88,7 +88,7 @@ def _read(file: Path) -> Mapping[Any, Any]:
 
     try:
         with file.open("rb") as stream:
-            content = yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # nosec # the safe loader in C
     except OSError as error:
         raise BadSetting(f"configuration file {file} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -96,7 +96,7 @@ class RpcRoute(Route):
         return Call(
             self.rpc,
             principal=dispatch.authenticate(scope),
-            request_id=head.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",
+            request_id=head.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",  # nosec B311 # no secret
             caller=client[0] if client else "",
             endpoint=f"{scope['scheme']}://{head.text(b'host')}",
             seconds=head.seconds(),

@@ -64,7 +64,7 @@ class Outage:
     @property
     def pause_seconds(self) -> float:
         """Return the seconds to wait before the next try, varied so that many executions do not try at once."""
-        return self._pause * random.uniform(0.8, 1.2)
+        return self._pause * random.uniform(0.8, 1.2)  # nosec B311 # jitter
 
 
 async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:

@@ -88,4 +88,4 @@ def temporary_link(folder: Path) -> Path:
     """
     root = tempfile.gettempdir()
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return Path(root if len(root) <= _TEMPORARY_ROOT_MAX else "/tmp") / f"fl-{digest}"
+    return Path(root if len(root) <= _TEMPORARY_ROOT_MAX else "/tmp") / f"fl-{digest}"  # nosec # a taken name is refused

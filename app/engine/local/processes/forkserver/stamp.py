@@ -9,7 +9,7 @@ import sys
 def started(pid: int) -> str:
     """A stamp of the process, "" when no such process runs (a zombie has ended, so it has none)."""
     if sys.platform != "linux":
-        shown = subprocess.run(
+        shown = subprocess.run(  # nosec B607 # ps is in different folders on different systems
             ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
         )
         state, _, since = shown.stdout.strip().partition(" ")
