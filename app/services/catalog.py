@@ -1,7 +1,7 @@
-"""The catalogue: which outputs are cached under which key, and who is producing those that others wait for.
+"""The catalog of cached task outputs, and reservations of cache keys whose outputs are being computed.
 
-Rows name the outputs.pb of the attempt that produced them and copy nothing: an entry lives and dies with the data of
-that execution, whose files and tables its literals refer to anyway.
+A row has the URI of the outputs.pb of the attempt that computed the outputs. Nothing is copied, because the literals
+refer to files and tables of that execution anyway. If the data of the execution is deleted, the entry is useless.
 Source: datacatalog/pkg/manager/impl (artifact_manager.go, reservation_manager.go), upstream's service for this.
 """
 
@@ -24,12 +24,12 @@ from app.services.execution_ids import EXECUTION_KEY, execution_key, of_executio
 Node = execution_pb2.NodeExecution
 
 DATASET_PREFIX = "flyte_task-"
-# Behind the cache version in a dataset's: two hashes of eight characters, each with a hyphen before it.
+# The end of dataset_version, after the cache version: two hashes of eight characters, each after a hyphen.
 SIGNATURE_CHARACTERS = 18
 
 
 class CacheKey(NamedTuple):
-    """What outputs are cached under; the fields are columns of both tables."""
+    """The key of cached outputs. Its fields are columns of both tables."""
 
     dataset_project: str
     dataset_domain: str
@@ -39,18 +39,18 @@ class CacheKey(NamedTuple):
 
     @property
     def task(self) -> str:
-        """The name of the task."""
+        """Return the name of the task."""
         return self.dataset_name.removeprefix(DATASET_PREFIX)
 
     @property
     def version(self) -> str:
-        """The cache version that the task declares."""
+        """Return the cache version that the task declares."""
         return self.dataset_version[:-SIGNATURE_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFilter:
-    """Which entries are meant; "" and None leave open. before: when they were written last."""
+    """Select cached artifacts; "" and None select all. before: written last before this time."""
 
     project: str = ""
     domain: str = ""
@@ -61,19 +61,25 @@ class ArtifactFilter:
 
 @dataclass(frozen=True, slots=True)
 class ReservationOwner:
-    """Who may hold a reservation. part: "" for a whole node, or the index of an array."""
+    """The owner of a reservation: a node, or one element of an array node.
+
+    Attributes:
+        node: The node.
+        part: The index of the element, "" for a node.
+    """
 
     node: identifier_pb2.NodeExecutionIdentifier
     part: str = ""
 
     @property
     def columns(self) -> dict[str, str]:
+        """Return the columns of a reservation that name its owner."""
         return {**execution_key(self.node.execution_id), "node_id": self.node.node_id, "owner": self.part}
 
 
 _launches, _nodes = schema.table(schema.Launch), schema.table(schema.NodeExecution)
 _ENDED = tuple(Node.Phase.Name(phase) for phase in phases.NODE_TERMINAL)
-# A node runs as long as some engine has to run its execution and it has not ended: a crash changes neither.
+# An owner is running while its execution has a launch record and its node has not ended. A crash changes neither.
 _RUNS = Statement(
     select(_launches.c.id).where(
         *of_execution(_launches),
@@ -89,47 +95,53 @@ _RUNS = Statement(
 
 
 async def find_artifact(db: UnitOfWork, key: CacheKey) -> Any | None:
-    """The row that is cached under a key, None without one."""
+    """Return the row of a key, None if nothing is cached."""
     return await db.find(schema.CatalogArtifact, **key._asdict())
 
 
 async def store_artifact(
     db: UnitOfWork, key: CacheKey, entry: Mapping[str, Any], *, overwrite: bool
 ) -> tuple[str, bool]:
-    """Cache outputs under a key; the id of what is cached there now, and whether something was overwritten.
+    """Cache outputs under a key.
 
-    shape:  entry has the other columns of catalog_artifacts; its artifact_id counts where nothing is cached yet
-    Without overwrite what is there stays: of two that computed the same at once, the first one counts.
+    Args:
+        db: The unit of work.
+        key: The key.
+        entry: The other columns of catalog_artifacts. Its artifact_id is used only for a new row.
+        overwrite: Whether to replace an existing row. Without it, the first of two concurrent computations is kept.
+
+    Returns:
+        The id of the cached artifact, and whether an existing row was replaced.
     """
     if await db.insert_if_absent(schema.CatalogArtifact, **key._asdict(), **entry) is not None:
         return str(entry["artifact_id"]), False
     row = await db.find(schema.CatalogArtifact, columns=("artifact_id",), for_update=True, **key._asdict())
     if row is None:
-        # It was deleted in this very moment.
+        # Another transaction has deleted the row since the insert found it.
         await db.insert(schema.CatalogArtifact, **key._asdict(), **entry)
         return str(entry["artifact_id"]), False
     if overwrite:
-        # Parity: the artifact keeps its id and gets other data (UpdateArtifact).
+        # Parity: the artifact gets new data and keeps its id (UpdateArtifact).
         changes = {name: value for name, value in entry.items() if name != "artifact_id"}
         await db.update(schema.CatalogArtifact, key._asdict(), **changes)
     return str(row.artifact_id), overwrite
 
 
 async def delete_artifact(db: UnitOfWork, key: CacheKey, artifact_id: str, output_uri: str) -> None:
-    """Delete an entry whose outputs cannot be read any more, unless somebody has replaced it."""
+    """Delete an entry whose outputs cannot be read, unless another execution has replaced the entry."""
     await db.delete(schema.CatalogArtifact, **key._asdict(), artifact_id=artifact_id, output_uri=output_uri)
 
 
 async def is_reserved(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> bool:
-    """Whether somebody else, who still runs, is producing the outputs of a key. Writes nothing."""
+    """Return whether another owner that is still running has reserved a key. Writes nothing."""
     row = await db.find(schema.CatalogReservation, **key._asdict())
     return row is not None and not _is_of(row, owner) and await _runs(db, row)
 
 
 async def reserve(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> bool:
-    """Reserve a key; False where somebody else, who still runs, has it.
+    """Reserve a key; return False if another owner that is still running has reserved it.
 
-    Deviates: upstream's reservations end 30 s after their holder was last heard of, also when its task goes on.
+    Deviates: upstream's reservations expire 30 s after the last extension, even if the owner's task is still running.
     """
     if await db.insert_if_absent(schema.CatalogReservation, **key._asdict(), **owner.columns) is not None:
         return True
@@ -145,7 +157,7 @@ async def reserve(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> boo
 
 
 async def release(db: UnitOfWork, key: CacheKey, owner: ReservationOwner) -> None:
-    """Give a reservation back; one that is not the owner's stays."""
+    """Delete the reservation of a key if this owner has it."""
     await db.delete(schema.CatalogReservation, **key._asdict(), **owner.columns)
 
 
@@ -165,7 +177,7 @@ _KEY = tuple(_artifacts.c[name] for name in CacheKey._fields)
 async def list_artifacts(
     db: UnitOfWork, chosen: ArtifactFilter, *, after: CacheKey | None, limit: int
 ) -> Sequence[Any]:
-    """At most limit entries, in the order of their keys, behind one."""
+    """Return at most `limit` entries in the order of their keys, after the key `after`."""
     conditions = _conditions(chosen)
     if after is not None:
         conditions.append(tuple_(*_KEY) > tuple_(*map(literal, after)))
@@ -173,14 +185,17 @@ async def list_artifacts(
 
 
 async def count_artifacts(db: UnitOfWork, chosen: ArtifactFilter) -> int:
-    """How many entries are meant."""
+    """Return the number of selected entries."""
     statement = select(func.count().label("entries")).select_from(_artifacts).where(*_conditions(chosen))
     row = await db.one(Statement(statement))
     return int(row.entries) if row is not None else 0
 
 
 async def delete_artifacts(db: UnitOfWork, chosen: ArtifactFilter, *, limit: int) -> int:
-    """Delete at most limit entries, so that nobody waits long for the database; how many there were. Data stays."""
+    """Delete at most `limit` entries and return their number. The limit keeps the write transaction short.
+
+    The objects with the outputs are not deleted.
+    """
     some = select(*_KEY).where(*_conditions(chosen)).order_by(*_KEY).limit(limit)
     return await db.run(Statement(delete(_artifacts).where(tuple_(*_KEY).in_(some))))
 

@@ -1,6 +1,7 @@
-"""The checks that many RPCs share: identifiers, projects and domains, labels, notifications.
+"""Checks that several RPCs share: identifiers, projects and domains, labels, notifications.
 
-A check raises INVALID_ARGUMENT with upstream's words or returns nothing.
+A check raises INVALID_ARGUMENT with upstream's message, or returns nothing. The checks of a launch are in
+executions/launch_checks.py, the rules for phases in phases.py.
 Source: flyteadmin/pkg/manager/impl/validation.
 """
 
@@ -35,7 +36,7 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 
 def field_or_none(message: Message, field: str) -> Any:
-    """The message in a field, None where it is absent: what Go sees as nil."""
+    """Return the message in a field, None if the field is absent (nil in Go)."""
     return getattr(message, field) if message.HasField(field) else None
 
 
@@ -43,13 +44,13 @@ def field_or_none(message: Message, field: str) -> Any:
 
 
 def resource_name(resource_type: int) -> str:
-    """The name of a core.ResourceType; digits for a number that has none."""
+    """Return the name of a core.ResourceType, or its number if it has no name."""
     value = identifier_pb2.ResourceType.DESCRIPTOR.values_by_number.get(resource_type)
     return str(resource_type) if value is None else str(value.name)
 
 
 def check_parts(id: Message | None, *parts: str) -> None:
-    """That an identifier is there and that none of these parts is empty."""
+    """Raise INVALID_ARGUMENT if an identifier is absent or one of these parts is empty."""
     if id is None:
         raise errors.missing("id")
     for part in parts:
@@ -58,7 +59,10 @@ def check_parts(id: Message | None, *parts: str) -> None:
 
 
 def check_identifier(id: identifier_pb2.Identifier | None, expected: int) -> None:
-    """That id names a version of something of the expected core.ResourceType (upstream ValidateIdentifier)."""
+    """Raise INVALID_ARGUMENT if a version's identifier has another resource type or an empty part.
+
+    Source: upstream ValidateIdentifier.
+    """
     if id is not None and id.resource_type != expected:
         raise errors.InvalidArgument(
             f"unexpected resource type {resource_name(id.resource_type).lower()} for identifier [{text(id)}], "
@@ -68,14 +72,14 @@ def check_identifier(id: identifier_pb2.Identifier | None, expected: int) -> Non
 
 
 def version_key(id: identifier_pb2.Identifier) -> dict[str, Any]:
-    """The key of the row that an identifier names, in the table of its resource type."""
+    """Return the key of a version's row, in the table of its resource type."""
     return {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
 
 
 def not_registered(kind: str, id: identifier_pb2.Identifier) -> errors.NotFound:
-    """The error for a version that is not there.
+    """Return the error for a version that is not registered.
 
-    Parity: the identifier is printed without its resource type (GetMissingEntityError).
+    Parity: the message has the identifier without its resource type (GetMissingEntityError).
     """
     shown = identifier_pb2.Identifier(project=id.project, domain=id.domain, name=id.name, version=id.version)
     return errors.NotFound(f"missing entity of type {kind} with identifier {text(shown)}")
@@ -85,7 +89,10 @@ def not_registered(kind: str, id: identifier_pb2.Identifier) -> errors.NotFound:
 
 
 async def _project_state(ctx: Context, project: str, failure: str) -> int:
-    """Deviates: an empty project is refused; upstream takes whatever project it finds first (GetProject)."""
+    """Return the state of a project.
+
+    Deviates: an empty project is refused. Upstream uses the first project that it finds (GetProject).
+    """
     if not project:
         raise errors.missing("project")
     row = await ctx.db.find(schema.Project, columns=("state",), identifier=project)
@@ -95,10 +102,12 @@ async def _project_state(ctx: Context, project: str, failure: str) -> int:
 
 
 async def check_project_and_domain(ctx: Context, project: str, domain: str) -> None:
-    """That the project is registered and active and the domain configured.
+    """Check that a project is registered and active, and that a domain is configured.
 
-    errors: INVALID_ARGUMENT; with an admin.InactiveProject for one that is not active
-    source: upstream ValidateProjectAndDomain
+    Raises:
+        errors.InvalidArgument: With the detail admin.InactiveProject if the project is not active.
+
+    Source: upstream ValidateProjectAndDomain.
     """
     failure = f"failed to validate that project [{project}] and domain [{domain}] are registered"
     if await _project_state(ctx, project, failure) != project_pb2.Project.ACTIVE:
@@ -110,9 +119,9 @@ async def check_project_and_domain(ctx: Context, project: str, domain: str) -> N
 
 
 async def check_project_for_update(ctx: Context, project: str) -> None:
-    """That the project is registered and active (upstream ValidateProjectForUpdate).
+    """Raise INVALID_ARGUMENT if a project is not registered or not active (upstream ValidateProjectForUpdate).
 
-    Parity: no detail here.
+    Parity: the error has no detail.
     """
     failure = f"failed to validate that project [{project}] is registered"
     if await _project_state(ctx, project, failure) != project_pb2.Project.ACTIVE:
@@ -120,7 +129,7 @@ async def check_project_for_update(ctx: Context, project: str) -> None:
 
 
 async def check_project_exists(ctx: Context, project: str) -> None:
-    """That the project is registered, whatever its state (upstream ValidateProjectExists)."""
+    """Raise INVALID_ARGUMENT if a project is not registered (upstream ValidateProjectExists)."""
     await _project_state(ctx, project, f"failed to validate that project [{project}] exists")
 
 
@@ -128,13 +137,16 @@ async def check_project_exists(ctx: Context, project: str) -> None:
 
 
 def check_length(value: str, field: str, bytes_max: int) -> None:
-    """Parity: the text speaks of characters, the limit counts bytes (ValidateMaxLengthStringField)."""
+    """Raise INVALID_ARGUMENT if a text has more than bytes_max bytes.
+
+    Parity: the message has "characters" for bytes (ValidateMaxLengthStringField).
+    """
     if len(value.encode()) > bytes_max:
         raise errors.InvalidArgument(f"{field} cannot exceed {bytes_max} characters")
 
 
 def dns_label_problems(value: str) -> list[str]:
-    """What keeps a text from being an RFC 1123 label, in Kubernetes' words (validation.IsDNS1123Label)."""
+    """Return why a text is not an RFC 1123 label, in Kubernetes' words (validation.IsDNS1123Label)."""
     problems = [_too_long(63)] if len(value.encode()) > 63 else []
     if not re.fullmatch(_LABEL, value):
         if re.fullmatch(_SUBDOMAIN, value):
@@ -145,13 +157,13 @@ def dns_label_problems(value: str) -> list[str]:
 
 
 def project_labels(stored: bytes | None) -> Mapping[str, str]:
-    """The labels in a project's column `labels`, which holds a whole admin.Project or nothing."""
+    """Return the labels in a project's column `labels`, which contains an admin.Project or nothing."""
     labels: Mapping[str, str] = project_pb2.Project.FromString(stored or b"").labels.values
     return labels
 
 
 def check_labels(values: Mapping[str, str]) -> None:
-    """That the labels are ones that Kubernetes takes, at most LABELS_MAX of them (upstream validateLabels)."""
+    """Raise INVALID_ARGUMENT for more than LABELS_MAX labels or one that Kubernetes refuses (validateLabels)."""
     if len(values) > LABELS_MAX:
         raise errors.InvalidArgument(f"labels map cannot exceed {LABELS_MAX} entries")
     for key, value in sorted(values.items()):
@@ -212,7 +224,10 @@ def _label_value_problems(value: str) -> list[str]:
 
 
 def check_notifications(notifications: Iterable[common_pb2.Notification]) -> None:
-    """That each has recipients and speaks of phases in which an execution ends (upstream validateNotifications)."""
+    """Raise INVALID_ARGUMENT for a notification without recipients or for a phase that is not terminal.
+
+    Source: upstream validateNotifications.
+    """
     for notification in notifications:
         kind = notification.WhichOneof("type")
         if kind is None:

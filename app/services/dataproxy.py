@@ -1,4 +1,4 @@
-"""The data proxy: addresses to upload to and download from, and literals by flyte:// address.
+"""The data proxy: signed URLs for uploads and downloads, and literals by flyte:// URL.
 
 Proto: flyteidl/service/dataproxy.proto.
 """
@@ -36,12 +36,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 async def create_upload_location(
     ctx: Context, request: dataproxy_pb2.CreateUploadLocationRequest
 ) -> dataproxy_pb2.CreateUploadLocationResponse:
-    """An address that takes one upload into the folder of a project and domain.
+    """Return a signed URL for one upload into the folder of a project-domain.
 
-    shape:  {project, domain, content_md5 or filename_root[, filename]} -> {signed_url, native_url, headers}
-    units:  expires_in up to server.dataProxy.upload.maxExpiresIn, which it is by default
-    errors: INVALID_ARGUMENT; ALREADY_EXISTS where root and filename name an object with another MD5
-    source: upstream Service.CreateUploadLocation
+    The default and the maximum of expires_in is server.dataProxy.upload.maxExpiresIn.
+
+    Raises:
+        errors.InvalidArgument: Project, domain or the name of the file is missing or invalid.
+        errors.AlreadyExists: The request names an object that exists with another MD5.
+
+    Source: upstream Service.CreateUploadLocation.
     """
     if not request.project or not request.domain:
         raise errors.InvalidArgument("project and domain are required parameters")
@@ -58,7 +61,7 @@ async def create_upload_location(
     if not filename:
         filename = [execution_ids.random_name(upload.default_file_name_length)]
     uri = ctx.blobs.upload_uri(folder, [*root, *filename])
-    # Deviates: upstream signs addresses that no store takes an upload at.
+    # Deviates: upstream signs URLs to which no store accepts an upload.
     ctx.blobs.check_name(uri)
     try:
         signed_url = await ctx.blobs.sign_put(
@@ -72,7 +75,7 @@ async def create_upload_location(
         raise failed_call(error, f"failed to create a signed url. Error: {error}") from error
     return dataproxy_pb2.CreateUploadLocationResponse(
         signed_url=signed_url,
-        # flytekit decodes a file's native_url, so a % of the name itself is encoded.
+        # flytekit decodes a file's native_url, so a % in the name is encoded.
         native_url=uri.replace("%", "%25"),
         expires_at=_after(ctx, lifetime_ns),
         headers=ctx.blobs.upload_headers(request.content_md5, with_metadata=request.add_content_md5_metadata),
@@ -82,19 +85,21 @@ async def create_upload_location(
 async def create_download_location(
     ctx: Context, request: dataproxy_pb2.CreateDownloadLocationRequest
 ) -> dataproxy_pb2.CreateDownloadLocationResponse:
-    """An address to download an object of this server's storage from; whether the object exists is not looked at.
+    """Return a signed URL for downloading an object, which need not exist.
 
-    shape:  {native_url} -> {signed_url}
-    units:  expires_in up to server.dataProxy.download.maxExpiresIn, which it is by default
-    errors: INVALID_ARGUMENT, also for an object outside the storage
-    source: upstream Service.CreateDownloadLocation
+    The default and the maximum of expires_in is server.dataProxy.download.maxExpiresIn.
+
+    Raises:
+        errors.InvalidArgument: The URL or expires_in is invalid, or the object is outside the server's storage.
+
+    Source: upstream Service.CreateDownloadLocation.
     """
     refused = "error while validating request: "
     lifetime_ns = _download_lifetime(ctx, request, f"{refused}expiresIn is invalid. Error: ")
     url = request.native_url
     if "://" in url and not ctx.blobs.contains(url) and (_BROKEN_ESCAPE.search(url) or _CONTROL.search(url)):
         raise errors.InvalidArgument(f"{refused}failed to parse native_url [{url}]")
-    # Deviates: upstream signs for any bucket and key that its own credentials reach.
+    # Deviates: upstream signs URLs of every bucket and key that its credentials can read.
     if not url:
         raise errors.InvalidArgument(f"{refused}native_url is a required parameter")
     return dataproxy_pb2.CreateDownloadLocationResponse(
@@ -105,11 +110,13 @@ async def create_download_location(
 async def create_download_link(
     ctx: Context, request: dataproxy_pb2.CreateDownloadLinkRequest
 ) -> dataproxy_pb2.CreateDownloadLinkResponse:
-    """An address to look at the deck of a node.
+    """Return a signed URL of the deck of a node, also in the deprecated fields of the response.
 
-    shape:  {artifact_type: DECK, node_execution_id} -> {pre_signed_urls}, and the same in the deprecated fields
-    errors: INVALID_ARGUMENT, also for an unknown node; NOT_FOUND without a deck or without its object
-    source: upstream Service.CreateDownloadLink
+    Raises:
+        errors.InvalidArgument: The request is invalid, or the node does not exist.
+        errors.NotFound: The node has no deck, or the deck's object does not exist.
+
+    Source: upstream Service.CreateDownloadLink.
     """
     refused = "error while validating request. Error: "
     lifetime_ns = _download_lifetime(ctx, request, f"{refused}expiresIn is invalid. Error: ")
@@ -121,7 +128,7 @@ async def create_download_link(
     try:
         row = await _node(ctx, id)
     except errors.FlyteError as error:
-        # Parity: whatever the lookup says, this call says INVALID_ARGUMENT.
+        # Parity: every error of the lookup becomes INVALID_ARGUMENT.
         raise errors.InvalidArgument(f"failed to find node execution [{text(id)}]. Error: {error}") from error
     wanted = dataproxy_pb2.CreateDownloadLinkRequest()
     wanted.CopyFrom(request)
@@ -133,12 +140,14 @@ async def create_download_link(
 
 
 async def get_data(ctx: Context, request: dataproxy_pb2.GetDataRequest) -> dataproxy_pb2.GetDataResponse:
-    """The inputs or outputs at a flyte:// address, one literal of them, or an address of the deck.
+    """Return the inputs or outputs that a flyte:// URL names, one literal of these, or a signed URL of a deck.
 
-    shape:  {flyte_url} -> literal_map, or literal when the address names one, or pre_signed_urls for a deck
-    errors: INVALID_ARGUMENT malformed address, unknown literal or attempt; NOT_FOUND unknown node, absent object;
-            RESOURCE_EXHAUSTED data over storage.limits.maxDownloadMBs
-    source: upstream Service.GetData
+    Raises:
+        errors.InvalidArgument: The URL is malformed, or the literal or attempt does not exist.
+        errors.NotFound: The node or the object does not exist.
+        errors.ResourceExhausted: The data exceeds storage.limits.maxDownloadMBs.
+
+    Source: upstream Service.GetData.
     """
     refused = "failed to validate resolve artifact request. Error: "
     if not request.flyte_url:
@@ -168,9 +177,9 @@ async def get_data(ctx: Context, request: dataproxy_pb2.GetDataRequest) -> datap
 
 
 def _steps(field: str, value: str) -> list[str]:
-    """The steps of a path that a client gave; empty ones and `.` do not count.
+    """Return the steps of a client's path without empty steps and `.`.
 
-    Deviates: `..` is refused; upstream resolves it, also out of the project's folder.
+    Deviates: `..` is refused. Upstream resolves it, even to a folder outside the project's.
     """
     steps = [step for step in value.split("/") if step not in ("", ".")]
     if ".." in steps:
@@ -184,10 +193,10 @@ def _steps(field: str, value: str) -> list[str]:
 
 
 def _folder(ctx: Context, request: dataproxy_pb2.CreateUploadLocationRequest) -> list[str]:
-    """The folder of the request's project and domain."""
+    """Return the steps of the folder of the request's project and domain."""
     prefix = [step for step in ctx.settings.server.data_proxy.upload.storage_prefix.split("/") if step]
     folder = [*prefix, *filter(None, (request.org, request.project, request.domain))]
-    # Deviates: an upload for an organisation or project of this name would write where closures and inputs lie.
+    # Deviates: upstream accepts uploads of an organisation or project with the name of a folder of its own data.
     if folder[0] in ("metadata", *ctx.settings.flyteadmin.metadata_storage_prefix[:1]) and not prefix:
         raise errors.InvalidArgument(
             f"[{folder[0]}] is the folder of the server's own data; nothing can be uploaded to it"
@@ -196,7 +205,7 @@ def _folder(ctx: Context, request: dataproxy_pb2.CreateUploadLocationRequest) ->
 
 
 async def _check_free(ctx: Context, uri: str, md5: bytes) -> None:
-    """errors: ALREADY_EXISTS where an object lies at uri that does not have this MD5"""
+    """Raise ALREADY_EXISTS if an object exists at the URI and has another MD5."""
     try:
         same = await ctx.blobs.matches_md5(uri, md5) if md5 else not await ctx.blobs.exists(uri)
     except BlobMissing:
@@ -212,10 +221,10 @@ async def _check_free(ctx: Context, uri: str, md5: bytes) -> None:
 def _upload_lifetime(request: dataproxy_pb2.CreateUploadLocationRequest, max_ns: int) -> int:
     if not request.HasField("expires_in"):
         return max_ns
-    given = request.expires_in
-    if not _is_valid(given):
-        raise errors.InvalidArgument(f"expiresIn [{text(given)}] is invalid")
-    lifetime_ns = _duration_ns(given)
+    expires_in = request.expires_in
+    if not _is_valid(expires_in):
+        raise errors.InvalidArgument(f"expiresIn [{text(expires_in)}] is invalid")
+    lifetime_ns = _duration_ns(expires_in)
     if lifetime_ns > max_ns:
         raise errors.InvalidArgument(
             f"expiresIn [{go_duration(lifetime_ns)}] cannot exceed max allowed expiration [{go_duration(max_ns)}]"
@@ -230,14 +239,14 @@ def _upload_lifetime(request: dataproxy_pb2.CreateUploadLocationRequest, max_ns:
 
 
 def _download_lifetime(ctx: Context, request: Any, prefix: str) -> int:
-    """How long a download address is good for, in nanoseconds (upstream validateDuration)."""
+    """Return the lifetime of a download URL in nanoseconds (upstream validateDuration)."""
     max_ns = _ns(ctx.settings.server.data_proxy.download.max_expires_in_seconds)
     if not request.HasField("expires_in"):
         return max_ns
-    given = request.expires_in
-    if not _is_valid(given):
-        raise errors.InvalidArgument(f"{prefix}input duration [{text(given)}] is invalid")
-    lifetime_ns = _duration_ns(given)
+    expires_in = request.expires_in
+    if not _is_valid(expires_in):
+        raise errors.InvalidArgument(f"{prefix}input duration [{text(expires_in)}] is invalid")
+    lifetime_ns = _duration_ns(expires_in)
     shown = go_duration(lifetime_ns)
     if lifetime_ns < 0:
         raise errors.InvalidArgument(f"{prefix}input duration [{shown}] should not less than 0")
@@ -254,9 +263,11 @@ def _download_lifetime(ctx: Context, request: Any, prefix: str) -> int:
 async def _deck(
     ctx: Context, row: Any, request: dataproxy_pb2.CreateDownloadLinkRequest, lifetime_ns: int
 ) -> dataproxy_pb2.PreSignedURLs:
-    """Addresses of what the request asks for of a node.
+    """Return a signed URL of the deck of a node.
 
-    errors: NOT_FOUND without a deck or its object; INVALID_ARGUMENT for a deck outside the storage
+    Raises:
+        errors.NotFound: The node has no deck, or the deck's object does not exist.
+        errors.InvalidArgument: The deck is outside the server's storage.
     """
     uri = ""
     if request.artifact_type == dataproxy_pb2.ARTIFACT_TYPE_DECK:
@@ -284,11 +295,11 @@ async def _signed(ctx: Context, uri: str, lifetime_ns: int, refused: str) -> str
         raise failed_call(error, f"failed to create a signed url. Error: {error}") from error
 
 
-# Data by address.
+# Data by URL.
 
 
 async def _node(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier) -> Any:
-    """The row of a node. Deviates: empty parts are refused; upstream finds some node of any project."""
+    """Return the row of a node. Deviates: upstream does not refuse an empty part and finds a node of any project."""
     if not id.node_id:
         raise errors.missing("node_id")
     execution_ids.check_execution_id(id.execution_id)
@@ -321,10 +332,15 @@ async def _data_of_attempt(ctx: Context, artifact: flyte_url.Artifact, attempt: 
 
 
 async def _literals(ctx: Context, kind: str, input_uri: str | None, closure: Any) -> literals_pb2.LiteralMap:
-    """The inputs or outputs of a node or attempt; an empty map where there are none yet.
+    """Return the inputs or outputs of a node or attempt, an empty map if it has none yet.
 
-    Deviates: upstream answers an empty map when the object is missing, unreadable or too large.
-    errors: NOT_FOUND, RESOURCE_EXHAUSTED, INTERNAL, INVALID_ARGUMENT (outside the storage), each naming the object
+    Deviates: upstream returns an empty map if the object is missing, unreadable or too large.
+
+    Raises:
+        errors.NotFound: The object does not exist.
+        errors.ResourceExhausted: The object is too large.
+        errors.InvalidArgument: The object is outside the server's storage.
+        errors.Internal: The object cannot be read.
     """
     if kind == "o" and closure.WhichOneof("output_result") == "output_data":
         return closure.output_data
@@ -362,13 +378,13 @@ def _whole_seconds(duration_ns: int) -> int:
 
 
 def _is_valid(duration: Duration) -> bool:
-    """source: protobuf-go durationpb.Duration.IsValid"""
+    """Return whether Go accepts a duration. Source: protobuf-go durationpb.Duration.IsValid."""
     signs_agree = duration.seconds * duration.nanos >= 0
     return abs(duration.seconds) <= _DURATION_SECONDS_MAX and abs(duration.nanos) < _NANOSECONDS and signs_agree
 
 
 def _duration_ns(duration: Duration) -> int:
-    """Go's time.Duration, which ends at 292 years."""
+    """Return a duration in nanoseconds, limited to int64 (292 years) as Go's time.Duration."""
     return max(-(2**63), min(2**63 - 1, duration.seconds * _NANOSECONDS + duration.nanos))
 
 

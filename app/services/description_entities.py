@@ -1,4 +1,4 @@
-"""What a task or workflow says about itself, stored with each version (flyteidl/admin/description_entity.proto)."""
+"""Description entities: the documentation of a version (flyteidl/admin/description_entity.proto)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.runtime.context import Context
 from app.services.checks import check_parts, field_or_none, version_key
 
 _TABLE = schema.table(schema.DescriptionEntity)
-# Parity: filters name the entity that is described, with its prefix and its code in messages.
+# Parity: the prefix in filters and the code in messages are those of the described entity.
 _KINDS = {
     identifier_pb2.TASK: "task",
     identifier_pb2.WORKFLOW: "workflow",
@@ -27,7 +27,7 @@ LISTINGS = {
 
 
 def to_message(row: Any) -> description_entity_pb2.DescriptionEntity:
-    """A row as the API shows it (upstream FromDescriptionEntityModel)."""
+    """Return the message of a row (upstream FromDescriptionEntityModel)."""
     id = identifier_pb2.Identifier(
         resource_type=row.resource_type, project=row.project, domain=row.domain, name=row.name, version=row.version
     )
@@ -42,9 +42,9 @@ def to_message(row: Any) -> description_entity_pb2.DescriptionEntity:
 async def store(
     ctx: Context, id: identifier_pb2.Identifier, description: description_entity_pb2.DescriptionEntity | None
 ) -> None:
-    """Store what a registration says about its version, in the registration's transaction.
+    """Store the documentation of a version in the transaction of its registration.
 
-    Deviates: upstream refuses a version whose description a half-failed registration has left behind.
+    Deviates: upstream refuses a version if the description of an earlier, failed registration exists.
     """
     if description is None:
         return
@@ -66,10 +66,13 @@ async def store(
 async def get_description_entity(
     ctx: Context, request: common_pb2.ObjectGetRequest
 ) -> description_entity_pb2.DescriptionEntity:
-    """The documentation of a version.
+    """Return the documentation of a version.
 
-    errors: INVALID_ARGUMENT for missing parts; NOT_FOUND
-    source: upstream DescriptionEntityManager.GetDescriptionEntity
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The version has no documentation.
+
+    Source: upstream DescriptionEntityManager.GetDescriptionEntity.
     """
     id = request.id
     if request.HasField("id") and id.resource_type == identifier_pb2.UNSPECIFIED:
@@ -77,7 +80,7 @@ async def get_description_entity(
     if id.resource_type == identifier_pb2.UNSPECIFIED:
         raise errors.invalid("resource_type")
     check_parts(id, "project", "domain", "name", "version")
-    # Deviates: upstream leaves the resource type out and may answer with a workflow's row for a task.
+    # Deviates: upstream ignores the resource type and may return the documentation of a workflow for a task.
     row = await ctx.db.find(schema.DescriptionEntity, resource_type=id.resource_type, **version_key(id))
     if row is None:
         raise errors.NotFound("entry not found")
@@ -87,11 +90,12 @@ async def get_description_entity(
 async def list_description_entities(
     ctx: Context, request: description_entity_pb2.DescriptionEntityListRequest
 ) -> description_entity_pb2.DescriptionEntityList:
-    """One page of the documentation of all versions of a name.
+    """Return a page of the documentation of the versions of a name.
 
-    shape:  request.resource_type, id{project, domain, name}, limit 1..n
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
-    source: upstream DescriptionEntityManager.ListDescriptionEntity
+    Raises:
+        errors.InvalidArgument: A part of the id is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream DescriptionEntityManager.ListDescriptionEntity.
     """
     id = field_or_none(request, "id")
     check_parts(id, "project", "domain", "name")
@@ -101,10 +105,10 @@ async def list_description_entities(
     rows, token = await lists.page(
         ctx,
         listing,
-        # Parity: upstream's message names the wrong call.
+        # Parity: upstream's message names the wrong RPC.
         rpc="ListWorkflows",
         where=where,
-        # Deviates: the columns are those of the table that is listed, not of the described one.
+        # Deviates: filters use the columns of description entities. Upstream uses those of the described entity.
         filters=filters.parse(
             request.filters,
             limits=ctx.settings.limits,

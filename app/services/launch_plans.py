@@ -1,6 +1,7 @@
-"""Launch plans: a workflow with some of its inputs bound, and possibly a schedule (flyteidl/admin/launch_plan.proto).
+"""Launch plans: a workflow with bound inputs and possibly a schedule (flyteidl/admin/launch_plan.proto).
 
-A version's content never changes, its state does: at most one version of a name is active, and only its schedule fires.
+The content of a version never changes, its state does. At most one version of a name is active, and only the schedule
+of the active version starts executions.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _SCHEDULES = schema.table(schema.SchedulableEntity)
 
 
 def to_message(row: Any) -> launch_plan_pb2.LaunchPlan:
-    """A row as the API shows it (upstream FromLaunchPlanModel)."""
+    """Return the message of a row (upstream FromLaunchPlanModel)."""
     plan = launch_plan_pb2.LaunchPlan()
     plan.id.resource_type = identifier_pb2.LAUNCH_PLAN
     plan.id.project, plan.id.domain, plan.id.name, plan.id.version = row.project, row.domain, row.name, row.version
@@ -76,15 +77,18 @@ def to_message(row: Any) -> launch_plan_pb2.LaunchPlan:
 async def create_launch_plan(
     ctx: Context, request: launch_plan_pb2.LaunchPlanCreateRequest
 ) -> launch_plan_pb2.LaunchPlanCreateResponse:
-    """Register a version of a launch plan, inactive.
+    """Register a version of a launch plan. The version is inactive.
 
-    shape:  request.id{LAUNCH_PLAN, project, domain, name, version}, spec{workflow_id, …} -> empty
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain, inputs that do not
-            fit the workflow, a bad schedule or notification, another launch plan under this id; NOT_FOUND for the
-            workflow; ALREADY_EXISTS for the same launch plan
-    source: upstream LaunchPlanManager.CreateLaunchPlan
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, the domain is unknown, the inputs
+            do not match the workflow, the schedule or a notification is invalid, or the id is registered with another
+            launch plan.
+        errors.NotFound: The workflow is not registered.
+        errors.AlreadyExists: The id is registered with the same launch plan.
+
+    Source: upstream LaunchPlanManager.CreateLaunchPlan.
     """
-    # Parity: the workflow's id and row come before the launch plan's own id.
+    # Parity: the workflow is checked and read before the launch plan's own id is checked.
     workflow_id = field_or_none(request.spec, "workflow_id")
     check_identifier(workflow_id, identifier_pb2.WORKFLOW)
     row = await ctx.db.find(schema.Workflow, columns=("id", "typed_interface"), **version_key(workflow_id))
@@ -105,10 +109,16 @@ async def store(
     interface: interface_pb2.TypedInterface,
     workflow_row: int,
 ) -> None:
-    """Check and store a launch plan whose ids have been checked; also for those that single tasks are launched with.
+    """Check and store a launch plan with checked ids, for create_launch_plan and for the launch of a single task.
 
-    shape:  interface and workflow_row (column id): of the workflow
-    errors: as create_launch_plan
+    Args:
+        ctx: The call.
+        request: The launch plan.
+        interface: The interface of its workflow.
+        workflow_row: The id of the row of its workflow.
+
+    Raises:
+        errors.FlyteError: As create_launch_plan.
     """
     id, spec = request.id, request.spec
     await in_thread_if_large(spec.ByteSize() + interface.ByteSize(), _check_spec, spec, interface)
@@ -119,7 +129,7 @@ async def store(
         closure.expected_outputs.CopyFrom(interface.outputs)
     plan = launch_plan_pb2.LaunchPlan(id=id, spec=spec, closure=closure)
     plan_digest = await in_thread_if_large(plan.ByteSize(), digest, plan)
-    # Deviates: an error of this look-up is one; upstream takes it for "not registered".
+    # Deviates: upstream ignores an error of this read and continues as if the version were not registered.
     await _check_new(ctx, id, spec, plan_digest)
     kind = _schedule_type(spec.entity_metadata.schedule)
     stored = await ctx.db.insert_if_absent(
@@ -136,13 +146,13 @@ async def store(
         launch_condition_type=None if kind == "NONE" else "SCHED",
     )
     if stored is None:
-        # Somebody else has registered it since the look-up.
+        # A concurrent call has registered the version since _check_new.
         await _check_new(ctx, id, spec, plan_digest)
         raise errors.Aborted(f"launch plan {id.name} was registered and removed meanwhile, try again")
 
 
 def _check_spec(spec: launch_plan_pb2.LaunchPlanSpec, interface: interface_pb2.TypedInterface) -> None:
-    """Check, and write the inputs that are still open into default_inputs (upstream ValidateLaunchPlan)."""
+    """Check a spec, and set default_inputs to all inputs that are not fixed (upstream ValidateLaunchPlan)."""
     check_labels(spec.labels.values)
     check_literals(spec.fixed_inputs.literals, "fixed_inputs")
     check_parameters(spec.default_inputs.parameters, "default_inputs")
@@ -158,7 +168,7 @@ def _check_spec(spec: launch_plan_pb2.LaunchPlanSpec, interface: interface_pb2.T
 async def _check_new(
     ctx: Context, id: identifier_pb2.Identifier, spec: launch_plan_pb2.LaunchPlanSpec, plan_digest: bytes
 ) -> None:
-    """That the version is not registered, neither like this nor otherwise."""
+    """Raise ALREADY_EXISTS or INVALID_ARGUMENT if the version is registered, with the same or another spec."""
     row = await ctx.db.find(schema.LaunchPlan, columns=("digest", "spec"), **version_key(id))
     if row is None:
         return
@@ -172,14 +182,17 @@ async def _check_new(
 
 
 def _schedule_type(schedule: schedule_pb2.Schedule) -> str:
-    """Parity: an empty cron schedule counts, an empty cron expression does not (CreateLaunchPlanModel)."""
+    """Return the type of a schedule for its column.
+
+    Parity: an empty cron schedule counts as a schedule, an empty cron expression does not (CreateLaunchPlanModel).
+    """
     if schedule.cron_expression or schedule.HasField("cron_schedule"):
         return "CRON"
     return "RATE" if schedule.HasField("rate") else "NONE"
 
 
 def _check_schedule(schedule: schedule_pb2.Schedule, expected: interface_pb2.ParameterMap) -> None:
-    """That a schedule can fire without anybody giving inputs (upstream validateSchedule)."""
+    """Raise INVALID_ARGUMENT if a schedule cannot start executions without inputs (upstream validateSchedule)."""
     if _schedule_type(schedule) == "NONE":
         return
     kickoff = schedule.kickoff_time_input_arg
@@ -209,21 +222,21 @@ def _check_schedule(schedule: schedule_pb2.Schedule, expected: interface_pb2.Par
 
 
 def _has_schedule(schedule: schedule_pb2.Schedule) -> bool:
-    """Whether there is something to fire (upstream isScheduleEmpty)."""
+    """Return whether a schedule is not empty (upstream isScheduleEmpty)."""
     return bool(schedule.cron_schedule.schedule or schedule.cron_expression or schedule.rate.value)
 
 
 async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_pb2.Schedule) -> None:
-    """Enter the schedule into what the scheduler reads, or set the entry there active again.
+    """Insert the schedule into the table that a scheduler reads, or activate the existing row.
 
-    Parity: an entry that is there keeps its content; the old field cron_expression cannot be activated.
-    Deviates: that is INVALID_ARGUMENT, upstream answers INTERNAL.
+    Parity: an existing row keeps its content, and a schedule in the deprecated field cron_expression is refused.
+    Deviates: the refusal is INVALID_ARGUMENT. Upstream answers INTERNAL.
     """
     if schedule.WhichOneof("ScheduleExpression") == "cron_expression":
         raise errors.InvalidArgument(
             f"failed adding schedule for unknown schedule expression type &{{{schedule.cron_expression}}}"
         )
-    entered = await ctx.db.insert_if_absent(
+    inserted = await ctx.db.insert_if_absent(
         schema.SchedulableEntity,
         created_at=ctx.now,
         updated_at=ctx.now,
@@ -234,14 +247,14 @@ async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_
         kickoff_time_input_arg=schedule.kickoff_time_input_arg,
         active=True,
     )
-    if entered is None:
+    if inserted is None:
         await ctx.db.update(schema.SchedulableEntity, key, active=True, updated_at=ctx.now)
     _warn_of_no_scheduler()
 
 
 @cache
 def _warn_of_no_scheduler() -> None:
-    """Log once per process that active schedules wait for a scheduler, such as that of a flyteadmin beside this one."""
+    """Log once per process that this server has no scheduler; another flyteadmin may run the stored schedules."""
     log.warning("schedules_are_stored_but_this_server_fires_none")
 
 
@@ -251,7 +264,7 @@ def _warn_of_no_scheduler() -> None:
 def _lock(dialect: Dialect) -> Select[Any]:
     if dialect.name == "postgresql":
         return select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("launch_plan"), 0)).label("locked"))
-    # On SQLite the transaction has locked the whole database.
+    # On SQLite the transaction has locked the database.
     return select(literal(1).label("locked"))
 
 
@@ -259,9 +272,10 @@ _LOCK = Statement(_lock)
 
 
 async def lock_name(ctx: Context, project: str, domain: str, name: str) -> None:
-    """Hold back others that count executions of a name or change its states, until this transaction ends.
+    """Lock the name of a launch plan until this transaction ends.
 
-    The rows alone cannot do that: two launches or activations of different versions lock different ones.
+    A launch takes the lock before it counts the executions of a name, an activation before it changes states. Locks on
+    rows are not enough: two launches or activations of different versions lock different rows.
     """
     await ctx.db.begin()
     await ctx.db.one(_LOCK, launch_plan=f"{project}/{domain}/{name}")
@@ -269,7 +283,7 @@ async def lock_name(ctx: Context, project: str, domain: str, name: str) -> None:
 
 @lru_cache(maxsize=1)
 def _deactivate_others() -> Statement:
-    """Parity: without a change of updated_at."""
+    """Return the statement that deactivates the other versions of a name. Parity: updated_at is not changed."""
     named = (_PLANS.c[part] == bindparam(f"key_{part}") for part in _NAME)
     others = (_PLANS.c.state == launch_plan_pb2.ACTIVE, _PLANS.c.version != bindparam("key_version"))
     return Statement(update(_PLANS).values(state=launch_plan_pb2.INACTIVE).where(*named, *others))
@@ -292,23 +306,25 @@ def _stop_other_schedules() -> Statement:
 async def update_launch_plan(
     ctx: Context, request: launch_plan_pb2.LaunchPlanUpdateRequest
 ) -> launch_plan_pb2.LaunchPlanUpdateResponse:
-    """Activate a version in place of the one that is active, or deactivate it.
+    """Activate a version and deactivate the active one, or deactivate a version. A missing state means INACTIVE.
 
-    shape:  request.id, state INACTIVE unless it is given
-    errors: INVALID_ARGUMENT for missing parts, another resource type or an unknown state; NOT_FOUND
-    source: upstream LaunchPlanManager.UpdateLaunchPlan
+    Raises:
+        errors.InvalidArgument: A part of the id is missing, the resource type is another one, or the state is unknown.
+        errors.NotFound: The version is not registered.
+
+    Source: upstream LaunchPlanManager.UpdateLaunchPlan.
     """
     id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
         id.resource_type = identifier_pb2.LAUNCH_PLAN
-    # Deviates: upstream only logs what is wrong with the id, and activates whatever fits.
+    # Deviates: upstream only logs errors of the id, and activates any version that matches.
     check_identifier(id, identifier_pb2.LAUNCH_PLAN)
     if request.state not in launch_plan_pb2.LaunchPlanState.values():
         raise errors.InvalidArgument(
             f"Unrecognized launch plan state {request.state} for update for launch plan [{text(id)}]"
         )
-    # Deviates: one transaction under one lock; upstream switches schedules before and apart from states, and two
-    # activations at once can leave two active versions.
+    # Deviates: one transaction under a lock changes schedules and states. Upstream changes schedules first, in another
+    # transaction, and two concurrent activations can leave two active versions.
     key = version_key(id)
     await lock_name(ctx, id.project, id.domain, id.name)
     row = await ctx.db.find(schema.LaunchPlan, columns=("spec",), **key)
@@ -333,10 +349,13 @@ async def update_launch_plan(
 
 
 async def get_launch_plan(ctx: Context, request: common_pb2.ObjectGetRequest) -> launch_plan_pb2.LaunchPlan:
-    """A version of a launch plan.
+    """Return a version of a launch plan.
 
-    errors: INVALID_ARGUMENT for missing parts or another resource type; NOT_FOUND
-    source: upstream LaunchPlanManager.GetLaunchPlan
+    Raises:
+        errors.InvalidArgument: A part of the id is missing, or the resource type is another one.
+        errors.NotFound: The version is not registered.
+
+    Source: upstream LaunchPlanManager.GetLaunchPlan.
     """
     id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
@@ -352,7 +371,7 @@ async def get_launch_plan(ctx: Context, request: common_pb2.ObjectGetRequest) ->
 def _active() -> Statement:
     named = (_PLANS.c[part] == bindparam(part) for part in _NAME)
     columns = (_PLANS.c[column] for column in _COLUMNS)
-    # The index holds active versions only: it applies to a state that stands in the statement.
+    # The partial index has active versions only, so PostgreSQL uses it only for a literal state, not for a parameter.
     active = _PLANS.c.state == literal_column(str(int(launch_plan_pb2.ACTIVE)))
     return Statement(select(*columns).where(*named, active).limit(1))
 
@@ -360,13 +379,16 @@ def _active() -> Statement:
 async def get_active_launch_plan(
     ctx: Context, request: launch_plan_pb2.ActiveLaunchPlanRequest
 ) -> launch_plan_pb2.LaunchPlan:
-    """The active version of a name.
+    """Return the active version of a name.
 
-    errors: INVALID_ARGUMENT for missing parts; NOT_FOUND where no version is active
-    source: upstream LaunchPlanManager.GetActiveLaunchPlan
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: No version is active.
+
+    Source: upstream LaunchPlanManager.GetActiveLaunchPlan.
     """
     id = request.id
-    # Parity: an absent id is told as a missing project (ValidateActiveLaunchPlanRequest).
+    # Parity: an absent id is refused as a missing project (ValidateActiveLaunchPlanRequest).
     check_parts(id, *_NAME)
     row = await ctx.db.one(_active(), project=id.project, domain=id.domain, name=id.name)
     if row is None:
@@ -377,11 +399,14 @@ async def get_active_launch_plan(
 async def list_launch_plans(
     ctx: Context, request: common_pb2.ResourceListRequest
 ) -> Page[launch_plan_pb2.LaunchPlanList]:
-    """One page of the versions of all launch plans of a project and domain, or of one name.
+    """Return a page of the versions of the launch plans of a project-domain, or of one name there.
 
-    shape:  request.id{project, domain[, name]}, limit 1..n; filters may speak of the workflow
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
-    source: upstream LaunchPlanManager.ListLaunchPlans
+    Filters may use the columns of the workflow too.
+
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream LaunchPlanManager.ListLaunchPlans.
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListLaunchPlans", columns=_COLUMNS)
     return Page(launch_plan_pb2.LaunchPlanList(token=token), rows, to_message)
@@ -390,10 +415,12 @@ async def list_launch_plans(
 async def list_active_launch_plans(
     ctx: Context, request: launch_plan_pb2.ActiveLaunchPlanListRequest
 ) -> Page[launch_plan_pb2.LaunchPlanList]:
-    """One page of the active versions of all names of a project and domain.
+    """Return a page of the active versions of the names of a project-domain.
 
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
-    source: upstream LaunchPlanManager.ListActiveLaunchPlans
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, sort or token is invalid.
+
+    Source: upstream LaunchPlanManager.ListActiveLaunchPlans.
     """
     check_parts(request, "project", "domain")
     pages.check_limit(request.limit)
@@ -414,11 +441,14 @@ async def list_active_launch_plans(
 async def list_launch_plan_ids(
     ctx: Context, request: common_pb2.NamedEntityIdentifierListRequest
 ) -> common_pb2.NamedEntityIdentifierList:
-    """One page of the names of the launch plans of a project and domain.
+    """Return a page of the names of the launch plans of a project-domain.
 
-    shape:  Parity: project or domain may be left out and then stand for all of them
-    errors: INVALID_ARGUMENT without both, limit 0, a sort or token
-    source: upstream LaunchPlanManager.ListLaunchPlanIds
+    Parity: either project or domain may be missing, which means all projects or all domains.
+
+    Raises:
+        errors.InvalidArgument: Project and domain are missing, or limit, sort or token is invalid.
+
+    Source: upstream LaunchPlanManager.ListLaunchPlanIds.
     """
     if not request.limit:
         raise errors.InvalidArgument("missing and/or invalid parameters: limit")

@@ -1,7 +1,7 @@
-"""Settings that operators give to a project, to one of its domains, or to one workflow there.
+"""Matchable attributes: settings of a project, of a project-domain, or of a workflow there.
 
-Each kind of setting has at most one row per level. What holds for a workflow is the most specific row as a whole;
-rows are never merged. Proto: flyteidl/admin/{matchable_resource,project_attributes,project_domain_attributes,
+Each kind of attribute has at most one row per level. For a workflow the most specific row applies; rows are not merged.
+Proto: flyteidl/admin/{matchable_resource,project_attributes,project_domain_attributes,
 workflow_attributes}.proto. Source: flyteadmin/pkg/manager/impl/resources, pkg/repositories/gormimpl/resource_repo.go.
 """
 
@@ -28,8 +28,8 @@ from app.settings import Settings
 
 PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
 
-# The member of admin.MatchingAttributes that a request sets → the kind of its row.
-# Parity: quality_of_service is missing, so it cannot be written.
+# The kind of attribute for each member of admin.MatchingAttributes.
+# Parity: quality_of_service is missing and so cannot be written.
 KINDS: dict[str, int] = {
     "task_resource_attributes": matchable_resource_pb2.TASK_RESOURCE,
     "cluster_resource_attributes": matchable_resource_pb2.CLUSTER_RESOURCE,
@@ -45,7 +45,7 @@ _LEVELS = ("project", "domain", "workflow", "launch_plan")
 
 
 def _kind_name(kind: int) -> str:
-    """The text of column resource_type; digits for a number without a name."""
+    """Return the text of column resource_type: the name of a kind, or its number if it has no name."""
     value = matchable_resource_pb2.MatchableResource.DESCRIPTOR.values_by_number.get(kind)
     return str(kind) if value is None else str(value.name)
 
@@ -70,7 +70,7 @@ def _of_kind() -> Statement:
 async def find_row(
     ctx: Context, kind: int, project: str, domain: str, workflow: str = "", launch_plan: str = ""
 ) -> Any | None:
-    """The most specific row of a kind for a workflow, None without any (upstream ResourceRepo.Get)."""
+    """Return the most specific row of a kind for a workflow, None if there is none (upstream ResourceRepo.Get)."""
     return await ctx.db.one(
         _most_specific(),
         kind=_kind_name(kind),
@@ -84,9 +84,15 @@ async def find_row(
 async def resolve(
     ctx: Context, kind: int, project: str, domain: str, workflow: str = "", launch_plan: str = ""
 ) -> matchable_resource_pb2.MatchingAttributes | None:
-    """What holds for a workflow, None where nothing is set at any level.
+    """Return the attributes that apply to a workflow, None if no level has any.
 
-    shape:  kind is an admin.MatchableResource; "" for levels that are not asked for
+    Args:
+        ctx: The call.
+        kind: An admin.MatchableResource.
+        project: The project.
+        domain: The domain, "" for the level of the project.
+        workflow: The workflow's name, "" for the level of the project-domain.
+        launch_plan: The launch plan's name, "" for the level of the workflow.
     """
     row = await find_row(ctx, kind, project, domain, workflow, launch_plan)
     return None if row is None else matchable_resource_pb2.MatchingAttributes.FromString(row.attributes or b"")
@@ -103,7 +109,7 @@ def _not_found(kind: int, project: str, domain: str = "", workflow: str = "") ->
 
 
 def _check_attributes(attributes: Any, *parts: str) -> int:
-    """The kind that a request sets (upstream validateMatchingAttributes)."""
+    """Return the kind of the attributes in a request (upstream validateMatchingAttributes)."""
     if not attributes.HasField("matching_attributes"):
         raise errors.missing("matching_attributes")
     member = attributes.matching_attributes.WhichOneof("target")
@@ -121,10 +127,10 @@ async def _write(
     domain: str = "",
     workflow: str = "",
 ) -> None:
-    """Set a row as a whole; plugin overrides are merged into those that are there.
+    """Insert or replace the row of a level; plugin overrides are merged with the stored ones.
 
-    Deviates: exactly the row of this level is read and written. Upstream merges overrides of a project-domain into
-    the row of some workflow and refuses those of a project.
+    Deviates: only the row of this level is read and written. Upstream merges the overrides of a project-domain into the
+    row of a workflow, and refuses those of a project.
     """
     key = {
         "project": project,
@@ -152,9 +158,9 @@ def _stored(attributes: matchable_resource_pb2.MatchingAttributes) -> bytes:
 def _merged(
     before: matchable_resource_pb2.MatchingAttributes, now: matchable_resource_pb2.MatchingAttributes
 ) -> matchable_resource_pb2.MatchingAttributes:
-    """Overrides by task type: new ones win, others stay.
+    """Return the plugin overrides of both; for a task type that both have, the new override is used.
 
-    Deviates: sorted by task type, where upstream's order is random.
+    Deviates: the overrides are sorted by task type. Upstream's order is random.
     """
     overrides = {
         override.task_type: override
@@ -168,7 +174,7 @@ def _merged(
 
 
 async def _delete(ctx: Context, kind: int, project: str, domain: str = "", workflow: str = "") -> None:
-    """Deviates: one level only; upstream deletes all that is more specific too."""
+    """Delete the row of a level. Deviates: upstream deletes the more specific rows too."""
     await ctx.db.delete(
         schema.Resource,
         project=project,
@@ -185,10 +191,12 @@ async def _delete(ctx: Context, kind: int, project: str, domain: str = "", workf
 async def update_project_attributes(
     ctx: Context, request: project_attributes_pb2.ProjectAttributesUpdateRequest
 ) -> project_attributes_pb2.ProjectAttributesUpdateResponse:
-    """Set one kind of attributes for a project.
+    """Set one kind of attributes of a project.
 
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project
-    source: upstream ResourceManager.UpdateProjectAttributes
+    Raises:
+        errors.InvalidArgument: A part is missing, or the project is unknown or inactive.
+
+    Source: upstream ResourceManager.UpdateProjectAttributes.
     """
     attributes = field_or_none(request, "attributes")
     if attributes is None:
@@ -202,10 +210,13 @@ async def update_project_attributes(
 async def get_project_attributes(
     ctx: Context, request: project_attributes_pb2.ProjectAttributesGetRequest
 ) -> project_attributes_pb2.ProjectAttributesGetResponse:
-    """What is set for a project itself; for WORKFLOW_EXECUTION_CONFIG, laid over the configuration's values.
+    """Return the attributes of a project. WORKFLOW_EXECUTION_CONFIG is completed with the configured values.
 
-    errors: INVALID_ARGUMENT for an unknown project; NOT_FOUND
-    source: upstream ResourceManager.GetProjectAttributes
+    Raises:
+        errors.InvalidArgument: The project is unknown.
+        errors.NotFound: The project has no attributes of this kind.
+
+    Source: upstream ResourceManager.GetProjectAttributes.
     """
     await check_project_exists(ctx, request.project)
     key = {"project": request.project, "domain": "", "workflow": "", "launch_plan": ""}
@@ -217,16 +228,16 @@ async def get_project_attributes(
     elif request.resource_type != matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG:
         raise _not_found(request.resource_type, request.project)
     if row is None or matching.HasField("workflow_execution_config"):
-        _fill_in(matching.workflow_execution_config, ctx.settings)
+        _add_configured_values(matching.workflow_execution_config, ctx.settings)
     return project_attributes_pb2.ProjectAttributesGetResponse(
         attributes=project_attributes_pb2.ProjectAttributes(project=request.project, matching_attributes=matching)
     )
 
 
-def _fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: Settings) -> None:
-    """Take from section flyteadmin what the stored row leaves open.
+def _add_configured_values(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: Settings) -> None:
+    """Complete a stored configuration with the values of section flyteadmin.
 
-    Parity: environment variables are never taken (GetAsWorkflowExecutionConfig, MergeIntoExecConfig).
+    Parity: environment variables are not copied (GetAsWorkflowExecutionConfig, MergeIntoExecConfig).
     """
     source = execution_config.from_settings(settings)
     source.ClearField("envs")
@@ -237,10 +248,12 @@ def _fill_in(config: matchable_resource_pb2.WorkflowExecutionConfig, settings: S
 async def delete_project_attributes(
     ctx: Context, request: project_attributes_pb2.ProjectAttributesDeleteRequest
 ) -> project_attributes_pb2.ProjectAttributesDeleteResponse:
-    """Forget one kind of attributes of a project; deleting nothing succeeds.
+    """Delete one kind of attributes of a project. The call succeeds if there are none.
 
-    errors: INVALID_ARGUMENT for an unknown or inactive project
-    source: upstream ResourceManager.DeleteProjectAttributes
+    Raises:
+        errors.InvalidArgument: The project is unknown or inactive.
+
+    Source: upstream ResourceManager.DeleteProjectAttributes.
     """
     await check_project_for_update(ctx, request.project)
     await _delete(ctx, request.resource_type, request.project)
@@ -253,10 +266,12 @@ async def delete_project_attributes(
 async def update_project_domain_attributes(
     ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesUpdateRequest
 ) -> project_domain_attributes_pb2.ProjectDomainAttributesUpdateResponse:
-    """Set one kind of attributes for a project's domain.
+    """Set one kind of attributes of a project-domain.
 
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
-    source: upstream ResourceManager.UpdateProjectDomainAttributes
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, or the domain is unknown.
+
+    Source: upstream ResourceManager.UpdateProjectDomainAttributes.
     """
     attributes = field_or_none(request, "attributes")
     if attributes is None:
@@ -271,10 +286,13 @@ async def update_project_domain_attributes(
 async def get_project_domain_attributes(
     ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesGetRequest
 ) -> project_domain_attributes_pb2.ProjectDomainAttributesGetResponse:
-    """What holds for a project's domain; the answer names the level at which it was set.
+    """Return the attributes that apply to a project-domain; the response names the level that has them.
 
-    errors: INVALID_ARGUMENT for an unknown or inactive project, an unknown domain; NOT_FOUND
-    source: upstream ResourceManager.GetProjectDomainAttributes
+    Raises:
+        errors.InvalidArgument: The project is unknown or inactive, or the domain is unknown.
+        errors.NotFound: No level has attributes of this kind.
+
+    Source: upstream ResourceManager.GetProjectDomainAttributes.
     """
     await check_project_and_domain(ctx, request.project, request.domain)
     row = await find_row(ctx, request.resource_type, request.project, request.domain)
@@ -288,10 +306,12 @@ async def get_project_domain_attributes(
 async def delete_project_domain_attributes(
     ctx: Context, request: project_domain_attributes_pb2.ProjectDomainAttributesDeleteRequest
 ) -> project_domain_attributes_pb2.ProjectDomainAttributesDeleteResponse:
-    """Forget one kind of attributes of a project's domain; deleting nothing succeeds.
+    """Delete one kind of attributes of a project-domain. The call succeeds if there are none.
 
-    errors: INVALID_ARGUMENT for an unknown or inactive project, an unknown domain
-    source: upstream ResourceManager.DeleteProjectDomainAttributes
+    Raises:
+        errors.InvalidArgument: The project is unknown or inactive, or the domain is unknown.
+
+    Source: upstream ResourceManager.DeleteProjectDomainAttributes.
     """
     await check_project_and_domain(ctx, request.project, request.domain)
     await _delete(ctx, request.resource_type, request.project, request.domain)
@@ -304,10 +324,12 @@ async def delete_project_domain_attributes(
 async def update_workflow_attributes(
     ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesUpdateRequest
 ) -> workflow_attributes_pb2.WorkflowAttributesUpdateResponse:
-    """Set one kind of attributes for a workflow, which need not be registered.
+    """Set one kind of attributes of a workflow, which need not be registered.
 
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
-    source: upstream ResourceManager.UpdateWorkflowAttributes
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, or the domain is unknown.
+
+    Source: upstream ResourceManager.UpdateWorkflowAttributes.
     """
     attributes = field_or_none(request, "attributes")
     if attributes is None:
@@ -324,10 +346,13 @@ async def update_workflow_attributes(
 async def get_workflow_attributes(
     ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesGetRequest
 ) -> workflow_attributes_pb2.WorkflowAttributesGetResponse:
-    """What holds for a workflow; the answer names the level at which it was set.
+    """Return the attributes that apply to a workflow; the response names the level that has them.
 
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain; NOT_FOUND
-    source: upstream ResourceManager.GetWorkflowAttributes
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, or the domain is unknown.
+        errors.NotFound: No level has attributes of this kind.
+
+    Source: upstream ResourceManager.GetWorkflowAttributes.
     """
     await check_project_and_domain(ctx, request.project, request.domain)
     if not request.workflow:
@@ -345,10 +370,12 @@ async def get_workflow_attributes(
 async def delete_workflow_attributes(
     ctx: Context, request: workflow_attributes_pb2.WorkflowAttributesDeleteRequest
 ) -> workflow_attributes_pb2.WorkflowAttributesDeleteResponse:
-    """Forget one kind of attributes of a workflow; deleting nothing succeeds.
+    """Delete one kind of attributes of a workflow. The call succeeds if there are none.
 
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain
-    source: upstream ResourceManager.DeleteWorkflowAttributes
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, or the domain is unknown.
+
+    Source: upstream ResourceManager.DeleteWorkflowAttributes.
     """
     await check_project_and_domain(ctx, request.project, request.domain)
     if not request.workflow:
@@ -363,10 +390,12 @@ async def delete_workflow_attributes(
 async def list_matchable_attributes(
     ctx: Context, request: matchable_resource_pb2.ListMatchableAttributesRequest
 ) -> matchable_resource_pb2.ListMatchableAttributesResponse:
-    """Every row of one kind, of all projects, the most specific first.
+    """Return all rows of a kind, of all projects, the most specific ones first.
 
-    errors: INVALID_ARGUMENT for an unknown kind
-    source: upstream ResourceManager.ListAll
+    Raises:
+        errors.InvalidArgument: The kind is unknown.
+
+    Source: upstream ResourceManager.ListAll.
     """
     if request.resource_type not in matchable_resource_pb2.MatchableResource.values():
         raise errors.invalid("resource_type")

@@ -1,7 +1,7 @@
-"""Names of tasks, workflows and launch plans, with a description and a state that belong to the name.
+"""Named entities: the names of tasks, workflows and launch plans, each with a description and a state.
 
-The name is there because versions are registered under it; its metadata is a row of its own, which may be absent
-and then means no description and ACTIVE (flyteidl/admin/common.proto NamedEntity).
+A name exists while versions are registered under it. Its metadata is a separate row. A name without that row has no
+description and is ACTIVE (flyteidl/admin/common.proto NamedEntity).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from app.services import registered_names
 from app.services.checks import check_parts, field_or_none, resource_name
 
 DESCRIPTION_CHARACTERS_MAX = 300
-# Single-task executions register workflows and launch plans of such names.
+# The default filter: it hides the workflows and launch plans that are generated for single tasks.
 HIDDEN = "not_like(name,.flytegen%)"
 
 _METADATA = schema.table(schema.NamedEntityMetadata)
-# What a list of names offers to sorts and filters: a join of a name and its metadata, not a table of the database.
+# The columns for sorts and filters of lists: a name joined with its metadata. The database has no such table.
 _ENTITY = Table(
     "entities",
     MetaData(),
@@ -79,10 +79,13 @@ def _message(
 
 
 async def get_named_entity(ctx: Context, request: common_pb2.NamedEntityGetRequest) -> common_pb2.NamedEntity:
-    """The description and state of a name.
+    """Return the description and state of a name.
 
-    errors: INVALID_ARGUMENT for missing parts or a resource type without names; NOT_FOUND where nothing is registered
-    source: upstream NamedEntityManager.GetNamedEntity
+    Raises:
+        errors.InvalidArgument: A part is missing, or the resource type has no names.
+        errors.NotFound: No version is registered under the name.
+
+    Source: upstream NamedEntityManager.GetNamedEntity.
     """
     id = field_or_none(request, "id")
     _check(request.resource_type, id)
@@ -96,11 +99,13 @@ async def get_named_entity(ctx: Context, request: common_pb2.NamedEntityGetReque
 async def update_named_entity(
     ctx: Context, request: common_pb2.NamedEntityUpdateRequest
 ) -> common_pb2.NamedEntityUpdateResponse:
-    """Describe, archive or bring back a name.
+    """Set the state of a name, and its description unless the request's is empty.
 
-    shape:  an empty description leaves the stored one
-    errors: INVALID_ARGUMENT for missing parts, a long description, a resource type without names; NOT_FOUND
-    source: upstream NamedEntityManager.UpdateNamedEntity
+    Raises:
+        errors.InvalidArgument: A part is missing, the description is too long, or the resource type has no names.
+        errors.NotFound: No version is registered under the name.
+
+    Source: upstream NamedEntityManager.UpdateNamedEntity.
     """
     id, metadata = field_or_none(request, "id"), field_or_none(request, "metadata")
     _check(request.resource_type, id)
@@ -110,23 +115,25 @@ async def update_named_entity(
         raise errors.InvalidArgument(f"Resource [{resource_name(request.resource_type)}] cannot have its state updated")
     await _check_registered(ctx, request.resource_type, id)
     if len(metadata.description) > DESCRIPTION_CHARACTERS_MAX:
-        # Deviates: upstream passes the database's refusal on as UNKNOWN; SQLite would not refuse.
+        # Deviates: upstream answers UNKNOWN with PostgreSQL's error. SQLite would store the text.
         raise errors.InvalidArgument(f"value too long for type character varying({DESCRIPTION_CHARACTERS_MAX})")
     key = _key(request.resource_type, id)
     row = {"description": metadata.description, "state": metadata.state, "updated_at": ctx.now}
     if await ctx.db.insert_if_absent(schema.NamedEntityMetadata, created_at=ctx.now, **key, **row) is None:
-        # Parity: the state is written even where it is left out, the description only where it is not.
+        # Parity: a missing state is written as ACTIVE, a missing description is not written.
         changes = {name: value for name, value in row.items() if name != "description" or value}
         await ctx.db.update(schema.NamedEntityMetadata, key, **changes)
     return common_pb2.NamedEntityUpdateResponse()
 
 
 async def list_named_entities(ctx: Context, request: common_pb2.NamedEntityListRequest) -> common_pb2.NamedEntityList:
-    """One page of the names of a project and domain, with their metadata.
+    """Return a page of the names of a project-domain with their metadata. Without filters generated names are hidden.
 
-    shape:  request.project, domain, resource_type, limit 1..n; without filters, generated names stay hidden
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort, token or a resource type without names
-    source: upstream NamedEntityManager.ListNamedEntities
+    Raises:
+        errors.InvalidArgument: A part is missing, limit, filter, sort or token is invalid, or the resource type has no
+            names.
+
+    Source: upstream NamedEntityManager.ListNamedEntities.
     """
     for part in ("project", "domain"):
         if not getattr(request, part):
@@ -169,7 +176,7 @@ def _columns(entity: str) -> Table:
 
 
 def _needs_metadata(one: grammar.Filter) -> bool:
-    """Whether only names with metadata pass: archived ones are few, and a name without metadata is ACTIVE."""
+    """Return whether a filter can match only names that have metadata: a name without metadata is ACTIVE."""
     return one.function == "eq" and one.field == "state" and one.values[0] != common_pb2.NAMED_ENTITY_ACTIVE
 
 
@@ -177,10 +184,12 @@ def _needs_metadata(one: grammar.Filter) -> bool:
 def _statement(
     shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool, with_metadata: bool, limit: int, offset: bool
 ) -> Statement:
-    """Deviates: filters come before the page is cut; upstream cuts first and loses what lies behind.
+    """Return the statement of a page of names with their metadata.
 
-    Names and their metadata have the same key, in whose order either can be read; the database stops at the end of
-    the page. with_metadata: a name without is no match, so the metadata leads.
+    Names and metadata have the same key, so the database can read either in the order of the key and stop at the end of
+    the page. If only names with metadata can match (with_metadata), the table of metadata is read first, because it has
+    few rows.
+    Deviates: upstream cuts the page before it applies the filters, and so omits matches.
     """
     key = ("resource_type", "project", "domain", "name")
     both = and_(*(registered_names.TABLE.c[part] == _METADATA.c[part] for part in key))

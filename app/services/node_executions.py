@@ -1,4 +1,4 @@
-"""Node executions: what became of each node of an execution, and the nodes that it started itself.
+"""Node executions: the state of each node of an execution, and of the nodes that a node started.
 
 Proto: flyteidl/admin/node_execution.proto.
 """
@@ -52,9 +52,10 @@ LISTING = Listing(
 
 
 def to_message(row: Any, *, has_children: bool) -> node_execution_pb2.NodeExecution:
-    """A row as the API shows it (upstream FromNodeExecutionModel).
+    """Return the message of a row (upstream FromNodeExecutionModel).
 
-    Deviates: children count in every read; upstream looks only in lists and for event version 0.
+    Deviates: is_parent_node is set for a node with children in every read. Upstream looks for children only in lists
+    and for event version 0.
     """
     message = node_execution_pb2.NodeExecution(input_uri=row.input_uri or "")
     message.id.node_id = row.node_id
@@ -74,15 +75,20 @@ def _in_list(row: Any) -> node_execution_pb2.NodeExecution:
     return message
 
 
-def _check_id(id: identifier_pb2.NodeExecutionIdentifier, *, given: bool) -> None:
-    """Deviates: upstream logs what is missing and reads whatever row fits."""
-    if not given:
+def _check_id(request: Any) -> identifier_pb2.NodeExecutionIdentifier:
+    """Return the node in field `id` of a request. Raises INVALID_ARGUMENT if a part is missing.
+
+    Deviates: upstream logs the missing part and reads any row that matches the other parts.
+    """
+    id: identifier_pb2.NodeExecutionIdentifier = request.id
+    if not request.HasField("id"):
         raise errors.missing("id")
     if not id.HasField("execution_id"):
         raise errors.missing("execution_id")
     if not id.node_id:
         raise errors.missing("node_id")
     check_execution_id(id.execution_id)
+    return id
 
 
 async def _row(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier, *columns: str) -> Any:
@@ -99,24 +105,28 @@ async def _has_children(ctx: Context, row_id: int) -> bool:
 async def get_node_execution(
     ctx: Context, request: node_execution_pb2.NodeExecutionGetRequest
 ) -> node_execution_pb2.NodeExecution:
-    """One node of an execution.
+    """Return a node of an execution.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream NodeExecutionManager.GetNodeExecution
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The node does not exist.
+
+    Source: upstream NodeExecutionManager.GetNodeExecution.
     """
-    _check_id(request.id, given=request.HasField("id"))
-    row = await _row(ctx, request.id, *_COLUMNS)
+    row = await _row(ctx, _check_id(request), *_COLUMNS)
     return to_message(row, has_children=await _has_children(ctx, row.id))
 
 
 async def list_node_executions(
     ctx: Context, request: node_execution_pb2.NodeExecutionListRequest
 ) -> Page[node_execution_pb2.NodeExecutionList]:
-    """One page of the top-level nodes of an execution, or of the nodes under unique_parent_id.
+    """Return a page of the nodes of an execution: those without a parent, or those with parent unique_parent_id.
 
-    shape:  request.workflow_execution_id, limit ≥ 1, token, filters, sort_by → node_executions, token
-    errors: INVALID_ARGUMENT missing execution_id, limit 0, filter, sort, token; NOT_FOUND for the parent
-    source: upstream NodeExecutionManager.ListNodeExecutions
+    Raises:
+        errors.InvalidArgument: A part of the execution's id is missing, or limit, filter, sort or token is invalid.
+        errors.NotFound: The parent does not exist.
+
+    Source: upstream NodeExecutionManager.ListNodeExecutions.
     """
     id = request.workflow_execution_id
     if not (id.project and id.domain and id.name):
@@ -132,10 +142,13 @@ async def list_node_executions(
 async def list_node_executions_for_task(
     ctx: Context, request: node_execution_pb2.NodeExecutionForTaskListRequest
 ) -> Page[node_execution_pb2.NodeExecutionList]:
-    """One page of the nodes that an attempt of a task started (event version 0 only).
+    """Return a page of the nodes that an attempt of a task started. Only events of version 0 record this parent.
 
-    errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token; NOT_FOUND for the attempt
-    source: upstream NodeExecutionManager.ListNodeExecutionsForTask
+    Raises:
+        errors.InvalidArgument: A part of the id is missing, or limit, filter, sort or token is invalid.
+        errors.NotFound: The attempt does not exist.
+
+    Source: upstream NodeExecutionManager.ListNodeExecutionsForTask.
     """
     id = named_attempt(request, "task_execution_id")
     check_limit(request.limit)
@@ -166,13 +179,16 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Page[node_
 async def get_node_execution_data(
     ctx: Context, request: node_execution_pb2.NodeExecutionGetDataRequest
 ) -> node_execution_pb2.NodeExecutionGetDataResponse:
-    """Inputs, outputs, flyte:// addresses and, for a dynamic node, its workflow.
+    """Return the inputs, outputs and flyte:// URLs of a node, and the workflow of a dynamic node.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND; INTERNAL for an unreadable dynamic workflow
-    source: upstream NodeExecutionManager.GetNodeExecutionData
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The node does not exist.
+        errors.Internal: The dynamic workflow cannot be read.
+
+    Source: upstream NodeExecutionManager.GetNodeExecutionData.
     """
-    id = request.id
-    _check_id(id, given=request.HasField("id"))
+    id = _check_id(request)
     row = await _row(ctx, id, "input_uri", "closure", "dynamic_workflow_remote_closure_reference")
     closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
     inputs, full_inputs = await payloads.read_payload(ctx, row.input_uri or "")
@@ -195,7 +211,7 @@ async def get_node_execution_data(
 def flyte_urls(
     id: identifier_pb2.NodeExecutionIdentifier, *, attempt: int | None = None, deck: bool = False
 ) -> common_pb2.FlyteURLs:
-    """The flyte:// addresses of a node, or of one attempt of its task (upstream FlyteURLsFromNodeExecutionID)."""
+    """Return the flyte:// URLs of a node, or of an attempt of its task (upstream FlyteURLsFromNodeExecutionID)."""
     run = id.execution_id
     base = f"flyte://v1/{run.project}/{run.domain}/{run.name}/{id.node_id}"
     if attempt is not None:
@@ -204,7 +220,7 @@ def flyte_urls(
 
 
 async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.CompiledWorkflowClosure:
-    """Return the workflow that a dynamic node made.
+    """Return the workflow of a dynamic node.
 
     Raises:
         errors.Internal: The closure cannot be read, or has no primary workflow or no template of it.
@@ -228,13 +244,16 @@ async def dynamic_closure(ctx: Context, reference: str) -> compiler_pb2.Compiled
 async def get_dynamic_node_workflow(
     ctx: Context, request: node_execution_pb2.GetDynamicNodeWorkflowRequest
 ) -> node_execution_pb2.DynamicNodeWorkflowResponse:
-    """The workflow that a dynamic node made.
+    """Return the workflow of a dynamic node.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND for the node or a node that is not dynamic
-    source: upstream NodeExecutionManager.GetDynamicNodeWorkflow
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The node does not exist or is not dynamic.
+        errors.Internal: The workflow cannot be read.
+
+    Source: upstream NodeExecutionManager.GetDynamicNodeWorkflow.
     """
-    _check_id(request.id, given=request.HasField("id"))
-    row = await _row(ctx, request.id, "dynamic_workflow_remote_closure_reference")
+    row = await _row(ctx, _check_id(request), "dynamic_workflow_remote_closure_reference")
     if not row.dynamic_workflow_remote_closure_reference:
         raise errors.NotFound("node does not contain dynamic workflow")
     closure = await dynamic_closure(ctx, row.dynamic_workflow_remote_closure_reference)

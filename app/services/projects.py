@@ -1,4 +1,4 @@
-"""Projects, which separate what teams register, and domains, which the configuration names (admin/project.proto)."""
+"""Projects, and the domains that the settings define (admin/project.proto)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _not_found(id: str) -> errors.NotFound:
 
 
 def _check(project: project_pb2.Project) -> None:
-    """Upstream ValidateProject."""
+    """Raise INVALID_ARGUMENT for an invalid project (upstream ValidateProject)."""
     if not project.id:
         raise errors.missing("project_id")
     check_labels(project.labels.values)
@@ -46,7 +46,7 @@ def _stored_labels(project: project_pb2.Project) -> bytes | None:
 
 
 def to_message(ctx: Context, row: Any) -> project_pb2.Project:
-    """A row as the API shows it (upstream FromProjectModel)."""
+    """Return the message of a row (upstream FromProjectModel)."""
     project = project_pb2.Project(
         id=row.identifier, name=row.name or "", description=row.description or "", state=row.state or 0
     )
@@ -59,19 +59,21 @@ def to_message(ctx: Context, row: Any) -> project_pb2.Project:
 
 
 def domains(ctx: Context) -> list[project_pb2.Domain]:
-    """The domains of the configuration, in its order."""
+    """Return the configured domains, in the order of the settings."""
     return [project_pb2.Domain(id=domain.id, name=domain.name) for domain in ctx.settings.domains]
 
 
 async def register_project(
     ctx: Context, request: project_pb2.ProjectRegisterRequest
 ) -> project_pb2.ProjectRegisterResponse:
-    """A new project.
+    """Register a project.
 
-    shape:  request.project{id, name[, description, labels, state]} -> empty
-    errors: INVALID_ARGUMENT for what Kubernetes would not take as a namespace or label, texts that are too long,
-            domains; ALREADY_EXISTS
-    source: upstream ProjectManager.CreateProject
+    Raises:
+        errors.InvalidArgument: Kubernetes would refuse the id as a namespace or a label, a text is too long, or the
+            request has domains.
+        errors.AlreadyExists: The id is registered.
+
+    Source: upstream ProjectManager.CreateProject.
     """
     project = field_or_none(request, "project")
     if project is None:
@@ -93,10 +95,13 @@ async def register_project(
 
 
 async def get_project(ctx: Context, request: project_pb2.ProjectGetRequest) -> project_pb2.Project:
-    """A project, whatever its state.
+    """Return a project in any state.
 
-    errors: INVALID_ARGUMENT without id; NOT_FOUND
-    source: upstream ProjectManager.GetProject
+    Raises:
+        errors.InvalidArgument: The id is missing.
+        errors.NotFound: The project is not registered.
+
+    Source: upstream ProjectManager.GetProject.
     """
     if not request.id:
         raise errors.missing("project_id")
@@ -107,19 +112,23 @@ async def get_project(ctx: Context, request: project_pb2.ProjectGetRequest) -> p
 
 
 async def update_project(ctx: Context, request: project_pb2.Project) -> project_pb2.ProjectUpdateResponse:
-    """Change name, description and labels where they are given, and the state.
+    """Change the state of a project, and its name, description and labels if the request has them.
 
-    shape:  an empty name or description and absent labels stay as they are; empty labels clear them
-    errors: INVALID_ARGUMENT as in register_project; NOT_FOUND
-    source: upstream ProjectManager.UpdateProject
+    An empty name or description and absent labels change nothing. Empty labels delete the stored labels.
+
+    Raises:
+        errors.InvalidArgument: As register_project.
+        errors.NotFound: The project is not registered.
+
+    Source: upstream ProjectManager.UpdateProject.
     """
     if not request.id:
-        # Deviates: without an id upstream first looks up any project; the answer is the same.
+        # Deviates: without an id upstream reads any project first, with the same response.
         raise errors.missing("project_id")
     if await ctx.db.find(schema.Project, columns=("id",), identifier=request.id) is None:
         raise _not_found(request.id)
     _check(request)
-    # Parity: the state is written even where it is left out, so that an update activates an archived project.
+    # Parity: a missing state is written as ACTIVE, so an update without a state activates an archived project.
     changes: dict[str, Any] = {"state": request.state, "updated_at": ctx.now}
     changes |= {name: getattr(request, name) for name in ("name", "description") if getattr(request, name)}
     if request.HasField("labels"):
@@ -130,18 +139,21 @@ async def update_project(ctx: Context, request: project_pb2.Project) -> project_
 
 
 async def list_projects(ctx: Context, request: project_pb2.ProjectListRequest) -> project_pb2.Projects:
-    """One page of the projects, by identifier unless a sort is asked for.
+    """Return a page of the projects, sorted by id unless the request has a sort. A limit of 0 means no limit.
 
-    shape:  request.limit 0 for all; archived projects appear only where a filter is given
-    errors: INVALID_ARGUMENT for a filter, sort or token
-    source: upstream ProjectManager.ListProjects
+    Archived projects are listed only if the request has filters.
+
+    Raises:
+        errors.InvalidArgument: A filter, the sort or the token is invalid.
+
+    Source: upstream ProjectManager.ListProjects.
     """
     rows, token = await lists.page(
         ctx,
         LISTING,
         rpc="ListProjects",
         where={},
-        # Parity: any filter shows archived projects too (ProjectRepo.List).
+        # Parity: with any filter archived projects are listed too (ProjectRepo.List).
         filters=request.filters or _NOT_ARCHIVED,
         sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
@@ -151,21 +163,18 @@ async def list_projects(ctx: Context, request: project_pb2.ProjectListRequest) -
 
 
 async def get_domains(ctx: Context, request: project_pb2.GetDomainRequest) -> project_pb2.GetDomainsResponse:
-    """The domains that every project has.
+    """Return the domains, which every project has.
 
-    source: upstream ProjectManager.GetDomains
+    Source: upstream ProjectManager.GetDomains.
     """
     return project_pb2.GetDomainsResponse(domains=domains(ctx))
 
 
 async def seed(unit: db.UnitOfWork, identifiers: Iterable[str]) -> tuple[str, ...]:
-    """Make these projects where they are missing; those that were made.
-
-    source: upstream SeedProjects
-    """
-    made = []
+    """Insert the projects that are missing, and return their ids (upstream SeedProjects)."""
+    inserted = []
     for identifier in identifiers:
         row = {"identifier": identifier, "name": identifier, "description": f"{identifier} description", "state": 0}
         if await unit.insert_if_absent(schema.Project, **row) is not None:
-            made.append(identifier)
-    return tuple(made)
+            inserted.append(identifier)
+    return tuple(inserted)

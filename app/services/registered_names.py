@@ -1,7 +1,7 @@
-"""The names under which versions are registered: each once, whatever the number of its versions.
+"""List the names under which versions are registered, each name once.
 
-The database keeps them in a table of their own (alembic/versions/0007), whose key has them in the order of lists: a
-page is a range of it. Upstream groups all versions for every page.
+A table has one row for each name (alembic/versions/0007). Its key is in the order of the lists, so a page is a range of
+the key. Upstream groups all versions for every page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.services.checks import field_or_none
 
 ASCENDING = pages.Sort("name", True)
 TABLE = schema.RegisteredName.__table__
-# Resource type → what has versions of that type.
+# The table of the versions of each resource type.
 MODELS: dict[int, type[schema.Base]] = {
     identifier_pb2.TASK: schema.Task,
     identifier_pb2.WORKFLOW: schema.Workflow,
@@ -33,36 +33,38 @@ _PARTS = ("project", "domain", "name")
 
 
 def check_key(sort: pages.Sort) -> None:
-    """That names have what they are to be sorted by."""
+    """Raise INVALID_ARGUMENT for a sort key that names do not have."""
     if sort.key not in _PARTS:
         raise errors.InvalidArgument(f"invalid sort key '{sort.key}'")
 
 
 def read_sort(sort_by: common_pb2.Sort | None, table: Table) -> pages.Sort:
-    """The order of a list of names, which have one project and one domain: by name.
+    """Return the sort of a list of names of one project-domain.
 
-    Deviates: upstream's database fails at a key that names do not have, with UNKNOWN.
-    errors: INVALID_ARGUMENT for another key or an unknown direction
+    Deviates: upstream answers UNKNOWN, with the database's error, for a key that names do not have.
+
+    Raises:
+        errors.InvalidArgument: The key is not a part of a name, or the direction is unknown.
     """
     sort = pages.read_sort(sort_by, table, ASCENDING)
     check_key(sort)
-    # All rows are alike in project and domain, and then the names decide.
+    # All rows have the same project and domain, so a sort by one of these is a sort by name.
     return pages.Sort("name", sort.ascending) if sort.key == "name" else ASCENDING
 
 
 def having(table: Table, *parts: str) -> Iterator[ColumnElement[bool]]:
-    """That each of these :parts is that of a row."""
+    """Yield the conditions that select rows by these columns; the parameters have the names of the columns."""
     return (table.c[part] == bindparam(part) for part in parts)
 
 
 def behind(name: ColumnElement[str], sort: pages.Sort) -> ColumnElement[bool]:
-    """That a name comes after :after_value."""
+    """Return the condition that a name comes after the parameter after_value."""
     last: ColumnElement[str] = bindparam("after_value")
     return name > last if sort.ascending else name < last
 
 
 def ordered(column: ColumnElement[Any], sort: pages.Sort) -> ColumnElement[Any]:
-    """For ORDER BY, in the direction of a sort."""
+    """Return a column for ORDER BY, in the direction of a sort."""
     return column.asc() if sort.ascending else column.desc()
 
 
@@ -82,7 +84,7 @@ _REGISTERED = Statement(select(TABLE.c.name).where(*having(TABLE, "resource_type
 
 
 async def is_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEntityIdentifier) -> bool:
-    """Whether any version is registered under a name."""
+    """Return whether a version is registered under a name."""
     key = {"resource_type": resource_type, "project": id.project, "domain": id.domain, "name": id.name}
     return await ctx.db.one(_REGISTERED, **key) is not None
 
@@ -114,10 +116,12 @@ def next_token(ctx: Context, start: pages.Start, rows: Sequence[Any], sort: page
 async def page(
     ctx: Context, resource_type: int, request: common_pb2.NamedEntityIdentifierListRequest, *, rpc: str
 ) -> common_pb2.NamedEntityIdentifierList:
-    """One page of the names of a project and domain.
+    """Return a page of the names of a project-domain. Filters are ignored, as upstream does.
 
-    errors: INVALID_ARGUMENT for a sort key, direction or token
-    source: upstream ListIdentifiers of the repositories, which ignore the request's filters
+    Raises:
+        errors.InvalidArgument: The sort or token is invalid.
+
+    Source: upstream ListIdentifiers of the repositories.
     """
     sort = read_sort(field_or_none(request, "sort_by"), schema.table(MODELS[resource_type]))
     start = read_start(request.token, sort, rpc)
@@ -154,9 +158,10 @@ def _order(sort: pages.Sort) -> list[Column[Any]]:
 async def page_across(
     ctx: Context, resource_type: int, request: common_pb2.NamedEntityIdentifierListRequest, *, rpc: str
 ) -> common_pb2.NamedEntityIdentifierList:
-    """As page, where project or domain is left out and stands for all of them; this may read every name.
+    """Return a page of the names of all projects or of all domains. This may read every name.
 
-    errors: INVALID_ARGUMENT for a sort key, direction or token
+    Raises:
+        errors.InvalidArgument: The sort or token is invalid.
     """
     table = schema.table(MODELS[resource_type])
     sort = pages.read_sort(field_or_none(request, "sort_by"), table, pages.Sort("project", True))
@@ -164,7 +169,7 @@ async def page_across(
     start = pages.read_token(request.token, sort, TABLE.c[sort.key], rpc)
     parameters = start.parameters
     if start.after is not None:
-        # A token holds one value; texts of the database never have a NUL in them.
+        # A token has one value, so the parts of a name are joined by NUL, which no text of the database contains.
         last = (start.after[0] or "").split("\0")
         if len(last) != len(_PARTS):
             raise errors.InvalidArgument(f"invalid pagination token {request.token}" + (f" for {rpc}" if rpc else ""))
@@ -186,7 +191,7 @@ async def page_across(
 
 
 def check_list(request: common_pb2.NamedEntityIdentifierListRequest) -> None:
-    """Upstream ValidateNamedEntityIdentifierListRequest."""
+    """Raise INVALID_ARGUMENT without project, domain or limit (upstream ValidateNamedEntityIdentifierListRequest)."""
     for part in ("project", "domain"):
         if not getattr(request, part):
             raise errors.missing(part)

@@ -1,4 +1,4 @@
-"""Signals: values that a waiting gate node gets from outside. The engine makes them, people set them.
+"""Signals: values that gate nodes wait for. The engine creates a signal, a user sets its value.
 
 Proto: flyteidl/admin/signal.proto, flyteidl/service/signal.proto.
 """
@@ -25,11 +25,13 @@ LISTING = lists.Listing(schema.Signal, "signal")
 
 
 async def get_or_create_signal(ctx: Context, request: signal_pb2.SignalGetOrCreateRequest) -> signal_pb2.Signal:
-    """The signal of this id, made if there is none; the execution need not exist.
+    """Return a signal; create it if it does not exist. The execution need not exist.
 
-    shape:  {id, type} -> {id, type[, value]}
-    errors: INVALID_ARGUMENT missing parts; ALREADY_EXISTS where the signal has another type
-    source: upstream SignalManager.GetOrCreateSignal
+    Raises:
+        errors.InvalidArgument: A part of the id or the type is missing.
+        errors.AlreadyExists: The signal has another type.
+
+    Source: upstream SignalManager.GetOrCreateSignal.
     """
     _check_id(request)
     if not request.HasField("type"):
@@ -37,7 +39,7 @@ async def get_or_create_signal(ctx: Context, request: signal_pb2.SignalGetOrCrea
     key = _key(request.id)
     row = await ctx.db.find(schema.Signal, **key)
     if row is None:
-        # Where somebody else was first, theirs counts.
+        # If a concurrent call has inserted the signal, its row is used.
         await ctx.db.insert_if_absent(schema.Signal, **key, type=request.type.SerializeToString(deterministic=True))
         row = await ctx.db.find(schema.Signal, **key)
     found = to_message(row)
@@ -47,11 +49,12 @@ async def get_or_create_signal(ctx: Context, request: signal_pb2.SignalGetOrCrea
 
 
 async def list_signals(ctx: Context, request: signal_pb2.SignalListRequest) -> signal_pb2.SignalList:
-    """One page of the signals of an execution.
+    """Return a page of the signals of an execution.
 
-    shape:  {workflow_execution_id, limit ≥ 1, token, filters, sort_by} -> {signals, token}
-    errors: INVALID_ARGUMENT missing execution_id, limit 0, filters, sort, token
-    source: upstream SignalManager.ListSignals
+    Raises:
+        errors.InvalidArgument: A part of the execution's id is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream SignalManager.ListSignals.
     """
     id = request.workflow_execution_id
     if not (id.project and id.domain and id.name):
@@ -71,11 +74,12 @@ async def list_signals(ctx: Context, request: signal_pb2.SignalListRequest) -> s
 
 
 async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> signal_pb2.SignalSetResponse:
-    """Give a signal its value, or another one; the engine hears of it once it is committed.
+    """Set or replace the value of a signal. The engine is notified after the commit.
 
-    shape:  {id, value} -> {}
-    errors: INVALID_ARGUMENT missing parts, unknown signal, value of another type
-    source: upstream SignalManager.SetSignal
+    Raises:
+        errors.InvalidArgument: A part is missing, the signal does not exist, or the value has another type.
+
+    Source: upstream SignalManager.SetSignal.
     """
     _check_id(request)
     if not request.HasField("value"):
@@ -90,7 +94,7 @@ async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> sign
         )
     declared = types_pb2.LiteralType.FromString(row.type)
     await in_thread_if_large(request.value.ByteSize(), check_signal, request.value, declared)
-    # The gate puts the value out in a map, under a name that only the workflow knows.
+    # The size limit applies to the outputs of the gate node: a map with the value.
     outputs = literals_pb2.LiteralMap(literals={request.id.signal_id: request.value})
     literal_limits.check(ctx.settings, "values", outputs)
     await ctx.db.update(schema.Signal, key, value=request.value.SerializeToString(deterministic=True))
@@ -100,7 +104,7 @@ async def set_signal(ctx: Context, request: signal_pb2.SignalSetRequest) -> sign
 
 
 def to_message(row: Any) -> signal_pb2.Signal:
-    """The message of a signal's row."""
+    """Return the message of a row."""
     message = signal_pb2.Signal(
         id=identifier_pb2.SignalIdentifier(
             signal_id=row.signal_id,
@@ -108,7 +112,7 @@ def to_message(row: Any) -> signal_pb2.Signal:
         ),
         type=types_pb2.LiteralType.FromString(row.type),
     )
-    # An empty value is not one: upstream writes NULL or no bytes until a signal is set.
+    # Upstream writes NULL or no bytes until the signal is set.
     if row.value:
         message.value.ParseFromString(row.value)
     return message
@@ -119,7 +123,7 @@ def _key(id: identifier_pb2.SignalIdentifier) -> dict[str, Any]:
 
 
 def _check_id(request: Any) -> None:
-    """source: upstream validation.validateSignalIdentifier"""
+    """Raise INVALID_ARGUMENT if a part of a signal's id is missing (upstream validateSignalIdentifier)."""
     if not request.HasField("id"):
         raise errors.missing("id")
     if not request.id.HasField("execution_id"):

@@ -47,7 +47,7 @@ LISTING = Listing(
 
 
 def to_message(row: Any, *, is_parent: bool) -> task_execution_pb2.TaskExecution:
-    """A row as the API shows it (upstream FromTaskExecutionModel)."""
+    """Return the message of a row (upstream FromTaskExecutionModel)."""
     message = task_execution_pb2.TaskExecution(input_uri=row.input_uri or "", is_parent=is_parent)
     message.closure.ParseFromString(row.closure or b"")
     task = message.id.task_id
@@ -60,7 +60,7 @@ def to_message(row: Any, *, is_parent: bool) -> task_execution_pb2.TaskExecution
 
 
 async def _row(ctx: Context, request: Any, *columns: str) -> Any:
-    """The row of the attempt that a request names; a resource type that is not given means TASK."""
+    """Return the row of the attempt that a request names."""
     id = named_attempt(request, "id")
     key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
     row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
@@ -72,10 +72,13 @@ async def _row(ctx: Context, request: Any, *columns: str) -> Any:
 async def get_task_execution(
     ctx: Context, request: task_execution_pb2.TaskExecutionGetRequest
 ) -> task_execution_pb2.TaskExecution:
-    """One attempt.
+    """Return an attempt.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream TaskExecutionManager.GetTaskExecution
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The attempt does not exist.
+
+    Source: upstream TaskExecutionManager.GetTaskExecution.
     """
     row = await _row(ctx, request, *_COLUMNS)
     child = await ctx.db.find(schema.NodeExecution, columns=("id",), parent_task_execution_id=row.id)
@@ -85,11 +88,12 @@ async def get_task_execution(
 async def list_task_executions(
     ctx: Context, request: task_execution_pb2.TaskExecutionListRequest
 ) -> Page[task_execution_pb2.TaskExecutionList]:
-    """One page of the attempts of a node.
+    """Return a page of the attempts of a node.
 
-    shape:  request.node_execution_id, limit ≥ 1, token, filters, sort_by → task_executions, token
-    errors: INVALID_ARGUMENT for missing parts of the id, limit 0, filter, sort, token
-    source: upstream TaskExecutionManager.ListTaskExecutions
+    Raises:
+        errors.InvalidArgument: A part of the node's id is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream TaskExecutionManager.ListTaskExecutions.
     """
     id = request.node_execution_id
     if not request.HasField("node_execution_id"):
@@ -124,10 +128,13 @@ def _in_list(row: Any) -> task_execution_pb2.TaskExecution:
 async def get_task_execution_data(
     ctx: Context, request: task_execution_pb2.TaskExecutionGetDataRequest
 ) -> task_execution_pb2.TaskExecutionGetDataResponse:
-    """Inputs, outputs and flyte:// addresses of one attempt.
+    """Return the inputs, outputs and flyte:// URLs of an attempt.
 
-    errors: INVALID_ARGUMENT for missing parts of the id; NOT_FOUND
-    source: upstream TaskExecutionManager.GetTaskExecutionData
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The attempt does not exist.
+
+    Source: upstream TaskExecutionManager.GetTaskExecutionData.
     """
     row = await _row(ctx, request, "input_uri", "closure")
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")

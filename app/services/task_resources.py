@@ -1,6 +1,7 @@
-"""What a task may ask of a machine: its requests and limits against those of the platform.
+"""Check the resource requests and limits of a task against the limits of the platform.
 
-The platform's come from the most specific attribute TASK_RESOURCE, which replaces the configuration's as a whole.
+The platform's defaults and limits come from the most specific attribute TASK_RESOURCE. An attribute replaces all of the
+configured ones.
 Source: flyteadmin/pkg/manager/impl/util/resources.go, pkg/manager/impl/validation/task_validator.go.
 """
 
@@ -24,7 +25,7 @@ from app.wire.text import text
 
 log = structlog.get_logger(__name__)
 
-# Parity: storage, and names that nobody knows, are never checked (requestedResourcesToQuantity).
+# Parity: storage and unknown names are not checked (requestedResourcesToQuantity).
 NAMES = ("CPU", "GPU", "MEMORY", "EPHEMERAL_STORAGE")
 _SEE_CONFIGURATION = "Please contact Flyte Admins to change these limits or consult the configuration"
 
@@ -33,14 +34,14 @@ Amounts = Mapping[str, Quantity]
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """Quantities by the names in NAMES; a name that is missing is not limited, or has no default."""
+    """Quantities by the names in NAMES; a missing name has no default or no limit."""
 
     defaults: Amounts
     limits: Amounts
 
 
 async def platform(ctx: Context, project: str, domain: str, workflow: str = "") -> Platform:
-    """What holds for a project and domain, or for one workflow there (upstream GetTaskResources)."""
+    """Return the defaults and limits of a project-domain, or of one workflow there (upstream GetTaskResources)."""
     kind = matchable_resource_pb2.TASK_RESOURCE
     found = await matchable_attributes.resolve(ctx, kind, project, domain, workflow)
     if found is not None and found.HasField("task_resource_attributes"):
@@ -51,7 +52,7 @@ async def platform(ctx: Context, project: str, domain: str, workflow: str = "") 
 
 
 def _amounts(spec: Any) -> Amounts:
-    """Parity: a quantity that does not parse counts as absent, and so does zero."""
+    """Return the quantities of a message. Parity: a quantity that is zero or cannot be parsed counts as absent."""
     amounts = {}
     for name in NAMES:
         written = getattr(spec, name.lower())
@@ -68,11 +69,17 @@ def _amounts(spec: Any) -> Amounts:
 def check_container(
     id: identifier_pb2.Identifier | None, resources: tasks_pb2.Resources, platform_limits: Amounts
 ) -> None:
-    """The requests and limits of a container.
+    """Check the requests and limits of a container.
 
-    shape:  id is what the client wrote into the template, for the messages
-    errors: INVALID_ARGUMENT for a bad quantity, a name twice, or too much
-    source: upstream validateTaskResources
+    Args:
+        id: The id in the task's template, for messages.
+        resources: The container's resources.
+        platform_limits: The limits of the platform.
+
+    Raises:
+        errors.InvalidArgument: A quantity is invalid or too large, or a name occurs twice.
+
+    Source: upstream validateTaskResources.
     """
     requests, limits = _entries(id, resources.requests), _entries(id, resources.limits)
     _check(id, requests, limits, platform_limits)
@@ -88,7 +95,7 @@ def _entries(
         if name not in NAMES:
             continue
         if name in amounts:
-            # Parity: the text says "limit" for requests too.
+            # Parity: the message has "limit" for requests too.
             raise errors.InvalidArgument(f"can't specify {name} limit for task [{text(id)}] multiple times")
         try:
             amounts[name] = Quantity.parse(entry.value)
@@ -105,7 +112,7 @@ def _entries(
 
 
 def _check(id: identifier_pb2.Identifier | None, requests: Amounts, limits: Amounts, platform_limits: Amounts) -> None:
-    """Parity: amounts are compared after rounding up, and limits without requests are not looked at."""
+    """Check requests and limits. Parity: quantities are rounded up first, and limits without requests are ignored."""
     for name in NAMES:
         if name not in requests:
             continue
@@ -132,15 +139,18 @@ def _above_platform(name: str, what: str, amount: Quantity, most: Quantity) -> e
     )
 
 
-# Pods: only as much of Kubernetes' PodSpec is read as the checks need.
+# Pods. Only the fields of Kubernetes' PodSpec that the checks need are read.
 
 
 def check_pod(id: identifier_pb2.Identifier | None, spec: struct_pb2.Struct, platform_limits: Amounts) -> None:
-    """The requests and limits of each container of a pod.
+    """Check the requests and limits of each container of a pod.
 
-    Deviates: what cannot be read is INVALID_ARGUMENT; upstream answers INTERNAL.
-    errors: INVALID_ARGUMENT, also for a bad quantity or too much
-    source: upstream validateK8sPod
+    Deviates: upstream answers INTERNAL for a pod spec that cannot be read.
+
+    Raises:
+        errors.InvalidArgument: The pod spec cannot be read, or a quantity is invalid or too large.
+
+    Source: upstream validateK8sPod.
     """
     for container in _list(spec.fields.get("containers"), "PodSpec.containers", "[]v1.Container"):
         resources = _object(container.fields.get("resources"), "Container.containers.resources")
@@ -183,7 +193,10 @@ def _object(value: struct_pb2.Value | None, field: str) -> struct_pb2.Struct:
 
 
 def _quantities(resources: struct_pb2.Struct) -> dict[str, Quantity]:
-    """Parity: a name that Flyte does not know, such as nvidia.com/gpu, is not checked (resourceListToQuantity)."""
+    """Return the quantities of a pod's resources.
+
+    Parity: a name that Flyte does not have, such as nvidia.com/gpu, is not checked (resourceListToQuantity).
+    """
     amounts = {}
     for name, value in sorted(resources.fields.items()):
         if _is_null(value):
@@ -196,7 +209,7 @@ def _quantities(resources: struct_pb2.Struct) -> dict[str, Quantity]:
             amount = Quantity.parse(written)
         except ValueError as error:
             raise errors.InvalidArgument(str(error)) from error
-        known = "EPHEMERAL_STORAGE" if name == "ephemeral-storage" else name.upper()
-        if known in NAMES:
-            amounts[known] = amount
+        flyte_name = "EPHEMERAL_STORAGE" if name == "ephemeral-storage" else name.upper()
+        if flyte_name in NAMES:
+            amounts[flyte_name] = amount
     return amounts

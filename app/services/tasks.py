@@ -1,4 +1,4 @@
-"""Tasks: versions of what runs, each registered once and never changed (flyteidl/admin/task.proto)."""
+"""Tasks. A version of a task is registered once and never changed (flyteidl/admin/task.proto)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = ("project", "domain", "name", "version", "closure", "short_descriptio
 
 
 def to_message(row: Any) -> task_pb2.Task:
-    """A row as the API shows it (upstream FromTaskModel)."""
+    """Return the message of a row (upstream FromTaskModel)."""
     task = task_pb2.Task(short_description=row.short_description or "")
     task.id.resource_type = identifier_pb2.TASK
     task.id.project, task.id.domain, task.id.name, task.id.version = row.project, row.domain, row.name, row.version
@@ -42,10 +42,7 @@ def to_message(row: Any) -> task_pb2.Task:
 
 
 async def find(ctx: Context, id: identifier_pb2.Identifier) -> task_pb2.Task:
-    """A registered version, whatever resource type id says.
-
-    errors: NOT_FOUND
-    """
+    """Return a registered version. The resource type of the id is ignored. Raises NOT_FOUND."""
     row = await ctx.db.find(schema.Task, columns=_COLUMNS, **version_key(id))
     if row is None:
         raise not_registered("TASK", id)
@@ -55,10 +52,12 @@ async def find(ctx: Context, id: identifier_pb2.Identifier) -> task_pb2.Task:
 async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task_pb2.TaskCreateResponse:
     """Register a version of a task.
 
-    shape:  request.id{TASK, project, domain, name, version}, spec.template[, spec.description] -> empty
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain, too many resources,
-            a template that does not compile, another template under this id; ALREADY_EXISTS for the same one
-    source: upstream TaskManager.CreateTask
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, the domain is unknown, the
+            template does not compile or requests too many resources, or the id is registered with another template.
+        errors.AlreadyExists: The id is registered with the same template.
+
+    Source: upstream TaskManager.CreateTask.
     """
     id = field_or_none(request, "id")
     check_identifier(id, identifier_pb2.TASK)
@@ -87,10 +86,10 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
         short_description=request.spec.description.short_description,
     )
     if stored is None:
-        # Somebody else has registered it since the look-up.
+        # A concurrent call has registered the version since _check_new.
         await _check_new(ctx, id, compiled, task_digest)
         raise errors.Aborted(f"task {id.name} was registered and removed meanwhile, try again")
-    # Deviates: one transaction; upstream writes the task, then its description, each for itself.
+    # Deviates: task and description are written in one transaction. Upstream uses two.
     await description_entities.store(ctx, id, field_or_none(request.spec, "description"))
     return task_pb2.TaskCreateResponse()
 
@@ -98,7 +97,7 @@ async def create_task(ctx: Context, request: task_pb2.TaskCreateRequest) -> task
 async def _check_new(
     ctx: Context, id: identifier_pb2.Identifier, compiled: compiler_pb2.CompiledTask, task_digest: bytes
 ) -> None:
-    """That the version is not registered, neither like this nor otherwise."""
+    """Raise ALREADY_EXISTS or INVALID_ARGUMENT if the version is registered, with the same or another template."""
     row = await ctx.db.find(schema.Task, columns=("digest", "closure"), **version_key(id))
     if row is None:
         return
@@ -109,7 +108,7 @@ async def _check_new(
 
 
 async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template: tasks_pb2.TaskTemplate) -> None:
-    """Upstream validateTaskTemplate."""
+    """Raise INVALID_ARGUMENT for an invalid template (upstream validateTaskTemplate)."""
     if not template.type:
         raise errors.missing("type")
     _check_whitelist(ctx, id, template.type)
@@ -137,7 +136,10 @@ async def _check_template(ctx: Context, id: identifier_pb2.Identifier, template:
 
 
 def _check_whitelist(ctx: Context, id: identifier_pb2.Identifier, task_type: str) -> None:
-    """A type that is not in task_type_whitelist, or has no scopes there, is allowed everywhere."""
+    """Raise INVALID_ARGUMENT for a task type that the whitelist restricts to other projects and domains.
+
+    A type that is not in task_type_whitelist, or has no scopes there, is allowed everywhere.
+    """
     scopes = ctx.settings.task_type_whitelist.get(task_type, ())
     if scopes and not any(
         not scope.project or (scope.project == id.project and scope.domain in ("", id.domain)) for scope in scopes
@@ -146,23 +148,28 @@ def _check_whitelist(ctx: Context, id: identifier_pb2.Identifier, task_type: str
 
 
 async def get_task(ctx: Context, request: common_pb2.ObjectGetRequest) -> task_pb2.Task:
-    """A version of a task.
+    """Return a version of a task.
 
-    errors: INVALID_ARGUMENT for missing parts; NOT_FOUND
-    source: upstream TaskManager.GetTask
+    Raises:
+        errors.InvalidArgument: A part of the id is missing.
+        errors.NotFound: The version is not registered.
+
+    Source: upstream TaskManager.GetTask.
     """
     id = field_or_none(request, "id")
-    # Parity: any resource type will do. Deviates: upstream answers missing parts with whatever task fits.
+    # Parity: the resource type is not checked.
+    # Deviates: upstream does not refuse missing parts and returns any task that matches the others.
     check_parts(id, "project", "domain", "name", "version")
     return await find(ctx, id)
 
 
 async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[task_pb2.TaskList]:
-    """One page of the versions of all tasks of a project and domain, or of one name.
+    """Return a page of the versions of the tasks of a project-domain, or of one name there.
 
-    shape:  request.id{project, domain[, name]}, limit 1..n
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
-    source: upstream TaskManager.ListTasks
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream TaskManager.ListTasks.
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListTasks", columns=_COLUMNS)
     return Page(task_pb2.TaskList(token=token), rows, to_message)
@@ -171,10 +178,12 @@ async def list_tasks(ctx: Context, request: common_pb2.ResourceListRequest) -> P
 async def list_task_ids(
     ctx: Context, request: common_pb2.NamedEntityIdentifierListRequest
 ) -> common_pb2.NamedEntityIdentifierList:
-    """One page of the names of the tasks of a project and domain.
+    """Return a page of the names of the tasks of a project-domain.
 
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
-    source: upstream TaskManager.ListUniqueTaskIdentifiers
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, sort or token is invalid.
+
+    Source: upstream TaskManager.ListUniqueTaskIdentifiers.
     """
     registered_names.check_list(request)
     return await registered_names.page(ctx, identifier_pb2.TASK, request, rpc="ListUniqueTaskIdentifiers")

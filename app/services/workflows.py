@@ -1,6 +1,6 @@
-"""Workflows: graphs of nodes, compiled when they are registered and never changed (flyteidl/admin/workflow.proto).
+"""Workflows. A version is compiled when it is registered and never changed (flyteidl/admin/workflow.proto).
 
-The row holds what lists need; the compiled closure is an object of its own, written before the row.
+The row has the columns that lists need. The compiled closure is an object, which is written before the row.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ async def create_workflow(
 ) -> workflow_pb2.WorkflowCreateResponse:
     """Register a version of a workflow.
 
-    shape:  request.id{WORKFLOW, project, domain, name, version}, spec.template[, sub_workflows, description] -> empty
-    errors: INVALID_ARGUMENT for missing parts, an unknown or inactive project, an unknown domain, a workflow that does
-            not compile or is too large, another workflow under this id; ALREADY_EXISTS for the same one; both with an
-            admin.CreateWorkflowFailureReason
-    source: upstream WorkflowManager.CreateWorkflow
+    Raises:
+        errors.InvalidArgument: A part is missing, the project is unknown or inactive, the domain is unknown, the
+            workflow does not compile or is too large, or the id is registered with another workflow.
+        errors.AlreadyExists: The id is registered with the same workflow. A registered id has an
+            admin.CreateWorkflowFailureReason as detail of the error.
+
+    Source: upstream WorkflowManager.CreateWorkflow.
     """
     id = field_or_none(request, "id")
     check_identifier(id, identifier_pb2.WORKFLOW)
@@ -51,9 +53,10 @@ async def create_workflow(
 
 
 async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> None:
-    """Compile and store a workflow whose id has been checked; also for the ones that single tasks are launched as.
+    """Compile and store a workflow with a checked id, for create_workflow and for the launch of a single task.
 
-    errors: as create_workflow
+    Raises:
+        errors.FlyteError: As create_workflow.
     """
     if not request.spec.HasField("template"):
         raise errors.missing("spec")
@@ -77,10 +80,10 @@ async def store(ctx: Context, request: workflow_pb2.WorkflowCreateRequest) -> No
         short_description=request.spec.description.short_description,
     )
     if stored is None:
-        # Somebody else has registered it since the look-up; the object of that one has another name, or equals ours.
+        # A concurrent call has registered the version since _check_new. Its object has another name or equal content.
         await _check_new(ctx, id, closure.compiled_workflow, workflow_digest)
         raise errors.Aborted(f"workflow {id.name} was registered and removed meanwhile, try again")
-    # Deviates: one transaction; upstream writes the description, then the workflow, each for itself.
+    # Deviates: workflow and description are written in one transaction. Upstream uses two.
     await description_entities.store(ctx, id, field_or_none(request.spec, "description"))
 
 
@@ -105,7 +108,7 @@ def _not_compiled(id: identifier_pb2.Identifier, reason: str) -> errors.InvalidA
 
 
 async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledTask:
-    """Parity: only the four parts of the name count here; the compiler then asks for the whole identifier."""
+    """Return a compiled task. Parity: the resource type is not checked here, but by the compiler."""
     row = await ctx.db.find(schema.Task, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("TASK", id)
@@ -113,7 +116,7 @@ async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.Com
 
 
 async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
-    """What a node that starts a launch plan takes and gives. errors: NOT_FOUND"""
+    """Return the inputs and outputs of a launch plan, for a node that starts it. Raises NOT_FOUND."""
     row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)
@@ -124,13 +127,13 @@ async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> 
 
 
 def _check_size(ctx: Context, id: identifier_pb2.Identifier, closure: workflow_pb2.WorkflowClosure) -> None:
-    """Upstream ValidateCompiledWorkflow."""
+    """Raise INVALID_ARGUMENT for a workflow with too many bytes or nodes (upstream ValidateCompiledWorkflow)."""
     limits = ctx.settings.registration
     size_max = limits.workflow_size_limit
     bytes_max = min(Quantity.parse(size_max).rounded if size_max else CLOSURE_BYTES_MAX, CLOSURE_BYTES_MAX)
     if closure.ByteSize() > bytes_max:
         raise errors.InvalidArgument(f"Workflow closure size exceeds max limit [{size_max or CLOSURE_BYTES_MAX}]")
-    # The start and the end node are the compiler's.
+    # The compiler has added the start node and the end node.
     nodes = len(closure.compiled_workflow.primary.template.nodes) - 2
     if limits.max_workflow_nodes and nodes > limits.max_workflow_nodes:
         raise errors.InvalidArgument(
@@ -144,9 +147,9 @@ async def _check_new(
     compiled: compiler_pb2.CompiledWorkflowClosure,
     workflow_digest: bytes,
 ) -> None:
-    """That the version is not registered, neither like this nor otherwise.
+    """Raise ALREADY_EXISTS or INVALID_ARGUMENT if the version is registered, with the same or another workflow.
 
-    Deviates: upstream compares with an empty closure and tells all of the new one as differing.
+    Deviates: upstream compares with an empty closure, so that its message lists all of the new workflow.
     """
     row = await ctx.db.find(schema.Workflow, columns=("digest", "remote_closure_identifier"), **version_key(id))
     if row is None:
@@ -163,10 +166,13 @@ async def _check_new(
 async def _write(
     ctx: Context, id: identifier_pb2.Identifier, closure: workflow_pb2.WorkflowClosure, workflow_digest: bytes
 ) -> str:
-    """Write the closure where upstream would, under a name that also tells its content.
+    """Write the closure to upstream's folder, under a name that contains a digest of the workflow; return the URI.
 
-    Deviates: upstream's name is the version alone, so that the loser of a race overwrites the winner's object.
-    errors: INTERNAL where the store does not take it, UNAVAILABLE where it does not answer
+    Deviates: upstream's name is the version alone, so that the loser of a race overwrites the object of the winner.
+
+    Raises:
+        errors.Internal: The object store refuses the object.
+        errors.Unavailable: The object store does not answer.
     """
     version = f"{id.version}.{workflow_digest.hex()[:32]}"
     uri = ctx.blobs.uri(*ctx.settings.flyteadmin.metadata_storage_prefix, id.project, id.domain, id.name, version)
@@ -184,10 +190,17 @@ async def _write(
 async def closure_of(
     ctx: Context, remote_closure_identifier: str, into: workflow_pb2.WorkflowClosure | None = None
 ) -> workflow_pb2.WorkflowClosure:
-    """The closure that a row's column remote_closure_identifier names; into: an empty message to put it into.
+    """Return the closure of a workflow.
 
-    errors: INTERNAL where it cannot be read
-    source: upstream FetchAndGetWorkflowClosure
+    Args:
+        ctx: The call.
+        remote_closure_identifier: The URI in the workflow's row.
+        into: An empty message to parse the closure into; a new one by default.
+
+    Raises:
+        errors.Internal: The object cannot be read.
+
+    Source: upstream FetchAndGetWorkflowClosure.
     """
     bytes_max = ctx.settings.storage.limits.closure_bytes_max
     try:
@@ -202,7 +215,7 @@ async def closure_of(
 
 
 def _to_message(row: Any, workflow: workflow_pb2.Workflow) -> workflow_pb2.Workflow:
-    """A row as the API shows it, in a workflow that has what is not in the row."""
+    """Set the fields of a workflow that come from its row; return the workflow."""
     workflow.short_description = row.short_description or ""
     id = workflow.id
     id.resource_type = identifier_pb2.WORKFLOW
@@ -212,10 +225,14 @@ def _to_message(row: Any, workflow: workflow_pb2.Workflow) -> workflow_pb2.Workf
 
 
 async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> workflow_pb2.Workflow:
-    """A version of a workflow with its compiled closure.
+    """Return a version of a workflow with its compiled closure.
 
-    errors: INVALID_ARGUMENT for missing parts or another resource type; NOT_FOUND; INTERNAL for an unreadable closure
-    source: upstream WorkflowManager.GetWorkflow
+    Raises:
+        errors.InvalidArgument: A part of the id is missing, or the resource type is another one.
+        errors.NotFound: The version is not registered.
+        errors.Internal: The closure cannot be read.
+
+    Source: upstream WorkflowManager.GetWorkflow.
     """
     id = field_or_none(request, "id")
     if id is not None and id.resource_type == identifier_pb2.UNSPECIFIED:
@@ -231,11 +248,14 @@ async def get_workflow(ctx: Context, request: common_pb2.ObjectGetRequest) -> wo
 
 
 async def list_workflows(ctx: Context, request: common_pb2.ResourceListRequest) -> Page[workflow_pb2.WorkflowList]:
-    """One page of the versions of all workflows of a project and domain, or of one name.
+    """Return a page of the versions of the workflows of a project-domain, or of one name there.
 
-    shape:  request.id{project, domain[, name]}, limit 1..n -> of each closure only the interface and created_at
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a filter, sort or token
-    source: upstream WorkflowManager.ListWorkflows
+    The closures in the page have only the interface and created_at.
+
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, filter, sort or token is invalid.
+
+    Source: upstream WorkflowManager.ListWorkflows.
     """
     rows, token = await page_of_versions(ctx, LISTING, request, rpc="ListWorkflows", columns=_COLUMNS)
     return Page(workflow_pb2.WorkflowList(token=token), rows, _in_list)
@@ -252,10 +272,12 @@ def _in_list(row: Any) -> workflow_pb2.Workflow:
 async def list_workflow_ids(
     ctx: Context, request: common_pb2.NamedEntityIdentifierListRequest
 ) -> common_pb2.NamedEntityIdentifierList:
-    """One page of the names of the workflows of a project and domain.
+    """Return a page of the names of the workflows of a project-domain.
 
-    errors: INVALID_ARGUMENT for missing parts, limit 0, a sort or token
-    source: upstream WorkflowManager.ListWorkflowIdentifiers
+    Raises:
+        errors.InvalidArgument: Project or domain is missing, or limit, sort or token is invalid.
+
+    Source: upstream WorkflowManager.ListWorkflowIdentifiers.
     """
     registered_names.check_list(request)
     return await registered_names.page(ctx, identifier_pb2.WORKFLOW, request, rpc="ListWorkflowIdentifiers")
