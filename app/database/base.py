@@ -95,19 +95,19 @@ class UnitOfWork(ABC):
         """
         if for_update:
             await self.begin()
-        return await self.one(statements.find(model, tuple(key), columns, for_update), **key)
+        return await self.one(statements.select_by_key(model, tuple(key), columns, for_update), **key)
 
     async def find_all(
         self, model: type[schema.Base], *, columns: tuple[str, ...] | None = None, most: int | None = None, **key: Any
     ) -> Sequence[Row]:
         """Return all rows of a table with this key, at most `most`; arguments as `find`."""
         if most is None:
-            return await self.all(statements.find(model, tuple(key), columns), **key)
-        return await self.all(statements.find(model, tuple(key), columns, limited=True), **key, most=most)
+            return await self.all(statements.select_by_key(model, tuple(key), columns), **key)
+        return await self.all(statements.select_by_key(model, tuple(key), columns, limited=True), **key, most=most)
 
     async def count(self, model: type[schema.Base], **key: Any) -> int:
         """Return how many rows of a table have this key."""
-        row = await self.one(statements.count(model, tuple(key)), **key)
+        row = await self.one(statements.count_by_key(model, tuple(key)), **key)
         return int(row.rows) if row is not None else 0
 
     async def insert(self, model: type[schema.Base], **values: Any) -> int:
@@ -126,7 +126,7 @@ class UnitOfWork(ABC):
         await self.begin()
         now = datetime.now(UTC)
         values = {"created_at": now, "updated_at": now, **values}
-        rows, _ = await self._run(statements.insert(model, tuple(values), True), values)
+        rows, _ = await self._run(statements.insert_row(model, tuple(values), True), values)
         return int(rows[0].id) if rows else None
 
     async def update(self, model: type[schema.Base], key: dict[str, Any], **values: Any) -> int:
@@ -138,12 +138,12 @@ class UnitOfWork(ABC):
             **values: Columns to set; None sets NULL. updated_at defaults to now.
         """
         values = {"updated_at": datetime.now(UTC), **values}
-        statement = statements.change(model, tuple(key), tuple(values))
+        statement = statements.update_by_key(model, tuple(key), tuple(values))
         return await self.run(statement, **values, **{f"key_{k}": v for k, v in key.items()})
 
     async def delete(self, model: type[schema.Base], **key: Any) -> int:
         """Delete the rows with this key and return how many there were."""
-        return await self.run(statements.remove(model, tuple(key)), **key)
+        return await self.run(statements.delete_by_key(model, tuple(key)), **key)
 
 
 class Database(ABC):

@@ -132,7 +132,7 @@ def columns_of(table: Table, names: tuple[str, ...] | None) -> list[Any]:
 
 
 @lru_cache(maxsize=2048)
-def find(
+def select_by_key(
     model: type[schema.Base],
     key: tuple[str, ...],
     columns: tuple[str, ...] | None,
@@ -158,7 +158,7 @@ def find(
 
 
 @lru_cache(maxsize=256)
-def count(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+def count_by_key(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
     """Return the SELECT that counts the rows with a key."""
     table = schema.table(model)
     return Statement(
@@ -167,7 +167,7 @@ def count(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
 
 
 @lru_cache(maxsize=512)
-def insert(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) -> Statement:
+def insert_row(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) -> Statement:
     """Return the INSERT of one row, which returns the row's id.
 
     Args:
@@ -188,7 +188,7 @@ def insert(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) 
 
 
 @lru_cache(maxsize=1024)
-def change(model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...]) -> Statement:
+def update_by_key(model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, ...]) -> Statement:
     """Return the UPDATE of columns, by the parameters of the same names, where key columns equal `key_<name>`."""
     table = schema.table(model)
     statement: Update = update(table).values({c: bindparam(c) for c in columns})
@@ -196,7 +196,7 @@ def change(model: type[schema.Base], key: tuple[str, ...], columns: tuple[str, .
 
 
 @lru_cache(maxsize=256)
-def remove(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
+def delete_by_key(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
     """Return the DELETE of the rows whose columns `key` equal the parameters of the same names."""
     table = schema.table(model)
     return Statement(delete(table).where(*(table.c[k] == bindparam(k) for k in key)))

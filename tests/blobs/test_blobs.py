@@ -65,7 +65,7 @@ class TestNames:
     def test_known_names(self, text: str, name: str) -> None:
         assert object_names.component(text) == name
 
-    def test_a_key_is_what_upstream_means_by_its_uri(self) -> None:
+    def test_a_key_is_read_from_a_uri_as_upstream_reads_it(self) -> None:
         assert object_names.key_of("metadata/a%20b/v1#2") == "metadata/a b/v1"
         assert object_names.key_of("metadata/a%2Fb?x=1") == "metadata/a/b"
 
@@ -160,7 +160,7 @@ class TestObjects:
             asyncio.run(blobs.write(blobs.uri("x"), data))
         assert asyncio.run(blobs.read(blobs.uri("x"), bytes_max=100)) == b"short"
 
-    def test_missing_large_and_unreadable_are_told_apart(self, tmp_path: Path) -> None:
+    def test_missing_large_and_unreadable_are_different_errors(self, tmp_path: Path) -> None:
         blobs = store(tmp_path)
         uri = blobs.uri("folder", "x")
         with pytest.raises(b.BlobMissing, match=re.escape(f"object [{uri}] does not exist")):
@@ -257,7 +257,7 @@ class TestObjects:
                 asyncio.run(blobs.write(place, b"x"))
         assert os.listdir(f"{blobs.base}/~incoming") == []
 
-    def test_a_full_disk_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_is_its_own_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         blobs = store(tmp_path)
 
         def full(*_: object) -> int:
@@ -268,7 +268,7 @@ class TestObjects:
             asyncio.run(blobs.write(blobs.uri("a"), b"x"))
         assert os.listdir(f"{blobs.base}/~incoming") == []
 
-    def test_a_kill_in_the_middle_of_writes_leaves_whole_objects(self, tmp_path: Path) -> None:
+    def test_a_kill_during_writes_leaves_complete_objects(self, tmp_path: Path) -> None:
         """A process overwrites one object with whole values as fast as it can and is killed at some moment."""
         blobs = store(tmp_path)
         program = (
@@ -293,7 +293,7 @@ class TestObjects:
             assert len(set(data)) == 1
             os.unlink(blobs.uri("x"))
 
-    def test_leftovers_of_a_crash_go_after_a_day(self, tmp_path: Path) -> None:
+    def test_unfinished_files_are_deleted_after_a_day(self, tmp_path: Path) -> None:
         store(tmp_path)
         incoming = tmp_path / "store" / "~incoming"
         for name, age in (("old", 25 * 3600), ("new", 3600)):

@@ -64,7 +64,7 @@ def s3() -> Iterator[str]:
 
 
 def http(method: str, url: str, **how: Any) -> httpx.Response:
-    """What a client of the store does."""
+    """Act as a client of the store."""
     return httpx.request(method, url, **how)
 
 
@@ -135,7 +135,7 @@ class TestObjects:
 
         asyncio.run(scenario())
 
-    def test_what_upstream_wrote_is_found_by_its_uri(self, s3: str, tmp_path: Path) -> None:
+    def test_an_object_of_upstream_is_found_by_its_uri(self, s3: str, tmp_path: Path) -> None:
         async def scenario() -> None:
             http("PUT", f"{s3}/flyte/metadata/admin/p/a%20b/v1", content=b"closure").raise_for_status()
             blobs = store(tmp_path, s3)
@@ -171,7 +171,7 @@ class TestObjects:
 
         asyncio.run(scenario())
 
-    def test_a_store_that_does_not_answer_is_told_in_time(self, tmp_path: Path) -> None:
+    def test_a_store_that_does_not_answer_is_an_error_in_time(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         blobs = store(tmp_path, f"http://127.0.0.1:{port}")
@@ -226,7 +226,7 @@ class TestAddresses:
         assert query(ours) == query(theirs)
         assert urlsplit(ours).path == urlsplit(url).path
 
-    def test_azure_is_told_the_kind_of_blob(self, tmp_path: Path) -> None:
+    def test_azure_gets_the_kind_of_blob(self, tmp_path: Path) -> None:
         storage = {
             "type": "stow",
             "stow": {"kind": "azure", "config": {"account": "a", "key": "a2V5"}},
@@ -341,7 +341,7 @@ class TestSettings:
         asyncio.run(scenario())
 
     @pytest.mark.parametrize("url", ["gs://bucket", "az://container", "ftp://host/x"])
-    def test_what_cannot_be_opened_is_a_setting_at_fault(
+    def test_a_store_that_cannot_be_opened_is_a_bad_setting(
         self, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if url.startswith("gs"):
@@ -352,7 +352,7 @@ class TestSettings:
 
 class TestFaults:
     @pytest.mark.parametrize("fault", ["500", "503", "429", "408", "reset"])
-    def test_what_may_pass_is_unavailable(self, tmp_path: Path, fault: str) -> None:
+    def test_transient_errors_are_unavailable(self, tmp_path: Path, fault: str) -> None:
         with buckets.running() as bucket:
             blobs = store(tmp_path, bucket.address)
             bucket.fault = fault
@@ -375,7 +375,7 @@ class TestFaults:
             ("404", b.BlobMissing, "does not exist"),
         ],
     )
-    def test_what_does_not_pass_is_told_at_once(
+    def test_permanent_errors_are_not_retried(
         self, tmp_path: Path, fault: str, error: type[Exception], reason: str
     ) -> None:
         with buckets.running() as bucket:
@@ -392,7 +392,7 @@ class TestFaults:
 
             asyncio.run(scenario())
 
-    def test_nobody_listens(self, tmp_path: Path) -> None:
+    def test_a_closed_port_is_unavailable(self, tmp_path: Path) -> None:
         async def scenario() -> None:
             blobs = store(tmp_path, "http://127.0.0.1:1")
             with pytest.raises(b.BlobUnavailable):
@@ -415,7 +415,7 @@ def test_a_bucket_belongs_to_a_database(s3: str, tmp_path: Path, empty_database:
         bind(tmp_path, url, {})
 
 
-def test_a_bucket_that_is_away_stops_the_start(
+def test_an_unreachable_bucket_stops_the_start(
     tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.blobs.bucket._RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)})

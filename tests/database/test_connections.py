@@ -1,4 +1,4 @@
-"""Connections that break, run out or are left in the middle of something, on a PostgreSQL of one's own."""
+"""Broken, exhausted and cancelled connections of the pool, on a PostgreSQL of this process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def url(empty_database: Callable[[str], str]) -> str:
 
 
 def others(url: str) -> Any:
-    """Who else is connected to the database."""
+    """The other sessions of the database."""
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(
             "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -81,7 +81,7 @@ def others(url: str) -> Any:
 
 
 def end_all(url: str) -> None:
-    """What a restart of the server does to its clients."""
+    """Terminate all other sessions, as a restart of the server does."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -89,7 +89,7 @@ def end_all(url: str) -> None:
         )
 
 
-def test_many_at_once_get_their_own_answers(url: str) -> None:
+def test_concurrent_statements_get_their_own_results(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             names = [f"p{number}" for number in range(60)]
@@ -101,13 +101,13 @@ def test_many_at_once_get_their_own_answers(url: str) -> None:
     asyncio.run(main())
 
 
-def test_connections_that_the_server_has_ended_are_replaced(url: str) -> None:
+def test_connections_closed_by_the_server_are_replaced(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             await add_project(database)
             for number in range(3):
                 end_all(url)
-                # What was idle is noticed to be gone without anybody having to fail.
+                # The pool notices closed idle connections before a statement uses one.
                 await asyncio.sleep(0.2)
                 assert (await project(database)).identifier == "p"
                 await add_project(database, f"p{number}")
@@ -115,7 +115,7 @@ def test_connections_that_the_server_has_ended_are_replaced(url: str) -> None:
     asyncio.run(main())
 
 
-def test_what_is_under_way_when_the_server_goes_is_unavailable(url: str) -> None:
+def test_statements_pending_at_a_restart_are_unavailable(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             async with database.unit_of_work() as unit:
@@ -138,7 +138,7 @@ def test_what_is_under_way_when_the_server_goes_is_unavailable(url: str) -> None
     asyncio.run(main())
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_named() -> None:
+def test_an_unreachable_server_is_unavailable_and_named() -> None:
     async def main() -> None:
         database = database_at(
             "postgresql://flyte@127.0.0.1:1/flyte",
@@ -152,7 +152,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_named() -> None:
     asyncio.run(main())
 
 
-def test_no_more_connections_than_allowed_and_waiting_ends(url: str) -> None:
+def test_connections_are_limited_and_waiting_times_out(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2, wait_seconds=0.3) as database:
             async with database.unit_of_work() as holder:
@@ -168,7 +168,7 @@ def test_no_more_connections_than_allowed_and_waiting_ends(url: str) -> None:
     asyncio.run(main())
 
 
-def test_whoever_waits_gets_the_connection_that_becomes_free(url: str) -> None:
+def test_a_waiter_gets_the_released_connection(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2, wait_seconds=5) as database:
             async with database.unit_of_work() as holder:
@@ -183,7 +183,7 @@ def test_whoever_waits_gets_the_connection_that_becomes_free(url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_caller_that_gives_up_leaves_the_connection_usable_and_nothing_running(url: str) -> None:
+def test_a_cancelled_read_cancels_its_statement_and_frees_its_connection(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
             async with database.unit_of_work() as unit:
@@ -201,7 +201,7 @@ def test_a_caller_that_gives_up_leaves_the_connection_usable_and_nothing_running
     asyncio.run(main())
 
 
-def test_a_caller_that_gives_up_in_a_transaction_rolls_it_back(url: str) -> None:
+def test_a_cancelled_transaction_is_rolled_back(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2) as database:
             task = asyncio.create_task(add_half_a_project(database, seconds=20))
@@ -216,7 +216,7 @@ def test_a_caller_that_gives_up_in_a_transaction_rolls_it_back(url: str) -> None
     asyncio.run(main())
 
 
-def test_a_cancelled_read_by_key_spoils_nobody_elses(url: str) -> None:
+def test_a_cancelled_read_by_key_does_not_affect_others(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             for number in range(10):
@@ -231,7 +231,7 @@ def test_a_cancelled_read_by_key_spoils_nobody_elses(url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_failed_statement_fails_its_transaction_and_the_commit(url: str) -> None:
+def test_a_failed_statement_makes_the_commit_fail(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
 
@@ -250,7 +250,7 @@ def test_a_failed_statement_fails_its_transaction_and_the_commit(url: str) -> No
     asyncio.run(main())
 
 
-def test_a_value_that_cannot_be_sent_does_not_let_a_transaction_slip(url: str) -> None:
+def test_a_value_that_cannot_be_sent_leaves_the_transaction_open(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
 
@@ -269,7 +269,7 @@ def test_a_value_that_cannot_be_sent_does_not_let_a_transaction_slip(url: str) -
     asyncio.run(main())
 
 
-def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_statements_than_can_stay_prepared_work(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "PREPARED_MAX", 3)
     monkeypatch.setattr(pipeline, "SEEN_MAX", 4)
 
@@ -291,7 +291,7 @@ def test_statements_beyond_those_that_stay_prepared_work(url: str, monkeypatch: 
 
 
 @pytest.mark.parametrize(("plan_mode", "generic", "custom"), [(PlanMode.GENERIC, 9, 0), (PlanMode.AUTO, 4, 5)])
-def test_a_statement_is_planned_once_where_that_is_asked_for(
+def test_the_plan_mode_chooses_generic_or_custom_plans(
     url: str, plan_mode: PlanMode, generic: int, custom: int
 ) -> None:
     asked = select(literal(1).label("n")).select_from(table("projects")).where(column("identifier") == bindparam("id"))
@@ -316,7 +316,7 @@ def test_a_statement_is_planned_once_where_that_is_asked_for(
     asyncio.run(main())
 
 
-def test_a_statement_whose_preparation_fails_is_not_taken_for_prepared(url: str) -> None:
+def test_a_failed_preparation_is_repeated(url: str) -> None:
     missing = Statement(select(func.count().label("n")).select_from(table("made_later")))
 
     async def main() -> None:
@@ -337,7 +337,7 @@ def test_a_statement_whose_preparation_fails_is_not_taken_for_prepared(url: str)
     asyncio.run(main())
 
 
-def test_a_long_statement_ends_at_the_time_that_is_allowed(url: str) -> None:
+def test_a_statement_ends_at_its_timeout(url: str) -> None:
     async def main() -> None:
         async with opened(url, statement_seconds=0.3) as database, database.unit_of_work() as unit:
             for _ in range(3):
@@ -347,7 +347,7 @@ def test_a_long_statement_ends_at_the_time_that_is_allowed(url: str) -> None:
     asyncio.run(main())
 
 
-def test_much_that_is_sent_and_received_at_once_arrives(url: str) -> None:
+def test_large_values_are_sent_and_received_concurrently(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             big = "é" * 2_000_000
@@ -362,14 +362,14 @@ def test_much_that_is_sent_and_received_at_once_arrives(url: str) -> None:
     asyncio.run(main())
 
 
-def test_a_reader_that_gives_up_while_connecting_takes_no_connection_away(url: str) -> None:
+def test_a_reader_cancelled_while_connecting_loses_no_connection(url: str) -> None:
     async def main() -> None:
         async with opened(url) as database:
             reading = await read_while_connecting(database, url)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
-            # What was begun is finished, and this one takes it.
+            # The connection is opened completely, and this read uses it.
             await asyncio.sleep(1)
             assert await project(database) is None
             assert len(others(url)) == 1
@@ -377,7 +377,7 @@ def test_a_reader_that_gives_up_while_connecting_takes_no_connection_away(url: s
     asyncio.run(main())
 
 
-def test_a_writer_need_not_wait_long_for_the_connection_of_the_readers(url: str) -> None:
+def test_a_writer_gets_a_connection_while_the_shared_one_opens(url: str) -> None:
     async def main() -> None:
         async with opened(url, connections_max=2, wait_seconds=10) as database:
             reading = await read_while_connecting(database, url)
@@ -388,7 +388,7 @@ def test_a_writer_need_not_wait_long_for_the_connection_of_the_readers(url: str)
     asyncio.run(main())
 
 
-def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: str) -> None:
+def test_a_statement_that_cannot_be_cancelled_frees_its_slot(url: str) -> None:
     socket = Path(url.partition("host=")[2]) / ".s.PGSQL.5432"
     away = socket.with_name("away")
 
@@ -411,7 +411,7 @@ def test_a_statement_that_cannot_be_cancelled_does_not_keep_its_connection(url: 
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_statements_go_on_when_a_table_is_migrated_under_them(url: str, quick: bool) -> None:
+def test_statements_work_after_a_table_was_migrated(url: str, quick: bool) -> None:
     changing = Statement(select(column("size")).select_from(table("changing")), quick=quick)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE changing AS SELECT 7::integer AS size")
@@ -432,7 +432,7 @@ def test_statements_go_on_when_a_table_is_migrated_under_them(url: str, quick: b
     asyncio.run(main())
 
 
-def test_too_many_parameters_are_refused_and_end_no_connection(url: str) -> None:
+def test_too_many_parameters_are_refused_and_keep_the_connection(url: str) -> None:
     many = Statement(select(literal(1).label("found")))
     compiled = many.compiled(POSTGRESQL)
     # By hand, because SQLAlchemy takes seconds for so many.
@@ -456,7 +456,7 @@ def test_too_many_parameters_are_refused_and_end_no_connection(url: str) -> None
     asyncio.run(main())
 
 
-def test_a_connection_is_not_lost_track_of_when_cancelling_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_closed_when_cancelling_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(connection: Any, **options: Any) -> None:
         raise OSError("no more sockets")
 

@@ -54,7 +54,7 @@ def pool(url: str, *, response_seconds: float = 30) -> ConnectionPool:
 
 
 async def failures(*waiting: asyncio.Task[Any]) -> list[BaseException]:
-    """What the tasks raise, which must come at once."""
+    """Return the exceptions of the tasks, which must end at once."""
     async with asyncio.timeout(5):
         done = await asyncio.gather(*waiting, return_exceptions=True)
     return [one for one in done if isinstance(one, BaseException)]
@@ -104,7 +104,7 @@ def test_pending_statements_fail_at_once_when_the_connection_ends(
     run(main, loop)
 
 
-def test_a_thousand_connections_end_and_none_is_waited_for(server: BreakingPostgres) -> None:
+def test_every_one_of_a_thousand_closed_connections_is_noticed(server: BreakingPostgres) -> None:
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
     async def main() -> None:
@@ -155,7 +155,7 @@ def unavailable(server: BreakingPostgres, *, statement_seconds: float = 0.2) -> 
 
 
 @pytest.mark.parametrize("statement", [_ANSWER, _BY_KEY], ids=["taken", "shared"])
-def test_a_server_that_freezes_is_given_up(
+def test_statements_on_a_frozen_server_time_out(
     server: BreakingPostgres, statement: Statement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "RESPONSE_MARGIN_SECONDS", 0.1)
@@ -167,7 +167,7 @@ def test_a_server_that_freezes_is_given_up(
             async with asyncio.timeout(2), database.unit_of_work() as unit:
                 with pytest.raises(errors.Unavailable, match="the server did not answer in time"):
                     await unit.one(statement)
-        # What is left of the transaction cannot be committed, and nobody waits for that either.
+        # The commit of the transaction fails at once too.
         with pytest.raises(errors.Unavailable):
             async with asyncio.timeout(2):
                 await write(database, statement)
@@ -176,7 +176,7 @@ def test_a_server_that_freezes_is_given_up(
     run(main)
 
 
-def test_a_server_that_does_not_answer_a_new_connection_is_given_up(server: BreakingPostgres) -> None:
+def test_connecting_to_a_silent_server_times_out(server: BreakingPostgres) -> None:
     server.greets = False
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_a_server_that_does_not_answer_a_new_connection_is_given_up(server: Brea
     run(main)
 
 
-def test_a_frozen_server_does_not_hold_a_caller_that_gives_up(
+def test_a_cancelled_caller_does_not_wait_for_a_frozen_server(
     server: BreakingPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "CANCEL_SECONDS_MAX", 0.3)
@@ -204,7 +204,7 @@ def test_a_frozen_server_does_not_hold_a_caller_that_gives_up(
 
         asking = asyncio.create_task(ask())
         await asyncio.sleep(0.1)
-        # From here on a request to cancel is not answered either.
+        # From here on the server does not answer cancel requests either.
         server.greets = False
         asking.cancel()
         async with asyncio.timeout(2):
@@ -215,7 +215,7 @@ def test_a_frozen_server_does_not_hold_a_caller_that_gives_up(
     run(main)
 
 
-def test_an_answer_that_waits_to_be_read_is_not_late(postgres_url: str) -> None:
+def test_a_result_that_arrived_in_time_does_not_time_out(postgres_url: str) -> None:
     """The event loop may have been busy for longer than the answer may take."""
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
@@ -238,7 +238,7 @@ def postgres_url(empty_database: Callable[[str], str]) -> str:
     return empty_database("postgresql")
 
 
-def test_backends_that_are_terminated_while_they_wait_are_replaced(postgres_url: str) -> None:
+def test_terminated_backends_are_replaced(postgres_url: str) -> None:
     async def main() -> None:
         opened = pool(postgres_url)
         for _ in range(20):
@@ -259,7 +259,7 @@ def test_backends_that_are_terminated_while_they_wait_are_replaced(postgres_url:
 
 
 @pytest.mark.slow
-def test_a_serving_process_gives_frozen_backends_up(postgres_url: str, tmp_path: Path) -> None:
+def test_a_server_replaces_connections_to_frozen_backends(postgres_url: str, tmp_path: Path) -> None:
     """Backends that are stopped, as on a machine that hangs: requests end, and new connections take their places."""
     variables = {"FLYTEADMIN_DATABASE_URL": postgres_url, "FLYTEADMIN__LIMITS__DATABASESTATEMENTSECONDSMAX": "1"}
     with serving(tmp_path / "home", variables=variables) as server:

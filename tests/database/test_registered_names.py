@@ -27,7 +27,7 @@ from tests.support.builders import a_launch_plan, a_name, a_task, a_workflow, re
 Bench = Callable[..., Any]
 SAMPLE = Path(__file__).parents[1] / "sample" / "dump.sql"
 KINDS = {"tasks": 1, "workflows": 2, "launch_plans": 3}
-# What a row must have beside its key.
+# The columns that a row needs besides its key.
 NEEDED = {
     "tasks": {"closure": b""},
     "workflows": {"remote_closure_identifier": ""},
@@ -128,7 +128,7 @@ class TestWhoeverWrites:
 
         bench(scenario)
 
-    def test_services_are_no_exception(self, bench: Bench) -> None:
+    def test_services_register_names(self, bench: Bench) -> None:
         async def scenario(b: Any) -> None:
             await register(b)
             await b.call(workflows.create_workflow, a_workflow())
@@ -148,7 +148,7 @@ class TestTransactions:
 
         bench(scenario)
 
-    def test_what_is_refused_leaves_nothing(self, bench: Bench) -> None:
+    def test_a_refused_registration_leaves_no_name(self, bench: Bench) -> None:
         async def scenario(b: Any) -> None:
             await register(b)
             with opened(b.url) as connection:
@@ -173,7 +173,7 @@ class TestTransactions:
 
         bench(scenario)
 
-    def test_a_taken_key_stays_the_error(self, url: str) -> None:
+    def test_an_existing_key_is_the_same_error(self, url: str) -> None:
         with opened(url) as connection:
             insert(connection, "tasks", "a")
             with pytest.raises((sqlite3.IntegrityError, psycopg.errors.UniqueViolation)) as refused:
@@ -208,7 +208,7 @@ def until_one_waits(url: str) -> None:
 
 
 class TestMigration:
-    def test_there_and_back_and_there(self, url: str) -> None:
+    def test_upgrade_downgrade_and_upgrade(self, url: str) -> None:
         migrations.rollback(url, "0006")
         engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
         assert "registered_names" not in sa.inspect(engine).get_table_names()
@@ -274,7 +274,7 @@ class TestMigration:
             migration.result(WAIT_SECONDS_MAX)
         assert kept(before) == [(kind, "open") for kind in (1, 2, 3)]
 
-    def test_registrations_go_on_meanwhile(self, before: str) -> None:
+    def test_registrations_continue_meanwhile(self, before: str) -> None:
         stop = threading.Event()
 
         def write() -> int:
@@ -296,7 +296,9 @@ class TestMigration:
         found, wanted = everything(before)
         assert found == wanted
 
-    def test_what_was_interrupted_goes_on(self, before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_interrupted_migration_is_completed_by_the_next_run(
+        self, before: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(migrations, "_LOCK_TIMEOUT_SECONDS", 0.1)
         with opened(before) as connection:
             insert(connection, "tasks", "a")

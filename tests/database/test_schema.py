@@ -63,7 +63,7 @@ def test_a_migrated_empty_database_equals_the_reference(postgres: Postgres, what
     ours, reference = postgres.create(), postgres.create()
     migrations.run(ours)
     load(reference, Path(__file__).parent / "upstream-schema.sql")
-    # What is ours beside it, tables and more indexes, upstream ignores.
+    # Upstream ignores our own tables and additional indexes.
     made = {row for row in catalogue(ours, what) if row[0].removesuffix("_id_seq") not in OURS}
     wanted = catalogue(reference, what)
     assert wanted <= made, sorted(wanted - made)
@@ -102,7 +102,7 @@ def test_a_database_of_an_older_upstream_is_refused(postgres: Postgres) -> None:
         migrations.run(url)
 
 
-def test_tables_of_somebody_else_are_refused_and_stay(empty_database: Callable[[str], str], tmp_path: Path) -> None:
+def test_tables_of_another_program_are_refused_and_stay(empty_database: Callable[[str], str], tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'foreign.db'}"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
@@ -125,7 +125,7 @@ def test_a_database_newer_than_the_code_is_refused(kind: str, empty_database: Ca
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_the_tables_of_schema_py_are_those_of_the_database(kind: str, empty_database: Callable[[str], str]) -> None:
+def test_schema_py_and_the_database_have_the_same_tables(kind: str, empty_database: Callable[[str], str]) -> None:
     engine = sa.create_engine(empty_database(kind).replace("postgresql://", "postgresql+psycopg://"))
     inspector = sa.inspect(engine)
     tables = SQLModel.metadata.tables
@@ -148,7 +148,7 @@ def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     assert not results[0].startswith("(None")
 
 
-def test_a_migration_that_meets_a_locked_table_says_so(
+def test_a_migration_names_a_locked_table(
     tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = empty_database("postgresql")

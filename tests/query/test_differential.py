@@ -58,7 +58,7 @@ HOLDS: dict[str, Callable[[Any, tuple[Any, ...]], bool]] = {
 
 
 def like(text: str, pattern: str) -> bool:
-    """What LIKE answers."""
+    """Return the result of LIKE."""
     parts = ({"%": ".*", "_": "."}.get(sign, re.escape(sign)) for sign in pattern)
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
@@ -176,7 +176,7 @@ async def listed(b: Any, request: common_pb2.ResourceListRequest) -> list[str]:
         request.token = page.token
 
 
-def test_lists_answer_as_python_does(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_equal_the_same_filters_in_python(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that few rows are enough for every way to them.
     monkeypatch.setattr(narrowing, "MERGED_PAGES_MAX", 8)
     monkeypatch.setattr(narrowing, "GATHERED_ROWS_MAX", 60)

@@ -93,7 +93,7 @@ class TestGrammar:
             ("contains(mode,1)", "operator does not exist: integer ~~ unknown"),
         ],
     )
-    def test_what_is_refused_and_how(self, text: str, message: str) -> None:
+    def test_refused_filters(self, text: str, message: str) -> None:
         with pytest.raises(errors.InvalidArgument) as caught:
             parse(text)
         assert caught.value.message == message
@@ -113,12 +113,12 @@ class TestGrammar:
             ("gt(created_at,2024-01-01)", "created_at", (START,)),
         ],
     )
-    def test_what_is_read(self, text: str, field: str, values: tuple[Any, ...]) -> None:
+    def test_parsed_values(self, text: str, field: str, values: tuple[Any, ...]) -> None:
         (found,) = parse(text)
         assert (found.field, found.values) == (field, values)
 
     @given(st.text(max_size=60))
-    def test_any_text_is_read_or_refused(self, text: str) -> None:
+    def test_any_text_is_parsed_or_refused(self, text: str) -> None:
         with contextlib.suppress(errors.InvalidArgument):
             parse(text)
 
@@ -129,7 +129,7 @@ class TestTokens:
         row_id=st.integers(0, 2**63 - 1),
         ascending=st.booleans(),
     )
-    def test_a_token_comes_back_as_it_was(self, value: Any, row_id: int, ascending: bool) -> None:
+    def test_a_token_is_read_as_it_was_written(self, value: Any, row_id: int, ascending: bool) -> None:
         table = schema.table(schema.Execution)
         column = table.c.phase if isinstance(value, str) else table.c.created_at
         sort = pages.Sort(column.key, ascending)
@@ -234,7 +234,7 @@ class TestPages:
 
         bench(scenario)
 
-    def test_rows_inserted_meanwhile_neither_repeat_nor_hide_others(self, bench: Scenario) -> None:
+    def test_rows_inserted_meanwhile_repeat_and_skip_none(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await fill(b, 20)
             numbers = iter(range(100, 200))

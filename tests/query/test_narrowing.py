@@ -1,4 +1,4 @@
-"""Filtered pages against what the same filters pass in Python: whatever way leads to the rows, they are the same."""
+"""Filtered pages equal the same filters in Python, whichever strategy finds the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.settings.limits import Limits
 Bench = Callable[..., Any]
 Row = dict[str, Any]
 START = datetime(2024, 1, 1, tzinfo=UTC)
-# Few rows take every way where few are many.
+# With these limits a few rows are enough for every strategy.
 BRANCHES_MAX, GATHERED_ROWS_MAX = 4, 8
 # How many versions a name has; of the last there are hardly any executions.
 VERSIONS = {"one": 1, "few": 3, "many": 6, "rare": 5}
@@ -82,7 +82,7 @@ SORTS = [("created_at", False), ("created_at", True), ("duration", False), ("use
 
 @dataclass
 class World:
-    """What is in the database: the rows of two lists, and those that they refer to, by entity and id."""
+    """Rows of the database: those of two lists, and those that they refer to, by entity and id."""
 
     executions: list[Row]
     launch_plans: list[Row]
@@ -201,7 +201,7 @@ async def walk(b: Any, listing: Listing, text: str, sort: tuple[str, bool], limi
 
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, str | None]]:
-    """The ways that were taken: whether pages were merged, and what was gathered."""
+    """The strategies that were chosen: whether pages were merged, and what was gathered."""
     taken: set[tuple[bool, str | None]] = set()
     narrow = narrowing.narrow
 
@@ -217,7 +217,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, str | None]]:
     return taken
 
 
-def test_every_way_leads_to_the_same_rows(bench: Bench, ways: set[tuple[bool, str | None]]) -> None:
+def test_every_strategy_finds_the_same_rows(bench: Bench, ways: set[tuple[bool, str | None]]) -> None:
     async def scenario(b: Any) -> None:
         world = await filled(b)
         for listing, rows, filters in (

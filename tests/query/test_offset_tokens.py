@@ -116,7 +116,7 @@ def _items(page: Any) -> list[Any]:
     return list(getattr(page, field))
 
 
-def test_every_list_hands_out_offsets_and_goes_on_from_them(bench: Scenario) -> None:
+def test_every_list_returns_and_reads_offsets(bench: Scenario) -> None:
     paged = {rpc.name: rpc for rpc in routers.ALL if "token" in rpc.response.DESCRIPTOR.fields_by_name}
     assert set(requests()) == {name for name in paged if name.startswith("List")}
 
@@ -142,7 +142,7 @@ def test_every_list_hands_out_offsets_and_goes_on_from_them(bench: Scenario) -> 
     bench(scenario, switching=SWITCHING)
 
 
-def test_a_token_of_ours_leads_on_to_tokens_of_ours(bench: Scenario) -> None:
+def test_a_key_token_is_followed_by_key_tokens(bench: Scenario) -> None:
     """A client that is in the middle of a list when the setting is switched on finishes it."""
 
     async def scenario(b: Any) -> None:

@@ -29,7 +29,7 @@ from tests.support.clusters import Postgres
 SIZE = load.Size(executions=11_000, versions=10_250)
 # Tables that hold as many rows as there are projects, or as there are archived names.
 SMALL = {"projects", "resources", "named_entity_metadata"}
-# What a page of a flat case may read: the rows that are gathered or counted first, both for two joins, and a page.
+# Rows that a page may read: those gathered or counted first, both for two joins, and the page.
 ROWS_READ_MAX = 4 * narrowing.GATHERED_ROWS_MAX
 # SQLite's machine takes two to ten instructions for a row, five where it walks an index.
 STEPS_MAX = 6 * ROWS_READ_MAX
@@ -99,7 +99,7 @@ def explained(filled: Filled, paths: dict[str, str]) -> dict[str, list[plans.Pla
 
 
 def problems(filled: Filled, name: str, flat: bool, made: list[plans.Plan]) -> list[str]:
-    """What is wrong with the plans of one request."""
+    """Return what is wrong with the plans of one request."""
     found = []
     for plan in made:
         scanned = {table: rows for table, rows in plan.scanned.items() if table not in SMALL}
@@ -140,7 +140,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_without_its_index_a_list_is_found_out(
+def test_a_missing_index_fails_the_test_of_plans(
     filled: Filled, request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:
     """On a copy, so that the others keep the index and its statistics."""

@@ -1,4 +1,4 @@
-"""What a list or a computation reads at most of the database, on both."""
+"""Limits of the rows that a list or a computation reads, on both databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def nodes(b: Any, count: int) -> None:
 
 
 class TestListRowsMax:
-    def test_a_page_has_no_more_whatever_is_asked_for_and_its_token_leads_on(self, bench: Scenario) -> None:
+    def test_a_page_has_at_most_rows_max_and_a_token(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await launch(b)
             await nodes(b, 5)
@@ -38,7 +38,7 @@ class TestListRowsMax:
 
         bench(scenario, limits={"list_rows_max": 3})
 
-    def test_all_rows_of_no_limit_are_no_more_either(self, bench: Scenario) -> None:
+    def test_limit_zero_means_rows_max(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             for number in range(5):
                 await b.call(projects.register_project, a_project(f"p{number}"))
