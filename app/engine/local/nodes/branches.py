@@ -1,4 +1,4 @@
-"""A branch node: the one node inside it whose condition holds; the others leave no trace.
+"""Branch nodes: run the one node inside whose condition holds. The other nodes are not reported.
 
 Source: flytepropeller pkg/controller/nodes/branch/handler.go.
 """
@@ -17,7 +17,7 @@ Node = execution_pb2.NodeExecution
 
 
 async def run_branch(context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
-    """A branch node; its outputs are those of the node that it chose."""
+    """Run a branch node. Its outputs are those of the chosen node."""
     events, outer = context.execution.events, context.scope
     queued = context.event(Node.QUEUED)
     try:
@@ -41,7 +41,7 @@ async def run_branch(context: NodeContext, inputs: literals_pb2.LiteralMap, perm
     )
     child = inner.context(chosen)
     try:
-        if not await _upstream_done(child):
+        if not await _upstream_succeeded(child):
             await events.send(child.event(Node.SKIPPED))
             raise NodeSkipped
         outputs = await run_node(child)
@@ -53,10 +53,10 @@ async def run_branch(context: NodeContext, inputs: literals_pb2.LiteralMap, perm
     return await succeed(context, outputs)
 
 
-async def _upstream_done(child: NodeContext) -> bool:
-    """Wait for the nodes around the branch that the chosen one reads; whether all of them ended well.
+async def _upstream_succeeded(child: NodeContext) -> bool:
+    """Wait for the nodes outside the branch that the chosen node depends on; return whether all have succeeded.
 
-    They are nodes of the graph around, so only those are waited for: neither the branch itself nor one around it.
+    The branch itself and branches around it are upstream nodes too, but they end after the chosen node.
     """
     scope = child.scope
     upstream = scope.workflow.connections.upstream

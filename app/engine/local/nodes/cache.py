@@ -1,8 +1,8 @@
-"""Caching of outputs: what was computed once for a task's version, interface and inputs is taken over, not run again.
+"""Cache the outputs of tasks by the task's version, its interface and the inputs.
 
-One Caching stands for one thing that may be taken over: a task node, a whole dynamic node, one index of a map. What
-runs asks `begin` first, tells `put` when it ended well, and `give_up` when it did not. Where nothing is to be cached
-all three do nothing.
+A NodeCache stands for the outputs of one task node, one dynamic node or one index of an array node. The node calls
+`begin` before it runs, `put` when it has succeeded and `release` when it has failed. Without caching, all three do
+nothing.
 Source: flytepropeller pkg/controller/nodes/cache.go, executor.go (preExecute, handleQueuedOrRunningNode).
 """
 
@@ -33,13 +33,13 @@ log = structlog.get_logger(__name__)
 Status = catalog_pb2.CatalogCacheStatus
 Reservation = catalog_pb2.CatalogReservation
 
-# Between two looks at whether somebody else has produced the outputs.
+# The interval at which a node polls while another one holds the reservation.
 WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Outputs that are taken over, and what the node's event says of them."""
+    """Cached outputs, and the fields of the node's event that describe them."""
 
     outputs: literals_pb2.LiteralMap
     marks: event_pb2.TaskNodeMetadata
@@ -47,7 +47,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How outputs are cached: under which version, whether one at a time computes them, which inputs do not count."""
+    """The rules by which outputs are cached.
+
+    Attributes:
+        version: The cache version, part of the key.
+        serialized: Whether only one node at a time computes the outputs of a key.
+        ignored: Inputs that are not part of the key.
+    """
 
     version: str
     serialized: bool
@@ -55,25 +61,29 @@ class Policy:
 
 
 def policy_of(metadata: workflow_pb2.NodeMetadata, task: tasks_pb2.TaskTemplate) -> Policy | None:
-    """The task's wish with what the node says instead; None where nothing is cached.
+    """Return the policy of the task, overridden by the node; None when the outputs are not cached.
 
-    Deviates: upstream knows the node's fields and does not read them.
+    Deviates: upstream does not read the fields of the node.
     """
-    wish = task.metadata
-    cacheable = metadata.cacheable if metadata.WhichOneof("cacheable_value") else wish.discoverable
+    wanted = task.metadata
+    cacheable = metadata.cacheable if metadata.WhichOneof("cacheable_value") else wanted.discoverable
     if not cacheable or not task.interface.outputs.variables:
         return None
-    version = metadata.cache_version if metadata.WhichOneof("cache_version_value") else wish.discovery_version
+    version = metadata.cache_version if metadata.WhichOneof("cache_version_value") else wanted.discovery_version
     named = metadata.WhichOneof("cache_serializable_value") is not None
-    serialized = metadata.cache_serializable if named else wish.cache_serializable
-    return Policy(version, serialized, frozenset(wish.cache_ignore_input_vars))
+    serialized = metadata.cache_serializable if named else wanted.cache_serializable
+    return Policy(version, serialized, frozenset(wanted.cache_ignore_input_vars))
 
 
 class NodeCache:
-    """The cached outputs of a node, or of one index of an array node.
+    """The cache entry of a node, or of one index of an array node.
 
-    task: whose outputs they are. inputs: what they depend on, for an index its own. metadata: of the node that says how
-    to cache, for an index that of the node inside. index: None for a whole node.
+    Args:
+        context: The node.
+        task: The task.
+        inputs: The inputs of the node, or of the index.
+        metadata: The node metadata that overrides the task; for an index, that of the node inside the array node.
+        index: The index of an array node.
     """
 
     def __init__(
@@ -91,7 +101,7 @@ class NodeCache:
         policy = policy_of(context.node.metadata if metadata is None else metadata, task)
         self._key = self._key_of(policy, inputs, index) if policy is not None else None
         self._overwrite = bool(context.execution.config.overwrite_cache)
-        # Parity: who overwrites takes no reservation.
+        # Parity: a node that overwrites the cache takes no reservation.
         self._serialized = policy is not None and policy.serialized and not self._overwrite
         self._owner = catalog.ReservationOwner(
             identifier_pb2.NodeExecutionIdentifier(execution_id=context.execution.id, node_id=context.unique_id),
@@ -99,7 +109,7 @@ class NodeCache:
         )
 
     def _key_of(self, policy: Policy, inputs: literals_pb2.LiteralMap, index: int | None) -> catalog.CacheKey | None:
-        """Deviates: what has no key runs without a cache; upstream fails such an execution after some rounds."""
+        """Return the key, or None for inputs without one. Deviates: upstream fails such an execution."""
         interface = self._task.interface if index is None else index_interface(self._task.interface)
         try:
             return key_of(self._task.id, interface, inputs, version=policy.version, ignored=policy.ignored)
@@ -110,22 +120,28 @@ class NodeCache:
             return None
 
     @property
-    def reserving(self) -> event_pb2.TaskNodeMetadata | None:
-        """What the RUNNING event says of a reservation."""
+    def reservation(self) -> event_pb2.TaskNodeMetadata | None:
+        """Return the fields of the RUNNING event that describe a reservation; None without one."""
         if self._key is None or not self._serialized:
             return None
         return event_pb2.TaskNodeMetadata(reservation_status=Reservation.RESERVATION_ACQUIRED)
 
     async def begin(self, permit: Permit) -> Hit | None:
-        """What can be taken over; None where it has to be computed, with the right to do so where only one may.
+        """Return cached outputs, or None when the node has to run; it holds the reservation then.
 
-        Not to be asked for what an earlier run of the execution has started. While it waits it holds no place.
-        errors: FlyteError, BlobError, which say nothing of the node
+        A serialized node waits without its permit while another node holds the reservation. Do not call this for a
+        node that an earlier run of the execution has started.
+
+        Args:
+            permit: The permit of the node.
+
+        Raises:
+            FlyteError: The database or the store does not answer; the node has not failed.
         """
         hit = await self._look_up()
         if hit is not None or self._key is None or not self._serialized:
             return hit
-        # A reservation holds until its node ends, and only a node that is known can be ended.
+        # A reservation is released with the end of its node, and only a node with a row can be ended.
         await self._execution.events.send(self._context.event(execution_pb2.NodeExecution.QUEUED))
         while not await self._reserve():
             permit.release()
@@ -133,10 +149,10 @@ class NodeCache:
             hit = await self._look_up()
             if hit is not None:
                 return hit
-        # The one that had it may have put its outputs there just before it let go.
+        # The former holder may have stored its outputs just before it released the reservation.
         hit = await self._look_up()
         if hit is not None:
-            await self.give_up()
+            await self.release()
             return hit
         await permit.acquire()
         return None
@@ -144,7 +160,13 @@ class NodeCache:
     async def put(
         self, output_uri: str, outputs: literals_pb2.LiteralMap, *, attempt: int
     ) -> event_pb2.TaskNodeMetadata:
-        """Cache outputs that lie at a URI; what the node's SUCCEEDED event says of it."""
+        """Cache outputs; return the fields of the node's SUCCEEDED event that describe the entry.
+
+        Args:
+            output_uri: The address of the outputs.
+            outputs: The outputs.
+            attempt: The attempt that produced them.
+        """
         marks = event_pb2.TaskNodeMetadata()
         if self._key is None:
             return marks
@@ -171,19 +193,19 @@ class NodeCache:
         marks.cache_status = Status.CACHE_POPULATED
         key.artifact_tag.artifact_id = artifact_id
         if overwritten:
-            # Parity: only what replaces something names its source.
+            # Parity: only an event that replaces an entry names its source.
             key.source_task_execution.CopyFrom(_source(self._task.id, entry))
         if self._serialized:
             marks.reservation_status = Reservation.RESERVATION_RELEASED
         return marks
 
-    async def give_up(self) -> None:
-        """Let others compute the outputs.
+    async def release(self) -> None:
+        """Release the reservation, so that another node may compute the outputs.
 
-        Deviates: upstream's reservation of a node that failed ends by itself, half a minute later.
+        Deviates: upstream's reservation of a failed node expires after half a minute.
         """
         if self._key is not None and self._serialized:
-            await with_retries(self._execution.server, self._release, self._key)
+            await with_retries(self._execution.server, self._release_reservation, self._key)
 
     async def _look_up(self) -> Hit | None:
         if self._key is None or self._overwrite:
@@ -193,13 +215,13 @@ class NodeCache:
             return None
         try:
             outputs = await self._execution.literals.read(row.output_uri)
-            gone = "" if _digest(outputs) == row.digest else "the outputs are not those that were cached"
+            invalid = "" if _digest(outputs) == row.digest else "the outputs are not those that were cached"
         except (BlobMissing, BlobOutside, BlobTooLarge) as error:
-            gone = error.message
+            invalid = error.message
         except DecodeError as error:
-            gone = f"{row.output_uri} is no LiteralMap: {error}"
-        if gone:
-            log.warning("cached_outputs_gone", task=self._task.id.name, artifact=row.artifact_id, reason=gone)
+            invalid = f"{row.output_uri} is no LiteralMap: {error}"
+        if invalid:
+            log.warning("cached_outputs_invalid", task=self._task.id.name, artifact=row.artifact_id, reason=invalid)
             await with_retries(self._execution.server, _forget, (self._key, row))
             return None
         marks = event_pb2.TaskNodeMetadata(cache_status=Status.CACHE_HIT)
@@ -210,7 +232,7 @@ class NodeCache:
         return Hit(outputs, marks)
 
     async def _reserve(self) -> bool:
-        """One try; it writes only where it may succeed."""
+        """Try once to take the reservation. Write only when no other node holds it."""
         assert self._key is not None
         return await with_retries(self._execution.server, _reserve, (self._key, self._owner))
 
@@ -221,7 +243,7 @@ class NodeCache:
             await catalog.release(ctx.db, self._key, self._owner)
         return result
 
-    async def _release(self, ctx: Context, key: catalog.CacheKey) -> None:
+    async def _release_reservation(self, ctx: Context, key: catalog.CacheKey) -> None:
         await catalog.release(ctx.db, key, self._owner)
 
 
@@ -244,7 +266,7 @@ def _digest(outputs: literals_pb2.LiteralMap) -> bytes:
 
 
 def _source(task: identifier_pb2.Identifier, entry: dict[str, Any]) -> identifier_pb2.TaskExecutionIdentifier:
-    """The attempt that produced an entry's outputs."""
+    """Return the attempt that produced the outputs of an entry."""
     source = identifier_pb2.TaskExecutionIdentifier(task_id=task, retry_attempt=entry["retry_attempt"])
     source.task_id.version = entry["task_version"]
     source.node_execution_id.node_id = entry["node_id"]

@@ -1,6 +1,6 @@
-"""The key under which outputs are cached: the task's name, version and interface, and a hash of the inputs. Pure.
+"""Compute the cache key of outputs from the task's name, version and interface and a hash of the inputs.
 
-The parts are those of upstream's data catalog, so names and tags in events look the same everywhere.
+The parts equal those of upstream's data catalog, so that events hold the same names and tags.
 Source: flytepropeller pkg/controller/nodes/catalog/datacatalog/transformer.go, flyteplugins catalog/hashing.go,
 flytepropeller pkg/compiler/transformers/k8s/utils.go (StripTypeMetadata).
 """
@@ -19,9 +19,9 @@ from app.wire.go.digest import digest
 
 _TAG = "flyte_cached-"
 _HASH_CHARACTERS = (SIGNATURE_CHARACTERS - 2) // 2
-# An annotation with this field belongs to the key; all others are left out.
+# Only annotations with this field are part of the key.
 _KEPT = "cache-key-metadata"
-# Types nest at most this deep when they arrive (the protobuf parsers refuse more).
+# The protobuf parsers refuse types that nest deeper.
 _DEPTH_MAX = 100
 
 
@@ -33,9 +33,17 @@ def key_of(
     version: str,
     ignored: Collection[str] = (),
 ) -> CacheKey:
-    """The key of a task's outputs for these inputs; ignored: names of inputs that make no difference.
+    """Return the cache key of the outputs of a task.
 
-    errors: INVALID_ARGUMENT for an empty version, and for inputs or types that have no JSON form
+    Args:
+        task: The task.
+        interface: The interface of the task, or that of one index of a map (`index_interface`).
+        inputs: The inputs.
+        version: The cache version.
+        ignored: Names of inputs that are not part of the key.
+
+    Raises:
+        InvalidArgument: The version is empty, or inputs or types have no JSON form.
     """
     version = version.strip(" ")
     if not version:
@@ -47,14 +55,14 @@ def key_of(
 
 
 def index_interface(interface: interface_pb2.TypedInterface) -> interface_pb2.TypedInterface:
-    """The interface in the key of one index of a map: lists in the inputs, single values in the outputs."""
+    """Return the interface for the key of one index of a map: the inputs are lists, the outputs single values."""
     single = interface_pb2.TypedInterface(inputs=interface.inputs)
     single.outputs.SetInParent()
     for name, variable in interface.outputs.variables.items():
         out = single.outputs.variables[name]
         out.CopyFrom(variable)
         if variable.type.WhichOneof("type") == "collection_type":
-            # A copy first: the element is part of what it replaces.
+            # Copy first: CopyFrom clears the collection type, which holds the element type.
             element = types_pb2.LiteralType()
             element.CopyFrom(variable.type.collection_type)
             out.type.CopyFrom(element)
@@ -62,7 +70,7 @@ def index_interface(interface: interface_pb2.TypedInterface) -> interface_pb2.Ty
 
 
 def dataset_id(key: CacheKey) -> identifier_pb2.Identifier:
-    """The dataset of a key, as core.CatalogMetadata names it."""
+    """Return the dataset of a key, as core.CatalogMetadata names it."""
     return identifier_pb2.Identifier(
         resource_type=identifier_pb2.DATASET,
         project=key.dataset_project,
@@ -85,7 +93,7 @@ def _tag(inputs: literals_pb2.LiteralMap, ignored: Collection[str]) -> str:
 
 
 def _reduced(literal: literals_pb2.Literal) -> literals_pb2.Literal:
-    """A literal that says by a hash of its own what it is worth is only that hash, at any depth."""
+    """Return a literal with each literal in it that has a hash of its own replaced by that hash."""
     if literal.hash:
         return literals_pb2.Literal(hash=literal.hash)
     kind = literal.WhichOneof("value")
@@ -103,7 +111,7 @@ def _reduced(literal: literals_pb2.Literal) -> literals_pb2.Literal:
 
 
 def _stripped(variables: interface_pb2.VariableMap) -> interface_pb2.VariableMap:
-    """Variables by name and type alone."""
+    """Return variables with their names and types only."""
     stripped = interface_pb2.VariableMap()
     for name, variable in variables.variables.items():
         out = stripped.variables[name]
@@ -115,7 +123,7 @@ def _stripped(variables: interface_pb2.VariableMap) -> interface_pb2.VariableMap
 
 
 def _strip(type: types_pb2.LiteralType, depth: int) -> None:
-    """Take out of a type what makes no difference to its values, at the places where upstream does."""
+    """Remove the parts of a type that do not affect its values, at the places where upstream does."""
     if depth > _DEPTH_MAX:
         raise InvalidArgument(f"a type nests deeper than {_DEPTH_MAX} levels")
     type.ClearField("metadata")

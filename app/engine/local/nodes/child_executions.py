@@ -1,6 +1,7 @@
-"""A launch plan node: an execution of its own, started by the node and waited for.
+"""Launch plan nodes: launch another execution, the child, and wait for its end.
 
-Its name follows from execution, node and attempt, so a launch that is repeated after a crash finds it.
+The name of a child is computed from execution, node and attempt, so that a launch that is repeated after a crash finds
+the first child.
 Source: flytepropeller pkg/controller/nodes/subworkflow (launchplan.go, launchplan/admin.go).
 """
 
@@ -31,12 +32,12 @@ Node = execution_pb2.NodeExecution
 Workflow = execution_pb2.WorkflowExecution
 _Kind = execution_pb2.ExecutionError
 
-# What may pass; every other refusal is the user's.
-_PASSING = (errors.Aborted, errors.DeadlineExceeded, errors.Internal, errors.Unknown, errors.Unavailable)
+# A later launch may succeed after these errors. All others are failures of the user.
+_TRANSIENT = (errors.Aborted, errors.DeadlineExceeded, errors.Internal, errors.Unknown, errors.Unavailable)
 
 
 class ChildFailed(Exception):
-    """The child was refused or ended badly; error is what its node reports."""
+    """The child was refused or did not succeed. `error` is the error that its node reports."""
 
     def __init__(self, error: execution_pb2.ExecutionError) -> None:
         self.error = error
@@ -45,7 +46,15 @@ class ChildFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """An execution that a node starts. node_id: in messages. recovered: what a node of the recovered execution was."""
+    """An execution that a node launches.
+
+    Attributes:
+        context: The node.
+        plan: The launch plan.
+        id: The execution.
+        node_id: The node in messages.
+        recovered: The same node of the execution that is recovered.
+    """
 
     context: NodeContext
     plan: identifier_pb2.Identifier
@@ -57,7 +66,7 @@ class Child:
 async def run_launch_plan(
     context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit
 ) -> literals_pb2.LiteralMap:
-    """A launch plan node, from QUEUED to its last event."""
+    """Run a launch plan node."""
     await context.execution.events.send(context.event(Node.QUEUED))
 
     async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
@@ -66,13 +75,13 @@ async def run_launch_plan(
             await launch(child, inputs)
         except ChildFailed as refused:
             raise await fail(context, refused.error) from refused
-        running = context.event(Node.RUNNING, workflow_node_metadata=named(child.id))
+        running = context.event(Node.RUNNING, workflow_node_metadata=child_metadata(child.id))
         await context.execution.events.send(running)
         try:
             outputs = await outputs_of(child)
         except ChildFailed as failed:
-            raise await fail(context, failed.error, workflow_node_metadata=named(child.id)) from failed
-        return await succeed(context, outputs, workflow_node_metadata=named(child.id))
+            raise await fail(context, failed.error, workflow_node_metadata=child_metadata(child.id)) from failed
+        return await succeed(context, outputs, workflow_node_metadata=child_metadata(child.id))
 
     async def started_at(attempt: int) -> float:
         return (
@@ -86,7 +95,7 @@ async def run_launch_plan(
 
 
 async def _created_at(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:
-    """When an execution was created, in seconds since 1970; 0 when there is none of that name."""
+    """Return when an execution was created, in seconds since 1970; 0 when it does not exist."""
     async with execution.server.database.unit_of_work() as db:
         row = await db.find(schema.Execution, columns=("closure",), **execution_key(child))
     if row is None:
@@ -96,13 +105,13 @@ async def _created_at(execution: ExecutionState, child: identifier_pb2.WorkflowE
 
 
 def _child(context: NodeContext, attempt: int) -> Child:
-    """The execution that an attempt of a launch plan node starts."""
+    """Return the execution that an attempt of a launch plan node launches."""
     plan, recovered = context.node.workflow_node.launchplan_ref, context.recovered
     return Child(context, plan, child_id(context.execution, context.unique_id, attempt), context.node.id, recovered)
 
 
 def child_id(execution: ExecutionState, unique_id: str, attempt: int) -> identifier_pb2.WorkflowExecutionIdentifier:
-    """How an execution is called that an attempt of a node starts."""
+    """Return the id of the execution that an attempt of a node launches."""
     return identifier_pb2.WorkflowExecutionIdentifier(
         project=execution.id.project,
         domain=execution.id.domain,
@@ -111,9 +120,11 @@ def child_id(execution: ExecutionState, unique_id: str, attempt: int) -> identif
 
 
 async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
-    """Start the child execution, unless an earlier run of this one did.
+    """Launch the child execution, unless an earlier run of this execution did.
 
-    errors: ChildFailed where it is refused; FlyteError where that may pass
+    Raises:
+        ChildFailed: The launch was refused.
+        FlyteError: A later launch may succeed.
     """
     server = child.context.execution.server
     try:
@@ -127,9 +138,9 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
         async with server.database.unit_of_work() as db:
             taken = await db.find(schema.Execution, columns=("id",), **execution_key(child.id))
         if taken is None:
-            # Not the name is taken: the launch plan's concurrency limit is reached.
+            # The name is free, so the error means that the launch plan's concurrency limit is reached.
             raise ChildFailed(_refusal(error)) from error
-    except _PASSING:
+    except _TRANSIENT:
         raise
     except errors.FlyteError as error:
         raise ChildFailed(_refusal(error)) from error
@@ -169,9 +180,9 @@ def _set_parent(context: NodeContext, metadata: admin_execution_pb2.ExecutionMet
 async def _to_recover(
     child: Child, inputs: literals_pb2.LiteralMap
 ) -> identifier_pb2.WorkflowExecutionIdentifier | None:
-    """The child that this node had in the execution that is recovered, if it had the same inputs.
+    """Return the child of the same node in the recovered execution, if it had the same inputs; else None.
 
-    Deviates: upstream starts a failed child from its beginning; here what had succeeded inside is not run again.
+    Deviates: upstream launches a failed child anew; here the child is recovered too.
     """
     old, execution = child.recovered, child.context.execution
     if old is None or not old.closure.HasField("workflow_node_metadata"):
@@ -190,9 +201,10 @@ async def _to_recover(
 
 
 async def outputs_of(child: Child) -> literals_pb2.LiteralMap:
-    """Wait for the child's end; its outputs.
+    """Wait until the child has ended, and return its outputs.
 
-    errors: ChildFailed where it does not end well
+    Raises:
+        ChildFailed: The child did not succeed.
     """
     execution, name = child.context.execution, child.id.name
     closure = await _end_of(execution, child.id)
@@ -217,16 +229,16 @@ def _node_error(child: Child, code: str, message: str, kind: int) -> execution_p
     return error_of(code, f"failed at Node[{child.node_id}]. {code}: {message}", kind)
 
 
-def named(child: identifier_pb2.WorkflowExecutionIdentifier) -> event_pb2.WorkflowNodeMetadata:
-    """How a node's events name its child."""
+def child_metadata(child: identifier_pb2.WorkflowExecutionIdentifier) -> event_pb2.WorkflowNodeMetadata:
+    """Return the field of a node's events that names its child."""
     return event_pb2.WorkflowNodeMetadata(execution_id=child)
 
 
 async def _end_of(
     execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier
 ) -> admin_execution_pb2.ExecutionClosure | None:
-    """The closure of the child once it has ended; None when there is no such execution."""
-    with execution.host.watch.end((child.project, child.domain, child.name)) as told:
+    """Wait until the child has ended, and return its closure; None when it does not exist."""
+    with execution.host.watch.end((child.project, child.domain, child.name)) as changed:
         while True:
             async with execution.server.database.unit_of_work() as db:
                 row = await db.find(schema.Execution, columns=("phase", "closure"), **execution_key(child))
@@ -234,5 +246,5 @@ async def _end_of(
                 return None
             if phases.phase_number(Workflow.Phase, row.phase) in phases.WORKFLOW_TERMINAL:
                 return admin_execution_pb2.ExecutionClosure.FromString(row.closure or b"")
-            await told.wait()
-            told.clear()
+            await changed.wait()
+            changed.clear()

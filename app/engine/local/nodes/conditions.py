@@ -1,4 +1,4 @@
-"""Conditions of branch nodes: which of the nodes inside is to run. Pure.
+"""Evaluate the conditions of branch nodes and choose the node that runs.
 
 Proto: core.IfElseBlock, core.BooleanExpression. Source: flytepropeller pkg/controller/nodes/branch (evaluator.go,
 comparator.go).
@@ -24,7 +24,7 @@ _COMPARE: dict[int, Callable[[Any, Any], bool]] = {
     _Operator.LTE: operator.le,
 }
 _ORDERED = (_Operator.GT, _Operator.GTE, _Operator.LT, _Operator.LTE)
-# As Go prints the types of a oneof's members.
+# Go's names of the members of the oneof, for messages.
 _GO_NAMES = {
     "integer": "Integer",
     "float_value": "FloatValue",
@@ -36,7 +36,7 @@ _GO_NAMES = {
 
 
 class BranchError(Exception):
-    """No node can be chosen, or the workflow asks for a failure; code and message are those of the node's error."""
+    """No node can be chosen, or the chosen case is a failure. Code and message are those of the node's error."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -45,9 +45,10 @@ class BranchError(Exception):
 
 
 def choose(block: workflow_pb2.IfElseBlock, inputs: literals_pb2.LiteralMap) -> workflow_pb2.Node:
-    """The node of the first condition that holds, else the node for the case that none does.
+    """Return the node of the first condition that holds, else the node of the `else` case.
 
-    errors: BranchError
+    Raises:
+        BranchError: No condition holds and there is no `else` case, or a condition cannot be evaluated.
     """
     for one in (block.case, *block.other):
         if holds(one.condition, inputs):
@@ -63,13 +64,17 @@ def choose(block: workflow_pb2.IfElseBlock, inputs: literals_pb2.LiteralMap) -> 
 
 
 def holds(expression: condition_pb2.BooleanExpression, inputs: literals_pb2.LiteralMap) -> bool:
-    """Whether a condition holds. errors: BranchError"""
+    """Return whether a condition holds.
+
+    Raises:
+        BranchError: The condition cannot be evaluated.
+    """
     kind = expression.WhichOneof("expr")
     if kind == "comparison":
         return _compare(expression.comparison, inputs)
     if kind != "conjunction":
         raise BranchError(MALFORMED, "No Comparison or Conjunction found in Branch node expression.")
-    # Parity: both sides are evaluated, so an error on the right counts even where the left decides.
+    # Parity: both sides are evaluated, so an error on the right is raised even where the left decides.
     left = holds(expression.conjunction.left_expression, inputs)
     right = holds(expression.conjunction.right_expression, inputs)
     if expression.conjunction.operator == condition_pb2.ConjunctionExpression.OR:
@@ -137,7 +142,7 @@ def _scalar(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap) -> 
 
 
 def _primitive(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap, side: str) -> literals_pb2.Primitive:
-    """The value of one side of a comparison."""
+    """Return the value of one side of a comparison."""
     if operand.WhichOneof("val") == "primitive":
         return operand.primitive
     scalar = _scalar(operand, inputs)

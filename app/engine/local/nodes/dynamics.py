@@ -1,7 +1,7 @@
-"""A dynamic node: a task that asks for nodes instead of giving outputs; they are compiled, reported and run inside it.
+"""Dynamic nodes: compile, report and run the nodes that a task returns instead of outputs.
 
-The compiled workflow is what clients draw the children from. It is stored with the node and read back by a server that
-goes on with the execution, so that the task is never asked twice.
+The compiled workflow is reported and stored with the node; clients display the nodes inside by it. A server that
+resumes the execution reads it back, so that the task does not run again.
 Proto: core.DynamicJobSpec. Source: flytepropeller pkg/controller/nodes/dynamic (handler.go, dynamic_workflow.go).
 """
 
@@ -42,34 +42,38 @@ from app.services.literal_limits import SETTING
 log = structlog.get_logger(__name__)
 
 Node = execution_pb2.NodeExecution
-# Runs what an attempt asks for within some seconds; None where these did not suffice.
-Expand: TypeAlias = Callable[[int, Dynamic, float | None], Awaitable[Succeeded | Failed | None]]
+# Runs the nodes of an attempt within a number of seconds; returns None when they exceed it.
+RunNodes: TypeAlias = Callable[[int, Dynamic, float | None], Awaitable[Succeeded | Failed | None]]
 _Kind = execution_pb2.ExecutionError
 
 
 class NotBuilt(Exception):
-    """What the task asks for is no workflow that can be run; the message is shown to its author."""
+    """The nodes do not compile. The message is shown to the author of the task."""
 
 
-# Parity: a node inside that took too long is worth another attempt of the dynamic node, and has no error of its own.
+# Parity: the dynamic node is retried when a node inside has timed out, and reports no error of that node.
 INTERRUPTED = Failed(error_of("DynamicNodeFailing", "Dynamic workflow failed", _Kind.UNKNOWN), retryable=True)
 
 
 def not_built(error: NotBuilt) -> Failed:
-    """How an attempt ends whose workflow cannot be built."""
+    """Return the outcome of an attempt whose nodes do not compile."""
     return Failed(error_of("DynamicWorkflowBuildFailed", str(error)), retryable=False)
 
 
 async def graph_of(context: NodeContext, task: tasks_pb2.TaskTemplate, dynamic: Dynamic, attempt: int) -> GraphScope:
-    """The graph that an attempt asks for, compiled now or when an earlier run of the execution reported it.
+    """Return the graph of the nodes that an attempt returned.
 
-    errors: NotBuilt; FlyteError and BlobError where that may pass
+    Compile the graph, or read it where an earlier run of the execution has reported it.
+
+    Raises:
+        NotBuilt: The nodes do not compile.
+        FlyteError: The database or the store does not answer.
     """
     depth = context.scope.dynamic_depth + 1
     id = _workflow_id(context, attempt)
     closure = await _reported(context, id)
     if closure is None:
-        # What was reported was within the limit then, and its nodes may run: a lower one does not end them.
+        # A reported graph was within the limit when it was compiled; a lower limit must not end its nodes.
         _check_depth(context, depth)
         closure = await _compiled(
             context, _template(context, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic
@@ -86,7 +90,7 @@ async def graph_of(context: NodeContext, task: tasks_pb2.TaskTemplate, dynamic: 
 
 
 def _check_depth(context: NodeContext, depth: int) -> None:
-    """Deviates: upstream goes on for as long as a dynamic task asks for itself. errors: NotBuilt"""
+    """Raise NotBuilt when dynamic nodes lie too deep in each other. Deviates: upstream has no limit."""
     depth_max = context.execution.server.settings.engine.local.dynamic_depth_max
     if depth > depth_max:
         limit = f"engine.local.dynamicDepthMax is {depth_max}"
@@ -94,21 +98,21 @@ def _check_depth(context: NodeContext, depth: int) -> None:
 
 
 def running(context: NodeContext, scope: GraphScope, dynamic: Dynamic) -> event_pb2.NodeExecutionEvent:
-    """The event that tells the workflow inside the node."""
+    """Return the DYNAMIC_RUNNING event, which holds the compiled workflow."""
     event = context.event(Node.DYNAMIC_RUNNING, is_parent=True, is_dynamic=True)
-    told = event.task_node_metadata.dynamic_workflow
-    told.id.CopyFrom(scope.workflow.template.id)
-    told.compiled_workflow.CopyFrom(scope.closure)
-    told.dynamic_job_spec_uri = dynamic.futures_uri
+    dynamic_workflow = event.task_node_metadata.dynamic_workflow
+    dynamic_workflow.id.CopyFrom(scope.workflow.template.id)
+    dynamic_workflow.compiled_workflow.CopyFrom(scope.closure)
+    dynamic_workflow.dynamic_job_spec_uri = dynamic.futures_uri
     return event
 
 
 async def run(
     context: NodeContext, scope: GraphScope, dynamic: Dynamic, seconds_max: float | None
 ) -> Succeeded | Failed | None:
-    """Run the graph; how the attempt that asked for it ends, None when its nodes were ended for taking too long.
+    """Run the graph and return the outcome of the attempt; None when the nodes were aborted at the timeout.
 
-    Cancelled, it leaves everything as it is.
+    A cancelled run leaves nodes and processes as they are.
     """
     try:
         async with asyncio.timeout(0.0 if _was_cut_off(scope) else seconds_max) as clock:
@@ -131,21 +135,22 @@ async def run(
 
 
 def _was_cut_off(scope: GraphScope) -> bool:
-    """Whether an earlier run of the execution was about to give the attempt up because it took too long.
+    """Return whether an earlier run of the execution was aborting the nodes at the timeout.
 
-    Its nodes were aborted then, and not because another one of them had failed.
+    Nodes are aborted at the timeout or after the failure of another node.
     """
-    known = [scope.context(node).recorded for node in scope.workflow.template.nodes]
-    phases = {one.phase for one in known if one is not None}
+    recorded = [scope.context(node).recorded for node in scope.workflow.template.nodes]
+    phases = {one.phase for one in recorded if one is not None}
     return "ABORTED" in phases and not phases & {"FAILED", "TIMED_OUT"}
 
 
 async def recover(context: NodeContext, inputs: literals_pb2.LiteralMap) -> tuple[Dynamic, float] | None:
-    """What the same node of the recovered execution had asked for, copied to where the task would have put it.
+    """Copy the nodes that the same node of the recovered execution had returned to this node.
 
-    With the time at which this node began, in seconds since 1970.
-    Its nodes are then recovered one by one, and the names that the task gave them stay what they were.
-    Deviates: upstream takes it over also where the inputs have changed.
+    Deviates: upstream recovers the nodes even when the inputs have changed.
+
+    Returns:
+        The nodes and when this node started, in seconds since 1970; None when the task has to run.
     """
     execution, old = context.execution, context.recovered
     if old is None or not old.closure.dynamic_job_spec_uri or 0 in context.recorded_attempts:
@@ -164,7 +169,7 @@ async def recover(context: NodeContext, inputs: literals_pb2.LiteralMap) -> tupl
 
 
 def _workflow_id(context: NodeContext, attempt: int) -> identifier_pb2.Identifier:
-    """Deviates: upstream's version is random; this one tells what it belongs to, and is the same when asked again."""
+    """Return the id of the compiled workflow. Deviates: upstream's version is random; here it names the attempt."""
     execution = context.execution.id
     return identifier_pb2.Identifier(
         resource_type=identifier_pb2.WORKFLOW,
@@ -176,13 +181,13 @@ def _workflow_id(context: NodeContext, attempt: int) -> identifier_pb2.Identifie
 
 
 async def _reported(context: NodeContext, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledWorkflowClosure | None:
-    """The workflow that was stored when it was reported; None where that was another attempt's, or none yet."""
-    known = context.recorded
-    if known is None or not known.dynamic_uri:
+    """Return the workflow that was reported for this attempt; None without one."""
+    recorded = context.recorded
+    if recorded is None or not recorded.dynamic_uri:
         return None
     try:
         closure = compiler_pb2.CompiledWorkflowClosure.FromString(
-            await context.execution.literals.read_closure_bytes(known.dynamic_uri)
+            await context.execution.literals.read_closure_bytes(recorded.dynamic_uri)
         )
     except (BlobMissing, DecodeError) as error:
         log.warning(
@@ -198,14 +203,14 @@ def _template(
     spec: dynamic_job_pb2.DynamicJobSpec,
     id: identifier_pb2.Identifier,
 ) -> workflow_pb2.WorkflowTemplate:
-    """The workflow without inputs whose nodes and outputs the task asks for."""
+    """Return a workflow without inputs, with the nodes and outputs that the task returned."""
     template = workflow_pb2.WorkflowTemplate(id=id, nodes=spec.nodes, outputs=spec.outputs)
     template.interface.outputs.CopyFrom(task.interface.outputs)
     return template
 
 
 def _tasks(parent: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec) -> list[tasks_pb2.TaskTemplate]:
-    """The tasks that come with the nodes, each once; their containers inherit the configuration of the parent's."""
+    """Return the tasks of the nodes, each once. Their containers inherit the configuration of the parent's."""
     found: dict[bytes, tasks_pb2.TaskTemplate] = {}
     for task in spec.tasks:
         key = task.id.SerializeToString(deterministic=True)
@@ -220,10 +225,12 @@ def _tasks(parent: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec)
 async def _compiled(
     context: NodeContext, template: workflow_pb2.WorkflowTemplate, tasks: list[tasks_pb2.TaskTemplate], dynamic: Dynamic
 ) -> compiler_pb2.CompiledWorkflowClosure:
-    """What the registry's compiler makes of it.
+    """Compile the workflow as at its registration.
 
-    errors: NotBuilt
-    source: upstream buildDynamicWorkflow
+    Raises:
+        NotBuilt: The workflow does not compile, or is too large.
+
+    Source: buildDynamicWorkflow.
     """
     spec, size = dynamic.spec, dynamic.spec.ByteSize()
     try:
@@ -238,9 +245,9 @@ async def _compiled(
         raise NotBuilt(f"[User] {step}, caused by: {error}") from error
     limit, size = context.execution.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
     if limit and size > limit:
-        # What is larger could be reported and never read back.
-        told = f"the compiled workflow has {size} bytes, the limit of {SETTING} and at least 64 MiB is {limit}"
-        raise NotBuilt(f"[User] {step}, caused by: {told}")
+        # A larger workflow could be reported and not read back.
+        excess = f"the compiled workflow has {size} bytes, the limit of {SETTING} and at least 64 MiB is {limit}"
+        raise NotBuilt(f"[User] {step}, caused by: {excess}")
     return closure
 
 

@@ -1,4 +1,4 @@
-"""Gate nodes wait: for an approval, for a value, or for time to pass.
+"""Gate nodes: wait for an approval, for a value, or for some time.
 
 Proto: core.GateNode. Source: flytepropeller pkg/controller/nodes/gate/handler.go.
 """
@@ -28,7 +28,7 @@ _Kind = execution_pb2.ExecutionError
 
 
 async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
-    """A gate node, from QUEUED to its last event."""
+    """Run a gate node."""
     gate = context.node.gate_node
     kind = gate.WhichOneof("condition")
     events = context.execution.events
@@ -37,19 +37,19 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
         message = "gateNode does not have a supported condition reference"
         raise await fail(context, error_of("BadSpecificationError", message, _Kind.SYSTEM))
     if kind == "approve":
-        await _make(context, gate.approve.signal_id, types_pb2.LiteralType(simple=types_pb2.BOOLEAN))
+        await _create_signal(context, gate.approve.signal_id, types_pb2.LiteralType(simple=types_pb2.BOOLEAN))
     elif kind == "signal":
-        await _make(context, gate.signal.signal_id, gate.signal.type)
+        await _create_signal(context, gate.signal.signal_id, gate.signal.type)
     await events.send(context.event(Node.RUNNING))
-    known = context.recorded
-    began = known.started_at if known is not None and known.started_at else time.time()
+    recorded = context.recorded
+    started = recorded.started_at if recorded is not None and recorded.started_at else time.time()
     timeout = retries.timeout_seconds(context.node)
     attempts_max = context.node.metadata.retries.retries + 1
 
     async def started_at(attempt: int) -> float:
-        # Nothing records the attempts of a gate, which only wait: the clock tells them.
-        at = began + attempt * timeout
-        return at if known is not None and attempt < attempts_max and at <= time.time() else 0.0
+        # Attempts of a gate have no rows: compute from the clock which of them earlier runs have started.
+        at = started + attempt * timeout
+        return at if recorded is not None and attempt < attempts_max and at <= time.time() else 0.0
 
     async def run_attempt(attempt: int) -> literals_pb2.LiteralMap:
         if kind == "approve":
@@ -57,7 +57,7 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
         if kind == "signal":
             value = await _value(context, gate.signal.signal_id)
             return literals_pb2.LiteralMap(literals={gate.signal.output_variable_name: value})
-        until = began + attempt * timeout + gate.sleep.duration.ToNanoseconds() / 1e9
+        until = started + attempt * timeout + gate.sleep.duration.ToNanoseconds() / 1e9
         await asyncio.sleep(max(0.0, until - time.time()))
         return literals_pb2.LiteralMap()
 
@@ -72,19 +72,19 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
     return outputs
 
 
-async def _make(context: NodeContext, signal_id: str, type: types_pb2.LiteralType) -> None:
-    """Make the signal, so that it can be listed and set as long as the gate waits."""
+async def _create_signal(context: NodeContext, signal_id: str, type: types_pb2.LiteralType) -> None:
+    """Create the signal, so that clients can list and set it while the gate waits."""
     id = identifier_pb2.SignalIdentifier(signal_id=signal_id, execution_id=context.execution.id)
     request = signal_pb2.SignalGetOrCreateRequest(id=id, type=type)
     try:
         await with_retries(context.execution.server, signals.get_or_create_signal, request)
     except (errors.InvalidArgument, errors.AlreadyExists) as error:
-        # Deviates: upstream tries a signal that exists with another type again until the whole execution is given up.
+        # Deviates: upstream retries a signal that exists with another type until it gives up the execution.
         raise await fail(context, error_of("RuntimeExecutionError", error.message, _Kind.SYSTEM)) from error
 
 
 async def _approved(context: NodeContext, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """Wait for a verdict; an approval passes the inputs on."""
+    """Wait for the decision; return the inputs when it is an approval."""
     value = await _value(context, context.node.gate_node.approve.signal_id)
     if value.scalar.primitive.WhichOneof("value") != "boolean":
         message = f"received a non-boolean approve signal value [{text(value)}]"
@@ -96,14 +96,16 @@ async def _approved(context: NodeContext, inputs: literals_pb2.LiteralMap) -> li
 
 
 async def _value(context: NodeContext, signal_id: str) -> literals_pb2.Literal:
-    """Wait until a signal has a value."""
+    """Wait until a signal has a value, and return it."""
     execution = context.execution
     key = execution_key(execution.id)
-    with execution.host.watch.signal((execution.id.project, execution.id.domain, execution.id.name), signal_id) as told:
+    with execution.host.watch.signal(
+        (execution.id.project, execution.id.domain, execution.id.name), signal_id
+    ) as changed:
         while True:
             async with execution.server.database.unit_of_work() as db:
                 row = await db.find(schema.Signal, columns=("value",), **key, signal_id=signal_id)
             if row is not None and row.value:
                 return literals_pb2.Literal.FromString(row.value)
-            await told.wait()
-            told.clear()
+            await changed.wait()
+            changed.clear()

@@ -1,6 +1,6 @@
-"""One node: from the moment it is ready to its last event, whatever its kind.
+"""Run one node from its inputs to its last event. The steps here are the same for every kind of node.
 
-Source: flytepropeller pkg/controller/nodes/executor.go; each kind's handler stands in a module of its own.
+Source: flytepropeller pkg/controller/nodes/executor.go.
 """
 
 from __future__ import annotations
@@ -16,31 +16,35 @@ from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 
-_DONE_WELL = ("SUCCEEDED", "RECOVERED")
-# Kinds that count against the execution's max parallelism.
-_COUNTED = ("task_node", "array_node", "launch_plan")
+_SUCCESSES = ("SUCCEEDED", "RECOVERED")
+# Kinds that the max parallelism of the execution limits.
+_LIMITED = ("task_node", "array_node", "launch_plan")
 
 
 async def run_node(context: NodeContext) -> literals_pb2.LiteralMap:
-    """Run a node; its outputs. What an earlier run of the execution finished is not done again.
+    """Run a node by the handler of its kind and return its outputs.
 
-    errors: NodeFailed, NodeSkipped, when its events are sent
+    A node that an earlier run of the execution has finished does not run again.
+
+    Raises:
+        NodeFailed: The node failed, and its events are sent.
+        NodeSkipped: The node was skipped, and its events are sent.
     """
-    known = context.recorded
-    if known is not None:
-        if known.phase in _DONE_WELL:
+    recorded = context.recorded
+    if recorded is not None:
+        if recorded.phase in _SUCCESSES:
             return await _recorded_outputs(context)
-        if known.phase == "FAILED":
-            raise NodeFailed(known.closure.error, context.node.id)
-        if known.phase == "TIMED_OUT":
+        if recorded.phase == "FAILED":
+            raise NodeFailed(recorded.closure.error, context.node.id)
+        if recorded.phase == "TIMED_OUT":
             raise timed_out(context.node.id)
-        if known.phase == "SKIPPED":
+        if recorded.phase == "SKIPPED":
             raise NodeSkipped
     kind = context.kind
-    permit = Permit(context.execution.parallelism if kind in _COUNTED else None)
+    permit = Permit(context.execution.parallelism if kind in _LIMITED else None)
     await permit.acquire()
     try:
-        if known is None:
+        if recorded is None:
             recovered = await recover(context)
             if recovered is not None:
                 return recovered
@@ -66,30 +70,28 @@ async def _recorded_outputs(context: NodeContext) -> literals_pb2.LiteralMap:
     closure = context.recorded.closure
     if closure.HasField("output_data"):
         return closure.output_data
+    if not closure.output_uri:
+        return literals_pb2.LiteralMap()
     try:
-        return (
-            await context.execution.literals.read(closure.output_uri)
-            if closure.output_uri
-            else literals_pb2.LiteralMap()
-        )
+        return await context.execution.literals.read(closure.output_uri)
     except BlobMissing:
-        # A task that declares no outputs names a file all the same; who needs one that is lost fails to bind it.
+        # The event of a task without outputs names a file too. A node that needs a lost file fails to bind it.
         return literals_pb2.LiteralMap()
 
 
 async def _inputs(context: NodeContext) -> literals_pb2.LiteralMap:
-    """Resolve and write the inputs of a node that is ready."""
+    """Resolve and write the inputs of a node."""
     try:
         inputs = await context.execution.literals.resolve(context.node.inputs, context.scope.outputs.get)
     except BindingFailed as error:
         raise await fail(context, error.error) from error
     if context.error is not None and "err" in inputs.literals:
-        inputs.literals["err"].CopyFrom(_told(context, context.error))
+        inputs.literals["err"].CopyFrom(_error_input(context, context.error))
     return await context.execution.literals.write_composed(context.input_uri, context.directory, inputs)
 
 
-def _told(context: NodeContext, error: execution_pb2.ExecutionError) -> literals_pb2.Literal:
-    """What a failure node is told of the failure, as flytekit's FlyteError.
+def _error_input(context: NodeContext, error: execution_pb2.ExecutionError) -> literals_pb2.Literal:
+    """Return the error that a failure node receives, as flytekit's FlyteError.
 
     Deviates: upstream names the failure node itself as the one that failed (ResolveErrorInputLiteralData).
     """
@@ -105,14 +107,27 @@ def _told(context: NodeContext, error: execution_pb2.ExecutionError) -> literals
 async def fail(
     context: NodeContext, error: execution_pb2.ExecutionError, *before: Event, **fields: object
 ) -> NodeFailed:
-    """Report FAILED, together with the events before it; the exception to raise."""
+    """Report a node FAILED; return the exception to raise.
+
+    Args:
+        context: The node.
+        error: The error of the node.
+        *before: Events that are sent before, in the same transaction.
+        **fields: Further fields of the FAILED event.
+    """
     event = context.event(Node.FAILED, error=error, **fields)
     await context.execution.events.send(*before, event)
     return NodeFailed(error, context.node.id)
 
 
 async def succeed(context: NodeContext, outputs: literals_pb2.LiteralMap, **fields: object) -> literals_pb2.LiteralMap:
-    """Write the outputs of a node as its own and report SUCCEEDED."""
+    """Write the outputs of a node, report it SUCCEEDED, and return the outputs.
+
+    Args:
+        context: The node.
+        outputs: The outputs.
+        **fields: Further fields of the SUCCEEDED event.
+    """
     await context.execution.literals.write(context.output_uri(), outputs)
     event = context.event(Node.SUCCEEDED, output_uri=context.output_uri(), **fields)
     await context.execution.events.send(event)

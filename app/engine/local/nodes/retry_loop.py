@@ -1,9 +1,8 @@
-"""Attempt after attempt of one task: processes, two budgets, timeouts. What is reported of them is their teller's.
+"""Run a task until an attempt succeeds or its retry budgets are used up, within its timeouts.
 
-The node's timeout limits each attempt, from the start of its process; time in a queue does not count. The nodes that
-a dynamic task asks for are part of the attempt, and of its time.
-
-A task node has one of these, the indices of a map have one each.
+The node's timeout limits each attempt from the start of its process; the time in which the process waits for a permit
+does not count. The nodes of a dynamic task are part of the attempt and of its time. A task node has one retry loop; an
+array node has one for each index.
 Source: flytepropeller pkg/controller/nodes/executor.go (retries), pkg/controller/nodes/task; flyteplugins.
 """
 
@@ -24,7 +23,7 @@ from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
 from app.engine.local.graph.state import ExecutionState, NodeContext
-from app.engine.local.nodes.dynamics import INTERRUPTED, Expand
+from app.engine.local.nodes.dynamics import INTERRUPTED, RunNodes
 from app.engine.local.nodes.task_types import with_command
 from app.engine.local.processes import outcome
 from app.engine.local.processes.task_attempt import (
@@ -49,31 +48,38 @@ _Kind = execution_pb2.ExecutionError
 
 _CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
-# What ended while no server watched is looked at before it counts as late.
-_LATE_SECONDS = 0.1
+# An attempt may have ended in time while no server ran: leave it a moment to be read.
+_READ_SECONDS = 0.1
 
 
 class AttemptListener(Protocol):
-    """Hears of attempts, each event once at least, in order."""
+    """Receives the events of attempts, in order. An event may arrive again after a restart of the server."""
 
     async def waiting(self) -> None:
-        """The first attempt has to wait until there is an environment for it."""
+        """Record that the first attempt waits until the environment of tasks is installed."""
 
     async def submitted(self, attempt: int) -> None:
-        """The attempt can be run and waits for its turn."""
+        """Record that an attempt is prepared and waits for a permit to start its process."""
 
     async def running(self, attempt: int) -> None:
-        """It has a process."""
+        """Record that an attempt has a process."""
 
     async def failed(self, attempt: int, failed: Failed) -> None:
-        """It has failed, and another one follows. The last one is told by the outcome of all."""
+        """Record that an attempt has failed and another one follows. The last failure is returned by the loop."""
 
 
 class RetryLoop:
-    """runs: makes each attempt. earlier: closures of attempts that an earlier run of the execution reported.
+    """The attempts of one task.
 
-    expand: what becomes of an attempt that asks for nodes. asked: what the first attempt asks for without being run,
-    and since when, in seconds since 1970.
+    Args:
+        execution: The execution.
+        node: The node, with retries and timeout.
+        task: The task.
+        make_attempt: Returns the description of an attempt by its number.
+        listener: Receives the events of attempts.
+        earlier: Closures of attempts that an earlier run of the execution has reported.
+        run_nodes: Runs the nodes that an attempt of a dynamic task returns; None where a task must not return nodes.
+        recovered: The nodes of the first attempt, which does not run then, and when it started, in seconds since 1970.
     """
 
     def __init__(
@@ -82,33 +88,35 @@ class RetryLoop:
         node: workflow_pb2.Node,
         task: tasks_pb2.TaskTemplate,
         *,
-        runs: Callable[[int], TaskAttempt],
+        make_attempt: Callable[[int], TaskAttempt],
         listener: AttemptListener,
         earlier: Mapping[int, AttemptClosure],
-        expand: Expand | None = None,
-        asked: tuple[Dynamic, float] | None = None,
+        run_nodes: RunNodes | None = None,
+        recovered: tuple[Dynamic, float] | None = None,
     ) -> None:
         self._execution = execution
         self._node = node
         self._task = task
-        self._runs = runs
+        self._make_attempt = make_attempt
         self._listener = listener
         self._earlier = earlier
-        self._expand = expand
-        self._asked = asked
+        self._run_nodes = run_nodes
+        self._recovered = recovered
         self._timeout = retries.timeout_seconds(node)
-        # When the attempt began.
-        self._began = time.time()
+        self._started_at = time.time()
         self._after_outage = False
         self.attempt = 0
         self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
 
     async def run(self) -> Succeeded | Dynamic | Failed:
-        """Run until one attempt ends well or none is left. Cancelled, it leaves the process as it is."""
+        """Run attempts until one succeeds or no retry is left.
+
+        A cancelled loop leaves the process of its attempt running.
+        """
         while True:
-            ended = await self._one()
-            if isinstance(ended, Dynamic) and self._expand is not None:
-                ended = await self._nodes(ended, self._expand)
+            ended = await self._run_attempt()
+            if isinstance(ended, Dynamic) and self._run_nodes is not None:
+                ended = await self._expand(ended, self._run_nodes)
             if isinstance(ended, Killed):
                 error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
                 ended = Failed(error, retryable=True)
@@ -117,33 +125,33 @@ class RetryLoop:
             await self._listener.failed(self.attempt, ended)
             self._after_outage = ended.of_storage
             if ended.of_storage and self.attempt + 1 not in self._earlier:
-                # The reason is left to the attempt's error, which holds output of the task too.
-                log.warning("attempt_failed_without_storage", attempt=self._runs(self.attempt).generated_name)
-            self._began = time.time()
+                # The reason may hold output of the task, so it is not logged.
+                log.warning("attempt_failed_without_storage", attempt=self._make_attempt(self.attempt).generated_name)
+            self._started_at = time.time()
             self.attempt += 1
 
-    async def _one(self) -> Outcome:
-        """One attempt: gone on with where an earlier run of the execution began it."""
-        told, later = self._earlier.get(self.attempt), self._earlier.get(self.attempt + 1)
-        asked = self._asked if not self.attempt else None
-        if told is not None and told.HasField("started_at"):
-            self._began = told.started_at.ToNanoseconds() / 1e9
-        elif asked is not None:
-            self._began = asked[1]
-        if later is not None and (asked is not None or (told is not None and told.phase == Task.SUCCEEDED)):
-            # Its process ended well and yet another attempt followed: its nodes took too long.
+    async def _run_attempt(self) -> Outcome:
+        """Run one attempt, or resume it where an earlier run of the execution started it."""
+        recorded, later = self._earlier.get(self.attempt), self._earlier.get(self.attempt + 1)
+        recovered = self._recovered if not self.attempt else None
+        if recorded is not None and recorded.HasField("started_at"):
+            self._started_at = recorded.started_at.ToNanoseconds() / 1e9
+        elif recovered is not None:
+            self._started_at = recovered[1]
+        if later is not None and (recovered is not None or (recorded is not None and recorded.phase == Task.SUCCEEDED)):
+            # Its process succeeded and another attempt followed, so its nodes had exceeded the timeout.
             return INTERRUPTED
-        if asked is not None:
-            return asked[0]
-        run = self._runs(self.attempt)
+        if recovered is not None:
+            return recovered[0]
+        run = self._make_attempt(self.attempt)
         running = await self._execution.host.runner.adopt(run)
         if running is not None:
             return await self._watch(running)
-        past = await self._past(run, told) if told is not None else None
+        past = await self._recorded_outcome(run, recorded) if recorded is not None else None
         return past if past is not None else await self._start(run)
 
-    async def _past(self, run: TaskAttempt, earlier: AttemptClosure) -> Outcome | None:
-        """How an attempt ended of which this machine has no process; None where it was not started yet."""
+    async def _recorded_outcome(self, run: TaskAttempt, earlier: AttemptClosure) -> Outcome | None:
+        """Return the outcome of a recorded attempt without a process on this machine; None when it was not started."""
         if earlier.phase == Task.FAILED and earlier.HasField("error"):
             error = earlier.error
             of_storage = error.code == STORAGE_FAILURE and error.kind == _Kind.SYSTEM
@@ -162,19 +170,19 @@ class RetryLoop:
             requirements=server.settings.engine.local.requirements,
         )
         if earlier.phase == Task.FAILED and not isinstance(ended, Failed):
-            error = error_of("Unknown", "the attempt failed, and what it said of it is on another machine")
+            error = error_of("Unknown", "the attempt failed; its error was recorded on another machine only")
             return Failed(error, retryable=self.attempt + 1 in self._earlier)
         return ended
 
     async def _start(self, run: TaskAttempt) -> Outcome:
         runner = self._execution.host.runner
         if self._after_outage:
-            # The attempt is reported first, so that it shows why the execution waits. No process starts before the
-            # store answers.
+            # Report the attempt first, so that the reason for waiting can be shown at it. No process starts before
+            # the store answers.
             await self._listener.submitted(self.attempt)
             await self._execution.server.blobs.exists(run.input_uri)
         if not runner.ready:
-            # Making the environment takes a while, and the node is to be seen meanwhile.
+            # Installing the environment takes a while; report the node meanwhile.
             await self._listener.waiting()
         try:
             prepared = await runner.prepare(run)
@@ -189,9 +197,9 @@ class RetryLoop:
             return error.failed
 
     async def _watch(self, running: RunningAttempt) -> Outcome:
-        """Wait for a process, at most until the attempt's timeout."""
+        """Wait until a process has ended; kill it at the timeout of the attempt."""
         await self._listener.running(self.attempt)
-        self._began = running.started_at or time.time()
+        self._started_at = running.started_at or time.time()
         result: Outcome = Killed()
         try:
             async with asyncio.timeout(self._seconds_left()) as clock:
@@ -205,14 +213,14 @@ class RetryLoop:
         return retries.expired(self._node)
 
     def _seconds_left(self) -> float | None:
-        """For the attempt; None without a limit."""
+        """Return the seconds that are left for the attempt; None without a limit."""
         if not self._timeout:
             return None
-        return max(self._began + self._timeout - time.time(), _LATE_SECONDS)
+        return max(self._started_at + self._timeout - time.time(), _READ_SECONDS)
 
-    async def _nodes(self, dynamic: Dynamic, expand: Expand) -> Succeeded | Failed:
-        """The nodes that the task asks for, in the time that is left of its attempt."""
-        ended = await expand(self.attempt, dynamic, self._seconds_left())
+    async def _expand(self, dynamic: Dynamic, run_nodes: RunNodes) -> Succeeded | Failed:
+        """Run the nodes that a dynamic task returned, in the time that is left of its attempt."""
+        ended = await run_nodes(self.attempt, dynamic, self._seconds_left())
         return retries.expired(self._node) if ended is None else ended
 
 
@@ -229,9 +237,19 @@ def task_attempt(
     array_index: int | None = None,
     checkpoint: str = "",
 ) -> TaskAttempt:
-    """An attempt of a task. unique_id: of what is tried again, the node or one index of it.
+    """Return the description of an attempt.
 
-    checkpoint: what the first attempt goes on from; a later one goes on from the one before it
+    Args:
+        context: The node.
+        task: The task.
+        unique_id: The unique id of the node, or of one index of an array node.
+        attempt: The number of the attempt, from 0.
+        directory: The folder of the attempt on this machine.
+        input_uri: The inputs.
+        output_prefix: The folder in the store that the attempt writes to.
+        given_prefix: The output prefix in the command, where it differs from `output_prefix`.
+        array_index: The index in an array node.
+        checkpoint: The checkpoint from which the first attempt resumes; a later one resumes from the one before it.
     """
     execution = context.execution
     name = unique_ids.generated_name(execution.id.name, unique_id, attempt)
@@ -259,10 +277,10 @@ def task_attempt(
 
 
 def checkpoint_of(execution: ExecutionState, unique_id: str, attempt: int) -> str:
-    """Where an attempt leaves what the next one can go on from."""
+    """Return the address of the checkpoints that an attempt writes and the next one reads."""
     return f"{_raw_prefix(execution, unique_ids.generated_name(execution.id.name, unique_id, attempt))}/{_CHECKPOINTS}"
 
 
 def _raw_prefix(execution: ExecutionState, generated_name: str) -> str:
-    """Where an attempt puts its raw data."""
+    """Return the prefix of the raw data of an attempt."""
     return f"{execution.raw_prefix}/{unique_ids.shard(generated_name)}/{generated_name}"

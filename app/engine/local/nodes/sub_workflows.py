@@ -20,7 +20,7 @@ Node = execution_pb2.NodeExecution
 async def run_sub_workflow(
     context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit
 ) -> literals_pb2.LiteralMap:
-    """A sub-workflow node: the graph of the workflow it names, inside this node."""
+    """Run a sub-workflow node."""
     events = context.execution.events
     await events.send(context.event(Node.QUEUED, is_parent=True))
     reference = context.node.workflow_node.sub_workflow_ref

@@ -1,6 +1,6 @@
-"""Task types without a container that run here all the same: which command stands for them.
+"""Add a container to tasks of types without one, so that they run as processes.
 
-A template with a container, or a pod, runs that. What is missing here is refused by commands.container_of.
+`commands.container_of` refuses a task without container whose type is not in the table below.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _DISTRIBUTION = "--additional-distribution"
 def with_command(
     task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask], settings: LocalEngine
 ) -> tasks_pb2.TaskTemplate:
-    """Return the template with the container that runs it here; the template itself where it has one, or none fits.
+    """Return the template with a container that runs it, or unchanged when it has one or its type is not known.
 
     Args:
         task: The template.
-        beside: The tasks of its workflow: one of the same version says where the code of a fast registration lies.
-        settings: Of the engine.
+        beside: The tasks of the same workflow. One of the same version names the archive of a fast registration.
+        settings: The settings of the engine.
     """
     make = _CONTAINERS.get(task.type)
     if make is None or task.WhichOneof("target") is not None:
@@ -40,7 +40,7 @@ def with_command(
 
 
 def _distribution(task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask]) -> str:
-    """Return where the code lies that was registered together with a task; "" where no other task says it."""
+    """Return the archive of code that was registered together with a task; "" without one."""
     for other in beside:
         id, args = other.template.id, list(other.template.container.args)
         same = (id.project, id.domain, id.version) == (task.id.project, task.id.domain, task.id.version)
@@ -50,7 +50,7 @@ def _distribution(task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.Co
 
 
 def _sensor(task: tasks_pb2.TaskTemplate, distribution: str, settings: LocalEngine) -> tasks_pb2.Container:
-    """flytekit's command for tasks, with a resolver of ours that loads the sensor (taskside/flyteadmin_sensors.py)."""
+    """Return flytekit's command for tasks, with the resolver of taskside/flyteadmin_sensors.py, which loads sensors."""
     custom = MessageToDict(task.custom)
     code = (
         f"Its code was unpacked from {distribution}"

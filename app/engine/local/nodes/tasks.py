@@ -1,4 +1,4 @@
-"""A task node: what is reported of its attempts, and what follows for the node.
+"""Task nodes: report the attempts of the task and the node itself.
 
 Source: flytepropeller pkg/controller/nodes/task, nodes/executor.go (retries), flyteplugins (phases and errors).
 """
@@ -29,9 +29,14 @@ Task = execution_pb2.TaskExecution
 
 
 class TaskNode:
-    """One task node while it runs: reports its attempts. reserving: what its RUNNING event says of its cache.
+    """A task node while it runs. Implements `AttemptListener`.
 
-    place: among the nodes that run side by side. asked: what it asks for without being run.
+    Args:
+        context: The node.
+        task: The task.
+        permit: The permit of the node among those that run at a time.
+        reservation: Added to the RUNNING event when the node holds a reservation of the cache.
+        recovered: The nodes of a dynamic task that was recovered and does not run, and when it started.
     """
 
     def __init__(
@@ -40,14 +45,14 @@ class TaskNode:
         task: tasks_pb2.TaskTemplate,
         permit: Permit,
         *,
-        reserving: event_pb2.TaskNodeMetadata | None = None,
-        asked: tuple[Dynamic, float] | None = None,
+        reservation: event_pb2.TaskNodeMetadata | None = None,
+        recovered: tuple[Dynamic, float] | None = None,
     ) -> None:
         self._context = context
         self._permit = permit
-        self._asked = asked is not None
+        self._is_recovered = recovered is not None
         self.is_dynamic = False
-        self._reserving = reserving
+        self._reservation = reservation
         self._execution = context.execution
         self._task = task
         self._deck = DeckWatch(context.execution.server.settings, context.execution.server.blobs)
@@ -55,11 +60,11 @@ class TaskNode:
             context.execution,
             context.node,
             task,
-            runs=self._task_attempt,
+            make_attempt=self._task_attempt,
             listener=self,
             earlier=context.recorded_attempts,
-            expand=self._expand,
-            asked=asked,
+            run_nodes=self._run_nodes,
+            recovered=recovered,
         )
 
     def _task_attempt(self, attempt: int) -> TaskAttempt:
@@ -76,21 +81,22 @@ class TaskNode:
         )
 
     async def run(self) -> Succeeded:
-        """Attempt after attempt until one ends well; its outcome, whose events are still to be sent.
+        """Run the task until an attempt succeeds. The caller sends the SUCCEEDED events.
 
-        errors: NodeFailed, when the node's events are sent
+        Raises:
+            NodeFailed: When the node's events are sent.
         """
         try:
             ended = await self._loop.run()
         finally:
             await self._deck.stop()
         if isinstance(ended, Failed):
-            raise await self._fail(ended)
+            raise await self._report_failure(ended)
         assert isinstance(ended, Succeeded)
         return ended
 
-    async def _expand(self, attempt: int, dynamic: Dynamic, seconds_max: float | None) -> Succeeded | Failed | None:
-        """Run the nodes that an attempt asks for; its process, if there was one, has ended well."""
+    async def _run_nodes(self, attempt: int, dynamic: Dynamic, seconds_max: float | None) -> Succeeded | Failed | None:
+        """Run the nodes that an attempt of a dynamic task returned, and return the outcome of the attempt."""
         context, events = self._context, self._execution.events
         self.is_dynamic = True
         await self._deck.stop()
@@ -102,29 +108,33 @@ class TaskNode:
             await events.send(*before)
             return dynamics.not_built(error)
         await events.send(*before, dynamics.running(context, scope, dynamic))
-        # Its nodes take places of their own, of which there may be only one.
+        # The nodes inside need permits of their own, and there may be only one.
         self._permit.release()
         return await dynamics.run(context, scope, dynamic, seconds_max)
 
     async def waiting(self) -> None:
+        """Report the node QUEUED."""
         await self._execution.events.send(self._node_event(Node.QUEUED))
 
     async def submitted(self, attempt: int) -> None:
+        """Report the attempt QUEUED and the node RUNNING."""
         submitted = self._event(Task.QUEUED, reason="task submitted")
         await self._execution.events.send(self._node_event(Node.QUEUED), submitted, self._node_event(Node.RUNNING))
 
     async def running(self, attempt: int) -> None:
+        """Report the attempt RUNNING, and watch for its deck."""
         events, uri = self._execution.events, decks.uri_of(self._context.output_dir(attempt))
         await events.send(self._event(Task.RUNNING, has_log=True), self._node_event(Node.RUNNING))
         if self._generates_deck and events.deck(self._context.unique_id) != uri:
             self._deck.start(uri, lambda: events.send(*self._shown(uri)))
 
     async def failed(self, attempt: int, failed: Failed) -> None:
+        """Report the attempt FAILED, unless an earlier run of the execution has."""
         await self._deck.stop()
-        # One that a later attempt was told of is told itself.
+        # A recorded later attempt implies that the failure of this one is recorded.
         if attempt + 1 not in self._context.recorded_attempts:
             await self._execution.events.send(*self._failure(failed), *self._shown(await self._deck_of(failed)))
-        self.is_dynamic = self._asked = False
+        self.is_dynamic = self._is_recovered = False
         await self._permit.acquire()
 
     def _failure(self, failed: Failed) -> list[event_pb2.TaskExecutionEvent]:
@@ -135,13 +145,13 @@ class TaskNode:
         return [self._event(Task.FAILED, error=failed.error, has_log=True)]
 
     def succeeded(self) -> list[event_pb2.TaskExecutionEvent]:
-        """The event of the last attempt's process where it ended well, to be sent together with the node's."""
-        if self._asked:
+        """Return the SUCCEEDED event of the last attempt, to be sent with that of the node; none without a process."""
+        if self._is_recovered:
             return []
         return [self._event(Task.SUCCEEDED, output_uri=self._context.output_uri(self._loop.attempt), has_log=True)]
 
-    async def _fail(self, failed: Failed) -> NodeFailed:
-        # A last attempt that wrote none leaves the deck of the one before it shown.
+    async def _report_failure(self, failed: Failed) -> NodeFailed:
+        # The node keeps showing the deck of an earlier attempt when the last one wrote none.
         shown = self._execution.events.deck(self._context.unique_id)
         deck_uri = await self._deck_of(failed) or await decks.first_of(self._execution.server.blobs, shown)
         error = self._loop.budget.exhausted(failed)
@@ -150,8 +160,8 @@ class TaskNode:
 
     def _node_event(self, phase: int) -> event_pb2.NodeExecutionEvent:
         event = self._context.event(phase)
-        if phase == Node.RUNNING and self._reserving is not None:
-            event.task_node_metadata.CopyFrom(self._reserving)
+        if phase == Node.RUNNING and self._reservation is not None:
+            event.task_node_metadata.CopyFrom(self._reservation)
         return event
 
     @property
@@ -159,7 +169,7 @@ class TaskNode:
         return bool(self._task.metadata.generates_deck.value)
 
     async def _deck_of(self, failed: Failed) -> str:
-        """Return the deck of the attempt, which may have been cut off after it published one; "" for none."""
+        """Return the deck of a failed attempt, "" without one. A killed attempt may have published its deck before."""
         if not self._generates_deck:
             return ""
         uri = decks.uri_of(self._context.output_dir(self._loop.attempt))
@@ -173,35 +183,38 @@ class TaskNode:
         if not deck_uri or not self._generates_deck:
             return []
         phase = self._execution.events.running_phase(self._context.unique_id)
-        return [self._context.event(phase, input_uri=self._context.input_uri, deck_uri=deck_uri)]
+        return [self._context.event(phase, deck_uri=deck_uri)]
 
     def deck_uri(self, ended: Succeeded) -> str:
-        """The deck that the node's SUCCEEDED event names: one that is there, unless the task says it makes none."""
+        """Return the deck for the SUCCEEDED event, or "" when the task has `generates_deck: false` or wrote none."""
         metadata = self._task.metadata
         unwanted = metadata.HasField("generates_deck") and not metadata.generates_deck.value
         return "" if unwanted else ended.deck_uri
 
     @property
     def attempt(self) -> int:
-        """The attempt that runs, or that ended last."""
+        """Return the number of the attempt that runs or ended last."""
         return self._loop.attempt
 
     def described(self, marks: event_pb2.TaskNodeMetadata | None = None) -> dict[str, Any]:
-        """What the node's last event says of the task; marks: of its cache.
+        """Return the fields of the node's last event that describe the task.
 
-        # Parity: a dynamic node tells of its cache alone.
+        Parity: the event of a dynamic node has no checkpoint.
+
+        Args:
+            marks: The fields that describe the cache.
         """
         metadata = event_pb2.TaskNodeMetadata()
         if marks is not None:
             metadata.CopyFrom(marks)
         if not self.is_dynamic:
             metadata.checkpoint_uri = checkpoint_of(self._execution, self._context.unique_id, self._loop.attempt)
-        told = {"task_node_metadata": metadata} if metadata.ByteSize() else {}
-        return {**told, "is_dynamic": self.is_dynamic}
+        described = {"task_node_metadata": metadata} if metadata.ByteSize() else {}
+        return {**described, "is_dynamic": self.is_dynamic}
 
     def _event(self, phase: int, **fields: Any) -> event_pb2.TaskExecutionEvent:
         context, budget = self._context, self._loop.budget
-        # Parity: the last attempt of the system's budget does not run where it can be interrupted.
+        # Parity: the last attempt of the system budget is not interruptible.
         interruptible = budget.system_failures < retries.SYSTEM_FAILURES_MAX
         return attempt_event(
             context,
@@ -214,7 +227,7 @@ class TaskNode:
 
 
 async def run_task(context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
-    """A task node, from QUEUED to its last event."""
+    """Run a task node."""
     reference = context.node.task_node.reference_id
     task = context.scope.task(reference)
     if task is None:
@@ -222,24 +235,24 @@ async def run_task(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
     handler = context.execution.handlers.tasks.get(task.template.type)
     if handler is not None:
         return await handler(context, task.template, inputs)
-    caching = NodeCache(context, task.template, inputs)
-    asked = await dynamics.recover(context, inputs)
-    if not context.recorded_attempts and asked is None:
-        hit = await caching.begin(permit)
+    cache = NodeCache(context, task.template, inputs)
+    recovered = await dynamics.recover(context, inputs)
+    if not context.recorded_attempts and recovered is None:
+        hit = await cache.begin(permit)
         if hit is not None:
             return await succeed(context, hit.outputs, task_node_metadata=hit.marks)
     try:
-        node = TaskNode(context, task.template, permit, reserving=caching.reserving, asked=asked)
-        return await _compute(context, node, caching)
+        node = TaskNode(context, task.template, permit, reservation=cache.reservation, recovered=recovered)
+        return await _compute(context, node, cache)
     except NodeFailed:
-        await caching.give_up()
+        await cache.release()
         raise
 
 
-async def _compute(context: NodeContext, node: TaskNode, caching: NodeCache) -> literals_pb2.LiteralMap:
-    """Run the task, as nothing could be taken over, and cache what it puts out."""
+async def _compute(context: NodeContext, node: TaskNode, cache: NodeCache) -> literals_pb2.LiteralMap:
+    """Run the task and cache its outputs."""
     ended = await node.run()
-    marks = await caching.put(ended.output_uri, ended.outputs, attempt=node.attempt)
+    marks = await cache.put(ended.output_uri, ended.outputs, attempt=node.attempt)
     event = context.event(
         Node.SUCCEEDED,
         output_uri=ended.output_uri,

@@ -19,7 +19,7 @@ from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import Shape, element_inputs
 from app.engine.local.nodes.cache import NodeCache, policy_of
-from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, launch, named, outputs_of
+from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, child_metadata, launch, outputs_of
 from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
 from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
@@ -82,8 +82,8 @@ class TaskElements:
         if not self._cached:
             return (await self._compute(index, progress)).outputs
         inputs = element_inputs(self._shape, self._inputs, index)
-        caching = NodeCache(self._context, self._task, inputs, metadata=self._shape.element.metadata, index=index)
-        hit = await caching.begin(Permit(None)) if progress.phase(index) == Task.UNDEFINED else None
+        cache = NodeCache(self._context, self._task, inputs, metadata=self._shape.element.metadata, index=index)
+        hit = await cache.begin(Permit(None)) if progress.phase(index) == Task.UNDEFINED else None
         if hit is not None:
             await self._context.execution.literals.write(self._output_uri(index, 0), hit.outputs)
             progress.change(index, Task.SUCCEEDED, 0, hit.marks.cache_status)
@@ -91,10 +91,10 @@ class TaskElements:
         try:
             ended = await self._compute(index, progress)
         except IndexFailed:
-            await caching.give_up()
+            await cache.release()
             raise
         retry = progress.retry(index)
-        marks = await caching.put(ended.output_uri, ended.outputs, attempt=retry)
+        marks = await cache.put(ended.output_uri, ended.outputs, attempt=retry)
         progress.change(index, Task.SUCCEEDED, retry, marks.cache_status)
         return ended.outputs
 
@@ -103,7 +103,7 @@ class TaskElements:
             self._context.execution,
             self._shape.element,
             self._task,
-            runs=lambda retry: self._task_attempt(index, retry),
+            make_attempt=lambda retry: self._task_attempt(index, retry),
             listener=_Index(index, progress),
             earlier=progress.earlier(index),
         )
@@ -231,7 +231,7 @@ class ChildElements:
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
         child = self._child_id(resource.index)
         resource.external_id = child.name
-        resource.workflow_node_metadata.CopyFrom(named(child))
+        resource.workflow_node_metadata.CopyFrom(child_metadata(child))
 
     def _child_id(self, index: int) -> identifier_pb2.WorkflowExecutionIdentifier:
         element = unique_ids.node_unique_id(self._context.unique_id, self._attempt, f"n{index}")

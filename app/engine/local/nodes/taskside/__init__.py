@@ -1,4 +1,4 @@
-"""Modules for the environment of tasks: flytekit imports them by name, from a folder on the PYTHONPATH of a task.
+"""Modules that tasks import, from a folder on their PYTHONPATH.
 
-They import flytekit and the standard library, and nothing of this package.
+These modules import flytekit and the standard library only.
 """

@@ -1,6 +1,6 @@
-"""A resolver for flytekit's commands: it loads a sensor as a task that waits until the sensor's poke is true.
+"""Resolver for flytekit's commands that loads a sensor as a task. The task waits until the sensor's poke is true.
 
-flytekit runs sensors in its connector service: a sensor's template names a class, and neither a container nor code.
+flytekit itself runs sensors in its connector service: the template of a sensor names a class, but no container.
 Source: flytekit sensor/sensor_engine.py.
 """
 
@@ -15,20 +15,20 @@ import time
 import traceback
 from typing import Any
 
-# What app/engine/local/nodes/task_types.py sets: a JSON object with the members below.
+# app/engine/local/nodes/task_types.py sets this variable to a JSON object with the members that are read below.
 VARIABLE = "FLYTEADMIN_SENSOR"
-# Failed pokes in a row, after which the sensor fails. A poke often asks a service that may be away for a moment.
+# After so many failed pokes in a row the sensor fails. A poke may call a service that is unavailable for a moment.
 _FAILURES_MAX = 6
 
 
 class Resolver:
-    """flytekit's protocol for what loads the task of a command."""
+    """Implements the part of flytekit's TaskResolverMixin that its commands use."""
 
     def load_task(self, loader_args: list[str]) -> Any:
-        """Return the sensor of this attempt, whose execution ends when it pokes true.
+        """Return the sensor as a task whose execution ends when the sensor's poke is true.
 
         Raises:
-            FlyteUserRuntimeException: When the sensor's class cannot be imported or made.
+            FlyteUserRuntimeException: The sensor's class cannot be imported or instantiated.
         """
         given = json.loads(os.environ[VARIABLE])
         try:
@@ -45,23 +45,23 @@ class Resolver:
 
 def _made(module: str, name: str, config: Any) -> Any:
     sensor = getattr(importlib.import_module(module), name)
-    # Parity: flytekit gives the configuration as the dict that its to_dict made.
+    # Parity: flytekit passes the configuration as a dict.
     return sensor("sensor", config=config) if config is not None else sensor("sensor")
 
 
 def _of_user(error: Exception, given: dict[str, Any]) -> Exception:
     from flytekit.exceptions.user import FlyteUserRuntimeException  # type: ignore[import-not-found]
 
-    told = RuntimeError(
+    reason = RuntimeError(
         f"the sensor {given['sensor_name']} of module {given['sensor_module']} cannot be made: "
         f"{type(error).__name__}: {error}. {given['code']}"
     )
-    wrapped: Exception = FlyteUserRuntimeException(told, timestamp=time.time())
+    wrapped: Exception = FlyteUserRuntimeException(reason, timestamp=time.time())
     return wrapped
 
 
 async def _wait(sensor: Any, inputs: dict[str, Any], interval_seconds: float) -> None:
-    """Poke until the answer is true; log failures, and raise the last of too many in a row."""
+    """Poke until the answer is true. Print failures; raise the last of six in a row."""
     failures = 0
     while True:
         try:
