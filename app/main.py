@@ -29,7 +29,7 @@ from app.runtime.lifecycle import Service, Services
 from app.server import installation
 
 if TYPE_CHECKING:
-    from app.mcp.web import Web
+    from app.mcp.web import AssistantService
     from app.runtime.metrics import Book
     from app.settings import Settings
 
@@ -45,7 +45,7 @@ class FlyteAdmin(FastAPI):
 
     router: RestRouter
 
-    def __init__(self, server: Server, assistants: Web | None, services: Sequence[Service] = ()) -> None:
+    def __init__(self, server: Server, assistants: AssistantService | None, services: Sequence[Service] = ()) -> None:
         super().__init__(
             title="Flyte Admin",
             # The generated document is served by app/api/pages/docs.py.
@@ -181,10 +181,10 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> FlyteAdmin
     return FlyteAdmin(server, assistants, services)
 
 
-def _assistants(server: Server) -> Web | None:
+def _assistants(server: Server) -> AssistantService | None:
     """MCP and the REST adapter where they are wanted; the SDK takes long to import."""
     if not server.settings.mcp.enabled:
         return None
-    from app.mcp.web import Web
+    from app.mcp.web import AssistantService
 
-    return Web(server)
+    return AssistantService(server)

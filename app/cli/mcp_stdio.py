@@ -18,8 +18,8 @@ from mcp.server.stdio import stdio_server
 from app.blobs import Blobs
 from app.engine.port import NoEngine
 from app.mcp import remote
-from app.mcp.assistants import Assistants
-from app.mcp.callers import Caller, InProcess
+from app.mcp.clients import InProcessClient, RpcClient
+from app.mcp.tool_server import ToolServer
 from app.runtime.dispatch import Server
 from app.server import home, installation, startup
 from app.settings import Settings, check_served
@@ -39,7 +39,7 @@ def run(settings: Settings, endpoint: str | None) -> None:
 async def _serve(settings: Settings, endpoint: str | None) -> None:
     opened = _remote(settings, endpoint) if endpoint is not None else _in_process(settings)
     async with opened as (caller, warning):
-        server = Assistants(caller, settings, warning=warning).server()
+        server = ToolServer(caller, settings, warning=warning).server()
         if text := warning():
             startup.Progress(sys.stderr).line(f"warning: {text}")
         async with stdio_server() as (read, write):
@@ -47,14 +47,14 @@ async def _serve(settings: Settings, endpoint: str | None) -> None:
 
 
 @asynccontextmanager
-async def _remote(settings: Settings, endpoint: str) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+async def _remote(settings: Settings, endpoint: str) -> AsyncIterator[tuple[RpcClient, Callable[[], str]]]:
     key = settings.mcp.api_key.get_secret_value()
-    async with remote.connected(endpoint, key, settings.mcp.call_seconds_max) as caller:
+    async with remote.connect(endpoint, key, settings.mcp.call_seconds_max) as caller:
         yield caller, str
 
 
 @asynccontextmanager
-async def _in_process(settings: Settings) -> AsyncIterator[tuple[Caller, Callable[[], str]]]:
+async def _in_process(settings: Settings) -> AsyncIterator[tuple[RpcClient, Callable[[], str]]]:
     progress = startup.Progress(sys.stderr)
     check_served(settings)
     home.prepare(settings.home_path)
@@ -62,7 +62,7 @@ async def _in_process(settings: Settings) -> AsyncIterator[tuple[Caller, Callabl
     async with startup.opened(settings, serves=True) as database:
         server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
         server.blobs.use_signing_key(await installation.link_key(database, settings))
-        yield InProcess(server), lambda: _warning(settings)
+        yield InProcessClient(server), lambda: _warning(settings)
 
 
 def _prepare(settings: Settings, progress: startup.Progress) -> None:

@@ -1,4 +1,4 @@
-"""The service for AI assistants: MCP tools, resources and prompts, and the REST adapter of the same capability.
+"""The service for AI assistants: MCP tools, resources and prompts, and the REST adapter of the same operations.
 
-rows.py names what is offered, once; the RPCs behind it are called in this process or on another server (callers.py).
+tools.py lists the operations. Their RPCs are called in this process (clients.py) or on another server (remote.py).
 """

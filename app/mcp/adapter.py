@@ -1,6 +1,6 @@
-"""The REST adapter: the operations of the capability at the paths that it names, /v1 before those of the API.
+"""The REST adapter: the operations of the capability, each at its path in the API with /v1 in front.
 
-The same handler serves them as the API's own paths, so bodies, encodings, errors and limits are the same.
+The router of the API serves them, so bodies, encodings, errors and limits are those of the API.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.pages import docs
 from app.api.rest.router import RestRouter, routes_of
-from app.mcp import rows
-from app.mcp.rows import Tool
+from app.mcp import tools
+from app.mcp.tools import Tool
 from app.runtime.dispatch import Server
 from app.runtime.rows import VARIABLE, Rpc
 
@@ -27,24 +27,24 @@ _COMPONENT = re.compile(r'"#/components/(\w+)/([^"]+)"')
 
 
 def path_of(tool: Tool) -> str:
-    """/v1/api/v1/executions/{id-project}/… as the capability writes it."""
-    return PREFIX + VARIABLE.sub(lambda match: f"{{{_name(match[1])}}}", rows.binding_of(tool).template)
+    """Return the path of an operation as the capability writes it: /v1/api/v1/executions/{id-project}/…."""
+    return PREFIX + VARIABLE.sub(lambda match: f"{{{_name(match[1])}}}", tools.binding_of(tool).template)
 
 
 def _name(variable: str) -> str:
-    """id-project for id.project."""
+    """Return id-project for id.project."""
     return variable.replace(".", "-")
 
 
 def served(tool: Tool) -> Rpc:
-    """The RPC of an operation with its one binding here."""
-    binding = rows.binding_of(tool)
-    return replace(rows.rpcs()[tool.rpc], bindings=(replace(binding, template=PREFIX + binding.template),))
+    """Return the RPC of an operation, with its binding in this adapter alone."""
+    binding = tools.binding_of(tool)
+    return replace(tools.rpcs_by_name()[tool.rpc], bindings=(replace(binding, template=PREFIX + binding.template),))
 
 
 def application(server: Server) -> ASGIApp:
-    """The ASGI application: the operations, and what describes them at /openapi.json."""
-    operations = RestRouter(server, routes_of(map(served, rows.OPERATIONS)))
+    """Return the ASGI application: the operations, and their OpenAPI document at /openapi.json."""
+    operations = RestRouter(server, routes_of(map(served, tools.OPERATIONS)))
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == DOCUMENT_PATH and scope["method"] in ("GET", "HEAD"):
@@ -57,7 +57,7 @@ def application(server: Server) -> ASGIApp:
 
 @cache
 def openapi_bytes() -> bytes:
-    """The OpenAPI document: of the API's own, what these operations need."""
+    """Return the OpenAPI document: the parts of the API's document that these operations need."""
     whole = orjson.loads(docs.openapi_bytes())
     known = {
         (operation["x-flyte-template"], verb): operation
@@ -65,8 +65,8 @@ def openapi_bytes() -> bytes:
         for verb, operation in path.items()
     }
     paths: dict[str, Any] = {}
-    for tool in rows.OPERATIONS:
-        binding = rows.binding_of(tool)
+    for tool in tools.OPERATIONS:
+        binding = tools.binding_of(tool)
         operation = {**known[binding.template, binding.verb.lower()], "operationId": tool.operation}
         names = map(_name, binding.variables)
         operation["parameters"] = [
@@ -81,7 +81,7 @@ def openapi_bytes() -> bytes:
 
 
 def _used(paths: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    """The components that the paths lead to, and those that the security of the whole document names."""
+    """Return the components that the paths refer to, directly or through others, and the security schemes."""
     used: dict[str, Any] = {"securitySchemes": components["securitySchemes"]}
     text = orjson.dumps(paths).decode()
     while found := {pair for pair in _COMPONENT.findall(text) if pair[1] not in used.get(pair[0], {})}:

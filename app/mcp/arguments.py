@@ -1,4 +1,4 @@
-"""Arguments of tools as request messages; what does not fit is refused by the path of its field."""
+"""Convert arguments of tools to request messages; an error names the path of the field that does not fit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from app.wire.render import WRAPPERS, is_map
 M = TypeVar("M", bound=Message)
 
 _SHOWN_LENGTH_MAX = 60
-# Looking for the field reads a part of the arguments once for each level that it lies deep.
+# The search for a refused field reads each part of the arguments once for every level above it.
 _LOCATED_BYTES_MAX = 64 * 1024
 
 
 def to_request(type_: type[M], arguments: Mapping[str, Any]) -> M:
-    """The message of proto JSON in either spelling of names.
+    """Return the message for proto JSON with camelCase or snake_case names.
 
-    errors: INVALID_ARGUMENT `<path of the field>: …`
+    Raises:
+        InvalidArgument: The message begins with the path of the field that does not fit.
     """
     try:
         body = _json(arguments)
@@ -35,12 +36,12 @@ def to_request(type_: type[M], arguments: Mapping[str, Any]) -> M:
     try:
         return decode.from_json(type_, body, strict=True)
     except errors.InvalidArgument as error:
-        located = _located(type_.DESCRIPTOR, arguments, "") if len(body) <= _LOCATED_BYTES_MAX else ""
+        located = _locate_problem(type_.DESCRIPTOR, arguments, "") if len(body) <= _LOCATED_BYTES_MAX else ""
         raise errors.InvalidArgument(located or error.message) from error
 
 
-def _located(descriptor: Any, value: Mapping[str, Any], path: str) -> str:
-    """What is wrong, beginning with the path of the first field that alone is refused; "" where none is."""
+def _locate_problem(descriptor: Any, value: Mapping[str, Any], path: str) -> str:
+    """Return the path of the first field that is refused by itself, with the reason; "" where none is."""
     for name, item in value.items():
         where = f"{path}.{name}" if path else name
         field = descriptor.fields_by_name.get(name) or fields_by_spelling(descriptor).get(name)
@@ -48,12 +49,14 @@ def _located(descriptor: Any, value: Mapping[str, Any], path: str) -> str:
             return f"{where}: there is no such field{_near(name, descriptor)}"
         problem = _problem(descriptor, {name: item})
         if problem:
-            return _within(field, item, where) or f"{where}: {_wanted(field)}, not {_shown(item)}{_reason(problem)}"
+            return (
+                _locate_inside(field, item, where) or f"{where}: {_wanted(field)}, not {_shown(item)}{_reason(problem)}"
+            )
     return ""
 
 
-def _within(field: FieldDescriptor, item: Any, where: str) -> str:
-    """Where inside a field something is wrong; "" where it is the value itself."""
+def _locate_inside(field: FieldDescriptor, item: Any, where: str) -> str:
+    """Return the path and reason of a problem inside a field's value; "" where the value itself is refused."""
     if field.message_type is None or field.message_type.full_name in WRAPPERS:
         return ""
     if is_map(field):
@@ -70,14 +73,14 @@ def _within(field: FieldDescriptor, item: Any, where: str) -> str:
     for place, one in places:
         if not isinstance(one, Mapping):
             return "" if place == where else f"{place}: an object is wanted, not {_shown(one)}"
-        found = _located(kind, one, place) if _problem(kind, one) else ""
+        found = _locate_problem(kind, one, place) if _problem(kind, one) else ""
         if found:
             return found
     return ""
 
 
 def _json(value: Any) -> bytes:
-    """As clients may send it: with whole numbers of any size, which the reader then refuses, but without NaN."""
+    """Return JSON with whole numbers of any size, which the decoder then refuses; raises ValueError for NaN."""
     return json.dumps(value, allow_nan=False).encode()
 
 
@@ -90,9 +93,9 @@ def _problem(descriptor: Any, value: Mapping[str, Any]) -> str:
 
 
 def _near(name: str, descriptor: Any) -> str:
-    known = [field.name for field in descriptor.fields]
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}" if known else ""
+    names = [field.name for field in descriptor.fields]
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(names)}" if names else ""
 
 
 def _wanted(field: FieldDescriptor) -> str:
@@ -131,5 +134,5 @@ def _shown(value: Any) -> str:
 
 
 def _reason(problem: str) -> str:
-    """What the reader said beside the place of a syntax error, where that tells more than the kind that is wanted."""
+    """Return the decoder's reason where the wanted type alone does not explain the error."""
     return " (a member of the same oneof is set already)" if "oneof" in problem else ""

@@ -1,14 +1,14 @@
-"""The capability file, in the form of Naftiko 1.0.0-alpha2: what is consumed, and how REST and MCP expose it.
+"""The capability file of Naftiko 1.0.0-alpha2: the consumed operations of the API, and how REST and MCP expose them.
 
-Everything but the few words about the whole comes from the rows, so the file cannot say what is not served.
+All operations come from tools.py, so the file lists exactly those that are served.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from app.mcp import adapter, rows
-from app.mcp.rows import Tool
+from app.mcp import adapter, tools
+from app.mcp.tools import Tool
 from app.runtime.rows import VARIABLE
 
 _LABEL = "Flyte Admin API — Executions"
@@ -17,12 +17,13 @@ _DATE = "2026-05-19"
 
 
 def document() -> dict[str, Any]:
-    """The whole file as plain data."""
+    """Return the file as plain data."""
     return {
         "naftiko": "1.0.0-alpha2",
         "info": {
             "label": _LABEL,
-            "description": f"{_LABEL}. {len(rows.OPERATIONS)} operations. Lead operation: {rows.OPERATIONS[0].title}. "
+            "description": f"{_LABEL}. {len(tools.OPERATIONS)} operations. "
+            f"Lead operation: {tools.OPERATIONS[0].title}. "
             "Self-contained Naftiko capability covering one Flyte business surface.",
             "tags": ["Flyte", "Executions"],
             "created": _DATE,
@@ -35,13 +36,13 @@ def document() -> dict[str, Any]:
 
 def _by_path() -> dict[str, list[Tool]]:
     found: dict[str, list[Tool]] = {}
-    for tool in rows.OPERATIONS:
-        found.setdefault(rows.binding_of(tool).template, []).append(tool)
+    for tool in tools.OPERATIONS:
+        found.setdefault(tools.binding_of(tool).template, []).append(tool)
     return found
 
 
 def _name(template: str) -> str:
-    """api-v1-executions-id.project-id.domain for /api/v1/executions/{id.project}/{id.domain}."""
+    """Return api-v1-executions-id.project-id.domain for /api/v1/executions/{id.project}/{id.domain}."""
     return VARIABLE.sub(r"\1", template).strip("/").replace("/", "-")
 
 
@@ -52,8 +53,8 @@ def _consumed() -> dict[str, Any]:
         "baseUri": "http://localhost:30080",
         "description": f"{_LABEL} business capability. Self-contained, no shared references.",
         "resources": [
-            {"name": _name(template), "path": template, "operations": [_operation(tool) for tool in tools]}
-            for template, tools in _by_path().items()
+            {"name": _name(template), "path": template, "operations": [_operation(tool) for tool in members]}
+            for template, members in _by_path().items()
         ],
     }
 
@@ -61,13 +62,13 @@ def _consumed() -> dict[str, Any]:
 def _operation(tool: Tool) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": tool.operation,
-        "method": rows.binding_of(tool).verb,
+        "method": tools.binding_of(tool).verb,
         "description": tool.title,
         "outputRawFormat": "json",
         "outputParameters": [{"name": "result", "type": "object", "value": "$."}],
     }
     inputs = [
-        {"name": name, "in": "path", "type": "string", "required": True} for name in rows.binding_of(tool).variables
+        {"name": name, "in": "path", "type": "string", "required": True} for name in tools.binding_of(tool).variables
     ]
     return {**made, "inputParameters": inputs} if inputs else made
 
@@ -81,15 +82,15 @@ def _rest() -> dict[str, Any]:
         f"with {adapter.PREFIX}.",
         "resources": [
             {
-                "path": adapter.path_of(tools[0]),
+                "path": adapter.path_of(members[0]),
                 "name": _name(template).replace(".", "-"),
                 "description": f"REST surface for {_name(template)}.",
                 "operations": [
-                    {"method": rows.binding_of(tool).verb, "name": tool.operation, **_routed(tool, "rest")}
-                    for tool in tools
+                    {"method": tools.binding_of(tool).verb, "name": tool.operation, **_routed(tool, "rest")}
+                    for tool in members
                 ],
             }
-            for template, tools in _by_path().items()
+            for template, members in _by_path().items()
         ],
     }
 
@@ -102,12 +103,12 @@ def _mcp() -> dict[str, Any]:
         "transport": "http",
         "description": f"MCP adapter for {_LABEL}. One tool per consumed operation, routed inline through this "
         "capability's consumes block.",
-        "tools": [{"name": tool.name, **_routed(tool, "tools")} for tool in rows.OPERATIONS],
+        "tools": [{"name": tool.name, **_routed(tool, "tools")} for tool in tools.OPERATIONS],
     }
 
 
 def _routed(tool: Tool, source: str) -> dict[str, Any]:
-    """How an operation of one of the two surfaces leads to what is consumed."""
+    """Return how an operation of REST or MCP calls the consumed operation."""
     made: dict[str, Any] = {"description": tool.title}
     if source == "tools":
         made["hints"] = {
@@ -116,6 +117,6 @@ def _routed(tool: Tool, source: str) -> dict[str, Any]:
             "idempotent": tool.idempotent,
         }
     made["call"] = f"{_NAMESPACE}.{tool.operation}"
-    if variables := rows.binding_of(tool).variables:
+    if variables := tools.binding_of(tool).variables:
         made["with"] = {name: f"{source}.{name}" for name in variables}
     return {**made, "outputParameters": [{"type": "object", "mapping": "$."}]}

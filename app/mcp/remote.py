@@ -1,4 +1,4 @@
-"""RPCs on another server, over gRPC: `flyteadmin mcp --endpoint`. Its logs come over HTTP from the same address."""
+"""The client for another server, of `flyteadmin mcp --endpoint`: RPCs by gRPC, logs by HTTP at the same address."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from app.wire.text import unpacked
 
 _CLASSES = {one.code: one for one in errors.FlyteError.__subclasses__()}
 _DETAILS = "grpc-status-details-bin"
-# A page of large executions is larger than what grpc takes by itself.
+# A page of large executions exceeds the default limit of grpc.
 RESPONSE_BYTES_MAX = 64 * 1024 * 1024
 
 
-class Remote:
-    """A Caller whose RPCs run elsewhere. Made by connected()."""
+class RemoteClient:
+    """An `RpcClient` for another server; `connect` makes it."""
 
     def __init__(
         self, web: str, channel: grpc.aio.Channel, http: httpx.AsyncClient, headers: dict[str, str], seconds_max: float
@@ -38,34 +38,36 @@ class Remote:
         self._seconds_max = seconds_max
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
+        """Call the RPC by gRPC. Raises the FlyteError of its status code."""
         method = self._channel.unary_unary(
             rpc.path, request_serializer=_serialized, response_deserializer=rpc.response.FromString
         )
         try:
             reply: Message = await method(request, timeout=self._seconds_max, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise self._told(error) from error
+            raise self._flyte_error(error) from error
         return reply
 
-    def _told(self, error: grpc.aio.AioRpcError) -> errors.FlyteError:
+    def _flyte_error(self, error: grpc.aio.AioRpcError) -> errors.FlyteError:
         code, message = error.code().value[0], error.details() or ""
         if code == errors.Unavailable.code:
             message = f"{self.web} cannot be reached: {message}"
         return _CLASSES.get(code, errors.Unknown)(message, details=_details(error))
 
-    async def log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+    async def read_log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+        """Read the log by HTTP; None for a server without a page for logs, such as upstream."""
         node = id.node_execution_id
-        run = node.execution_id
-        parts = (run.project, run.domain, run.name, node.node_id, str(id.retry_attempt))
+        execution = node.execution_id
+        parts = (execution.project, execution.domain, execution.name, node.node_id, str(id.retry_attempt))
         address = f"{self.web}/logs/{'/'.join(quote(part, safe='') for part in parts)}"
         try:
             async with self._http.stream("GET", address, headers={"range": f"bytes=-{bytes_max}"}) as answer:
                 if answer.status_code not in (200, 206):
                     return None
-                # Upstream has no such page, and whatever answers there need not know of ranges.
+                # A server that ignores the Range header would send the whole log.
                 return (await _at_most(answer, bytes_max)).decode("utf-8", "replace")
         except httpx.HTTPError:
-            # The log is an extra; its link has been told already.
+            # The result holds a link to the log too, so that it is useful without the log.
             return None
 
 
@@ -83,7 +85,7 @@ def _serialized(message: Message) -> bytes:
 
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[Message, ...]:
-    """The details of an error whose types are known here."""
+    """Return the details of an error; those of unknown types are dropped."""
     metadata: Any = error.trailing_metadata() or ()
     found = [value for key, value in metadata if key == _DETAILS]
     if not found or not isinstance(found[0], bytes):
@@ -95,10 +97,13 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[Message, ...]:
 
 
 @asynccontextmanager
-async def connected(endpoint: str, key: str, seconds_max: float) -> AsyncIterator[Remote]:
-    """A caller of a server. endpoint: as endpoint_of takes it; key: sent as a bearer token where it is not empty.
+async def connect(endpoint: str, key: str, seconds_max: float) -> AsyncIterator[RemoteClient]:
+    """Open a client for a server. It connects with the first call, so that the server may start later.
 
-    Nothing is sent before the first call, so a server that is not there yet may still come.
+    Args:
+        endpoint: The address, in a form of `endpoint_of`.
+        key: The bearer token; "" sends none.
+        seconds_max: The timeout of each call.
     """
     secure, address = endpoint_of(endpoint)
     options = [("grpc.max_receive_message_length", RESPONSE_BYTES_MAX)]
@@ -110,13 +115,16 @@ async def connected(endpoint: str, key: str, seconds_max: float) -> AsyncIterato
     web = f"{'https' if secure else 'http'}://{address}"
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with channel, httpx.AsyncClient(timeout=seconds_max, headers=headers) as http:
-        yield Remote(web, channel, http, headers, seconds_max)
+        yield RemoteClient(web, channel, http, headers, seconds_max)
 
 
 def endpoint_of(endpoint: str) -> tuple[bool, str]:
-    """Whether to use TLS, and host:port. http://, dns:/// (as flytekit's configuration has it) or nothing: no TLS.
+    """Return whether an address asks for TLS, and its host:port.
 
-    errors: BadSetting
+    https:// asks for TLS; http://, dns:/// (the form of flytekit's configuration) and an address without scheme do not.
+
+    Raises:
+        BadSetting: The address has another form.
     """
     text = endpoint.removeprefix("dns:///")
     parts = urlsplit(text if "://" in text else f"http://{text}")

@@ -1,4 +1,4 @@
-"""What tools answer: responses as JSON without what is unset, cut to a bound, and errors that say what to do next."""
+"""Results of tools: responses as JSON without unset fields, truncated to a size, and errors with advice."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from app.runtime.threads import in_thread_if_large
 from app.wire.codecs import details_value, size
 from app.wire.render import WRAPPERS, is_map, to_value
 
-# In turn, until a result fits: the longest text and the longest list or map that stay.
+# Tried in turn until a result fits: the characters that a text keeps, the entries that a list or map keeps.
 _CUTS = ((8_000, 1_000), (2_000, 200), (500, 50), (200, 20), (100, 5), (50, 1))
-# No message has more fields, so objects that are no maps stay whole.
+# No message has more fields, so only maps lose entries.
 _FIELDS_MAX = 25
 _NOTES_MAX = 10
 
-# What to do about an error, by gRPC code.
+# The advice for an error, by gRPC code.
 _ADVICE = {
     errors.InvalidArgument.code: "Correct the argument that the message names and call again.",
     errors.NotFound.code: "Check project, domain, name and version; the list tools show what exists.",
     errors.AlreadyExists.code: "Choose another name, or leave it out to get a generated one.",
-    errors.FailedPrecondition.code: "Look at the present state first; the same call will fail again until it changes.",
+    errors.FailedPrecondition.code: "Read the present state first; the same call fails until the state changes.",
     errors.ResourceExhausted.code: "Ask for less: a smaller limit, a narrower filter, smaller inputs.",
     errors.DeadlineExceeded.code: "Try again, or ask for less.",
     errors.Unavailable.code: "Try again in a moment.",
     errors.Aborted.code: "Try again.",
-    errors.Unauthenticated.code: "The server wants a key: set FLYTE_API_KEY where this tool server is started.",
+    errors.Unauthenticated.code: "The server requires a key: set FLYTE_API_KEY where this tool server is started.",
 }
 
 
 def error_value(error: errors.FlyteError) -> dict[str, Any]:
-    """An error as a model can read it."""
+    """Return an error as JSON, with advice for the model."""
     value = {
         "code": error.code,
         "status": code_pb2.Code.Name(error.code),
@@ -49,14 +49,14 @@ def error_value(error: errors.FlyteError) -> dict[str, Any]:
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """A response in proto JSON with proto names, without unset messages, empty lists and empty maps."""
+    """Return a response as proto JSON with proto names, without unset messages, empty lists and empty maps."""
     value = _pruned(message.DESCRIPTOR, to_value(message, camel=False))
     assert isinstance(value, dict)
     return value
 
 
 def _pruned(descriptor: Any, value: Any) -> Any:
-    """Only fields are left out: what users put into a Struct stays, nulls too."""
+    """Remove empty fields of messages; the content of a Struct stays, nulls too."""
     if descriptor.full_name.startswith("google.protobuf.") or descriptor.full_name in WRAPPERS:
         return value
     kept: dict[str, Any] = {}
@@ -76,87 +76,99 @@ def _pruned(descriptor: Any, value: Any) -> Any:
     return kept
 
 
-async def of(message: Message, bytes_max: int) -> tuple[dict[str, Any], str]:
-    """A response as to_json and bounded make it; a large one in a thread, so that others go on."""
-    return await in_thread_if_large(size(message), lambda: bounded(to_json(message), bytes_max))
+async def from_message(message: Message, bytes_max: int) -> tuple[dict[str, Any], str]:
+    """Return a response as JSON, truncated, and the note of `truncate`; a large one is converted in a thread."""
+    return await in_thread_if_large(size(message), lambda: truncate(to_json(message), bytes_max))
 
 
-async def sized(message: Message) -> tuple[dict[str, Any], int]:
-    """A whole response as to_json makes it, and its bytes as JSON."""
+async def measure(message: Message) -> tuple[dict[str, Any], int]:
+    """Return a response as JSON, and its size in bytes."""
 
     def made() -> tuple[dict[str, Any], int]:
         value = to_json(message)
-        return value, measured(value)
+        return value, json_size(value)
 
     return await in_thread_if_large(size(message), made)
 
 
-async def of_model(model: BaseModel, bytes_max: int) -> tuple[dict[str, Any], str]:
-    """An answer of several RPCs, whose size nobody knows yet: always in a thread."""
-    return await asyncio.to_thread(lambda: bounded(model.model_dump(mode="json", exclude_none=True), bytes_max))
+async def from_model(model: BaseModel, bytes_max: int) -> tuple[dict[str, Any], str]:
+    """Return a composite tool's result as JSON, truncated, and the note of `truncate`. Runs in a thread."""
+    return await asyncio.to_thread(lambda: truncate(model.model_dump(mode="json", exclude_none=True), bytes_max))
 
 
-def bounded(value: dict[str, Any], bytes_max: int) -> tuple[dict[str, Any], str]:
-    """The value, cut where it is largest until it fits, and one sentence about what was cut; "" where nothing was.
+def truncate(value: dict[str, Any], bytes_max: int) -> tuple[dict[str, Any], str]:
+    """Return a value with texts and lists shortened until it fits, and a note that names the shortened parts.
 
-    The value is measured once, whole; a cut costs no more than what may be left of it.
-    errors: RESOURCE_EXHAUSTED for what cannot be cut so far
+    The whole value is measured once; each attempt stops as soon as the result exceeds the limit.
+
+    Returns:
+        The value, and the note; "" where nothing was shortened.
+
+    Raises:
+        ResourceExhausted: The value does not fit even with the smallest lengths.
     """
-    whole = measured(value)
+    whole = json_size(value)
     if whole <= bytes_max:
         return value, ""
     for length_max, items_max in _CUTS:
-        cut = _Cut(length_max, items_max, bytes_max)
+        shortener = _Shortener(length_max, items_max, bytes_max)
         try:
-            shown = cut.of(value, "")
+            shown = shortener.shorten(value, "")
         except _TooLarge:
             continue
-        notes = cut.notes
+        notes = shortener.notes
         more = f" and {len(notes) - _NOTES_MAX} more places" if len(notes) > _NOTES_MAX else ""
         return shown, f"Truncated from {whole} bytes: {'; '.join(notes[:_NOTES_MAX])}{more}."
     raise errors.ResourceExhausted(f"the result has {whole} bytes and cannot be cut to {bytes_max}")
 
 
-def measured(value: Any) -> int:
-    """Bytes as JSON."""
+def json_size(value: Any) -> int:
+    """Return the size of a value as JSON, in bytes."""
     return len(orjson.dumps(value))
 
 
 class _TooLarge(Exception):
-    """What is kept does not fit either."""
+    """The shortened value exceeds the limit."""
 
 
 @dataclass(slots=True)
-class _Cut:
-    """One way to cut; notes: what was cut. It gives up as soon as bytes_left are used up."""
+class _Shortener:
+    """One attempt to shorten a value.
+
+    Attributes:
+        length_max: Characters that a text keeps.
+        items_max: Entries that a list or map keeps.
+        bytes_left: Bytes of JSON that the rest of the value may take.
+        notes: One phrase for each shortened part.
+    """
 
     length_max: int
     items_max: int
     bytes_left: int
     notes: list[str] = field(default_factory=list)
 
-    def of(self, value: Any, path: str) -> Any:
-        """What stays. errors: _TooLarge"""
+    def shorten(self, value: Any, path: str) -> Any:
+        """Return the shortened value. Raises _TooLarge."""
         if isinstance(value, (list, dict)):
             return self._entries(value, path)
         if isinstance(value, str) and len(value) > self.length_max:
             self.notes.append(f"{path} shows {self.length_max} of {len(value)} characters")
             value = value[: self.length_max]
-        self._take(measured(value))
+        self._take(json_size(value))
         return value
 
     def _entries(self, value: Any, path: str) -> Any:
         most = max(self.items_max, _FIELDS_MAX) if isinstance(value, dict) else self.items_max
         if len(value) > most:
             self.notes.append(f"{path or 'the result'} shows {most} of {len(value)} entries")
-        # Brackets, and commas between the entries.
+        # The brackets, and the commas between the entries.
         self._take(1 + max(1, min(len(value), most)))
         if isinstance(value, list):
-            return [self.of(one, f"{path}[{index}]") for index, one in enumerate(islice(value, most))]
+            return [self.shorten(one, f"{path}[{index}]") for index, one in enumerate(islice(value, most))]
         kept = {}
         for key, one in islice(value.items(), most):
-            self._take(measured(key) + 1)
-            kept[key] = self.of(one, f"{path}.{key}" if path else key)
+            self._take(json_size(key) + 1)
+            kept[key] = self.shorten(one, f"{path}.{key}" if path else key)
         return kept
 
     def _take(self, taken: int) -> None:

@@ -1,8 +1,8 @@
-"""JSON schemas (draft 2020-12) of the arguments and results of tools, made of the same parts as the OpenAPI document.
+"""JSON schemas (draft 2020-12) of the arguments and results of tools, made of the parts of the OpenAPI document.
 
-A message whose fields are all plain stands where it is used, so that most tools need no references; larger ones, and
-those that contain themselves as literals and their types do, become $defs. What lies deeper than DEPTH_MAX messages is
-any object, so that the list of tools stays readable; the server checks it all the same.
+A message without inner messages is written where it is used, so that most schemas need no references. Others become
+$defs, because a message such as a literal may contain itself. Messages below DEPTH_MAX levels are any object, so that
+the list of tools stays readable; the server validates them all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.wire.schemas import Schema, Schemas, name_of
 DEPTH_MAX = 6
 _REFERENCE = "#/components/schemas/"
 
-# What a call cannot do without, by message; the services say so too.
+# The fields that each call needs, by message; the services require them too.
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "core.WorkflowExecutionIdentifier": ("project", "domain", "name"),
     "core.Identifier": ("project", "domain", "name", "version"),
@@ -39,17 +39,17 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 
 
 def arguments_schema(descriptor: Any) -> Schema:
-    """What a request takes: unknown fields are refused, and what every call needs is required."""
+    """Return the schema of a request: unknown fields are refused, the fields that each call needs are required."""
     return _Builder(arguments=True).document(descriptor)
 
 
 def result_schema(descriptor: Any) -> Schema:
-    """What a response holds. What is unset is left out (app/mcp/results.py), so nothing is required."""
+    """Return the schema of a response. Unset fields are left out (app/mcp/results.py), so none is required."""
     return _Builder(arguments=False).document(descriptor)
 
 
 class _Builder:
-    """One document."""
+    """Builds one schema."""
 
     def __init__(self, *, arguments: bool) -> None:
         self._arguments = arguments
@@ -64,13 +64,13 @@ class _Builder:
         return {**schema, "$defs": dict(sorted(self._defs.items()))} if self._defs else schema
 
     def _message(self, name: str) -> Schema:
-        made = self._made(self._schemas.known[name])
+        made = self._converted(self._schemas.known[name])
         if self._arguments and name in _REQUIRED:
             made["required"] = list(_REQUIRED[name])
         return made
 
-    def _made(self, schema: Schema) -> Schema:
-        """A part of the OpenAPI document as tools have it: without null, which stands for what is left out here."""
+    def _converted(self, schema: Schema) -> Schema:
+        """Return a part of the OpenAPI document as a schema of a tool: without null, because tools leave fields out."""
         if "anyOf" in schema and schema["anyOf"][-1] == {"type": "null"}:
             schema = {**schema["anyOf"][0], **{key: value for key, value in schema.items() if key != "anyOf"}}
         made: Schema = {}
@@ -78,18 +78,18 @@ class _Builder:
             made = self._referred(schema["$ref"].removeprefix(_REFERENCE))
         for key, value in schema.items():
             if key == "properties":
-                made[key] = {name: self._made(one) for name, one in value.items() if self._kept(one)}
+                made[key] = {name: self._converted(one) for name, one in value.items() if self._kept(one)}
             elif key in ("items", "additionalProperties") and isinstance(value, dict):
-                made[key] = self._made(value)
+                made[key] = self._converted(value)
             elif key == "type" and isinstance(value, list):
                 made[key] = value[0]
             elif key == "description":
-                # Arguments of tools travel in no query.
+                # Arguments of tools are not part of a URL.
                 made[key] = value.replace(" (send `%2B`)", "")
-            elif key not in ("$ref", "deprecated") and not (key == "format" and value in _FORMATS_UNTOLD):
+            elif key not in ("$ref", "deprecated") and not (key == "format" and value in _FORMATS_OMITTED):
                 made[key] = value
         if self._arguments and schema.get("format") in ("int64", "uint64") and made["type"] == "string":
-            # Proto JSON prints 64-bit numbers as text, and reads them either way.
+            # Proto JSON writes 64-bit numbers as text, and reads text and numbers.
             made["type"] = ["integer", "string"]
         return made
 
@@ -99,19 +99,19 @@ class _Builder:
     def _referred(self, name: str) -> Schema:
         target = self._schemas.known[name]
         if "enum" in target:
-            return self._made(target)
+            return self._converted(target)
         if self._depths.get(name, DEPTH_MAX) >= DEPTH_MAX:
             return {"type": "object"}
         if not self._refers(target["properties"]):
             return self._message(name)
         if name not in self._defs:
-            # Messages contain themselves, so the name is taken before the fields are looked at.
+            # A message may contain itself, so its name is registered before its fields are visited.
             self._defs[name] = {}
             self._defs[name] = self._message(name)
         return {"$ref": f"#/$defs/{name}"}
 
     def _refers(self, part: Any) -> bool:
-        """Whether a part leads to another message; enumerations are no more than their names."""
+        """Return whether a part refers to another message; an enumeration is no message."""
         if isinstance(part, dict):
             name = str(part.get("$ref", "")).removeprefix(_REFERENCE)
             return (name in self._schemas.known and "enum" not in self._schemas.known[name]) or any(
@@ -120,12 +120,12 @@ class _Builder:
         return isinstance(part, list) and any(map(self._refers, part))
 
 
-# What only generators of clients look at.
-_FORMATS_UNTOLD = {"int32", "int64", "uint64", "double", "byte"}
+# Formats that only generators of clients use.
+_FORMATS_OMITTED = {"int32", "int64", "uint64", "double", "byte"}
 
 
 def _depths(root: Any) -> dict[str, int]:
-    """How many messages lie between the root and each type, by the shortest way."""
+    """Return the number of levels from the root to each message type, on the shortest path."""
     depths = {name_of(root): 0}
     level, depth = [root], 0
     while level:

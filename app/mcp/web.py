@@ -1,7 +1,7 @@
-"""The two further listeners of `serve`: MCP over streamable HTTP at /mcp, and the REST adapter.
+"""The service for assistants over HTTP: MCP (streamable HTTP) at /mcp, and the REST adapter, each on its own port.
 
-Every worker process serves both. That works because nothing is kept between two requests: the SDK runs without
-sessions, each POST is answered with one JSON document, and there is no stream that a GET could wait at.
+Every worker process serves both ports, because no state is held between two requests: the SDK runs without sessions,
+each POST gets one JSON document as its reply, and there is no stream that a GET could read.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from app import errors
 from app.api.http.refusals import refuse
 from app.api.rest.exchange import ClientDisconnected, read_body
 from app.mcp import adapter
-from app.mcp.assistants import Assistants
-from app.mcp.callers import InProcess
-from app.mcp.guard import Guard
+from app.mcp.api_key import ApiKeyGuard
+from app.mcp.clients import InProcessClient
+from app.mcp.tool_server import ToolServer
 from app.runtime.dispatch import Server
 
 PATH = "/mcp"
 
 
-class Web:
-    """Both applications of one process."""
+class AssistantService:
+    """Background service with the two ASGI applications of one process, by port."""
 
     name = "assistants"
 
     def __init__(self, server: Server) -> None:
         settings = server.settings
         self._manager = StreamableHTTPSessionManager(
-            Assistants(InProcess(server), settings).server(),
+            ToolServer(InProcessClient(server), settings).server(),
             json_response=True,
             stateless=True,
             max_request_body_size=settings.request_body_bytes_max,
@@ -40,8 +40,8 @@ class Web:
         self._manager_life = AsyncExitStack()
         endpoint = _Endpoint(self._manager, settings.request_body_bytes_max, settings.limits.body_wait_seconds_max)
         self.by_port: dict[int, ASGIApp] = {
-            settings.mcp.port: Guard(endpoint, settings),
-            settings.mcp.adapter_port: Guard(adapter.application(server), settings),
+            settings.mcp.port: ApiKeyGuard(endpoint, settings),
+            settings.mcp.adapter_port: ApiKeyGuard(adapter.application(server), settings),
         }
 
     async def start(self) -> None:
@@ -62,7 +62,7 @@ class Web:
 
 
 class _Endpoint:
-    """/mcp: reads the body within its limits, then the SDK answers."""
+    """ASGI application for /mcp: reads the body within its limits, then calls the SDK."""
 
     def __init__(self, manager: StreamableHTTPSessionManager, bytes_max: int, wait_seconds_max: float) -> None:
         self._manager = manager
@@ -74,7 +74,7 @@ class _Endpoint:
             await refuse(send, errors.NotFound(f"MCP is served at {PATH}"))
             return
         if scope["method"] != "POST":
-            # Without sessions there is nothing to listen to (GET) or to end (DELETE).
+            # Without sessions there is no stream to read (GET) and none to end (DELETE).
             error = errors.Unimplemented(f"POST to {PATH}; this server keeps no sessions")
             await refuse(send, error, [(b"allow", b"POST")], status=405)
             return

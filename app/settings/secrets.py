@@ -1,7 +1,7 @@
 """Secrets in text: find them by their value or by their form, and replace them with asterisks.
 
-A `Masker` knows the secrets of the settings and replaces them wherever they occur. Text about which nothing is known,
-such as the message of a library or a configuration that cannot be read, is masked by form: addresses with a password,
+A `Masker` is made with the secrets of the settings and replaces them wherever they occur. It also masks secrets by
+form, because the message of a library or an unreadable configuration may hold unknown ones: addresses with a password,
 assignments to a name such as `password` or `X-Amz-Signature`, private keys, tokens. Masking too much is accepted,
 showing a secret is not. Every pattern runs in linear time, because log lines hold text of clients.
 """
@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote
 from pydantic import SecretStr
 
 MASK = "********"
-# A shorter secret is masked at its place only: elsewhere it would blot out words that contain it.
+# A shorter secret is masked only where it is a value by itself: elsewhere it may be a part of a word.
 KNOWN_LENGTH_MIN = 6
-# What examples of addresses show: postgresql://user:password@host.
+# The password in examples of addresses: postgresql://user:password@host.
 PLACEHOLDER = "password"
 
 # Names are compared without case, dashes, underscores and dots: accessKey, access-key and ACCESS_KEY are one name.
@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|pwd$|pass$|token|apikey|accesskey|accountkey|privatekey|sharedkey|signature|credential"
     r"|authorization|cookie|connectionstring|bearer|^sig$|^sas|sas$|jwt"
 )
-# What these names hold is a name, a place or a number, unless the name speaks of a secret, too.
+# Values under these names are names, locations or numbers, unless the name matches _SECRET_NAME too.
 _HARMLESS_NAME = re.compile(
     r"(region|endpoint|endpointurl|host|hostname|port|path|home|level|type|kind|enabled|ssl|bucket|container|project"
     r"|projectid|scopes|account|accountname|zone|locale|lang|tz|threads|workers|mode|debug|style|signing|version|name"
@@ -69,19 +69,19 @@ _PARAMETER = re.compile(r"(?<=[?&;#])([^=&?#\s]{1,200})=([^&#]*)")
 
 
 class Masker:
-    """Replaces secrets in text and in values that are about to be shown.
+    """Replaces secrets in text and in values, for logs and output.
 
     Args:
-        known: Secrets to replace wherever they occur, each in the ways in which it may be written.
+        known: Secrets to replace wherever they occur, also in their URL, JSON and Python forms.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        written = {way for secret in known for way in _ways_to_write(secret)}
-        longest_first = sorted(written, key=lambda way: (-len(way), way))
+        forms = {form for secret in known for form in _forms_of(secret)}
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, text: str) -> str:
-        """Return text without secrets; a text that is one address is read as a whole."""
+        """Return text without secrets; a text that begins with an address is parsed as one address."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
         if _ADDRESS.match(text):
@@ -94,8 +94,8 @@ class Masker:
         """Return a copy of a value without secrets: by its name, then through tables and lists, then as text.
 
         Args:
-            value: What is to be shown. An object of an unknown class becomes its masked text.
-            name: The name that the value is shown under.
+            value: A value. An object of an unknown class becomes its masked text.
+            name: The key or name of the value.
         """
         if value is None or isinstance(value, (bool, date)):
             return value
@@ -116,12 +116,12 @@ class Masker:
 
 
 def redact(text: str) -> str:
-    """Return text without what has the form of a secret; for messages of libraries."""
-    return _unknowing().text(text)
+    """Return text with secrets masked by form; for messages of libraries."""
+    return _masker_by_form().text(text)
 
 
 @cache
-def _unknowing() -> Masker:
+def _masker_by_form() -> Masker:
     return Masker()
 
 
@@ -131,16 +131,16 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_harmless(name: str, value: str) -> bool:
-    """Return whether an entry of a table that may hold secrets can be shown: `region`, `endpoint`, `true`, `25`."""
+    """Return whether an entry of a table with secrets is none, such as `region: eu`, `disable_ssl: true` or `25`."""
     if is_secret_name(name):
         return value == ""
     return bool(_HARMLESS_NAME.search(_plain(name)) or _HARMLESS_VALUE.fullmatch(value))
 
 
 def secrets_in_address(address: str) -> Iterator[str]:
-    """Yield the password and the secret parameters of an address, and what lies between their reserved characters.
+    """Yield the password and the secret parameters of an address, and their parts between reserved characters.
 
-    A driver that reads a password with `@` or `/` differently shows only a part of it in its message.
+    A driver that splits a password at `@` or `/` writes only a part of it into its message.
     """
     start, end = _password_place(address)
     found = [address[start:end]] if start < end else []
@@ -161,8 +161,8 @@ def environment_secrets(environ: Mapping[str, str] = os.environ) -> Iterator[str
             yield from secrets_in_address(value)
 
 
-def _ways_to_write(secret: str) -> Iterator[str]:
-    """Yield a secret plain, in an address, in JSON and in Python's repr; of several lines each long one, too."""
+def _forms_of(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, in its URL, JSON and repr forms, and each long line of a secret of several lines."""
     if len(secret.strip()) < KNOWN_LENGTH_MIN or _HARMLESS_VALUE.fullmatch(secret):
         return
     for one in {secret, secret.strip(), unquote(secret)}:
@@ -180,9 +180,10 @@ _SEPARATORS = str.maketrans("", "", "-_. ")
 
 
 def _password_place(word: str) -> tuple[int, int]:
-    """Return where the password of an address lies, (0, 0) without one. It may hold any character, `@` and `/` too.
+    """Return start and end of the password in an address, (0, 0) without one. It may contain any character.
 
-    Without a host and `@`, as in `postgres://user:password`, it is the text in the place of the port that is no number.
+    In an address without host, as in `postgres://user:password`, the password is the text in place of the port, unless
+    that text is a number.
     """
     at = word.rfind("@")
     if at < 0:

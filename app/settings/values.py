@@ -1,4 +1,4 @@
-"""The kinds of values that settings are made of: durations, quantities, ports, frozen sections."""
+"""Types of settings: durations, quantities, ports, lists of requirements, frozen sections."""
 
 import re
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ class BadSetting(Exception):
 
 
 class Section(BaseModel):
-    """A part of the settings tree: read-only, and numbers in a file serve where text is meant (`cpu: 2`).
+    """A frozen part of the settings tree. Numbers are accepted for texts, as in `cpu: 2`.
 
     A field that holds a secret is a `SecretStr`; a field or table whose texts may be secrets is a `Field(repr=False)`.
     """
@@ -46,11 +46,8 @@ class Section(BaseModel):
 
 
 def seconds(value: Any) -> float:
-    """Read a Go duration ("1h30m", "300ms") or a number of seconds.
-
-    errors: ValueError saying what is allowed
-    """
-    # Deviates: Go reads a bare number as nanoseconds, which nobody means; here it is seconds.
+    """Return the seconds of a Go duration ("1h30m", "300ms") or of a number of seconds. Raises ValueError."""
+    # Deviates: Go reads a bare number as nanoseconds, which no operator means; here it is seconds.
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     text = str(value).strip()
@@ -63,7 +60,7 @@ def seconds(value: Any) -> float:
 
 
 def quantity(value: Any) -> str:
-    """Check a Kubernetes quantity and keep its text ("500m", "1.5Gi"); "" means that none is set."""
+    """Return a Kubernetes quantity ("500m", "1.5Gi") or "" as it is. Raises ValueError for other text."""
     text = str(value).strip()
     if text and not _quantity.fullmatch(text):
         raise ValueError('allowed is a Kubernetes quantity such as "500m", "2" or "1.5Gi"')
@@ -71,15 +68,15 @@ def quantity(value: Any) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Return the parts of a list that is written as text, with commas, spaces or both between them."""
+    """Return the items of a list in a text, separated by commas, spaces or both."""
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
 def requirements(text: str) -> list[str]:
-    """Return the requirements of a list that is written as text, as words does.
+    """Return the requirements in a text, separated by commas, spaces or both.
 
-    Commas and spaces inside one requirement belong to it: "numpy >=1, <3 pandas[excel,xml]" are two. A marker behind a
-    semicolon goes on until the next comma or line.
+    Commas and spaces inside a requirement belong to it: "numpy >=1, <3 pandas[excel,xml]" are two. A marker after a
+    semicolon ends at the next comma or line.
     """
     return [re.sub(r"\s*\n\s*", " ", match[0].strip()) for match in _requirement.finditer(text)]
 

@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.cache import ByteCache
 from app.main import create_app
-from app.mcp import adapter, rows
+from app.mcp import adapter, tools
 from app.server import home
 from app.settings import load
 from tests.mcp.conftest import ENDS, SCOPE, WAIT_SECONDS_MAX, Served, launch_arguments
@@ -84,7 +84,7 @@ def test_its_document(client: httpx.Client) -> None:
         for path, verbs in document["paths"].items()
         for verb, operation in verbs.items()
     }
-    assert found == {(adapter.path_of(tool), rows.binding_of(tool).verb, tool.operation) for tool in rows.OPERATIONS}
+    assert found == {(adapter.path_of(tool), tools.binding_of(tool).verb, tool.operation) for tool in tools.OPERATIONS}
     one = document["paths"]["/v1/api/v1/executions/{id-project}/{id-domain}/{id-name}"]["get"]
     names = [parameter["name"] for parameter in one["parameters"] if parameter["in"] == "path"]
     assert names == ["id-project", "id-domain", "id-name"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.mcp import adapter, capability, rows
+from app.mcp import adapter, capability, tools
 from tests.support.servers import run
 
 GIVEN = Path(__file__).parent / "admin-executions.yaml"
@@ -25,7 +25,7 @@ def test_the_command_prints_what_was_given(tmp_path: Path) -> None:
 def test_every_operation_is_served() -> None:
     exposed = capability.document()["capability"]["exposes"]
     resources = {resource["path"]: resource["operations"] for resource in exposed[0]["resources"]}
-    for tool in rows.OPERATIONS:
+    for tool in tools.OPERATIONS:
         operations = {one["name"]: one["method"] for one in resources[adapter.path_of(tool)]}
         binding = adapter.served(tool).bindings[0]
         assert operations[tool.operation] == binding.verb

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from app.mcp.assistants import TOOLS
+from app.mcp.tool_server import TOOLS
 from tests.mcp.conftest import SCOPE, Served, connected, launch, launch_arguments, phase, problem, value
 
 pytestmark = pytest.mark.slow

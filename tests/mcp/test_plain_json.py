@@ -21,10 +21,10 @@ from app.compiler.casting import castable
 from app.compiler.inference import type_of
 from app.compiler.literals import check_literals
 from app.errors import InvalidArgument, ResourceExhausted
-from app.mcp import plain, results
+from app.mcp import plain_json, results
 from app.mcp.arguments import to_request
-from app.mcp.assistants import Assistants
-from app.mcp.inquiries import DataAnswer
+from app.mcp.composite_tools import DataAnswer
+from app.mcp.tool_server import ToolServer
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.settings.assistants import Mcp
@@ -71,13 +71,13 @@ FITTING: list[tuple[types_pb2.LiteralType, Any, Any, str]] = [
 def test_what_fits_becomes_a_literal_of_the_type_and_comes_back(
     type: types_pb2.LiteralType, given: Any, shown: Any, words: str
 ) -> None:
-    literal = plain.literal(type, given, "values.x")
+    literal = plain_json.to_literal(type, given, "values.x")
     found = type_of(literal)
     assert found is not None
     assert castable(found, type)
     check_literals({"x": literal}, "inputs")
-    assert plain.value(literal) == shown
-    assert plain.type_text(type) == words
+    assert plain_json.plain_value(literal) == shown
+    assert plain_json.describe_type(type) == words
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_fits_becomes_a_literal_of_the_type_and_comes_back(
 )
 def test_what_does_not_fit_is_named(type: types_pb2.LiteralType, given: Any, message: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        plain.literal(type, given, "values.x")
+        plain_json.to_literal(type, given, "values.x")
     assert refused.value.message.startswith(message)
 
 
@@ -112,7 +112,7 @@ def test_broken_messagepack_and_bytes_are_told_by_their_size() -> None:
     for tag in ("msgpack", ""):
         literal = literals_pb2.Literal()
         literal.scalar.binary.value, literal.scalar.binary.tag = b"\xc1\x00\xff", tag
-        assert plain.value(literal) == {"bytes": 3, "tag": tag}
+        assert plain_json.plain_value(literal) == {"bytes": 3, "tag": tag}
 
 
 @pytest.mark.parametrize(
@@ -123,20 +123,20 @@ def test_broken_messagepack_and_bytes_are_told_by_their_size() -> None:
 def test_messagepack_that_json_cannot_have_is_told_by_its_size(packed: bytes) -> None:
     literal = literals_pb2.Literal()
     literal.scalar.binary.value, literal.scalar.binary.tag = packed, "msgpack"
-    assert plain.value(literal) == {"bytes": len(packed), "tag": "msgpack"}
+    assert plain_json.plain_value(literal) == {"bytes": len(packed), "tag": "msgpack"}
 
 
 def test_messagepack_is_shown_as_deep_as_anybody_writes_it() -> None:
     literal = literals_pb2.Literal()
     deep: Any = 1
-    for _ in range(plain.DEPTH_MAX):
+    for _ in range(plain_json.DEPTH_MAX):
         deep = {"a": deep}
     literal.scalar.binary.value, literal.scalar.binary.tag = msgpack.packb(deep), "msgpack"
-    assert plain.value(literal) == deep
+    assert plain_json.plain_value(literal) == deep
     for _ in range(45):
         # As deep as a message can be, and everything on the way out must bear it.
         literal = literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=[literal]))
-    answer = DataAnswer(inputs=plain.values({"x": literal}), outputs={}).model_dump(mode="json")
+    answer = DataAnswer(inputs=plain_json.plain_values({"x": literal}), outputs={}).model_dump(mode="json")
     assert orjson.loads(orjson.dumps(answer)) == answer
 
 
@@ -144,9 +144,9 @@ def test_what_json_does_not_have_is_text() -> None:
     literal = literals_pb2.Literal()
     literal.scalar.binary.value = msgpack.packb({1: [float("nan"), float("inf"), 2.5, b"\x00"]})
     literal.scalar.binary.tag = "msgpack"
-    assert plain.value(literal) == {"1": ["nan", "inf", 2.5, "b'\\x00'"]}
+    assert plain_json.plain_value(literal) == {"1": ["nan", "inf", 2.5, "b'\\x00'"]}
     literal.scalar.primitive.float_value = float("nan")
-    assert plain.value(literal) == "NaN"
+    assert plain_json.plain_value(literal) == "NaN"
 
 
 def test_only_what_is_unset_is_left_out() -> None:
@@ -166,25 +166,25 @@ def test_only_what_is_unset_is_left_out() -> None:
 
 def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
     small = {"a": "x" * 100}
-    assert results.bounded(small, 1_000) == (small, "")
-    cut, note = results.bounded({"log": "x" * 50_000, "phase": "FAILED"}, 10_000)
+    assert results.truncate(small, 1_000) == (small, "")
+    cut, note = results.truncate({"log": "x" * 50_000, "phase": "FAILED"}, 10_000)
     assert cut == {"log": "x" * 8_000, "phase": "FAILED"}
     assert note == "Truncated from 50027 bytes: log shows 8000 of 50000 characters."
-    cut, note = results.bounded({"rows": [{"n": number} for number in range(5_000)]}, 5_000)
+    cut, note = results.truncate({"rows": [{"n": number} for number in range(5_000)]}, 5_000)
     assert cut["rows"] == [{"n": number} for number in range(200)]
     assert note.endswith("rows shows 200 of 5000 entries.")
     deep: Any = "y" * 3_000
     for _ in range(10):
         deep = [deep, deep]
     wide = {"token": "t", "map": {str(number): "z" * 60 for number in range(5_000)}, "deep": deep}
-    cut, note = results.bounded(wide, 5_000)
+    cut, note = results.truncate(wide, 5_000)
     assert len(orjson.dumps(cut)) <= 5_000
     # Fields stay, even where nearly nothing is left of what they hold.
     assert cut["token"] == "t"
     assert len(cut["map"]) == 25
     assert "map shows 25 of 5000 entries" in note
     with pytest.raises(ResourceExhausted, match="cannot be cut to 100"):
-        results.bounded(wide, 100)
+        results.truncate(wide, 100)
 
 
 def test_cutting_costs_what_is_left_and_not_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,14 +197,14 @@ def test_cutting_costs_what_is_left_and_not_what_there_was(monkeypatch: pytest.M
 
     monkeypatch.setattr(results, "orjson", SimpleNamespace(dumps=dumps))
     rows = [{"name": f"row-{number}", "text": "x" * 1_000, "tags": ["a", "b"] * 20} for number in range(20_000)]
-    cut, note = results.bounded({"rows": rows}, 10_000)
+    cut, note = results.truncate({"rows": rows}, 10_000)
     assert note.startswith(f"Truncated from {written[0]} bytes: rows shows 20 of 20000 entries")
     assert 1_000 < len(orjson.dumps(cut)) <= 10_000
     assert sum(written[1:]) < 100_000
     # What is kept is measured to the byte.
     exact = len(orjson.dumps(cut))
-    assert results.bounded({"rows": rows}, exact)[0] == cut
-    assert results.bounded({"rows": rows}, exact - 1)[0] != cut
+    assert results.truncate({"rows": rows}, exact)[0] == cut
+    assert results.truncate({"rows": rows}, exact - 1)[0] != cut
 
 
 class Large:
@@ -226,7 +226,7 @@ class Large:
                 made.full_outputs.literals["o0"].scalar.primitive.string_value = "x" * self._bytes
         return made
 
-    async def log_end(self, id: Any, bytes_max: int) -> None:
+    async def read_log_end(self, id: Any, bytes_max: int) -> None:
         return None
 
 
@@ -251,9 +251,14 @@ def test_large_answers_are_made_beside_the_loop(tool: str, id: Any, monkeypatch:
 
         monkeypatch.setattr(module, name, spied)
 
-    for module, name in ((results, "to_json"), (results, "bounded"), (results, "measured"), (plain, "values")):
+    for module, name in (
+        (results, "to_json"),
+        (results, "truncate"),
+        (results, "json_size"),
+        (plain_json, "plain_values"),
+    ):
         noted(module, name)
-    result = asyncio.run(Assistants(Large(1_000_000), Settings()).call(tool, {"id": id}))
+    result = asyncio.run(ToolServer(Large(1_000_000), Settings()).call(tool, {"id": id}))
     assert not result.is_error
     assert "Truncated from 1000" in result.content[1].text  # type: ignore[union-attr]
     assert here == []
@@ -270,11 +275,11 @@ class Late(Large):
         raise TimeoutError("of something inside")
 
 
-@pytest.mark.parametrize(("seconds", "code", "events"), [(0.0, 13, ["assistant_failed"]), (30.0, 4, [])])
+@pytest.mark.parametrize(("seconds", "code", "events"), [(0.0, 13, ["mcp_call_failed"]), (30.0, 4, [])])
 def test_only_the_time_of_the_call_itself_makes_it_late(seconds: float, code: int, events: list[str]) -> None:
     limits = Settings(mcp=Mcp(call_seconds_max=0.1))
     with capture_logs() as logged:
-        result = asyncio.run(Assistants(Late(seconds), limits).call("retrieve-workflow-execution", {"id": RUN}))
+        result = asyncio.run(ToolServer(Late(seconds), limits).call("retrieve-workflow-execution", {"id": RUN}))
     assert result.structured_content is not None
     assert result.structured_content["code"] == code
     assert [one["event"] for one in logged] == events

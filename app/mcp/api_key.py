@@ -1,6 +1,6 @@
-"""The key that both listeners of assistants require where mcp.api_key is set.
+"""The bearer key that both ports of the service for assistants require when mcp.api_key is set.
 
-The key is compared in constant time and never logged. Host and Origin are judged before: app/api/http/origins.py.
+The key is compared in constant time and never logged. Host and Origin are checked before, by app/api/http/origins.py.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from app.settings import Settings
 _BEARER = b"bearer "
 
 
-class Guard:
-    """Serve an ASGI application to requests that carry the key."""
+class ApiKeyGuard:
+    """ASGI middleware that refuses requests without the key."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._key = settings.mcp.api_key.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it before anything of its body is read."""
+        """Serve one request, or refuse it before its body is read."""
         if scope["type"] != "http":
-            raise RuntimeError(f"the adapters do not speak {scope['type']}")
+            raise RuntimeError(f"the adapters do not serve {scope['type']}")
         if self._key and not self._has_key(scope):
             error = errors.Unauthenticated("a key is wanted: send the header Authorization: Bearer <FLYTE_API_KEY>")
             await refuse(send, error, [(b"www-authenticate", b"Bearer")])
@@ -35,7 +35,7 @@ class Guard:
 
     def _has_key(self, scope: Scope) -> bool:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
-        # Of two keys nobody can say which one counts.
+        # Two headers are refused, because it is unclear which one counts.
         if len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
             return False
         return hmac.compare_digest(given[0][len(_BEARER) :].strip(), self._key)

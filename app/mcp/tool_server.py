@@ -1,4 +1,4 @@
-"""The MCP server: the rows of rows.py as tools, over whatever transport. It holds nothing between two requests."""
+"""The MCP server for any transport: tools, resources and prompts. It holds no state between two requests."""
 
 from __future__ import annotations
 
@@ -16,38 +16,45 @@ from mcp.server.lowlevel import Server as McpServer
 from mcp.shared.exceptions import MCPError
 
 from app import errors
-from app.mcp import documents, inquiries, launching, prompts, results, rows, schemas
+from app.mcp import composite_tools, launch_values, prompts, resources, results, schemas, tools
 from app.mcp.arguments import to_request
-from app.mcp.callers import Caller
-from app.mcp.inquiries import Desk, Inquiry
-from app.mcp.rows import Tool
+from app.mcp.clients import RpcClient
+from app.mcp.composite_models import validated
+from app.mcp.composite_tools import CompositeTool, ToolContext
+from app.mcp.tools import Tool
 from app.runtime.threads import in_thread_if_large
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 NAME = "flyteadmin"
-TOOLS: tuple[Tool, ...] = (*rows.OPERATIONS, *rows.LISTS, *inquiries.ALL)
+TOOLS: tuple[Tool, ...] = (*tools.OPERATIONS, *tools.LISTS, *composite_tools.ALL)
 _JSON = "application/json"
-_CLIENTS_FAULT = (errors.InvalidArgument.code, errors.NotFound.code)
+_CLIENT_ERRORS = (errors.InvalidArgument.code, errors.NotFound.code)
 INSTRUCTIONS = (
-    "This server runs workflows. A workflow is launched through a launch plan; one run of it is an execution, named by "
-    "project, domain and name. To launch: list-launch-plans, describe-launch-plan, create-workflow-execution. To see "
-    "why one failed: list-failed-nodes. Lists are paged: a token in a result is where the next page begins."
+    "This server runs workflows. A workflow is launched by a launch plan; one run is an execution, identified by "
+    "project, domain and name. To launch: list-launch-plans, describe-launch-plan, create-workflow-execution. To find "
+    "out why one failed: list-failed-nodes. Lists have pages: pass the token of a result to get the next page."
 )
 
 
-class Assistants:
-    """Answers for one caller. warning: what to say with a result that started something; "" where all is well."""
+class ToolServer:
+    """Serves tools, resources and prompts by one RPC client.
 
-    def __init__(self, caller: Caller, settings: Settings, *, warning: Callable[[], str] = str) -> None:
-        self._desk = Desk(caller, settings.mcp)
+    Args:
+        client: The client that RPCs are called with.
+        settings: The section `mcp` holds the limits.
+        warning: Returns a warning for results of tools that change something; "" without one.
+    """
+
+    def __init__(self, client: RpcClient, settings: Settings, *, warning: Callable[[], str] = str) -> None:
+        self._context = ToolContext(client, settings.mcp)
         self._mcp = settings.mcp
         self._warning = warning
         self._tools = {tool.name: tool for tool in TOOLS}
 
     def server(self) -> McpServer[Any]:
-        """The SDK's server, for any of its transports."""
+        """Return the SDK's server, for any of its transports."""
         listed = types.ListToolsResult(tools=[self._listed(tool) for tool in self._tools.values()])
         inputs = {tool.name: tool.input_schema for tool in listed.tools}
 
@@ -74,7 +81,7 @@ class Assistants:
         )
 
     async def _list_resources(self, context: Any, parameters: Any) -> types.ListResourcesResult:
-        # There may be millions; the list tools name them, and their addresses are made from the templates.
+        # There may be millions. Tools list them, and clients make their addresses from the templates.
         return types.ListResourcesResult(resources=[])
 
     async def _list_templates(self, context: Any, parameters: Any) -> types.ListResourceTemplatesResult:
@@ -83,16 +90,16 @@ class Assistants:
                 types.ResourceTemplate(
                     name=one.name, uri_template=one.template, description=one.description, mime_type=_JSON
                 )
-                for one in documents.ALL
+                for one in resources.ALL
             ]
         )
 
     async def _read_resource(
         self, context: Any, parameters: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        with _refusals():
+        with _as_json_rpc_errors():
             async with self._in_time():
-                value, note = await documents.read(self._desk, parameters.uri)
+                value, note = await resources.read(self._context, parameters.uri)
         text = orjson.dumps(value).decode()
         contents: list[Any] = [types.TextResourceContents(uri=parameters.uri, mime_type=_JSON, text=text)]
         if note:
@@ -109,25 +116,30 @@ class Assistants:
     async def _get_prompt(self, context: Any, parameters: types.GetPromptRequestParams) -> types.GetPromptResult:
         if parameters.name != prompts.WHY:
             raise MCPError(types.INVALID_PARAMS, f"there is no prompt {parameters.name[:100]!r}")
-        with _refusals():
+        with _as_json_rpc_errors():
             async with self._in_time():
-                text = await prompts.why(self._desk, parameters.arguments or {})
+                text = await prompts.why(self._context, parameters.arguments or {})
         message = types.PromptMessage(role="user", content=_note(text))
         return types.GetPromptResult(description=prompts.TITLE, messages=[message])
 
     async def _complete(self, context: Any, parameters: types.CompleteRequestParams) -> types.CompleteResult:
         given = (parameters.context.arguments if parameters.context else None) or {}
         failed = isinstance(parameters.ref, types.PromptReference)
-        with _refusals():
+        with _as_json_rpc_errors():
             async with self._in_time():
                 found = await prompts.completions(
-                    self._desk, parameters.argument.name, parameters.argument.value, given, failed=failed
+                    self._context, parameters.argument.name, parameters.argument.value, given, failed=failed
                 )
         return types.CompleteResult(completion=types.Completion(values=found))
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        """errors: DEADLINE_EXCEEDED where the block takes too long; INTERNAL for what nobody foresaw"""
+        """Limit the time of a block.
+
+        Raises:
+            DeadlineExceeded: The block took more than mcp.call_seconds_max.
+            Internal: The block raised an unexpected exception, which is logged.
+        """
         seconds_max = self._mcp.call_seconds_max
         clock = asyncio.timeout(seconds_max)
         try:
@@ -138,7 +150,7 @@ class Assistants:
         except Exception as error:
             if isinstance(error, TimeoutError) and clock.expired():
                 raise errors.DeadlineExceeded(f"it took more than {seconds_max:g} seconds") from error
-            log.exception("assistant_failed")
+            log.exception("mcp_call_failed")
             raise errors.Internal("internal error; the server's log has more") from error
 
     def _listed(self, tool: Tool) -> types.Tool:
@@ -151,7 +163,7 @@ class Assistants:
         for name, value in tool.defaults:
             properties[name] = {**properties[name], "default": value}
         if tool.rpc == "CreateExecution":
-            properties[launching.ARGUMENT] = launching.SCHEMA
+            properties[launch_values.ARGUMENT] = launch_values.SCHEMA
         return types.Tool(
             name=tool.name,
             title=tool.title,
@@ -168,16 +180,17 @@ class Assistants:
         )
 
     async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
-        """Call a tool. What goes wrong on the way is a result that says so, for the model to read.
+        """Call a tool. A FlyteError becomes a result with `is_error`, which the model reads.
 
-        errors: MCPError for a name that no tool has
+        Raises:
+            MCPError: There is no tool with this name.
         """
         tool = self._tools.get(name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}; tools/list names them all")
         try:
             async with self._in_time():
-                value, note = await self._answer(tool, arguments)
+                value, note = await self._result(tool, arguments)
         except errors.FlyteError as error:
             return _failed(error)
         notes = [note] if note else []
@@ -185,40 +198,40 @@ class Assistants:
             notes.append(warning)
         return types.CallToolResult(content=[_text(value), *map(_note, notes)], structured_content=value)
 
-    async def _answer(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        if isinstance(tool, Inquiry):
-            found = await tool.answer(self._desk, inquiries.validated(tool.arguments, arguments))
-            return await results.of_model(found, self._mcp.result_bytes_max)
-        rpc = rows.rpcs()[tool.rpc]
-        values = launching.taken(arguments) if tool.rpc == "CreateExecution" else None
+    async def _result(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        if isinstance(tool, CompositeTool):
+            found = await tool.answer(self._context, validated(tool.arguments, arguments))
+            return await results.from_model(found, self._mcp.result_bytes_max)
+        rpc = tools.rpcs_by_name()[tool.rpc]
+        values = launch_values.take(arguments) if tool.rpc == "CreateExecution" else None
         missing = {name: value for name, value in tool.defaults if arguments.get(name) is None}
         request = to_request(rpc.request, {**arguments, **missing})
         if values is not None:
-            await launching.add(self._desk, request, values)
+            await launch_values.add(self._context, request, values)
         if "limit" in rpc.request.DESCRIPTOR.fields_by_name:
             return await self._page(tool.rpc, request)
-        return await results.of(await self._desk.call(tool.rpc, request), self._mcp.result_bytes_max)
+        return await results.from_message(await self._context.call(tool.rpc, request), self._mcp.result_bytes_max)
 
     async def _page(self, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
-        """A page that fits: where it does not, as many rows as do, with the token of the next one."""
-        wanted = request.limit = self._desk.rows_of_page(request.limit)
+        """Return a page that fits the size limit, with fewer rows where necessary, and the token of the next page."""
+        wanted = request.limit = self._context.rows_of_page(request.limit)
         while True:
-            value, size = await results.sized(await self._desk.call(rpc, request))
+            value, size = await results.measure(await self._context.call(rpc, request))
             if size <= self._mcp.result_bytes_max or request.limit == 1:
                 break
             request.limit = max(1, request.limit * self._mcp.result_bytes_max // (size + 1))
-        cut, note = await in_thread_if_large(size, results.bounded, value, self._mcp.result_bytes_max)
+        cut, note = await in_thread_if_large(size, results.truncate, value, self._mcp.result_bytes_max)
         if request.limit < wanted:
-            note = f"Truncated: only {request.limit} rows of {wanted} fit; go on with the token. {note}".rstrip()
+            note = f"Truncated: only {request.limit} rows of {wanted} fit; continue with the token. {note}".rstrip()
         return cut, note
 
 
 @cache
 def _schemas(tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a tool takes and what it answers."""
-    if isinstance(tool, Inquiry):
+    """Return the schemas of the arguments and the result of a tool."""
+    if isinstance(tool, CompositeTool):
         return tool.arguments.model_json_schema(), tool.result.model_json_schema(mode="serialization")
-    rpc = rows.rpcs()[tool.rpc]
+    rpc = tools.rpcs_by_name()[tool.rpc]
     return schemas.arguments_schema(rpc.request.DESCRIPTOR), schemas.result_schema(rpc.response.DESCRIPTOR)
 
 
@@ -231,12 +244,12 @@ def _note(note: str) -> types.TextContent:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Errors as JSON-RPC has them, for what is no tool and cannot answer with one."""
+def _as_json_rpc_errors() -> Iterator[None]:
+    """Raise a FlyteError as an error of JSON-RPC; resources and prompts have no other form for errors."""
     try:
         yield
     except errors.FlyteError as error:
-        kind = types.INVALID_PARAMS if error.code in _CLIENTS_FAULT else types.INTERNAL_ERROR
+        kind = types.INVALID_PARAMS if error.code in _CLIENT_ERRORS else types.INTERNAL_ERROR
         raise MCPError(kind, error.message, results.error_value(error)) from error
 
 

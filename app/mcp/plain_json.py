@@ -1,4 +1,4 @@
-"""Literals and their types in a form that models read and write: plain JSON values, types in words.
+"""Convert literals to plain JSON and back, and describe their types in words, for language models.
 
 Source: flyteidl/core/{literals,types}.proto; MessagePack in a binary is how flytekit passes dicts and dataclasses.
 """
@@ -31,24 +31,24 @@ _WORDS = {
     _SIMPLE.STRUCT: "object",
 }
 _MSGPACK = "msgpack"
-# Lists and dicts within each other in one value. What writes JSON for clients stops at 254, and literals nest too.
+# Levels of lists and dicts in one value. The JSON encoder for clients allows 254, and literals have levels too.
 DEPTH_MAX = 100
 _DURATION = re.compile(r"-?[0-9]+(\.[0-9]{1,9})?s")
 _INTEGER_MAX = 2**63
 
 
-def values(literals: Mapping[str, literals_pb2.Literal]) -> dict[str, Any]:
-    """Plain values by name."""
-    return {name: value(literal) for name, literal in sorted(literals.items())}
+def plain_values(literals: Mapping[str, literals_pb2.Literal]) -> dict[str, Any]:
+    """Return literals as plain JSON, by name."""
+    return {name: plain_value(literal) for name, literal in sorted(literals.items())}
 
 
-def value(literal: literals_pb2.Literal) -> Any:
-    """A literal as JSON; what is no data of its own (files, data frames) is an object with its uri."""
+def plain_value(literal: literals_pb2.Literal) -> Any:
+    """Return a literal as plain JSON; a reference to data (files, data frames) is an object with the uri."""
     match literal.WhichOneof("value"):
         case "collection":
-            return [value(one) for one in literal.collection.literals]
+            return [plain_value(one) for one in literal.collection.literals]
         case "map":
-            return values(literal.map.literals)
+            return plain_values(literal.map.literals)
         case "offloaded_metadata":
             return {"uri": literal.offloaded_metadata.uri, "bytes": literal.offloaded_metadata.size_bytes}
         case "scalar":
@@ -64,7 +64,7 @@ def _scalar(scalar: literals_pb2.Scalar) -> Any:
                 return scalar.primitive.integer
             return next(iter(to_value(scalar.primitive, camel=False).values()), None)
         case "union":
-            return value(scalar.union.value)
+            return plain_value(scalar.union.value)
         case "generic":
             return to_value(scalar.generic, camel=False)
         case "blob" | "schema" | "structured_dataset" as kind:
@@ -81,13 +81,13 @@ def _binary(binary: literals_pb2.Binary) -> Any:
         try:
             return _jsonable(msgpack.unpackb(binary.value, strict_map_key=False), DEPTH_MAX)
         except (ValueError, TypeError, msgpack.UnpackException):
-            # Wrongly tagged, with keys that are lists, or too deep for JSON; its size is all that can be said.
+            # A wrong tag, keys that are lists, or too many levels: the size alone is shown.
             return {"bytes": len(binary.value), "tag": binary.tag}
     return {"bytes": len(binary.value), "tag": binary.tag}
 
 
 def _jsonable(found: Any, depth_max: int) -> Any:
-    """errors: ValueError for more than depth_max lists and dicts within each other"""
+    """Return a decoded value with what JSON lacks as text. Raises ValueError for more than depth_max levels."""
     if isinstance(found, (dict, list)):
         if not depth_max:
             raise ValueError("too deep")
@@ -100,24 +100,24 @@ def _jsonable(found: Any, depth_max: int) -> Any:
     return found if isinstance(found, (str, int, float, bool, type(None))) else str(found)
 
 
-def type_texts(variables: Mapping[str, interface_pb2.Variable]) -> dict[str, str]:
-    """Types in words by name."""
-    return {name: type_text(variable.type) for name, variable in sorted(variables.items())}
+def describe_types(variables: Mapping[str, interface_pb2.Variable]) -> dict[str, str]:
+    """Return the types of variables in words, by name."""
+    return {name: describe_type(variable.type) for name, variable in sorted(variables.items())}
 
 
-def type_text(type: types_pb2.LiteralType) -> str:
-    """A type in words: "integer", "list of text", "one of red, green", "file", "integer or none"."""
+def describe_type(type: types_pb2.LiteralType) -> str:
+    """Return a type in words, such as "integer", "list of text", "one of red, green" or "integer or none"."""
     match type.WhichOneof("type"):
         case "simple":
             return _WORDS.get(type.simple, "value")
         case "collection_type":
-            return f"list of {type_text(type.collection_type)}"
+            return f"list of {describe_type(type.collection_type)}"
         case "map_value_type":
-            return f"object with values of {type_text(type.map_value_type)}"
+            return f"object with values of {describe_type(type.map_value_type)}"
         case "enum_type":
             return f"one of {', '.join(type.enum_type.values)}"
         case "union_type":
-            return " or ".join(type_text(one) for one in type.union_type.variants)
+            return " or ".join(describe_type(one) for one in type.union_type.variants)
         case "blob":
             kind = "folder" if type.blob.dimensionality else "file"
             return f"{kind} (uri{f', {type.blob.format}' if type.blob.format else ''})"
@@ -126,8 +126,8 @@ def type_text(type: types_pb2.LiteralType) -> str:
     return "value"
 
 
-def literal(type: types_pb2.LiteralType, given: Any, where: str) -> literals_pb2.Literal:
-    """A plain value as a literal of a type. errors: INVALID_ARGUMENT naming the value's place"""
+def to_literal(type: types_pb2.LiteralType, given: Any, where: str) -> literals_pb2.Literal:
+    """Return plain JSON as a literal of a type. Raises INVALID_ARGUMENT, with the path `where` in its message."""
     made = literals_pb2.Literal()
     match type.WhichOneof("type"):
         case "simple":
@@ -135,11 +135,11 @@ def literal(type: types_pb2.LiteralType, given: Any, where: str) -> literals_pb2
         case "collection_type":
             made.collection.SetInParent()
             for index, one in enumerate(_a(list, given, "a list", where)):
-                made.collection.literals.append(literal(type.collection_type, one, f"{where}[{index}]"))
+                made.collection.literals.append(to_literal(type.collection_type, one, f"{where}[{index}]"))
         case "map_value_type":
             made.map.SetInParent()
             for key, one in _a(dict, given, "an object", where).items():
-                made.map.literals[key].CopyFrom(literal(type.map_value_type, one, f"{where}[{key!r}]"))
+                made.map.literals[key].CopyFrom(to_literal(type.map_value_type, one, f"{where}[{key!r}]"))
         case "enum_type":
             if given not in type.enum_type.values:
                 raise _unfit(f"one of {', '.join(type.enum_type.values)}", given, where)
@@ -194,18 +194,18 @@ def _simple(scalar: literals_pb2.Scalar, simple: int, given: Any, where: str) ->
 
 
 def _union(union: types_pb2.UnionType, given: Any, where: str) -> literals_pb2.Union:
-    """The first variant that the value fits."""
+    """Return the value as the first variant that it fits."""
     for variant in union.variants:
         try:
-            made = literal(variant, given, where)
+            made = to_literal(variant, given, where)
         except InvalidArgument:
             continue
         return literals_pb2.Union(value=made, type=variant)
-    raise _unfit(" or ".join(type_text(one) for one in union.variants), given, where)
+    raise _unfit(" or ".join(describe_type(one) for one in union.variants), given, where)
 
 
 def _a(kind: Any, given: Any, wanted: str, where: str) -> Any:
-    # To Python true is a number; nobody who writes JSON means that.
+    # In Python, bool is a subclass of int; in JSON, true is no number.
     if not isinstance(given, kind) or (isinstance(given, bool) and kind is not bool):
         raise _unfit(wanted, given, where)
     return given

@@ -1,4 +1,4 @@
-"""Resources by flyte:// address: an execution, a workflow, and the data of a node by the API's own addresses."""
+"""MCP resources: executions, workflows and the data of nodes, each at a flyte:// address."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from flyteidl.service import dataproxy_pb2
 from mcp.shared.uri_template import UriTemplate
 
 from app import errors
-from app.mcp import plain, results
-from app.mcp.inquiries import Desk
+from app.mcp import plain_json, results
+from app.mcp.composite_tools import ToolContext
 from app.runtime.threads import in_thread_if_large
 
 URI_LENGTH_MAX = 2_000
 
-Read = Callable[[Desk, dict[str, str]], Awaitable[dict[str, Any]]]
+Read = Callable[[ToolContext, dict[str, str]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A kind of resource: the form of its addresses, and how one is read."""
+class Resource:
+    """A kind of resource: the template of its addresses, and the function that reads one."""
 
     name: str
     template: str
@@ -33,16 +33,16 @@ class Document:
     read: Read
 
 
-async def _execution(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
+async def _execution(context: ToolContext, names: dict[str, str]) -> dict[str, Any]:
     id = identifier_pb2.WorkflowExecutionIdentifier(**names)
-    found = await desk.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id))
+    found = await context.call("GetExecution", execution_pb2.WorkflowExecutionGetRequest(id=id))
     return await in_thread_if_large(found.ByteSize(), results.to_json, found)
 
 
-async def _workflow(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
-    """The interface and the nodes; the whole of a compiled workflow is for engines."""
+async def _workflow(context: ToolContext, names: dict[str, str]) -> dict[str, Any]:
+    """Return interface and nodes; the compiled workflow is too large for a model, and made for engines."""
     id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **names)
-    found: workflow_pb2.Workflow = await desk.call("GetWorkflow", common_pb2.ObjectGetRequest(id=id))
+    found: workflow_pb2.Workflow = await context.call("GetWorkflow", common_pb2.ObjectGetRequest(id=id))
     return await in_thread_if_large(found.ByteSize(), _outline, found)
 
 
@@ -52,8 +52,8 @@ def _outline(found: workflow_pb2.Workflow) -> dict[str, Any]:
         "id": results.to_json(found.id),
         "created_at": found.closure.created_at.ToJsonString(),
         "description": found.short_description,
-        "inputs": plain.type_texts(template.interface.inputs.variables),
-        "outputs": plain.type_texts(template.interface.outputs.variables),
+        "inputs": plain_json.describe_types(template.interface.inputs.variables),
+        "outputs": plain_json.describe_types(template.interface.outputs.variables),
         "nodes": [_node(node) for node in template.nodes],
     }
 
@@ -69,34 +69,34 @@ def _node(node: core_workflow_pb2.Node) -> dict[str, Any]:
     return {"id": node.id, "kind": kind.removesuffix("_node"), "runs": runs, "after": list(node.upstream_node_ids)}
 
 
-async def _data(desk: Desk, names: dict[str, str]) -> dict[str, Any]:
-    found = await desk.call("GetData", dataproxy_pb2.GetDataRequest(flyte_url=f"flyte://v1/{names['path']}"))
+async def _data(context: ToolContext, names: dict[str, str]) -> dict[str, Any]:
+    found = await context.call("GetData", dataproxy_pb2.GetDataRequest(flyte_url=f"flyte://v1/{names['path']}"))
     return await in_thread_if_large(found.ByteSize(), _shown, found)
 
 
 def _shown(found: dataproxy_pb2.GetDataResponse) -> dict[str, Any]:
     match found.WhichOneof("data"):
         case "literal_map":
-            return plain.values(found.literal_map.literals)
+            return plain_json.plain_values(found.literal_map.literals)
         case "literal":
-            return {"value": plain.value(found.literal)}
+            return {"value": plain_json.plain_value(found.literal)}
     return results.to_json(found)
 
 
 ALL = (
-    Document(
+    Resource(
         "execution",
         "flyte://execution/{project}/{domain}/{name}",
         "An execution: what was launched, its phase, its error.",
         _execution,
     ),
-    Document(
+    Resource(
         "workflow",
         "flyte://workflow/{project}/{domain}/{name}/{version}",
         "A version of a workflow: inputs, outputs, and nodes with what each runs and waits for.",
         _workflow,
     ),
-    Document(
+    Resource(
         "data",
         "flyte://v1/{+path}",
         "Inputs (i) or outputs (o) of a node, or of one attempt of its task, as plain values: "
@@ -107,17 +107,19 @@ ALL = (
 _TEMPLATES = tuple((UriTemplate.parse(one.template), one) for one in ALL)
 
 
-async def read(desk: Desk, uri: str) -> tuple[dict[str, Any], str]:
-    """A resource, within the limits of results, and what was cut of it.
+async def read(context: ToolContext, uri: str) -> tuple[dict[str, Any], str]:
+    """Return a resource within the size limit of results, and a note about truncated parts, "" without any.
 
-    errors: INVALID_ARGUMENT for an address of no such form; NOT_FOUND
+    Raises:
+        InvalidArgument: The address has none of the forms.
+        NotFound: There is no such resource.
     """
-    for template, document in _TEMPLATES:
+    for template, resource in _TEMPLATES:
         names = template.match(uri, max_uri_length=URI_LENGTH_MAX)
         if names is not None:
-            found = await document.read(desk, {key: str(value) for key, value in names.items()})
-            # How large it is shows only when it is measured.
-            return await asyncio.to_thread(results.bounded, found, desk.limits.result_bytes_max)
+            found = await resource.read(context, {key: str(value) for key, value in names.items()})
+            # In a thread, because its size is unknown until it is measured.
+            return await asyncio.to_thread(results.truncate, found, context.limits.result_bytes_max)
     forms = ", ".join(one.template for one in ALL)
     shown = uri[:200].encode("utf-8", "replace").decode()
     raise errors.InvalidArgument(f"{shown} is no address of a resource here; they have the forms {forms}")

@@ -1,4 +1,7 @@
-"""Where RPCs are called: in this process, with the functions that REST and gRPC call, or on another server."""
+"""Clients that tools call RPCs with: the protocol, and the client for RPCs of this process.
+
+The client for another server is in remote.py.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,24 @@ from app.wire.page import message_of
 log = structlog.get_logger(__name__)
 
 
-class Caller(Protocol):
-    """One of the two ways. web: http://host:port of the server's REST, "" where nobody knows it."""
+class RpcClient(Protocol):
+    """Calls RPCs and reads logs of attempts.
+
+    Attributes:
+        web: Address of the server's REST as scheme://host[:port].
+    """
 
     web: str
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
-        """The response. errors: every FlyteError; INTERNAL for what nobody foresaw"""
+        """Return the response of an RPC. Raises FlyteError; INTERNAL for an unexpected exception."""
 
-    async def log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
-        """The end of what an attempt printed; None where its machine is another one or it has printed nowhere."""
+    async def read_log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+        """Return the last `bytes_max` bytes of an attempt's log; None where this machine does not have the log."""
 
 
-class InProcess:
-    """The service functions of this process, in units of work of their own."""
+class InProcessClient:
+    """Calls service functions of this process through `dispatch.call`."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -43,6 +50,7 @@ class InProcess:
         self.web = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
+        """Run the RPC in a unit of work of its own, under a new request id."""
         request_id = f"m-{random.getrandbits(80):020x}"  # nosec B311 # no secret
         call = Call(rpc, request_id=request_id, endpoint=self.web)
         try:
@@ -52,7 +60,8 @@ class InProcess:
                 raise
             raise errors.Internal(f"internal error; the server's log has more under {request_id}") from error
 
-    async def log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+    async def read_log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
+        """Read the log in the home folder of the local engine."""
         node = id.node_execution_id
         execution = folders.execution_folder(self._server.settings.home_path, node.execution_id)
         attempt = folders.attempt_folder(folders.node_folder(execution, node.node_id), id.retry_attempt)
@@ -63,7 +72,7 @@ def _end_of(path: Path, bytes_max: int) -> str | None:
     try:
         descriptor = folders.open_log(path)
     except OSError:
-        # The attempt ran on another machine, or its folder was cleaned away.
+        # The attempt ran on another machine, or its folder has been deleted.
         return None
     try:
         size = os.fstat(descriptor).st_size
