@@ -28,6 +28,8 @@ from tests.support.builders import a_project, an_id
 ENDS = ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
 WAIT_SECONDS_MAX = 30.0
 
+Functions = dict[str, Callable[..., Any]]
+RunPlane = Callable[..., Any]
 Registered = task_pb2.TaskCreateRequest | workflow_pb2.WorkflowCreateRequest | launch_plan_pb2.LaunchPlanCreateRequest
 _REGISTER: dict[type, Any] = {
     task_pb2.TaskCreateRequest: tasks.create_task,
@@ -39,7 +41,7 @@ _REGISTER: dict[type, Any] = {
 class Plane:
     """Registers, launches and observes. `functions` are the tasks, by name."""
 
-    def __init__(self, url: str, home: Path, functions: dict[str, Callable[..., Any]], **settings: Any) -> None:
+    def __init__(self, url: str, home: Path, functions: Functions, **settings: Any) -> None:
         self.settings = Settings.model_validate({"home": home, "storage": {"url": str(home / "store")}, **settings})
         database = database_at(url, connections_max=20, busy_timeout_seconds=20, statement_timeout_seconds=30)
         self.server = Server(settings=self.settings, database=database, blobs=Blobs(self.settings), engine=NoEngine())

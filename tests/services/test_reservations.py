@@ -13,7 +13,7 @@ from app.database import schema
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
-from app.engine.local.nodes.cache import NodeCache
+from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
 from app.services.execution_ids import execution_key
@@ -59,7 +59,7 @@ def test_who_holds_a_reservation_is_known_to_run(bench: Callable[..., Any]) -> N
 
     async def scenario(desk: Any) -> None:
         await launch(desk)
-        caching = NodeCache(a_context(desk), a_serialized_task(), literals_pb2.LiteralMap())
+        caching = OutputCache(a_context(desk), a_serialized_task(), literals_pb2.LiteralMap())
         assert await caching.begin(Permit(None)) is None
         async with desk.context() as ctx:
             held = await ctx.db.find_all(schema.CatalogReservation, **execution_key(run_id()))

@@ -85,7 +85,7 @@ async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowE
                 reason = _exhausted(error) if failed_rounds == _ROUNDS_MAX else ""
                 pause = min(pause * 2 or _PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
             if reason:
-                await _give_up(host, server, id, reason)
+                await _fail_execution(host, server, id, reason)
                 return
 
 
@@ -117,7 +117,9 @@ def _exhausted(error: Exception) -> str:
     return f"{rounds}. Last known status message: {last}"
 
 
-async def _give_up(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+async def _fail_execution(
+    host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str
+) -> None:
     error = error_of(
         "Workflow abort failed",
         f"Workflow[{id.project}:{id.domain}:{id.name}] failed. RuntimeExecutionError: {reason}",
@@ -152,7 +154,7 @@ async def _run_once(host: Host, server: Server, id: identifier_pb2.WorkflowExecu
 async def _end(execution: ExecutionState, phase: int) -> None:
     await aborts.end(execution, aborts.TERMINATED)
     if phase == Workflow.ABORTING:
-        await aborts.end_launched(execution)
+        await aborts.terminate_launched(execution)
         await execution.events.send(execution.events.workflow_event(Workflow.ABORTED))
 
 

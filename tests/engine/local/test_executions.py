@@ -6,8 +6,6 @@ The tests in tests/engine/graphs run the same rules with real tasks and servers,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from flyteidl.core import execution_pb2
 
 from app.engine.local.processes.task_attempt import TaskAttempt
 from tests.engine.fake_runner import boom
-from tests.engine.plane import Plane
+from tests.engine.plane import Functions, Plane, RunPlane
 from tests.engine.workflows import (
     approval,
     array_node,
@@ -33,31 +31,16 @@ from tests.engine.workflows import (
 )
 
 _Kind = execution_pb2.ExecutionError
-RunPlane = Callable[..., Any]
 
 # A list of integers, or None where an index of an array failed.
 INTEGERS = "collection_type { union_type { variants { simple: INTEGER } variants { simple: NONE } } }"
 INC = task("inc", {"x": "int"}, {"o": "int"})
 FAIL = task("fail", {"x": "int"}, {"o": "int"}, retries=2)
-FUNCTIONS: dict[str, Callable[..., Any]] = {"inc": lambda x: {"o": x + 1}, "fail": lambda x: boom(retryable=True)}
+FUNCTIONS: Functions = {"inc": lambda x: {"o": x + 1}, "fail": lambda x: boom(retryable=True)}
 
 
 def nothing() -> dict[str, Any]:
     return {}
-
-
-@pytest.fixture(params=("sqlite", "postgresql"))
-def run_plane(request: pytest.FixtureRequest, emptied_database: Callable[[str], str], tmp_path: Path) -> RunPlane:
-    """Runs an async scenario with a plane: `run_plane(scenario, functions)` awaits `scenario(Plane)`."""
-
-    def run(scenario: Callable[[Plane], Any], functions: dict[str, Callable[..., Any]], **settings: Any) -> Any:
-        async def main() -> Any:
-            async with Plane(emptied_database(request.param), tmp_path, functions, **settings).running() as plane:
-                return await scenario(plane)
-
-        return asyncio.run(main())
-
-    return run
 
 
 class TestTasks:

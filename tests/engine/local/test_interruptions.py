@@ -16,8 +16,9 @@ from flyteidl.core import identifier_pb2
 
 from app.engine.local.graph import service_calls
 from app.engine.local.processes.task_attempt import TaskAttempt
+from tests.conftest import DATABASES
 from tests.engine.fake_runner import boom
-from tests.engine.plane import Plane
+from tests.engine.plane import Functions, Plane
 from tests.engine.workflows import (
     array_node,
     branch_node,
@@ -43,7 +44,7 @@ def flaky(x: int, attempt: TaskAttempt) -> Any:
     return {"o": x + 2} if attempt.attempt else boom(retryable=True)
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: Functions = {
     "inc": lambda x: {"o": x + 1},
     "map_inc": lambda x: {"o": x + 1},
     "flaky": flaky,
@@ -111,7 +112,7 @@ class Steps:
         return id
 
 
-@pytest.fixture(params=("sqlite", "postgresql"))
+@pytest.fixture(params=DATABASES)
 def at_every_step(
     request: pytest.FixtureRequest,
     emptied_database: Callable[[str], str],

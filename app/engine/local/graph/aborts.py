@@ -80,8 +80,8 @@ async def end_attempts(execution: ExecutionState, unique_id: str, reason: str, *
     async with execution.server.database.unit_of_work() as db:
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id))
         children = await db.all(_CHILDREN, **execution_key(execution.id))
-    ending = _Ending(execution, reason, (), attempts, children)
-    events = await ending.end_inside(unique_id)
+    abort = _Abort(execution, reason, (), attempts, children)
+    events = await abort.end_attempts(unique_id)
     if report:
         await execution.events.send(*events)
 
@@ -104,10 +104,10 @@ async def end(
         nodes = await db.all(OPEN_NODES, **execution_key(execution.id))
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id)) if nodes else ()
         children = await db.all(_CHILDREN, **execution_key(execution.id)) if nodes else ()
-    await _Ending(execution, reason, nodes, attempts, children).end(within, below)
+    await _Abort(execution, reason, nodes, attempts, children).end(within, below)
 
 
-async def end_launched(execution: ExecutionState) -> None:
+async def terminate_launched(execution: ExecutionState) -> None:
     """Terminate the unfinished executions that eager tasks of this execution have launched.
 
     Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
@@ -119,7 +119,7 @@ async def end_launched(execution: ExecutionState) -> None:
         await terminate(execution, execution_id(row), TERMINATED)
 
 
-class _Ending:
+class _Abort:
     def __init__(self, execution: ExecutionState, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
         self._execution = execution
         self._reason = reason
@@ -151,7 +151,7 @@ class _Ending:
             roots = [row for row in roots if row.node_id != kept]
         await asyncio.gather(*(self._end(row) for row in roots))
 
-    async def end_inside(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
+    async def end_attempts(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
         """End the processes and child executions of a node; return ABORTED events for its open attempts."""
         execution = self._execution
         await execution.host.runner.kill_below(execution.folder(node_id))
@@ -163,7 +163,7 @@ class _Ending:
         """End the nodes inside a node first, then its processes; report it ABORTED last."""
         await asyncio.gather(*(self._end(child) for child in self._below[row.id]))
         execution = self._execution
-        events: list[Any] = await self.end_inside(row.node_id)
+        events: list[Any] = await self.end_attempts(row.node_id)
         # Parity: the event has no further fields, so that those of earlier events are kept.
         aborted = event_pb2.NodeExecutionEvent(
             phase=Node.ABORTED,

@@ -14,9 +14,9 @@ from app.engine.local.graph import recovery, retries
 from app.engine.local.graph.failures import NodeFailed, error_of
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
-from app.engine.local.nodes.cache import NodeCache
 from app.engine.local.nodes.deck_watch import DeckWatch
 from app.engine.local.nodes.lifecycle import fail, succeed
+from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event
 from app.engine.local.processes import decks
@@ -235,7 +235,7 @@ async def run_task(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
     handler = context.execution.handlers.tasks.get(task.template.type)
     if handler is not None:
         return await handler(context, task.template, inputs)
-    cache = NodeCache(context, task.template, inputs)
+    cache = OutputCache(context, task.template, inputs)
     recovered = await dynamics.recover(context, inputs)
     if not context.recorded_attempts and recovered is None:
         hit = await cache.begin(permit)
@@ -249,7 +249,7 @@ async def run_task(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
         raise
 
 
-async def _compute(context: NodeContext, node: TaskNode, cache: NodeCache) -> literals_pb2.LiteralMap:
+async def _compute(context: NodeContext, node: TaskNode, cache: OutputCache) -> literals_pb2.LiteralMap:
     """Run the task and cache its outputs."""
     ended = await node.run()
     marks = await cache.put(ended.output_uri, ended.outputs, attempt=node.attempt)

@@ -18,8 +18,8 @@ from app.engine.local.graph import unique_ids
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import Shape, element_inputs
-from app.engine.local.nodes.cache import NodeCache, policy_of
 from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, child_metadata, launch, outputs_of
+from app.engine.local.nodes.output_cache import OutputCache, policy_of
 from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
 from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
@@ -82,7 +82,7 @@ class TaskElements:
         if not self._cached:
             return (await self._compute(index, progress)).outputs
         inputs = element_inputs(self._shape, self._inputs, index)
-        cache = NodeCache(self._context, self._task, inputs, metadata=self._shape.element.metadata, index=index)
+        cache = OutputCache(self._context, self._task, inputs, metadata=self._shape.element.metadata, index=index)
         hit = await cache.begin(Permit(None)) if progress.phase(index) == Task.UNDEFINED else None
         if hit is not None:
             await self._context.execution.literals.write(self._output_uri(index, 0), hit.outputs)

@@ -1,6 +1,6 @@
 """Cache the outputs of tasks by the task's version, its interface and the inputs.
 
-A NodeCache stands for the outputs of one task node, one dynamic node or one index of an array node. The node calls
+A OutputCache stands for the outputs of one task node, one dynamic node or one index of an array node. The node calls
 `begin` before it runs, `put` when it has succeeded and `release` when it has failed. Without caching, all three do
 nothing.
 Source: flytepropeller pkg/controller/nodes/cache.go, executor.go (preExecute, handleQueuedOrRunningNode).
@@ -75,7 +75,7 @@ def policy_of(metadata: workflow_pb2.NodeMetadata, task: tasks_pb2.TaskTemplate)
     return Policy(version, serialized, frozenset(wanted.cache_ignore_input_vars))
 
 
-class NodeCache:
+class OutputCache:
     """The cache entry of a node, or of one index of an array node.
 
     Args:
