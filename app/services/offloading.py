@@ -8,7 +8,8 @@ Proto: core.LiteralOffloadedMetadata. Source: flytepropeller pkg/controller/node
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 
 from flyteidl.core import literals_pb2
 
@@ -82,7 +83,7 @@ async def read_offloaded(settings: Settings, blobs: Blobs, literal: literals_pb2
         BlobError: The object cannot be read.
         DecodeError: The object is not a literal.
     """
-    if literal.WhichOneof("value") != "offloaded_metadata":
+    if not _is_reference(literal):
         return literal
     raw = await blobs.read(literal.offloaded_metadata.uri, bytes_max=bytes_max(settings), setting=_READ_LIMIT)
     return literals_pb2.Literal.FromString(raw)
@@ -92,12 +93,27 @@ async def read_offloaded_map(
     settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap
 ) -> literals_pb2.LiteralMap:
     """Return a map with every reference at its top level replaced by the literal; errors as read_offloaded."""
-    if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
+    return await map_references(values, partial(read_offloaded, settings, blobs))
+
+
+async def map_references(
+    values: literals_pb2.LiteralMap, read: Callable[[literals_pb2.Literal], Awaitable[literals_pb2.Literal]]
+) -> literals_pb2.LiteralMap:
+    """Return a map with every reference at its top level replaced by `read(reference)`.
+
+    Returns:
+        The same map if it has no references.
+    """
+    if not any(_is_reference(one) for one in values.literals.values()):
         return values
     result = literals_pb2.LiteralMap()
     for name, literal in values.literals.items():
-        result.literals[name].CopyFrom(await read_offloaded(settings, blobs, literal))
+        result.literals[name].CopyFrom(await read(literal) if _is_reference(literal) else literal)
     return result
+
+
+def _is_reference(literal: literals_pb2.Literal) -> bool:
+    return bool(literal.WhichOneof("value") == "offloaded_metadata")
 
 
 async def replace_references(settings: Settings, blobs: Blobs, values: literals_pb2.LiteralMap) -> None:

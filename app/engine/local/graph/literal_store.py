@@ -68,13 +68,12 @@ class LiteralStore:
         Raises:
             BindingFailed: A file cannot be read.
         """
-        if not any(one.WhichOneof("value") == "offloaded_metadata" for one in values.literals.values()):
-            return values
-        complete = literals_pb2.LiteralMap()
-        for name, literal in values.literals.items():
-            uri = literal.offloaded_metadata.uri
-            complete.literals[name].CopyFrom(await self._read_offloaded(uri) if uri else literal)
-        return complete
+
+        async def read(reference: literals_pb2.Literal) -> literals_pb2.Literal:
+            uri = reference.offloaded_metadata.uri
+            return await self._read_offloaded(uri) if uri else reference
+
+        return await offloading.map_references(values, read)
 
     async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
         """Write a literal map.
