@@ -30,7 +30,7 @@ from app.engine.local.execution import run_execution
 from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
-from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
 from app.runtime import leases
@@ -80,7 +80,7 @@ class LocalEngine:
             "FLYTE_PLATFORM_INSECURE": "true",
         }
         self.console_url = settings.flyteadmin.console_url
-        me = f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
+        me = f"{socket.gethostname()}/{os.getpid()}/{process_stamp(os.getpid())}"
         self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
         self._tasks: dict[ExecutionKey, asyncio.Task[None]] = {}
         # Executions with a lease of this process, and those of them that are being aborted.
@@ -282,4 +282,4 @@ def _has_ended(owner: str) -> bool:
     """Return whether the owner was a process of this machine that has ended."""
     host, _, rest = owner.partition("/")
     pid, _, stamp = rest.partition("/")
-    return host == socket.gethostname() and pid.isdigit() and started(int(pid)) != stamp
+    return host == socket.gethostname() and pid.isdigit() and process_stamp(int(pid)) != stamp

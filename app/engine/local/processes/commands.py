@@ -1,6 +1,6 @@
-"""From a task template to a command line: which container counts, and what stands for its {{.variables}}.
+"""The command line of a task: the container in its template, and the values of the {{.variables}} in its command.
 
-Proto: flyteidl/core/tasks.proto (Container, K8sPod). Pure.
+Proto: flyteidl/core/tasks.proto (Container, K8sPod).
 """
 
 from __future__ import annotations
@@ -28,17 +28,25 @@ _variable = re.compile(
     re.IGNORECASE,
 )
 _namespace = re.compile(r"{{\s*[.$]Namespace\s*}}", re.IGNORECASE)
-# A name holds no "{", so that many openings without an end are searched in linear time.
+# A name excludes "{", so that a text with many "{{" and no "}}" is searched in linear time.
 _input_value = re.compile(r"{{\s*[.$]Inputs\.([^{}\s]+)\s*}}", re.IGNORECASE)
 
 
-class _Untold(Exception):
+class _NoTextForm(Exception):
     """A literal that has no text form in a command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The part of a container that matters on this machine; resources do not. image: as the task names it."""
+    """A container of a task, without what has no effect on this machine, such as resources.
+
+    Attributes:
+        name: Its name in error messages.
+        image: The image that the task names.
+        command: The command with its arguments.
+        env: Its environment variables.
+        data_config: The configuration of the copilot; None if it is not enabled.
+    """
 
     name: str
     image: str
@@ -48,9 +56,14 @@ class Container:
 
 
 def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container:
-    """The container that decides how the attempt ends; its commands still hold their {{.variables}}.
+    """Return the container of a task, the primary one of a pod. Its command still contains {{.variables}}.
 
-    errors: CannotBuild for a type that has no command to run here, or a pod without its primary container
+    Args:
+        task: The template.
+        generated_name: The name of the attempt, which a container outside a pod has too.
+
+    Raises:
+        CannotBuild: The task has no container, or a pod without its primary container.
     """
     target = task.WhichOneof("target")
     if target == "container":
@@ -83,7 +96,7 @@ def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
                 name=name,
                 image=str(container.get("image", "")),
                 command=(*map(str, container.get("command", ())), *map(str, container.get("args", ()))),
-                # Values that Kubernetes would take from secrets, config maps or fields of the pod do not exist here.
+                # Without Kubernetes there are no values from secrets, config maps or fields of the pod.
                 env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},
                 data_config=_data_config(task.k8s_pod),
             )
@@ -95,68 +108,70 @@ def _data_config(holder: tasks_pb2.Container | tasks_pb2.K8sPod) -> tasks_pb2.Da
 
 
 def uses_inputs(command: tuple[str, ...]) -> bool:
-    """Whether the command holds values of inputs, so that these must be read before it can be rendered."""
+    """Return whether the command contains values of inputs, which must be read to render it."""
     return any(_input_value.search(element) for element in command)
 
 
 def uses_template(command: tuple[str, ...]) -> bool:
-    """Whether the command wants the task template in a file."""
+    """Return whether the command contains the path of a file with the task template."""
     return any(
         match.group(1).lower() == "tasktemplatepath" for element in command for match in _variable.finditer(element)
     )
 
 
-def task_template_path(run: TaskAttempt) -> str:
-    """Where the task template lies for a command that asks for it."""
-    return f"{run.input_uri.rpartition('/')[0]}/task.pb"
+def task_template_path(attempt: TaskAttempt) -> str:
+    """Return the path of the file with the task template."""
+    return f"{attempt.input_uri.rpartition('/')[0]}/task.pb"
 
 
-def render(command: tuple[str, ...], run: TaskAttempt, inputs: literals_pb2.LiteralMap) -> tuple[str, ...]:
-    """The command with every known variable replaced; unknown ones stay as they are, empty elements too.
+def render(command: tuple[str, ...], attempt: TaskAttempt, inputs: literals_pb2.LiteralMap) -> tuple[str, ...]:
+    """Return the command with the values of all known variables. Unknown variables and empty elements stay.
 
-    errors: CannotBuild naming each input value that is missing or has no text form
-    source: flyteplugins template.Render
+    Source: flyteplugins template.Render.
+
+    Raises:
+        CannotBuild: Inputs are missing or have no text form; the message names each of them.
     """
-    values = _values(run)
-    return tuple(_render(element, values, run.namespace, inputs) for element in command)
+    values = _values(attempt)
+    return tuple(_render(element, values, attempt.namespace, inputs) for element in command)
 
 
 def unpacked_here(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The command with the code of a fast registration unpacked into the attempt's own working directory.
+    """Return the command with the working directory of the attempt as the target of a fast registration's code.
 
-    Deviates: `pyflyte register` names /root, a directory of flytekit's images. Here that is somebody's home or out of
-    reach, and attempts with different code would unpack it over one another.
+    Deviates: `pyflyte register` names /root, a directory in flytekit's images. On this machine it is the home of a user
+    or not accessible, and attempts with different code would overwrite each other's.
     """
     try:
         end = argv.index("--")
-        place = argv.index("--dest-dir", 0, end) + 1
+        position = argv.index("--dest-dir", 0, end) + 1
     except ValueError:
         return argv
-    if os.path.basename(argv[0]) != FAST or not argv[place].startswith(("/", "~", "..")):
+    if os.path.basename(argv[0]) != FAST or not argv[position].startswith(("/", "~", "..")):
         return argv
-    return (*argv[:place], ".", *argv[place + 1 :])
+    return (*argv[:position], ".", *argv[position + 1 :])
 
 
-def _values(run: TaskAttempt) -> Mapping[str, str]:
-    unique_key = re.sub(r"^[^a-zA-Z_]+", "a", run.generated_name)
+def _values(attempt: TaskAttempt) -> Mapping[str, str]:
+    unique_key = re.sub(r"^[^a-zA-Z_]+", "a", attempt.generated_name)
     return {
-        "input": run.input_uri,
-        "inputprefix": run.input_uri.rpartition("/")[0],
-        "outputprefix": run.given_prefix or run.output_prefix,
-        "rawoutputdataprefix": run.raw_output_prefix,
-        "checkpointoutputprefix": run.checkpoint_prefix,
-        # Parity: two quotes, which flytekit understands as no checkpoint.
-        "prevcheckpointprefix": run.prev_checkpoint or '""',
+        "input": attempt.input_uri,
+        "inputprefix": attempt.input_uri.rpartition("/")[0],
+        "outputprefix": attempt.given_prefix or attempt.output_prefix,
+        "rawoutputdataprefix": attempt.raw_output_prefix,
+        "checkpointoutputprefix": attempt.checkpoint_prefix,
+        # Parity: flytekit takes two quotes for "no checkpoint".
+        "prevcheckpointprefix": attempt.prev_checkpoint or '""',
         "perretryuniquekey": re.sub(r"[^a-zA-Z0-9_]+", "_", unique_key),
-        "tasktemplatepath": task_template_path(run),
+        "tasktemplatepath": task_template_path(attempt),
     }
 
 
 def _render(element: str, values: Mapping[str, str], namespace: str, inputs: literals_pb2.LiteralMap) -> str:
     rendered = _variable.sub(lambda match: values[match.group(1).lower()], element)
-    # A prefix that a user chose may hold the namespace, so this one comes after the others.
+    # A prefix that a user chose may contain the namespace variable, so this is replaced last.
     rendered = _namespace.sub(lambda _: namespace, rendered)
-    # Parity: without any inputs the variables stay as they are.
+    # Parity: variables of inputs stay if there are no inputs at all.
     if not inputs.literals or not _input_value.search(rendered):
         return rendered
     errors: list[str] = []
@@ -168,7 +183,7 @@ def _render(element: str, values: Mapping[str, str], namespace: str, inputs: lit
             return ""
         try:
             return literal_text(inputs.literals[name])
-        except _Untold as error:
+        except _NoTextForm as error:
             errors.append(
                 f"input template [{match.group(0)}]: failed to bind a value to inputName [{name}]: "
                 f"received an unexpected {error}"
@@ -182,13 +197,17 @@ def _render(element: str, values: Mapping[str, str], namespace: str, inputs: lit
 
 
 def literal_text(literal: literals_pb2.Literal) -> str:
-    """A literal as it stands in a command: numbers, text, times, locations, and lists of these in brackets."""
+    """Return a literal as text in a command: numbers, text, times, addresses, and lists of these in brackets.
+
+    Raises:
+        _NoTextForm: Any other literal.
+    """
     match literal.WhichOneof("value"):
         case "scalar":
             return _scalar_text(literal.scalar)
         case "collection":
             return f"[{','.join(literal_text(item) for item in literal.collection.literals)}]"
-    raise _Untold(f"primitive type [*core.Literal_{_go_name(literal.WhichOneof('value'))}]")
+    raise _NoTextForm(f"primitive type [*core.Literal_{_go_name(literal.WhichOneof('value'))}]")
 
 
 def _scalar_text(scalar: literals_pb2.Scalar) -> str:
@@ -199,7 +218,7 @@ def _scalar_text(scalar: literals_pb2.Scalar) -> str:
             return str(scalar.blob.uri)
         case "schema":
             return str(scalar.schema.uri)
-    raise _Untold(f"scalar type [*core.Scalar_{_go_name(scalar.WhichOneof('value'))}]")
+    raise _NoTextForm(f"scalar type [*core.Scalar_{_go_name(scalar.WhichOneof('value'))}]")
 
 
 _PRIMITIVES: Mapping[str, Callable[[literals_pb2.Primitive], str]] = {
@@ -215,7 +234,7 @@ _PRIMITIVES: Mapping[str, Callable[[literals_pb2.Primitive], str]] = {
 def _primitive_text(primitive: literals_pb2.Primitive) -> str:
     kind = primitive.WhichOneof("value")
     if kind is None:
-        raise _Untold("primitive type [<nil>]")
+        raise _NoTextForm("primitive type [<nil>]")
     return _PRIMITIVES[kind](primitive)
 
 
@@ -224,9 +243,10 @@ def _go_name(field: str | None) -> str:
 
 
 def echo(task: tasks_pb2.TaskTemplate, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
-    """The outputs of a task of type `echo`: its input under the name of its output; there is no process.
+    """Return the outputs of a task of type `echo`: its input under the name of its output.
 
-    errors: CannotBuild when there is more than one input, or not as many outputs
+    Raises:
+        CannotBuild: There is more than one input, or the number of outputs differs.
     """
     names, outputs = sorted(task.interface.inputs.variables), sorted(task.interface.outputs.variables)
     if len(names) != len(outputs):

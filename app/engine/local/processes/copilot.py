@@ -1,7 +1,7 @@
-"""What Flyte's copilot does around a raw container: inputs become files before it, files become outputs after it.
+"""Flyte's copilot for raw containers: it writes inputs to files before the task, and reads outputs from files after it.
 
-The container's input and output directories become directories of the attempt, and the paths in its command and its
-variables are replaced accordingly. Proto: flyteidl/core/tasks.proto DataLoadingConfig.
+The input and output directories of the container are directories of the attempt here. Their paths in the command and
+in variables are replaced. Proto: flyteidl/core/tasks.proto DataLoadingConfig.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _SPECIAL = "a pipe, a device or a socket; allowed are files and directories"
 
 
 class _UploadFailed(Exception):
-    """An output is missing, is not what the task declares, or is no file; the message goes into error.pb."""
+    """An output is missing, has another type, or is not a file. The message is written to error.pb."""
 
 
 def relocate(
     directory: Path, config: tasks_pb2.DataLoadingConfig, argv: tuple[str, ...], variables: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The command and its variables with the two configured directories replaced by those of this attempt."""
+    """Return the command and its variables with the paths of this attempt's input and output directories."""
     here = {
         config.input_path or INPUT_PATH: str(directory / DIRECTORY / "inputs"),
         config.output_path or OUTPUT_PATH: str(directory / DIRECTORY / "outputs"),
     }
-    # The longer path first, since one of them may lie in the other; /var/in must not be found in /var/inputs.
+    # The longer path comes first, since one may contain the other; /var/in must not match in /var/inputs.
     paths = "|".join(re.escape(path.rstrip("/")) for path in sorted(here, key=len, reverse=True))
     pattern = re.compile(rf"(?:{paths})(?![\w.-])")
     replaced = {path.rstrip("/"): new for path, new in here.items()}
@@ -61,29 +61,32 @@ def relocate(
     return tuple(map(replace, argv)), {name: replace(value) for name, value in variables.items()}
 
 
-async def download(run: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs, settings: Settings) -> None:
-    """Make the two directories and lay out the inputs.
+async def download(attempt: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs, settings: Settings) -> None:
+    """Make the two directories and write the inputs to files.
 
-    errors: StartFailed naming the input that cannot be laid out; BlobUnavailable
-    source: flytecopilot Downloader.DownloadInputs
+    Source: flytecopilot Downloader.DownloadInputs.
+
+    Raises:
+        StartFailed: An input cannot be written; the message names the task.
+        BlobUnavailable: The store does not answer.
     """
-    root = run.directory / DIRECTORY
+    root = attempt.directory / DIRECTORY
     try:
         literals = literals_pb2.LiteralMap()
-        if run.task.interface.inputs.variables:
-            literals.ParseFromString(await blobs.read(run.input_uri, bytes_max=0))
+        if attempt.task.interface.inputs.variables:
+            literals.ParseFromString(await blobs.read(attempt.input_uri, bytes_max=0))
         await offloading.replace_references(settings, blobs, literals)
         for uri, path in await asyncio.to_thread(_lay_out, literals, root, config.format):
             await _fetch(uri, path, blobs)
     except BlobUnavailable:
-        # The execution waits for the store, which costs the attempt nothing.
+        # The execution waits for the store; the attempt has not failed.
         raise
     except (OSError, BlobError, DecodeError, httpx.HTTPError, ValueError) as error:
-        raise StartFailed(f"inputs of [{run.task.id.name}] cannot be laid out as files: {error}") from error
+        raise StartFailed(f"inputs of [{attempt.task.id.name}] cannot be laid out as files: {error}") from error
 
 
 def _lay_out(literals: literals_pb2.LiteralMap, root: Path, form: int) -> list[tuple[str, Path]]:
-    """Write what the literals hold themselves; the rest, as pairs of location and path, is to be fetched."""
+    """Write literals to files. Return address and path of each file or directory that is still to be copied."""
     layout = _Layout()
     inputs = root / "inputs"
     (root / "outputs").mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,11 @@ def _lay_out(literals: literals_pb2.LiteralMap, root: Path, form: int) -> list[t
 
 
 class _Layout:
-    """Writes literals to files, gives their plain values, and points locations in them to where the files will lie."""
+    """Writes literals to files, returns their plain values, and replaces addresses in them by local paths.
+
+    Attributes:
+        fetches: Address and path of each file or directory to copy.
+    """
 
     def __init__(self) -> None:
         self.fetches: list[tuple[str, Path]] = []
@@ -108,7 +115,7 @@ class _Layout:
         directory.mkdir(parents=True, exist_ok=True)
         values = {}
         for name, literal in literals.literals.items():
-            # Keys of maps are the data of a user; one that is a path would leave the directory.
+            # A key of a map comes from a user. As a path it could lead out of the directory.
             if name in ("", ".", "..") or "/" in name or "\0" in name:
                 raise ValueError(f"variable or key [{name}] cannot be the name of a file")
             values[name] = self.literal(literal, directory / name)
@@ -145,7 +152,7 @@ class _Layout:
             case "error":
                 text = value = scalar.error.message
             case "generic":
-                value = _whole(json_format.MessageToDict(scalar.generic))
+                value = _with_integers(json_format.MessageToDict(scalar.generic))
                 text = json.dumps(value)
             case "none_type":
                 text, value = "null", None
@@ -155,15 +162,15 @@ class _Layout:
         return value
 
 
-def _whole(value: Any) -> Any:
-    """The same value with whole numbers written as such: 1, where protobuf's Python gives 1.0 and its Go gives 1."""
+def _with_integers(value: Any) -> Any:
+    """Return the value with integers in place of whole floats: Go prints 1 where Python prints 1.0."""
     match value:
         case float() if value.is_integer() and abs(value) < 1e21:
             return int(value)
         case list():
-            return [_whole(element) for element in value]
+            return [_with_integers(element) for element in value]
         case dict():
-            return {name: _whole(element) for name, element in value.items()}
+            return {name: _with_integers(element) for name, element in value.items()}
     return value
 
 
@@ -189,7 +196,7 @@ def _copy(source: str, path: Path) -> None:
     """Copy a file or a directory of this machine.
 
     Raises:
-        ValueError: It is, or contains, a pipe, a device or a socket, which may never end.
+        ValueError: It is or contains a pipe, a device or a socket. Reading these may never end.
     """
     if os.path.isdir(source):
         shutil.copytree(source, path, dirs_exist_ok=True, copy_function=_copy_file)
@@ -205,7 +212,7 @@ def _copy_file(source: str, path: str) -> None:
 
 
 def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
-    """A primitive as the text of its file and as its value in inputs.json."""
+    """Return a primitive as the text of its file, and as its value in inputs.json."""
     match primitive.WhichOneof("value"):
         case "integer":
             return str(primitive.integer), primitive.integer
@@ -224,31 +231,33 @@ def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
     return "null", None
 
 
-async def upload(run: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
-    """Read the declared outputs from their files; what is wrong with them becomes the attempt's error.pb.
+async def upload(attempt: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
+    """Read the declared outputs from their files and write outputs.pb, or error.pb if an output cannot be used.
 
-    errors: BlobError when the store does not take them
-    source: flytecopilot Uploader.RecursiveUpload
+    Source: flytecopilot Uploader.RecursiveUpload.
+
+    Raises:
+        BlobError: The store cannot be written.
     """
-    declared = run.task.interface.outputs.variables
+    declared = attempt.task.interface.outputs.variables
     if not declared:
         return
-    folder = run.directory / DIRECTORY / "outputs"
+    folder = attempt.directory / DIRECTORY / "outputs"
     outputs = literals_pb2.LiteralMap()
     try:
         _check_error_file(folder / "_ERROR")
         for name in sorted(declared):
-            outputs.literals[name].CopyFrom(await _output(run, name, declared[name].type, folder, blobs))
+            outputs.literals[name].CopyFrom(await _output(attempt, name, declared[name].type, folder, blobs))
     except (_UploadFailed, OSError) as error:
-        # Parity: no origin is set, so the error's kind is UNKNOWN (RootOptions.UploadError).
+        # Parity: the error has no origin, so its kind is UNKNOWN (RootOptions.UploadError).
         document = errors_pb2.ErrorDocument(
             error=errors_pb2.ContainerError(
                 code="OutputUploadFailed", message=str(error), kind=errors_pb2.ContainerError.RECOVERABLE
             )
         )
-        await blobs.write(f"{run.output_prefix}/error.pb", document.SerializeToString())
+        await blobs.write(f"{attempt.output_prefix}/error.pb", document.SerializeToString())
         return
-    await blobs.write(f"{run.output_prefix}/outputs.pb", outputs.SerializeToString())
+    await blobs.write(f"{attempt.output_prefix}/outputs.pb", outputs.SerializeToString())
 
 
 def _check_error_file(path: Path) -> None:
@@ -262,7 +271,7 @@ def _check_error_file(path: Path) -> None:
 
 
 async def _output(
-    run: TaskAttempt, name: str, kind: types_pb2.LiteralType, folder: Path, blobs: Blobs
+    attempt: TaskAttempt, name: str, kind: types_pb2.LiteralType, folder: Path, blobs: Blobs
 ) -> literals_pb2.Literal:
     match kind.WhichOneof("type"):
         case "simple":
@@ -279,17 +288,17 @@ async def _output(
             except (ValueError, json_format.ParseError) as error:
                 raise _UploadFailed(f"output [{name}]: {error}") from error
         case "blob":
-            return await _upload_blob(_present(folder, name), f"{run.raw_output_prefix}/{name}", folder, blobs)
+            return await _upload_blob(_present(folder, name), f"{attempt.raw_output_prefix}/{name}", folder, blobs)
     raise _UploadFailed(
         f"currently CoPilot uploader does not support [{kind.WhichOneof('type')}] of output [{name}], system error"
     )
 
 
 def _present(folder: Path, name: str) -> Path:
-    """Return the output itself, or the only file or directory that has its name and an extension.
+    """Return the path of an output: its name, or its name with an extension if only one file has that.
 
     Raises:
-        _UploadFailed: There is none, or it is not usable (`_checked`).
+        _UploadFailed: There is none, or it cannot be used (`_checked`).
     """
     path = folder / name
     if not path.exists():
@@ -306,12 +315,12 @@ def _checked(path: Path, folder: Path) -> os.stat_result:
 
     Args:
         path: The entry.
-        folder: The directory for outputs. It was made by this server, in a directory that may be a link.
+        folder: The directory for outputs.
 
     Raises:
-        _UploadFailed: It is a link out of the folder, or a pipe, a device or a socket, which may never end.
+        _UploadFailed: The entry is a link out of the folder, or a pipe, a device or a socket.
     """
-    # The container may have replaced the folder itself by a link.
+    # The container may have replaced the folder itself by a link, so only its parent is resolved. The server made that.
     outputs = os.path.join(os.path.realpath(folder.parent), folder.name)
     real = os.path.realpath(path)
     if not real.startswith(outputs + os.sep):
@@ -330,7 +339,7 @@ async def _upload_blob(path: Path, uri: str, folder: Path, blobs: Blobs) -> lite
         types_pb2.BlobType.SINGLE if files == [path] else types_pb2.BlobType.MULTIPART
     )
     if uri.startswith("/"):
-        # The directory of a user's own raw data prefix need not lie in this server's storage.
+        # A user may have chosen a raw data prefix outside the storage of this server.
         await asyncio.to_thread(_copy, str(path), Path(uri))
         return literal
     # Deviates: files in directories below are uploaded too; upstream leaves them out with a warning.
@@ -341,30 +350,33 @@ async def _upload_blob(path: Path, uri: str, folder: Path, blobs: Blobs) -> lite
 
 
 def _files_below(path: Path, folder: Path) -> list[Path]:
-    """Return an output that is a file, or all files of one that is a directory, those behind links included.
+    """Return the file of an output, or all files below its directory. Links are followed.
 
     Raises:
-        _UploadFailed: An entry may not be uploaded, or links to directories lie behind each other, as in a loop.
+        _UploadFailed: An entry may not be uploaded, or a link to a directory lies behind another one, as in a loop.
     """
     if not path.is_dir():
         return [path]
     files: list[Path] = []
     top = os.path.realpath(path)
-    for place, directories, names in os.walk(path, followlinks=True):
-        behind_link = os.path.realpath(place) != os.path.normpath(os.path.join(top, os.path.relpath(place, path)))
-        for entry in (Path(place, name) for name in directories):
+    for parent, directories, names in os.walk(path, followlinks=True):
+        behind_link = os.path.realpath(parent) != os.path.normpath(os.path.join(top, os.path.relpath(parent, path)))
+        for entry in (Path(parent, name) for name in directories):
             _checked(entry, folder)
             if entry.is_symlink() and behind_link:
                 raise _UploadFailed(f"path [{entry}] is a link to a directory behind another such link")
-        files += (entry for name in names if stat.S_ISREG(_checked(entry := Path(place, name), folder).st_mode))
+        files += (entry for name in names if stat.S_ISREG(_checked(entry := Path(parent, name), folder).st_mode))
     return sorted(files)
 
 
 def parse_simple(kind: types_pb2.SimpleType.ValueType, text: str) -> literals_pb2.Literal:
-    """The literal that the text of an output file stands for.
+    """Return the literal for the text of an output file.
 
-    errors: ValueError, json_format.ParseError
-    source: flyteidl coreutils.MakeLiteralForSimpleType
+    Source: flyteidl coreutils.MakeLiteralForSimpleType.
+
+    Raises:
+        ValueError: The text has another type.
+        json_format.ParseError: The text of a struct is not JSON.
     """
     text = text.strip(" \n\t")
     literal = literals_pb2.Literal()

@@ -1,8 +1,7 @@
-"""The virtual environment that tasks run in: a named one, or one of our own with flytekit, made when first needed.
+"""The virtual environment of tasks: one that a setting names, or one with flytekit that the server installs itself.
 
-Our own lies in `envs/default-<digest of what it is made of>` and is announced by the link `envs/default`, which
-is set only when the environment is whole: scripts of an environment hold its path, so it cannot be built
-elsewhere and moved.
+The server installs it into `envs/default-<digest of its contents>`, and sets the link `envs/default` to it when the
+installation is complete. It is not installed elsewhere and moved, because its scripts contain its path.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ Progress = Callable[[str], None]
 
 
 class EnvironmentBroken(Exception):
-    """Tasks cannot run because their environment cannot be used; the message names the setting that helps."""
+    """The environment of tasks cannot be used. The message names the setting to change."""
 
 
-# Set when this process stops. Installers have process groups of their own, so that Ctrl-C reaches the server alone.
+# Set when this process stops.
 _stopping = threading.Event()
 _installers: set[subprocess.Popen[str]] = set()
 
 
 def interrupt() -> None:
-    """End installers that run, and let none begin: this process stops."""
+    """End the running installers and start no more, because this process stops."""
     _stopping.set()
     for process in tuple(_installers):
         with suppress(ProcessLookupError):
@@ -51,31 +50,40 @@ def interrupt() -> None:
 
 
 def interrupted() -> bool:
-    """Return whether the process stops, so that a broken environment is no reason to warn."""
+    """Return whether this process stops, so that a failed installation needs no warning."""
     return _stopping.is_set()
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """path: the root of the virtual environment, without links."""
+    """A virtual environment.
+
+    Attributes:
+        path: Its root, without symbolic links.
+    """
 
     path: Path
 
     @property
     def programs(self) -> Path:
-        """Where its python and its scripts lie."""
+        """Return the folder of its interpreter and scripts."""
         return self.path / "bin"
 
     @property
     def python(self) -> Path:
+        """Return the path of its interpreter."""
         return self.programs / "python"
 
 
 async def ensure(settings: Settings, progress: Progress) -> Environment:
-    """The environment of tasks, made first if need be; other servers that want it wait for the one that makes it.
+    """Return the environment of tasks; install it if it does not exist. One server installs it, others wait.
 
-    progress: gets one line at a time while an environment is made, from another thread
-    errors: EnvironmentBroken when a named one is not there, or when ours cannot be made
+    Args:
+        settings: The settings.
+        progress: Called with each line of output of the installation, from another thread.
+
+    Raises:
+        EnvironmentBroken: The named environment does not exist, or the installation failed.
     """
     return await asyncio.to_thread(_ensure, settings, progress)
 
@@ -95,17 +103,17 @@ def _ensure(settings: Settings, progress: Progress) -> Environment:
         return Environment(target)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(path.parent / "default.lock", progress):
+        with _locked(path.parent / "default.lock", progress):
             if not (path.exists() and path.resolve() == target.resolve()):
-                _make(target, requirements, progress)
-                _announce(path, target)
+                _install(target, requirements, progress)
+                _set_link(path, target)
     except OSError as error:
         raise _broken(f"{error.strerror}: {error.filename}") from error
     return Environment(target)
 
 
 def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
-    """Return what to do about a module that a task did not find, "" for a message about something else.
+    """Return advice on a module that a task could not import; "" for other errors.
 
     Args:
         message: The error of the task, or the end of its log.
@@ -130,8 +138,8 @@ def _digest(requirements: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _held(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold a lock that ends with the process, so that a server that dies while it works blocks nobody."""
+def _locked(lock: Path, progress: Progress) -> Iterator[None]:
+    """Hold a lock file. The system unlocks it if the process is killed."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,8 +149,8 @@ def _held(lock: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _make(target: Path, requirements: tuple[str, ...], progress: Progress) -> None:
-    # What is there without having been announced was left behind half made.
+def _install(target: Path, requirements: tuple[str, ...], progress: Progress) -> None:
+    # A folder without the link is an installation that was interrupted.
     shutil.rmtree(target, ignore_errors=True)
     progress(f"making {target} (only once, takes a minute or more)")
     _run([sys.executable, "-m", "venv", str(target)], progress)
@@ -151,7 +159,7 @@ def _make(target: Path, requirements: tuple[str, ...], progress: Progress) -> No
     _run([*pip, "--progress-bar=off", *requirements], progress)
 
 
-def _announce(link: Path, target: Path) -> None:
+def _set_link(link: Path, target: Path) -> None:
     fresh = link.with_name(f".{link.name}-{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target.name)
@@ -159,12 +167,16 @@ def _announce(link: Path, target: Path) -> None:
 
 
 def _run(command: list[str], progress: Progress) -> None:
-    """Run one step, passing on its lines; errors: EnvironmentBroken with the last of them."""
+    """Run one step of the installation.
+
+    Raises:
+        EnvironmentBroken: The step failed; the message has the last lines of its output.
+    """
     variables = own_environment.of_installer()
     last: list[str] = []
     if interrupted():
         raise EnvironmentBroken("the environment of tasks is not made: the server stops")
-    # The installer starts with SIGINT blocked and in a group of its own: Ctrl-C is for the server, which ends it.
+    # The installer has SIGINT blocked and a process group of its own: on Ctrl-C the server ends it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
@@ -182,7 +194,7 @@ def _run(command: list[str], progress: Progress) -> None:
     _installers.add(process)
     try:
         if interrupted():
-            # The server began to stop after the check above, before the installer was in the set.
+            # interrupt() was called after the check above and before the installer was in the set.
             interrupt()
         with process:
             assert process.stdout is not None

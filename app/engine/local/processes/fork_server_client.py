@@ -42,7 +42,9 @@ _BOOT = (
     "import sys; sys.path[:] = [sys.argv.pop(), *filter(None, sys.path)]; "
     "from forkserver.main import main; sys.path.pop(0); main()"
 )
-_BOOT_FRESH = "import sys; sys.path[0] = sys.argv.pop(1); from forkserver.child import main; sys.path.pop(0); main()"
+_BOOT_FRESH = (
+    "import sys; sys.path[0] = sys.argv.pop(1); from forkserver.flytekit_command import main; sys.path.pop(0); main()"
+)
 
 # Variables that the interpreter, the C library, OpenSSL or flytekit's imports read once, at their start. In a forked
 # task a new value has no effect. A fork server reports further variables that its imports have read.
@@ -52,7 +54,7 @@ _READ_AT_START = (
     *("FLYTE_SDK_*", "FLYTE_PLATFORM_*", "FLYTE_AWS_*", "FLYTE_AZURE_*", "FLYTE_GCP_*"),
     *("FLYTECTL_CONFIG", "_F_P_WRITE_CHUNK_SIZE", "_F_TE_MAX_COROS"),
 )
-# Variables that are read at the start too, but have an effect in a forked task as well (forkserver/child.py).
+# Variables that are read at the start too, but have an effect in a forked task as well (flytekit_command.py).
 _SET_AGAIN = frozenset(
     (
         *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "TMPDIR", "TEMP", "TMP", "FLYTE_INTERNAL_EXECUTION_ID"),
@@ -381,6 +383,6 @@ def _fixed_at_start(name: str) -> bool:
 
 
 def fresh_command(environment: Environment, image: str, argv: list[str]) -> tuple[str, list[str]]:
-    """Return program and arguments that run one of flytekit's commands in a new interpreter (forkserver/child.py)."""
+    """Return program and arguments that run one of flytekit's commands in a new interpreter."""
     python = str(environment.python)
     return python, [python, "-c", _BOOT_FRESH, str(_HERE), image, *argv]

@@ -12,7 +12,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.forkserver.stamp import process_stamp
 
 _POLL_SECONDS = 0.2
 
@@ -31,7 +31,7 @@ class SupervisorProcess:
 
     def is_running(self) -> bool:
         """Return whether it has not ended."""
-        return started(self.pid) == self.stamp
+        return process_stamp(self.pid) == self.stamp
 
     def send(self, number: signal.Signals) -> bool:
         """Send a signal to the supervisor; return False if it has ended."""

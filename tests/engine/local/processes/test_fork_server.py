@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.processes.forkserver.stamp import started
+from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import CannotBuild, Failed, Succeeded
 from tests.engine.conftest import Bench, literal, run, script, with_runner
@@ -279,7 +279,7 @@ def test_a_start_that_is_cancelled_leaves_a_process_that_is_found(bench: Benches
         running = await runner.adopt(attempt)
         assert running is not None
         await runner.kill(running, grace_seconds=0)
-        assert not started(running.task_pid)
+        assert not process_stamp(running.task_pid)
         # The fork server has not mixed up its answers.
         assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
 
@@ -316,6 +316,6 @@ def test_it_ends_when_its_server_is_killed(bench: Benches) -> None:
         (pid,) = fork_servers(made, server.pid)
         server.kill()
     deadline = time.monotonic() + 10
-    while started(pid):
+    while process_stamp(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,10 +1,13 @@
-"""The processes between this server and its tasks; run by path, in whichever Python the tasks use.
+"""The processes between this server and its tasks. They run in the interpreter of the tasks.
 
-    server ── main: fork server, one per environment, flytekit imported or not
-                └── supervisor: one per task, holds the log, ends whatever the task leaves behind
-                      └── task: flytekit's command in the forked interpreter, or any command by exec
+    server ── main: fork server, one for each environment, with or without flytekit imported
+                └── supervisor: one for each task; writes the log, and kills every process that the task leaves behind
+                      └── task: flytekit's command in the forked interpreter, or any program by exec
 
-A supervisor outlives both the fork server and the control plane: it writes `exit.json` in the directory of
-the attempt, from which a later server learns how the task ended. Nothing here may import anything of this
-server or anything outside the standard library, and nothing here stays in `sys.modules` of a task.
+A supervisor outlives the fork server and the control plane. It writes `exit.json` into the directory of the attempt,
+from which a later server reads how the task ended.
+
+The interpreter of the tasks has neither this server's packages nor its code. So the modules here import only the
+standard library and each other, as the top-level package `forkserver`; and they are removed from `sys.modules` before
+the code of a user runs.
 """

@@ -1,4 +1,4 @@
-"""The log of one attempt: what the task prints, up to a limit, and the end of what it printed."""
+"""The log of one attempt: its output up to a limit, and the end of its output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ _END_BYTES = 65536
 
 
 class Log:
-    """Appends to a file until bytes_max; what comes after is counted, and its last part is kept for the end."""
+    """Appends output to a file up to a limit. Of the output beyond the limit, the last part is appended by `close`.
+
+    Args:
+        path: The file.
+        bytes_max: The limit.
+
+    Attributes:
+        bytes_seen: The size of the output so far.
+        error: The reason why the file cannot be written; "" while it can.
+    """
 
     def __init__(self, path: str, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -20,7 +29,7 @@ class Log:
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def copy(self, source: int) -> bool:
-        """Take one read's worth from the pipe; False at its end."""
+        """Read the pipe `source` once; return False at its end."""
         data = os.read(source, _READ_BYTES)
         if not data:
             return False
@@ -32,7 +41,7 @@ class Log:
         return True
 
     def drain(self, source: int) -> None:
-        """Take what is left in the pipe, without waiting for anybody who might still hold its other end."""
+        """Read the rest of the pipe `source`, without waiting for processes that still hold its other end."""
         os.set_blocking(source, False)
         try:
             while self.copy(source):
@@ -41,6 +50,7 @@ class Log:
             return
 
     def close(self) -> None:
+        """Append the number of bytes left out and the end of the output, and close the file."""
         left_out = self.bytes_seen - self.bytes_kept
         if left_out > 0 and not self.error:
             end = self.end[-min(left_out, _END_BYTES) :]
@@ -50,11 +60,11 @@ class Log:
         os.close(self.file)
 
     def last(self, bytes_max: int) -> str:
-        """The last printed lines."""
+        """Return the end of the output."""
         return self.end[-bytes_max:].decode("utf-8", "replace")
 
     def _write(self, data: bytes) -> None:
-        """A log that cannot be written must not stop the task; the reason is told with its end."""
+        # A full disk must not end the task: the exit record holds the error.
         try:
             while data:
                 written = os.write(self.file, data)

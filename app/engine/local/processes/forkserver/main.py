@@ -1,7 +1,7 @@
-"""The fork server: reads one request at a time from its socket, forks a supervisor for it, answers.
+"""The fork server: reads requests from its socket, forks a supervisor for each, and sends an answer for each.
 
-Messages are JSON after a length of four bytes, both ways. The first message goes out when the imports are
-done. The end of the socket means that the server is gone: the fork server ends, supervisors go on alone.
+A message in either direction is JSON after its length in four bytes. The fork server sends a first message when its
+imports are done. When the server has ended, the socket is closed; then the fork server ends too, but no supervisor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LENGTH = struct.Struct(">I")
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly size bytes; fewer only when the other side is gone."""
+    """Read `size` bytes; fewer if the server has ended."""
     data = bytearray()
     while len(data) < size:
         part = connection.recv(size - len(data))
@@ -50,7 +50,7 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _fork(request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
-    """Fork a supervisor and pass on what it reports once the task runs, or why it does not."""
+    """Fork a supervisor and return its report: the record of the started task, or `error`."""
     read_end, write_end = os.pipe()
     try:
         pid = os.fork()
@@ -72,15 +72,15 @@ def _fork(request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve the socket whose descriptor is the first argument; the second is "warm" or "plain"."""
+    """Serve the socket whose descriptor is the first argument. The second argument is "warm" or "plain"."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     hello: dict[str, Any] = {"warm": False}
     if sys.argv[2] == "warm":
         hello = preload()
-    # Supervisors are reaped by the system; nobody here waits for them.
+    # With this setting the system reaps supervisors that end.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
-    # Objects that exist now are never looked at again by the collector, so forked pages stay shared.
+    # The collector skips frozen objects. It would write to their pages, and forked processes could not share these.
     gc.freeze()
     _send(connection, hello)
     while True:

@@ -1,9 +1,9 @@
-"""The imports of a warm fork server: flytekit, and nothing that a task would have to make for itself.
+"""The imports of a warm fork server: flytekit, without state that every task must have for itself.
 
-A forked task shares what the fork server made at import. So a fork server is warm only where that state can be made
-again after the fork (child.py): no threads, nothing that the start of the interpreter has imported, and no compiled
-package beside flytekit and what flytekit requires. numpy is the example: its random state, its thread pool and
-OMP_NUM_THREADS are fixed by the first import.
+A forked task shares the state that the fork server made at import. So a fork server is warm only if this state can be
+replaced after the fork (flytekit_command.py). It must have no threads, no packages that the start of the interpreter
+imported, and no compiled packages beside flytekit and its requirements. For example, the first import of numpy fixes
+its random state, its thread pool and OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
 FAST = "pyflyte-fast-execute"
 _PLUGINS = "flytekit.plugins"
-# Import hooks of installers, which an interpreter may load at its start. They keep no state.
+# Import hooks of installers, which an interpreter may load at its start. They have no state.
 _HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
-# Compiled packages that what flytekit requires imports where they are installed. They keep no state.
+# Compiled packages that requirements of flytekit import if they are installed. They have no state.
 _STATELESS = frozenset(
     (
         *("_brotli", "_cffi_backend", "_zstandard", "brotli", "cchardet", "lz4", "orjson", "pycares", "rapidjson"),
@@ -43,7 +43,7 @@ _NEEDED = {
     "flytekit.configuration": ("DataConfig",),
 }
 
-# Made by preload() for the tasks: plugins that a task has to import, and generators that a task has to seed.
+# Set by preload(): the plugins that each task must import, and the generators of random numbers that it must seed.
 plugins: list[importlib.metadata.EntryPoint] = []
 generators: list[random.Random] = []
 
@@ -52,8 +52,9 @@ def preload() -> dict[str, Any]:
     """Import flytekit's entry point and report whether tasks may be forked from this process.
 
     Returns:
-        `warm`; `why` where it is False; `packages`, the folders whose change makes this process outdated; `read`,
-        the environment variables that were read, whose values a forked task can no longer change.
+        `warm`: whether tasks may be forked. `why`: the reason if they may not. `packages`: the folders of installed
+        packages; after a change in them this process is outdated. `read`: the environment variables that the imports
+        have read; in a forked task a new value of them has no effect.
     """
     packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
     read: set[str] = set()
@@ -68,7 +69,7 @@ def preload() -> dict[str, Any]:
 
 
 def import_flytekit() -> str:
-    """Import flytekit; return why tasks cannot be forked with this version of it, or ""."""
+    """Import flytekit; return why this version does not allow to fork tasks, or ""."""
     try:
         for name, attributes in _NEEDED.items():
             module = importlib.import_module(name)
@@ -78,16 +79,16 @@ def import_flytekit() -> str:
     except ImportError as error:
         return f"{type(error).__name__}: {error}"
     if "docstring_parser" in sys.modules:
-        # Every task definition parses its docstring; the expressions for that are compiled once here, not in each task.
+        # Every task definition parses its docstring. The first call compiles regular expressions for all tasks.
         sys.modules["docstring_parser"].parse("")
     return ""
 
 
 def _state_of_others(at_start: dict[str, bool]) -> str:
-    """Return why forked tasks would share state that each must have for itself, or "".
+    """Return why forked tasks would share state that each of them must have for itself, or "".
 
     Args:
-        at_start: The packages that were loaded before flytekit was (`_loaded`).
+        at_start: The packages that were loaded before flytekit (`_loaded`).
     """
     if threading.active_count() != 1 or _native_threads() != 1:
         return "importing flytekit starts threads"
@@ -107,9 +108,9 @@ def _native_threads() -> int:
 
 
 def _loaded() -> dict[str, bool]:
-    """Return the top-level packages outside the standard library, and whether compiled code of them is loaded.
+    """Return the loaded packages outside the standard library, and whether compiled code of them is loaded.
 
-    A package that flytekit imports lazily counts from its first use.
+    A package that flytekit imports lazily counts as loaded after its first use.
     """
     found: dict[str, bool] = {}
     for name, module in list(sys.modules.items()):
@@ -125,7 +126,7 @@ def _loaded() -> dict[str, bool]:
 
 
 def _required(distribution: str) -> set[str]:
-    """Top-level packages of a distribution and of all that it requires, extras left out."""
+    """Return the top-level packages of a distribution and of its requirements, without extras."""
     seen: set[str] = set()
     waiting = [distribution]
     found: set[str] = set()
@@ -138,7 +139,7 @@ def _required(distribution: str) -> set[str]:
             one = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        # An editable installation lists no packages; most are named like their distribution.
+        # An editable installation lists no packages. Most packages have the name of their distribution.
         found.update((name.replace("-", "_"), *_top_level(one)))
         named = (re.match(r"[\w.-]+", text) for text in one.requires or () if "extra ==" not in text)
         waiting += [match[0] for match in named if match]
@@ -153,7 +154,7 @@ def _top_level(distribution: importlib.metadata.Distribution) -> Iterator[str]:
 
 @contextmanager
 def _recorded(read: set[str]) -> Iterator[None]:
-    """Add to `read` the name of every environment variable that is asked for in the block."""
+    """Add the name of every environment variable that the block reads to `read`."""
     kind: Any = type(os.environ)
     original = kind.__getitem__
 
@@ -170,7 +171,7 @@ def _recorded(read: set[str]) -> Iterator[None]:
 
 @contextmanager
 def _plugins_deferred() -> Iterator[None]:
-    """Keep flytekit from importing its installed plugins, and note them in `plugins` for the tasks."""
+    """Keep flytekit from importing its installed plugins, and collect them in `plugins` for the tasks."""
     original: Any = importlib.metadata.entry_points
     deferring = True
 
@@ -186,5 +187,5 @@ def _plugins_deferred() -> Iterator[None]:
         yield
     finally:
         importlib.metadata.entry_points = original
-        # Modules that took the function under its name keep this one, which has become the original.
+        # Modules that imported the function by its name keep this one, so from now on it acts like the original.
         deferring = False

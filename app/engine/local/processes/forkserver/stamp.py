@@ -1,4 +1,4 @@
-"""When a process began, as text that no other process of this machine ever has together with the same pid."""
+"""Stamps of processes: a pid and a stamp together identify one process, where a pid alone may be used again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 
-def started(pid: int) -> str:
-    """A stamp of the process, "" when no such process runs (a zombie has ended, so it has none)."""
+def process_stamp(pid: int) -> str:
+    """Return the start of the process with this pid as text; "" if none runs, or only a zombie."""
     if sys.platform != "linux":
         shown = subprocess.run(  # nosec B607 # ps is in different folders on different systems
             ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
@@ -20,11 +20,11 @@ def started(pid: int) -> str:
             fields = stat.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if fields[0] in ("Z", "X") else f"{_boot()}:{fields[19]}"
+    return "" if fields[0] in ("Z", "X") else f"{_boot_id()}:{fields[19]}"
 
 
-def _boot() -> str:
-    """Which start of the machine this is, so that a pid and a time of an earlier one do not match by chance."""
+def _boot_id() -> str:
+    # The start time of a process counts from the start of the machine, so it may repeat after the next one.
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
             return boot.read().strip()

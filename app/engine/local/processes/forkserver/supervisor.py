@@ -1,8 +1,8 @@
-"""The one process that a task belongs to: it claims the attempt, keeps the log, ends the task and says how it ended.
+"""The supervisor of a task: it claims the attempt, starts the task, writes its log, and records its end.
 
-Signals it obeys: SIGUSR1 asks the task to end and kills it after the grace time, SIGUSR2 kills it now. It
-ignores SIGTERM and its kind, so that a server that is stopped with all its processes still learns how its
-tasks ended. Whatever a task leaves behind when its first process ends, daemons included, is killed.
+SIGUSR1 makes it send SIGTERM to the task, and SIGKILL after the grace period; SIGUSR2 makes it send SIGKILL. It ignores
+SIGTERM, SIGINT, SIGHUP and SIGQUIT itself: if they are sent to all processes of the server, the end of the task is
+still recorded. When the first process of the task ends, all other processes of the task are killed, daemons included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
-from . import child, stamp
+from . import flytekit_command, stamp
 from .log import Log
 
 _EXIT_BYTES = 8192
@@ -31,13 +31,18 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(request: dict[str, Any], report: int) -> NoReturn:
-    """Supervise one task in this forked process; never returns. `report` takes one JSON message, then closes."""
+    """Supervise one task in this forked process, and end the process.
+
+    Args:
+        request: The request, as `Supervisor` describes it.
+        report: The descriptor of a pipe. It gets one JSON message, and is then closed.
+    """
     code, supervisor = 1, None
     try:
         supervisor = Supervisor(request, report)
         supervisor.run()
         code = 0
-    except BaseException as error:  # noqa: BLE001 - nobody above can handle it: the fork server's frames are not ours.
+    except BaseException as error:  # noqa: BLE001 - the callers belong to the fork server, which this process is not.
         traceback.print_exc()
         if supervisor is None or not supervisor.reported:
             _write_all(report, json.dumps({"error": f"{type(error).__name__}: {error}", "errno": 0}).encode())
@@ -46,9 +51,17 @@ def run(request: dict[str, Any], report: int) -> NoReturn:
 
 
 class Supervisor:
-    """request: directory, temporary (a short name for the folder tmp in it), program, argv, image (that the task
-    names), env, warm, grace_seconds, data_paths (local raw data of this attempt), and
-    the limits log_bytes_max, printed_bytes_max, free_bytes_min, processes_max, where 0 stands for none."""
+    """Supervises one task.
+
+    Args:
+        request: The task, with these keys.
+            directory: Its private directory. temporary: A short link to the folder `tmp` in it. log: Its log file.
+            program, argv, env: The program to execute, its arguments and all its variables.
+            warm: Whether to run flytekit's command `argv` in this interpreter instead. image: The task's image.
+            data_paths: Folders outside `directory` that the task fills.
+            grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max: Limits (spec.Limits).
+        report: The descriptor of a pipe that gets the report of the start.
+    """
 
     def __init__(self, request: dict[str, Any], report: int) -> None:
         self.request = request
@@ -62,6 +75,7 @@ class Supervisor:
         self.pid = 0
 
     def run(self) -> None:
+        """Start the task, report the start, and supervise the task until its end is recorded."""
         os.setsid()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         wakeup, wakeup_end = self._catch_signals()
@@ -85,7 +99,7 @@ class Supervisor:
         os.close(self.report)
         self.reported = True
         if "error" in answer:
-            # Of an attempt that was started before, the link belongs to its own supervisor.
+            # If the attempt was started before, its supervisor uses the link.
             if not answer.get("claimed"):
                 self._unlink_temporary()
             return
@@ -95,12 +109,16 @@ class Supervisor:
         log.drain(output)
         log.close()
         if self.status != 0:
-            self._look()
+            self._enforce_limits()
         self._write_exit(log)
         self._free_space()
 
     def _link_temporary(self) -> None:
-        """Make the short name of the temporary folder. errors: FileExistsError where something else has that name"""
+        """Make the short link to the temporary folder.
+
+        Raises:
+            FileExistsError: Something else has this path.
+        """
         link, folder = self.request["temporary"], os.path.join(self.directory, "tmp")
         try:
             os.symlink(folder, link)
@@ -114,22 +132,22 @@ class Supervisor:
             os.unlink(self.request["temporary"])
 
     def _catch_signals(self) -> tuple[int, int]:
-        """Both ends of a pipe that becomes readable when a child ends or an order arrives; its bytes are signals."""
+        """Return a pipe that gets the number of each signal: SIGCHLD, SIGUSR1 and SIGUSR2."""
         wakeup, wakeup_end = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(wakeup_end, False)
         for ignored in _STOPPING:
             signal.signal(ignored, signal.SIG_IGN)
         for caught in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(caught, _noted)
+            signal.signal(caught, _do_nothing)
         signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
         return wakeup, wakeup_end
 
     def _start(self, go_end: int, failure: int) -> dict[str, Any]:
-        """Claim the attempt and let the task run its command; the answer says where it runs or why it does not."""
+        """Claim the attempt and let the task run its program. Return the record of the task, or `error`."""
         answer = self._claim()
         if "error" not in answer:
-            # The task waits for this byte; without it, it ends before it has done anything.
+            # The task waits for this byte. If the pipe is closed without it, the task exits.
             os.write(go_end, b"g")
         os.close(go_end)
         with os.fdopen(failure, "rb") as pipe:
@@ -142,20 +160,23 @@ class Supervisor:
         return answer
 
     def _claim(self) -> dict[str, Any]:
-        """Make this attempt ours, or say that it was started before: a link is made once, whoever races."""
+        """Create the record of this attempt; return `error` if it exists already.
+
+        Creating a hard link fails if its name exists, so only one of several supervisors can succeed.
+        """
         pid = os.getpid()
-        record = {"pid": pid, "stamp": stamp.started(pid), "task_pid": self.pid, "started_at": time.time()}
-        mine = os.path.join(self.directory, f".process-{pid}")
+        record = {"pid": pid, "stamp": stamp.process_stamp(pid), "task_pid": self.pid, "started_at": time.time()}
+        own = os.path.join(self.directory, f".process-{pid}")
         try:
-            with open(mine, "w", encoding="utf-8") as file:
+            with open(own, "w", encoding="utf-8") as file:
                 json.dump(record, file)
-            # Room for the exit status is taken now, so that a full disk cannot hide how the task ended.
+            # The disk space of the exit record is allocated now, so that a full disk cannot prevent writing it.
             with open(self._reserved(), "w", encoding="utf-8") as file:
                 file.write(" " * _EXIT_BYTES)
-            os.link(mine, os.path.join(self.directory, "process.json"))
-            os.unlink(mine)
+            os.link(own, os.path.join(self.directory, "process.json"))
+            os.unlink(own)
         except FileExistsError:
-            os.unlink(mine)
+            os.unlink(own)
             os.unlink(self._reserved())
             return {"error": "this attempt was started before", "claimed": True, "errno": 0}
         except OSError as error:
@@ -166,31 +187,31 @@ class Supervisor:
         return os.path.join(self.directory, f".exit-{os.getpid()}")
 
     def _watch(self, output: int, wakeup: int, log: Log) -> None:
-        """Copy output, obey orders and look after the limits until the task's first process has ended."""
+        """Copy output, react to signals and enforce limits until the first process of the task has ended."""
         poll = select.poll()
         poll.register(output, select.POLLIN)
         poll.register(wakeup, select.POLLIN)
         printed_max = self.request["printed_bytes_max"]
-        next_look = time.monotonic() + _WATCH_SECONDS
+        next_check = time.monotonic() + _WATCH_SECONDS
         while self.status is None:
             now = time.monotonic()
-            until = next_look if self.deadline is None else min(next_look, self.deadline)
+            until = next_check if self.deadline is None else min(next_check, self.deadline)
             for descriptor, event in poll.poll(max(0.0, until - now) * 1000):
                 if descriptor == output and (event & select.POLLIN == 0 or not log.copy(output)):
                     poll.unregister(output)
                 elif descriptor == wakeup:
-                    self._obey(os.read(wakeup, 512))
+                    self._react(os.read(wakeup, 512))
             self._reap()
             now = time.monotonic()
             if printed_max and log.bytes_seen > printed_max:
                 self._kill("printed")
             if self.deadline is not None and now >= self.deadline:
                 self._kill("terminated")
-            if now >= next_look:
-                self._look()
-                next_look = now + _WATCH_SECONDS
+            if now >= next_check:
+                self._enforce_limits()
+                next_check = now + _WATCH_SECONDS
 
-    def _obey(self, numbers: bytes) -> None:
+    def _react(self, numbers: bytes) -> None:
         if signal.SIGUSR2 in numbers:
             self._kill("terminated")
         elif signal.SIGUSR1 in numbers and self.deadline is None:
@@ -207,11 +228,11 @@ class Supervisor:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            # A task that has not yet made its own session has no group of its own either.
+            # Before the task has called setsid there is no process group with its pid.
             if self.status is None:
                 os.kill(self.pid, number)
         except PermissionError:
-            # macOS says so of a group whose members have all ended.
+            # macOS reports this for a group whose members have all ended.
             return
 
     def _reap(self) -> None:
@@ -225,19 +246,19 @@ class Supervisor:
             if pid == self.pid:
                 self.status = status
 
-    def _look(self) -> None:
-        """Once a second: a task that fills the disk or breeds processes ends before the machine does."""
+    def _enforce_limits(self) -> None:
+        """Kill a task that fills the disk or has too many processes. Called once a second."""
         free_min, processes_max = self.request["free_bytes_min"], self.request["processes_max"]
         if free_min:
             disk = os.statvfs(self.directory)
-            # A task that holds little is not the one that filled the disk.
+            # A task with few bytes on the disk is not the one that filled it.
             if disk.f_bavail * disk.f_frsize < free_min and self._held_bytes(free_min) >= free_min:
                 self._kill("disk")
         if processes_max and len(_descendants(processes_max + 1)) > processes_max:
             self._kill("processes")
 
     def _held_bytes(self, enough: int) -> int:
-        """Bytes on disk below the task's own directories and its raw data; stops counting at enough."""
+        """Return the bytes on disk below the directories of the task; stop counting at `enough`."""
         total = 0
         for root in (*(os.path.join(self.directory, name) for name in _SPACE), *self.request["data_paths"]):
             for parent, _, names in os.walk(root):
@@ -251,7 +272,7 @@ class Supervisor:
         return total
 
     def _end_leftovers(self) -> None:
-        """Kill what still lives of the task: its group, and what left the group and became ours by its parent's end."""
+        """Kill the remaining processes of the task: its group, and orphans, whose parent is now this process."""
         self._signal(signal.SIGKILL)
         give_up = time.monotonic() + _REAP_SECONDS
         while time.monotonic() < give_up:
@@ -290,9 +311,9 @@ class Supervisor:
         os.rename(self._reserved(), os.path.join(self.directory, "exit.json"))
 
     def _free_space(self) -> None:
-        """Remove the private directories, and the raw data of a task that was ended because it filled the disk."""
+        """Remove the private directories, and the raw data of a task that was killed because it filled the disk."""
         ended_well = self.status == 0 and not self.reason
-        # Output files of a raw container are still to be read by the server when it ended well.
+        # The server still reads the output files of a raw container that ended well.
         for name in _SPACE if ended_well else (*_SPACE, "copilot"):
             shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
         self._unlink_temporary()
@@ -300,14 +321,14 @@ class Supervisor:
             return
         for root in self.request["data_paths"]:
             for parent, directories, names in os.walk(root):
-                # The next attempt goes on from the checkpoints of this one.
+                # The next attempt may read the checkpoints of this one.
                 directories[:] = [name for name in directories if name != "_flytecheckpoints"]
                 for name in names:
                     os.unlink(os.path.join(parent, name))
 
 
 def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: int) -> NoReturn:
-    """Become the task: own session, own directory, own environment; then flytekit's command or an exec."""
+    """Turn this forked process into the task: make its session, enter its directory, and run its command."""
     code = 127
     try:
         os.setsid()
@@ -327,9 +348,9 @@ def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: i
         os.chdir(os.path.join(request["directory"], "work"))
         if request["warm"]:
             os.close(failure)
-            code = child.run(request["argv"], request["env"], sys.path, request["image"])
+            code = flytekit_command.run(request["argv"], request["env"], sys.path, request["image"])
         else:
-            # An interpreter ignores these two; other programs expect them to be what the system sets.
+            # The interpreter ignores these two signals; other programs expect the default of the system.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             os.execve(request["program"], request["argv"], request["env"])
@@ -339,8 +360,8 @@ def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: i
         os._exit(code)
 
 
-def _noted(number: int, frame: object) -> None:
-    """The number is read from the wakeup descriptor; a handler must be there all the same."""
+def _do_nothing(number: int, frame: object) -> None:
+    """Handle a signal whose number is read from the wakeup descriptor, which needs a handler to be set."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -349,17 +370,17 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _volunteer_for_oom() -> None:
-    """When memory runs out the system shall end the task, not the server: raising one's score needs no rights."""
+    """Make the kernel kill the task rather than the server when memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
             score.write("500")
     except OSError:
-        # Not a Linux, or a container that hides this: then the system chooses by itself.
+        # Not Linux, or a container without this file: the system chooses the process to kill by itself.
         return
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it started; 0 where it does not tell."""
+    """Return how many processes the kernel has killed for lack of memory; 0 if it does not count them."""
     try:
         with open("/proc/vmstat", encoding="ascii") as counters:
             for line in counters:
@@ -371,7 +392,7 @@ def _oom_kills() -> int:
 
 
 def _children(pid: int) -> list[int]:
-    """Direct children of a process; none where the system has no such list."""
+    """Return the direct children of a process; none if the system has no list of them."""
     found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
@@ -384,7 +405,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _descendants(count_max: int) -> list[int]:
-    """Processes below this one, at most about count_max."""
+    """Return the descendants of this process, and stop looking at `count_max`."""
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting and len(found) < count_max:

@@ -1,7 +1,7 @@
-"""The image that a task names, for flytekit's ImageSpec.is_container(): tasks run in one environment, without images.
+"""Makes flytekit's ImageSpec.is_container() work for tasks that run without their image.
 
-flytekit compares the variable _F_IMG_ID, which a built image sets, with the id of the specification. The id is made
-from the specification in the user's code, so it is known only there.
+flytekit compares the variable _F_IMG_ID, which a built image sets, with the id of the image specification. The id is
+computed from the specification in the code of the user, so it can be set only there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ID = "_F_IMG_ID"
 
 
 def recognize(image: str, argv: list[str]) -> None:
-    """Make is_container() true for the specification that the task was registered with.
+    """Make is_container() return True for the specification that the task was registered with.
 
     Args:
         image: The image that the task names, "" for none.
@@ -40,8 +40,8 @@ def recognize(image: str, argv: list[str]) -> None:
 def _names(spec: Any, image: str, fast: bool) -> bool:
     """Return whether an ImageSpec names this image.
 
-    Where its tag cannot be made here, the repository decides: the tag depends on files that only the registering
-    machine has, such as a requirements file or the copied code of a registration that is not a fast one.
+    Only the repositories are compared if the tag cannot be computed here. It depends on files of the machine that
+    registered the task: a requirements file, or the copied code of a registration that is not a fast one.
     """
     if spec.builder == "noop":
         return bool(spec.base_image == image)

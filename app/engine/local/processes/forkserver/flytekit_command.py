@@ -1,4 +1,4 @@
-"""flytekit's commands inside a forked interpreter: everything a fresh interpreter would have set is set again."""
+"""Runs flytekit's commands in a forked interpreter, after setting what a new interpreter would set at its start."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import types
 from typing import Any
 
 from . import preload
-from .image import recognize
+from .image_spec import recognize
 
 
 def main() -> None:
-    """Run one of flytekit's commands in this fresh interpreter: an image, a script and its arguments in sys.argv.
+    """Run one of flytekit's commands in this new interpreter; sys.argv has an image, a script and its arguments.
 
-    A flytekit that lacks something gets its own script, which does the same in one interpreter more.
+    A version of flytekit that lacks an attribute which is needed here runs its own script instead.
     """
     image, *argv = sys.argv[1:]
     if preload.import_flytekit():
@@ -53,19 +53,19 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) 
         # An interpreter that ends waits for its threads before it calls what atexit holds.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001 - whatever it was, a fresh interpreter would print it and exit with 1.
+    except BaseException:  # noqa: BLE001 - an interpreter prints any exception and exits with 1.
         traceback.print_exc()
         code = 1
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            code = code or 120  # The code of an interpreter that cannot flush its output at the end.
+            code = code or 120  # As an interpreter does that cannot flush its output at its end.
     return code
 
 
 def _hide_own_modules(script: str) -> None:
-    """Let the user's code find what it would find in a fresh interpreter that runs the script."""
+    """Remove the modules of this package, and make `__main__` look as in a new interpreter that runs the script."""
     package = __name__.partition(".")[0]
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
@@ -83,19 +83,19 @@ def _exit_code(argv: list[str], base_path: list[str], image: str) -> int:
             return 0
         if isinstance(end.code, int):
             return end.code & 0xFF
-        print(end.code, file=sys.stderr)  # noqa: T201 - what an interpreter does with such a code.
+        print(end.code, file=sys.stderr)  # noqa: T201 - an interpreter prints such a code.
         return 1
     return 0
 
 
 def _refresh() -> None:
-    """Make again what the imports made from the environment, the clock or chance, and import flytekit's plugins."""
-    # Without new seeds two tasks draw equal "random" names and write over each other's data.
+    """Replace the state that flytekit's imports took from environment, clock or chance, and import its plugins."""
+    # Without new seeds two tasks would draw equal random names, and overwrite each other's data.
     for generator in preload.generators:
         generator.seed()
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
-    # The times of log records count from here.
+    # Log records show the time since this moment.
     logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()  # type: ignore[attr-defined]
     persistence: Any = sys.modules["flytekit.core.data_persistence"]
     context: Any = sys.modules["flytekit.core.context_manager"]
@@ -121,7 +121,7 @@ def _command(argv: list[str], base_path: list[str]) -> None:
     sys.path[:] = _search_path(argv[0], base_path)
     if name == preload.FAST:
         argv = _fetch(entrypoint, argv)
-        # The second interpreter that flytekit would start looks for modules along the new PYTHONPATH.
+        # flytekit would start a second interpreter here, which would have the new PYTHONPATH in its search path.
         sys.argv = list(argv)
         sys.path[:] = _search_path(argv[0], base_path)
         importlib.invalidate_caches()
@@ -130,15 +130,15 @@ def _command(argv: list[str], base_path: list[str]) -> None:
 
 
 def _search_path(script: str, base_path: list[str]) -> list[str]:
-    """sys.path of a console script: its own directory, PYTHONPATH, then the interpreter's."""
+    """Return sys.path as a console script has it: its own directory, PYTHONPATH, then the interpreter's paths."""
     extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return [os.path.dirname(script), *(os.path.abspath(entry) for entry in extra if entry), *base_path]
 
 
 def _fetch(entrypoint: Any, argv: list[str]) -> list[str]:
-    """Unpack the code that was registered with the task and return the command that runs in it.
+    """Unpack the code that was registered with the task, and return the command to run with that code.
 
-    # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, less its second interpreter.
+    # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, without its second interpreter.
     """
     command = entrypoint.fast_execute_task_cmd
     try:
