@@ -1,7 +1,7 @@
 """Array nodes (map tasks): one node, one task execution, and an attempt or a child execution for each element.
 
-node     drives the indices, in order and a limited number at a time; decides what becomes of the node
-rules    size, how many must succeed, inputs of an element, outputs and errors of all; pure
-panel    what is reported of the indices, batched
-elements an index as a task; an index as a child execution
+node      runs the elements, a limited number at a time, and decides whether the node succeeds
+rules     computes the number of elements, the number that must succeed, inputs, outputs and errors
+progress  reports the phases of the elements in batches
+elements  runs one element: as a task or as a child execution
 """

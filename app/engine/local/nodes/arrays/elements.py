@@ -1,4 +1,4 @@
-"""One index of an array node: a task with attempts of its own, or a child execution.
+"""One element of an array node: a task with its own attempts, or a child execution.
 
 Source: flytepropeller pkg/controller/nodes/array (handler.go, node_execution_context.go).
 """
@@ -30,27 +30,41 @@ Task = execution_pb2.TaskExecution
 
 
 class IndexFailed(Exception):
-    """An index has ended badly; the message is what the node's error says of it."""
+    """An element has failed. The message becomes part of the node's error."""
 
 
 class Elements(Protocol):
-    """id: what the array's task execution is called after. at_once_max: more indices at a time help nobody."""
+    """The elements of an array node.
+
+    Attributes:
+        id: The task or launch plan of the elements, whose name the task execution of the array has.
+        at_once_max: The number of elements that are worth running at a time.
+    """
 
     id: identifier_pb2.Identifier
     at_once_max: int
 
     async def variables(self) -> set[str]:
-        """The names of the outputs of every index."""
+        """Return the names of the outputs of each element."""
 
     async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
-        """Run one index to its end. errors: IndexFailed"""
+        """Run one element and return its outputs.
+
+        Raises:
+            IndexFailed: The element failed.
+        """
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
-        """Add to what is reported of an index. changed: what is told now was not told before."""
+        """Add links or ids to the report of an element.
+
+        Args:
+            resource: The report, with index, retry and phase.
+            changed: Whether the report has not been sent before.
+        """
 
 
 class TaskElements:
-    """Every index is a task of its own that picks its part from the inputs of all."""
+    """Each element is a task with its own attempts. It picks its values from the inputs of the node."""
 
     def __init__(
         self,
@@ -61,7 +75,7 @@ class TaskElements:
         task: tasks_pb2.TaskTemplate,
     ) -> None:
         self.id = task.id
-        # As many again wait, prepared, for the places of those that end.
+        # For each running process another element waits with its command prepared.
         self.at_once_max = 2 * context.execution.host.runner.processes_max
         self._context = context
         self._attempt = attempt
@@ -71,9 +85,11 @@ class TaskElements:
         self._cached = policy_of(shape.element.metadata, task) is not None
 
     async def variables(self) -> set[str]:
+        """Return the names of the task's outputs."""
         return set(self._task.interface.outputs.variables)
 
     async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
+        """Run the attempts of an element, or take its outputs from the cache."""
         if progress.phase(index) == Task.SUCCEEDED:
             return await self._outputs(index, progress.retry(index))
         if self._shape.single_inputs:
@@ -109,7 +125,7 @@ class TaskElements:
         )
         ended = await loop.run()
         if isinstance(ended, Succeeded):
-            # What is to be cached is told when it is.
+            # The success of a cached task is reported together with its cache status.
             if not self._cached:
                 progress.change(index, Task.SUCCEEDED, loop.attempt)
             return ended
@@ -119,7 +135,7 @@ class TaskElements:
         raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
-        # A link that was told stays known, and thousands of them are long.
+        """Add the link to the log of an attempt, once: the control plane keeps links."""
         if changed and resource.phase not in (Task.QUEUED, Task.UNDEFINED):
             url = self._context.execution.host.log_url(
                 self._context.execution.id, self._context.unique_id, self._attempt
@@ -128,11 +144,11 @@ class TaskElements:
             resource.logs.add(name=f"Task log-{resource.index}", uri=log)
 
     async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
-        """Of an index that ended well before the server was started again."""
+        """Return the outputs of an element that succeeded before the server was restarted."""
         try:
             return await self._context.execution.literals.read(self._output_uri(index, retry))
         except (BlobMissing, DecodeError):
-            # Parity: what cannot be read is none among the outputs of all.
+            # Parity: outputs that cannot be read become None in the collections of the node.
             return literals_pb2.LiteralMap()
 
     def _output_uri(self, index: int, retry: int) -> str:
@@ -142,9 +158,9 @@ class TaskElements:
         return f"{self._context.output_dir(self._attempt)}/{index}/inputs.pb"
 
     def _prefixes(self, index: int, retry: int) -> tuple[str, str]:
-        """The output prefix that the command is given, "" for the one where it writes to; and that one.
+        """Return the output prefix in the command, "" for the one that it writes to; and the one that it writes to.
 
-        Every attempt has a folder of its own, so that none finds the errors of the one before it.
+        Each attempt has its own folder, so that it does not find the error file of the attempt before it.
         """
         folder = self._context.output_dir(self._attempt)
         if self._shape.appends_index:
@@ -170,7 +186,7 @@ class TaskElements:
 
 
 class _Index:
-    """Tells the panel of the attempts of one index."""
+    """Reports the attempts of one element to the progress of the array."""
 
     def __init__(self, index: int, progress: ArrayProgress) -> None:
         self._index = index
@@ -190,14 +206,14 @@ class _Index:
 
 
 class ChildElements:
-    """Every index is an execution of a launch plan, whose parent is the array node.
+    """Each element is an execution of a launch plan, with the array node as its parent.
 
-    Deviates: upstream, as it is set up by default, fails such nodes: it gives the children parents that do not exist.
+    Deviates: upstream's default configuration fails such nodes, because it names parents that do not exist.
     """
 
     def __init__(self, context: NodeContext, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
         self.id = shape.element.workflow_node.launchplan_ref
-        # Each is a graph of its own in this process.
+        # Each child execution takes memory of this process.
         self.at_once_max = context.execution.server.settings.engine.local.array_children_max
         self._context = context
         self._attempt = attempt
@@ -205,6 +221,7 @@ class ChildElements:
         self._inputs = inputs
 
     async def variables(self) -> set[str]:
+        """Return the names of the launch plan's outputs."""
         id = self.id
         key = {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
         async with self._context.execution.server.database.unit_of_work() as db:
@@ -213,6 +230,7 @@ class ChildElements:
         return set(closure.expected_outputs.variables)
 
     async def run(self, index: int, progress: ArrayProgress) -> literals_pb2.LiteralMap:
+        """Launch the child execution of an element, unless it was launched before, and wait for its end."""
         child = Child(self._context, self.id, self._child_id(index), f"n{index}")
         try:
             if progress.phase(index) in (Task.UNDEFINED, Task.QUEUED):
@@ -229,6 +247,7 @@ class ChildElements:
         return outputs
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
+        """Add the name of the child execution."""
         child = self._child_id(resource.index)
         resource.external_id = child.name
         resource.workflow_node_metadata.CopyFrom(child_metadata(child))

@@ -1,7 +1,7 @@
-"""An array node from QUEUED to its last event: its indices in order, so many at a time, until it is known how it ends.
+"""Runs an array node: its elements in order, a limited number at a time, until all ended or too many failed.
 
-Which indices have ended is read from the task execution and from the files of their attempts, so a run that begins
-again after the server died runs none of them twice.
+After a restart of the server the ended elements are known from the task execution and from the files of their attempts,
+so no element runs twice.
 Source: flytepropeller pkg/controller/nodes/array/handler.go.
 """
 
@@ -29,14 +29,14 @@ _FAILING = "ArrayNodeFailing"
 
 
 async def run_array(context: NodeContext, inputs: literals_pb2.LiteralMap, permit: Permit) -> literals_pb2.LiteralMap:
-    """An array node, from QUEUED to its last event."""
+    """Run an array node and return its outputs."""
     return await _run(context, shape_of(context.node.array_node), inputs)
 
 
 async def run_container_array(
     context: NodeContext, task: tasks_pb2.TaskTemplate, inputs: literals_pb2.LiteralMap
 ) -> literals_pb2.LiteralMap:
-    """A task node whose task is a map by itself, as flytekit made them before there were array nodes."""
+    """Run a task node with a task of type `container_array`, the map of versions of flytekit without array nodes."""
     try:
         shape = shape_of_job(context.node, task)
     except BadArray as bad:
@@ -81,7 +81,7 @@ def _elements(context: NodeContext, attempt: int, shape: Shape, inputs: literals
 
 
 class _Array:
-    """One attempt of an array node while it runs."""
+    """One attempt of an array node."""
 
     def __init__(self, context: NodeContext, attempt: int, shape: Shape, size: int, elements: Elements) -> None:
         self._context = context
@@ -100,15 +100,16 @@ class _Array:
         return self._size - self._failed < self._needed
 
     async def run(self) -> literals_pb2.LiteralMap:
-        """All indices; the outputs of the node, whose events are sent.
+        """Run the elements, send the events of the node, and return its outputs.
 
-        errors: NodeFailed, when the node's events are sent
+        Raises:
+            NodeFailed: The node failed. Its events are sent.
         """
         context, events = self._context, self._context.execution.events
         queued = context.event(Node.QUEUED)
         running = context.event(Node.RUNNING)
         await events.send(queued, *([self._progress.submitted()] if self._size else []), running)
-        await self._drive()
+        await self._run_elements()
         if self._hopeless:
             raise await self._fail()
         outputs = collected(self._outputs, await self._elements.variables())
@@ -118,9 +119,9 @@ class _Array:
         await events.send(*ended, context.event(Node.SUCCEEDED, output_uri=uri))
         return outputs
 
-    async def _drive(self) -> None:
-        """Run the indices until all have ended or too many have failed, and tell of them meanwhile."""
-        # What has failed before comes first, so that nothing is begun where it decides.
+    async def _run_elements(self) -> None:
+        """Run elements and report their phases until all have ended or too many have failed."""
+        # Elements that failed before a restart come first: if they decide the node, no other element is started.
         order = sorted(range(self._size), key=lambda index: self._progress.phase(index) != Task.FAILED)
         waiting = iter(order)
         sending: asyncio.Task[None] = asyncio.ensure_future(self._progress.keep_sending())
@@ -147,9 +148,9 @@ class _Array:
             self._messages[str(failed)].append(index)
 
     async def _fail(self) -> NodeFailed:
-        """End what still runs, report all."""
+        """End the running elements, report all elements, and return the failure of the node."""
         context = self._context
-        # If the server ends right here, the next one knows from this what decided.
+        # If the server is killed after this, the next server finds the failures that decided the node.
         await self._progress.send_changes()
         await aborts.end_attempts(context.execution, context.unique_id, _FAILING, report=False)
         error = failure(self._messages)

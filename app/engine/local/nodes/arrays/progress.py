@@ -1,7 +1,7 @@
-"""What is reported of an array node's indices: one task execution that lists them, told in batches.
+"""Reports the phases of an array node's elements: events of one task execution that list elements in batches.
 
-An event names only what has changed; the control plane merges it into what it knows, at a cost that grows with the
-number of all indices. So events wait for others to come along, and the longer one takes, the longer the next waits.
+An event lists only the elements whose phase has changed. The control plane merges it into the stored list, at a cost
+that grows with the number of all elements. So changes are collected, for longer the longer the last event took.
 Source: flytepropeller pkg/controller/nodes/array/event_recorder.go.
 """
 
@@ -23,18 +23,23 @@ Task = execution_pb2.TaskExecution
 CacheStatus = catalog_pb2.CatalogCacheStatus
 
 BATCH_SECONDS = 0.5
-# Of the time, at most one part in so many goes into telling.
-_SHARE = 20
+# Pause after an event, as a multiple of the time that it took.
+_PAUSE_FACTOR = 20
 _ENDS = (Task.SUCCEEDED, Task.FAILED, Task.ABORTED)
-# The type of old map tasks, under which every array is reported.
+# Every array is reported with the type of old map tasks, as upstream does.
 CONTAINER_ARRAY = "container_array"
 _PLUGIN = "k8s-array"
 
 
 class ArrayProgress:
-    """attempt: of the node. id: the task that runs, or the launch plan under the name of one.
+    """The phases of an array node's elements, and the events that report them.
 
-    describe: adds to a resource what its kind of index has beside a phase; told whether it is news.
+    Args:
+        context: The node.
+        attempt: The attempt of the node.
+        id: The task of the elements, or their launch plan.
+        size: The number of elements.
+        describe: Adds links or ids to the report of an element (`Elements.describe`).
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class ArrayProgress:
         self._has_changes = asyncio.Event()
         self._earlier: dict[int, dict[int, AttemptClosure]] = {}
         self._version = context.execution.events.phase_version(context.unique_id, attempt)
-        # Whether a RUNNING has been told.
+        # Whether a RUNNING event was sent.
         self._running_sent = self._version > 0
         known = context.recorded_attempts.get(attempt)
         for resource in known.metadata.external_resources if known is not None else ():
@@ -70,18 +75,19 @@ class ArrayProgress:
                 self._cache[resource.index] = resource.cache_status
 
     def earlier(self, index: int) -> dict[int, AttemptClosure]:
-        """What an earlier run of the execution reported of the attempts of an index; only their phases are known."""
+        """Return the attempts of an element that an earlier server reported, with their phases only."""
         return self._earlier.get(index, {})
 
     def phase(self, index: int) -> int:
+        """Return the phase of an element."""
         return self._phases[index]
 
     def retry(self, index: int) -> int:
-        """The current attempt of an index."""
+        """Return the number of the current attempt of an element."""
         return self._retries[index]
 
     def change(self, index: int, phase: int, retry: int, cache_status: int = CacheStatus.CACHE_DISABLED) -> None:
-        """An index has a new phase, which the next event will tell."""
+        """Set the phase of an element, to be sent with the next event."""
         if cache_status:
             self._cache[index] = cache_status
         elif (self._phases[index], self._retries[index]) == (phase, retry):
@@ -91,7 +97,7 @@ class ArrayProgress:
         self._has_changes.set()
 
     def submitted(self) -> event_pb2.TaskExecutionEvent:
-        """The first event, which names every index."""
+        """Return the first event, which lists all elements."""
         event = self._event(Task.QUEUED, ((index, 0, Task.UNDEFINED) for index in range(len(self._phases))))
         event.input_uri = self._context.input_uri
         return event
@@ -99,9 +105,9 @@ class ArrayProgress:
     def ended(
         self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None
     ) -> list[event_pb2.TaskExecutionEvent]:
-        """The last event, which names every index with its last phase; those that were not let end are ABORTED.
+        """Return the last event, which lists all elements with their last phases; the unfinished are ABORTED.
 
-        Before it comes the first RUNNING, where all went so fast that it was not told yet.
+        If no RUNNING event was sent yet, one comes before it.
         """
         for index, current in enumerate(self._phases):
             if current not in (*_ENDS, Task.UNDEFINED):
@@ -116,7 +122,7 @@ class ArrayProgress:
         return [*before, event]
 
     async def send_changes(self) -> None:
-        """Tell what has changed since the last time."""
+        """Send the changes since the last event."""
         if not self._changed:
             return
         changed, event = self._changed, self._running()
@@ -124,7 +130,7 @@ class ArrayProgress:
         try:
             await self._context.execution.events.send(event)
         except BaseException:
-            # Cancelled, perhaps before anybody heard of it: it is told again, with what has changed meanwhile.
+            # The event may not have arrived, so its changes are sent again, together with later ones.
             self._changed = {**changed, **self._changed}
             raise
         self._running_sent = True
@@ -137,12 +143,12 @@ class ArrayProgress:
         return event
 
     async def keep_sending(self) -> None:
-        """Tell changes as they come, until cancelled."""
+        """Send changes until cancelled."""
         while True:
             await self._has_changes.wait()
             began = time.monotonic()
             await self.send_changes()
-            await asyncio.sleep(max(BATCH_SECONDS, _SHARE * (time.monotonic() - began)))
+            await asyncio.sleep(max(BATCH_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began)))
 
     def _event(self, phase: int, resources: Iterable[tuple[int, int, int]]) -> event_pb2.TaskExecutionEvent:
         event = bare_event(self._context, self._id, self._attempt, phase, task_type=CONTAINER_ARRAY, plugin=_PLUGIN)

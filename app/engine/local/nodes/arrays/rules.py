@@ -1,4 +1,4 @@
-"""What an array node asks for, and the rules by which it is measured, filled and summed up. Pure.
+"""The rules of array nodes: number of elements, number that must succeed, inputs, outputs and errors.
 
 Proto: core.ArrayNode, plugins.ArrayJob. Source: flytepropeller pkg/controller/nodes/array/handler.go;
 flyteplugins errorcollector.
@@ -18,12 +18,12 @@ from app.engine.local.graph.failures import MESSAGE_BYTES_MAX, error_of
 
 _MORE = "... and many more."
 _LIMIT = "the limit is FLYTEADMIN__ENGINE__LOCAL__ARRAY_SIZE_MAX"
-# Ratios are 32 bit floats, whose 0.3 is a little more than three tenths.
+# Ratios are 32 bit floats, in which 0.3 is a little more than three tenths.
 _RATIO_ERROR = 1e-6
 
 
 class BadArray(Exception):
-    """The node cannot be run; error is what it reports."""
+    """The array node cannot run. `error` is the error of the node."""
 
     def __init__(self, code: str, message: str) -> None:
         self.error = error_of(code, message)
@@ -32,10 +32,17 @@ class BadArray(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """element: the node that each index is. parallelism: indices at a time, 0 without a limit.
+    """The description of an array node.
 
-    appends_index: its command puts the index behind the output prefix by itself, as maps of old flytekits do.
-    single_inputs: its command reads the inputs of its index from a file of their own, as plain tasks do.
+    Attributes:
+        element: The node that runs for each element.
+        bound: The inputs that each element gets whole.
+        parallelism: The number of elements that may run at a time; 0 means no limit.
+        min_successes: The number of elements that must succeed; None if a ratio or all must.
+        min_success_ratio: The ratio of elements that must succeed; None for a number or all.
+        size: The number of elements; None if the inputs decide.
+        appends_index: Whether the command appends the index to the output prefix, as old versions of flytekit do.
+        single_inputs: Whether the command reads the inputs of its element from a separate file, as plain tasks do.
     """
 
     element: workflow_pb2.Node
@@ -48,9 +55,9 @@ class Shape:
     single_inputs: bool = False
 
     def needed(self, size: int) -> int:
-        """How many of so many indices must succeed.
+        """Return how many of `size` elements must succeed.
 
-        Deviates: 3 of 10 for a ratio of 0.3, which upstream reads as a little more and so asks for 4.
+        Deviates: a ratio of 0.3 means 3 of 10. Upstream requires 4, because its 0.3 is a little more than 0.3.
         """
         if self.min_successes is not None:
             return self.min_successes
@@ -60,7 +67,7 @@ class Shape:
 
 
 def shape_of(node: workflow_pb2.ArrayNode) -> Shape:
-    """What an array node asks for."""
+    """Return the description in an array node."""
     criterion = node.WhichOneof("success_criteria")
     return Shape(
         element=node.node,
@@ -73,9 +80,10 @@ def shape_of(node: workflow_pb2.ArrayNode) -> Shape:
 
 
 def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape:
-    """What a task node of type `container_array` asks for, the map of flytekits before array nodes.
+    """Return the description in a task of type `container_array`.
 
-    errors: BadArray when the task's custom part is no ArrayJob
+    Raises:
+        BadArray: The custom part of the task is not an ArrayJob.
     """
     job = array_job_pb2.ArrayJob()
     try:
@@ -99,9 +107,10 @@ def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape
 
 
 def size_of(shape: Shape, inputs: literals_pb2.LiteralMap, size_max: int) -> int:
-    """How many indices there are: as many as the collections have elements, or as the task itself says.
+    """Return the number of elements: the one in the description, or the length of the collections in the inputs.
 
-    errors: BadArray when they differ, when there is none, or when there are too many
+    Raises:
+        BadArray: The collections differ in length, there is no collection, or there are too many elements.
     """
     size = _length(shape, inputs) if shape.size is None else shape.size
     if not 0 <= size <= size_max:
@@ -129,7 +138,7 @@ def _length(shape: Shape, inputs: literals_pb2.LiteralMap) -> int:
 
 
 def element_inputs(shape: Shape, inputs: literals_pb2.LiteralMap, index: int) -> literals_pb2.LiteralMap:
-    """The inputs of one index: its elements of collections, and all else whole."""
+    """Return the inputs of one element: its items of the collections, and all other inputs whole."""
     result = literals_pb2.LiteralMap()
     for name, literal in inputs.literals.items():
         whole = name in shape.bound or literal.WhichOneof("value") != "collection"
@@ -138,7 +147,7 @@ def element_inputs(shape: Shape, inputs: literals_pb2.LiteralMap, index: int) ->
 
 
 def collected(outputs: Sequence[literals_pb2.LiteralMap | None], variables: Iterable[str]) -> literals_pb2.LiteralMap:
-    """All outputs as collections in the order of the indices; none where an index has no such output."""
+    """Return the outputs of all elements as collections, with None for an element without the output."""
     names = {*variables}.union(*(one.literals for one in outputs if one is not None))
     result = literals_pb2.LiteralMap()
     for name in sorted(names):
@@ -154,9 +163,9 @@ def collected(outputs: Sequence[literals_pb2.LiteralMap | None], variables: Iter
 
 
 def summary(messages: Mapping[str, Iterable[int]]) -> str:
-    """Messages of failed indices, each with the ranges of those that have it: `[0-2][5]: boom`.
+    """Return the messages of failed elements, each with the ranges of their indices: `[0-2][5]: boom`.
 
-    # Parity: sorted by message, and cut with a note (ErrorMessageCollector.Summary); one long message is cut too.
+    # Parity: sorted by message, and truncated with a note (ErrorMessageCollector.Summary).
     """
     bytes_max = MESSAGE_BYTES_MAX - len(_MORE)
     text, size = [], 0
@@ -181,7 +190,7 @@ def _ranges(indices: Iterable[int]) -> str:
 
 
 def failure(messages: Mapping[str, Iterable[int]]) -> execution_pb2.ExecutionError:
-    """What the node reports. Parity: it has a message alone, neither code nor kind."""
+    """Return the error of the node. Parity: it has a message, but neither code nor kind."""
     if not messages:
         return error_of("ArrayNodeFailing", "Unknown reason", execution_pb2.ExecutionError.UNKNOWN)
     return error_of("", summary(messages), execution_pb2.ExecutionError.UNKNOWN)
