@@ -13,7 +13,8 @@ from pathlib import Path
 from flyteidl.core import compiler_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
-from app.engine.local.processes.commands import FAST, SENSOR
+from app.engine.local.processes.commands import SENSOR
+from app.engine.local.processes.forkserver.preload import FAST
 from app.settings.engine import LocalEngine
 
 _TASKSIDE = Path(__file__).parent / "taskside"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
 
+from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt, bad_task
 from app.wire.go import gotext
 from app.wire.text import text
@@ -20,7 +21,6 @@ from app.wire.text import text
 PRIMARY_CONTAINER_KEY = "primary_container_name"
 ECHO = "echo"
 SENSOR = "sensor"
-FAST = "pyflyte-fast-execute"
 
 _variable = re.compile(
     r"{{\s*[.$](Input|InputPrefix|OutputPrefix|RawOutputDataPrefix|CheckpointOutputPrefix|PrevCheckpointPrefix"

@@ -24,13 +24,13 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from app.blobs import BlobError, Blobs, BlobUnavailable
+from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.task_attempt import StartFailed, TaskAttempt
 from app.services import offloading
 from app.settings import Settings
 from app.wire.go import gotext
 from app.wire.go.goparse import go_duration
 
-DIRECTORY = "copilot"
 INPUT_PATH, OUTPUT_PATH = "/var/flyte/inputs", "/var/flyte/outputs"
 _PRIMITIVE_BYTES_MAX = 1024
 _ERROR_BYTES_MAX = 1024 * 1024
@@ -47,8 +47,8 @@ def relocate(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the command and its variables with the paths of this attempt's input and output directories."""
     here = {
-        config.input_path or INPUT_PATH: str(directory / DIRECTORY / "inputs"),
-        config.output_path or OUTPUT_PATH: str(directory / DIRECTORY / "outputs"),
+        config.input_path or INPUT_PATH: str(directory / layout.COPILOT / "inputs"),
+        config.output_path or OUTPUT_PATH: str(directory / layout.COPILOT / "outputs"),
     }
     # The longer path comes first, since one may contain the other; /var/in must not match in /var/inputs.
     paths = "|".join(re.escape(path.rstrip("/")) for path in sorted(here, key=len, reverse=True))
@@ -70,7 +70,7 @@ async def download(attempt: TaskAttempt, config: tasks_pb2.DataLoadingConfig, bl
         StartFailed: An input cannot be written; the message names the task.
         BlobUnavailable: The store does not answer.
     """
-    root = attempt.directory / DIRECTORY
+    root = attempt.directory / layout.COPILOT
     try:
         literals = literals_pb2.LiteralMap()
         if attempt.task.interface.inputs.variables:
@@ -242,7 +242,7 @@ async def upload(attempt: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blob
     declared = attempt.task.interface.outputs.variables
     if not declared:
         return
-    folder = attempt.directory / DIRECTORY / "outputs"
+    folder = attempt.directory / layout.COPILOT / "outputs"
     outputs = literals_pb2.LiteralMap()
     try:
         _check_error_file(folder / "_ERROR")

@@ -19,6 +19,7 @@ from typing import Any
 
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
+from app.engine.local.processes.forkserver.layout import EXIT_RECORD, PROCESS_RECORD
 from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.supervisor_process import SupervisorProcess
 
@@ -97,7 +98,7 @@ class ProcessPool:
 
         A running process gets a permit even if none is free, because it runs already.
         """
-        record = read_record(folder / "process.json")
+        record = read_record(folder / PROCESS_RECORD)
         if record is None:
             return None
         running = _running(folder, record)
@@ -114,7 +115,7 @@ class ProcessPool:
             The record of its end (`Supervisor._write_exit`); None if its supervisor was killed too.
         """
         await running.wait()
-        return read_record(running.folder / "exit.json") or None
+        return read_record(running.folder / EXIT_RECORD) or None
 
     async def kill(self, running: SupervisorProcess, *, grace_seconds: float) -> None:
         """Send SIGTERM to a process, and SIGKILL after the grace period; return when all its processes have ended."""
@@ -159,7 +160,7 @@ class ProcessPool:
         fork_server = await self._fork_servers.for_command(environment, spec.variables)
         answer = await fork_server.start(_request(spec, warm=fork_server.warm))
         if answer.get("claimed"):
-            record = read_record(spec.folder / "process.json")
+            record = read_record(spec.folder / PROCESS_RECORD)
             if record is not None:
                 return _running(spec.folder, record)
         if answer.get("exec"):
@@ -261,10 +262,10 @@ def _running(folder: Path, record: Mapping[str, Any]) -> RunningProcess:
 def _running_below(folder: Path) -> list[SupervisorProcess]:
     """Return what runs in <attempt>/ of a node's folder, and in <attempt>/<index>/<retry>/ for the indices of a map."""
     found = []
-    for pattern in ("[0-9]*/process.json", "[0-9]*/[0-9]*/[0-9]*/process.json"):
+    for pattern in (f"[0-9]*/{PROCESS_RECORD}", f"[0-9]*/[0-9]*/[0-9]*/{PROCESS_RECORD}"):
         for path in folder.glob(pattern):
             # A map leaves thousands of records, nearly all of processes that have ended.
-            record = None if (path.parent / "exit.json").exists() else read_record(path)
+            record = None if (path.parent / EXIT_RECORD).exists() else read_record(path)
             if record:
                 found.append(SupervisorProcess(record["pid"], record["stamp"]))
     return [running for running in found if running.is_running()]

@@ -6,14 +6,12 @@ import asyncio
 import os
 from collections.abc import Mapping
 
+from app.engine.local.processes.forkserver.layout import SECRETS
 from app.engine.local.processes.storage_variables import StorageAccess, storage_access
 from app.engine.local.processes.task_attempt import TaskAttempt
 from app.engine.local.processes.task_secrets import VariablesAndFiles, secrets_of
 from app.services import offloading
 from app.settings import Settings
-
-# The folder of the private files, in the directory of an attempt.
-FOLDER = "secrets"
 
 
 class ProvidedVariables:
@@ -45,7 +43,7 @@ class ProvidedVariables:
         Raises:
             CannotBuild: A requested secret is missing.
         """
-        folder = attempt.directory / FOLDER
+        folder = attempt.directory / SECRETS
         # In a thread: a secret's file may lie on a network file system.
         secrets = await asyncio.to_thread(secrets_of, attempt.task, variables, self._environ, folder)
         paths = {name: folder / ".storage" / name for name in self._access.files}

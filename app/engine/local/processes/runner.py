@@ -10,10 +10,12 @@ from pathlib import Path
 from flyteidl.core import literals_pb2
 
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
-from app.engine.local.processes import commands, copilot, outcome, provided_variables, storage_failures
+from app.engine.local.processes import commands, copilot, outcome, storage_failures
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers, remove_abandoned
+from app.engine.local.processes.forkserver import layout
+from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
 from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
@@ -32,7 +34,6 @@ from app.engine.local.processes.variables import task_variables
 from app.services import offloading
 from app.settings import Settings
 
-_FLYTEKIT_COMMANDS = ("pyflyte-execute", "pyflyte-map-execute")
 # Names of the pool's semaphores.
 _PROCESSES, _SENSORS = "processes", "sensors"
 
@@ -282,17 +283,17 @@ def _is_flytekit(program: str, argv: tuple[str, ...], environment: Environment) 
     """Return whether a command is one of flytekit's, from the environment of tasks: the fork server can run it."""
     if Path(program).parent != environment.programs:
         return False
-    if os.path.basename(program) != commands.FAST:
-        return os.path.basename(program) in _FLYTEKIT_COMMANDS
+    if os.path.basename(program) != FAST:
+        return os.path.basename(program) in COMMANDS
     try:
         inner = argv[argv.index("--") + 1]
     except (ValueError, IndexError):
         return False
-    return inner in _FLYTEKIT_COMMANDS
+    return inner in COMMANDS
 
 
 def _remove_private_folders(directory: Path) -> None:
     """Remove what nobody reads after the end of an attempt. Its log and the records of its process stay."""
-    for name in ("work", "tmp", provided_variables.FOLDER, copilot.DIRECTORY):
+    for name in (layout.WORK, layout.TEMPORARY, layout.SECRETS, layout.COPILOT):
         shutil.rmtree(directory / name, ignore_errors=True)
     temporary_link(directory).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flyteidl.core import dynamic_job_pb2, execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 
+from app.engine.local.processes.folders import LOG
 from app.engine.local.processes.pool import RunningProcess
 from app.engine.local.processes.spec import ProcessSpec
 
@@ -99,7 +100,7 @@ class TaskAttempt:
     @property
     def log_path(self) -> Path:
         """Return the path of the log, which receives the output of the process while it runs."""
-        return self.directory / "log"
+        return self.directory / LOG
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from flyteidl.core import literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.engine.local.processes import copilot
+from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, StartFailed, Succeeded
 from tests.engine.conftest import Bench, failure_of, literal, outcome_of, run, with_runner
@@ -233,7 +234,7 @@ def test_a_link_to_another_directory_of_the_output_is_followed(bench: Benches) -
 
 
 def test_a_bucket_gets_the_files_behind_a_link_too(tmp_path: Path) -> None:
-    folder = tmp_path / copilot.DIRECTORY / "outputs" / "d"
+    folder = tmp_path / layout.COPILOT / "outputs" / "d"
     (folder / "run3").mkdir(parents=True)
     (folder / "run3" / "loss").touch()
     (folder / "latest").symlink_to("run3")

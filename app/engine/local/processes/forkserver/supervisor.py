@@ -18,7 +18,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
-from . import flytekit_command, stamp
+from . import flytekit_command, layout, stamp
 from .log import Log
 
 _EXIT_BYTES = 8192
@@ -26,7 +26,7 @@ _WATCH_SECONDS = 1.0
 _REAP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_SPACE = ("work", "tmp", "secrets")
+_PRIVATE_FOLDERS = (layout.WORK, layout.TEMPORARY, layout.SECRETS)
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -82,7 +82,7 @@ class Supervisor:
         output, output_end = os.pipe()
         go, go_end = os.pipe()
         failure, failure_end = os.pipe()
-        for name in _SPACE:
+        for name in _PRIVATE_FOLDERS:
             os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
         self._link_temporary()
         parent = os.getpid()
@@ -119,7 +119,7 @@ class Supervisor:
         Raises:
             FileExistsError: Something else has this path.
         """
-        link, folder = self.request["temporary"], os.path.join(self.directory, "tmp")
+        link, folder = self.request["temporary"], os.path.join(self.directory, layout.TEMPORARY)
         try:
             os.symlink(folder, link)
         except FileExistsError:
@@ -173,7 +173,7 @@ class Supervisor:
             # The disk space of the exit record is allocated now, so that a full disk cannot prevent writing it.
             with open(self._reserved(), "w", encoding="utf-8") as file:
                 file.write(" " * _EXIT_BYTES)
-            os.link(own, os.path.join(self.directory, "process.json"))
+            os.link(own, os.path.join(self.directory, layout.PROCESS_RECORD))
             os.unlink(own)
         except FileExistsError:
             os.unlink(own)
@@ -260,7 +260,7 @@ class Supervisor:
     def _held_bytes(self, enough: int) -> int:
         """Return the bytes on disk below the directories of the task; stop counting at `enough`."""
         total = 0
-        for root in (*(os.path.join(self.directory, name) for name in _SPACE), *self.request["data_paths"]):
+        for root in (*(os.path.join(self.directory, name) for name in _PRIVATE_FOLDERS), *self.request["data_paths"]):
             for parent, _, names in os.walk(root):
                 for name in names:
                     try:
@@ -308,13 +308,13 @@ class Supervisor:
     def _save_exit(self, record: dict[str, Any]) -> None:
         with open(self._reserved(), "r+", encoding="utf-8") as file:
             file.write(json.dumps(record).ljust(_EXIT_BYTES))
-        os.rename(self._reserved(), os.path.join(self.directory, "exit.json"))
+        os.rename(self._reserved(), os.path.join(self.directory, layout.EXIT_RECORD))
 
     def _free_space(self) -> None:
         """Remove the private directories, and the raw data of a task that was killed because it filled the disk."""
         ended_well = self.status == 0 and not self.reason
         # The server still reads the output files of a raw container that ended well.
-        for name in _SPACE if ended_well else (*_SPACE, "copilot"):
+        for name in _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT):
             shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
         self._unlink_temporary()
         if self.reason != "disk":
@@ -345,7 +345,7 @@ def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: i
         os.close(nothing)
         os.close(output)
         _volunteer_for_oom()
-        os.chdir(os.path.join(request["directory"], "work"))
+        os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(failure)
             code = flytekit_command.run(request["argv"], request["env"], sys.path, request["image"])
