@@ -15,6 +15,7 @@ import errno
 from dataclasses import dataclass
 
 from app import errors
+from app.blobs.object_names import FILE_NAME_BYTES_MAX, PATH_BYTES_MAX
 from app.errors import cut
 
 # Errors of an unreachable network file system, and of a process without free descriptors or memory.
@@ -28,8 +29,8 @@ DOWNLOAD_LIMIT = "storage.limits.maxDownloadMBs"
 CLOSURE_LIMIT = f"{DOWNLOAD_LIMIT}, but at least 64 MiB"
 
 _URI_BYTES_MAX = 1024
-_TAKEN = "an object lies where it needs a folder, or a folder where it needs to lie"
-_TOO_LONG = "a component has at most 255 bytes, and a path at most 4,095"
+_TAKEN = "a parent folder of its path is an object, or its path is a folder"
+_TOO_LONG = f"a component has at most {FILE_NAME_BYTES_MAX} bytes, and a path at most {PATH_BYTES_MAX:,}"
 # Errors that only another name avoids → the reason in the message.
 _BAD_NAMES = {
     errno.ENOTDIR: _TAKEN,
@@ -37,9 +38,9 @@ _BAD_NAMES = {
     errno.EEXIST: _TAKEN,
     errno.ENOTEMPTY: _TAKEN,
     errno.ENAMETOOLONG: _TOO_LONG,
-    errno.ELOOP: "symbolic links of its path lead in a circle",
-    errno.EINVAL: "the file system does not take it",
-    errno.EILSEQ: "the file system does not take it",
+    errno.ELOOP: "symbolic links of its path form a loop",
+    errno.EINVAL: "the file system does not accept it",
+    errno.EILSEQ: "the file system does not accept it",
 }
 
 
@@ -99,7 +100,7 @@ def missing(uri: str) -> BlobMissing:
 
 def outside(uri: str) -> BlobOutside:
     """Return the error for a location that is not in this server's storage."""
-    return BlobOutside(f"location [{uri}] does not lie in this server's storage")
+    return BlobOutside(f"location [{uri}] is not in this server's storage")
 
 
 def too_large(uri: str, size: int, bytes_max: int, setting: str) -> BlobTooLarge:

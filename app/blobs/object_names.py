@@ -9,11 +9,12 @@ import hashlib
 import re
 from urllib.parse import unquote
 
-# S3 keys have at most 1,024 bytes and file names at most 255; the longest location has five long components.
-COMPONENT_BYTES_MAX = 180
-
-# Limit of common file systems.
+# Limits of Linux and macOS for a path component and a path; of S3, Google Cloud Storage and Azure for a key.
 FILE_NAME_BYTES_MAX = 255
+PATH_BYTES_MAX = 4095
+KEY_BYTES_MAX = 1024
+# The longest location has five long components, which together fit into a key.
+COMPONENT_BYTES_MAX = 180
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[.]*[A-Za-z0-9_=-][A-Za-z0-9_.=-]*")

@@ -62,15 +62,17 @@ class UrlSigner:
         try:
             expires, md5 = int(query.get("expires", "")), bytes.fromhex(query.get("md5", ""))
         except ValueError as error:
-            raise SignedUrlRefused("the address is not a signed one: expires or md5 cannot be read") from error
+            raise SignedUrlRefused(
+                "the URL is not a signed one: its parameter expires or md5 cannot be parsed"
+            ) from error
         signed = query.get("method", "")
         expected = self._signature(signed, key, expires, md5)
         if not hmac.compare_digest(expected.encode(), query.get("signature", "").encode()):
-            raise SignedUrlRefused("the signature does not fit the address")
+            raise SignedUrlRefused("the signature does not match the URL")
         if signed != ("GET" if method == "HEAD" else method):
-            raise SignedUrlRefused(f"the address was signed for {signed}, not for {method}")
+            raise SignedUrlRefused(f"the URL was signed for {signed}, not for {method}")
         if expires <= time.time():
-            raise SignedUrlRefused("the address has expired")
+            raise SignedUrlRefused("the URL has expired")
         return md5
 
     def _signature(self, method: str, key: str, expires: int, md5: bytes) -> str:

@@ -22,11 +22,6 @@ _Reply = TypeVar("_Reply")
 
 _LOCAL_MD5_HEADER = f"x-amz-meta-{CONTENT_MD5}"
 
-# Limits of Linux and macOS for a path component and a path; of S3, Google Cloud Storage and Azure for a key.
-NAME_BYTES_MAX = 255
-PATH_BYTES_MAX = 4095
-KEY_BYTES_MAX = 1024
-
 
 class Blobs:
     """Objects below `base`: an absolute path, or s3://bucket[/prefix], gs://…, az://….
@@ -120,12 +115,12 @@ class Blobs:
     def check_name(self, uri: str) -> None:
         """Raise BlobNameRefused for a location whose name is too long for the store."""
         if self.local:
-            if len(uri.encode()) > PATH_BYTES_MAX or any(
-                len(part.encode()) > NAME_BYTES_MAX for part in uri.split("/")
+            if len(uri.encode()) > object_names.PATH_BYTES_MAX or any(
+                len(part.encode()) > object_names.FILE_NAME_BYTES_MAX for part in uri.split("/")
             ):
                 raise blob_errors.unwritable_file(uri, OSError(errno.ENAMETOOLONG, ""))
-        elif len(uri.split("/", 3)[3].encode()) > KEY_BYTES_MAX:
-            raise blob_errors.name_refused(uri, f"a key of a bucket has at most {KEY_BYTES_MAX} bytes")
+        elif len(uri.split("/", 3)[3].encode()) > object_names.KEY_BYTES_MAX:
+            raise blob_errors.name_refused(uri, f"a key of a bucket has at most {object_names.KEY_BYTES_MAX} bytes")
 
     def folder_path(self, key: str) -> tuple[Folder, str]:
         """Return the local folder and the path of an object in it.
@@ -277,7 +272,7 @@ class Blobs:
     def check_signed_url(self, method: str, key: str, query: dict[str, str]) -> bytes:
         """Return the MD5 that a signed URL requires of an upload; arguments and errors as `UrlSigner.verify`."""
         if self._signer is None:
-            raise SignedUrlRefused("this server's storage is not served by the server itself")
+            raise SignedUrlRefused("the storage is a bucket, whose URLs this server does not serve")
         return self._signer.verify(method, key, query)
 
     def _endpoint(self, endpoint: str) -> str:

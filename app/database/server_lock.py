@@ -70,9 +70,11 @@ def _lock_file(path: str, mode: int) -> int:
         os.close(descriptor)
         if mode == fcntl.LOCK_EX:
             raise _used_by_server() from error
-        raise errors.FailedPrecondition("a command changes the database now; start again when it has ended") from error
+        raise errors.FailedPrecondition(
+            "a command is changing the database; start the server when the command has ended"
+        ) from error
     return descriptor
 
 
 def _used_by_server() -> errors.FailedPrecondition:
-    return errors.FailedPrecondition("a flyteadmin serves this database; stop every server that uses it first")
+    return errors.FailedPrecondition("a flyteadmin server uses this database; stop every server of the database first")

@@ -100,7 +100,7 @@ class TestLocations:
             lambda: blobs.sign_put(uri, ttl_seconds=1),
         ]
         for call in calls:
-            with pytest.raises(b.BlobOutside, match="does not lie in this server's storage"):
+            with pytest.raises(b.BlobOutside, match="is not in this server's storage"):
                 asyncio.run(call())  # type: ignore[arg-type]
 
     def test_a_file_url_is_the_path_it_names(self, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ class TestServed:
                 for command in (("migrate", "rollback"), ("storage", "adopt")):
                     ended = run(tmp_path / f"{kind}-two", *command, **variables)
                     assert ended.returncode == 1
-                    assert "a flyteadmin serves this database; stop every server" in ended.stderr
+                    assert "a flyteadmin server uses this database; stop every server" in ended.stderr
             assert run(tmp_path / f"{kind}-two", "storage", "adopt", **variables).returncode == 0
             with serving(tmp_path / f"{kind}-two", variables=variables):
                 pass

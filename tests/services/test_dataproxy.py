@@ -219,8 +219,8 @@ class TestCreateDownloadLocation:
             ("x", 0, "expiresIn is invalid. Error: input duration [0s] must be greater than 0"),
             ("s3://%zz", 1, "failed to parse native_url [s3://%zz]"),
             ("", 1, "native_url is a required parameter"),
-            ("http://example.org/x", 1, "location [http://example.org/x] does not lie in this server's storage"),
-            ("/etc/passwd", 1, "location [/etc/passwd] does not lie in this server's storage"),
+            ("http://example.org/x", 1, "location [http://example.org/x] is not in this server's storage"),
+            ("/etc/passwd", 1, "location [/etc/passwd] is not in this server's storage"),
         ],
     )  # fmt: skip
     def test_what_is_wrong(self, bench: Bench, url: str, seconds: int, message: str) -> None:
@@ -236,7 +236,7 @@ class TestCreateDownloadLocation:
         async def scenario(b: Any) -> None:
             for url in ("../x", "p/../../x", "~incoming/x"):
                 request = dataproxy_pb2.CreateDownloadLocationRequest(native_url=f"{b.blobs.base}/{url}")
-                with pytest.raises(errors.InvalidArgument, match="does not lie in this server's storage"):
+                with pytest.raises(errors.InvalidArgument, match="is not in this server's storage"):
                     await b.call(dataproxy.create_download_location, request)
 
         bench(scenario)
@@ -271,7 +271,7 @@ class TestCreateDownloadLink:
              f"{{seconds:3600}} node_execution_id:{{{told('n0')}}}]"),
             (link("gone"), errors.NotFound, "object not found"),
             (link("passwd"), errors.InvalidArgument,
-             "the deck cannot be shown: location [/etc/passwd] does not lie in this server's storage"),
+             "the deck cannot be shown: location [/etc/passwd] is not in this server's storage"),
             (link("n9"), errors.InvalidArgument, f"failed to find node execution [{told('n9')}]. "
              f"Error: missing entity of type node execution with identifier {told('n9')}"),
             (link(""), errors.InvalidArgument, f"failed to find node execution [{RUN}]. Error: missing node_id"),
@@ -346,7 +346,7 @@ class TestGetData:
              "storage.limits.maxDownloadMBs"),
             ("flyte://v1/p/development/e1/broken/i", errors.Internal, "object [{base}/broken] is no LiteralMap"),
             ("flyte://v1/p/development/e1/broken/o", errors.InvalidArgument,
-             "location [/etc/passwd] does not lie in this server's storage"),
+             "location [/etc/passwd] is not in this server's storage"),
         ],
     )  # fmt: skip
     def test_what_is_wrong(self, bench: Bench, url: str, error: type[Exception], message: str) -> None:

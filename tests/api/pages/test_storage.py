@@ -279,7 +279,7 @@ class TestSignature:
     def test_a_link_expires(self, desk: Desk, client: httpx.Client) -> None:
         desk.store(b"x", "p", "old")
         answer = client.get(desk.get_address("p", "old", ttl_seconds=0))
-        assert (answer.status_code, answer.text) == (403, "the address has expired\n")
+        assert (answer.status_code, answer.text) == (403, "the URL has expired\n")
         assert client.put(desk.put_address("p", "old", ttl_seconds=-5), content=b"y").status_code == 403
 
     @pytest.mark.parametrize("key", ["../home/storage.key", "p/../../home/storage.key", "%00", "~incoming/x", ""])
