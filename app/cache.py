@@ -1,38 +1,34 @@
-"""A cache of bytes with a limit on the memory it takes; entries never go stale.
+"""A cache of bytes with a limit on its memory; its entries never become stale.
 
-A key holds all that the value was made of, or names something that never changes: an object that is written once, or
-a request for a version that is registered once (call.kept says what would change that). So entries are dropped only
-to make room.
+A key holds everything that the value was made of, or names something that never changes: an object that is written
+once, or a request for a version that is registered once (`dispatch.cached_reply` names the conditions). So an entry is
+dropped only to make room.
 """
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from typing import Any
 
-# For each allocation the heap takes up to 16 bytes more than is asked for, and a dict at most 100 for an entry.
+# The heap takes up to 16 bytes more than each allocation asks for, and a dict takes at most 100 bytes for an entry.
 ALLOCATION_BYTES = 16
 ENTRY_BYTES = 100
 COLUMN_BYTES = 50
 
-# Only glibc has it.
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-
 
 def size_of_row(row: tuple[Any, ...]) -> int:
-    """About how many bytes a row of the database has as JSON."""
+    """Return an estimate of the size of a database row as JSON, in bytes."""
     return sum(len(part) if isinstance(part, (bytes, str)) else 0 for part in row) + COLUMN_BYTES * len(row)
 
 
 class ByteCache:
     """Bytes by key.
 
-    Eviction: two generations of half the room each. When the young one is full, the old one is dropped and the young
-    one takes its place; a hit moves an entry to the young one.
+    Eviction: two generations of half the limit each. When the young one is full, the old one is dropped and the young
+    one takes its place. A hit moves an entry to the young one.
 
     Args:
-        bytes_max: memory of all keys and values together; 0 keeps nothing
+        bytes_max: The limit for the memory of all keys and values together. 0 stores nothing.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -42,7 +38,7 @@ class ByteCache:
         self._recent_bytes = 0
 
     def get(self, key: tuple[Any, ...]) -> bytes | None:
-        """Return the value of an equal key, None without one."""
+        """Return the value of an equal key, or None."""
         found = self._recent.get(key)
         if found is None:
             found = self._before.get(key)
@@ -51,9 +47,15 @@ class ByteCache:
         return found
 
     def put(self, key: tuple[Any, ...], value: bytes) -> None:
-        """Store a value if there is room for it; the last part of the key is its large one: bytes, a text or a row."""
-        # A copy of the exact size: orjson gives back the end of a larger allocation, and what is kept would lie
-        # between holes too small for the next one. They took as much memory again as the values.
+        """Store a value, unless it takes more than half of the limit.
+
+        Args:
+            key: Its last part is the large one: bytes, a text or a row.
+            value: The bytes; the cache stores a copy of the exact size.
+        """
+        # orjson returns the end of a larger allocation to the heap. Stored as they are, such values would lie between
+        # holes too small for the next one, and take as much memory again. With the copy, trimming the heap when a
+        # generation is dropped saves nothing more (54 instead of 55 MiB, at 8 ms on the event loop).
         self._store(key, bytes(memoryview(value)))
 
     def _store(self, key: tuple[Any, ...], value: bytes) -> None:
@@ -65,9 +67,6 @@ class ByteCache:
             self._recent_bytes -= self._size(key, replaced)
         if self._recent_bytes + size > self._half_bytes_max:
             self._before, self._recent, self._recent_bytes = self._recent, {}, 0
-            if _trim is not None:
-                # The dropped half lay between other things, so the heap keeps its pages until it is asked for them.
-                _trim(0)
         self._recent[key] = value
         self._recent_bytes += size
 

@@ -1,4 +1,4 @@
-"""Every error a client can see, one class per gRPC code.
+"""The errors that clients receive, one class per gRPC code.
 
     FlyteError
     ├── Canceled 1          ├── AlreadyExists 6        ├── OutOfRange 11
@@ -7,8 +7,7 @@
     ├── DeadlineExceeded 4  ├── FailedPrecondition 9   ├── Unavailable 14
     └── NotFound 5          └── Aborted 10             └── Unauthenticated 16
 
-The docstring of a class is its default message. `details` are protobuf messages that travel in
-google.rpc.Status.details. Rules and services raise; only the edge (app/api) catches.
+Rules and services raise them. The edges (app/api, app/mcp) turn them into replies.
 """
 
 from typing import ClassVar
@@ -20,120 +19,131 @@ MESSAGE_BYTES_MAX = 4096
 
 
 def cut(text: str, bytes_max: int = MESSAGE_BYTES_MAX) -> str:
-    """The longest prefix of text that fits in bytes_max bytes of UTF-8, never splitting a character."""
+    """Return the longest prefix of a text that fits in bytes_max bytes of UTF-8, without splitting a character."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= bytes_max:
-        # Lone surrogates, which stand for bytes of a request that are not UTF-8, can be sent to nobody.
+        # The question marks replace lone surrogates, which stand for bytes of a request that are not UTF-8.
         return raw.decode()
     return raw[:bytes_max].decode("utf-8", "ignore")
 
 
 class FlyteError(Exception):
-    """unknown error"""
+    """The root of all errors that clients receive.
+
+    Args:
+        message: The text for the client, cut at MESSAGE_BYTES_MAX.
+        details: Protobuf messages for the field `details` of google.rpc.Status.
+    """
 
     code: ClassVar[int] = 2
 
-    def __init__(self, message: str | None = None, *, details: tuple[Message, ...] = ()) -> None:
-        self.message = cut(message if message is not None else (type(self).__doc__ or ""))
+    def __init__(self, message: str, *, details: tuple[Message, ...] = ()) -> None:
+        self.message = cut(message)
         self.details = details
         super().__init__(self.message)
 
 
 class Canceled(FlyteError):
-    """the client went away"""
+    """The caller cancelled the call, or disconnected."""
 
     code = 1
 
 
 class Unknown(FlyteError):
-    """unknown error"""
+    """A failure that no other code describes."""
 
     code = 2
 
 
 class InvalidArgument(FlyteError):
-    """invalid argument"""
+    """The request is wrong in itself, whatever the state of the server."""
 
     code = 3
 
 
 class DeadlineExceeded(FlyteError):
-    """the deadline passed before the operation ended"""
+    """The call did not end before its deadline or a time limit of the server."""
 
     code = 4
 
 
 class NotFound(FlyteError):
-    """entry not found"""
+    """The entity does not exist."""
 
     code = 5
 
 
 class AlreadyExists(FlyteError):
-    """already exists"""
+    """An entity with this key exists."""
 
     code = 6
 
 
 class PermissionDenied(FlyteError):
-    """permission denied"""
+    """The caller may not do this."""
 
     code = 7
 
 
 class ResourceExhausted(FlyteError):
-    """a limit of this server was reached"""
+    """A limit of this server, or its disk, is used up."""
 
     code = 8
 
 
 class FailedPrecondition(FlyteError):
-    """failed precondition"""
+    """The state of the entity does not allow the operation."""
 
     code = 9
 
 
 class Aborted(FlyteError):
-    """aborted, try again"""
+    """A concurrent transaction prevented this one; the caller may try again."""
 
     code = 10
 
 
 class OutOfRange(FlyteError):
-    """out of range"""
+    """A value lies outside of its range."""
 
     code = 11
 
 
 class Unimplemented(FlyteError):
-    """not implemented"""
+    """The RPC or the feature is not implemented."""
 
     code = 12
 
 
 class Internal(FlyteError):
-    """internal error"""
+    """A fault of this server. An empty message hides an unexpected exception, which is logged."""
 
     code = 13
 
 
 class Unavailable(FlyteError):
-    """unavailable, try again"""
+    """The server, its database or its storage does not answer now; the caller may try again."""
 
     code = 14
 
 
 class Unauthenticated(FlyteError):
-    """unauthenticated"""
+    """The caller has no valid credentials."""
 
     code = 16
 
 
 def missing(field: str) -> InvalidArgument:
-    """The error for an argument that is required and absent (upstream validation.ValidateEmptyStringField)."""
+    """Return the error for a required argument that is absent.
+
+    Source: upstream validation.ValidateEmptyStringField.
+    """
     return InvalidArgument(f"missing {field}")
 
 
 def invalid(field: str) -> InvalidArgument:
-    """The error for an argument outside its range (upstream shared.GetInvalidArgumentError)."""
+    """Return the error for an argument outside of its range.
+
+    Source: upstream shared.GetInvalidArgumentError.
+    """
     return InvalidArgument(f"invalid value for {field}")

@@ -1,4 +1,4 @@
-"""The composition root: the only place that makes the database, the store, the engine and the application."""
+"""The composition root: makes the database, the storage, the engine and the application of a process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.server import installation
 
 if TYPE_CHECKING:
     from app.mcp.web import AssistantService
-    from app.runtime.metrics import Book
+    from app.runtime.metrics import CallMetrics
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class FlyteAdmin(FastAPI):
         self._origins = Origins(server.settings)
         self._serve_http = behind_proxies(self._serve, server.settings.server.trusted_proxies)
         self.router = RestRouter(server, lifespan=_lifespan)
-        # Pages come first: what is no path of an RPC is matched route by route.
+        # Paths that belong to no RPC are matched route by route, so the pages come first.
         self.router.routes.extend(health.routes(server.health))
         self.router.routes.extend(docs.routes())
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
@@ -77,7 +77,7 @@ class FlyteAdmin(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return the router behind the middleware that was added and the headers for other origins.
 
-        FastAPI's own middleware for exceptions surrounds only what is no RPC, because the routes of RPCs answer every
+        FastAPI's own middleware for exceptions surrounds only the other routes, because the routes of RPCs answer every
         exception themselves. That saves 3 µs of CPU per request.
         """
         handlers = {key: value for key, value in self.exception_handlers.items() if key not in (500, Exception)}
@@ -116,7 +116,7 @@ class FlyteAdmin(FastAPI):
             if other is not None:
                 await other(scope, receive, send)
                 return
-        # gRPC is no HTTP API: it passes no middleware.
+        # gRPC bypasses the middleware, which is made for HTTP APIs.
         await (self.grpc(scope, receive, send) if grpc else super().__call__(scope, receive, send))
 
     @asynccontextmanager
@@ -142,7 +142,7 @@ class FlyteAdmin(FastAPI):
         self.server.health.draining.set()
 
     def stop_streams(self) -> None:
-        """End the calls that would last as long as their clients do."""
+        """End the calls that would stay open until their clients disconnect."""
         self.grpc.close()
 
 
@@ -152,14 +152,15 @@ async def _lifespan(app: FlyteAdmin) -> AsyncIterator[None]:
         yield
 
 
-def create_app(settings: Settings, *, metrics: Book | None = None) -> FlyteAdmin:
+def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> FlyteAdmin:
     """Return the application of a serving process. Each process has an engine; engines share the work by leases.
 
     Args:
-        metrics: Where calls are counted.
+        settings: The settings.
+        metrics: Receives counts and durations of calls.
 
     Raises:
-        BadSetting: The store cannot be used.
+        BadSetting: The storage cannot be used.
     """
     server = Server(
         settings=settings,
@@ -182,7 +183,7 @@ def create_app(settings: Settings, *, metrics: Book | None = None) -> FlyteAdmin
 
 
 def _assistants(server: Server) -> AssistantService | None:
-    """MCP and the REST adapter where they are wanted; the SDK takes long to import."""
+    """Return MCP and the REST adapter where they are enabled. The SDK takes long to import."""
     if not server.settings.mcp.enabled:
         return None
     from app.mcp.web import AssistantService

@@ -1,0 +1,1 @@
+"""The command `flyteadmin`: one module per group of commands."""

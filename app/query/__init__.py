@@ -1,0 +1,1 @@
+"""List requests: filters, sort keys and page tokens, turned into SQL."""

@@ -138,9 +138,9 @@ def _check_limits(text: str, limits: Limits) -> None:
 
 
 def _split(expression: str) -> tuple[str, str, str]:
-    """Split an expression into function, field and value.
+    r"""Split an expression into function, field and value.
 
-    The result is that of upstream's greedy pattern `(.+)\\((.+),\\s?(.+)\\)`, in linear time. The value ends at the
+    The result is that of upstream's greedy pattern `(.+)\((.+),\s?(.+)\)`, in linear time. The value ends at the
     last ")", the field at the last "," that leaves a value, the function at the last "(" that leaves a field.
 
     Deviates: a line break is refused, where upstream looks for an expression in each line.

@@ -1,6 +1,6 @@
-"""Everything a service function may touch, handed to it explicitly: nothing is global.
+"""The objects that a service function may use. They are passed to it, and nothing is global.
 
-One Context lives for one request. Its `now` is the only clock of the request.
+Each request has its own Context. Its `now` is the only clock of the request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ AfterCommit = Callable[[], Awaitable[None] | None]
 
 @dataclass(slots=True)
 class Context:
-    """principal: "" when anonymous. now: aware, UTC. endpoint: scheme://host[:port] as the client wrote it."""
+    """The context of one request.
+
+    Attributes:
+        principal: The caller's name, "" for an anonymous caller.
+        now: The time of the request, aware, in UTC.
+        db: The unit of work. The edge commits it.
+        caller: The caller's network address, "" where the edge has none.
+        endpoint: scheme://host[:port] as the client wrote it.
+        callbacks: The after-commit callbacks.
+    """
 
     principal: str
     now: datetime
@@ -36,5 +45,5 @@ class Context:
     callbacks: list[AfterCommit] = field(default_factory=list)
 
     def after_commit(self, callback: AfterCommit) -> None:
-        """Run callback once the transaction is committed; never when it is rolled back."""
+        """Run the callback after the transaction is committed. It does not run after a rollback."""
         self.callbacks.append(callback)

@@ -39,7 +39,7 @@ from app.wire.page import Page
 
 if TYPE_CHECKING:
     from app.blobs import Blobs
-    from app.runtime.metrics import Book
+    from app.runtime.metrics import CallMetrics
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Server:
     """The objects that live as long as the process. `app.main.create_app` makes them.
 
     Attributes:
-        kept: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
+        cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
     """
@@ -65,13 +65,13 @@ class Server:
     database: Database
     blobs: Blobs
     engine: Engine
-    metrics: Book | None = None
-    kept: ByteCache = field(init=False)
+    metrics: CallMetrics | None = None
+    cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 
     def __post_init__(self) -> None:
         self.health = Health(self.database, self.blobs, self.settings.server.readiness_timeout_seconds)
-        self.kept = ByteCache(self.settings.limits.kept_json_bytes_max)
+        self.cache = ByteCache(self.settings.limits.kept_json_bytes_max)
 
 
 @dataclass(slots=True)
@@ -106,16 +106,18 @@ def authenticate(attributes: Mapping[str, Any]) -> str:
 def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:
     """Return the cached reply to an identical request of an immutable RPC, or None; counts and times the call.
 
-    An entry never goes stale: versions of tasks and workflows are registered once and never changed or removed, and
-    only successful replies are stored, because what is not found may be registered at any moment by another process.
+    An entry never becomes stale: a version of a task or workflow is registered once, and never changed or removed.
+    Only successful replies are stored, because another process may register a missing version at any moment.
     An RPC or command that changes, deletes or hides versions must first remove `immutable` from tags.toml, or clear
     this cache in every process before its commit.
 
     Args:
+        server: The objects of this process.
+        rpc: The RPC.
         key: The RPC's name, the encoding, and last every byte of the request that affects the reply.
     """
     started = time.perf_counter()
-    reply = server.kept.get(key)
+    reply = server.cache.get(key)
     if reply is not None and server.metrics is not None:
         server.metrics.record(rpc.name, 0, time.perf_counter() - started)
     return reply
@@ -177,6 +179,9 @@ async def perform(
     """Run a service function in a unit of work, commit, then run its after-commit callbacks.
 
     Args:
+        server: The objects of this process.
+        function: The service function.
+        request: The request message.
         call: The call that the function serves; None for engines and background services.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Calls that fail through a fault of this server or of what it depends on: the error for the caller, and a log line.
+"""Failures that are not the caller's fault: of this server, its database, its storage or its system.
 
-The classes of failures are told apart by code and cause. Each is logged at once and then at most once a minute, with
-the cause and the id of a request that failed so.
+A class of failures is a code and a cause. The first failure of a class is logged at once, the later ones at most once
+a minute, with the cause and a request id.
 """
 
 from __future__ import annotations

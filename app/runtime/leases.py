@@ -71,6 +71,8 @@ class Leases:
         """Take a row if it is free, as part of a unit of work.
 
         Args:
+            unit: The unit of work.
+            key: The row.
             values: Columns to set together with the owner.
 
         Returns:

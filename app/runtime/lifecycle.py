@@ -12,9 +12,9 @@ from typing import Protocol
 
 import structlog
 
-from app.runtime.metrics import Book
+from app.runtime.metrics import CallMetrics
 
-# The gauges of a process are copied to its book this often.
+# Time between two copies of the gauges to the shared memory.
 REPORT_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
@@ -47,13 +47,13 @@ class Services:
 
     Args:
         services: In the order in which they start.
-        book: Where the gauges are copied to while the event loop runs, for the process that exposes them.
+        counts: Receives the gauges while the event loop runs, for the process that serves /metrics.
     """
 
-    def __init__(self, services: Iterable[Service], book: Book | None = None) -> None:
+    def __init__(self, services: Iterable[Service], counts: CallMetrics | None = None) -> None:
         self._services = tuple(services)
         self._started: list[Service] = []
-        self._book = book
+        self._counts = counts
         self._reporting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -67,15 +67,15 @@ class Services:
                 await self.stop()
                 raise
             self._started.append(service)
-        if self._book is not None:
-            self._reporting = asyncio.create_task(self._report(self._book))
+        if self._counts is not None:
+            self._reporting = asyncio.create_task(self._report(self._counts))
 
     async def stop(self) -> tuple[str, ...]:
         """Stop every started service, the last one first. Return the names of those that failed; log why."""
-        if self._reporting is not None and self._book is not None:
+        if self._reporting is not None and self._counts is not None:
             self._reporting.cancel()
             self._reporting = None
-            self._book.clear_gauges()
+            self._counts.clear_gauges()
         failed = []
         while self._started:
             service = self._started.pop()
@@ -99,10 +99,10 @@ class Services:
             found |= {(service.name, name): value for name, value in service.metrics().items()}
         return found
 
-    async def _report(self, book: Book) -> None:
+    async def _report(self, counts: CallMetrics) -> None:
         while True:
             try:
-                book.set_gauges(self.gauges())
+                counts.set_gauges(self.gauges())
             except Exception:
                 log.exception("service_metrics_not_reported")
             await asyncio.sleep(REPORT_SECONDS)

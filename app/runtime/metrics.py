@@ -1,7 +1,7 @@
 """Counts and durations of every RPC, under the names that upstream's dashboards read.
 
-A Book is a flat row of numbers for each RPC, in memory that the serving process writes and the process behind
-the metrics listener reads: recording a call is four additions, and no two processes write the same numbers.
+A CallMetrics is a flat row of numbers for each RPC. The serving process writes the memory, and the process with the
+metrics listener reads it. So recording a call is four additions, and no two processes write the same numbers.
 Source: flyteadmin/pkg/rpc/adminservice/metrics.go and util/metrics.go.
 """
 
@@ -67,10 +67,12 @@ _ENDPOINTS = {
 }
 
 
-class Book:
+class CallMetrics:
     """The counts and durations that one process has recorded, by RPC, and the gauges of its services.
 
-    names: the RPCs, the same in every process; numbers: shared memory of size(names) doubles, or None for private.
+    Args:
+        names: The RPCs, the same in every process.
+        numbers: Shared memory of size(names) doubles; None for memory of this process alone.
     """
 
     def __init__(self, names: Sequence[str], numbers: memoryview[float] | None = None) -> None:
@@ -85,7 +87,7 @@ class Book:
 
     @staticmethod
     def size(names: Sequence[str]) -> int:
-        """How many doubles a book of these RPCs needs."""
+        """Return how many doubles a counts of these RPCs needs."""
         return len(names) * _ROW + len(GAUGES)
 
     def set_gauges(self, values: Mapping[tuple[str, str], float]) -> None:
@@ -94,7 +96,7 @@ class Book:
             self._numbers[self._gauges[gauge]] = value
 
     def clear_gauges(self) -> None:
-        """Forget the gauges: the process that set them has ended, or not begun."""
+        """Unset the gauges. A supervisor calls this when the process that set them has ended."""
         for place in self._gauges.values():
             self._numbers[place] = math.nan
 
@@ -104,7 +106,7 @@ class Book:
         return {gauge: value for gauge, value in found.items() if not math.isnan(value)}
 
     def record(self, name: str, code: int, seconds: float) -> None:
-        """One call ended with this gRPC code (0 to 16) after so many seconds."""
+        """Record a call that ended with this gRPC code (0 to 16)."""
         numbers, row, milliseconds = self._numbers, self._rows[name], seconds * 1000
         numbers[row + code] += 1
         numbers[row + _SUM] += milliseconds
@@ -113,23 +115,23 @@ class Book:
         numbers[row + _NEXT] = calls + 1
 
     def codes(self, name: str) -> list[int]:
-        """Calls by gRPC code."""
+        """Return the number of calls by gRPC code."""
         row = self._rows[name]
         return [int(number) for number in self._numbers[row : row + len(CODES)]]
 
     def milliseconds(self, name: str) -> float:
-        """The durations of all calls together."""
+        """Return the sum of the durations of all calls."""
         return float(self._numbers[self._rows[name] + _SUM])
 
     def recent(self, name: str) -> list[float]:
-        """The durations of the last calls, in milliseconds and no particular order."""
+        """Return the durations of the last RECENT_CALLS calls in milliseconds, in no particular order."""
         row = self._rows[name]
         kept = min(int(self._numbers[row + _NEXT]), RECENT_CALLS)
         return list(self._numbers[row + _RECENT : row + _RECENT + kept])
 
 
 def rpcs() -> tuple[tuple[str, str], ...]:
-    """Service and name of all RPCs, in the order of the proto files."""
+    """Return service and name of all RPCs, in the order of the proto files."""
     from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 
     return tuple(
@@ -141,24 +143,25 @@ def rpcs() -> tuple[tuple[str, str], ...]:
 
 
 def endpoint(service: str, name: str) -> str:
-    """The metric name of an RPC below the scope: ("flyteidl.service.AdminService", "GetTask") -> admin:get_task."""
+    """Return the metric name of an RPC: admin:get_task for ("flyteidl.service.AdminService", "GetTask")."""
     part = service.rpartition(".")[2].removesuffix("Service").lower()
     snake = _ENDPOINTS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     # Upstream shortens the attributes of projects, domains and workflows, and of nothing else.
     return f"{part}:{re.sub('_attributes$', '_attrs', snake)}"
 
 
-def exposition(books: Sequence[Book], rpcs: Sequence[tuple[str, str]], *, scope: str) -> str:
-    """Return the counters and durations of all books together in Prometheus' text format.
+def exposition(all_counts: Sequence[CallMetrics], rpcs: Sequence[tuple[str, str]], *, scope: str) -> str:
+    """Return the counters and durations of all all_counts together in Prometheus' text format.
 
     prometheus-client cannot write them: it adds `_total` to the names of counters, which upstream's names do not have,
     and its summaries have no quantiles. Its counters would also cost several µs for each call.
 
     Args:
+        all_counts: The metrics of all processes.
         rpcs: Pairs of service and name.
         scope: The beginning of every name, such as `flyte:`.
     """
-    return "\n".join(line for service, name in rpcs for line in _lines(books, service, name, scope)) + "\n"
+    return "\n".join(line for service, name in rpcs for line in _lines(all_counts, service, name, scope)) + "\n"
 
 
 def service_exposition(gauges: Iterable[Mapping[tuple[str, str], float]], *, scope: str) -> str:
@@ -175,9 +178,9 @@ def service_exposition(gauges: Iterable[Mapping[tuple[str, str], float]], *, sco
     return generate_latest(registry).decode()
 
 
-def _lines(books: Sequence[Book], service: str, name: str, scope: str) -> Iterator[str]:
+def _lines(all_counts: Sequence[CallMetrics], service: str, name: str, scope: str) -> Iterator[str]:
     prefix = f"{scope}admin:{endpoint(service, name)}"
-    codes = [sum(counts) for counts in zip(*(book.codes(name) for book in books), strict=True)]
+    codes = [sum(numbers) for numbers in zip(*(counts.codes(name) for counts in all_counts), strict=True)]
     yield from _counter(f"{prefix}:success", "successful responses", codes[0])
     yield from _counter(f"{prefix}:errors", "errors returned", sum(codes[1:]))
     for word, count in zip(CODES, codes, strict=True):
@@ -186,11 +189,11 @@ def _lines(books: Sequence[Book], service: str, name: str, scope: str) -> Iterat
     yield f"# HELP {duration} response time in milliseconds"
     yield f"# TYPE {duration} summary"
     # Deviates: the quantiles are of the last calls of each process, upstream's of the last ten minutes.
-    recent = sorted(value for book in books for value in book.recent(name))
+    recent = sorted(value for counts in all_counts for value in counts.recent(name))
     for quantile in QUANTILES:
         value = f"{recent[min(int(quantile * len(recent)), len(recent) - 1)]:.6g}" if recent else "NaN"
         yield f'{duration}{{quantile="{quantile}"}} {value}'
-    yield f"{duration}_sum {sum(book.milliseconds(name) for book in books):.6f}"
+    yield f"{duration}_sum {sum(counts.milliseconds(name) for counts in all_counts):.6f}"
     yield f"{duration}_count {sum(codes)}"
 
 

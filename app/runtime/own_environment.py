@@ -1,8 +1,8 @@
-"""Keep the environment of this server's processes from other processes of the same user, such as tasks.
+"""Hide the environment of this server's processes from other processes of the same user, such as tasks.
 
-A process shows the environment that it was started with in /proc/<pid>/environ. So that block of memory is overwritten,
-and processes that this server starts get no secret in theirs. Two limits remain: the memory of a process is open to
-root, and on macOS nothing can be hidden.
+/proc/<pid>/environ shows the environment with which a process was started. So the server overwrites that block of
+memory, and starts its own processes without secrets in theirs. Two limits remain: root can read the memory of a
+process, and on macOS nothing can be hidden.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.settings.secrets import environment_secrets, is_secret_name
 _PR_SET_DUMPABLE = 4
 # Fields 50 and 51 of /proc/self/stat, counted from the third, which follows the name in parentheses.
 _ENVIRONMENT_FIELDS = (47, 48)
-# What a Python process, an installer of packages and the programs that they run need.
+# Variables that Python, an installer of packages, and the programs that they start need.
 _NEEDED = (*PASSED_VARIABLES, "PYTHON*", "PIP_*", "UV_*", "VIRTUAL_ENV", "LD_*", "TMPDIR", "TERM", "XDG_*", "DYLD_*")
 
 
@@ -34,14 +34,14 @@ def hide() -> None:
         fields = stat.read().rpartition(")")[2].split()
     start, end = (int(fields[place]) for place in _ENVIRONMENT_FIELDS)
     for name, value in os.environ.items():
-        # getenv() finds a copy of the C library from now on, no longer the block.
+        # From now on getenv() reads a copy of the C library, not the block.
         os.putenv(name, value)
     ctypes.memset(start, 0, end - start)
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def harmless(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that a child process may show: those that it needs, and no secret among them."""
+    """Return the variables that a child process needs and may show, without secrets."""
     secrets = [secret for secret in environment_secrets(environ) if secret]
     return {
         name: value
@@ -53,10 +53,10 @@ def harmless(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def of_installer(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables of an installer of packages: an index or a proxy may need a password."""
+    """Return the variables of an installer of packages, with the passwords of an index or a proxy."""
     own = ("PIP_*", "UV_*", "*_proxy", "*_PROXY")
     needed = {name: value for name, value in environ.items() if any(fnmatchcase(name, one) for one in own)}
-    # PYTHON* variables of this server would reach into the environment that is being made.
+    # PYTHON* variables of this server would affect the environment that is being made.
     return {name: value for name, value in {**harmless(environ), **needed}.items() if not name.startswith("PYTHON")}
 
 
@@ -70,6 +70,6 @@ def take() -> dict[str, str]:
 
 
 def give(taken: Mapping[str, str]) -> None:
-    """Set variables that the parent process took, which came another way than in this process's environment block."""
+    """Set variables that the parent process removed with `take` and passed on outside of the environment block."""
     hide()
     os.environ.update(taken)

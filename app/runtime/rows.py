@@ -1,4 +1,4 @@
-"""What the edge knows of one RPC: a row that the generator writes and both transports read.
+"""One row per RPC: its function, messages and REST bindings. The generator writes the rows, and every edge reads them.
 
 Proto: flyteidl/service/{admin,dataproxy,signal,identity,auth}.proto and their google.api.http options.
 """
@@ -23,8 +23,10 @@ VARIABLE = re.compile(r"\{([^}]+)\}")
 class Binding:
     """One REST form of an RPC.
 
-    shape: verb in upper case; template with dotted field paths in braces, e.g.
-           /api/v1/tasks/{id.project}/{id.domain}; body true where the HTTP body is the whole message.
+    Attributes:
+        verb: The HTTP method, in upper case.
+        template: The path with dotted field paths in braces, such as /api/v1/tasks/{id.project}/{id.domain}.
+        body: Whether the HTTP body is the whole message.
     """
 
     verb: str
@@ -33,15 +35,19 @@ class Binding:
 
     @property
     def variables(self) -> list[str]:
-        """The dotted field paths of the template, in its order."""
+        """Return the dotted field paths of the template, in its order."""
         return VARIABLE.findall(self.template)
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One RPC: its full service name, its name, the function that serves it and its REST bindings.
+    """One RPC.
 
-    immutable: whether a successful reply stays the same for ever and for everybody (dispatch.cached_reply).
+    Attributes:
+        service: The full name of the service.
+        function: The service function.
+        writes: Whether the function changes the database.
+        immutable: Whether a successful reply is the same for every caller at any time (dispatch.cached_reply).
     """
 
     service: str
@@ -55,10 +61,10 @@ class Rpc:
 
     @property
     def path(self) -> str:
-        """The gRPC path, /flyteidl.service.AdminService/GetTask."""
+        """Return the gRPC path, such as /flyteidl.service.AdminService/GetTask."""
         return f"/{self.service}/{self.name}"
 
 
 async def unimplemented(ctx: Context, request: Message) -> Message:
-    """Stands in a row whose function is still to come."""
+    """Serve an RPC that has no function yet. Raises UNIMPLEMENTED."""
     raise errors.Unimplemented(f"{request.DESCRIPTOR.name} is not served yet")

@@ -1,9 +1,9 @@
-"""FLYTEADMIN_HOME: the one folder that a server keeps its things in, and the lock that makes it one server's.
+"""FLYTEADMIN_HOME: the folder with all files of a server, and the lock that gives it to one server at a time.
 
-config.yaml     for flytekit's and flytectl's clients, kept in step with the port
+config.yaml     configuration for flytekit and flytectl, written at each start
 flyteadmin.db   the embedded database        storage/   the embedded store
-envs/           environments of tasks        logs/      what tasks printed
-server.lock     held, by flock, while a server runs; its text is that server's process id
+envs/           environments of tasks        logs/      output of tasks
+server.lock     locked by flock while a server runs; contains the id of its process
 """
 
 import errno
@@ -15,29 +15,30 @@ from pathlib import Path
 
 from app.settings import BadSetting, Settings
 
-# Earlier versions kept the key that signs storage addresses here; it lies in the database now (installation.py).
+# Earlier versions stored the key that signs storage addresses here. installation.py moves it into the database.
 STORAGE_KEY_FILE = "storage.key"
 FOLDERS = ("storage", "logs", "envs")
 
-# Only a file that begins with this line is ours to rewrite.
+# The server overwrites only files that begin with this line.
 CONFIG_HEADER = "# Written by `flyteadmin serve` at every start; delete this line to keep your own changes."
 
 
 @dataclass(slots=True)
 class Lock:
-    """The held lock; it ends with the process, however that ends, so a stale lock cannot exist."""
+    """A lock of the home folder. The system releases it when the process ends, so a stale lock cannot exist."""
 
     descriptor: int
 
     def release(self) -> None:
-        """Give the folder free for another server."""
+        """Release the lock."""
         os.close(self.descriptor)
 
 
 def lock(path: Path) -> Lock:
-    """Claim the folder for this process.
+    """Lock the folder for this process.
 
-    errors: BadSetting naming the process that holds it, or why the lock file cannot be written
+    Raises:
+        BadSetting: Another process has the lock, or the lock file cannot be written.
     """
     file = path / "server.lock"
     try:
@@ -59,13 +60,13 @@ def lock(path: Path) -> Lock:
 
 
 def holder(path: Path) -> int:
-    """The process that serves from the folder; 0 where none does."""
+    """Return the id of the process that serves from the folder, or 0."""
     try:
         with (path / "server.lock").open("rb") as stream:
             written = stream.read(32).decode("ascii", "replace").strip()
             if not written.isdigit() or not _alive(int(written)):
                 return 0
-            # Its number may be another program's by now, so only the lock tells. It is let go at once.
+            # Another program may have that id by now, so the lock decides. Closing the file releases it.
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -86,15 +87,16 @@ def _alive(pid: int) -> bool:
 
 
 def prepare(path: Path) -> None:
-    """Make the folder and those in it, for its owner only; nothing happens to what is there.
+    """Create the folder and those in it, readable for its owner alone. Existing folders stay as they are.
 
-    errors: BadSetting where it cannot be made or written: no permission, a full disk, a file in its place
+    Raises:
+        BadSetting: The folder cannot be created or written.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in FOLDERS:
             (path / name).mkdir(mode=0o700, exist_ok=True)
-        # A full disk lets folders be made and fails at the first byte, so one is written here.
+        # On a full disk folders can be created, and the first write fails.
         with tempfile.TemporaryFile(dir=path, buffering=0) as probe:
             probe.write(b"\0" * 4096)
             os.fsync(probe.fileno())
@@ -103,9 +105,9 @@ def prepare(path: Path) -> None:
 
 
 def write_client_config(settings: Settings) -> Path:
-    """Write config.yaml for clients on this machine, unless its owner has made it theirs; where it is.
+    """Write config.yaml for clients on this machine, unless its user has removed the first line. Return its path.
 
-    source: flytekit.configuration.internal (Platform, AWS) and flytectl's admin section
+    Source: flytekit.configuration.internal (Platform, AWS) and flytectl's section `admin`.
     """
     file = settings.home_path / "config.yaml"
     content = _client_config(settings)
@@ -121,11 +123,11 @@ def write_client_config(settings: Settings) -> Path:
 
 
 def _client_config(settings: Settings) -> str:
-    # The dns:/// form is the one that both flytekit and flytectl read.
+    # flytekit and flytectl both read the form dns:///.
     lines = [CONFIG_HEADER, "admin:", f"  endpoint: dns:///localhost:{settings.server.http_port}", "  insecure: true"]
     connection = settings.storage.connection
     if settings.storage_url.startswith("s3://") and connection.endpoint:
-        # Keys stay out of this file; clients have their own, or use the signed addresses that the server hands out.
+        # The file has no keys: clients have their own, or use the addresses that the server signs.
         lines += [
             "storage:",
             "  connection:",
@@ -136,7 +138,7 @@ def _client_config(settings: Settings) -> str:
 
 
 def _write_whole(file: Path, content: str) -> None:
-    """Replace the file at once, so that no reader and no crash finds half of it."""
+    """Replace the file atomically."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(descriptor, "w") as stream:

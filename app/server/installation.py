@@ -1,4 +1,4 @@
-"""What the servers of one database share: the storage that belongs to it, and the key that signs storage addresses.
+"""Values that all servers of a database share: the id of its storage, and the key that signs storage addresses.
 
 Storage and database carry the same id: the storage in an object, the database in a row. A server that finds two
 different ids must not start, because rows would name objects that it cannot read. Where neither has an id, the first
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 async def bind_storage(database: Database, blobs: Blobs) -> None:
-    """Check that the storage is the one of the database; give both an id where the database has none.
+    """Check that the storage belongs to the database; give both an id where the database has none.
 
     A storage that cannot be written to (a bucket that may only be read) stays without an id, with a warning.
 
@@ -62,7 +62,7 @@ async def bind_storage(database: Database, blobs: Blobs) -> None:
 
 
 async def adopt_storage(database: Database, blobs: Blobs) -> str:
-    """Make the storage the one of the database, whatever id either has. Return the id that both have now.
+    """Make the storage belong to the database, whatever ids they have. Return their common id.
 
     Raises:
         BadSetting: The storage cannot be read or written.
@@ -78,10 +78,10 @@ async def adopt_storage(database: Database, blobs: Blobs) -> str:
 
 
 async def link_key(database: Database, settings: Settings) -> bytes:
-    """Return the key that signs storage addresses, of at least KEY_BYTES bytes. It is made where there is none.
+    """Return the key that signs storage addresses, of at least KEY_BYTES bytes. Create it where there is none.
 
-    Earlier versions kept the key in a file of the home, where tasks could read it. That key is taken over, so that
-    addresses stay valid, and the file is deleted.
+    Earlier versions stored the key in a file of the home folder, where tasks could read it. This function moves it into
+    the database, so that addresses stay valid.
 
     Raises:
         BadSetting: The file cannot be read or deleted.
@@ -107,7 +107,7 @@ async def _link_key(database: Database, file: Path) -> bytes:
 
 
 def _key_in(file: Path) -> str | None:
-    """Return the key in hex that the file holds; None without a file, or where it holds something else."""
+    """Return the key in the file, in hexadecimal; None without a file, or where it contains no key."""
     kept = file.read_text().strip() if file.exists() else ""
     return kept if re.fullmatch(rf"(?:[0-9a-f]{{2}}){{{KEY_BYTES},}}", kept) else None
 
@@ -118,12 +118,12 @@ async def _value(unit: UnitOfWork, name: str) -> str | None:
 
 
 async def _insert(unit: UnitOfWork, name: str, value: str) -> bool:
-    """Insert the row unless it is there. Another process that inserts it is waited for."""
+    """Insert the row unless it exists, and return whether it was inserted. Wait for a process that is inserting it."""
     return await unit.insert_if_absent(schema.SharedValue, name=name, value=value) is not None
 
 
 async def _mark(blobs: Blobs, chosen: str) -> bool:
-    """Write the id into the storage; False where nothing can be written there."""
+    """Write the id into the storage. Return False where the storage cannot be written."""
     try:
         await _write_id(blobs, chosen)
     except BlobUnwritable as error:
@@ -135,7 +135,7 @@ async def _mark(blobs: Blobs, chosen: str) -> bool:
 
 
 async def _on_storage(call: Callable[..., Awaitable[str | None]], blobs: Blobs, *values: str) -> str | None:
-    """Call a function of the storage; raise BadSetting where the storage fails."""
+    """Call a function of the storage. Raise BadSetting where the storage fails."""
     try:
         return await call(blobs, *values)
     except BlobError as error:

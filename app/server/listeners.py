@@ -1,4 +1,4 @@
-"""Sockets that a server listens on: bound before anything else happens, so that a taken port changes nothing."""
+"""The listening sockets, bound before any other start-up step, so that a port in use leaves everything untouched."""
 
 import ctypes
 import errno
@@ -17,19 +17,19 @@ _SO_ATTACH_FILTER = 26
 
 
 class _Port(NamedTuple):
-    """How users know a port: its setting, and the program that usually holds it when it is in use."""
+    """The setting of a port, and the program that usually has it when it is in use."""
 
     setting: str
     holder: str
 
     @property
     def flag(self) -> str:
-        """The flag that moves the port."""
+        """Return the flag of the setting."""
         return FLAGS[self.setting]
 
     @property
     def key(self) -> str:
-        """The key of the setting in a file."""
+        """Return the key of the setting in a configuration file."""
         return ".".join(map(camel, self.setting.split(".")))
 
 
@@ -43,7 +43,7 @@ _PORTS = {
 
 
 class _Unusable(Exception):
-    """A port cannot be bound; error is the reason of the operating system."""
+    """A port cannot be bound. `error` is the error of the operating system."""
 
     def __init__(self, error: OSError, host: str, port: int, use: str) -> None:
         self.error, self.host, self.port, self.use = error, host, port, use
@@ -107,7 +107,7 @@ def _bind(host: str, port: int, use: str) -> socket.socket:
 
 
 def _refusal(failed: Sequence[_Unusable], taken: set[int]) -> BadSetting:
-    """Return one error for all ports that cannot be used, with a command that avoids them."""
+    """Return one error for all ports that cannot be used, with a command that uses others."""
     reasons = [_reason(one) for one in failed]
     flags = []
     for one in failed:
@@ -146,9 +146,10 @@ def _free_port(host: str, near: int, taken: set[int]) -> int:
 
 
 def listen(sockets: Mapping[str, socket.socket]) -> None:
-    """Begin to accept connections on bound sockets, given by their use.
+    """Let the bound sockets, given by their use, accept connections.
 
-    errors: BadSetting where another process began to listen on the same port in between
+    Raises:
+        BadSetting: Another process has begun to listen on the same port meanwhile.
     """
     for use, bound in sockets.items():
         try:
@@ -178,5 +179,5 @@ def refuse_connections(sockets: Sequence[socket.socket]) -> None:
 
 
 def port_of(bound: socket.socket) -> int:
-    """The port that a socket is bound to."""
+    """Return the port of a bound socket."""
     return int(bound.getsockname()[1])

@@ -1,7 +1,7 @@
-"""Logging: structlog everywhere, readable on a terminal, one JSON object a line elsewhere.
+"""Logging by structlog: readable on a terminal, one JSON object per line elsewhere.
 
-What is bound to structlog's context (request_id, rpc) is in every line. Secrets are masked in every value and in
-tracebacks (app/settings/secrets.py).
+Every line has the variables that are bound to structlog's context. Secrets are masked in values and tracebacks
+(app/settings/secrets.py).
 """
 
 import json
@@ -29,7 +29,7 @@ _LEVELS = (
 
 
 def without_secrets(masker: Masker) -> Processor:
-    """Return the processor that masks the secrets of a log line; it comes after the traceback became text."""
+    """Return a processor that masks secrets. It must follow the one that formats tracebacks."""
 
     def mask(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {name: masker.value(value, name) for name, value in event.items()}
@@ -50,7 +50,7 @@ def set_up(settings: Settings) -> None:
     ]
     if settings.logger.show_source:
         shared.append(structlog.processors.CallsiteParameterAdder())
-    # The console's own traceback would print local variables, and with them settings and requests.
+    # The renderer's default traceback prints local variables, and with them settings and requests.
     console = structlog.dev.ConsoleRenderer(
         timestamp_key="time", colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
@@ -76,7 +76,7 @@ def set_up(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # These tell at INFO what our own start-up lines say, or one line for each request.
+    # At INFO these repeat our own lines about the start, or log each request.
     for chatty in ("mcp", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
@@ -85,5 +85,5 @@ def _json(value: Any, default: Any = str, **_: Any) -> str:
     try:
         return orjson.dumps(value, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
-        # A text that is no UTF-8, as paths of requests may be: the standard library escapes it.
+        # orjson refuses text that is not UTF-8, such as the path of a request. json escapes it.
         return json.dumps(value, default=default)

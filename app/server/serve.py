@@ -41,18 +41,18 @@ def serve(started: Started, source: SettingsSource, progress: Progress, announce
 
     run: Callable[[], None]
     if settings.server.workers == 1:
-        books = [metrics.Book([name for _, name in metrics.rpcs()])]
-        serving = web_server.Serving(settings, source, [*sockets.values()], books[0], ready)
+        all_counts = [metrics.CallMetrics([name for _, name in metrics.rpcs()])]
+        serving = web_server.Serving(settings, source, [*sockets.values()], all_counts[0], ready)
         run = partial(web_server.run, serving)
     else:
         supervisor = Supervisor(settings, source, [*sockets.values()], ready)
-        books, run = supervisor.books(), supervisor.run
+        all_counts, run = supervisor.call_metrics(), supervisor.run
     listeners.listen({**sockets, "metrics": started.metrics})
     scope = settings.flyteadmin.metrics_scope
 
     def exposition() -> str:
-        gauges = [services.gauges(), *(book.gauges() for book in books)]
-        calls = metrics.exposition(books, metrics.rpcs(), scope=scope)
+        gauges = [services.gauges(), *(counts.gauges() for counts in all_counts)]
+        calls = metrics.exposition(all_counts, metrics.rpcs(), scope=scope)
         return calls + metrics.service_exposition(gauges, scope=scope)
 
     members: list[Service] = [MetricsListener(started.metrics, settings, exposition)]

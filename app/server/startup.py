@@ -1,7 +1,7 @@
-"""What happens between `flyteadmin serve` and the first request: home, ports, database, first project.
+"""The steps before the first request: home folder, ports, database, storage, first project.
 
-Every step shows itself, and fails as one BadSetting that says what to do. Nothing is made before the settings
-are known to be good and the ports to be free.
+Each step prints a line, and raises BadSetting with advice when it fails. Nothing is made before the settings are
+checked and the ports bound. Commands use the same steps.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from app.database import base as db
 
 FIRST_PROJECT = "flytesnacks"
-# PostgreSQL's code for lock_timeout, which ends a migration that would make others wait.
+# PostgreSQL's code for lock_timeout: a migration gives up before it makes other sessions wait.
 _LOCK_NOT_AVAILABLE = "55P03"
 
 Result = TypeVar("Result")
 
 
 class Progress:
-    """Prints what goes on: a spinner on a terminal, one plain line for each step elsewhere.
+    """Prints the progress of a command: a spinner on a terminal, one plain line for each step elsewhere.
 
     Args:
-        stream: Where to print, stdout by default.
-        masker: What masks the secrets of the settings in each line.
+        stream: The output, stdout by default.
+        masker: Masks the secrets of the settings in each line.
     """
 
     def __init__(self, stream: TextIO | None = None, masker: Masker | None = None) -> None:
@@ -46,13 +46,13 @@ class Progress:
         self._terminal = self._stream.isatty()
 
     def line(self, text: str = "") -> None:
-        """Print one line at once."""
+        """Print one line, and flush it."""
         self._stream.write(f"{self._masker.text(text)}\n")
         self._stream.flush()
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Show text while the block runs, and how long it took when that was long enough to notice."""
+        """Print a text while the block runs; then the time that it took, from one second on."""
         started = time.monotonic()
         if self._terminal:
             from rich.console import Console
@@ -69,9 +69,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A server that may begin to serve: its settings with the real ports, its home folder, its bound sockets.
+    """The result of `prepare`: a server that can begin to serve.
 
-    assistants: the sockets of MCP and of the REST adapter, by their use; none where they are not wanted
+    Attributes:
+        settings: The settings, with the real ports where port 0 asked for a free one.
+        lock: The lock of the home folder.
+        assistants: The sockets of MCP and of the REST adapter by their use; empty unless `mcp.enabled`.
     """
 
     settings: Settings
@@ -83,16 +86,17 @@ class Started:
 
 
 def prepare(settings: Settings, progress: Progress) -> Started:
-    """Claim the home folder, bind the ports, bring the database up to date, make the first project.
+    """Lock the home folder, bind the ports, migrate the database, check the storage, make the first project.
 
-    errors: BadSetting
+    Raises:
+        BadSetting: A step failed.
     """
     from app.api.http.origins import start_warnings
 
     check_served(settings)
     path = settings.home_path
     progress.line(f"home folder {path}")
-    # The lock comes first where it can: a second server should hear of the first, not of the first's port.
+    # Take the lock before the ports where the folder exists: the error then names the other server, not a port.
     lock = home.lock(path) if path.is_dir() else None
     server = settings.server
     ports = {"rest": server.http_port, "grpc": server.grpc.port, "metrics": settings.flyteadmin.profiler_port}
@@ -113,7 +117,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
 
 
 def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
-    """The settings with the ports that were found where 0 asked for free ones; ports: by the use of their sockets."""
+    """Return the settings with the ports of the bound sockets. `ports` has them by use."""
     server = settings.server
     found = {"http_port": ports["rest"], "grpc": server.grpc.model_copy(update={"port": ports["grpc"]})}
     adapters = {key: ports[use] for use, key in (("mcp", "port"), ("adapter", "adapter_port")) if use in ports}
@@ -127,9 +131,10 @@ def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:
 
 
 def migrate(settings: Settings, progress: Progress) -> None:
-    """Bring the database to this version's schema.
+    """Migrate the database to this version's schema.
 
-    errors: BadSetting where it cannot be reached, is newer than this code, or refuses the change
+    Raises:
+        BadSetting: The database does not answer, has a newer schema, or refuses the change.
     """
     from app.database import migrations
 
@@ -142,16 +147,17 @@ def migrate(settings: Settings, progress: Progress) -> None:
             migrations.run(url)
     except BaseException as error:
         if created is not None:
-            # What this start began must not be taken for a database by the next one.
+            # Without this, the next start would find a file that is no database.
             for suffix in ("", "-wal", "-shm", "-journal"):
                 created.with_name(created.name + suffix).unlink(missing_ok=True)
         raise _database_problem(url, error) from error
 
 
 def rollback(settings: Settings) -> None:
-    """Take the last migration back.
+    """Undo the last migration.
 
-    errors: BadSetting as migrate; where there is nothing to take back
+    Raises:
+        BadSetting: As `migrate`; or there is no migration to undo.
     """
     from alembic.util.exc import CommandError
 
@@ -180,20 +186,28 @@ def _database_problem(url: str, error: BaseException) -> BadSetting:
     elif isinstance(error, FlyteError):
         reason = error.message
         if isinstance(error, FailedPrecondition):
-            # It says what to do by itself, and the settings are right.
+            # Its message has the advice, and the settings are right.
             advice = ""
     elif isinstance(error, (SQLAlchemyError, OSError)):
         reason = str(error)
     else:
         raise error
-    # libpq explains itself over several lines; the first one names the cause.
+    # libpq's messages have several lines, of which the first names the cause.
     first = Masker(secrets_in_address(url)).text(reason.strip().partition("\n")[0])
     return BadSetting(f"database {shown(url)}: {first}{advice and f'; {advice}'}")
 
 
 @asynccontextmanager
 async def opened(settings: Settings, *, serves: bool = False) -> AsyncIterator[db.Database]:
-    """The database of these settings, open meanwhile; serves as database_of. errors: UNAVAILABLE without a database"""
+    """Open the database of the settings while the block runs.
+
+    Args:
+        settings: The settings.
+        serves: As in `database_of`.
+
+    Raises:
+        Unavailable: The database does not answer.
+    """
     from app.database.connect import database_of
 
     database = database_of(settings, serves=serves)
@@ -205,10 +219,10 @@ async def opened(settings: Settings, *, serves: bool = False) -> AsyncIterator[d
 
 
 def bind_storage(settings: Settings) -> None:
-    """Check that the storage is the one of the database; give both an id where the database has none.
+    """Check that the storage belongs to the database; give both an id where the database has none.
 
     Raises:
-        BadSetting: The storage is that of another database or cannot be used, or the database fails.
+        BadSetting: The storage belongs to another database or cannot be used, or the database fails.
     """
     from app.blobs import Blobs
 
@@ -217,7 +231,7 @@ def bind_storage(settings: Settings) -> None:
 
 
 def adopt_storage(settings: Settings) -> str:
-    """Make the storage the one of the database, for use after a move. Return the id that both have now.
+    """Make the storage belong to the database, for use after a move. Return their common id.
 
     Raises:
         BadSetting: As bind_storage; or a server serves the database.
@@ -234,16 +248,26 @@ def adopt_storage(settings: Settings) -> str:
 
 
 def first_project(settings: Settings, progress: Progress) -> None:
-    """Make the first project in a database that has none."""
+    """Register the first project in a database without projects."""
     if seed(settings, (FIRST_PROJECT,), only_if_empty=True):
         progress.line(f"made the first project, {FIRST_PROJECT}")
 
 
 def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = False) -> tuple[str, ...]:
-    """Make these projects where they are missing, all or none; those that were made.
+    """Register the projects that do not exist, in one transaction.
 
-    errors: BadSetting for a name that no project may have, or where the database fails
-    source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go
+    Args:
+        settings: The settings.
+        projects: The ids.
+        only_if_empty: Do nothing in a database that has a project.
+
+    Returns:
+        The ids of the projects that were registered.
+
+    Raises:
+        BadSetting: An id is not allowed, or the database fails.
+
+    Source: SeedProjects of flyteadmin/pkg/repositories/config/seed_data.go.
     """
     from app.database import schema
     from app.services import checks
@@ -263,9 +287,10 @@ def seed(settings: Settings, projects: Sequence[str], *, only_if_empty: bool = F
 
 
 def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Result]]) -> Result:
-    """What a command does on the database, which is open meanwhile.
+    """Run a function on the open database and return its result.
 
-    errors: BadSetting where the database fails
+    Raises:
+        BadSetting: The database fails.
     """
 
     async def run() -> Result:
@@ -279,9 +304,14 @@ def on_database(settings: Settings, work: Callable[[db.Database], Awaitable[Resu
 
 
 def check_migrated(settings: Settings, advice: str = "run flyteadmin migrate run first") -> None:
-    """advice: what to do where the schema is an older one
+    """Check that the database has this version's schema.
 
-    errors: BadSetting where the database is not there, or not of this version's schema
+    Args:
+        settings: The settings.
+        advice: The end of the error for an older schema.
+
+    Raises:
+        BadSetting: There is no database, or it has another schema.
     """
     from app.database import migrations
 
@@ -299,5 +329,5 @@ def _sqlite_file(url: str) -> Path:
 
 
 def shown(url: str) -> str:
-    """Return a database URL without its password; of SQLite the file."""
+    """Return a database URL without its password; for SQLite the path of the file."""
     return str(_sqlite_file(url)) if url.startswith("sqlite") else redact(url)

@@ -4,7 +4,7 @@ A worker that ends is started again, after a pause that grows while workers end 
 its workers stop.
 
 uvicorn's Multiprocess serves another purpose. It starts an ended worker again at once, however often it ends; polls
-every worker twice a second; tells nobody when requests are served; and its workers outlive a supervisor that is
+every worker twice a second; does not report when requests are served; and its workers outlive a supervisor that is
 killed. Nor can it give a worker its own memory for metrics, or secrets that its environment does not show.
 """
 
@@ -81,14 +81,14 @@ class Supervisor:
         # The tracker would otherwise be started by the first worker's start, which blocks signals.
         resource_tracker.ensure_running()
         context = multiprocessing.get_context("spawn")
-        size = metrics.Book.size([name for _, name in metrics.rpcs()])
+        size = metrics.CallMetrics.size([name for _, name in metrics.rpcs()])
         self.workers = [_Worker(index, context.RawArray("d", size)) for index in range(self.settings.server.workers)]
-        for book in self.books():
-            book.clear_gauges()
+        for counts in self.call_metrics():
+            counts.clear_gauges()
 
-    def books(self) -> list[metrics.Book]:
+    def call_metrics(self) -> list[metrics.CallMetrics]:
         """Return the metrics of the workers."""
-        return [_book(worker.numbers) for worker in self.workers]
+        return [_counts(worker.numbers) for worker in self.workers]
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT.
@@ -187,7 +187,7 @@ class Supervisor:
         pause = min(RESTART_SECONDS_MIN * 2 ** max(worker.exits - 1, 0), RESTART_SECONDS_MAX)
         worker.start_at = time.monotonic() + pause
         log.error("worker_died", worker=worker.index, exit_code=worker.process.exitcode, restart_in_seconds=pause)
-        _book(worker.numbers).clear_gauges()
+        _counts(worker.numbers).clear_gauges()
         worker.process.close()
         worker.process = None
         worker.ready = False
@@ -222,9 +222,9 @@ class Supervisor:
             process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _book(numbers: Any) -> metrics.Book:
+def _counts(numbers: Any) -> metrics.CallMetrics:
     view = memoryview(numbers).cast("B").cast("d")
-    return metrics.Book([name for _, name in metrics.rpcs()], view)
+    return metrics.CallMetrics([name for _, name in metrics.rpcs()], view)
 
 
 def _run_worker(
@@ -244,7 +244,7 @@ def _run_worker(
     stop = web_server.StopSignals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED_AT_START)
     serving = web_server.Serving(
-        settings, source, sockets, _book(numbers), ready=lambda: sender.send(""), shares_sockets=True
+        settings, source, sockets, _counts(numbers), ready=lambda: sender.send(""), shares_sockets=True
     )
     try:
         web_server.run(serving, stop)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.errors import FlyteError
-from app.runtime.metrics import Book
+from app.runtime.metrics import CallMetrics
 from app.server import listeners
 from app.server.reload import SettingsSource, reload_on_hangup
 from app.settings import BadSetting, Settings
@@ -58,7 +58,7 @@ class Serving:
     settings: Settings
     source: SettingsSource
     sockets: Sequence[socket.socket]
-    book: Book
+    counts: CallMetrics
     ready: Callable[[], None]
     shares_sockets: bool = False
 
@@ -117,7 +117,7 @@ async def _serve(serving: Serving, stop: StopSignals) -> None:
     from app.main import create_app
 
     settings = serving.settings
-    app = create_app(settings, metrics=serving.book)
+    app = create_app(settings, metrics=serving.counts)
     async with _running(app):
         server = _uvicorn_server(app, serving, stop)
         stop.attach(server)

@@ -1,0 +1,1 @@
+"""The service functions, one per RPC, in one module per tag."""

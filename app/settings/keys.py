@@ -69,6 +69,7 @@ class KeyMatcher:
 
         Args:
             annotation: The type of the field at `path`.
+            value: The value in the source.
             path: The names of the fields that lead to the value.
             key: The keys that lead to the value, as written in the source.
         """

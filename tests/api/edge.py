@@ -23,8 +23,8 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.grpc.app import GrpcApp, is_grpc
+from app.api.http.flow_control import ProcessFlow
 from app.api.http.http2 import protocol
-from app.api.http.outflow import Outgoing
 from app.blobs import Blobs
 from app.database import migrations, schema
 from app.database.connect import database_at
@@ -119,7 +119,7 @@ class Edge:
     database_path: Path
     loop: asyncio.AbstractEventLoop
     uvicorn: uvicorn.Server = field(repr=False)
-    outgoing: Outgoing
+    process_flow: ProcessFlow
 
     @property
     def target(self) -> str:
@@ -201,7 +201,7 @@ def serving(folder: Path, *, keep_alive_seconds: int = 75, **settings: Any) -> I
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
     edge = Edge(
-        listener.getsockname()[1], grpc, functions, folder / "flyte.db", loops[0], running, served.http2.outgoing
+        listener.getsockname()[1], grpc, functions, folder / "flyte.db", loops[0], running, served.http2.process_flow
     )
     try:
         yield edge

@@ -63,7 +63,7 @@ def test_all_of_a_process_keep_their_json_in_one_place(tmp_path: Path) -> None:
     app = create_app(load(environ=variables).settings)
     assert app.assistants is not None
     made = [one for one in gc.get_objects() if isinstance(one, ByteCache) and one._half_bytes_max == 617_284]
-    assert made == [app.server.kept]
+    assert made == [app.server.cache]
 
 
 def test_nothing_else_is_served(client: httpx.Client) -> None:

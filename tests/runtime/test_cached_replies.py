@@ -42,8 +42,8 @@ class Process:
     def __init__(self, url: str, folder: Path, **limits: int) -> None:
         settings = Settings(home=folder, storage={"url": str(folder / "objects")}, limits=limits)
         database = database_at(url, connections_max=4, busy_timeout_seconds=20, statement_timeout_seconds=30)
-        self.book = metrics.Book([name for _, name in metrics.rpcs()])
-        self.server = Server(settings, database, Blobs(settings), NoEngine(), self.book)
+        self.counts = metrics.CallMetrics([name for _, name in metrics.rpcs()])
+        self.server = Server(settings, database, Blobs(settings), NoEngine(), self.counts)
         self.units, self._unit_of_work = 0, database.unit_of_work
         database.unit_of_work = self._counted  # type: ignore[method-assign]
         self.rest, self.grpc = RestRouter(self.server, routes_of(ALL)), GrpcApp(self.server, ALL)
@@ -111,12 +111,12 @@ def test_from_the_second_time_on_the_database_is_not_asked_and_the_answer_is_the
     async def scenario(_: Process, b: Process) -> None:
         for path, name, _type, id in THINGS:
             first, call = await b.get(path), await b.call(name, of(id))
-            units, counted = b.units, b.book.codes(name)[0]
+            units, counted = b.units, b.counts.codes(name)[0]
             assert (first.status, call.trailers, units > 0, counted) == (200, {"grpc-status": "0"}, True, 2)
             assert await b.get(path) == first
             assert await b.call(name, of(id)) == call
             assert b.units == units
-            assert b.book.codes(name)[0] == 4, "a kept reply is counted like any other"
+            assert b.counts.codes(name)[0] == 4, "a kept reply is counted like any other"
             chunked = await b.get(path, {**JSON, "te": "trailers"})
             assert (chunked.body, "content-length" in chunked.headers) == (first.body, False)
         await b.server.database.close()

@@ -80,17 +80,17 @@ def test_a_failed_stop_is_reported_and_the_others_stop() -> None:
 
 def test_gauges_reach_the_book_and_prometheus() -> None:
     async def scenario() -> None:
-        book = metrics.Book(["GetTask"])
+        counts = metrics.CallMetrics(["GetTask"])
         engine = Recorded("local_engine", [], gauges={"executions": 3})
-        services = Services([engine], book)
+        services = Services([engine], counts)
         await services.start()
         await asyncio.sleep(0)
-        assert book.gauges() == {("local_engine", "healthy"): 1, ("local_engine", "executions"): 3}
+        assert counts.gauges() == {("local_engine", "healthy"): 1, ("local_engine", "executions"): 3}
         engine.failure = "the database does not answer"
         assert services.gauges()["local_engine", "healthy"] == 0
-        shown = metrics.service_exposition([book.gauges(), book.gauges()], scope="flyte:")
+        shown = metrics.service_exposition([counts.gauges(), counts.gauges()], scope="flyte:")
         assert "flyte:admin:local_engine:executions 6.0" in shown
         await services.stop()
-        assert book.gauges() == {}
+        assert counts.gauges() == {}
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""The books of calls and what they look like to Prometheus."""
+"""The all_counts of calls and what they look like to Prometheus."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def samples(text: str) -> dict[tuple[str, str], float]:
 
 @given(st.lists(calls, min_size=1, max_size=3))
 def test_books_of_several_processes_add_up(recorded: list[list[tuple[int, float]]]) -> None:
-    books = []
+    all_counts = []
     for some in recorded:
-        books.append(metrics.Book(NAMES))
+        all_counts.append(metrics.CallMetrics(NAMES))
         for code, seconds in some:
-            books[-1].record(LIST[1], code, seconds)
-    found = samples(metrics.exposition(books, [LIST], scope="flyte:"))
+            all_counts[-1].record(LIST[1], code, seconds)
+    found = samples(metrics.exposition(all_counts, [LIST], scope="flyte:"))
     prefix = "flyte:admin:admin:list_projects"
     every = [call for some in recorded for call in some]
     assert found[f"{prefix}:success", ""] == sum(code == 0 for code, _ in every)
@@ -49,9 +49,9 @@ def test_books_of_several_processes_add_up(recorded: list[list[tuple[int, float]
 
 
 def test_a_book_keeps_to_its_own_row() -> None:
-    book = metrics.Book(NAMES)
-    book.record("GetTask", 5, 0.001)
-    assert [name for name in NAMES if any(book.codes(name))] == ["GetTask"]
+    counts = metrics.CallMetrics(NAMES)
+    counts.record("GetTask", 5, 0.001)
+    assert [name for name in NAMES if any(counts.codes(name))] == ["GetTask"]
 
 
 def test_every_rpc_has_a_name_of_its_own() -> None:

@@ -157,7 +157,7 @@ class GrpcApp:
         response = message_of(await dispatch.call(self._server, call, request))
         reply = protocol.frame(response.SerializeToString())
         if rpc.immutable:
-            self._server.kept.put(key, reply)
+            self._server.cache.put(key, reply)
         return reply
 
     async def _read_one(self, head: CallHead, receive: Receive) -> bytes:

@@ -11,29 +11,29 @@ import zttp
 from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 
 from app import errors
-from app.api.http.outflow import Batch, Outflow, Outgoing
+from app.api.http.flow_control import BatchingTransport, ConnectionFlow, ProcessFlow
 from app.api.http.refusals import Refusal
 from app.runtime import limited_log
 from app.runtime.health import Health
 
-# zttp passes other transfer codings on undecoded when chunked follows them.
+# zttp does not decode other transfer codings before `chunked`.
 _CODING = b"chunked"
 # Time for a request that was on its way when the listening socket was closed.
 LAST_REQUEST_SECONDS = 1.0
 _OF_BODIES = frozenset((zttp.Data, zttp.EndOfMessage))
-# zttp's own text for a head, or trailers, of more than 16 KiB or 100 fields.
+# The message of zttp for a head, or trailers, of more than 16 KiB or 100 fields.
 _TOO_LARGE = "message exceeded configured size limit"
 
 
-class Unservable(zttp.RemoteProtocolError):
-    """A request that is answered with an error and ends the connection, before any handler runs."""
+class RequestRefused(zttp.RemoteProtocolError):
+    """The protocol refuses a request: it is answered with an error, and the connection is closed."""
 
     def __init__(self, status: int, error: errors.FlyteError) -> None:
         super().__init__(error.message)
         self.refusal = Refusal(status, error)
 
     @classmethod
-    def of(cls, error: BaseException | None) -> Unservable:
+    def of(cls, error: BaseException | None) -> RequestRefused:
         """Return the exception that refuses a request after an error of the parser."""
         if isinstance(error, cls):
             return error
@@ -44,21 +44,25 @@ class Unservable(zttp.RemoteProtocolError):
 
 
 class Http1Protocol(ZttpProtocol):
-    """One HTTP/1.1 connection. head_seconds_max: from the first byte of a request to the end of its headers."""
+    """One HTTP/1.1 connection.
+
+    Attributes:
+        head_seconds_max: The time limit from the first byte of a request to the end of its headers.
+    """
 
     head_seconds_max: float
-    outgoing: Outgoing
+    process_flow: ProcessFlow
     health: Health
-    flow: Outflow
+    flow: ConnectionFlow
     _head_due: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put the connection under flow control."""
         super().connection_made(transport)
-        self.flow = Outflow(cast(Batch, transport), self.outgoing, self.loop, transport.abort)
+        self.flow = ConnectionFlow(cast(BatchingTransport, transport), self.process_flow, self.loop, transport.abort)
         self.flow.expire = self.timeout_keep_alive_handler
         self.app = self.flow.serving(self.app)
-        self.outgoing.add(self.flow)
+        self.process_flow.add(self.flow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake the tasks that wait for the connection."""
@@ -66,7 +70,7 @@ class Http1Protocol(ZttpProtocol):
         self.flow.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes. Those of a head that is still incomplete do not extend its time."""
+        """Parse the bytes. Bytes of an incomplete head do not extend its time limit."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             # More requests behind the one that is served wait in the socket, not in zttp, whose buffer has no limit
@@ -84,7 +88,7 @@ class Http1Protocol(ZttpProtocol):
     def on_response_complete(self) -> None:
         """Begin the next request if it is there, else wait for it.
 
-        uvicorn makes a timer of the event loop for each wait, which costs 2 µs; here the tick of Outgoing looks.
+        uvicorn makes a timer of the event loop for each wait, which costs 2 µs. Here ProcessFlow checks the time limit.
         """
         self.server_state.total_requests += 1
         self._head_due = None
@@ -104,8 +108,8 @@ class Http1Protocol(ZttpProtocol):
     def handle_events(self, event: zttp.Event) -> None:
         """Handle the events of the parser; check each request before uvicorn serves it.
 
-        What is left of a body whose reply is complete is dropped here, because uvicorn would go on with the next
-        request in the same call.
+        The rest of a body whose reply is complete is dropped here, because uvicorn would handle the next request in the
+        same call.
         """
         if event is zttp.NEED_DATA:
             return
@@ -117,26 +121,26 @@ class Http1Protocol(ZttpProtocol):
             event = self.conn.next_event()
         if type(event) is zttp.Request:
             if not event.target.isascii():
-                # uvicorn decodes the target as ASCII, which is all that RFC 9112 3.2 allows in it.
-                raise Unservable(400, errors.InvalidArgument("the request target holds bytes that are not ASCII"))
+                # uvicorn decodes the target as ASCII; RFC 9112 3.2 allows nothing else.
+                raise RequestRefused(400, errors.InvalidArgument("the request target holds bytes that are not ASCII"))
             if not event.end_stream:
                 self._check_coding(event)
         super().handle_events(event)
 
     def _check_coding(self, request: zttp.Request) -> None:
-        """Raise Unservable for a body whose coding zttp would not decode."""
+        """Raise RequestRefused for a body with a coding that zttp would not decode."""
         if isinstance(request.headers, zttp.HeaderBlock):
             for coding in request.headers.getall(b"transfer-encoding"):
                 if coding.strip().lower() != _CODING:
                     text = f"unsupported transfer encoding: {coding.decode('latin-1')}; only chunked is decoded"
-                    raise Unservable(501, errors.Unimplemented(text))
+                    raise RequestRefused(501, errors.Unimplemented(text))
 
     def handle_remote_protocol_error(self) -> None:
-        """Answer what cannot be served and close the connection; uvicorn calls this in its except clause."""
-        refusal = Unservable.of(sys.exception()).refusal
+        """Answer a request that cannot be served, and close the connection. uvicorn calls this in its except clause."""
+        refusal = RequestRefused.of(sys.exception()).refusal
         limited_log.warning("bad_request", client=self.client, status=refusal.status, reason=refusal.error.message)
         if self.cycle is not None and not self.cycle.response_complete:
-            # The handler of the request gets no further body, and this reply takes the place of its own.
+            # The handler of the request gets no further body, and this reply replaces the reply of the handler.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         headers, body = refusal.response()

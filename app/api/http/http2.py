@@ -1,11 +1,11 @@
 """The protocol that serves HTTP/1.1 and HTTP/2 on one port: uvicorn's on zttp, with limits that they leave open.
 
-zttp ends a connection that has opened 4,096 streams or seen 256 of them reset, and every call in flight with it.
-Here a connection is retired before: GOAWAY asks the client to open a new one, and calls in flight are finished. An
-idle connection and a server that stops send GOAWAY in the same way.
+zttp closes a connection after 4,096 streams or 256 resets, and every running call with it. Here a connection is retired
+before that: GOAWAY asks the client to open a new one, and running calls are finished. An idle connection and a server
+that stops send GOAWAY in the same way.
 
-A flood of frames without a request ends a connection: every byte received is charged to an allowance, which requests,
-their bodies, replies and time refill. So no kind of frame needs a counter of its own.
+A flood of frames without requests closes a connection. Each received byte is subtracted from an allowance, which
+requests, their bodies, replies and time refill. So no kind of frame needs its own counter.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
 from app import errors
+from app.api.http.flow_control import FRAMES_PER_PIECE, PIECE_BYTES, BatchingTransport, ConnectionFlow, ProcessFlow
 from app.api.http.http1 import LAST_REQUEST_SECONDS, Http1Protocol
-from app.api.http.outflow import FRAMES_PER_PIECE, PIECE_BYTES, Batch, Outflow, Outgoing
 from app.api.http.refusals import Refusal
 from app.runtime import limited_log
 from app.runtime.health import Health
 from app.settings import Settings
 
-# Between these and zttp's own limits lie the streams that a client opens before it has read the GOAWAY.
+# The difference to zttp's limits is for streams that a client opens before it has read the GOAWAY.
 STREAMS_MAX = 3_500
 RESETS_MAX = 128
 GOODBYE_SECONDS = 5.0
@@ -40,11 +40,11 @@ ALLOWANCE_BYTES_PER_REQUEST = 16 * 1024
 # Two WINDOW_UPDATE frames for each DATA frame of a reply, and some more.
 ALLOWANCE_BYTES_PER_FRAME = 64
 
-# Without it the system takes megabytes for a reader that takes nothing, and its progress is seen in jumps.
+# Without it the system buffers megabytes for a client that reads nothing, and progress is measured in jumps.
 _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _NO_ERROR = 0
 _ENHANCE_YOUR_CALM = 11
-# RFC 9113 6.8: with the highest stream id GOAWAY announces the end and gives up none of the streams under way.
+# RFC 9113 6.8: GOAWAY with the highest stream id announces the end and cancels no stream.
 _ANY_STREAM = 2**31 - 1
 _TLS_HANDSHAKE = 0x16
 # A fatal alert of TLS 1.0, which every client reads: protocol_version.
@@ -53,12 +53,16 @@ _TLS_HINT = "this port serves HTTP without TLS: use http://, or an insecure chan
 
 
 class Http2Protocol(ZttpH2Protocol):
-    """One HTTP/2 connection. head_seconds_max: how long an idle connection may leave a frame incomplete."""
+    """One HTTP/2 connection.
+
+    Attributes:
+        head_seconds_max: The time limit for an incomplete frame on an idle connection.
+    """
 
     head_seconds_max: float
-    outgoing: Outgoing
+    process_flow: ProcessFlow
     health: Health
-    flow: Outflow
+    flow: ConnectionFlow
     streams_opened = 0
     streams_reset = 0
     retired = False
@@ -71,9 +75,11 @@ class Http2Protocol(ZttpH2Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put the connection under flow control."""
         super().connection_made(transport)
-        self.flow = Outflow(cast(Batch, transport), self.outgoing, self.loop, self.end, self.conn)
+        self.flow = ConnectionFlow(
+            cast(BatchingTransport, transport), self.process_flow, self.loop, self.end, self.conn
+        )
         self.app = self.flow.serving(self.app)
-        self.outgoing.add(self.flow)
+        self.process_flow.add(self.flow)
         self._allowance_at = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,7 +117,7 @@ class Http2Protocol(ZttpH2Protocol):
         return self._allowance < 0
 
     def _limit_idle(self) -> None:
-        """Close an idle connection in time; bytes of a frame that stays incomplete do not extend its time."""
+        """Set the time limit of an idle connection. Bytes of an incomplete frame do not extend it."""
         now = self.loop.time()
         if self._saw_event:
             self._head_due = None
@@ -122,7 +128,7 @@ class Http2Protocol(ZttpH2Protocol):
         self.timeout_keep_alive_task = self.loop.call_at(due, self.timeout_keep_alive_handler)
 
     def events(self) -> Generator[zttp.Event]:
-        """Yield the events of the parser, and refill the allowance for those of requests."""
+        """Yield the events of the parser, and refill the allowance for request bodies."""
         while (event := self.conn.next_event()) is not zttp.NEED_DATA:
             self._saw_event = True
             if type(event) is zttp.Data:
@@ -140,13 +146,13 @@ class Http2Protocol(ZttpH2Protocol):
             return
         super().handle_request(event)
         if event.end_stream:
-            # No body follows and zttp sends no other event about it, so without this receive() never returns.
+            # No body follows, and zttp has no event for that. Without this, receive() would never return.
             cycle = self.cycles[event.stream_id]
             cycle.more_body = False
             cycle.message_event.set()
 
     def _refuse(self, stream_id: int) -> None:
-        """Answer a request that uvicorn could not decode."""
+        """Answer a request that uvicorn cannot decode."""
         refusal = Refusal(400, errors.InvalidArgument("the request's path or method holds bytes that are not ASCII"))
         headers, body = refusal.response()
         stream = self.conn.stream(stream_id)
@@ -155,7 +161,7 @@ class Http2Protocol(ZttpH2Protocol):
         stream.end_message()
 
     def handle_rst_stream(self, event: zttp.RstStream) -> None:
-        """Count a stream that was reset, by the client or for its fault."""
+        """Count a stream that was reset."""
         super().handle_rst_stream(event)
         self.streams_reset += 1
         if self.streams_reset == RESETS_MAX:
@@ -179,7 +185,7 @@ class Http2Protocol(ZttpH2Protocol):
             self.transport.abort()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Send GOAWAY to an idle connection first, so that no request can be on its way when it closes."""
+        """Send GOAWAY to an idle connection first, so that no request is lost when the connection closes."""
         if self.retired:
             super().timeout_keep_alive_handler()
             return
@@ -216,7 +222,7 @@ class Protocol(AutoZttpProtocol):
     _stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the first bytes as much time as a head has, and bound what the operating system buffers."""
+        """Apply the time limit of a head to the first bytes, and limit the buffer of the operating system."""
         super().connection_made(transport)
         if _NOTSENT_LOWAT is not None:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, PIECE_BYTES)
@@ -225,7 +231,7 @@ class Protocol(AutoZttpProtocol):
             self.timeout_task = self.loop.call_later(self.head_seconds_max, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Choose the protocol; end a connection that speaks TLS, which this port does not serve."""
+        """Choose the protocol. Close a TLS connection, which this port does not serve."""
         if not self.buffer and data[0] == _TLS_HANDSHAKE:
             limited_log.warning("tls_on_plain_port", client=self.transport.get_extra_info("peername"), hint=_TLS_HINT)
             self.transport.write(_TLS_ALERT)
@@ -247,7 +253,7 @@ class Protocol(AutoZttpProtocol):
         chosen = self.http2 if http2 else self.http1
         protocol = chosen(self.config, self.server_state, self.app_state, self.loop)
         self.transport.set_protocol(protocol)
-        protocol.connection_made(cast(asyncio.Transport, Batch(self.transport, self.loop)))
+        protocol.connection_made(cast(asyncio.Transport, BatchingTransport(self.transport, self.loop)))
         if initial_data:
             protocol.data_received(initial_data)
         if self._stopping:
@@ -258,12 +264,13 @@ def protocol(settings: Settings, health: Health) -> type[Protocol]:
     """Return the protocol to give uvicorn as `http`. Its connections share the limits of one process.
 
     Args:
-        health: Whether the process drains, so that clients are asked to leave.
+        settings: The settings.
+        health: The readiness of the process; while it drains, clients are asked to leave.
     """
     shared = {
         "health": health,
         "head_seconds_max": settings.server.read_header_timeout_seconds,
-        "outgoing": Outgoing(settings),
+        "process_flow": ProcessFlow(settings),
     }
     http1 = type("Http1", (Http1Protocol,), dict(shared))
     http2 = type("Http2", (Http2Protocol,), dict(shared))

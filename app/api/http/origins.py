@@ -1,7 +1,7 @@
-"""Which requests are served at all, by their Host, their Origin and the type of their body; for every listener.
+"""Refuse requests of foreign web pages, by Host, Origin and the type of the body. Every listener applies these rules.
 
 A web page that is open in a browser on this machine can send requests to every port here, and launching a task runs a
-command. Browsers say by which name and from which page a request comes, and three rules use that:
+command. The headers of browsers name the host and the page of a request, and three rules use them:
 
 1. The Host is an IP address, a loopback name, or a configured name. A page whose own name is made to lead to this
    machine (DNS rebinding) is of the same origin for its browser, but cannot hide that name.
@@ -10,7 +10,7 @@ command. Browsers say by which name and from which page a request comes, and thr
    other types across origins without asking first (a CORS preflight, which rule 2 refuses).
 
 Native gRPC (application/grpc over HTTP/2) with no such header is served under every Host. Clients inside a cluster use
-names such as flyteadmin:81, and no page can send it: browsers speak HTTP/2 only over TLS, where a rebound name has no
+names such as flyteadmin:81, and no page can send it: browsers use HTTP/2 only over TLS, where a rebound name has no
 certificate, and across origins they send this type only after a preflight.
 
 GET requests of other sites without an Origin (links, images, scripts, frames) pass the second rule, since links to this
@@ -32,7 +32,7 @@ from app.wire.go.goparse import go_quote
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-# Verdicts on this many Hosts and Origins are kept; others are parsed again, which takes some µs.
+# Cached results for Hosts and for Origins; parsing one takes some µs.
 VERDICTS_MAX = 1024
 _SHOWN_MAX = 200
 _HOST_BYTES_MAX = HOST_LENGTH_MAX + 1

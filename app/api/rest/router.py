@@ -81,14 +81,14 @@ class RpcRoute(Route):
         cached = self.rpc.immutable and scope["method"] == "GET"
         try:
             reply = await dispatch.call(server, call, request)
-            cache = _NO_CACHE if cached else server.kept
+            cache = _NO_CACHE if cached else server.cache
             body = await exchange.in_thread_if_large(size(reply), head.writer.write, reply, cache)
         except Exception as error:  # noqa: BLE001 - as_flyte_error logs what no code expected
             answer = failures.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
             await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)
             return
         if cached:
-            server.kept.put(exchange.cache_key(self.rpc, scope, head), body)
+            server.cache.put(exchange.cache_key(self.rpc, scope, head), body)
         await exchange.send_reply(send, scope, head, body)
 
     def _call(self, scope: Scope, head: Head) -> Call:

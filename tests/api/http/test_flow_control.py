@@ -64,7 +64,7 @@ def connected(edge: Edge) -> socket.socket:
 
 def waiting_bytes(edge: Edge) -> int:
     """Bytes of replies that wait in the server's tasks."""
-    waiting: int = edge.outgoing.waiting_bytes
+    waiting: int = edge.process_flow.waiting_bytes
     return waiting
 
 

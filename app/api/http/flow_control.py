@@ -1,15 +1,15 @@
-"""Flow control of replies: the bytes that wait for readers are bounded, and readers that take too little are ended.
+"""Flow control of replies: bounds the unsent bytes, and closes connections whose clients read too slowly.
 
-A body leaves in pieces of at most PIECE_BYTES. A piece is written only when the transport has room and, over HTTP/2,
-when the windows of its stream and of its connection are open. So a transport buffers little more than one piece for
-each stream, zttp buffers no body, and the rest of a body waits once, in the task that sends it.
+A body is written in pieces of at most PIECE_BYTES. A piece is written only when the transport has room and, over
+HTTP/2, when the windows of its stream and its connection are open. So a transport buffers little more than one piece
+for each stream, zttp buffers no body, and the rest of a body waits in the task that sends it.
 
-Three rules bound what waits (section limits of the settings):
+Three limits apply (section `limits` of the settings):
 
-1. A connection begins no further request while more than connection_unsent_bytes_max of its replies wait.
-2. When more than unsent_bytes_max wait in a process, no connection with waiting bytes begins a request, and
-   connections that take less than SLOW_BYTES_PER_SECOND are ended, the slowest first, until the rest fits.
-3. A connection whose reader takes less than PROGRESS_BYTES_MIN in send_wait_seconds_max is ended.
+1. A connection begins no further request while more than connection_unsent_bytes_max of its replies are unsent.
+2. When more than unsent_bytes_max are unsent in a process, no connection with unsent bytes begins a request. Then
+   connections that read less than SLOW_BYTES_PER_SECOND are closed, the slowest first, until the limit holds.
+3. A connection that reads less than PROGRESS_BYTES_MIN in send_wait_seconds_max is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# Four DATA frames of the greatest size that every client of HTTP/2 takes.
+# Four DATA frames of the largest size that every HTTP/2 client accepts.
 FRAMES_PER_PIECE = 4
 PIECE_BYTES = FRAMES_PER_PIECE * 16 * 1024
 PROGRESS_BYTES_MIN = 16 * 1024
@@ -40,8 +40,8 @@ TICK_SECONDS = 0.5
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Batch:
-    """A transport that joins the writes of one turn of the event loop into one system call.
+class BatchingTransport:
+    """Transport that joins the writes of one turn of the event loop into one system call.
 
     uvicorn writes a reply in three parts, and over HTTP/2 the replies of several streams come in one turn. Separate
     system calls would cost up to a third of the time of a short call.
@@ -56,15 +56,16 @@ class Batch:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the operating system has not taken yet."""
+        """Return the number of bytes that the operating system has not accepted yet."""
         return self._waiting_bytes + self._transport.get_write_buffer_size()
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes that the operating system has taken since the connection was made."""
+        """Return the number of bytes that the operating system has accepted since the connection was made."""
         return self._written_bytes - self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
+        """Write the data at the end of this turn of the event loop."""
         if not data:
             return
         if not self._waiting:
@@ -72,10 +73,11 @@ class Batch:
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes > HIGH_WATER_LIMIT:
-            # The transport asks for a pause only about bytes that it has been given.
+            # The transport asks for a pause only when it has received the bytes.
             self._flush()
 
     def close(self) -> None:
+        """Write the waiting data and close the transport."""
         self._flush()
         self._transport.close()
 
@@ -90,8 +92,8 @@ class Batch:
         return getattr(self._transport, name)
 
 
-class Outgoing:
-    """The replies that wait in one process; belongs to one event loop."""
+class ProcessFlow:
+    """Flow control of all connections of one process, on one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         limits = settings.limits
@@ -99,36 +101,36 @@ class Outgoing:
         self.connection_bytes_max = limits.connection_unsent_bytes_max
         self.seconds_max = limits.send_wait_seconds_max
         self.waiting_bytes = 0
-        self._connections: set[Outflow] = set()
+        self._connections: set[ConnectionFlow] = set()
         self._ticking = False
 
     @property
     def over(self) -> bool:
-        """Whether more bytes wait than unsent_bytes_max."""
+        """Return whether more than unsent_bytes_max wait."""
         return self.waiting_bytes > self.bytes_max
 
-    def add(self, outflow: Outflow) -> None:
-        """Watch a connection until `remove`."""
-        self._connections.add(outflow)
+    def add(self, connection: ConnectionFlow) -> None:
+        """Check a connection every TICK_SECONDS until `remove`."""
+        self._connections.add(connection)
         if not self._ticking:
             self._ticking = True
-            outflow.loop.call_later(TICK_SECONDS, self._tick, outflow.loop)
+            connection.loop.call_later(TICK_SECONDS, self._tick, connection.loop)
 
-    def remove(self, outflow: Outflow) -> None:
-        """Forget a connection that was lost."""
-        self._connections.discard(outflow)
+    def remove(self, connection: ConnectionFlow) -> None:
+        """Remove a connection that was lost."""
+        self._connections.discard(connection)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now, unsent_bytes = loop.time(), 0
-        for outflow in list(self._connections):
-            if outflow.due <= now:
-                outflow.due = math.inf
-                outflow.expire()
-            unsent_bytes += outflow.check(now, self.seconds_max)
+        for connection in list(self._connections):
+            if connection.due <= now:
+                connection.due = math.inf
+                connection.expire()
+            unsent_bytes += connection.check(now, self.seconds_max)
         if unsent_bytes > self.bytes_max:
             self._end_slowest(unsent_bytes - self.bytes_max)
-        for outflow in self._connections:
-            outflow.admit()
+        for connection in self._connections:
+            connection.admit()
         self._ticking = bool(self._connections)
         if self._ticking:
             loop.call_later(TICK_SECONDS, self._tick, loop)
@@ -136,28 +138,28 @@ class Outgoing:
     def _end_slowest(self, excess_bytes: int) -> None:
         slow = [one for one in self._connections if one.bytes_per_second < SLOW_BYTES_PER_SECOND]
         slow.sort(key=lambda one: (one.bytes_per_second, -one.unsent_bytes))
-        for outflow in slow:
+        for connection in slow:
             if excess_bytes <= 0:
                 return
-            excess_bytes -= outflow.unsent_bytes
+            excess_bytes -= connection.unsent_bytes
             log.warning(
                 "slow_reader_ended",
-                client=outflow.client,
-                unsent_bytes=outflow.unsent_bytes,
+                client=connection.client,
+                unsent_bytes=connection.unsent_bytes,
                 limit="limits.unsentBytesMax",
             )
-            outflow.end()
+            connection.end()
 
 
-class Outflow(FlowControl):
-    """The replies of one connection.
+class ConnectionFlow(FlowControl):
+    """Flow control of one connection.
 
     Attributes:
-        due: when `expire` is to be called, by the clock of the event loop; half a second late at most
+        due: The time at which `expire` is called, by the clock of the event loop; up to TICK_SECONDS late.
 
     Args:
-        transport: Where the replies are written.
-        outgoing: What all connections of the process share.
+        transport: The transport to which replies are written.
+        process_flow: The flow control of the process.
         loop: The event loop of the connection.
         end: Ends the connection at once.
         connection: The HTTP/2 connection; None over HTTP/1.1, which has no windows.
@@ -165,8 +167,8 @@ class Outflow(FlowControl):
 
     def __init__(
         self,
-        transport: Batch,
-        outgoing: Outgoing,
+        transport: BatchingTransport,
+        process_flow: ProcessFlow,
         loop: asyncio.AbstractEventLoop,
         end: Callable[[], None],
         connection: zttp.H2Connection | None = None,
@@ -179,7 +181,7 @@ class Outflow(FlowControl):
         self.waiting_bytes = 0
         self.bytes_per_second: float = SLOW_BYTES_PER_SECOND
         self._batch = transport
-        self._outgoing = outgoing
+        self._process_flow = process_flow
         self._connection = connection
         self._for_window: deque[tuple[asyncio.Future[None], zttp.Stream]] = deque()
         self._for_begin: list[asyncio.Future[None]] = []
@@ -188,16 +190,16 @@ class Outflow(FlowControl):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes of replies that wait, in tasks and in the transport."""
+        """Return the number of unsent bytes, in tasks and in the transport."""
         return self.waiting_bytes + self._batch.unsent_bytes
 
     @property
     def client(self) -> Any:
-        """Address of the reader, for the log."""
+        """Return the address of the client, for the log."""
         return self._batch.get_extra_info("peername")
 
     def check(self, now: float, seconds_max: float) -> int:
-        """Measure the reader, end it when it makes no progress; return its unsent bytes."""
+        """Measure the client's speed, and close the connection when it makes no progress. Return the unsent bytes."""
         unsent_bytes, taken_bytes = self.unsent_bytes, self._batch.taken_bytes
         if not unsent_bytes or not self._checked_at:
             self.bytes_per_second = SLOW_BYTES_PER_SECOND
@@ -224,8 +226,8 @@ class Outflow(FlowControl):
         """Whether further requests of this connection must wait."""
         return (
             self.write_paused
-            or self.waiting_bytes > self._outgoing.connection_bytes_max
-            or (self.waiting_bytes > 0 and self._outgoing.over)
+            or self.waiting_bytes > self._process_flow.connection_bytes_max
+            or (self.waiting_bytes > 0 and self._process_flow.over)
         )
 
     def serving(self, application: Application) -> Application:
@@ -317,7 +319,7 @@ class Outflow(FlowControl):
 
     def _hold(self, size: int) -> None:
         self.waiting_bytes += size
-        self._outgoing.waiting_bytes += size
+        self._process_flow.waiting_bytes += size
         if size < 0:
             self.admit()
 
@@ -348,7 +350,7 @@ class Outflow(FlowControl):
 
     def close(self) -> None:
         """Wake every task that waits for the connection, which was lost."""
-        self._outgoing.remove(self)
+        self._process_flow.remove(self)
         self.resume_writing()
         _wake(self._for_begin)
         _wake([future for future, _ in self._for_window])
