@@ -123,7 +123,9 @@ class FakeRunner:
         if isinstance(result, Awaitable):
             result = await result
         if isinstance(result, dynamic_job_pb2.DynamicJobSpec):
-            return Dynamic(f"{run.output_prefix}/futures.pb", result)
+            uri = f"{run.output_prefix}/futures.pb"
+            await self.blobs.write(uri, result.SerializeToString())
+            return Dynamic(uri, result)
         if not isinstance(result, dict):
             return cast(Outcome, result)
         outputs = literal_map(result)

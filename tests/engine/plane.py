@@ -131,6 +131,11 @@ class Plane:
     async def _launch_is_gone(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
         return await self._find(schema.Launch, **execution_key(id)) is None
 
+    async def executions(self) -> int:
+        """How many executions there are, child executions included."""
+        async with self.server.database.unit_of_work() as db:
+            return len(await db.find_all(schema.Execution))
+
     async def phase_now(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
         return str((await self._find(schema.Execution, **execution_key(id))).phase)
 

@@ -83,6 +83,8 @@ def branch_node(id: str, variable: str, limit: int, then: Node, otherwise: Node,
 def array_node(id: str, element: Node, *, min_success_ratio: float | None = None, **inputs: object) -> Node:
     node = Node(id=id)
     node.array_node.node.CopyFrom(element)
+    # flytekit maps a task by the lists in the task's own interface, and a launch plan by that of its single execution.
+    node.array_node.is_original_sub_node_interface.value = element.HasField("workflow_node")
     if min_success_ratio is not None:
         node.array_node.min_success_ratio = min_success_ratio
     return bind(node, **inputs)
