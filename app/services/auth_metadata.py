@@ -1,5 +1,6 @@
-"""AuthMetadataService: how a client signs in. Not served until authentication is built.
+"""AuthMetadataService: how a client signs in.
 
+Not served until authentication is built; its place in a call is app/runtime/dispatch.authenticate.
 Proto: flyteidl/service/auth.proto.
 """
 

@@ -76,13 +76,18 @@ def version_key(id: identifier_pb2.Identifier) -> dict[str, Any]:
     return {"project": id.project, "domain": id.domain, "name": id.name, "version": id.version}
 
 
+def missing_entity(kind: str, id: Message) -> errors.NotFound:
+    """Return the error for a row that does not exist (upstream errors.GetMissingEntityError)."""
+    return errors.NotFound(f"missing entity of type {kind} with identifier {text(id)}")
+
+
 def not_registered(kind: str, id: identifier_pb2.Identifier) -> errors.NotFound:
     """Return the error for a version that is not registered.
 
     Parity: the message has the identifier without its resource type (GetMissingEntityError).
     """
     shown = identifier_pb2.Identifier(project=id.project, domain=id.domain, name=id.name, version=id.version)
-    return errors.NotFound(f"missing entity of type {kind} with identifier {text(shown)}")
+    return missing_entity(kind, shown)
 
 
 # Projects and domains.

@@ -23,6 +23,7 @@ from app.blobs.object_names import file_name_problem
 from app.database import schema
 from app.runtime.context import Context
 from app.services import execution_ids, payloads
+from app.services.checks import missing_entity
 from app.wire import flyte_url
 from app.wire.go.goparse import go_duration
 from app.wire.text import text
@@ -132,7 +133,7 @@ async def create_download_link(
         raise errors.InvalidArgument(f"failed to find node execution [{text(id)}]. Error: {error}") from error
     wanted = dataproxy_pb2.CreateDownloadLinkRequest()
     wanted.CopyFrom(request)
-    _set_duration(wanted.expires_in, lifetime_ns)
+    wanted.expires_in.FromNanoseconds(lifetime_ns)
     signed = await _deck(ctx, row, wanted, lifetime_ns)
     return dataproxy_pb2.CreateDownloadLinkResponse(
         signed_url=signed.signed_url, expires_at=signed.expires_at, pre_signed_urls=signed
@@ -166,7 +167,7 @@ async def get_data(ctx: Context, request: dataproxy_pb2.GetDataRequest) -> datap
             artifact_type=dataproxy_pb2.ARTIFACT_TYPE_DECK, node_execution_id=artifact.node
         )
         lifetime_ns = _ns(ctx.settings.server.data_proxy.download.max_expires_in_seconds)
-        _set_duration(wanted.expires_in, lifetime_ns)
+        wanted.expires_in.FromNanoseconds(lifetime_ns)
         return dataproxy_pb2.GetDataResponse(pre_signed_urls=await _deck(ctx, row, wanted, lifetime_ns))
     closure = node_execution_pb2.NodeExecutionClosure.FromString(row.closure or b"")
     literals = await _literals(ctx, artifact.kind, row.input_uri, closure)
@@ -305,7 +306,7 @@ async def _node(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier) -> Any
     execution_ids.check_execution_id(id.execution_id)
     row = await ctx.db.find(schema.NodeExecution, columns=("input_uri", "closure"), **execution_ids.node_key(id))
     if row is None:
-        raise errors.NotFound(f"missing entity of type node execution with identifier {text(id)}")
+        raise missing_entity("node execution", id)
     return row
 
 
@@ -386,11 +387,6 @@ def _is_valid(duration: Duration) -> bool:
 def _duration_ns(duration: Duration) -> int:
     """Return a duration in nanoseconds, limited to int64 (292 years) as Go's time.Duration."""
     return max(-(2**63), min(2**63 - 1, duration.seconds * _NANOSECONDS + duration.nanos))
-
-
-def _set_duration(duration: Duration, value_ns: int) -> None:
-    duration.seconds, duration.nanos = divmod(value_ns, _NANOSECONDS)
-    duration.SetInParent()
 
 
 def _after(ctx: Context, duration_ns: int) -> Timestamp:

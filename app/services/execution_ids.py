@@ -56,6 +56,11 @@ def execution_id(row: Any) -> identifier_pb2.WorkflowExecutionIdentifier:
     return id
 
 
+def execution_path(id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
+    """Return project/domain/name of an execution, for messages and the command line."""
+    return f"{id.project}/{id.domain}/{id.name}"
+
+
 # SQL.
 
 

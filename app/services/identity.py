@@ -1,5 +1,6 @@
-"""IdentityService: the identity of the caller. Not served until authentication is built.
+"""IdentityService: the identity of the caller.
 
+Not served until authentication is built; its place in a call is app/runtime/dispatch.authenticate.
 Proto: flyteidl/service/identity.proto.
 """
 

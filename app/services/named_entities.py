@@ -55,10 +55,6 @@ def _check(resource_type: int, id: common_pb2.NamedEntityIdentifier | None) -> N
     check_parts(id, "project", "domain", "name")
 
 
-def _key(resource_type: int, id: common_pb2.NamedEntityIdentifier) -> dict[str, Any]:
-    return {"resource_type": resource_type, "project": id.project, "domain": id.domain, "name": id.name}
-
-
 async def _check_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEntityIdentifier) -> None:
     if resource_type not in registered_names.MODELS:
         raise errors.InvalidArgument(
@@ -91,7 +87,9 @@ async def get_named_entity(ctx: Context, request: common_pb2.NamedEntityGetReque
     _check(request.resource_type, id)
     await _check_registered(ctx, request.resource_type, id)
     row = await ctx.db.find(
-        schema.NamedEntityMetadata, columns=("description", "state"), **_key(request.resource_type, id)
+        schema.NamedEntityMetadata,
+        columns=("description", "state"),
+        **registered_names.name_key(request.resource_type, id),
     )
     return _message(request.resource_type, id, row and row.description, row and row.state)
 
@@ -117,7 +115,7 @@ async def update_named_entity(
     if len(metadata.description) > DESCRIPTION_CHARACTERS_MAX:
         # Deviates: upstream answers UNKNOWN with PostgreSQL's error. SQLite would store the text.
         raise errors.InvalidArgument(f"value too long for type character varying({DESCRIPTION_CHARACTERS_MAX})")
-    key = _key(request.resource_type, id)
+    key = registered_names.name_key(request.resource_type, id)
     row = {"description": metadata.description, "state": metadata.state, "updated_at": ctx.now}
     if await ctx.db.insert_if_absent(schema.NamedEntityMetadata, created_at=ctx.now, **key, **row) is None:
         # Parity: a missing state is written as ACTIVE, a missing description is not written.

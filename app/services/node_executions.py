@@ -19,6 +19,7 @@ from app.query.lists import ExistsFlag, Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
+from app.services.checks import field_or_none, missing_entity
 from app.services.execution_ids import (
     EXECUTION_KEY,
     check_execution_id,
@@ -31,7 +32,6 @@ from app.services.execution_ids import (
 )
 from app.services.trimming import trim_node
 from app.wire.page import Page
-from app.wire.text import text
 
 _COLUMNS = (
     *EXECUTION_KEY,
@@ -94,7 +94,7 @@ def _check_id(request: Any) -> identifier_pb2.NodeExecutionIdentifier:
 async def _row(ctx: Context, id: identifier_pb2.NodeExecutionIdentifier, *columns: str) -> Any:
     row = await ctx.db.find(schema.NodeExecution, columns=("id", *columns), **node_key(id))
     if row is None:
-        raise errors.NotFound(f"missing entity of type node execution with identifier {text(id)}")
+        raise missing_entity("node execution", id)
     return row
 
 
@@ -155,7 +155,7 @@ async def list_node_executions_for_task(
     key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
     row = await ctx.db.find(schema.TaskExecution, columns=("id",), **key)
     if row is None:
-        raise errors.NotFound(f"missing entity of type task execution with identifier {text(without_types(id))}")
+        raise missing_entity("task execution", without_types(id))
     where = {**execution_key(id.node_execution_id.execution_id), "parent_task_execution_id": row.id}
     return await _page(ctx, request, where)
 
@@ -167,7 +167,7 @@ async def _page(ctx: Context, request: Any, where: dict[str, Any]) -> Page[node_
         rpc="ListNodeExecutions",
         where=where,
         filters=request.filters,
-        sort_by=request.sort_by if request.HasField("sort_by") else None,
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,

@@ -83,10 +83,14 @@ def _statement(sort: pages.Sort, after: bool, limit: int, offset: bool) -> State
 _REGISTERED = Statement(select(TABLE.c.name).where(*having(TABLE, "resource_type", *_PARTS)), quick=True)
 
 
+def name_key(resource_type: int, id: common_pb2.NamedEntityIdentifier) -> dict[str, Any]:
+    """Return the key of a name, in the tables of registered names and of their metadata."""
+    return {"resource_type": resource_type, "project": id.project, "domain": id.domain, "name": id.name}
+
+
 async def is_registered(ctx: Context, resource_type: int, id: common_pb2.NamedEntityIdentifier) -> bool:
     """Return whether a version is registered under a name."""
-    key = {"resource_type": resource_type, "project": id.project, "domain": id.domain, "name": id.name}
-    return await ctx.db.one(_REGISTERED, **key) is not None
+    return await ctx.db.one(_REGISTERED, **name_key(resource_type, id)) is not None
 
 
 def read_start(token: str, sort: pages.Sort, rpc: str) -> pages.Start:

@@ -19,6 +19,7 @@ from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.runtime.threads import in_thread_if_large
 from app.services import literal_limits
+from app.services.checks import field_or_none
 from app.services.execution_ids import check_execution_id, execution_id, execution_key
 
 LISTING = lists.Listing(schema.Signal, "signal")
@@ -66,7 +67,7 @@ async def list_signals(ctx: Context, request: signal_pb2.SignalListRequest) -> s
         rpc="ListSignals",
         where=execution_key(id),
         filters=request.filters,
-        sort_by=request.sort_by if request.HasField("sort_by") else None,
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
     )

@@ -17,6 +17,7 @@ from app.query.lists import ExistsFlag, Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
+from app.services.checks import field_or_none, missing_entity
 from app.services.execution_ids import (
     EXECUTION_KEY,
     check_execution_id,
@@ -29,7 +30,6 @@ from app.services.execution_ids import (
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
 from app.wire.page import Page
-from app.wire.text import text
 
 _NAMES = ("project", "domain", "name", "version")
 _COLUMNS = (*_NAMES, *EXECUTION_KEY, "node_id", "retry_attempt", "input_uri", "closure")
@@ -65,7 +65,7 @@ async def _row(ctx: Context, request: Any, *columns: str) -> Any:
     key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
     row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
     if row is None:
-        raise errors.NotFound(f"missing entity of type task execution with identifier {text(without_types(id))}")
+        raise missing_entity("task execution", without_types(id))
     return row
 
 
@@ -110,7 +110,7 @@ async def list_task_executions(
         rpc="ListTaskExecutions",
         where=node_key(id),
         filters=request.filters,
-        sort_by=request.sort_by if request.HasField("sort_by") else None,
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,

@@ -16,6 +16,7 @@ from app.blobs import BlobError, BlobUnavailable
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
+from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
 from app.services.execution_ids import (
@@ -126,7 +127,7 @@ async def _check_child_execution(ctx: Context, event: engine_event_pb2.NodeExecu
         child = event.workflow_node_metadata.execution_id
         check_execution_id(child)
         if await ctx.db.find(schema.Execution, columns=("id",), **execution_key(child)) is None:
-            raise errors.NotFound(f"missing entity of type execution with identifier {text(child)}")
+            raise missing_entity("execution", child)
 
 
 # Decks.
@@ -220,7 +221,7 @@ async def _parent_columns(ctx: Context, event: engine_event_pb2.NodeExecutionEve
         key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
         attempt = await ctx.db.find(schema.TaskExecution, columns=("id",), **key)
         if attempt is None:
-            raise errors.NotFound(f"missing entity of type task execution with identifier {text(without_types(id))}")
+            raise missing_entity("task execution", without_types(id))
         columns["parent_task_execution_id"] = attempt.id
     if event.HasField("parent_node_metadata"):
         parent_id = identifier_pb2.NodeExecutionIdentifier(
@@ -228,7 +229,7 @@ async def _parent_columns(ctx: Context, event: engine_event_pb2.NodeExecutionEve
         )
         parent = await ctx.db.find(schema.NodeExecution, columns=("id",), **node_key(parent_id))
         if parent is None:
-            raise errors.NotFound(f"missing entity of type node execution with identifier {text(parent_id)}")
+            raise missing_entity("node execution", parent_id)
         columns["parent_id"] = parent.id
     return columns
 

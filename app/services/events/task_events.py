@@ -13,6 +13,7 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
+from app.services.checks import missing_entity
 from app.services.events import attempt_closures, changes
 from app.services.events.inline_data import InlineData
 from app.services.execution_ids import check_task_execution_id, execution_key, node_key, task_key
@@ -40,7 +41,7 @@ async def create_task_event(
     node = event.parent_node_execution_id
     execution = await ctx.db.find(schema.Execution, columns=("cluster",), **execution_key(node.execution_id))
     if execution is None:
-        raise errors.NotFound(f"missing entity of type execution with identifier {text(node.execution_id)}")
+        raise missing_entity("execution", node.execution_id)
     phases.check_cluster(execution.cluster, event.producer_id)
     id = identifier_pb2.TaskExecutionIdentifier(
         task_id=event.task_id, node_execution_id=node, retry_attempt=event.retry_attempt

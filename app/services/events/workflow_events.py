@@ -11,6 +11,7 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
+from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
 from app.services.execution_ids import check_execution_id, execution_key
@@ -62,7 +63,7 @@ async def create_workflow_event(
 def _check_phase(row: Any, event: engine_event_pb2.WorkflowExecutionEvent) -> None:
     id = event.execution_id
     if row is None:
-        raise errors.NotFound(f"missing entity of type execution with identifier {text(id)}")
+        raise missing_entity("execution", id)
     phases.check_workflow_event(row.phase, event.phase, cluster=row.cluster, producer=event.producer_id, id=id)
 
 

@@ -27,7 +27,6 @@ from app.services import execution_config as configuration
 from app.services.execution_ids import check_execution_id, execution_key, random_name
 from app.services.executions import launch_checks, single_task
 from app.services.executions.reads import namespace
-from app.wire.text import text
 
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
 
@@ -196,10 +195,10 @@ async def _inherit(ctx: Context, spec: execution_pb2.ExecutionSpec) -> tuple[int
         schema.NodeExecution, columns=("id",), **execution_key(node.execution_id), node_id=node.node_id
     )
     if parent is None:
-        raise errors.NotFound(f"missing entity of type node execution with identifier {text(node)}")
+        raise checks.missing_entity("node execution", node)
     execution = await ctx.db.find(schema.Execution, columns=("id", "spec", "user"), **execution_key(node.execution_id))
     if execution is None:
-        raise errors.NotFound(f"missing entity of type execution with identifier {text(node.execution_id)}")
+        raise checks.missing_entity("execution", node.execution_id)
     parent_spec = execution_pb2.ExecutionSpec.FromString(execution.spec)
     metadata.principal = execution.user or ""
     metadata.nesting = parent_spec.metadata.nesting + 1

@@ -24,7 +24,7 @@ from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.runtime.context import Context
 from app.services import events
-from app.services.execution_ids import execution_columns, execution_key, same_execution
+from app.services.execution_ids import execution_columns, execution_key, execution_path, same_execution
 from app.services.executions.reads import check_id, row_of
 from app.services.executions.terminate import has_launch_record, record_abort
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted
@@ -92,10 +92,10 @@ async def end_orphan(
     row = await row_of(ctx, id, for_update=True)
     phase = phase_number(Workflow.Phase, row.phase)
     if phase in WORKFLOW_TERMINAL:
-        raise errors.FailedPrecondition(f"execution [{_name(id)}] has ended: {Workflow.Phase.Name(phase)}")
+        raise errors.FailedPrecondition(f"execution [{execution_path(id)}] has ended: {Workflow.Phase.Name(phase)}")
     if await has_launch_record(ctx, id):
         raise errors.FailedPrecondition(
-            f"execution [{_name(id)}] is run by this server's engine; abort it with TerminateExecution, as in "
+            f"execution [{execution_path(id)}] is run by this server's engine; abort it with TerminateExecution, as in "
             f"`flytectl delete execution`"
         )
     for attempt in await ctx.db.all(OPEN_ATTEMPTS, **execution_key(id)):
@@ -132,7 +132,3 @@ def _attempt_event(
     event.producer_id = PRODUCER
     event.occurred_at.FromDatetime(ctx.now)
     return admin_event_pb2.TaskExecutionEventRequest(event=event)
-
-
-def _name(id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
-    return f"{id.project}/{id.domain}/{id.name}"

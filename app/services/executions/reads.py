@@ -19,10 +19,10 @@ from app.query.lists import Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
+from app.services.checks import field_or_none, missing_entity
 from app.services.execution_ids import EXECUTION_KEY, check_execution_id, execution_key, set_execution_id
 from app.services.trimming import trim_execution
 from app.wire.page import Page
-from app.wire.text import text
 
 _COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")
 
@@ -60,7 +60,7 @@ async def row_of(
     """Return the row of an execution. Raises NOT_FOUND."""
     row = await ctx.db.find(schema.Execution, columns=columns, for_update=for_update, **execution_key(id))
     if row is None:
-        raise errors.NotFound(f"missing entity of type execution with identifier {text(id)}")
+        raise missing_entity("execution", id)
     return row
 
 
@@ -142,7 +142,7 @@ async def list_executions(ctx: Context, request: common_pb2.ResourceListRequest)
         rpc="ListExecutions",
         where=where,
         filters=parsed,
-        sort_by=request.sort_by if request.HasField("sort_by") else None,
+        sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
         columns=_COLUMNS,

@@ -16,8 +16,7 @@ from flyteidl.core import workflow_pb2 as core_workflow_pb2
 from app import errors
 from app.database import schema
 from app.runtime.context import Context
-from app.services import launch_plans, named_entities, workflows
-from app.wire.text import text
+from app.services import checks, launch_plans, named_entities, workflows
 
 PREFIX = ".flytegen."
 _NODE_ID_BYTES_MAX = 63
@@ -48,11 +47,10 @@ async def generated_workflow(
     Raises:
         errors.NotFound: The task is not registered.
     """
-    key = {part: getattr(reference, part) for part in ("project", "domain", "name", "version")}
+    key = checks.version_key(reference)
     task = await ctx.db.find(schema.Task, columns=("id", "closure"), **key)
     if task is None:
-        untyped = identifier_pb2.Identifier(**key)
-        raise errors.NotFound(f"missing entity of type TASK with identifier {text(untyped)}")
+        raise checks.not_registered("TASK", reference)
     generated = {**key, "name": PREFIX + reference.name}
     workflow_id = identifier_pb2.Identifier(resource_type=identifier_pb2.WORKFLOW, **generated)
     row = await ctx.db.find(schema.Workflow, columns=("id",), **generated)

@@ -16,7 +16,7 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.services import phases
-from app.services.execution_ids import execution_key
+from app.services.execution_ids import execution_key, execution_path
 from app.services.executions.reads import check_id, row_of
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,7 @@ async def _check_engine_runs(ctx: Context, id: identifier_pb2.WorkflowExecutionI
     """
     if await has_launch_record(ctx, id):
         return
-    name = f"{id.project}/{id.domain}/{id.name}"
+    name = execution_path(id)
     if ctx.settings.engine.kind == "none":
         log.warning(
             "abort_is_recorded_only", execution=name, reason="engine.kind=none ends nothing that runs elsewhere"
