@@ -11,6 +11,10 @@ TASKS := $(if $(FLYTEADMIN_TEST_ENVIRONMENT),,$(CACHE)/envs/default)
 BENCH := .cache/bench
 PIP_INSTALL := -m pip install --disable-pip-version-check
 
+# Python writes bytecode also where this variable forbids it elsewhere: without it, each test process compiles all tests,
+# and each server that a test starts compiles app/.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Arguments for `make run` and the test targets, as in: make run ARGS="--port 8088"
 ARGS ?=
 
@@ -34,7 +38,7 @@ test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill ser
 test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compile them and call a server; needs npm, go, mvn
 	$(BIN)/python -m pytest -m campaign tests/clients $(ARGS)
 
-test-fast: $(VENV)/.dev ## Run the tests that start no processes
+test-fast: $(VENV)/.dev ## Run the tests that start no process, on SQLite
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
 
 fuzz: $(VENV)/.dev ## Send random input to a server: ARGS="--seconds 3600 --seed 1"
@@ -81,7 +85,8 @@ bench-scale: $(VENV)/.dev $(TASKS) ## Compare lists on a small and a big databas
 	@$(BIN)/python -m benchmarks scale $(ARGS)
 
 clean: ## Remove what make made; data in FLYTEADMIN_HOME stays
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find alembic app benchmarks openapi tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The first Python that is new enough and can make an environment. PYTHON=/path/to/python chooses another.
 $(BIN)/python:

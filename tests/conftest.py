@@ -22,6 +22,7 @@ from app.runtime.context import Context
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.wire.page import Page
+from tests.support import processes
 from tests.support.clusters import Postgres, binaries
 from tests.support.databases import Databases
 
@@ -32,6 +33,24 @@ hypothesis.settings.register_profile(
     "flyteadmin", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("flyteadmin")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests slow that start processes by a fixture, as those on PostgreSQL do."""
+    for item in items:
+        if processes.marked_slow(item):
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    processes.enter(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Allow processes: the end of the last test also ends fixtures of earlier ones, such as PostgreSQL."""
+    processes.leave()
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,7 @@ def test_public_service_functions_say_what_they_do(path: Path) -> None:
             assert doc, f"{node.name} has no docstring"
 
 
+@pytest.mark.slow
 def test_the_repository_speaks_of_the_product_alone() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"

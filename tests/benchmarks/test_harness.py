@@ -66,6 +66,7 @@ class TestFigures:
         assert said == ("1 ERRORS refused" if errors else "met" if met else "not met")
 
 
+@pytest.mark.slow
 class TestResults:
     def test_what_is_written_reads_back_and_names_no_machine(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

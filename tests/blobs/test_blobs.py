@@ -268,6 +268,7 @@ class TestObjects:
             asyncio.run(blobs.write(blobs.uri("a"), b"x"))
         assert os.listdir(f"{blobs.base}/~incoming") == []
 
+    @pytest.mark.slow
     def test_a_kill_during_writes_leaves_complete_objects(self, tmp_path: Path) -> None:
         """A process overwrites one object with whole values as fast as it can and is killed at some moment."""
         blobs = store(tmp_path)

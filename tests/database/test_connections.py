@@ -18,6 +18,8 @@ from app.database.base import Database
 from app.database.connect import database_at
 from app.database.statements import POSTGRESQL, PlanMode, Statement
 
+pytestmark = pytest.mark.slow
+
 _SLEEP = Statement(select(func.pg_sleep(bindparam("seconds")).label("slept")))
 _PID = Statement(select(func.pg_backend_pid().label("pid")))
 _ANSWER = Statement(select(literal(42).label("answer")))

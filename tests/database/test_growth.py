@@ -16,6 +16,8 @@ from app.database.base import Database, UnitOfWork
 from app.database.connect import database_at
 from app.database.growth import TableGrowth
 
+pytestmark = pytest.mark.slow
+
 ROWS = 800
 # Rows that one lookup by key may read in a grown table: its row and a few dead ones.
 ROWS_READ_MAX = 5

@@ -148,6 +148,7 @@ def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     assert not results[0].startswith("(None")
 
 
+@pytest.mark.slow
 def test_a_migration_names_a_locked_table(
     tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

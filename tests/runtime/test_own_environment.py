@@ -25,6 +25,7 @@ print(os.environ["SOME_TOKEN"], getenv(b"SOME_TOKEN").decode(), open("/proc/self
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the environment of a process can be hidden on Linux only")
 class TestProcesses:
+    @pytest.mark.slow
     def test_a_process_reads_what_others_cannot_see(self) -> None:
         variables = {**os.environ, "SOME_TOKEN": SECRET}
         done = subprocess.run([sys.executable, "-c", CODE], env=variables, capture_output=True, text=True, check=True)

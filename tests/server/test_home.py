@@ -14,6 +14,7 @@ from app.server import home
 from app.settings import BadSetting, Settings
 
 
+@pytest.mark.slow
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from app.server import home;"

@@ -103,6 +103,7 @@ print((resident() - before) / 1024**2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 5_000, 200_000])
 def test_a_process_grows_by_no_more_than_the_limit(size: int) -> None:
     """Six times what fits; the heap takes 10 % for itself, and up to 2 MiB for what lies beside."""

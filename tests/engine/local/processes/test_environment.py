@@ -41,6 +41,7 @@ def version_in(python: Path) -> str:
     return shown.stdout.strip()
 
 
+@pytest.mark.slow
 def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "1.0")),))
     lines: list[str] = []
@@ -72,6 +73,7 @@ def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
     assert any("waiting for it" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_failure_names_the_settings_and_leaves_nothing_announced(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, requirements=(str(tmp_path / "absent-1.0-py3-none-any.whl"),))
     with pytest.raises(EnvironmentBroken) as raised:
@@ -101,6 +103,7 @@ def test_a_home_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
         asyncio.run(ensure(settings_with(tmp_path), lambda line: None))
 
 
+@pytest.mark.slow
 def test_an_installer_that_starts_while_the_server_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
 
