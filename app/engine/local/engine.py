@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import structlog
 from flyteidl.core import compiler_pb2, identifier_pb2
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 
 from app import errors
 from app.database import schema
@@ -45,13 +45,20 @@ _PAUSE_SECONDS = 0.2
 _LAUNCHES_MAX = 500
 
 _launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
+_tags = schema.table(schema.ExecutionTag)
 _KEY = execution_columns(_launches)
 _IS_FREE = leases.is_free(_launches)
 _FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(bindparam("rows")))
+# The label that flytekit gives to executions that an eager task launches. They have no parent node.
+_EAGER_LABEL = "eager-exec"
+_IS_EAGER_CHILD = exists().where(same_execution(_launches, _tags), _tags.c.key == _EAGER_LABEL)
 _FREE_AND_URGENT = Statement(
     select(*_KEY)
     .select_from(_launches.join(_executions, same_execution(_launches, _executions)))
-    .where(_IS_FREE, or_(_executions.c.parent_node_execution_id > 0, _executions.c.phase == "ABORTING"))
+    .where(
+        _IS_FREE,
+        or_(_executions.c.parent_node_execution_id > 0, _executions.c.phase == "ABORTING", _IS_EAGER_CHILD),
+    )
     .order_by(_launches.c.id)
     .limit(_LAUNCHES_MAX)
 )
