@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 import structlog
-from sqlalchemy import ARRAY, Text, bindparam, column, func, select, table
+from sqlalchemy import ARRAY, BigInteger, Text, bindparam, column, func, select, table
 
 from app import errors
 from app.database import schema
@@ -33,7 +33,7 @@ _FILLED_BY_TRIGGER = dict.fromkeys(("tasks", "workflows", "launch_plans"), "regi
 
 _names: Any = func.unnest(bindparam("names", type_=ARRAY(Text()))).table_valued("name").render_derived(name="wanted")
 _file_bytes = func.pg_relation_size(column("oid"))
-_block_bytes = func.current_setting("block_size").cast(schema.Resource.__table__.c.id.type)
+_block_bytes = func.current_setting("block_size").cast(BigInteger)
 # reltuples and relpages are of the last ANALYZE; the size of the file is current.
 _STATISTICS = Statement(
     select(

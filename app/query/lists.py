@@ -14,8 +14,8 @@ from flyteidl.admin import common_pb2
 from google.protobuf.message import Message
 
 from app.database import schema
-from app.query import filters as grammar
 from app.query import narrowing, pages
+from app.query.filters import Filter, parse
 from app.query.listing import ExistsFlag, Join, Listing
 from app.query.page_sql import page_statement
 from app.runtime.context import Context
@@ -30,7 +30,7 @@ async def page(
     *,
     rpc: str,
     where: Mapping[str, Any],
-    filters: str | Sequence[grammar.Filter] = "",
+    filters: str | Sequence[Filter] = "",
     sort_by: common_pb2.Sort | None = None,
     limit: int,
     token: str,
@@ -83,9 +83,9 @@ async def page(
     return rows, pages.next_token(ctx, start, len(rows), sort, getattr(rows[-1], sort.key), rows[-1].id)
 
 
-def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[grammar.Filter, ...]:
+def parse_filters(listing: Listing, text: str, limits: Limits) -> tuple[Filter, ...]:
     """Parse the filters of a request for this list; see `filters.parse`."""
-    return grammar.parse(text, limits=limits, own=listing.entity, joinable=listing.joinable)
+    return parse(text, limits=limits, own=listing.entity, joinable=listing.joinable)
 
 
 def _fitting(rows: Sequence[Any], bytes_max: int, message_of: Callable[[Any], Message] | None) -> Sequence[Any]:
