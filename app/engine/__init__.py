@@ -1,1 +1,1 @@
-"""Engines: what runs the nodes of executions. `port` is the interface through which the control plane uses one."""
+"""Engines, which run the nodes of executions. `port` is the interface through which the control plane uses one."""

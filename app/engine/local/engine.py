@@ -139,7 +139,7 @@ class LocalEngine:
             self._wake.set()
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Abort an execution that runs or waits here. One of another process is found by that process's watch."""
+        """Abort an execution that runs or waits here. The watch of another process finds its own."""
         self._abort(_key(execution))
         if self._more_waiting:
             self._wake.set()
@@ -153,7 +153,7 @@ class LocalEngine:
         return _key(id) in self._running
 
     def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
-        """Return the home folder of an execution's attempts, which is another server's where that began them."""
+        """Return the home folder of an execution's attempts, or that of the server that started them."""
         return self._homes[_key(id)]
 
     async def closure_of(self, workflow: Any) -> compiler_pb2.CompiledWorkflowClosure:

@@ -94,7 +94,7 @@ async def _record_outage(
 ) -> str:
     """Record a failure of store or database; return why it ends the execution, or "" where the execution waits.
 
-    The first failure of an outage is logged. One of the store is also added to the open attempts.
+    The first failure of an outage is logged. If the store failed, the reason is also shown at the open attempts.
     """
     reason, of_store = str(error), isinstance(error, BlobError)
     if not outages.is_transient(error):

@@ -110,7 +110,7 @@ async def end(
 async def terminate_launched(execution: ExecutionState) -> None:
     """Terminate the unfinished executions that eager tasks of this execution have launched.
 
-    Deviates: upstream leaves them to flytekit, whose handler of SIGTERM fails before it ends any of them.
+    Deviates: upstream leaves these executions to flytekit, whose handler of SIGTERM fails before it ends any of them.
     """
     id = execution.id
     async with execution.server.database.unit_of_work() as db:

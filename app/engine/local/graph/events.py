@@ -90,7 +90,7 @@ class EventSender:
             try:
                 await with_retries(self._server, _record_all, new)
             except (errors.AlreadyExists, errors.FailedPrecondition, errors.NotFound):
-                # One event was refused, and with it the transaction: send each alone and judge each answer.
+                # One event was refused, and with it the transaction: send each alone and handle its answer.
                 for event in new:
                     await self._send_alone(event)
         elif new:

@@ -90,7 +90,7 @@ async def graph_of(context: NodeContext, task: tasks_pb2.TaskTemplate, dynamic: 
 
 
 def _check_depth(context: NodeContext, depth: int) -> None:
-    """Raise NotBuilt when dynamic nodes lie too deep in each other. Deviates: upstream has no limit."""
+    """Raise NotBuilt when dynamic nodes lie too deep in each other. Deviates: upstream does not limit their depth."""
     depth_max = context.execution.server.settings.engine.local.dynamic_depth_max
     if depth > depth_max:
         limit = f"engine.local.dynamicDepthMax is {depth_max}"

@@ -1,6 +1,6 @@
 """Cache the outputs of tasks by the task's version, its interface and the inputs.
 
-A OutputCache stands for the outputs of one task node, one dynamic node or one index of an array node. The node calls
+An OutputCache stands for the outputs of one task node, one dynamic node or one index of an array node. The node calls
 `begin` before it runs, `put` when it has succeeded and `release` when it has failed. Without caching, all three do
 nothing.
 Source: flytepropeller pkg/controller/nodes/cache.go, executor.go (preExecute, handleQueuedOrRunningNode).
@@ -63,7 +63,7 @@ class Policy:
 def policy_of(metadata: workflow_pb2.NodeMetadata, task: tasks_pb2.TaskTemplate) -> Policy | None:
     """Return the policy of the task, overridden by the node; None when the outputs are not cached.
 
-    Deviates: upstream does not read the fields of the node.
+    Deviates: upstream does not read the cache fields of nodes.
     """
     wanted = task.metadata
     cacheable = metadata.cacheable if metadata.WhichOneof("cacheable_value") else wanted.discoverable
@@ -109,7 +109,10 @@ class OutputCache:
         )
 
     def _key_of(self, policy: Policy, inputs: literals_pb2.LiteralMap, index: int | None) -> catalog.CacheKey | None:
-        """Return the key, or None for inputs without one. Deviates: upstream fails such an execution."""
+        """Return the key of the outputs, None without one.
+
+        Deviates: outputs without a key are not cached; upstream fails the execution.
+        """
         interface = self._task.interface if index is None else index_interface(self._task.interface)
         try:
             return key_of(self._task.id, interface, inputs, version=policy.version, ignored=policy.ignored)
