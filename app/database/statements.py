@@ -118,6 +118,11 @@ class Statement:
         self._build: Build = build if not isinstance(build, ClauseElement) else (lambda _dialect: build)
         self._compiled: dict[str, Compiled] = {}
 
+    @property
+    def sql(self) -> str:
+        """Return the SQL text, without parameters, for log lines; "" before the first run."""
+        return next((compiled.sql for compiled in self._compiled.values()), "")
+
     def compiled(self, dialect: Dialect) -> Compiled:
         """Return the SQL of the statement for a dialect, compiled at the first call."""
         found = self._compiled.get(dialect.name)

@@ -31,7 +31,7 @@ from app import errors
 from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
-from app.runtime import failures
+from app.runtime import debug_log, failures
 from app.runtime.context import Context
 from app.runtime.health import Health
 from app.runtime.rows import Rpc
@@ -120,6 +120,8 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None
     reply = server.cache.get(key)
     if reply is not None and server.metrics is not None:
         server.metrics.record(rpc.name, 0, time.perf_counter() - started)
+    if reply is not None and debug_log.enabled():
+        debug_log.rpc_answered_from_cache(rpc.name, time.perf_counter() - started)
     return reply
 
 
@@ -134,6 +136,9 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
             `call.seconds`; INTERNAL without a message for any other exception, which is logged.
     """
     started, code = time.perf_counter(), errors.Internal.code
+    logged = debug_log.enabled()
+    if logged:
+        debug_log.rpc_started(call.rpc.name, request_id=call.request_id, caller=call.caller)
     try:
         check_access(call)
         if call.seconds is None:
@@ -156,6 +161,8 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
     finally:
         if server.metrics is not None:
             server.metrics.record(call.rpc.name, code, time.perf_counter() - started)
+        if logged:
+            debug_log.rpc_ended(code, time.perf_counter() - started)
 
 
 def check_access(call: Call) -> None:

@@ -208,6 +208,29 @@ class TestValues:
         policy = load((), {"remote_data.inline_event_data_policy": value}, {}).settings.remote_data
         assert policy.inline_event_data_policy == "Offload"
 
+    @pytest.mark.parametrize(
+        ("value", "level"),
+        [
+            ("debug", 5),
+            ("DEBUG", 5),
+            (" info ", 4),
+            ("warning", 3),
+            ("warn", 3),
+            ("error", 2),
+            ("5", 5),
+            (2, 2),
+            ("0", 0),
+        ],
+    )
+    def test_log_levels_have_names_and_numbers(self, value: Any, level: int) -> None:
+        assert load((), None, {"FLYTEADMIN__LOGGER__LEVEL": str(value)}).settings.logger.level == level
+        assert load((), {"logger.level": value}, {}).settings.logger.level == level
+
+    @pytest.mark.parametrize("value", ["verbose", "", 7, "7", -1, 2.5])
+    def test_other_log_levels_are_refused(self, value: Any) -> None:
+        with pytest.raises(BadSetting, match=r"logger.level=.*(debug|6|0|integer)"):
+            load((), {"logger.level": value}, {})
+
     @given(st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(["h", "m", "s", "ms"])), min_size=1, max_size=4))
     def test_durations_add_up(self, parts: list[tuple[int, str]]) -> None:
         unit = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}

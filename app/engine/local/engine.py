@@ -33,7 +33,7 @@ from app.engine.local.processes import folders
 from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
-from app.runtime import leases
+from app.runtime import debug_log, leases
 from app.runtime.dispatch import Server
 from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_key, same_execution
 
@@ -190,15 +190,21 @@ class LocalEngine:
             self._tasks[key].cancel()
 
     async def _run(self, key: ExecutionKey) -> None:
+        debug_log.leave_call()
         id = identifier_pb2.WorkflowExecutionIdentifier(project=key[0], domain=key[1], name=key[2])
         try:
             home = await self._take(id)
             if home is None:
+                debug_log.write(
+                    log, "execution_not_started", execution=key[2], because="ended, or leased by another process"
+                )
                 return
+            debug_log.write(log, "execution_started", execution=key[2], because="has a launch record and a free lease")
             self._running.add(key)
             self._homes[key] = home
             self._changes.poll()
             await run_execution(self, self._server, id)
+            debug_log.write(log, "execution_ended", execution=key[2])
             self._running.discard(key)
             async with self._server.database.unit_of_work() as db:
                 await db.delete(schema.Launch, **execution_key(id))

@@ -6,10 +6,12 @@ The tests in tests/engine/graphs run the same rules with real tasks and servers,
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 from flyteidl.core import execution_pb2
+from structlog.testing import capture_logs
 
 from app.engine.local.processes.task_attempt import TaskAttempt
 from tests.engine.fake_runner import boom
@@ -301,3 +303,30 @@ def test_parallelism_is_bounded_by_the_execution(run_plane: RunPlane) -> None:
 
     run_plane(scenario, {}, engine={"local": {"processes_max": 8}})
     assert most == [2]
+
+
+def test_debug_lines_give_the_reason_of_each_start_and_retry(
+    run_plane: RunPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(plane: Plane) -> None:
+        main = template(
+            "wf",
+            task_node("n0", "inc", x=".a"),
+            task_node("n1", "fail", x="n0.o"),
+            inputs={"a": "int"},
+            outputs={"r": ("int", "n1.o")},
+        )
+        await plane.register(INC, FAIL, workflow(main), launch_plan("wf"))
+        id = await plane.launch("wf", a=1)
+        assert await plane.phase(id) == "FAILED"
+
+    caplog.set_level(logging.DEBUG)
+    with capture_logs() as logs:
+        run_plane(scenario, FUNCTIONS)
+    lines = [line for line in logs if line["event"] != "sql"]
+    starts = [(line["node"], line["because_of"]) for line in lines if line["event"] == "node_started"]
+    assert starts == [("n0", []), ("n1", ["n0"])]
+    decisions = [(line["attempt"], line["decision"]) for line in lines if line["event"] == "attempt_ended"]
+    assert decisions == [(0, "end of the node"), (0, "retry"), (1, "retry"), (2, "end of the node")]
+    assert [line["node"] for line in lines if line["event"] == "node_ended_without_outputs"] == ["n1"]
+    assert any(line["event"] == "execution_started" for line in lines)

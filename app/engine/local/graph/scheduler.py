@@ -6,9 +6,10 @@ Source: flytepropeller pkg/controller/executors (dag_structure), pkg/controller/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
+import structlog
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
@@ -17,12 +18,15 @@ from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
+from app.runtime import debug_log
 
 Node = execution_pb2.NodeExecution
 RunNode = Callable[[NodeContext], Awaitable[literals_pb2.LiteralMap]]
 ReportFailing = Callable[[execution_pb2.ExecutionError], Awaitable[None]]
 
 START, END = "start-node", "end-node"
+
+log = structlog.get_logger(__name__)
 
 
 class GraphScheduler:
@@ -115,12 +119,14 @@ class GraphScheduler:
 
     async def _start_node(self, id: str) -> None:
         """Start a node, or skip it when a node that it depends on failed or was skipped."""
-        if self._waits[id] & self._without_outputs:
+        if failed := self._waits[id] & self._without_outputs:
+            self._log("node_skipped", id, failed)
             self._without_outputs.add(id)
             await self._skip(id)
             self._mark_ended(id)
             return
         context = self._scope.context(self._nodes[id])
+        self._log("node_started", id, self._waits[id])
         self._running[asyncio.ensure_future(self._run_node(context))] = id
 
     def _node_ended(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
@@ -132,7 +138,13 @@ class GraphScheduler:
                 self._failure = failure
         except NodeSkipped:
             self._without_outputs.add(id)
+        self._log("node_ended_without_outputs" if id in self._without_outputs else "node_succeeded", id, ())
         self._mark_ended(id)
+
+    def _log(self, event: str, id: str, because_of: Collection[str]) -> None:
+        """Write a debug line about a node, with the nodes that are the reason."""
+        if debug_log.enabled():
+            log.debug(event, execution=self._scope.execution.id.name, node=id, because_of=sorted(because_of))
 
     async def _skip(self, id: str) -> None:
         context = self._scope.context(self._nodes[id])

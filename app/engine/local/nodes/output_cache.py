@@ -25,6 +25,7 @@ from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
 from app.engine.local.processes.fair_semaphore import Permit
+from app.runtime import debug_log
 from app.runtime.context import Context
 from app.services import catalog
 
@@ -227,6 +228,7 @@ class OutputCache:
             log.warning("cached_outputs_invalid", task=self._task.id.name, artifact=row.artifact_id, reason=invalid)
             await with_retries(self._execution.server, _forget, (self._key, row))
             return None
+        debug_log.write(log, "cached_outputs_used", task=self._task.id.name, artifact=row.artifact_id)
         marks = event_pb2.TaskNodeMetadata(cache_status=Status.CACHE_HIT)
         marks.catalog_key.dataset_id.CopyFrom(dataset_id(self._key))
         marks.catalog_key.artifact_tag.artifact_id = row.artifact_id

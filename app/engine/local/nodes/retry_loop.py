@@ -39,6 +39,7 @@ from app.engine.local.processes.task_attempt import (
     Succeeded,
     TaskAttempt,
 )
+from app.runtime import debug_log
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +121,9 @@ class RetryLoop:
             if isinstance(ended, Killed):
                 error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
                 ended = Failed(error, retryable=True)
-            if not isinstance(ended, Failed) or not self.budget.spend(ended):
+            retry_follows = isinstance(ended, Failed) and self.budget.spend(ended)
+            self._log_decision(ended, retry_follows=retry_follows)
+            if not isinstance(ended, Failed) or not retry_follows:
                 return ended
             await self._listener.failed(self.attempt, ended)
             self._after_outage = ended.of_storage
@@ -129,6 +132,20 @@ class RetryLoop:
                 log.warning("attempt_failed_without_storage", attempt=self._make_attempt(self.attempt).generated_name)
             self._started_at = time.time()
             self.attempt += 1
+
+    def _log_decision(self, ended: Succeeded | Dynamic | Failed, *, retry_follows: bool) -> None:
+        if not debug_log.enabled():
+            return
+        # Of an error the code alone: its message may hold output of the task.
+        log.debug(
+            "attempt_ended",
+            execution=self._execution.id.name,
+            node=self._node.id,
+            attempt=self.attempt,
+            outcome=type(ended).__name__.lower(),
+            code=ended.error.code if isinstance(ended, Failed) else "",
+            decision="retry" if retry_follows else "end of the node",
+        )
 
     async def _run_attempt(self) -> Outcome:
         """Run one attempt, or resume it where an earlier run of the execution started it."""
