@@ -24,6 +24,7 @@ from app.api.rest.router import RestRouter
 from app.blobs import Blobs
 from app.database.connect import database_of
 from app.engine.port import NoEngine
+from app.runtime.descriptors import DescriptorWatch
 from app.runtime.dispatch import Server
 from app.runtime.lifecycle import Service, Services
 from app.server import installation
@@ -169,7 +170,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         engine=NoEngine(),
         metrics=metrics,
     )
-    services: list[Service] = []
+    services: list[Service] = [DescriptorWatch()]
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 

@@ -35,6 +35,7 @@ CODES = (
 # Every gauge of a background service (app/runtime/lifecycle.py) by service and name, with its help text.
 GAUGES = {
     ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
+    ("descriptor_watch", "healthy"): "1 while the process has descriptors left",
     ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
     ("local_engine", "executions"): "executions that the engine holds in memory",
     ("metrics_listener", "healthy"): "1 while the listener works",

@@ -173,6 +173,8 @@ class Supervisor:
         worker.messages = None
         if message == "":
             worker.ready = True
+            if self.all_ready:
+                log.info("worker_restarted", worker=worker.index)
             if not self.all_ready and all(other.ready for other in self.workers):
                 self.all_ready = True
                 self.ready()

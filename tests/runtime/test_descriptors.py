@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from structlog.testing import capture_logs
+
+from app.runtime import descriptors, limited_log
 
 CODE = """
 import resource, subprocess, sys, time
@@ -26,3 +29,16 @@ def test_the_soft_limit_is_raised_and_restored() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 2048
     shown = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "(2048, 2048) (512, 2048)"
+
+
+def test_descriptors_that_run_out_are_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited_log.clear()
+    watch = descriptors.DescriptorWatch()
+    with capture_logs() as logs:
+        watch.check()
+        assert not watch.health()
+        monkeypatch.setattr(descriptors, "USED_PART_MAX", 0)
+        watch.check()
+        watch.check()
+    assert watch.health()
+    assert [line["event"] for line in logs] == ["descriptors_almost_used_up"]

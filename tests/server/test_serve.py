@@ -174,7 +174,8 @@ class TestSeveralProcesses:
             first = children(server.process.pid)
             os.kill(first[0], signal.SIGKILL)
             server.wait_until("worker_died")
-            eventually(lambda: len(children(server.process.pid)) == 2)
+            server.wait_until("worker_restarted")
+            assert len(children(server.process.pid)) == 2
             assert first[0] not in children(server.process.pid)
             # What the dead one had counted is not lost, so counters never go back.
             list_projects(server)
