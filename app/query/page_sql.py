@@ -25,7 +25,7 @@ from app.query.narrowing import Strategy
 _SCOPE = frozenset({"project", "domain", "execution_project", "execution_domain"})
 
 
-# A statement with as many values as are allowed takes a third of a megabyte.
+# Each statement is kept in memory, up to a third of a megabyte for a filter with the most values that are allowed.
 @lru_cache(maxsize=256)
 def page_statement(
     listing: Listing,
