@@ -1,1 +1,1 @@
-"""The OpenAPI document, what it is generated from, and the generator (not imported by the server)."""
+"""The OpenAPI document, its sources, and the generator, which the server does not import."""

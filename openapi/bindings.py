@@ -3,6 +3,8 @@
 Proto: flyteidl/service/{admin,dataproxy,signal,identity,auth}.proto and their google.api.http options.
 """
 
+from __future__ import annotations
+
 import ast
 import re
 import tomllib
@@ -23,10 +25,14 @@ SERVICES = tuple(
 
 @dataclass(frozen=True)
 class Operation:
-    """One line of tags.toml with the RPC that it names.
+    """One line of tags.toml with its RPC.
 
-    shape: rpc is a google.protobuf MethodDescriptor; verb and template are empty where the RPC has no REST form;
-           body true where the HTTP body is the whole request message; immutable true where a reply never changes.
+    Attributes:
+        rpc: The google.protobuf MethodDescriptor.
+        verb: The HTTP verb; "" for an RPC without a REST form.
+        template: The path; "" for an RPC without a REST form.
+        body: Whether the HTTP body is the whole request message.
+        immutable: Whether a successful reply never changes.
     """
 
     id: str
@@ -42,14 +48,14 @@ class Operation:
 
     @property
     def served(self) -> bool:
-        """Whether the function exists, by the source of its module, so that no service is imported to generate."""
+        """Return whether the function exists. Reads its source, so that the generator imports no service."""
         path = ROOT / "app" / "services" / self.module
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         return source.exists() and self.function in _names(source)
 
 
 def _names(source: Path) -> set[str]:
-    """The names of functions that a module defines or takes from another one."""
+    """Return the names of the functions that a module defines or imports."""
     names: set[str] = set()
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AsyncFunctionDef):
@@ -60,7 +66,7 @@ def _names(source: Path) -> set[str]:
 
 
 def bindings_of(rpc: Any) -> list[tuple[str, str, bool]]:
-    """Verb, template and whether there is a body, for each REST form of an RPC; the main one first."""
+    """Return verb, template and whether there is a body for each REST form of an RPC; the main one first."""
     rule = rpc.GetOptions().Extensions[annotations_pb2.http]
     found = []
     for form in (rule, *rule.additional_bindings):
@@ -74,15 +80,16 @@ def bindings_of(rpc: Any) -> list[tuple[str, str, bool]]:
 
 
 def tags() -> dict[str, dict[str, Any]]:
-    """tags.toml as it is written, tag by tag."""
+    """Return the tables of tags.toml by tag."""
     with (ROOT / "openapi" / "tags.toml").open("rb") as file:
         return tomllib.load(file)
 
 
 def operations() -> list[Operation]:
-    """Every line of tags.toml in its order.
+    """Return the lines of tags.toml in their order.
 
-    errors: SystemExit naming an RPC or REST form that has no line or two, or a line that names nothing
+    Raises:
+        SystemExit: An RPC or REST form has no line or two, or a line has no REST form.
     """
     rpcs = {rpc.name: rpc for service in SERVICES for rpc in service.methods}
     pending = {(name, n) for name, rpc in rpcs.items() for n in range(max(1, len(bindings_of(rpc))))}

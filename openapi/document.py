@@ -1,8 +1,10 @@
-"""The OpenAPI 3.1 document of the REST bindings: paths, parameters, bodies, answers; the schemas are in schemas.py.
+"""The OpenAPI 3.1 document of the REST bindings: paths, parameters, bodies, replies. schemas.py has the schemas.
 
-Parameters of the same place have one name whatever the verb, so a path has one template; the dotted field path that
-upstream uses as the name is kept in `x-flyte-template` of the operation.
+A path parameter has the same name for all verbs, so that a path has one template. `x-flyte-template` of an operation
+has upstream's template, whose names are dotted field paths.
 """
+
+from __future__ import annotations
 
 import json
 import re
@@ -23,13 +25,13 @@ or be serialized messages with `Content-Type: application/octet-stream`. Answers
 every field: unset messages are null, 64-bit integers are text, enumerations are names, times RFC 3339 and durations \
 seconds such as `0.250s`."""
 
-# Statuses that every operation can answer with, by what they mean; `default` covers whatever a proxy adds.
+# The statuses that every operation can return; `default` covers those that a proxy adds.
 STATUSES = {
     "400": "An argument is missing or wrong, or the present state forbids it (INVALID_ARGUMENT, FAILED_PRECONDITION).",
     "401": "Authentication is on and the caller has none (UNAUTHENTICATED).",
     "403": "The caller may not do this (PERMISSION_DENIED).",
-    "404": "There is no such thing (NOT_FOUND).",
-    "409": "It exists already, or somebody else was faster (ALREADY_EXISTS, ABORTED).",
+    "404": "The entity does not exist (NOT_FOUND).",
+    "409": "The entity exists already, or another request changed it first (ALREADY_EXISTS, ABORTED).",
     "429": "A limit was reached (RESOURCE_EXHAUSTED).",
     "500": "The server failed (INTERNAL, UNKNOWN).",
     "501": "Not served, or not with this verb (UNIMPLEMENTED).",
@@ -42,7 +44,7 @@ BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "app
 
 
 def document() -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     schemas = Schemas()
     lines = [line for line in operations() if line.template]
     names = path_names(lines)
@@ -83,20 +85,20 @@ def document() -> dict[str, Any]:
 
 
 def fields_of(template: str) -> list[str]:
-    """The dotted field paths in a template, in its order."""
+    """Return the dotted field paths in a template, in its order."""
     return re.findall(r"\{([^}]*)\}", template)
 
 
 def shape(template: str) -> str:
-    """A template without the names of its parameters."""
+    """Return a template without the names of its parameters."""
     return re.sub(r"\{[^}]*\}", "{}", template)
 
 
 def path_names(lines: list[Operation]) -> dict[str, dict[str, str]]:
-    """For each shape of a path, the parameter's name by dotted field path.
+    """Return, for each shape of a path, the parameters' names by dotted field path.
 
-    The name is the shortest end of the dotted path that no other parameter of the template has; the first template of
-    a shape decides for all of them.
+    A name is the shortest end of the dotted path that no other parameter of the template has. The first template of a
+    shape decides for all templates of that shape.
     """
     names: dict[str, dict[str, str]] = {}
     places: dict[str, list[str]] = {}
@@ -117,7 +119,7 @@ def path_names(lines: list[Operation]) -> dict[str, dict[str, str]]:
 
 
 def operation(line: Operation, names: dict[str, str], schemas: Schemas) -> dict[str, Any]:
-    """One operation of the document."""
+    """Return one operation of the document."""
     fields = fields_of(line.template)
     parameters = [_parameter(names[field], "path", _field_at(line.rpc.input_type, field), schemas) for field in fields]
     if not line.body:
@@ -130,12 +132,12 @@ def operation(line: Operation, names: dict[str, str], schemas: Schemas) -> dict[
     if parameters:
         found["parameters"] = parameters
     if line.body:
-        # Binary bodies are described in words alone: a choice of bodies makes openapi-python-client write code that
-        # does not import, and every client of JSON would be offered the choice.
+        # Binary bodies are only described in text: with a second content type, openapi-python-client generates code
+        # that cannot be imported, and clients of JSON would have to choose.
         content: dict[str, Any] = {"schema": schemas.reference(line.rpc.input_type)}
         if line.id in EXAMPLES["bodies"]:
             content["example"] = EXAMPLES["bodies"][line.id]
-        # An empty body is an empty message; a DELETE is complete without one, other verbs are not.
+        # An empty body is an empty message, which is a complete request only for DELETE.
         found["requestBody"] = {"required": line.verb != "DELETE", "content": {"application/json": content}}
     found["responses"] = {
         "200": {"description": "Done.", "content": _contents(schemas.reference(line.rpc.output_type))},
@@ -151,7 +153,7 @@ def _contents(schema: Schema) -> dict[str, Any]:
 
 
 def _field_at(message: Any, path: str) -> Any:
-    """The field at a dotted path below a message."""
+    """Return the field at a dotted path below a message."""
     *parents, last = path.split(".")
     for parent in parents:
         message = message.fields_by_name[parent].message_type
@@ -159,9 +161,9 @@ def _field_at(message: Any, path: str) -> Any:
 
 
 def _query(message: Any, taken: set[str], schemas: Schemas, prefix: str = "") -> list[dict[str, Any]]:
-    """A parameter for every field that the path has not, by dotted path.
+    """Return a query parameter for each field that is not in the path, named by its dotted path.
 
-    Messages that have their own form in proto JSON are one parameter; no request has a map or a list of messages here.
+    Messages with a form of their own in proto JSON are one parameter. No request here has a map or a list of messages.
     """
     found = []
     for field in message.fields:

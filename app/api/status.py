@@ -1,6 +1,6 @@
-"""gRPC codes for HTTP: the status line that a code becomes, and the names that Go prints for codes.
+"""The HTTP status of each gRPC code.
 
-Upstream: HTTPStatusFromCode of grpc-gateway v2, codes.Code.String of grpc-go.
+Source: HTTPStatusFromCode of grpc-gateway v2.
 """
 
 HTTP_BY_CODE = {
@@ -25,5 +25,5 @@ HTTP_BY_CODE = {
 
 
 def http_status(code: int) -> int:
-    """The HTTP status of a gRPC code; 500 for a number that is no code."""
+    """Return the HTTP status of a gRPC code; 500 for a number that is no code."""
     return HTTP_BY_CODE.get(code, 500)

@@ -1,7 +1,8 @@
-"""The compiler: turns submitted tasks and workflows into the closures that are stored and run, or says what is wrong.
+"""The compiler: turns submitted tasks and workflows into the closures that are stored and run.
 
-Pure: messages in, messages or `CompileErrors` out; no clock, no database. Load what `requirements` names, then call
-`compile_workflow`. The registry and the engines (for dynamic workflows) call the same functions.
+It is pure: messages in, messages or `CompileErrors` out, without clock or database. Callers load the tasks and launch
+plans that `requirements` returns, then call `compile_workflow`. The services use it at registration, the engines for
+dynamic workflows.
 """
 
 from app.compiler.compile_errors import CompileErrors, Problem

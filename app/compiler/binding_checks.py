@@ -1,8 +1,11 @@
-"""What is bound to the inputs of a node: is it there, does it exist, does its type fit (flyteidl/core/literals.proto).
+"""Checks of the values and promises that are bound to the inputs of a node: presence, existence, types.
 
-Upstream is validators.ValidateBindings. Promises to "" are rewritten to the start node, and every promise that fits
-becomes an edge.
+A promise of the node "" is rewritten to the start node. Every promise that passes becomes an edge.
+
+Proto: flyteidl/core/literals.proto. Source: validators.ValidateBindings.
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +19,7 @@ from app.compiler.literal_values import problem_of
 from app.compiler.workflow_graph import START, Types, Vertex, WorkflowGraph
 from app.wire.text import text
 
-# Bindings of lists and maps inside each other; the protobuf parsers allow about 50.
+# The limit for bindings of lists and maps inside each other; the protobuf parsers allow about 50.
 DEPTH_MAX = 100
 
 _SIMPLE = types_pb2.SimpleType
@@ -24,7 +27,7 @@ _NONE = types_pb2.LiteralType(simple=_SIMPLE.NONE)
 _INDEX_MAX = 2**63 - 1
 # Parity: not anchored, so "-l" reads the variable l and "o0[x" is refused for having two matches (ParseVarName).
 _VARIABLE = re.compile(r"(\[(?P<index>\d+)\]\.)?(?P<name>\w+)", re.ASCII)
-# The Go types whose names upstream prints for a scalar that has no type.
+# The Go types that upstream prints for a scalar without a type.
 _GO_SCALARS = {"blob": "*core.Scalar_Blob"}
 
 Edge = Callable[[str, str], None]
@@ -38,10 +41,15 @@ def bind(
     edge: Edge,
     problems: Problems,
 ) -> Types:
-    """Check every binding against its input, add the edges of those that fit; returns the types that were bound.
+    """Check every binding against its input, add the edges of valid ones, and return the types that were bound.
 
-    params: the inputs and their types; None where the bindings themselves decide what the inputs are (branch, gate)
-    edge:   WorkflowGraph.add_edge, or WorkflowGraph.add_upstream for nodes that are not on the main graph
+    Args:
+        graph: The workflow.
+        vertex: The node.
+        bindings: The bindings of the node, or the outputs of the workflow for the end node.
+        params: The inputs and their types; None where the bindings define the inputs (branch, gate).
+        edge: `WorkflowGraph.add_edge`, or `WorkflowGraph.add_upstream` for nodes outside of the main graph.
+        problems: Collects the problems.
     """
     bound: Types = {}
     provided: set[str] = set()
@@ -55,8 +63,8 @@ def bind(
             problems.add("ParameterBoundMoreThanOnce", vertex.id, f"Input [{name}] is bound more than once.")
         else:
             provided.add(name)
-            # Parity: inputs without a declared type are checked as if they were NONE, so only promises and scalars
-            # can be bound to them (ValidateBindings).
+            # Parity: an input without a declared type is checked as NONE, so only promises and scalars can be bound to
+            # it (ValidateBindings).
             check = _Check(graph, vertex, name, params is not None, problems)
             found = check.data(binding.binding, _NONE if params is None else params[name], 0)
             if found is not None:
@@ -70,7 +78,7 @@ def bind(
 
 
 def is_optional(kind: types_pb2.LiteralType) -> bool:
-    """Whether an input of this type may stay unbound: it is a union and one variant of it is NONE."""
+    """Return whether an input of this type may stay unbound: it is a union with the variant NONE."""
     # Parity: any variant that is not a simple type counts as NONE too (IsOptionalType reads the simple type of it).
     return kind.WhichOneof("type") == "union_type" and any(
         variant.simple == _SIMPLE.NONE for variant in kind.union_type.variants
@@ -79,7 +87,7 @@ def is_optional(kind: types_pb2.LiteralType) -> bool:
 
 @lru_cache(maxsize=1024)
 def _parsed(variable: str) -> tuple[str, bool] | None:
-    """The name of an output, and whether an element of it is meant (upstream typing.ParseVarName)."""
+    """Return the name of an output and whether the text has an index (upstream typing.ParseVarName)."""
     found = list(_VARIABLE.finditer(variable))
     if len(found) != 1:
         return None
@@ -90,7 +98,7 @@ def _parsed(variable: str) -> tuple[str, bool] | None:
 
 
 def outputs_of(vertex: Vertex, problems: Problems) -> Types | None:
-    """The outputs under their aliases; None after a problem (upstream validateEffectiveOutputParameters)."""
+    """Return the outputs under their aliases; None after a problem (upstream validateEffectiveOutputParameters)."""
     declared = vertex.interface.outputs if vertex.interface is not None else {}
     if not vertex.message.output_aliases:
         return declared
@@ -110,7 +118,11 @@ def outputs_of(vertex: Vertex, problems: Problems) -> Types | None:
 
 
 class _Check:
-    """One input of one node: upstream validateBinding. `providers` are the nodes that its promises read."""
+    """The check of one input of one node (upstream validateBinding).
+
+    Attributes:
+        providers: The nodes that the promises of the input read.
+    """
 
     def __init__(self, graph: WorkflowGraph, vertex: Vertex, name: str, typed: bool, problems: Problems) -> None:
         self.graph, self.library = graph, graph.library
@@ -121,7 +133,7 @@ class _Check:
     def data(
         self, data: literals_pb2.BindingData, want: types_pb2.LiteralType, depth: int
     ) -> types_pb2.LiteralType | None:
-        """The type that this binding turns out to have; None after a problem."""
+        """Return the type of a binding; None after a problem."""
         self.library.spend(1)
         if depth > DEPTH_MAX:
             self.problems.too_large(self.vertex.id, f"Bindings are nested deeper than {DEPTH_MAX} levels.")
@@ -162,11 +174,11 @@ class _Check:
     def _variant(
         self, data: literals_pb2.BindingData, want: types_pb2.LiteralType, depth: int
     ) -> types_pb2.LiteralType | None:
-        """The one variant of a union that a list or map (or nothing at all) fits."""
+        """Return the variant of a union that a list, a map or an empty binding fits; None unless it is exactly one."""
         reported, before = self.problems, self.providers
         match_: tuple[types_pb2.LiteralType, types_pb2.LiteralType, list[str]] | None = None
         for variant in want.union_type.variants:
-            # Each variant is tried apart, so that what is wrong with it is not reported.
+            # The problems of a variant that does not fit are dropped.
             self.problems, self.providers = Problems(), []
             found = self.data(data, variant, depth + 1)
             tried, self.problems, self.providers = self.providers, reported, before
@@ -231,7 +243,7 @@ class _Check:
     def _attribute(
         self, promise: types_pb2.OutputReference, kind: types_pb2.LiteralType
     ) -> types_pb2.LiteralType | None:
-        """The type at the end of the attribute path; what has no known inner type keeps its own."""
+        """Return the type at the end of an attribute path. A step into a type without known fields keeps the type."""
         for step in promise.attr_path:
             self.library.spend(1)
             match kind.WhichOneof("type"):
@@ -269,7 +281,7 @@ class _Check:
         mark = self.problems.count
         have = type_of_scalar(scalar)
         if have is None:
-            # Deviates: an empty scalar is reported like any value without a type, where upstream panics.
+            # Deviates: upstream panics for an empty scalar; here it is a value without a type.
             name = _GO_SCALARS.get(scalar.WhichOneof("value") or "", "<nil>")
             self.problems.add("UnrecognizedValue", self.vertex.id, f"Unrecognized value [{name}].")
         elif self.typed and not self.library.castable(have, want):
@@ -284,7 +296,7 @@ class _Check:
                 )
                 self.problems.add("IllegalEnumValue", self.vertex.id, what)
         elif self.typed and self.problems.count == mark and want.WhichOneof("type") == "union_type":
-            # Deviates: upstream does not look at the value of a union.
+            # Deviates: upstream does not check the value of a union.
             problem = problem_of(literals_pb2.Literal(scalar=scalar), want, self.library.rules)
             if problem is not None:
                 what = f"Input [{self.name}] on node [{self.vertex.id}] has a value outside its type: {problem}"

@@ -1,8 +1,12 @@
-"""Which type may flow into which: the cast rules between literal types (flyteidl/core/types.proto).
+"""The cast rules between literal types: whether a value of one type may be passed where another is declared.
 
-`castable(up, down)` answers for one value that leaves a node as `up` and enters another as `down`. The rules follow the
-kind of the receiving type; upstream is validators.AreTypesCastable of the compiler.
+`up` is the type of the upstream node's output, `down` the declared type of the downstream node's input. The kind of
+`down` selects the rule.
+
+Proto: flyteidl/core/types.proto. Source: validators.AreTypesCastable.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,11 +16,11 @@ from flyteidl.core import types_pb2
 from app.compiler.dataclass_schemas import superset
 from app.errors import InvalidArgument
 
-# Messages nest at most this deep when they arrive (the protobuf parsers refuse more), so only code can exceed it.
+# The protobuf parsers refuse deeper messages, so only types built by code can exceed it.
 DEPTH_MAX = 100
-# Unions compare every variant with every variant; beyond this many steps (about half a second) a request is refused.
+# The limit for one request, about half a second: unions compare every variant with every variant.
 STEPS_MAX = 200_000
-# Comparing two JSON schemas takes as long as one step for so many bytes of them.
+# Comparing this many bytes of JSON schemas takes as long as one step.
 _SCHEMA_BYTES_PER_STEP = 32
 
 _SIMPLE = types_pb2.SimpleType
@@ -32,28 +36,24 @@ _COLUMN_AS_SIMPLE = {
 
 
 def castable(up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-    """Whether a value of type `up` is accepted where `down` is declared.
-
-    errors: as Casts.castable
-    source: upstream validators.AreTypesCastable
-    """
+    """Return whether a value of type `up` is accepted where `down` is declared. See `Casts.castable`."""
     return Casts().castable(up, down)
 
 
 def is_none(kind: types_pb2.LiteralType) -> bool:
-    """Whether the type is the simple type NONE, which is not the same as no type at all."""
+    """Return whether the type is the simple type NONE, which differs from an unset type."""
     return bool(kind.WhichOneof("type") == "simple" and kind.simple == _SIMPLE.NONE)
 
 
 class Casts:
-    """The cast rules for all questions of one request: answers are cached, and STEPS_MAX bounds all of them together.
+    """The cast rules for one request: answers are cached, and STEPS_MAX bounds the steps of all of them.
 
-    Types that are asked about must not change meanwhile.
+    The types must not change while this object is used.
     """
 
     def __init__(self) -> None:
         self.steps = 0
-        # By the content of `up` and the identity of `down`, which is kept beside the answer so that its id stays taken.
+        # By the bytes of `up` and the id of `down`. `down` is stored too, so that Python does not reuse its id.
         self._answers: dict[tuple[bytes, int], tuple[types_pb2.LiteralType, bool]] = {}
 
     def castable(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
@@ -62,7 +62,7 @@ class Casts:
         Raises:
             InvalidArgument: The types nest deeper than DEPTH_MAX, or the steps of this request exceed STEPS_MAX.
         """
-        # Nearly every question is int to int or str to str, where nothing but the tag can matter.
+        # Nearly all casts are int to int or str to str, where only the tag can make a difference.
         if (
             up.WhichOneof("type") == "simple"
             and down.WhichOneof("type") == "simple"
@@ -76,7 +76,7 @@ class Casts:
         return self._answers[key][1]
 
     def casts(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType, depth: int) -> bool:
-        """Upstream AreTypesCastable: a union of a single variant may also be taken as that variant."""
+        """Apply the rules; a union of one variant also counts as that variant (upstream AreTypesCastable)."""
         if up.WhichOneof("type") == "union_type":
             variants = up.union_type.variants
             if len(variants) == 1 and self.accepts(down, variants[0], depth):
@@ -84,7 +84,7 @@ class Casts:
         return self.accepts(down, up, depth)
 
     def accepts(self, down: types_pb2.LiteralType, up: types_pb2.LiteralType, depth: int) -> bool:
-        """Upstream getTypeChecker(down).CastsFrom(up)."""
+        """Apply the rule for the kind of `down` (upstream getTypeChecker(down).CastsFrom(up))."""
         self._count(1)
         if depth > DEPTH_MAX:
             raise InvalidArgument(f"types nest deeper than {DEPTH_MAX} levels")
@@ -152,9 +152,9 @@ class Casts:
         )
 
     def _trivial(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-        """The rule for simple types, enums and types that say nothing: upstream trivialChecker."""
+        """Apply the rule for simple types, enums and unset types (upstream trivialChecker)."""
         kind, wanted = up.WhichOneof("type"), down.WhichOneof("type")
-        # An enum is a string of a closed set, so the two convert; the value is checked where it is known.
+        # An enum and a string cast to each other; `literal_values` checks the value.
         if kind == "enum_type" and wanted == "simple" and down.simple == _SIMPLE.STRING:
             return True
         if wanted == "enum_type" and kind == "simple" and up.simple == _SIMPLE.STRING:
@@ -170,7 +170,7 @@ class Casts:
         return kind is None or bool(up.enum_type == down.enum_type)
 
     def _struct(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-        """Dataclasses: the JSON schema that each carries as metadata decides, where both carry one."""
+        """Compare two dataclasses by their JSON schemas, where both have one in their metadata."""
         if not up.HasField("metadata") or not down.HasField("metadata"):
             return True
         if up.metadata == down.metadata:
@@ -209,7 +209,7 @@ def _parquet(format_name: str) -> bool:
 
 
 def _covers(have: dict[str, Any], wanted: Iterable[Any], same: Callable[[Any, Any], bool]) -> bool:
-    """Whether every wanted column is among those there are; no columns on either side means any columns."""
+    """Return whether `have` has all wanted columns. No columns on either side means any columns."""
     wanted = list(wanted)
     if not have or not wanted:
         return True

@@ -1,9 +1,11 @@
-"""When a dataclass may stand in for another: one JSON schema as a superset of another.
+"""Whether a dataclass may be passed where another is declared: a comparison of their JSON schemas.
 
-A struct type carries the JSON schema of its class as metadata. A child class, which has all fields of its parent and
-perhaps more, may be given where the parent is declared; equal schemas always may. Upstream asks a Go library
-(json-schema-compare), which treats some keywords as unknown: those never make two schemas differ.
+The metadata of a struct type is the JSON schema of its class. A child class, which has all fields of its parent, may be
+passed where the parent is declared, and so may a class with an equal schema. Upstream uses the Go library
+json-schema-compare, which ignores differences in some keywords.
 """
+
+from __future__ import annotations
 
 import json
 import math
@@ -25,26 +27,26 @@ _TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 _SUBSCHEMA = ("not", "additionalProperties", "additionalItems", "propertyNames", "contains", "if", "then", "else")
 _SUBSCHEMA_LISTS = ("allOf", "anyOf", "oneOf")
 _SUBSCHEMA_MAPS = ("properties", "patternProperties", "definitions")
-# The schemas `true` and `false` have bounds of 0 where any other schema without a bound has none.
+# The schemas `true` and `false` have bounds of 0; any other schema without a bound has none.
 _ALWAYS: dict[str, Any] = {"minProperties": 0, "maxProperties": 0}
-# Schemas that refer to each other in large rings are refused rather than walked for minutes.
+# A limit for schemas that refer to each other in large rings, which would take minutes to compare.
 _PAIRS_MAX = 20_000
-# Schemas inside one another, references followed.
+# The limit for schemas inside each other, including references.
 _LEVELS_MAX = 60
-# A pattern is compiled, never matched; compiling takes time in proportion to its length.
+# Patterns are compiled, never matched. Compiling takes time in proportion to the length.
 _PATTERN_CHARACTERS_MAX = 1_000
 
 
 class _Difference(IntEnum):
     NONE = 0
-    IGNORED = 1  # Only in keywords that the comparison does not know.
+    IGNORED = 1  # Only in keywords that the comparison ignores.
     REAL = 2
 
 
 def superset(subset: Struct, of: Struct) -> bool:
-    """Whether the schema `of` is equal to the schema `subset` or demands at least as much of a value.
+    """Return whether the schema `of` equals the schema `subset` or is at least as strict.
 
-    source: upstream isSameTypeInJSON and isSuperTypeInJSON
+    Source: isSameTypeInJSON and isSuperTypeInJSON.
     """
     if subset == of:
         return True
@@ -59,17 +61,16 @@ class _BrokenSchema(Exception):
 
 
 class _Schema:
-    """A JSON schema that has been found to be one, and its references."""
+    """A valid JSON schema, with its references resolvable."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
         if isinstance(root, dict) and root.get("$schema", "http://json-schema.org/schema#") not in _DIALECTS:
-            # Parity: a dialect newer than draft 7 does not compile upstream, so such schemas must be equal.
+            # Parity: upstream cannot compile a dialect newer than draft 7, so such schemas must be equal.
             raise _BrokenSchema
         checked: set[int] = set()
         _check(root, checked)
-        # References must lead to schemas, wherever a value would be checked against them; a definition that nothing
-        # refers to may be broken.
+        # References must lead to valid schemas. A definition without a reference to it may be invalid.
         pending, seen = [root], set[int]()
         while pending:
             node = pending.pop()
@@ -84,7 +85,7 @@ class _Schema:
                 pending.extend(child for keyword, child in _children(node) if keyword != "definitions")
 
     def resolved(self, node: Any) -> dict[str, Any]:
-        """The schema after following its references; `true` and `false` as the schema that they act like."""
+        """Return a schema with its references followed; for `true` and `false` an equivalent schema."""
         for _ in range(100):
             if isinstance(node, bool):
                 return _ALWAYS
@@ -95,7 +96,7 @@ class _Schema:
 
     def _at(self, pointer: str) -> Any:
         if not pointer.startswith("#"):
-            # References to other documents would have to be fetched, which upstream's compiler cannot do either.
+            # Parity: references to other documents are not fetched.
             raise _BrokenSchema
         node = self.root
         for part in pointer[1:].split("/")[1:]:
@@ -112,7 +113,7 @@ class _Schema:
 
 
 def _plain(struct: Struct) -> dict[str, Any]:
-    """The struct as Python data; protobuf's own conversion would turn 1.0 into 1 and NaN into an exception."""
+    """Return a struct as Python data. protobuf's own conversion turns 1.0 into 1, and fails for NaN."""
     return {key: _plain_value(value) for key, value in struct.fields.items()}
 
 
@@ -154,7 +155,7 @@ def _texts(value: Any) -> bool:
 
 
 def _pattern(value: Any) -> bool:
-    """Return whether a value is a regular expression that is short enough; too deep or too large ones are none."""
+    """Return whether a value is a valid regular expression within the limits."""
     if not _text(value) or len(value) > _PATTERN_CHARACTERS_MAX:
         return False
     try:
@@ -191,7 +192,7 @@ def _check(root: Any, checked: set[int]) -> None:
 
     Args:
         root: The schema.
-        checked: The ids of the schemas that were checked before, which are passed over; this function adds to it.
+        checked: The ids of the schemas that have been checked; this function skips them and adds others.
     """
     pending = [root]
     while pending:
@@ -207,7 +208,7 @@ def _check(root: Any, checked: set[int]) -> None:
 
 
 def _children(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The schemas directly inside a schema, with the keywords that hold them."""
+    """Yield the schemas directly inside a schema, each after its keyword."""
     for keyword, value in node.items():
         if keyword in _SUBSCHEMA or (keyword == "items" and not isinstance(value, list)):
             yield keyword, value
@@ -220,12 +221,12 @@ def _children(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 class _Comparison:
-    """Walks two schemas side by side; `subset` is the type that is declared, `superset` the one that is given."""
+    """Compares two schemas: `subset` is the declared type, `superset` the type of the value."""
 
     def __init__(self, subset: _Schema, superset_: _Schema) -> None:
         self.subset, self.superset = subset, superset_
-        # Deviates: upstream follows a schema that contains itself until its stack ends; here a pair that is still
-        # being compared counts as equal, and each pair is compared once.
+        # Deviates: for a schema that contains itself, upstream recurses until the stack overflows. Here a pair whose
+        # comparison has begun counts as equal, and each pair is compared once.
         self.known: dict[tuple[int, int], _Difference] = {}
         self.level = 0
 
@@ -247,7 +248,7 @@ class _Comparison:
     def _differences(self, small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
         have, given = set(_type_names(small)), set(_type_names(large))
         yield _real(have <= given)
-        # No type at all says the same as object.
+        # A schema without a type has the type object.
         yield _real(given - have <= (set() if have else {"object"}))
         if "string" in have:
             yield from _strings(small, large)
@@ -303,7 +304,7 @@ class _Comparison:
             yield from (_real(any(self._deep(a, b) == _Difference.NONE for a in ours)) for b in theirs)
 
     def _deep(self, left: Any, right: Any) -> _Difference:
-        """As a pair, except that `true` and `false` only equal themselves."""
+        """Compare two schemas like `_pair`, but `true` and `false` are only equal to themselves."""
         if isinstance(left, bool) or isinstance(right, bool):
             return _real(left is right)
         return self._pair(left, right)
@@ -319,7 +320,7 @@ def _type_names(schema: dict[str, Any]) -> list[str]:
 
 
 def _conditional(schema: dict[str, Any], keyword: str) -> Any:
-    # `if` alone does nothing, and `then` and `else` do nothing without it.
+    # `if` has no effect without `then` or `else`, and these have none without `if`.
     if "if" in schema and ("then" in schema or "else" in schema):
         return schema.get(keyword)
     return None
@@ -330,24 +331,24 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _comparable(value: Any) -> tuple[type, str]:
-    """Return what is equal for two values of one type that are equal, and can be kept in a set."""
+    """Return a hashable key that is equal for equal values of the same type."""
     return type(value), value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _at_least(small: dict[str, Any], large: dict[str, Any], keyword: str) -> _Difference:
-    """A lower bound may be raised, and may not be dropped."""
+    """Compare a lower bound, which the superset may raise but not drop."""
     return _real(keyword not in small or (keyword in large and large[keyword] >= small[keyword]))
 
 
 def _at_most(small: dict[str, Any], large: dict[str, Any], keyword: str) -> _Difference:
-    """An upper bound may be lowered, and may not be dropped."""
+    """Compare an upper bound, which the superset may lower but not drop."""
     return _real(keyword not in small or (keyword in large and large[keyword] <= small[keyword]))
 
 
 def _strings(small: dict[str, Any], large: dict[str, Any]) -> Iterator[_Difference]:
     yield _real(small.get("format", "") == large.get("format", ""))
     if "enum" in small:
-        # Parity: the empty string is always among the values (upstream compareString pads its list with it).
+        # Parity: the empty string is always allowed, because upstream compareString pads its list with it.
         allowed = {_comparable(choice) for choice in (*small["enum"], "")}
         yield _real(all(_comparable(value) in allowed for value in large.get("enum", ())))
     if "pattern" in small:

@@ -1,8 +1,12 @@
-"""The type that a literal has by itself (flyteidl/core/literals.proto), before anyone says what it should be.
+"""Type inference: the type of a literal without any declaration.
 
-Upstream is validators.LiteralTypeForLiteral. A scalar names its type; a list or map has the type of its elements, or a
-union of them where they differ. None means unknown.
+A scalar has a type of its own. A list or map has the type of its elements, or a union where they differ. None means
+unknown.
+
+Proto: flyteidl/core/literals.proto. Source: validators.LiteralTypeForLiteral.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 
@@ -10,7 +14,7 @@ from flyteidl.core import literals_pb2, types_pb2
 
 from app.wire.text import text
 
-# A scalar binary with this tag holds a dict, dataclass or pydantic model.
+# The tag of a binary scalar that holds a dict, dataclass or pydantic model.
 _MSGPACK = "msgpack"
 
 _SIMPLE = types_pb2.SimpleType
@@ -28,14 +32,16 @@ _NONE = _PRIMITIVES[None]
 _STRUCT = types_pb2.LiteralType(simple=_SIMPLE.STRUCT)
 _BINARY = types_pb2.LiteralType(simple=_SIMPLE.BINARY)
 _ERROR = types_pb2.LiteralType(simple=_SIMPLE.ERROR)
-# Stands for "unknown" inside a list or map, where the message cannot be absent. It casts to nothing that is declared.
+# The unknown type inside a list or map, where the message cannot be absent. It casts to no declared type.
 _UNSET = types_pb2.LiteralType()
 
 
 def type_of(literal: literals_pb2.Literal) -> types_pb2.LiteralType | None:
-    """The inferred type, or None where the literal is empty or does not say. Do not change the answer: it is shared.
+    """Return the inferred type; None for an empty literal and one without a type.
 
-    source: upstream validators.LiteralTypeForLiteral
+    The returned message is shared: callers must not change it.
+
+    Source: validators.LiteralTypeForLiteral.
     """
     match literal.WhichOneof("value"):
         case "scalar":
@@ -50,12 +56,12 @@ def type_of(literal: literals_pb2.Literal) -> types_pb2.LiteralType | None:
 
 
 def type_of_primitive(primitive: literals_pb2.Primitive) -> types_pb2.LiteralType:
-    """The simple type of a primitive; NONE for an empty one."""
+    """Return the simple type of a primitive; NONE for an empty one."""
     return _PRIMITIVES[primitive.WhichOneof("value")]
 
 
 def type_of_scalar(scalar: literals_pb2.Scalar) -> types_pb2.LiteralType | None:
-    """The type that a scalar says it has; None for an empty scalar and for a blob without metadata."""
+    """Return the type of a scalar; None for an empty scalar and for a blob without metadata."""
     match scalar.WhichOneof("value"):
         case "primitive":
             return type_of_primitive(scalar.primitive)
@@ -73,7 +79,7 @@ def type_of_scalar(scalar: literals_pb2.Scalar) -> types_pb2.LiteralType | None:
         case "blob":
             if not scalar.blob.HasField("metadata"):
                 return None
-            # Parity: metadata that names no type fits no declared blob, schema or dataset (their checkers want one).
+            # Parity: metadata without a type fits no declared blob, schema or dataset, whose checkers require one.
             if not scalar.blob.metadata.HasField("type"):
                 return _UNSET
             return types_pb2.LiteralType(blob=scalar.blob.metadata.type)
@@ -88,18 +94,18 @@ def type_of_scalar(scalar: literals_pb2.Scalar) -> types_pb2.LiteralType | None:
 
 
 def _element_type(literals: Iterable[literals_pb2.Literal]) -> types_pb2.LiteralType:
-    """The one type of the elements, a union of several, or NONE when there are none."""
+    """Return the type of the elements, a union of several types, or NONE without elements."""
     found: dict[bytes, types_pb2.LiteralType] = {}
     empty: types_pb2.LiteralType | None = None
     for literal in literals:
-        # A list of a million numbers should not build a million types: primitives are told apart by their field.
+        # Primitives are distinguished by their field, so that a list of a million numbers builds no million types.
         if literal.WhichOneof("value") == "scalar" and literal.scalar.WhichOneof("value") == "primitive":
             kind = literal.scalar.primitive.WhichOneof("value")
             found.setdefault(_PRIMITIVE_KEYS[kind], _PRIMITIVES[kind])
             continue
         inferred = type_of(literal) or _UNSET
         if literal.WhichOneof("value") == "collection" and not literal.collection.literals:
-            # Parity: an empty list says nothing about its elements, unless it stands alone (literalTypeForLiterals).
+            # Parity: the type of an empty list counts only where no other element has a type (literalTypeForLiterals).
             empty = inferred
             continue
         found.setdefault(inferred.SerializeToString(deterministic=True), inferred)
@@ -111,8 +117,8 @@ def _element_type(literals: Iterable[literals_pb2.Literal]) -> types_pb2.Literal
 
 
 def _union(kinds: list[types_pb2.LiteralType]) -> types_pb2.LiteralType:
-    # Parity: the variants of a list of a union are merged with the other types and the whole becomes a list
-    # (buildMultipleTypeUnion), so lists of differently typed lists do not cast to what they seem to be.
+    # Parity: the variants of a list of a union are merged with the other types, and the result becomes a list
+    # (buildMultipleTypeUnion). So lists of differently typed lists do not cast to the type that they have.
     nested = False
     union = types_pb2.LiteralType()
     for kind in kinds:

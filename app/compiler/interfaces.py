@@ -1,8 +1,11 @@
-"""Where the interface of a node comes from, by its kind: task, workflow, branch, gate or array.
+"""The interface of a node, resolved by its kind: task, workflow, branch, gate or array.
 
-Upstream is validators.ValidateUnderlyingInterface. Once a node's interface is known it stays; one that could not be
-resolved is tried again whenever it is asked for.
+A resolved interface is stored in the vertex. One that could not be resolved is tried again at the next call.
+
+Source: validators.ValidateUnderlyingInterface.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 
@@ -15,7 +18,7 @@ from app.wire.text import text
 
 
 def resolve(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
-    """The interface of a node, or None after a problem."""
+    """Return the interface of a node; None after a problem."""
     if vertex.interface is not None:
         return vertex.interface
     library, mark = graph.library, problems.count
@@ -49,10 +52,12 @@ def _interface(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Inte
 
 
 def _array(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
-    """Parity: the interface of the element is that of the array: flytekit registers tasks whose own has the lists.
+    """Return the interface of an array node.
 
-    Deviates: around an element that says that its interface is the original one, as launch plans do, there are lists.
-    Upstream compiles no such array unless its inputs are no lists, with which it cannot run.
+    Parity: it is the interface of the element, because flytekit registers tasks whose interface has the lists already.
+
+    Deviates: where the node declares that the interface of the element is the original one, as for launch plans, lists
+    are put around it. Upstream compiles such an array only if its inputs are no lists, and then cannot run it.
     """
     array = vertex.message.array_node
     element = resolve(graph, vertex.inside("node", array.node), problems)
@@ -100,7 +105,7 @@ def _launch_plan(
     graph: WorkflowGraph, vertex: Vertex, identifier: identifier_pb2.Identifier, problems: Problems
 ) -> Interface | None:
     if graph.core.template.HasField("id") and key(identifier) == key(graph.core.template.id):
-        # Parity: a launch plan of the workflow's own name stands for the workflow itself.
+        # Parity: a launch plan with the identifier of the workflow has the interface of the workflow.
         return graph.interface
     launch_plan = graph.library.launch_plans.get(key(identifier))
     if launch_plan is None:
@@ -113,7 +118,7 @@ def _launch_plan(
     if outputs is None:
         problems.value_required(vertex.id, "WorkflowNode.ExpectedOutputs")
         outputs = interface_pb2.VariableMap()
-    # An input with a default is only an input of the node if the node binds it.
+    # An input with a default is an input of the node only if the node binds it.
     bound = {binding.var for binding in vertex.message.inputs}
     exposed = (
         (name, parameter.var) for name, parameter in inputs.parameters.items() if parameter.required or name in bound
@@ -125,7 +130,7 @@ def _gate(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface
     gate = vertex.message.gate_node
     match gate.WhichOneof("condition"):
         case "approve":
-            # What waits for approval passes through unchanged.
+            # The approved values are the outputs.
             passed = bind(graph, vertex, vertex.message.inputs, None, graph.add_upstream, problems)
             return Interface(passed, passed)
         case "signal" if not gate.signal.HasField("type"):
@@ -143,7 +148,10 @@ def _gate(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface
 
 
 def _branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interface | None:
-    """Outputs are those that every case has; inputs are whatever is bound (upstream validateBranchInterface)."""
+    """Return the interface of a branch: the inputs that are bound, and the outputs that all cases have.
+
+    Source: validateBranchInterface.
+    """
     mark, branch = problems.count, vertex.message.branch_node
     if not branch.HasField("if_else"):
         problems.value_required(vertex.id, "Branch.IfElse")
@@ -168,11 +176,11 @@ def _branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interfa
         outputs = {name: kind for name, kind in outputs.items() if name in interface.outputs}
         for name, kind in outputs.items():
             other_kind = interface.outputs[name]
-            # Parity: the same variable must have the very same type in all cases; nothing is cast (validateVarType).
+            # Parity: a variable must have an equal type in all cases; castable is not enough (validateVarType).
             if kind != other_kind:
                 library = graph.library
                 problems.mismatching_types(inner.id, name, library.type_text(kind), library.type_text(other_kind))
-    # Parity: bindings are read while later nodes are still unknown, so they can only name earlier ones.
+    # Parity: bindings are checked before later nodes are added, so they can refer to earlier nodes only.
     bound = bind(graph, vertex, vertex.message.inputs, None, graph.add_upstream, problems)
     if problems.count > mark or outputs is None:
         return None
@@ -180,7 +188,7 @@ def _branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Interfa
 
 
 def cases(vertex: Vertex) -> Iterator[Vertex]:
-    """The nodes inside a branch: those of the first case, the other cases and `else`, where they are given."""
+    """Yield the nodes inside a branch: of the first case, of the other cases, and of `else`."""
     if_else = vertex.message.branch_node.if_else
     blocks: list[tuple[object, workflow_pb2.IfBlock]] = [("case", if_else.case), *enumerate(if_else.other)]
     for place, block in blocks:

@@ -1,7 +1,8 @@
-"""Whether a value fits the type that is declared for it, beyond the cast rules between types.
+"""Checks of a value against its declared type, beyond the cast rules between types.
 
-The cast rules compare types: a string may flow into an enum, and a union is judged by the type that it names. Where the
-value is at hand, before an execution starts, these rules look at the value. Upstream lets the task fail instead.
+The cast rules compare only types: a string may be passed to an enum, and a union is checked by the type that it names.
+These checks compare the value, before an execution starts. Upstream has no such checks, and the task fails.
+
 Proto: flyteidl/core/literals.proto, types.proto.
 """
 
@@ -47,7 +48,7 @@ _SCALARS = {"blob": ("blob",), "schema": _TABLES, "structured_dataset_type": _TA
 
 
 def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> str | None:
-    """Return what is wrong with a value whose type casts to the declared type; None for a value that fits.
+    """Return the problem of a value whose type casts to the declared type; None for a value that fits.
 
     Checked, at any depth of lists, maps and unions: values of enums and of `typing.Literal`, the range of datetimes and
     durations, whether a blob is a file or a directory, and whether the value of a union is of the type that the union
@@ -63,7 +64,7 @@ def problem_of(literal: literals_pb2.Literal, declared: types_pb2.LiteralType, c
 
 
 def datetime_problem(literal: literals_pb2.Literal) -> str | None:
-    """Return what is wrong with a datetime or duration, in the words of Go's timestamppb and durationpb."""
+    """Return the problem of a datetime or duration, with the text of Go's timestamppb and durationpb."""
     primitive = literal.scalar.primitive
     match primitive.WhichOneof("value"):
         case "datetime":
@@ -74,7 +75,7 @@ def datetime_problem(literal: literals_pb2.Literal) -> str | None:
 
 
 def _matters(declared: types_pb2.LiteralType) -> bool:
-    """Whether a value of this type can be wrong; a list of a million numbers need not be looked at."""
+    """Return whether a value of this type can have a problem; a list of a million numbers is not walked."""
     match declared.WhichOneof("type"):
         case "simple":
             return declared.simple in (_SIMPLE.DATETIME, _SIMPLE.DURATION) or bool(_choices(declared))
@@ -86,7 +87,7 @@ def _matters(declared: types_pb2.LiteralType) -> bool:
 
 
 def _problem(literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> str | None:
-    # The value of a union with one variant may stand where that variant is declared.
+    # A union of one variant is accepted where that variant is declared.
     while literal.scalar.WhichOneof("value") == "union" and declared.WhichOneof("type") != "union_type":
         literal = literal.scalar.union.value
     if literal.WhichOneof("value") == "offloaded_metadata":
@@ -112,7 +113,7 @@ def _element_problem(
 ) -> str | None:
     """Return the problem of the first element that has one, after its index or key."""
     for key, element in elements:
-        # Parity: an element may be nothing, whatever its type.
+        # Parity: an element of any type may be None.
         if element.scalar.HasField("none_type"):
             continue
         found = problem(element)
@@ -155,7 +156,7 @@ def _union_problem(literal: literals_pb2.Literal, declared: types_pb2.UnionType,
 
 
 def _mismatch(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -> str | None:
-    """Return that a value is not even of the kind of the type that its union names; None where it is."""
+    """Return the problem of a value whose kind differs from the type that its union names."""
     kind, given = declared.WhichOneof("type"), value.WhichOneof("value")
     scalar = value.scalar.WhichOneof("value")
     if given == "offloaded_metadata" or kind in (None, "union_type"):
@@ -207,7 +208,7 @@ def _blob_problem(given: types_pb2.BlobType, declared: types_pb2.BlobType) -> st
 
 
 def _timestamp_problem(timestamp: Timestamp) -> str | None:
-    """The range that JSON can show."""
+    """Check the range that JSON can represent."""
     seconds, nanos = timestamp.seconds, timestamp.nanos
     if seconds < _SECONDS_MIN:
         found = "before 0001-01-01"

@@ -1,8 +1,12 @@
-"""Literals against what is declared: inputs of launch plans and executions, values of signals (core/literals.proto).
+"""Checks of literals against declarations: inputs of launch plans and executions, values of signals.
 
-Pure rules, called by the services before anything is written. Names are checked in sorted order, so of several bad
-inputs the same one is named each time (upstream names one at random).
+The services call these pure functions before they write. Names are checked in sorted order, so of several bad inputs
+the same one is always reported (upstream chooses one at random).
+
+Proto: flyteidl/core/literals.proto.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -21,12 +25,14 @@ _UNKNOWN_TYPE = (
 
 
 def check_literals(literals: Mapping[str, literals_pb2.Literal], field: str) -> None:
-    """Names, values and datetimes of a map of literals, for example `fixed_inputs` or `inputs`.
+    """Check names, values and datetimes of a map of literals, for example `fixed_inputs` or `inputs`.
 
-    errors: INVALID_ARGUMENT `missing key in <field>`, `missing valid literal in <field> <name>`, datetime out of range
-    source: upstream validateLiteralMap
+    Raises:
+        FlyteError: INVALID_ARGUMENT for an empty name, a literal without a value, a datetime out of range.
+
+    Source: validateLiteralMap.
     """
-    # Deviates: every literal is checked, where upstream stops at the first datetime it happens to meet.
+    # Deviates: every literal is checked; upstream stops at the first datetime, in random order.
     for name, literal in sorted(literals.items()):
         if not name:
             raise InvalidArgument(f"missing key in {field}")
@@ -36,10 +42,12 @@ def check_literals(literals: Mapping[str, literals_pb2.Literal], field: str) -> 
 
 
 def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: str) -> None:
-    """Names, types and default values of a launch plan's parameters; `field` is `default_inputs`.
+    """Check names, types and default values of a launch plan's parameters; `field` is `default_inputs`.
 
-    errors: INVALID_ARGUMENT, naming the parameter
-    source: upstream validateParameterMapDisableArtifacts
+    Raises:
+        FlyteError: INVALID_ARGUMENT, which names the parameter.
+
+    Source: validateParameterMapDisableArtifacts.
     """
     casts = Casts()
     for name, parameter in sorted(parameters.items()):
@@ -61,7 +69,7 @@ def check_parameters(parameters: Mapping[str, interface_pb2.Parameter], field: s
             continue
         declared, given = parameter.var.type, known_type(name, parameter.default)
         if not casts.castable(given, declared):
-            # Parity: "has type" is what is declared and "expected" what was given.
+            # Parity: "has type" shows the declared type and "expected" the type of the default value.
             raise InvalidArgument(
                 f"Type mismatch for Parameter {name} in {field} has type {text(declared)}, expected {text(given)}"
             )
@@ -77,10 +85,12 @@ def expected_inputs(
     fixed: Mapping[str, literals_pb2.Literal],
     defaults: Mapping[str, interface_pb2.Parameter],
 ) -> interface_pb2.ParameterMap:
-    """The parameters of a launch plan: its own defaults, and a required one for each workflow input it says nothing of.
+    """Return the parameters of a launch plan: its defaults, and a required one for each other input of the workflow.
 
-    errors: INVALID_ARGUMENT for inputs that the workflow does not have or that have another type there
-    source: upstream checkAndFetchExpectedInputForLaunchPlan
+    Raises:
+        FlyteError: INVALID_ARGUMENT for an input that the workflow does not have, or has with another type.
+
+    Source: checkAndFetchExpectedInputForLaunchPlan.
     """
     casts = Casts()
     if not workflow:
@@ -92,7 +102,7 @@ def expected_inputs(
             raise InvalidArgument(f"unexpected default_input {name}")
         declared, wanted = parameter.var.type, workflow[name].type
         if not casts.castable(declared, wanted):
-            # Parity: "expected" is what the launch plan declares and "got" what the workflow wants.
+            # Parity: "expected" shows the type of the launch plan and "got" that of the workflow.
             raise InvalidArgument(
                 f"invalid default_input wrong type {name}, expected {text(declared)}, got {text(wanted)} instead"
             )
@@ -125,10 +135,12 @@ def merge_inputs(
     fixed: Mapping[str, literals_pb2.Literal],
     expected: interface_pb2.ParameterMap,
 ) -> dict[str, literals_pb2.Literal]:
-    """What an execution runs with: the user's inputs, defaults for the others, and the launch plan's fixed inputs.
+    """Return the inputs of an execution: the user's, defaults for the others, and the launch plan's fixed inputs.
 
-    errors: INVALID_ARGUMENT for inputs that are unknown, missing, of another type or fixed
-    source: upstream CheckAndFetchInputsForExecution
+    Raises:
+        FlyteError: INVALID_ARGUMENT for an input that is unknown, missing, of another type or fixed.
+
+    Source: CheckAndFetchInputsForExecution.
     """
     casts = Casts()
     parameters = expected.parameters
@@ -154,14 +166,16 @@ def merge_inputs(
 
 
 def check_signal(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -> None:
-    """Whether a value may be set on a signal of the declared type.
+    """Check a value for a signal of the declared type.
 
-    errors: INVALID_ARGUMENT for a value of unknown or of another type
-    source: upstream ValidateSignalUpdateRequest
+    Raises:
+        FlyteError: INVALID_ARGUMENT for a value of an unknown or another type.
+
+    Source: ValidateSignalUpdateRequest.
     """
     casts = Casts()
     given = known_type("", value)
-    # Deviates: upstream only casts from the signal to the value, so that an optional signal could never be set.
+    # Deviates: upstream casts only from the signal to the value, so that an optional signal can never be set.
     if not casts.castable(declared, given) and not casts.castable(given, declared):
         encoded = " ".join(str(byte) for byte in declared.SerializeToString(deterministic=True))
         raise InvalidArgument(
@@ -171,10 +185,9 @@ def check_signal(value: literals_pb2.Literal, declared: types_pb2.LiteralType) -
 
 
 def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralType:
-    """The type of a literal that must have one.
+    """Return the type of a literal. Raises INVALID_ARGUMENT for a literal of unknown type.
 
-    errors: INVALID_ARGUMENT naming the literal
-    source: upstream ValidateLiteralType
+    Source: ValidateLiteralType.
     """
     known = type_of(literal)
     if known is None:
@@ -183,7 +196,7 @@ def known_type(name: str, literal: literals_pb2.Literal) -> types_pb2.LiteralTyp
 
 
 def _check_datetime(literal: literals_pb2.Literal) -> None:
-    """Raise INVALID_ARGUMENT for a datetime or duration that JSON cannot show."""
+    """Raise INVALID_ARGUMENT for a datetime or duration outside of the range that JSON can represent."""
     problem = datetime_problem(literal)
     if problem is not None:
         raise InvalidArgument(problem)
@@ -192,7 +205,7 @@ def _check_datetime(literal: literals_pb2.Literal) -> None:
 def _check_value(what: str, literal: literals_pb2.Literal, declared: types_pb2.LiteralType, casts: Casts) -> None:
     """Raise INVALID_ARGUMENT for a value that its declared type does not allow, such as one outside an enum.
 
-    Deviates: upstream compares types only, and the task fails later.
+    Deviates: upstream compares only types, and the task fails later.
     """
     problem = problem_of(literal, declared, casts)
     if problem is not None:

@@ -1,4 +1,6 @@
-"""What must be loaded before a workflow can be compiled: the tasks and launch plans that its nodes refer to."""
+"""The tasks and launch plans that the nodes of a workflow refer to, which are loaded before it is compiled."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -20,20 +22,22 @@ class Requirements(NamedTuple):
 class _References(NamedTuple):
     tasks: dict[bytes, identifier_pb2.Identifier]
     launch_plans: dict[bytes, identifier_pb2.Identifier]
-    # The sub-workflows in the order of the nodes, with the node that names each.
+    # The sub-workflows in the order of the nodes, each after the id of its node.
     sub_workflows: list[tuple[str, identifier_pb2.Identifier]]
 
 
 def requirements(
     template: workflow_pb2.WorkflowTemplate, subworkflows: Sequence[workflow_pb2.WorkflowTemplate]
 ) -> Requirements:
-    """What the workflow and the sub-workflows that it reaches refer to.
+    """Return the references of a workflow and of the sub-workflows that it uses.
 
-    errors: CompileErrors for sub-workflows without id, of the same id, or that contain themselves. A sub-workflow that
-            is referred to and not given is no error here.
-    source: upstream compiler.GetRequirements
+    Raises:
+        CompileErrors: A sub-workflow has no id, the id of another one, or contains itself. A missing sub-workflow is
+            no error here.
+
+    Source: compiler.GetRequirements.
     """
-    # What else can be wrong is reported when the workflow is compiled.
+    # Other problems are reported when the workflow is compiled.
     return collect(template, subworkflows, Problems())
 
 
@@ -42,11 +46,11 @@ def collect(
     subworkflows: Sequence[workflow_pb2.WorkflowTemplate],
     problems: Problems,
 ) -> Requirements:
-    """As `requirements`, reporting sub-workflows that are referred to and not given."""
+    """Return the same as `requirements`, and report missing sub-workflows."""
     index = _index(subworkflows)
     primary = references_of(template)
     tasks, launch_plans = dict(primary.tasks), dict(primary.launch_plans)
-    # The sub-workflows that are being walked, from the outermost to the innermost, and those already walked.
+    # The sub-workflows on the current path, from the outermost to the innermost, and those that are done.
     path: dict[bytes, None] = {}
     waiting = [iter(primary.sub_workflows)]
     done: set[bytes] = set()
@@ -62,7 +66,7 @@ def collect(
         if name not in index:
             problems.no_workflow(node, text(identifier))
         elif name in path:
-            # Deviates: a sub-workflow that contains itself ends upstream's process.
+            # Deviates: a sub-workflow that contains itself overflows the stack of upstream's process and ends it.
             outer = list(path)
             ring = [*outer[outer.index(name) :], name]
             cycle = Problems()
@@ -82,7 +86,7 @@ def _index(subworkflows: Sequence[workflow_pb2.WorkflowTemplate]) -> dict[bytes,
     problems = Problems()
     for subworkflow in subworkflows:
         if not subworkflow.HasField("id"):
-            # Parity: the text says that there are no errors (NewWorkflowIndex reports none for an absent id).
+            # Parity: the text has no errors, because NewWorkflowIndex reports none for an absent id.
             raise CompileErrors(set())
         if key(subworkflow.id) in index:
             problems.add("DuplicateId", text(subworkflow.id), "Trying to insert two nodes with the same id.")
@@ -92,7 +96,7 @@ def _index(subworkflows: Sequence[workflow_pb2.WorkflowTemplate]) -> dict[bytes,
 
 
 def references_of(template: workflow_pb2.WorkflowTemplate) -> _References:
-    """What the nodes of one workflow refer to, those inside branches and arrays and the failure node included."""
+    """Return the references of all nodes of one workflow, also of the failure node and inside branches and arrays."""
     found = _References({}, {}, [])
     for node in _nodes(template):
         match node.WhichOneof("target"):

@@ -1,4 +1,9 @@
-"""Whether a task can run as it is described: upstream compiler.CompileTask."""
+"""Checks of a task's container or pod.
+
+Source: compiler.CompileTask.
+"""
+
+from __future__ import annotations
 
 import re
 from itertools import chain
@@ -13,9 +18,10 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
-    """The compiled task, which is the template itself.
+    """Return the compiled task, which holds the unchanged template.
 
-    errors: CompileErrors with everything that is wrong with its container or pod
+    Raises:
+        CompileErrors: All problems of its container or pod.
     """
     problems = Problems()
     if not template.HasField("id"):
@@ -53,7 +59,7 @@ def _check_container(template: tasks_pb2.TaskTemplate, problems: Problems) -> No
 
 
 def _check_pod(pod: tasks_pb2.K8sPod, problems: Problems) -> None:
-    """Only the names of the containers matter here; the rest of a pod spec is Kubernetes' to judge."""
+    """Check the names of the containers. Kubernetes checks the rest of a pod spec."""
     containers = pod.pod_spec.fields.get("containers")
     kind = containers.WhichOneof("kind") if containers is not None else "null_value"
     if kind == "null_value" and pod.HasField("pod_spec"):

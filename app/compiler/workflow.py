@@ -1,8 +1,12 @@
-"""From the workflow that a client submits to the closure that an engine runs (flyteidl/core/compiler.proto).
+"""Compiles a submitted workflow into the closure that an engine runs.
 
-Upstream is compiler.CompileWorkflow. A start node and an end node are added, nodes inside branches get the branch's
-name before theirs, and the edges between nodes are worked out from what they are bound to.
+A start node and an end node are added, nodes inside branches get the branch's name as a prefix, and the edges between
+nodes are derived from their bindings.
+
+Proto: flyteidl/core/compiler.proto. Source: compiler.CompileWorkflow.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -37,11 +41,16 @@ def compile_workflow(
     tasks: Sequence[compiler_pb2.CompiledTask],
     launch_plans: Sequence[LaunchPlanInterface],
 ) -> compiler_pb2.CompiledWorkflowClosure:
-    """The closure of a workflow; the arguments are not changed.
+    """Return the closure of a workflow. The arguments are not changed.
 
-    tasks, launch_plans: at least those that `requirements` names; the closure has the tasks in the order given
-    errors: CompileErrors with everything that is wrong
-    source: upstream compiler.CompileWorkflow
+    Args:
+        template: The workflow.
+        subworkflows: The sub-workflows that it uses, directly or through others.
+        tasks: At least those that `requirements` returns. The closure has them in this order.
+        launch_plans: At least those that `requirements` returns.
+
+    Raises:
+        CompileErrors: All problems of the workflow.
     """
     problems, library = Problems(), Library()
     closure = compiler_pb2.CompiledWorkflowClosure()
@@ -80,7 +89,7 @@ def _listed(closure: compiler_pb2.CompiledWorkflowClosure) -> workflow_pb2.Workf
 
 
 def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Problems) -> None:
-    """Compile one workflow in place; upstream workflowBuilder.ValidateWorkflow.
+    """Compile one workflow in place (upstream workflowBuilder.ValidateWorkflow).
 
     Parity: a sub-workflow that two workflows use is compiled again, in place, for each of them, which prefixes the
     nodes inside its branches again. Digests of stored workflows depend on it.
@@ -104,7 +113,7 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
                 graph.add_edge(provider, name)
             _bind(graph, vertex, graph.add_edge, problems)
     if template.HasField("failure_node"):
-        # The failure node is beside the graph: it reads from nodes and nothing waits for it.
+        # The failure node is outside of the main graph: it reads outputs of nodes, and no node waits for it.
         failure = Vertex(template.failure_node)
         _check_node(graph, failure, problems)
         _bind(graph, failure, graph.add_upstream, problems)
@@ -117,7 +126,7 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
             graph.add_edge(name, END)
     _bind(graph, graph.nodes[END], graph.add_edge, problems)
     graph.check_reachable(problems)
-    # What was bound to the outputs is what the end node reads, after promises have been rewritten.
+    # The end node reads the outputs of the workflow. They are copied after promises have been rewritten.
     graph.nodes[END].message.inputs.extend(template.outputs)
     graph.write_connections()
 
@@ -125,8 +134,8 @@ def _compile(library: Library, core: compiler_pb2.CompiledWorkflow, problems: Pr
 def _add_nodes(graph: WorkflowGraph, problems: Problems) -> set[str]:
     """Rebuild the node list behind a start and an end node, checking each node as it is added.
 
-    Parity: a node whose id was seen before, or is that of the start or end node, is left out without a word, but is
-    still checked (AddNode). Later nodes are unknown while a node is checked.
+    Parity: a node with the id of an earlier node, or of the start or end node, is checked and dropped without an error
+    (AddNode). A node is checked before later nodes are added.
     """
     template = graph.core.template
     submitted = list(template.nodes)
@@ -144,14 +153,14 @@ def _add_nodes(graph: WorkflowGraph, problems: Problems) -> set[str]:
 
 
 def _bind(graph: WorkflowGraph, vertex: Vertex, edge: Edge, problems: Problems) -> None:
-    """Check what is bound to a node and add the edges of its promises; upstream AddEdges."""
+    """Check the bindings of a node and add the edges of its promises (upstream AddEdges)."""
     if vertex.interface is not None:
         bindings = graph.core.template.outputs if vertex.id == END else vertex.message.inputs
         bind(graph, vertex, bindings, vertex.interface.inputs, edge, problems)
 
 
 def _check_node(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
-    """What can be said of a node when it is added; upstream ValidateNode."""
+    """Check a node when it is added, before its bindings (upstream ValidateNode)."""
     library = graph.library
     library.spend(NODE_STEPS)
     if not vertex.id:
@@ -174,7 +183,7 @@ def _check_node(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> Non
 def _check_sub_workflow(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
     """Compile the sub-workflow of a node, once for all nodes of this workflow.
 
-    Deviates: upstream compiles one that has problems again for each node, and so tells them again under longer names.
+    Deviates: upstream compiles a sub-workflow with problems again for each node, and reports them with longer names.
     """
     identifier = vertex.message.workflow_node.sub_workflow_ref
     if key(identifier) in graph.compiled:
@@ -188,7 +197,7 @@ def _check_sub_workflow(graph: WorkflowGraph, vertex: Vertex, problems: Problems
 
 
 def _check_branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> None:
-    """The conditions and inner nodes of a branch; upstream ValidateBranchNode."""
+    """Check the conditions and inner nodes of a branch (upstream ValidateBranchNode)."""
     mark, if_else = problems.count, vertex.message.branch_node.if_else
     blocks = list(if_else.other)
     if if_else.HasField("case"):
@@ -207,7 +216,7 @@ def _check_branch(graph: WorkflowGraph, vertex: Vertex, problems: Problems) -> N
         _check_node(graph, node, problems)
     if problems.count == mark:
         for node in inner:
-            # Parity: inner nodes cannot ask for an order; their upstream ids are kept and mean nothing.
+            # Parity: upstream ids of inner nodes are stored and have no effect.
             _bind(graph, node, graph.add_upstream, problems)
 
 
@@ -217,7 +226,7 @@ def _no_condition(vertex: Vertex, problems: Problems) -> None:
 
 
 def _check_condition(graph: WorkflowGraph, vertex: Vertex, block: IfBlock, problems: Problems) -> None:
-    """The expression that a case depends on; upstream ValidateBooleanExpression."""
+    """Check the condition of a case (upstream ValidateBooleanExpression)."""
     waiting = [block.condition if block.HasField("condition") else None]
     while waiting:
         expression = waiting.pop()
@@ -240,8 +249,8 @@ def _check_comparison(
 ) -> None:
     """Check both operands of a comparison, and that their types are equal (upstream validateOperand).
 
-    Deviates: "nothing" may be an operand of == and != beside a value of any type, as flytekit's `Promise.is_none()`
-    sends it; upstream refuses it.
+    Deviates: None may be compared by == and != with a value of any type, as flytekit's `Promise.is_none()` does;
+    upstream refuses it.
     """
     kinds = []
     equality = comparison.operator in (condition_pb2.ComparisonExpression.EQ, condition_pb2.ComparisonExpression.NEQ)
@@ -254,7 +263,7 @@ def _check_comparison(
         elif operand.WhichOneof("val") == "primitive":
             kind = type_of_primitive(operand.primitive)
         elif not operand.var:
-            # Parity: another scalar is not understood as an operand.
+            # Parity: other scalars are refused as operands.
             problems.value_required(vertex.id, f"{name}.Val")
         elif vertex.interface is None:
             problems.value_required(vertex.id, operand.var)

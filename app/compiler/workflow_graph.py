@@ -1,7 +1,9 @@
-"""A workflow while it is being compiled: its nodes, their interfaces and the edges between them.
+"""A workflow under compilation: its nodes, their interfaces and the edges between them.
 
 `Library` is shared by all workflows of one compilation, `WorkflowGraph` belongs to one of them, `Vertex` to one node.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -22,9 +24,11 @@ from app.wire.text import text
 
 START, END = "start-node", "end-node"
 
-# Branches, arrays and sub-workflows inside each other. Messages cannot nest deeper, but sub-workflows refer by name.
+# The limit for branches, arrays and sub-workflows inside each other. Sub-workflows are references, so the nesting limit
+# of messages does not bound them.
 LEVELS_MAX = 64
-# A sub-workflow is compiled once for each workflow that uses it, so a few of them can ask for endless work.
+# The limit for the work of one compilation. A sub-workflow is compiled once for each workflow that uses it, so a few of
+# them, each using the next one twice, would take exponential time.
 STEPS_MAX = 500_000
 NODE_STEPS = 10
 
@@ -32,16 +36,19 @@ Types = dict[str, types_pb2.LiteralType]
 
 
 class Interface(NamedTuple):
-    """The types of what goes in and comes out of a node or workflow, by variable name."""
+    """The types of the inputs and outputs of a node or workflow, by variable name.
+
+    Attributes:
+        missing: The parts that are absent, in upstream's words: "paramName" or "param.Type".
+    """
 
     inputs: Types
     outputs: Types
-    # What is missing in it: "paramName" or "param.Type", as upstream words it.
     missing: tuple[str, ...] = ()
 
 
 class LaunchPlanInterface(NamedTuple):
-    """What the compiler must know of a launch plan; the maps are None where the stored closure has none."""
+    """The inputs and outputs of a launch plan; None where its stored closure has none."""
 
     id: identifier_pb2.Identifier
     expected_inputs: interface_pb2.ParameterMap | None
@@ -49,12 +56,12 @@ class LaunchPlanInterface(NamedTuple):
 
 
 def key(identifier: identifier_pb2.Identifier) -> bytes:
-    """Identifiers are the same when all their fields are, the resource type and organisation among them."""
+    """Return a key of all fields of an identifier, also of resource type and organisation."""
     return bytes(identifier.SerializeToString(deterministic=True))
 
 
 def interface_of(inputs: Iterable[tuple[str, interface_pb2.Variable]], outputs: interface_pb2.VariableMap) -> Interface:
-    """The interface of these variables, noting names and types that are absent (upstream validateVariables)."""
+    """Return the interface of these variables and its missing parts (upstream validateVariables)."""
     missing: list[str] = []
     sides: list[Types] = []
     for variables in (inputs, outputs.variables.items()):
@@ -70,14 +77,14 @@ def interface_of(inputs: Iterable[tuple[str, interface_pb2.Variable]], outputs: 
 
 
 def normalised(interface: interface_pb2.TypedInterface) -> Interface:
-    """The interface of a message, in which absent inputs or outputs become empty ones (upstream ValidateInterface)."""
+    """Return the interface of a message, and set its inputs and outputs where absent (upstream ValidateInterface)."""
     interface.inputs.SetInParent()
     interface.outputs.SetInParent()
     return interface_of(interface.inputs.variables.items(), interface.outputs)
 
 
 class Vertex:
-    """A node, its interface once that is known, and the nodes inside it."""
+    """A node, its interface as soon as it is resolved, and the nodes inside it."""
 
     __slots__ = ("id", "inner", "interface", "message")
 
@@ -87,17 +94,18 @@ class Vertex:
         self.interface = interface
         self.inner: dict[object, Vertex] = {}
 
-    def inside(self, place: object, message: workflow_pb2.Node) -> "Vertex":
-        """The vertex of a node inside this one; the same one each time for the same place."""
+    def inside(self, place: object, message: workflow_pb2.Node) -> Vertex:
+        """Return the vertex of a node inside this one; always the same vertex for the same place."""
         if place not in self.inner:
             self.inner[place] = Vertex(message)
         return self.inner[place]
 
     def rename(self, name: str) -> None:
+        """Change the id of the node."""
         self.id = self.message.id = name
 
     def labelled(self, variable: str) -> str:
-        """The variable as error texts name it: behind the name of the node, where that has metadata."""
+        """Return the name of a variable for error texts: after the name of the node, where the node has metadata."""
         if self.message.HasField("metadata"):
             return f"{self.message.metadata.name}.{variable}"
         return variable
@@ -108,7 +116,7 @@ class TooMuchWork(Exception):
 
 
 class Library:
-    """The tasks, launch plans and sub-workflows of a compilation, and how much work it has done."""
+    """The tasks, launch plans and sub-workflows of one compilation, its caches, and the count of its steps."""
 
     def __init__(self) -> None:
         self.tasks: dict[bytes, tasks_pb2.TaskTemplate] = {}
@@ -122,20 +130,20 @@ class Library:
         self._casts: dict[tuple[int, int], tuple[types_pb2.LiteralType, types_pb2.LiteralType, bool]] = {}
 
     def spend(self, steps: int) -> None:
-        """Count work; past STEPS_MAX the compilation ends with what has been found so far."""
+        """Count steps. Raises TooMuchWork above STEPS_MAX."""
         self.steps += steps
         if self.steps > STEPS_MAX:
             raise TooMuchWork
 
     def may_descend(self, node: str, problems: Problems) -> bool:
-        """Whether one level more is allowed; the caller counts `level` up and down."""
+        """Return whether one more level is allowed; report a problem if not. The caller changes `level`."""
         if self.level < LEVELS_MAX:
             return True
         problems.too_large(node, f"Nodes are nested deeper than {LEVELS_MAX} levels.")
         return False
 
     def task_interface(self, name: bytes) -> Interface:
-        """The interface of a known task, normalised in the closure's copy of the task if it has one."""
+        """Return the interface of a task, normalised in the closure's copy of the task."""
         known = self._interfaces.get(name)
         if known is None:
             task = self.tasks[name]
@@ -144,22 +152,25 @@ class Library:
         return known
 
     def castable(self, up: types_pb2.LiteralType, down: types_pb2.LiteralType) -> bool:
-        """`Casts.castable`, remembered per pair: thousands of nodes often share a few tasks and so their types."""
-        # The types are kept beside the answer, since an id may be used again once its owner is gone.
+        """Return `Casts.castable`, cached: thousands of nodes often share a few tasks and so their types."""
+        # The types are stored with the answer, because Python reuses the id of a deleted object.
         pair = id(up), id(down)
         if pair not in self._casts:
             self._casts[pair] = up, down, self.rules.castable(up, down)
         return self._casts[pair][2]
 
     def type_text(self, kind: types_pb2.LiteralType) -> str:
-        """The type as error texts show it, at most as much as a message can hold."""
+        """Return a type for error texts, cut at the length of an error message."""
         if id(kind) not in self._texts:
             self._texts[id(kind)] = kind, _type_text(kind)[:MESSAGE_BYTES_MAX]
         return self._texts[id(kind)][1]
 
 
 def _type_text(kind: types_pb2.LiteralType) -> str:
-    """Parity: a struct lists the fields of its class and nothing else, in a form of its own (LiteralTypeToStr)."""
+    """Return a type as text.
+
+    Parity: a struct is shown by the fields of its class alone, in a format of its own (LiteralTypeToStr).
+    """
     if kind.simple != types_pb2.SimpleType.STRUCT:
         return text(kind)
     fields = kind.structure.dataclass_type
@@ -168,7 +179,7 @@ def _type_text(kind: types_pb2.LiteralType) -> str:
 
 
 class WorkflowGraph:
-    """One workflow under construction."""
+    """One workflow under compilation."""
 
     def __init__(self, library: Library, core: compiler_pb2.CompiledWorkflow) -> None:
         self.library = library
@@ -181,16 +192,16 @@ class WorkflowGraph:
         self.interface = normalised(core.template.interface)
 
     def add_edge(self, provider: str, dependent: str) -> None:
-        """`dependent` runs after `provider`."""
+        """Add an edge: `dependent` runs after `provider`."""
         self.downstream.setdefault(provider or START, set()).add(dependent)
         self.add_upstream(provider, dependent)
 
     def add_upstream(self, provider: str, dependent: str) -> None:
-        """`dependent` reads from `provider`, and is not one of the nodes that `provider` leads to."""
+        """Add the edge from `dependent` back to `provider` only, for nodes outside of the main graph."""
         self.upstream.setdefault(dependent, set()).add(provider or START)
 
     def write_connections(self) -> None:
-        """Put the edges into the message, each list sorted."""
+        """Write the edges into the message, each list sorted."""
         self.core.ClearField("connections")
         connections = self.core.connections
         connections.SetInParent()
@@ -199,9 +210,9 @@ class WorkflowGraph:
                 lists[node].ids.extend(sorted(edges[node]))
 
     def check_reachable(self, problems: Problems) -> None:
-        """Report a cycle or, if there is none, the nodes that no path from the start leads to.
+        """Report a cycle or, without a cycle, the nodes that no path from the start node reaches.
 
-        source: upstream validateReachable; it names one of several cycles, and the nodes, in random order
+        Source: validateReachable, which chooses among several cycles, and orders nodes, at random.
         """
         done: set[str] = set()
         path, waiting = [START], [iter(sorted(self.downstream.get(START, ())))]

@@ -1,7 +1,8 @@
-"""The request message of a REST call: path variables, query parameters, body.
+"""Binding: sets fields of a request message from path variables and query parameters.
 
-Fields are named by dotted paths in either spelling (sort_by.key, sortBy.key). A name that is no field is passed over.
-Upstream: PopulateFieldFromPath and PopulateQueryParameters of grpc-gateway v2.
+A dotted path names a field in either spelling (sort_by.key, sortBy.key). Unknown names are ignored.
+
+Source: PopulateFieldFromPath and PopulateQueryParameters of grpc-gateway v2.
 """
 
 from __future__ import annotations
@@ -35,20 +36,26 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
 class FieldPath(NamedTuple):
-    """Where a dotted path leads: the messages on the way and the field at the end, which may not exist."""
+    """A dotted path, resolved against a message type.
+
+    Attributes:
+        names: The proto names of the path's parts.
+        parents: The message fields on the way.
+        field: The field at the end; None where it does not exist.
+        problem: The error for any value of this path, which leads through a field that is no message.
+        plain: Whether the field is text outside of any oneof, so that it can be set directly.
+    """
 
     names: tuple[str, ...]
     parents: tuple[FieldDescriptor, ...]
     field: FieldDescriptor | None
-    # Said when a value is to be put there: the path leads through something that is no message.
     problem: str = ""
-    # A text outside of any oneof, as nearly all path variables are: it can be set without further ado.
     plain: bool = False
 
 
 @lru_cache(maxsize=4096)
 def resolve_path(descriptor: Any, path: str) -> FieldPath:
-    """Resolve a dotted path. Cached within bounds, because clients choose what they send."""
+    """Resolve a dotted path. The cache is bounded, because clients choose the paths."""
     names = tuple(path.split("."))
     proper: list[str] = []
     parents: list[FieldDescriptor] = []
@@ -72,7 +79,7 @@ def _is_text(field: FieldDescriptor) -> bool:
 
 
 def put_path(message: Any, path: str, value: str) -> None:
-    """Set the field of a path variable. errors: INVALID_ARGUMENT naming the variable"""
+    """Set the field of a path variable. Raises INVALID_ARGUMENT, which names the variable."""
     target = resolve_path(message.DESCRIPTOR, path)
     if target.plain and value.isascii():
         for name in target.names[:-1]:
@@ -89,10 +96,12 @@ def put_path(message: Any, path: str, value: str) -> None:
 
 
 def put_query(message: Any, pairs: Pairs, bound: frozenset[tuple[str, ...]]) -> None:
-    """Set fields from query parameters, but for those that the path has bound already.
+    """Set fields from query parameters, except those that the path has bound.
 
-    Deviates: upstream overlooks some of the latter, so that a query can lead to another project than its path.
-    errors: INVALID_ARGUMENT in upstream's words
+    Deviates: upstream misses some of these, so that a query can name another project than its path.
+
+    Raises:
+        FlyteError: INVALID_ARGUMENT with upstream's text.
     """
     for key, values in pairs:
         if key.endswith("]") and "[" in key:
@@ -108,9 +117,10 @@ def put_query(message: Any, pairs: Pairs, bound: frozenset[tuple[str, ...]]) -> 
 
 
 def query_pairs(query: bytes) -> Pairs:
-    """The parameters of a query string or form body, each with all its values, in order of their first appearance.
+    """Return the parameters of a query string or form body in their order, each with all its values.
 
-    errors: INVALID_ARGUMENT for a raw semicolon and for a broken percent escape
+    Raises:
+        FlyteError: INVALID_ARGUMENT for a raw semicolon and for a broken percent escape.
     """
     if not query:
         return []
@@ -125,7 +135,7 @@ def query_pairs(query: bytes) -> Pairs:
 
 
 def merged(pairs: Iterable[tuple[str, list[str]]]) -> Pairs:
-    """Pairs of several sources as one list: the values of a key follow each other."""
+    """Return the pairs of several sources as one list, with the values of each key together."""
     values: dict[str, list[str]] = {}
     for key, more in pairs:
         values.setdefault(key, []).extend(more)
@@ -136,7 +146,7 @@ def path_segments(raw: bytes) -> list[str]:
     """Split a path into its decoded segments.
 
     Deviates: an escaped slash is part of its segment, so that versions and names with slashes can be addressed.
-    Upstream decodes the path before it splits it, and answers 404 for them.
+    Upstream decodes the path before splitting it, and answers 404 for such names.
 
     Args:
         raw: The path as it was sent, which begins with a slash.
@@ -167,7 +177,7 @@ def _unquoted(raw: bytes) -> str:
 
 
 def _put(message: Any, target: FieldPath, values: Sequence[str]) -> None:
-    """errors: ValueError with upstream's text"""
+    """Set a field. Raises ValueError with upstream's text."""
     for parent in target.parents:
         _check_oneof(message, parent)
         message = getattr(message, parent.name)
@@ -224,7 +234,7 @@ def _parsed(field: FieldDescriptor, value: str, what: str, name: str = "") -> An
 
 
 def _value(field: FieldDescriptor, value: str) -> Any:
-    """One value of the field's type from its text; for a message type the message."""
+    """Parse one value of the field's type; for a message type the message."""
     if field.message_type is not None:
         return _message(field.message_type, value)
     if field.enum_type is not None:
@@ -253,14 +263,14 @@ def _check_unicode(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        # Deviates: upstream answers INTERNAL, as it finds out only when it passes the message on.
+        # Deviates: upstream answers INTERNAL, because it finds the error only when it sends the message on.
         raise errors.InvalidArgument("grpc: error while marshaling: string field contains invalid UTF-8") from error
 
 
 def _enum(field: FieldDescriptor, value: str, problem: str) -> int:
-    """A value of an enum by name or by number. errors: ValueError with the problem"""
+    """Parse an enum value by name or by number. Raises ValueError with the problem as its text."""
     assert field.enum_type is not None
-    # Names are ASCII, and upb fails with SystemError for a text that is no UTF-8.
+    # Names are ASCII, and upb raises SystemError for a text that is no UTF-8.
     named = field.enum_type.values_by_name.get(value) if value.isascii() else None
     if named is not None:
         return int(named.number)

@@ -46,10 +46,7 @@ class Codec(ABC):
 
     @abstractmethod
     def write(self, reply: Message | Page[Message], cache: ByteCache) -> bytes:
-        """Return the body of a successful reply.
-
-        Args:
-            cache: Holds encoded messages and rows.
+        """Return the body of a successful reply. The cache holds encoded messages and rows.
 
         Raises:
             DecodeError: A stored row holds bytes that are no message.

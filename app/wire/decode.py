@@ -62,8 +62,7 @@ def from_binary(type_: type[M], body: bytes) -> M:
 def from_json(type_: type[M], body: bytes, *, strict: bool) -> M:
     """Return the message of the first JSON value in body; an empty message where there is none.
 
-    Args:
-        strict: Refuse unknown fields and enum names instead of ignoring them.
+    With strict, unknown fields and enum names are errors; otherwise they are ignored.
 
     Raises:
         FlyteError: INVALID_ARGUMENT with upstream's text.

@@ -4,6 +4,8 @@ A name depends on every type of flyteidl: upstream runs the generator over all f
 Source: protoc-gen-openapiv2 v2.19.1, naming strategy "legacy".
 """
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 from collections import Counter

@@ -1,8 +1,10 @@
-"""flyte:// addresses: where the inputs, outputs and deck of a node, or of one attempt of its task, are asked for.
+"""flyte:// URLs, which name the inputs, outputs or deck of a node or of one attempt of its task.
 
 flyte://v1/<project>/<domain>/<execution>/<node>[/<attempt>]/(i|o|d)
 flyte://v1/<project>/<domain>/<execution>/<node>[/<attempt>]/(i|o)/<name of a literal>
 """
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
@@ -22,7 +24,13 @@ _ADDRESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What an address asks for. kind: i inputs, o outputs, d deck; attempt None: the node's; literal "": all."""
+    """The data that a URL names.
+
+    Attributes:
+        attempt: The number of the attempt; None for the data of the node.
+        kind: "i" for inputs, "o" for outputs, "d" for the deck.
+        literal: The name of one literal; "" for all.
+    """
 
     node: identifier_pb2.NodeExecutionIdentifier
     attempt: int | None
@@ -31,16 +39,15 @@ class Artifact:
 
 
 def parse(url: str) -> Artifact:
-    """Read an address.
+    """Parse a URL. Raises INVALID_ARGUMENT.
 
-    errors: INVALID_ARGUMENT failed to parse [<url>]; failed to parse attempt [<number>], strconv.Atoi: …
-    source: upstream common.ParseFlyteURLToExecution
+    Source: common.ParseFlyteURLToExecution.
     """
     match = _ADDRESS.fullmatch(url)
     if match is None:
         raise errors.InvalidArgument(f"failed to parse [{url}]")
     attempt = match["attempt"]
-    # Deviates: upstream cuts an attempt of more than 32 bits and answers with another attempt's data.
+    # Deviates: upstream truncates an attempt of more than 32 bits and returns the data of another attempt.
     if attempt and (len(attempt) > 20 or int(attempt) >= 2**32):
         raise errors.InvalidArgument(
             f'failed to parse attempt [{attempt}], strconv.Atoi: parsing "{attempt}": value out of range'

@@ -1,4 +1,4 @@
-"""One page of a list as rows, which become messages only for who wants messages."""
+"""One page of a list as database rows, which are turned into messages only where an encoding needs messages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ PageT = TypeVar("PageT", bound=Message)
 class Page(Generic[PageT]):
     """One page of a list, still as database rows. REST renders the rows directly; other transports call `message()`.
 
-    page: the message without its rows, which are its first field. shown: the message of a row; all that it shows is in
-    the row, so that what has been printed of a row is right for an equal one.
+    Attributes:
+        page: The list message without its rows, which belong into its first field.
+        rows: The database rows.
+        shown: Makes the message of one row. It depends on nothing but the row, so that an encoded row can be cached
+            and reused for an equal row.
     """
 
     page: PageT
@@ -24,7 +27,7 @@ class Page(Generic[PageT]):
     shown: Callable[[Any], Message]
 
     def message(self) -> PageT:
-        """The whole page."""
+        """Return the page as a message with all rows."""
         getattr(self.page, self.page.DESCRIPTOR.fields[0].name).extend(map(self.shown, self.rows))
         return self.page
 

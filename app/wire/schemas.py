@@ -4,6 +4,8 @@ A schema describes the proto JSON form with snake_case names. Requests and respo
 stands for an unset message, and requires no field. descriptions.toml holds the descriptions.
 """
 
+from __future__ import annotations
+
 import tomllib
 from pathlib import Path
 from typing import Any

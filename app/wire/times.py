@@ -1,4 +1,4 @@
-"""Instants in messages."""
+"""Timestamps in messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def put_time(timestamp: Timestamp, moment: datetime) -> None:
-    """Set a timestamp to an aware moment, as its FromDatetime does in five times the time."""
+    """Set a timestamp to an aware moment, five times as fast as `Timestamp.FromDatetime`."""
     since = moment - _EPOCH
     timestamp.seconds = since.days * 86_400 + since.seconds
     timestamp.nanos = since.microseconds * 1_000

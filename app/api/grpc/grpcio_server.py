@@ -28,13 +28,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[aio.Server, int]:
-    """Start a server. The caller stops it.
-
-    Args:
-        address: host:port; port 0 takes a free one.
-
-    Returns:
-        The server and its port.
+    """Start a server at host:port and return it with its port; the caller stops it. Port 0 takes a free one.
 
     Raises:
         RuntimeError: The address cannot be used.

@@ -1,0 +1,1 @@
+"""HTTP pages beside the API: documentation, stored objects, logs of attempts."""

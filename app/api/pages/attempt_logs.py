@@ -1,11 +1,11 @@
-"""What attempts print, over HTTP while they print it: GET /logs/<project>/<domain>/<execution>/<node>/<attempt>.
+"""The logs of task attempts: GET /logs/<project>/<domain>/<execution>/<node>/<attempt>, also while an attempt runs.
 
-For an element of a map task `?index=3&retry=0` is added. A part of a big log is had with a Range header, its end also
-with `?tail=<lines>`. Every name becomes one component of a path, so no name leads out of the folder of attempts.
+`?index=3&retry=0` selects an element of a map task. A Range header selects a part of the log, `?tail=<lines>` its last
+lines. Each name becomes one component of a path, so no name leads out of the folder of attempts.
 
-Logs are as open as the API, which names them all: authentication is not served yet (a configuration that asks for it
-is refused), and the server listens on loopback alone unless told otherwise. A log lies in the home of
-the server that ran the attempt, and servers with other homes do not serve it.
+Logs are as open as the API: authentication is not implemented yet (a configuration that requires it is refused), and
+the server listens on loopback by default. A log is stored in the home of the server that ran the attempt; servers with
+other homes answer 404.
 """
 
 from __future__ import annotations
@@ -35,12 +35,18 @@ _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache", "a
 
 
 class _BadRequest(Exception):
-    """The message names what is wrong."""
+    """A parameter is not valid; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Bytes first to end (exclusive) of a log that had size_bytes when it was asked for."""
+    """A part of a log.
+
+    Attributes:
+        first: The first byte.
+        end: The byte behind the last one.
+        size_bytes: The size of the log when the request arrived.
+    """
 
     first: int
     end: int
@@ -48,7 +54,7 @@ class _Part:
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """The route to mount."""
+    """Return the route for logs."""
     home = settings.home_path
 
     async def serve(request: Request) -> Response:
@@ -56,17 +62,17 @@ def routes(settings: Settings) -> list[BaseRoute]:
             path = _path(home, request)
             tail = _number(request.query_params, "tail", TAIL_LINES_MAX)
         except _BadRequest as error:
-            return _told(400, str(error))
+            return _reply(400, str(error))
         try:
             descriptor = await asyncio.to_thread(folders.open_log, path)
         except OSError:
-            return _told(404, "this machine has no log of such an attempt: it has not begun, or it ran elsewhere")
+            return _reply(404, "this machine has no log of such an attempt: it has not started, or it ran elsewhere")
         try:
             size = os.fstat(descriptor).st_size
             part = _part(request.headers.get("range", ""), size)
             if part is None:
                 os.close(descriptor)
-                return _told(416, f"the log has {size} bytes", {"content-range": f"bytes */{size}"})
+                return _reply(416, f"the log has {size} bytes", {"content-range": f"bytes */{size}"})
             if tail is not None:
                 part = _Part(await asyncio.to_thread(_start_of_tail, descriptor, size, tail), size, size)
         except BaseException:
@@ -91,7 +97,7 @@ def _path(home: Path, request: Request) -> Path:
 
 
 def _number(given: Any, name: str, most: int = 10**9) -> int | None:
-    """A number of the request, None where it is not given. errors: _BadRequest naming it"""
+    """Return a number of the request, None without one. Raises _BadRequest."""
     text = given.get(name)
     if text is None:
         return None
@@ -101,9 +107,9 @@ def _number(given: Any, name: str, most: int = 10**9) -> int | None:
 
 
 def _part(header: str, size: int) -> _Part | None:
-    """The part that a Range header asks for; the whole where it asks for several or for what nobody knows (RFC 9110).
+    """Return the part that a Range header selects; None where the log has none of these bytes.
 
-    None when there is nothing of it.
+    A header with several ranges or an unknown unit selects the whole log, as RFC 9110 allows.
     """
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
@@ -116,7 +122,7 @@ def _part(header: str, size: int) -> _Part | None:
 
 
 def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
-    """Where the last lines begin; a newline at the very end begins no line."""
+    """Return the position of the last lines. A newline at the end of the log starts no line."""
     if lines == 0 or size == 0:
         return size
     position = size - 1
@@ -149,7 +155,7 @@ def _respond(request: Request, descriptor: int, part: _Part) -> Response:
 
 
 async def _pieces(descriptor: int, part: _Part) -> AsyncIterator[bytes]:
-    """The part, as it was when it was asked for: a log that grows meanwhile makes no answer longer."""
+    """Yield the bytes of a part. A log that grows meanwhile does not make the reply longer."""
     try:
         position = part.first
         while position < part.end:
@@ -162,5 +168,5 @@ async def _pieces(descriptor: int, part: _Part) -> AsyncIterator[bytes]:
         os.close(descriptor)
 
 
-def _told(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+def _reply(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     return PlainTextResponse(message + "\n", status, headers={**_HEADERS, **(headers or {})})

@@ -1,8 +1,8 @@
-"""The OpenAPI document for clients that read lowerCamelCase names, which is what the server answers by default.
+"""The OpenAPI document with lowerCamelCase names, which the server uses in replies by default.
 
-Only names in bodies differ from openapi/flyte.json. Parameters keep their names: the server takes either spelling.
-The media type of bodies gets a parameter: generators put it into Accept and Content-Type as it is, and a plain
-`application/json` there would ask for snake_case names.
+Only names in bodies differ from openapi/flyte.json. Parameters keep their names, because the server accepts either
+spelling. The media type of bodies gets the parameter `names=camel`: generated clients send the media type in Accept and
+Content-Type, and plain `application/json` there would select snake_case names.
 """
 
 import re

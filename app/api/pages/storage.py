@@ -1,7 +1,7 @@
-"""The objects of a local store over HTTP: GET, HEAD and PUT at signed, expiring addresses (app/blobs/signed_urls.py).
+"""The objects of a local store over HTTP: GET, HEAD and PUT at signed, expiring URLs (app/blobs/signed_urls.py).
 
-It is to clients what an S3 endpoint is: flytekit, flytectl and browsers send what they would send there. Mistakes
-are answered in plain text, which flytekit shows to its user.
+flytekit, flytectl and browsers send the same requests to it as to an S3 endpoint. Errors are plain text, which flytekit
+shows to its user.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from app.settings import Settings
 # Bodies are written to disk in pieces of this size.
 PIECE_BYTES = 1024 * 1024
 
-# Decks are HTML that tasks made, with scripts of their own. The sandbox gives them an origin of their own, so that
-# they cannot act on this server as the person who looks at them.
+# Decks are HTML with scripts, written by tasks. The sandbox gives them an origin of their own, so that the scripts
+# cannot send requests to this server in the name of the person who views the deck.
 _HEADERS = {
     "content-security-policy": (
         "sandbox allow-scripts allow-popups allow-downloads; "
@@ -42,7 +42,7 @@ _HEADERS = {
 
 
 def routes(blobs: Blobs, settings: Settings) -> list[BaseRoute]:
-    """The routes to mount; none where clients reach the bucket by themselves."""
+    """Return the routes; none for a bucket, which clients reach directly."""
     if not blobs.local:
         return []
     limits = settings.limits
@@ -56,17 +56,17 @@ def routes(blobs: Blobs, settings: Settings) -> list[BaseRoute]:
 
 
 class _TooLarge(Exception):
-    """The body has more bytes than are taken."""
+    """The body is larger than the limit."""
 
 
 class Storage:
-    """The endpoint of signed addresses.
+    """Serves the requests to signed URLs.
 
     Args:
-        blobs: the local store
-        upload_bytes_max: of one PUT
-        wait_seconds_max: for the next piece of its body
-        bytes_per_second_min: of the body on average, from wait_seconds_max after its start on; 0 is no limit
+        blobs: The local store.
+        upload_bytes_max: The limit for the body of one PUT.
+        wait_seconds_max: The limit for the arrival of the next part of a body.
+        bytes_per_second_min: The lowest average rate of a body, enforced wait_seconds_max after its start; 0 for none.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Storage:
         self._bytes_per_second_min = bytes_per_second_min
 
     async def serve(self, request: Request) -> Response:
-        """One request to /storage/<key>."""
+        """Serve one request to /storage/<key>."""
         key = str(request.path_params["key"])
         try:
             md5 = self._blobs.check_signed_url(request.method, key, dict(request.query_params))
@@ -86,29 +86,29 @@ class Storage:
                 return await self._put(request, key, md5)
             return self._get(key)
         except SignedUrlRefused as error:
-            return _told(403, error.message)
+            return _reply(403, error.message)
         except BlobError as error:
             failures.record(error, rpc=f"{request.method} /storage", request_id="")
             statuses = {BlobMissing: 404, BlobNameRefused: 400, BlobOutside: 403, StorageFull: 507}
-            return _told(statuses.get(type(error), 500), error.message)
+            return _reply(statuses.get(type(error), 500), error.message)
 
     def _get(self, key: str) -> Response:
-        """The file, or the range of it that is asked for; to HEAD its headers."""
+        """Return the file or the requested range of it; for HEAD only the headers."""
         folder, path = self._blobs.folder_path(key)
-        # Opening it here applies the folder's rules about links and pipes.
+        # Opening the file applies the rules of the store about links and pipes.
         descriptor, status = folder.open(path, key)
         os.close(descriptor)
         return FileResponse(path, headers=_HEADERS, stat_result=status)
 
     async def _put(self, request: Request, key: str, md5: bytes) -> Response:
-        """Store the body, if it is what the address and its own headers say."""
+        """Store the body if it fits the limits and its MD5 matches the URL and the headers."""
         try:
             expected = base64.b64decode(request.headers.get("content-md5", ""), validate=True) or md5
             length = int(request.headers.get("content-length", "0"))
         except (binascii.Error, ValueError):
-            return _told(400, "the header Content-MD5 is no base64, or Content-Length no number")
+            return _reply(400, "the header Content-MD5 is no base64, or Content-Length no number")
         if md5 and expected != md5:
-            return _told(400, "the header Content-MD5 is not the MD5 that the address was signed with")
+            return _reply(400, "the header Content-MD5 is not the MD5 that the URL was signed with")
         if length > self._upload_bytes_max:
             return self._too_large()
         folder, path = self._blobs.folder_path(key)
@@ -118,19 +118,26 @@ class Storage:
             except _TooLarge:
                 return self._too_large()
             except TimeoutError:
-                return _told(408, self._too_slow())
+                return _reply(408, self._too_slow())
             except ClientDisconnect:
-                return _told(400, "the body ended early")
+                return _reply(400, "the body ended early")
             if expected and incoming.md5 != expected:
-                return _told(
+                return _reply(
                     400, f"the MD5 of the body is {_base64(incoming.md5)}, that of the request {_base64(expected)}"
                 )
             await asyncio.to_thread(incoming.commit)
-            # Parity: S3 answers with an empty body, which Go's HTTP client and the recordings call HTML.
+            # Parity: S3 replies with an empty body of this content type.
             return Response(media_type="text/html", headers={"etag": f'"{incoming.md5.hex()}"'})
 
     async def _receive(self, request: Request, incoming: IncomingFile) -> None:
-        """Write the body to disk as it comes. errors: _TooLarge, TimeoutError, ClientDisconnect, BlobError"""
+        """Write the body to disk as it arrives.
+
+        Raises:
+            _TooLarge: The body is larger than the limit.
+            TimeoutError: The body arrives too slowly.
+            ClientDisconnect: The client disconnected.
+            BlobError: The disk is full, for example.
+        """
         stream = request.stream()
         pending = bytearray()
         following: Callable[[], Awaitable[bytes | None]] = functools.partial(anext, stream, None)
@@ -145,7 +152,7 @@ class Storage:
         await asyncio.to_thread(incoming.write, pending)
 
     def _seconds_left(self, began: float, incoming: IncomingFile, pending: bytearray) -> float:
-        """Return how long the next piece may take."""
+        """Return the time in which the next part must arrive."""
         if not self._bytes_per_second_min:
             return self._wait_seconds_max
         earned = (incoming.size_bytes + len(pending)) / self._bytes_per_second_min
@@ -153,17 +160,19 @@ class Storage:
 
     def _too_slow(self) -> str:
         return (
-            f"nothing of the body came for {self._wait_seconds_max:g} seconds (limits.bodyWaitSecondsMax), or less "
+            f"no part of the body arrived for {self._wait_seconds_max:g} seconds (limits.bodyWaitSecondsMax), or less "
             f"than {self._bytes_per_second_min} bytes a second (limits.uploadBytesPerSecondMin)"
         )
 
     def _too_large(self) -> Response:
-        return _told(413, f"the body is larger than {self._upload_bytes_max} bytes, the limit of limits.uploadBytesMax")
+        return _reply(
+            413, f"the body is larger than {self._upload_bytes_max} bytes, the limit of limits.uploadBytesMax"
+        )
 
 
 def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def _told(status: int, message: str) -> Response:
+def _reply(status: int, message: str) -> Response:
     return PlainTextResponse(message + "\n", status)

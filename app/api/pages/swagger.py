@@ -63,7 +63,7 @@ class _Converter:
                 template = operation["x-flyte-template"]
                 paths.setdefault(template, {})[verb] = self.operation(verb, operation)
         shown = json.dumps([paths, self.definitions])
-        # Parity: of a request that a definition of its own stands for, nothing is left.
+        # Parity: a request message that a definition of its own replaces has no definition.
         used = {name for name in self.definitions if name in FURTHER or f'#/definitions/{name}"' in shown}
         return {
             "swagger": "2.0",
@@ -76,7 +76,7 @@ class _Converter:
         }
 
     def operation(self, verb: str, operation: dict[str, Any]) -> dict[str, Any]:
-        """Return one operation; a body whose message the path fills in part gets a definition of its own."""
+        """Return one operation. A body without the fields of the path gets a definition of its own."""
         operation_id = OPERATION_IDS[verb, operation["x-flyte-template"]]
         fields = VARIABLE.findall(operation["x-flyte-template"])
         parameters = self.parameters(operation.get("parameters", []), fields)
@@ -139,7 +139,7 @@ class _Converter:
         return {**found, "properties": properties}
 
     def schema(self, schema: Schema) -> Schema:
-        """Return a schema without null, alternatives (the first one stands) and encodings, which Swagger 2 lacks."""
+        """Return a schema without null, alternatives (only the first is kept) and encodings, which Swagger 2 lacks."""
         if "anyOf" in schema:
             schema = schema["anyOf"][0]
         if "$ref" in schema:

@@ -63,11 +63,9 @@ async def read_body(
 ) -> bytes:
     """Return a request's whole body.
 
-    Args:
-        too_large: Makes the error for a body of more than bytes_max, from its size in bytes.
-
     Raises:
-        FlyteError: From too_large; DEADLINE_EXCEEDED for a body that is not complete in time.
+        FlyteError: The error that `too_large` makes for a body of that many bytes; DEADLINE_EXCEEDED for a body that is
+            not complete in time.
         ClientDisconnected: The body did not arrive.
     """
     body = bytearray()
@@ -280,9 +278,8 @@ async def send_answer(
 ) -> None:
     """Send a whole reply.
 
-    Args:
-        chunked: Leave Content-Length out, because the client accepts trailers.
-        trailer: Sent after a chunked body where the ASGI server supports trailers.
+    A chunked reply has no Content-Length, because its client accepts trailers. The trailer is sent after it where the
+    ASGI server supports trailers.
     """
     trailing = chunked and trailer is not None and "http.response.trailers" in scope.get("extensions", {})
     if not chunked:

@@ -1,0 +1,1 @@
+"""Texts that imitate Go and Kubernetes letter for letter."""

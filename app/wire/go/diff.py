@@ -24,11 +24,7 @@ _WELL_KNOWN_JSON = {"google.protobuf.Struct", "google.protobuf.Value", "google.p
 
 
 def different_structure(kind: str, name: str, old: Message, new: Message) -> str:
-    """Return the message of the error.
-
-    Args:
-        kind: "task", "workflow" or "launch plan".
-        name: The name of the entity.
+    """Return the message of the error; kind is "task", "workflow" or "launch plan".
 
     Source: NewTaskExistsDifferentStructureError and its two siblings.
     """

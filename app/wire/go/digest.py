@@ -1,9 +1,11 @@
-"""The digest that tells whether something is being registered again unchanged (stored beside every entity).
+"""Digests of messages, stored with every entity. A second registration with an equal digest changes nothing.
 
-Upstream writes a message as JSON, reads that back as plain data and hashes it with the object hash of the Certificate
-Transparency tools: SHA-256 over a letter for the kind and the content, dictionaries sorted by the hashes of their keys.
-Here the message is walked directly, by encoders made once per message type; the result is that of the JSON.
+Upstream converts a message to JSON, parses that, and hashes the data with the object hash of the Certificate
+Transparency tools: SHA-256 of a letter for the kind and the content, dictionaries sorted by the hashes of their keys.
+Here encoders, made once per message type, walk the message directly; the result is the same.
 """
+
+from __future__ import annotations
 
 import json
 import math
@@ -21,23 +23,25 @@ from app.cache import ByteCache
 from app.errors import InvalidArgument
 from app.wire.text import shortest_float32
 
-# Messages nest at most this deep when they arrive; what code builds must not end in a RecursionError either.
+# Requests nest at most 100 levels. The limit is for messages built by code, which must not raise RecursionError.
 _DEPTH_MAX = 200
 
 Encoder = Callable[[Any, int], bytes]
 
-# Tasks come again inside every workflow that calls them; of these only what has changed is walked. Far below the depth
-# that is allowed it does not matter how deep a task lies.
+# Workflows contain copies of their tasks, so the hashes of tasks are cached by the bytes of the task. The depth at
+# which a task lies does not matter, because it is far below the limit.
 _KEPT_TYPE = "flyteidl.core.CompiledTask"
 _KEPT_BYTES_MAX = 4 * 1024 * 1024
 _kept = ByteCache(_KEPT_BYTES_MAX)
 
 
 def digest(message: Message) -> bytes:
-    """32 bytes that are equal for equal messages, whatever the order of map entries.
+    """Return 32 bytes that are equal for equal messages, whatever the order of map entries.
 
-    errors: INVALID_ARGUMENT for a message that has no JSON form: a time or number out of range, or too deep
-    source: upstream pbhash.ComputeHash
+    Raises:
+        FlyteError: INVALID_ARGUMENT for a message without a JSON form: a time or number out of range, or too deep.
+
+    Source: pbhash.ComputeHash.
     """
     return _encoder(message.DESCRIPTOR)(message, 0)
 
@@ -55,18 +59,18 @@ def _short_text(value: str) -> bytes:
 
 
 def _text(value: str, _: int = 0) -> bytes:
-    # Names repeat by the thousand in a workflow; long texts are not worth keeping.
+    # Names occur thousands of times in a workflow; long texts do not, so they are not cached.
     return _short_text(value) if len(value) <= 128 else _hash(b"u", value.encode())
 
 
 @lru_cache(maxsize=4096)
 def _number(value: float) -> bytes:
-    """The binary digits of a number: sign, exponent, and a mantissa between a half (exclusive) and one."""
+    """Return the hash of a number: of its sign, exponent, and the binary digits of a mantissa in (0.5, 1]."""
     if value == 0:
         return _hash(b"f", b"+0:")
     mantissa, exponent = math.frexp(abs(value))
     if mantissa == 0.5:
-        # A power of two counts as one times itself.
+        # A power of two has the mantissa 1.
         mantissa, exponent = 1.0, exponent - 1
     digits = []
     while mantissa:
@@ -80,13 +84,13 @@ def _list(elements: list[bytes]) -> bytes:
 
 
 def _dictionary(pairs: list[bytes]) -> bytes:
-    """Each pair is the hash of the key and that of the value; keys differ, so sorting pairs sorts keys."""
+    """Hash a dictionary. Each pair is the hash of a key followed by that of its value, so sorting pairs sorts keys."""
     pairs.sort()
     return sha256(b"d" + b"".join(pairs)).digest()
 
 
 def _plain(value: Any, depth: int) -> bytes:
-    """Data as `json.loads` gives it."""
+    """Hash data of the types that `json.loads` returns."""
     _check_depth(depth)
     match value:
         case None:
@@ -122,17 +126,17 @@ def _encoder(descriptor: Descriptor) -> Encoder:
         pairs = []
         for field, value in message.ListFields():
             if field not in fields:
-                # Made when first met, since messages contain themselves.
+                # Made at the first use, because types contain themselves.
                 fields[field] = _text(field.json_name), _field_encoder(field)
             name, encode_value = fields[field]
             pairs.append(name + encode_value(value, depth + 1))
         return _dictionary(pairs)
 
-    return _keeping(encode) if name == _KEPT_TYPE else encode
+    return _with_cache(encode) if name == _KEPT_TYPE else encode
 
 
-def _keeping(encode: Encoder) -> Encoder:
-    """The encoder with a memory, in which messages are found by their bytes."""
+def _with_cache(encode: Encoder) -> Encoder:
+    """Return the encoder with a cache by the bytes of the message."""
 
     def encode_once(message: Message, depth: int) -> bytes:
         key = (message.SerializeToString(),)
@@ -176,7 +180,7 @@ def _value_encoder(field: FieldDescriptor) -> Encoder:
             names = {number: _text(value.name) for number, value in field.enum_type.values_by_number.items()}
             return lambda number, _: names[number] if number in names else _number(float(number))
         case FieldDescriptor.CPPTYPE_INT64 | FieldDescriptor.CPPTYPE_UINT64:
-            # JSON numbers cannot hold 64 bits, so these are texts.
+            # JSON has 64-bit integers as text.
             return lambda value, _: _text(str(value))
         case FieldDescriptor.CPPTYPE_FLOAT:
             return lambda value, _: _float(shortest_float32(value))
@@ -192,7 +196,7 @@ def _float(value: float) -> bytes:
 
 
 def _well_known(message: Message, depth: int) -> bytes:
-    """Times, durations, wrappers and Any, which have JSON forms of their own and are few."""
+    """Hash a time, duration, wrapper or Any, whose JSON is not an object of its fields."""
     try:
         return _plain(json.loads(json_format.MessageToJson(message)), depth)
     except (json_format.Error, ValueError, TypeError) as error:

@@ -1,9 +1,8 @@
-"""JSON as Go reads it: where the first value of a body ends, its tokens, and the words for what is wrong.
+"""JSON scanned as Go does: the end of the first value of a body, its tokens, and Go's error texts.
 
-Upstream's gateway reads a body twice. encoding/json finds the end of the first value and refuses what is no JSON;
-protojson then reads that value and names line and column of what does not fit the message. This module has both
-halves' scanning; app/wire/protojson.py has the meaning. All of it serves bodies that the fast reader of
-app/wire/decode.py could not take.
+Upstream's gateway reads a body twice. encoding/json finds the end of the first value and refuses a text that is no
+JSON. protojson then parses that value and reports errors with line and column. This module has the scanners of both;
+app/wire/protojson.py turns the tokens into a message. Both serve bodies that app/wire/decode.py finds not simple.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import NamedTuple
 
 from app.wire.go.goparse import go_quote
 
-# Go stops at 10,000 levels, protobuf's binary form at 100, so nothing deeper than this could be stored.
+# Go's limit is 10,000 levels. protobuf's binary form allows 100, so a deeper value could not be stored.
 DEPTH_MAX = 300
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-# Possessive, so that strings of megabytes leave no trail of places to go back to.
+# Possessive, so that strings of megabytes need no memory for backtracking.
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]|[^\s{}\[\]:,"]+', re.DOTALL)
@@ -29,18 +28,18 @@ _LITERALS = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
 
 
 class JsonError(ValueError):
-    """The body cannot be read; the message is for the client."""
+    """The body is not valid; the client receives the message."""
 
 
 def has_more_values(body: bytes, values_max: int) -> bool:
-    """Return whether a JSON text holds more values than that: scalars, objects and lists, however deep.
+    """Return whether a JSON text has more than values_max values: scalars, objects and lists at any depth.
 
-    Each value but the first follows a comma or opens an object or a list, so those are counted. Empty objects and
-    lists count as two values. A text that is no JSON is counted likewise.
+    Commas and opening brackets are counted, because every value but the first follows one of them. So an empty object
+    or list counts as two values. A text that is no JSON is counted in the same way.
     """
     if sum(map(body.count, (b",", b"[", b"{"))) < values_max:
         return False
-    # Strings hold commas too. Where most of a body is one string, the end comes quickly; where it is not, the limit.
+    # Strings contain commas too, so tokens are scanned: few long strings, or many up to the limit.
     values = 1
     for match in _MARK.finditer(body):
         values += body[match.start()] != 0x22
@@ -50,9 +49,10 @@ def has_more_values(body: bytes, values_max: int) -> bool:
 
 
 def first_value(body: bytes) -> tuple[int, int] | None:
-    """Where the first JSON value begins and ends; None for a body of nothing but blanks.
+    """Return start and end of the first JSON value; None for a body of blanks. Bytes behind the value are ignored.
 
-    What follows the value is not looked at. errors: JsonError in the words of encoding/json
+    Raises:
+        JsonError: With the text of encoding/json.
     """
     start = position = _skip(body, 0)
     if start == len(body):
@@ -61,7 +61,7 @@ def first_value(body: bytes) -> tuple[int, int] | None:
     while True:
         position = _value(body, position, open_)
         if position < 0:
-            # An object or a list was opened and has a first element.
+            # An object or a list was opened, and is not empty.
             position = -position
             continue
         position = _after(body, position, open_)
@@ -70,7 +70,7 @@ def first_value(body: bytes) -> tuple[int, int] | None:
 
 
 def _value(body: bytes, position: int, open_: list[int]) -> int:
-    """Read one scalar or empty container, or open a container; the latter gives the negative of where to go on."""
+    """Read a scalar or empty container, return its end; or open a container, return minus the next start."""
     letter = _letter(body, position)
     if letter == 0x22:
         return _scan_string(body, position)
@@ -90,7 +90,7 @@ def _value(body: bytes, position: int, open_: list[int]) -> int:
 
 
 def _after(body: bytes, position: int, open_: list[int]) -> int:
-    """From the end of a value to the beginning of the next one, closing what ends in between."""
+    """Return the start of the next value; close the containers that end before it."""
     while open_:
         position = _skip(body, position)
         letter = _letter(body, position)
@@ -107,7 +107,7 @@ def _after(body: bytes, position: int, open_: list[int]) -> int:
 
 
 def _key(body: bytes, position: int) -> int:
-    """Read a key and its colon; where its value begins."""
+    """Read a key and its colon, and return the start of its value."""
     letter = _letter(body, position)
     if letter != 0x22:
         raise _unexpected(letter, "looking for beginning of object key string")
@@ -148,7 +148,7 @@ def _scan_literal(body: bytes, position: int, literal: bytes) -> int:
 
 
 def _scan_number(body: bytes, position: int) -> int:
-    """A number ends where no more of it can come; what then follows is the caller's to judge."""
+    """Return the end of a number. The caller checks the character behind it."""
     match = _NUMBER.match(body, position)
     if match is None:
         raise _unexpected(_letter(body, position + 1), "in numeric literal")
@@ -175,13 +175,20 @@ def _letter(body: bytes, position: int) -> int:
 
 
 def _unexpected(letter: int, context: str) -> JsonError:
-    """Go shows a byte as the character with its number, also where it is one of several bytes of UTF-8."""
+    """Return the error for a byte. Go shows it as the character of that number, even inside a UTF-8 sequence."""
     shown = {0x27: "'\\''", 0x22: "'\"'"}.get(letter) or f"'{go_quote(chr(letter))[1:-1]}'"
     return JsonError(f"invalid character {shown} {context}")
 
 
 class Token(NamedTuple):
-    """kind: one of { } [ ] " 0 t f n, or "" at the end; start: its place in the bytes; text: what a string says."""
+    """One token.
+
+    Attributes:
+        kind: One of { } [ ] " 0 t f n, or "" at the end.
+        start: The position of the token in the bytes of the value.
+        raw: The token as it is written.
+        text: The content of a string.
+    """
 
     kind: str
     start: int
@@ -190,11 +197,11 @@ class Token(NamedTuple):
 
 
 class Tokens:
-    """The tokens of one JSON value that first_value has accepted, without its commas and colons.
+    """The tokens of one JSON value that `first_value` has accepted, without commas and colons.
 
     Args:
         value: The text of the value.
-        start: Where in the text to begin.
+        start: The position of the first token to read.
     """
 
     def __init__(self, value: bytes, start: int = 0) -> None:
@@ -203,18 +210,18 @@ class Tokens:
         self._peeked: Token | None = None
 
     def next(self) -> Token:
-        """Take the next token."""
+        """Return the next token and advance."""
         token, self._peeked = self._peeked or next(self._tokens), None
         return token
 
     def peek(self) -> Token:
-        """Look at the next token."""
+        """Return the next token without advancing."""
         if self._peeked is None:
             self._peeked = next(self._tokens)
         return self._peeked
 
     def skip(self) -> None:
-        """Pass over one value, whatever it is."""
+        """Skip one value of any kind."""
         depth = 0
         while True:
             kind = self.next().kind
@@ -223,21 +230,21 @@ class Tokens:
                 return
 
     def place(self, position: int) -> str:
-        """ "line 1:5" for a place in the bytes; columns count characters."""
+        """Return "line 1:5" for a position in the bytes; columns count characters."""
         line = self.value.count(b"\n", 0, position) + 1
         last = self.value[self.value.rfind(b"\n", 0, position) + 1 : position]
         return f"line {line}:{len(last.decode('utf-8', 'replace')) + 1}"
 
     def error(self, position: int, problem: str) -> JsonError:
-        """What does not fit the message, with its place."""
+        """Return an error about a value that does not fit the message."""
         return JsonError(f"proto: ({self.place(position)}): {problem}")
 
     def syntax_error(self, position: int, problem: str) -> JsonError:
-        """What is not protobuf's JSON at all, with its place."""
+        """Return an error about a text that is no protobuf JSON."""
         return JsonError(f"proto: syntax error ({self.place(position)}): {problem}")
 
     def unexpected(self, token: Token) -> JsonError:
-        """The error for a token of the wrong kind."""
+        """Return the error about a token of the wrong kind."""
         return self.syntax_error(token.start, f"unexpected token {token.raw}")
 
     def _read(self, start: int) -> Iterator[Token]:
@@ -253,7 +260,7 @@ class Tokens:
         yield Token("", len(self.value), "")
 
     def _text(self, match: re.Match[bytes], raw: str) -> str:
-        """The string that raw stands for. errors: JsonError for half a surrogate pair"""
+        """Return the content of a string. Raises JsonError for half a surrogate pair."""
         if "\\" not in raw:
             return raw[1:-1]
 
@@ -272,7 +279,7 @@ class Tokens:
         return _ESCAPE.sub(_unescape, _SURROGATES.sub(joined, raw[1:-1]))
 
 
-# An escaped backslash is matched too, so that what follows it is not taken for an escape.
+# An escaped backslash is matched too, so that the text behind it is not taken for an escape.
 _SURROGATES = re.compile(r"\\\\|\\u([dD][89a-fA-F][0-9a-fA-F]{2})(?:\\u([0-9a-fA-F]{4}))?")
 
 

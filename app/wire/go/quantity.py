@@ -1,20 +1,22 @@
-"""Kubernetes quantities: `500m` of a processor, `1Gi` of memory; parsed, rounded and printed as Kubernetes does.
+"""Kubernetes quantities such as `500m` of a CPU or `1Gi` of memory, parsed, rounded and printed as Kubernetes does.
 
 The grammar is that of k8s.io/apimachinery/pkg/api/resource: a signed decimal number and a suffix, which is binary
 (Ki … Ei), decimal (n, u, m, none, k … E) or an exponent (e3, E-2).
 """
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-# The texts of Kubernetes; they become part of messages to clients.
+# The error texts of Kubernetes, which clients receive.
 FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 NUMERIC_WRONG = "unable to parse numeric part of quantity"
 SUFFIX_WRONG = "unable to parse quantity's suffix"
 
-# Longer numbers and larger exponents say nothing about a resource and take ever longer to compute.
+# No resource needs longer numbers or larger exponents, and computing them takes long.
 _LENGTH_MAX = 200
 _EXPONENT_MAX = 200
 
@@ -29,20 +31,26 @@ _QUANTITY = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]*)(\.(?P<part>[0-9]*))?(?
 
 @dataclass(frozen=True)
 class Quantity:
-    """An amount, exact to the billionth, and how Kubernetes prints it: 1024Mi as 1Gi, 0.5 as 500m."""
+    """An amount, exact to the billionth.
+
+    Attributes:
+        text: The amount as Kubernetes prints it: 1Gi for 1024Mi, 500m for 0.5.
+    """
 
     value: Fraction
     text: str
 
     @classmethod
-    def parse(cls, text: str) -> "Quantity":
-        """The quantity that the text stands for.
+    def parse(cls, text: str) -> Quantity:
+        """Parse a quantity.
 
-        errors: ValueError with one of the three texts of Kubernetes
-        source: resource.ParseQuantity
+        Raises:
+            ValueError: With one of the three texts of Kubernetes.
+
+        Source: resource.ParseQuantity.
         """
         if len(text) > _LENGTH_MAX:
-            # Looked at first: the expression takes quadratic time, and Python reads no number of 5,000 digits.
+            # Checked first: the expression takes quadratic time, and Python refuses numbers of 5,000 digits.
             raise ValueError(NUMERIC_WRONG)
         match = _QUANTITY.fullmatch(text)
         if not text or match is None:
@@ -51,7 +59,7 @@ class Quantity:
         if abs(power) > _EXPONENT_MAX:
             raise ValueError(NUMERIC_WRONG)
         part = match["part"] or ""
-        # Parity: a suffix alone is zero of it.
+        # Parity: a suffix without a number is zero.
         exact = Fraction(int((match["whole"] + part) or "0"), 10 ** len(part)) * Fraction(base) ** power
         value = Fraction(ceil(exact * _NANO), _NANO)
         if base == 2:
@@ -63,12 +71,12 @@ class Quantity:
 
     @property
     def rounded(self) -> int:
-        """The amount as a whole number, rounded away from zero; what Kubernetes calls Value."""
+        """Return the amount as a whole number, rounded away from zero (Quantity.Value of Kubernetes)."""
         return ceil(self.value) if self.value >= 0 else -ceil(-self.value)
 
     @property
     def whole(self) -> bool:
-        """Whether the amount is a whole number."""
+        """Return whether the amount is a whole number."""
         return self.value.denominator == 1
 
     def __str__(self) -> str:
@@ -76,7 +84,7 @@ class Quantity:
 
 
 def _suffix(suffix: str) -> tuple[int, int, bool]:
-    """Base, power, and whether it was written as an exponent."""
+    """Return base, power, and whether the suffix is an exponent."""
     if suffix in _DECIMAL:
         return 10, _DECIMAL[suffix], False
     if suffix in _BINARY:
@@ -87,7 +95,7 @@ def _suffix(suffix: str) -> tuple[int, int, bool]:
 
 
 def _kept(whole: str, part: str, base: int, power: int) -> bool:
-    """Whether Kubernetes prints the text as it was given, which it does where it looks like the shortest form."""
+    """Return whether Kubernetes prints the text unchanged, because it looks like the shortest form."""
     if base == 2:
         return not part and 14 - len(whole) - power * 3 // 10 >= 0 and int(whole) % 8 != 0
     digits = whole + part
@@ -96,7 +104,7 @@ def _kept(whole: str, part: str, base: int, power: int) -> bool:
 
 
 def _shortest(value: Fraction, base: int, exponential: bool) -> str:
-    """Without a fraction and with the largest suffix; source: resource.Quantity.CanonicalizeBytes."""
+    """Return the amount without a fraction and with the largest suffix (Quantity.CanonicalizeBytes)."""
     if not value:
         return "0"
     if base == 2 and value.denominator == 1 and abs(value) >= 1024:
