@@ -1,7 +1,7 @@
 """A semaphore that is fair between keys: free permits are handed out to the keys of the waiting holders in turn.
 
-A key is an execution. One execution with thousands of waiting tasks delays the task of another execution by one permit
-only, where a plain semaphore would serve the thousands first.
+A key is an execution. An execution with thousands of waiting tasks delays the task of another one by one permit only.
+A plain semaphore would serve the thousands first.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A fork server is started when it is first needed. It is replaced after a number of tasks, when packages of its
 environment have changed, and when it was killed. One fork server is "plain" and executes any program. The others are
-"warm": each has imported flytekit, and there is one for each set of values of the variables that an interpreter or
-flytekit reads only at its start.
+"warm": they have imported flytekit. Some variables are read by the interpreter or by flytekit only at their start, so
+there is one warm fork server for each set of values of these variables.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
 _LENGTH = struct.Struct(">I")
 _HERE = Path(__file__).parent
-# Programs for `python -c`: they import the package forkserver by the path of this folder, and then restore sys.path, so
-# that later imports find neither the working directory nor this folder.
+# Programs for `python -c`. They import the package forkserver by the path of this folder and then restore sys.path.
+# Later imports find neither the working directory nor this folder.
 _BOOT = (
     "import sys; sys.path[:] = [sys.argv.pop(), *filter(None, sys.path)]; "
     "from forkserver.main import main; sys.path.pop(0); main()"

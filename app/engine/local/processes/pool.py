@@ -57,7 +57,7 @@ class ProcessPool:
         self._fork_servers = fork_servers
         self._preload = preload and sys.platform == "linux"
         self._semaphores = semaphores
-        # One task for each running process that holds a permit.
+        # Tasks that wait for the ends of processes, to release their permits.
         self._holders: dict[SupervisorProcess, asyncio.Task[None]] = {}
 
     async def start(self, spec: ProcessSpec, *, before: Callable[[], Awaitable[None]] | None = None) -> RunningProcess:
@@ -84,7 +84,7 @@ class ProcessPool:
         except BaseException:
             permit.release()
             raise
-        # Retrieves the exception also where a second cancellation leaves nobody who awaits the task.
+        # The exception must be retrieved even if a second cancellation ends this coroutine before the task ends.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             return await asyncio.shield(starting)
@@ -102,7 +102,7 @@ class ProcessPool:
         if record is None:
             return None
         running = _running(folder, record)
-        if running.is_running():
+        if queue and running.is_running():
             permit = self._permit(queue, key)
             permit.acquire_over_limit()
             self._release_at_end(running, permit)
@@ -152,7 +152,7 @@ class ProcessPool:
         finally:
             if running is None:
                 permit.release()
-            else:
+            elif spec.queue:
                 self._release_at_end(running, permit)
 
     async def _fork(self, spec: ProcessSpec) -> RunningProcess:

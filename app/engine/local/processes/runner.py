@@ -245,8 +245,8 @@ class TaskRunner:
 def _queue(attempt: TaskAttempt) -> str:
     """Return the semaphore of an attempt.
 
-    An eager task waits for executions that it launches, so it needs no permit: eager tasks that held all permits would
-    wait for each other's children for ever. Sensors wait too, and have a semaphore of their own.
+    An eager task waits for executions that it launches, so it needs no permit. If eager tasks held all permits, the
+    tasks of these executions would never start. Sensors wait too, and have a semaphore of their own.
     """
     if attempt.task.metadata.is_eager:
         return ""

@@ -80,8 +80,8 @@ class ProcessSpec:
 def temporary_link(folder: Path) -> Path:
     """Return the path of the link to the temporary folder of a process.
 
-    The address of a Unix socket has at most 107 bytes (103 on macOS), and libraries put sockets into folders of their
-    own below the temporary folder. So its path must be short, however long the path of the private folder is.
+    The address of a Unix socket has at most 107 bytes (103 on macOS), and libraries make sockets below the temporary
+    folder. So the path of this folder must be short, however long the path of the private folder is.
 
     Args:
         folder: The private folder of the process.

@@ -55,7 +55,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAttempt:
-    """The description of one attempt. A restarted server builds an equal one, and so finds its process.
+    """The description of one attempt. A restarted server builds an equal description and adopts its process.
 
     Attributes:
         execution: The execution.
@@ -66,7 +66,7 @@ class TaskAttempt:
         generated_name: The name that upstream gives to the pod of the attempt.
         directory: The private directory of the attempt on this machine.
         input_uri: The file with the inputs.
-        output_prefix: The folder for outputs; like all prefixes without a trailing slash.
+        output_prefix: The folder for outputs. No prefix has a trailing slash.
         raw_output_prefix: The folder for files and tables that outputs refer to.
         checkpoint_prefix: The folder for checkpoints, below `raw_output_prefix`.
         prev_checkpoint: The checkpoint folder of the attempt before; "" for none.

@@ -1,7 +1,7 @@
 """Runs an array node: its elements in order, a limited number at a time, until all ended or too many failed.
 
-After a restart of the server the ended elements are known from the task execution and from the files of their attempts,
-so no element runs twice.
+After a restart of the server, no element runs twice: the task execution and the files of the attempts show which
+elements have ended.
 Source: flytepropeller pkg/controller/nodes/array/handler.go.
 """
 

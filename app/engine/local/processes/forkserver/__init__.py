@@ -8,6 +8,6 @@ A supervisor outlives the fork server and the control plane. It writes `exit.jso
 from which a later server reads how the task ended.
 
 The interpreter of the tasks has neither this server's packages nor its code. So the modules here import only the
-standard library and each other, as the top-level package `forkserver`; and they are removed from `sys.modules` before
+standard library and each other, and their top-level package is `forkserver`. They are removed from `sys.modules` before
 the code of a user runs.
 """

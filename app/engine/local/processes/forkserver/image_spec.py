@@ -40,8 +40,8 @@ def recognize(image: str, argv: list[str]) -> None:
 def _names(spec: Any, image: str, fast: bool) -> bool:
     """Return whether an ImageSpec names this image.
 
-    Only the repositories are compared if the tag cannot be computed here. It depends on files of the machine that
-    registered the task: a requirements file, or the copied code of a registration that is not a fast one.
+    Only the repositories are compared if the tag cannot be computed here. The tag may depend on files of the machine
+    that registered the task: a requirements file or, without fast registration, the copied code.
     """
     if spec.builder == "noop":
         return bool(spec.base_image == image)

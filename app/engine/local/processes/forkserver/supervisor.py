@@ -1,8 +1,8 @@
 """The supervisor of a task: it claims the attempt, starts the task, writes its log, and records its end.
 
 SIGUSR1 makes it send SIGTERM to the task, and SIGKILL after the grace period; SIGUSR2 makes it send SIGKILL. It ignores
-SIGTERM, SIGINT, SIGHUP and SIGQUIT itself: if they are sent to all processes of the server, the end of the task is
-still recorded. When the first process of the task ends, all other processes of the task are killed, daemons included.
+SIGTERM, SIGINT, SIGHUP and SIGQUIT, so that it still records the end of the task if all processes get them. When the
+first process of the task ends, all other processes of the task are killed, daemons included.
 """
 
 from __future__ import annotations
