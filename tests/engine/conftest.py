@@ -197,7 +197,7 @@ def with_runner(bench: Bench, main: Callable[[TaskRunner], Awaitable[None]]) -> 
 
 
 def outcome_of(bench: Bench, attempt: TaskAttempt) -> Outcome:
-    """Run one attempt from its beginning to its end; its private directories must be gone then."""
+    """Run one attempt from its beginning to its end; its private directories must be removed."""
     outcomes: list[Outcome] = []
 
     async def main(runner: TaskRunner) -> None:

@@ -1,4 +1,4 @@
-"""What is told of the indices of an array node when telling is cut off, and what is read of damaged files."""
+"""Events of array nodes: none is lost when sending is interrupted, and damaged output files count as None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that dies loses nothing: the next one finds running and ended attempts, and never starts one twice."""
+"""After a server was killed, the next one adopts running and ended attempts, and starts none twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ asyncio.run(main())
 
 class TestRestart:
     def start_elsewhere(self, made: Bench, task: str, inputs: dict[str, object]) -> None:
-        """A server that starts an attempt and is killed with no chance to say anything."""
+        """A server that starts an attempt and is killed by SIGKILL."""
         code = _OTHER_SERVER.format(
             root=str(Path(__file__).parents[4]),
             folder=str(made.folder),
@@ -74,7 +74,7 @@ class TestRestart:
         self.adopt(made, made.attempt("sleep", {"seconds": 2.0}), then)
 
     @pytest.mark.parametrize(("code", "kind"), [(0, Succeeded), (4, Failed)])
-    def test_a_task_that_ended_meanwhile_is_known(self, bench: Benches, code: int, kind: type) -> None:
+    def test_a_task_that_ended_without_a_server_has_an_outcome(self, bench: Benches, code: int, kind: type) -> None:
         made = bench()
         self.start_elsewhere(made, "leave", {"code": code})
         attempt = made.attempt("leave", {"code": code})
@@ -102,7 +102,7 @@ class TestRestart:
 
         self.adopt(made, made.attempt("stubborn", {"seconds": 60.0}), then)
 
-    def test_nothing_was_started(self, bench: Benches) -> None:
+    def test_an_attempt_that_was_never_started_is_not_adopted(self, bench: Benches) -> None:
         made = bench()
 
         async def main(runner: TaskRunner) -> None:

@@ -1,4 +1,4 @@
-"""Commands are rendered as FlytePropeller renders them, and what cannot run is refused with its reason."""
+"""Commands are rendered as FlytePropeller renders them, and tasks that cannot run are refused with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.engine.conftest import literal, literal_map
 
 
 def a_run(task: tasks_pb2.TaskTemplate | None = None, **more: Any) -> TaskAttempt:
-    """An attempt with telling paths."""
+    """An attempt with recognizable paths."""
     fields: dict[str, Any] = {
         "execution": identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1"),
         "workflow_name": "w",
@@ -112,7 +112,7 @@ def test_without_inputs_their_variables_stay() -> None:
     assert render("{{.inputs.x}}") == ("{{.inputs.x}}",)
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_one_error_names_all_missing_inputs() -> None:
     union = literals_pb2.Literal()
     union.scalar.union.value.CopyFrom(literal(1))
     with pytest.raises(CannotBuild) as raised:
@@ -127,7 +127,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     )
 
 
-def test_what_a_command_needs_is_known_before_it_is_rendered() -> None:
+def test_a_command_shows_whether_it_uses_inputs_or_template() -> None:
     assert commands.uses_inputs(("x", "a{{ .inputs.y }}"))
     assert not commands.uses_inputs(("{{.input}}", "{{.inputPrefix}}"))
     assert commands.uses_template(("--", "{{.taskTemplatePath}}"))
@@ -140,7 +140,7 @@ def a_pod(config: dict[str, str], spec: dict[str, Any]) -> tasks_pb2.TaskTemplat
     return task
 
 
-def test_the_primary_container_of_a_pod_counts() -> None:
+def test_a_pod_runs_its_primary_container() -> None:
     spec = {
         "containers": [
             {"name": "other", "command": ["no"]},
@@ -165,7 +165,7 @@ def test_the_primary_container_of_a_pod_counts() -> None:
         (a_pod({"primary_container_name": "m"}, {}), "primary container [m] not defined"),
     ],
 )
-def test_what_cannot_run_says_why(task: tasks_pb2.TaskTemplate, reason: str) -> None:
+def test_a_task_that_cannot_run_is_refused_with_its_reason(task: tasks_pb2.TaskTemplate, reason: str) -> None:
     with pytest.raises(CannotBuild) as raised:
         commands.container_of(task, "pod")
     assert raised.value.error.code == "FailedToBuildResource"
@@ -181,7 +181,7 @@ def an_echo(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> tasks_pb2.Task
     return task
 
 
-def test_an_echo_gives_its_input_under_the_name_of_its_output() -> None:
+def test_an_echo_returns_its_input_under_the_name_of_its_output() -> None:
     assert commands.echo(an_echo(("a",), ("o0",)), literal_map({"a": 5})) == literal_map({"o0": 5})
     assert not commands.echo(an_echo((), ()), literal_map({})).literals
 
@@ -219,7 +219,7 @@ class TestVariables:
             task.container.env.add(key=name, value=value)
         return task
 
-    def test_only_what_is_listed_is_taken_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_listed_variables_of_the_server_are_passed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variables = self.variables(monkeypatch, self.container())
         assert "OURS" not in variables
         assert variables["SHARED_ONE"] == "server"
@@ -227,7 +227,7 @@ class TestVariables:
         assert variables["PYTHONPATH"] == "/src"
         assert variables["TMPDIR"] == str(temporary_link(Path("/attempt")))
 
-    def test_the_engine_tells_who_runs_what(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_engine_sets_execution_and_task(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variables = self.variables(monkeypatch, self.container(), attempt=2)
         told = {name: value for name, value in variables.items() if name.startswith("FLYTE_")}
         assert told == {
@@ -271,12 +271,12 @@ class TestVariables:
     ("given", "used"),
     [("/root", "."), ("/", "."), ("~/code", "."), ("../up", "."), (".", "."), ("src", "src")],
 )
-def test_code_is_unpacked_nowhere_but_in_the_working_directory(given: str, used: str) -> None:
+def test_code_is_unpacked_in_the_working_directory_only(given: str, used: str) -> None:
     before, after = ("pyflyte-fast-execute", "--additional-distribution", "/x.tar.gz"), ("--", "pyflyte-execute")
     argv = (*before, "--dest-dir", given, *after, "--dest-dir", "/root")
     assert commands.unpacked_here(argv) == (*before, "--dest-dir", used, *after, "--dest-dir", "/root")
 
 
-def test_other_commands_keep_their_words() -> None:
+def test_other_commands_are_unchanged() -> None:
     for argv in (("cp", "--dest-dir", "/root", "--", "x"), ("pyflyte-fast-execute", "--", "x"), ("pyflyte-execute",)):
         assert commands.unpacked_here(argv) == argv

@@ -196,7 +196,7 @@ def test_a_file_of_the_web(bench: Benches, web: str) -> None:
     ],
     ids=["missing file", "a key that is a path", "a store of others", "a device", "another", "a directory of pipes"],
 )
-def test_inputs_that_cannot_be_files_are_told(bench: Benches, inputs: dict[str, Any]) -> None:
+def test_inputs_that_cannot_be_files_are_refused_by_name(bench: Benches, inputs: dict[str, Any]) -> None:
     made = bench()
     attempt = made.attempt(a_raw("true", inputs=("f",)), inputs)
 
@@ -268,7 +268,7 @@ def test_a_bucket_gets_the_files_behind_a_link_too(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_outputs_that_are_wrong_are_told(bench: Benches, text: str, kind: Any, message: str) -> None:
+def test_wrong_outputs_are_reported(bench: Benches, text: str, kind: Any, message: str) -> None:
     made = bench()
     failed = failure_of(made, made.attempt(a_raw(text, outputs={"o": kind})))
     assert (failed.error.code, failed.error.kind, failed.retryable) == ("OutputUploadFailed", 0, True)

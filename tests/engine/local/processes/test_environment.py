@@ -1,4 +1,4 @@
-"""The environment of tasks is made once, whole or not at all, and its absence is explained."""
+"""The environment of tasks is installed once and completely, and errors name the settings to change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def version_in(python: Path) -> str:
 
 
 @pytest.mark.slow
-def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
+def test_one_of_several_servers_installs_it_once(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "1.0")),))
     lines: list[str] = []
 
@@ -55,7 +55,7 @@ def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
         assert await ensure(settings, lines.append) == one
         assert len(lines) == before
 
-        # What was never announced was left behind half made.
+        # A folder without the link is an interrupted installation.
         (tmp_path / "envs" / "default").unlink()
         one.python.unlink()
         assert await ensure(settings, lines.append) == one
@@ -74,7 +74,7 @@ def test_it_is_made_once_by_one_of_those_who_need_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_names_the_settings_and_leaves_nothing_announced(tmp_path: Path) -> None:
+def test_a_failed_installation_names_the_settings_and_sets_no_link(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, requirements=(str(tmp_path / "absent-1.0-py3-none-any.whl"),))
     with pytest.raises(EnvironmentBroken) as raised:
         asyncio.run(ensure(settings, lambda line: None))
@@ -85,13 +85,13 @@ def test_a_failure_names_the_settings_and_leaves_nothing_announced(tmp_path: Pat
     assert not (tmp_path / "envs" / "default").exists()
 
 
-def test_a_named_one_is_used_as_it_is(tmp_path: Path, environment: Path) -> None:
+def test_an_existing_environment_is_used_unchanged(tmp_path: Path, environment: Path) -> None:
     found = asyncio.run(ensure(settings_with(tmp_path, environment=str(environment)), lambda line: None))
     assert found.path == environment.resolve()
     assert not (tmp_path / "envs").exists()
 
 
-def test_a_named_one_that_is_none_is_refused_by_its_setting(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_environment_is_refused(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, environment=str(tmp_path / "nowhere"))
     with pytest.raises(EnvironmentBroken, match=r"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT=.*nowhere is not a virtual"):
         asyncio.run(ensure(settings, lambda line: None))

@@ -1,4 +1,4 @@
-"""Fork servers start when needed, are replaced when they should be, and never outlive or block what depends on them."""
+"""Fork servers start when they are needed, are replaced, and end with their server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def other_environment(tmp_path: Path, environment: Path) -> Path:
     return folder
 
 
-def test_one_serves_many_and_goes_with_the_runner(bench: Benches) -> None:
+def test_one_fork_server_starts_many_tasks_and_ends_with_the_runner(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -70,7 +70,7 @@ def test_one_serves_many_and_goes_with_the_runner(bench: Benches) -> None:
     assert not list((made.settings.home_path / "forkservers").iterdir())
 
 
-def test_starting_does_not_wait_for_what_runs(bench: Benches) -> None:
+def test_a_start_does_not_wait_for_running_tasks(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -84,7 +84,7 @@ def test_starting_does_not_wait_for_what_runs(bench: Benches) -> None:
     with_runner(made, main)
 
 
-def test_an_idle_one_costs_nothing(bench: Benches) -> None:
+def test_an_idle_fork_server_uses_no_cpu(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -97,7 +97,7 @@ def test_an_idle_one_costs_nothing(bench: Benches) -> None:
     with_runner(made, main)
 
 
-def test_one_that_is_killed_is_replaced_and_its_tasks_go_on(bench: Benches) -> None:
+def test_a_killed_fork_server_is_replaced_and_its_tasks_run_on(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -114,7 +114,7 @@ def test_one_that_is_killed_is_replaced_and_its_tasks_go_on(bench: Benches) -> N
     with_runner(made, main)
 
 
-def test_one_is_replaced_after_so_many_tasks(bench: Benches) -> None:
+def test_a_fork_server_is_replaced_after_a_number_of_tasks(bench: Benches) -> None:
     made = bench(warm_tasks_max=2)
     seen = []
 
@@ -127,7 +127,7 @@ def test_one_is_replaced_after_so_many_tasks(bench: Benches) -> None:
     assert seen[0] == seen[1] != seen[2] == seen[3]
 
 
-def test_one_is_replaced_when_packages_changed(bench: Benches, other_environment: Path) -> None:
+def test_a_fork_server_is_replaced_when_packages_changed(bench: Benches, other_environment: Path) -> None:
     made = bench(environment=str(other_environment))
 
     async def main(runner: TaskRunner) -> None:
@@ -140,7 +140,7 @@ def test_one_is_replaced_when_packages_changed(bench: Benches, other_environment
     with_runner(made, main)
 
 
-def test_values_that_are_read_at_the_start_get_one_of_their_own(bench: Benches) -> None:
+def test_variables_that_are_read_at_the_start_need_another_fork_server(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -190,7 +190,7 @@ def add_plugin(environment: Path) -> Path:
 
 
 @pytest.mark.parametrize("at_start", [False, True])
-def test_what_an_import_makes_once_is_made_in_every_task(
+def test_state_that_imports_create_is_replaced_in_every_task(
     bench: Benches, other_environment: Path, at_start: bool
 ) -> None:
     made = bench(environment=str(other_environment))
@@ -213,7 +213,7 @@ def test_what_an_import_makes_once_is_made_in_every_task(
         assert seen[0][name] != seen[1][name], name
 
 
-def test_a_variable_that_the_imports_read_counts_in_every_task(bench: Benches) -> None:
+def test_a_variable_that_the_imports_read_has_an_effect_in_every_task(bench: Benches) -> None:
     made = bench()
     logs = {}
 
@@ -256,7 +256,7 @@ def test_a_usage_error_of_flytekit_ends_like_its_command_ends(bench: Benches) ->
         again = bench(warm=warm)
 
         async def main(runner: TaskRunner) -> None:
-            outcome = await run(runner, attempt)  # noqa: B023 - it is run before the loop goes on.
+            outcome = await run(runner, attempt)  # noqa: B023 - the function is called in the same iteration of the loop.
             assert isinstance(outcome, Failed)
             codes.append(outcome.error.message.replace(attempt.generated_name, "pod"))  # noqa: B023 - as above
 
@@ -266,7 +266,7 @@ def test_a_usage_error_of_flytekit_ends_like_its_command_ends(bench: Benches) ->
     assert "--inputs" in codes[0]
 
 
-def test_a_start_that_is_cancelled_leaves_a_process_that_is_found(bench: Benches) -> None:
+def test_the_process_of_a_cancelled_start_can_be_adopted(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
@@ -302,7 +302,7 @@ asyncio.run(main())
 """
 
 
-def test_it_ends_when_its_server_is_killed(bench: Benches) -> None:
+def test_a_fork_server_ends_when_its_server_is_killed(bench: Benches) -> None:
     made = bench()
     code = _SERVER.format(
         root=str(Path(__file__).parents[4]),

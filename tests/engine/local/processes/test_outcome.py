@@ -1,4 +1,4 @@
-"""What an exit and the files beside it mean: every row of the table, over a real store."""
+"""The outcome of an attempt for each exit record and each set of output files, with a real store."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class AttemptFiles:
 )
 def test_exits(tmp_path: Path, ended: dict[str, Any], code: str, kind: int, shown: str) -> None:
     place = AttemptFiles(tmp_path)
-    # What the task wrote before does not count: the exit wins.
+    # The files of the task are ignored if its process failed.
     (place.outputs / "error.pb").write_bytes(errors_pb2.ErrorDocument().SerializeToString())
     failed = place.failed({**WELL, **ended, "tail": "one\ntwo\n"})
     assert (failed.error.code, failed.error.kind, failed.retryable) == (code, kind, True)
@@ -106,7 +106,7 @@ def test_limits_name_their_setting(tmp_path: Path, reason: str, code: str, setti
     assert f"FLYTEADMIN__ENGINE__LOCAL__{setting}" in failed.error.message
 
 
-def test_a_log_that_could_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_log_that_could_not_be_written_is_reported(tmp_path: Path) -> None:
     failed = AttemptFiles(tmp_path).failed({**WELL, "code": 1, "log_error": "No space left on device"})
     assert "the log could not be written: No space left on device" in failed.error.message
 
@@ -117,7 +117,7 @@ def test_no_record_is_a_lost_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ended", [{"code": 0}, {"code": None, "signal": 9}])
-def test_an_ordered_end_is_no_failure(tmp_path: Path, ended: dict[str, Any]) -> None:
+def test_a_termination_by_the_engine_is_no_failure(tmp_path: Path, ended: dict[str, Any]) -> None:
     assert AttemptFiles(tmp_path).read({**WELL, **ended, "reason": "terminated"}) == Killed()
 
 
@@ -167,7 +167,7 @@ def test_broken_futures_fail_a_task_without_outputs_too(tmp_path: Path) -> None:
     assert place.failed(WELL).error.code == "OutputsBadFormat"
 
 
-def test_what_was_not_declared_is_not_looked_at(tmp_path: Path) -> None:
+def test_outputs_that_are_not_declared_are_not_read(tmp_path: Path) -> None:
     place = AttemptFiles(tmp_path, declared=False)
     (place.outputs / "outputs.pb").write_bytes(b"\xff" * 2000)
     read = place.read(WELL)
@@ -187,7 +187,7 @@ def test_outputs_without_the_declared_ones_are_an_error_of_the_user(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["outputs.pb", "futures.pb", "error.pb"])
 @pytest.mark.parametrize("made", ["pipe", "socket", "device", "link out", "loop"])
-def test_what_is_no_file_is_an_error_of_the_user(tmp_path: Path, name: str, made: str) -> None:
+def test_an_output_that_is_no_file_is_an_error_of_the_user(tmp_path: Path, name: str, made: str) -> None:
     place = AttemptFiles(tmp_path)
     path = place.outputs / name
     match made:
@@ -216,7 +216,7 @@ def test_a_deck_that_is_no_file_is_none(tmp_path: Path) -> None:
     assert place.read(WELL) == Succeeded(f"{place.outputs}/outputs.pb", literal_map({"o0": 1}))
 
 
-def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_read_is_no_outcome(tmp_path: Path) -> None:
     place = AttemptFiles(tmp_path)
     place.run = replace(place.run, output_prefix="s3://elsewhere/0")
     with pytest.raises(BlobError):
@@ -224,7 +224,7 @@ def test_a_store_that_cannot_be_read_says_nothing_about_the_task(tmp_path: Path)
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path, eager: bool) -> None:
+def test_an_eager_task_is_retried_after_a_restart_of_the_server(tmp_path: Path, eager: bool) -> None:
     place = AttemptFiles(tmp_path)
     place.run.task.metadata.is_eager = eager
     document = errors_pb2.ErrorDocument()
@@ -238,7 +238,7 @@ def test_an_eager_task_does_not_fail_because_the_server_was_away(tmp_path: Path,
 
 
 @pytest.mark.parametrize("reported", [True, False])
-def test_a_missing_module_tells_how_to_add_packages(tmp_path: Path, reported: bool) -> None:
+def test_the_error_of_a_missing_module_names_the_setting_for_packages(tmp_path: Path, reported: bool) -> None:
     place = AttemptFiles(tmp_path)
     said = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pandas.core'"
     if reported:

@@ -72,7 +72,7 @@ def test_the_pool_imports_no_flyte_messages() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-def test_a_process_gets_what_its_description_holds(tmp_path: Path) -> None:
+def test_a_process_has_the_arguments_variables_files_and_log_of_its_description(tmp_path: Path) -> None:
     async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
         private = tmp_path / "a" / "secrets" / "key"
         described = spec(

@@ -1,4 +1,4 @@
-"""What tasks get of a server: access to its storage and nothing else of its secrets."""
+"""A task gets access to the storage of the server, the secrets that it requests, and no other secret."""
 
 from __future__ import annotations
 

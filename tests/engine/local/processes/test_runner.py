@@ -1,4 +1,4 @@
-"""Attempts really run, end in all the ways there are, and leave nothing behind."""
+"""Attempts with real processes: outcomes, isolation, limits, kills, and the files that they leave."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class TestSuccess:
 
 
 class TestIsolation:
-    def test_a_task_sees_its_own_world_and_nothing_of_the_server(
+    def test_a_task_has_its_own_folders_and_variables_and_none_of_the_servers(
         self, bench: Benches, environment: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("FLYTEADMIN__DATABASE__POSTGRES__PASSWORD", "secret")
@@ -152,7 +152,7 @@ class TestIsolation:
         assert seen["env.MY_SECRET"] == "for tasks"
 
     @pytest.mark.parametrize("warm", [True, False])
-    def test_a_secret_comes_as_it_is_requested_and_goes_with_the_attempt(
+    def test_a_secret_has_the_requested_form_and_is_deleted_with_the_attempt(
         self, bench: Benches, monkeypatch: pytest.MonkeyPatch, warm: bool
     ) -> None:
         monkeypatch.setenv("_FSEC_G3_V2_K2", "k2secret")
@@ -193,7 +193,7 @@ class TestIsolation:
         assert not os.path.lexists(temporary_link(attempt.directory))
 
     @pytest.mark.parametrize("warm", [True, False])
-    def test_the_image_that_a_task_names_is_its_container(self, bench: Benches, warm: bool) -> None:
+    def test_is_container_is_true_for_the_image_of_the_task(self, bench: Benches, warm: bool) -> None:
         made = bench(warm=warm)
         for index, template in enumerate(("in_image", "double")):
             attempt = made.attempt(template, {"x": 1} if template == "double" else {}, node=f"n{index}")
@@ -382,7 +382,7 @@ class TestKill:
 
         with_runner(made, main)
 
-    def test_a_task_that_is_deaf_to_sigterm(self, bench: Benches) -> None:
+    def test_a_task_that_ignores_sigterm(self, bench: Benches) -> None:
         made = bench()
         attempt = made.attempt("stubborn", {"seconds": 60.0})
 
@@ -478,7 +478,7 @@ class TestLimits:
         assert (failed.error.code, failed.error.kind, failed.retryable) == ("LogLimitExceeded", USER, False)
         assert "FLYTEADMIN__ENGINE__LOCAL__PRINTED_BYTES_MAX" in failed.error.message
 
-    def test_a_task_that_breeds_processes_is_ended(self, bench: Benches) -> None:
+    def test_a_task_with_too_many_processes_is_ended(self, bench: Benches) -> None:
         made = bench(task_processes_max=20)
         failed = failure_of(made, made.attempt("breed", {"count": 60}))
         assert (failed.error.code, failed.error.kind, failed.retryable) == ("TooManyProcesses", USER, False)
@@ -492,7 +492,7 @@ class TestLimits:
         assert failed.error.code == "DiskFull", failed
         assert failed.error.kind == USER
 
-    def test_a_task_that_finds_the_disk_full_says_so(self, bench: Benches, small_disk: Path) -> None:
+    def test_a_task_on_a_full_disk_reports_it(self, bench: Benches, small_disk: Path) -> None:
         made = bench(free_bytes_min=0)
         attempt = replace(made.attempt("fill_disk", {"mebibytes": 700}), directory=small_disk / "a")
         failed = failure_of(made, attempt)

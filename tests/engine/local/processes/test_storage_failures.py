@@ -1,4 +1,4 @@
-"""Which failed attempts the object store has caused, and that these spend no budget."""
+"""Failures of attempts that the object store caused, which use no retry."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reported(code: str, message: str, kind: execution_pb2.ExecutionError.ErrorKi
         (Failed(error_of("OutputsBadFormat", "bad"), retryable=True), False),
     ],
 )
-def test_only_what_can_come_from_the_store_is_a_failure_of_the_store(
+def test_only_errors_that_the_store_can_cause_are_failures_of_the_store(
     tmp_path: Path, failed: Failed, of_storage: bool
 ) -> None:
     judged = storage_failures.judge(running(tmp_path), failed, DURING)
@@ -63,13 +63,11 @@ def test_only_what_can_come_from_the_store_is_a_failure_of_the_store(
 
 
 @pytest.mark.parametrize("noted", [None, BEFORE])
-def test_a_store_that_answered_while_the_attempt_ran_excuses_nothing(
-    tmp_path: Path, noted: Unavailability | None
-) -> None:
+def test_a_failure_while_the_store_answered_uses_a_retry(tmp_path: Path, noted: Unavailability | None) -> None:
     assert storage_failures.judge(running(tmp_path), EXITED, noted) == EXITED
 
 
-def test_a_restarted_server_judges_as_the_one_before(tmp_path: Path) -> None:
+def test_a_restarted_server_decides_as_the_one_before(tmp_path: Path) -> None:
     before = storage_failures.judge(running(tmp_path), EXITED, DURING)
     assert before.of_storage
     assert storage_failures.judge(running(tmp_path), EXITED, None) == before
