@@ -43,7 +43,7 @@ from app.mcp.composite_models import (
 )
 from app.mcp.tools import Tool
 from app.runtime.threads import in_thread_if_large
-from app.settings.assistants import Mcp
+from app.settings.mcp import Mcp
 
 FAILED = "value_in(phase,FAILED;TIMED_OUT)"
 _NEWEST = common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING)

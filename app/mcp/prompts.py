@@ -52,7 +52,7 @@ async def completions(
     """Return values that an argument may take.
 
     Args:
-        context: The client for RPCs, and the limits of results.
+        context: The client for RPCs, and the limits.
         argument: Name of the argument: project, domain or name.
         begun: The first characters of the value.
         given: The values of the other arguments.

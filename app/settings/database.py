@@ -112,14 +112,14 @@ class DatabaseSection(Section):
 
 
 def _database(url: str) -> str:
-    """Check a database URL and return it; postgres:// and SQLAlchemy's postgresql+psycopg:// become postgresql://."""
+    """Return a database URL with the scheme postgresql or sqlite. Raises BadSetting for other forms."""
     scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         _check_postgres(rest)
         return f"postgresql://{rest}"
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return f"sqlite:///{os.path.abspath('/' + rest.lstrip('/'))}"
-    # The URL may hold a password, and what stands before :// too where it is written wrongly.
+    # The URL may hold a password; in a malformed URL the text before :// may be a part of it.
     begins = f"{scheme}://…" if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,30}", scheme) and rest else "…"
     raise BadSetting(
         f"database.url={begins} (FLYTEADMIN_DATABASE_URL) is not usable; allowed: "
@@ -148,7 +148,7 @@ def _query(options: str) -> str:
 
 
 def _check_postgres(rest: str) -> None:
-    """Refuse an address that drivers read in different ways, without showing it: it holds a password.
+    """Raise BadSetting for an address that drivers parse differently; the message does not show its password.
 
     Args:
         rest: The address behind ://.

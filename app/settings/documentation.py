@@ -106,7 +106,7 @@ def field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _section_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """Return the section that a field, or each entry of its table or list, holds; and what the entry's key adds."""
+    """Return the section of a field, or of each entry of its table or list, and the text that stands for the entry."""
     kind, arguments = kind_of(annotation)
     if kind is BaseModel:
         return arguments[0], ""

@@ -1,4 +1,4 @@
-"""Names of hosts and origins of web pages, as settings and requests write them."""
+"""Parse and normalise host names, host:port pairs and origins of web pages."""
 
 import ipaddress
 import re
@@ -18,14 +18,19 @@ _host_port = re.compile(rf"(?:{_NAME}|{_IPV6})(?::(?P<port>[0-9]{{0,5}}))?", re.
 
 
 class HostPort(NamedTuple):
-    """The value of a Host header. host: lower case, without brackets and final dot; port: None where none is given."""
+    """The value of a Host header.
+
+    Attributes:
+        host: Lower case, without brackets and final dot.
+        port: None without a port.
+    """
 
     host: str
     port: int | None
 
 
 def host_port(text: str) -> HostPort | None:
-    """Split `host[:port]`; None for text of any other form, such as one with a user name or a path."""
+    """Return host and port of `host[:port]`; None for text of another form, such as one with a user name or a path."""
     found = _host_port.fullmatch(text) if len(text) <= HOST_LENGTH_MAX else None
     if found is None:
         return None
@@ -37,7 +42,7 @@ def host_port(text: str) -> HostPort | None:
 
 
 def is_ip(host: str) -> bool:
-    """Return whether host is an IP address; of IPv4 the short and hexadecimal forms count, as browsers and curl do."""
+    """Return whether host is an IP address. Like browsers and curl, accept short and hexadecimal forms of IPv4."""
     try:
         if ":" in host:
             socket.inet_pton(socket.AF_INET6, host)
@@ -49,14 +54,14 @@ def is_ip(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or an address leads to this machine alone, as names under .localhost do (RFC 6761)."""
+    """Return whether a name or address is that of the loopback interface; names under .localhost are (RFC 6761)."""
     if is_ip(host):
         return host == "::1" if ":" in host else socket.inet_aton(host)[0] == 127
     return host == "localhost" or host.endswith(".localhost")
 
 
 def host_of(address: str) -> str | None:
-    """Return the host in `scheme://host[:port][/path]` or `host[:port]`, in lower case; None where there is none."""
+    """Return the host in `scheme://host[:port][/path]` or `host[:port]`, in lower case; None without one."""
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
     except ValueError:
@@ -70,7 +75,7 @@ def _host_name(value: Any) -> str:
     if text == "*" or is_ip(text):
         return text.lower()
     try:
-        # Browsers send names of other alphabets in this form.
+        # Browsers send names with non-ASCII characters in IDNA form.
         found = host_port(text if text.isascii() else text.encode("idna").decode())
     except UnicodeError:
         found = None
@@ -80,7 +85,7 @@ def _host_name(value: Any) -> str:
 
 
 def web_origin(value: Any) -> str:
-    """Return an origin as browsers write it: lower case, no slash at the end, and no port that the scheme implies."""
+    """Return an origin as browsers write it: lower case, without final slash, without the scheme's default port."""
     text = str(value).strip().rstrip("/").lower()
     for scheme, port in DEFAULT_PORTS.items():
         if text.startswith(f"{scheme}://"):

@@ -36,7 +36,7 @@ _HARMLESS_NAME = re.compile(
 )
 _HARMLESS_VALUE = re.compile(r"(true|false|yes|no|on|off|[+-]?\d{1,5}(\.\d{1,3})?[A-Za-z]{0,2})?", re.IGNORECASE)
 
-# Shells keep the working directory in these; "pwd" is short for a password everywhere else.
+# Shells store the working directory in these variables; elsewhere "pwd" means a password.
 _FOLDERS = ("PWD", "OLDPWD")
 
 _ASSIGNED = re.compile(
@@ -60,9 +60,9 @@ _FORMS = re.compile(
 )
 _USER = re.compile(r"//[^\s:/@]{0,64}+:")
 _USER_AT_START = re.compile(r"[^\s:/@]{0,200}+:(?!//)")
-# A password whose host is missing stands where the port of another address does; hosts may follow as a list.
+# In an address without host the password is in the place of the port; a list of hosts may follow.
 _NO_PORT = re.compile(r"(?<!/)//[^\s:/@\[\]]{0,200}+:(?!\d{1,5}(?:[/?#,]|$))([^\s/?#]+)")
-# The user of these addresses is a token where it stands alone; s3://, abfs:// and others write a container there.
+# A user without password is a token in these schemes; in s3://, abfs:// and others it is a container.
 _TOKEN_AS_USER = re.compile(r"\b(?:https?|nats|tls|rediss?)://([^\s:/@]{1,4096})@")
 _ADDRESS = re.compile(r"\s*[A-Za-z][\w.+-]{0,30}:?//")
 _PARAMETER = re.compile(r"(?<=[?&;#])([^=&?#\s]{1,200})=([^&#]*)")

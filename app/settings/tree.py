@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from app.settings import admin, outbound, platform
-from app.settings.assistants import Mcp
 from app.settings.auth import Auth
 from app.settings.clusters import ClusterPools, ClusterResources, Clusters
 from app.settings.database import DatabaseSection
 from app.settings.engine import EngineSection
 from app.settings.limits import Limits, Switching
 from app.settings.logger import Logger, Secrets
+from app.settings.mcp import Mcp
 from app.settings.plugins import Plugins
 from app.settings.scheduler import Scheduler
 from app.settings.server import ServerSection

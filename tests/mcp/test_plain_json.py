@@ -27,7 +27,7 @@ from app.mcp.composite_tools import DataAnswer
 from app.mcp.tool_server import ToolServer
 from app.runtime.rows import Rpc
 from app.settings import Settings
-from app.settings.assistants import Mcp
+from app.settings.mcp import Mcp
 
 SIMPLE = types_pb2.SimpleType
 RUN = {"project": "p", "domain": "d", "name": "n"}
