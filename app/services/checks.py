@@ -168,7 +168,7 @@ def project_labels(stored: bytes | None) -> Mapping[str, str]:
 
 
 def check_labels(values: Mapping[str, str]) -> None:
-    """Raise INVALID_ARGUMENT for more than LABELS_MAX labels or one that Kubernetes refuses (validateLabels)."""
+    """Raise INVALID_ARGUMENT for more than LABELS_MAX labels or a label that Kubernetes refuses (validateLabels)."""
     if len(values) > LABELS_MAX:
         raise errors.InvalidArgument(f"labels map cannot exceed {LABELS_MAX} entries")
     for key, value in sorted(values.items()):

@@ -184,9 +184,9 @@ def _statement(
 ) -> Statement:
     """Return the statement of a page of names with their metadata.
 
-    Names and metadata have the same key, so the database can read either in the order of the key and stop at the end of
-    the page. If only names with metadata can match (with_metadata), the table of metadata is read first, because it has
-    few rows.
+    Names and metadata have the same key. The database can read either table in the order of the key, and stop at the
+    end of the page. If only names with metadata can match (with_metadata), the table of metadata is read first, because
+    it has few rows.
     Deviates: upstream cuts the page before it applies the filters, and so omits matches.
     """
     key = ("resource_type", "project", "domain", "name")

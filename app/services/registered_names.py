@@ -106,7 +106,7 @@ def next_token(ctx: Context, start: pages.Start, rows: Sequence[Any], sort: page
     """Return the token of the page behind these rows, "" behind the last page.
 
     Args:
-        ctx: Its settings choose between offsets and tokens of ours.
+        ctx: The call. A setting chooses upstream's tokens, which are offsets (switching.upstreamPageTokens).
         start: The start of this page.
         rows: The page.
         sort: The list's sort.

@@ -290,7 +290,7 @@ async def _write_inputs(
     user_inputs: literals_pb2.LiteralMap,
 ) -> tuple[str, str]:
     """Store the inputs with defaults and the inputs of the request; return both URIs."""
-    # Each launch writes to a new folder, so that one that loses the race for a name overwrites no inputs.
+    # Each launch writes to a new folder: a launch that loses the race for a name must not overwrite other inputs.
     folder = ctx.blobs.uri("metadata", id.project, id.domain, id.name, secrets.token_hex(4))
     uris = f"{folder}/inputs", f"{folder}/user_inputs"
     for uri, values in zip(uris, (all_inputs, user_inputs), strict=True):

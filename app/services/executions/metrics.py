@@ -157,7 +157,7 @@ def _if_not_earlier(name: str, start: Timestamp, end: Timestamp) -> list[Any]:
 
 
 def _whole_span(name: str, closure: Any) -> list[Any]:
-    """Return one operation span from creation to last update, for what has not started yet."""
+    """Return one operation span from creation to last update, for a node or attempt that has not started."""
     return [_operation(name, closure.created_at, closure.updated_at)]
 
 
