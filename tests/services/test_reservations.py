@@ -54,8 +54,8 @@ def a_serialized_task() -> tasks_pb2.TaskTemplate:
     return task
 
 
-def test_who_holds_a_reservation_is_known_to_run(bench: Callable[..., Any]) -> None:
-    """Nobody could end a node without a row, so what it holds would keep another attempt of its parent waiting."""
+def test_a_node_with_a_reservation_has_a_row(bench: Callable[..., Any]) -> None:
+    """A node without a row could not be ended, and its reservation would block the next attempt of its parent."""
 
     async def scenario(desk: Any) -> None:
         await launch(desk)

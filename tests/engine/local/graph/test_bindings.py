@@ -22,7 +22,7 @@ def promise(*path: str | int, var: str = "v", node: str = "n0") -> literals_pb2.
 
 
 def resolved(binding: literals_pb2.BindingData, value: Any, contents: dict[str, Any] | None = None) -> Any:
-    """What a binding to the output `v` of n0 becomes, where that output is value."""
+    """Resolve a binding to the output `v` of n0, which has this value."""
     known = {"n0": literal_map({"v": value}), "start-node": literal_map({"given": 5})}
     read = {uri: literal(one) for uri, one in (contents or {}).items()}
     given = [literals_pb2.Binding(var="x", binding=binding)]
@@ -125,7 +125,7 @@ def test_a_legacy_index_in_the_name_of_a_variable() -> None:
     assert resolved(promise(var="[1].v"), [4, 5]) == literal(5)
 
 
-def test_what_an_upstream_node_does_not_put_out() -> None:
+def test_a_binding_to_a_missing_output_fails() -> None:
     with pytest.raises(BindingFailed, match=r"node \[n0\] has no output \[w\]"):
         resolved(promise(var="w"), 1)
     with pytest.raises(BindingFailed, match=r"node \[n9\] has no outputs"):

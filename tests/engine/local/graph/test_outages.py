@@ -210,7 +210,7 @@ class TestStoreAway:
     @pytest.mark.parametrize(
         ("fault", "reason"), [("denied", "403 Forbidden"), ("bucket", "there is no bucket [s3://flyte]")]
     )
-    def test_what_does_not_pass_ends_the_execution_at_once(self, plane: Plane, fault: str, reason: str) -> None:
+    def test_a_permanent_error_ends_the_execution_at_once(self, plane: Plane, fault: str, reason: str) -> None:
         name = f"ends{fault}"
         plane.launch(1, name)
         plane.bucket.fault = fault
@@ -220,7 +220,7 @@ class TestStoreAway:
         assert reason in error["message"]
 
     def test_the_server_stops_at_once_while_executions_wait(self, plane: Plane) -> None:
-        # The last test of the module: the server is gone afterwards.
+        # The last test of the module, because it stops the server.
         plane.launch(1, "stopped")
         plane.bucket.fault = "503"
         plane.until(lambda: "waiting for the object store" in str(plane.attempts("stopped")))

@@ -46,7 +46,9 @@ def test_each_kind_of_failure_has_its_own_budget(attempts_max: int, failures: li
         (9, [PERMANENT], "Code", "text"),
     ],
 )
-def test_what_the_node_reports_in_the_end(attempts_max: int, failures: list[Failed], code: str, message: str) -> None:
+def test_the_error_of_the_node_names_its_budget(
+    attempts_max: int, failures: list[Failed], code: str, message: str
+) -> None:
     budget = Budget(attempts_max=attempts_max)
     assert [budget.spend(failed) for failed in failures] == [True] * (len(failures) - 1) + [False]
     error = budget.exhausted(failures[-1])
@@ -103,14 +105,14 @@ def test_no_attempt_follows_the_last_retry() -> None:
 
 
 def test_a_restarted_server_goes_on_with_the_attempt_that_ran() -> None:
-    """The clock of the attempt went on meanwhile; attempts that no server began are still to come."""
+    """The time of the attempt passes while no server runs; attempts that no server started follow."""
     gate = Gate(timeout=0.2, retries=3, begun=(9.0, 0.15))
     assert asyncio.run(gate.run(0, 9, 9, 0.01)) == "done"
     assert (gate.ran, gate.cleaned) == ([1, 2, 3], [0, 1, 2])
 
 
 @pytest.mark.parametrize(("nanoseconds", "shown"), [(10**9, "1s"), (1_500_000_000, "1.5s"), (3600 * 10**9, "1h0m0s")])
-def test_a_timeout_is_told_as_go_prints_it(nanoseconds: int, shown: str) -> None:
+def test_a_timeout_is_written_as_go_writes_durations(nanoseconds: int, shown: str) -> None:
     node = workflow_pb2.Node()
     node.metadata.timeout.FromNanoseconds(nanoseconds)
     assert timeout_seconds(node) == nanoseconds / 1e9

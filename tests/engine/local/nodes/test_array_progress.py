@@ -27,7 +27,7 @@ class Report:
     """Takes events; the first one is not let through."""
 
     def __init__(self) -> None:
-        self.told: list[event_pb2.TaskExecutionEvent] = []
+        self.sent: list[event_pb2.TaskExecutionEvent] = []
         self.blocked = True
 
     def phase_version(self, unique_id: str, attempt: int) -> int:
@@ -36,7 +36,7 @@ class Report:
     async def send(self, event: event_pb2.TaskExecutionEvent) -> None:
         if self.blocked:
             await asyncio.Event().wait()
-        self.told.append(event)
+        self.sent.append(event)
 
 
 def context_of(folder: Path, events: Report) -> Any:
@@ -71,7 +71,7 @@ def context_of(folder: Path, events: Report) -> Any:
     )
 
 
-def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Path) -> None:
+def test_changes_of_a_cancelled_event_are_sent_with_the_next_one(tmp_path: Path) -> None:
     async def main() -> None:
         events = Report()
         progress = ArrayProgress(
@@ -79,23 +79,23 @@ def test_what_was_not_told_because_of_a_cancellation_is_told_later(tmp_path: Pat
         )
         progress.change(0, Task.FAILED, 0)
         progress.change(1, Task.QUEUED, 0)
-        telling = asyncio.create_task(progress.send_changes())
+        sending = asyncio.create_task(progress.send_changes())
         await asyncio.sleep(0)
         progress.change(0, Task.RUNNING, 1)
         progress.change(1, Task.RUNNING, 0)
-        telling.cancel()
+        sending.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await telling
+            await sending
         running, last = progress.ended(Task.FAILED)
         assert running.phase == Task.RUNNING
-        told = {(one.index, one.retry_attempt): one.phase for one in running.metadata.external_resources}
-        assert told == {(0, 0): Task.FAILED, (0, 1): Task.ABORTED, (1, 0): Task.ABORTED}
+        listed = {(one.index, one.retry_attempt): one.phase for one in running.metadata.external_resources}
+        assert listed == {(0, 0): Task.FAILED, (0, 1): Task.ABORTED, (1, 0): Task.ABORTED}
         assert last.phase == Task.FAILED
         events.blocked = False
         progress.change(0, Task.FAILED, 1)
         await progress.send_changes()
         await progress.send_changes()
-        (event,) = events.told
+        (event,) = events.sent
         # Later than what may have arrived all the same.
         assert event.phase_version == running.phase_version + 1 == 3
         assert len(progress.ended(Task.FAILED)) == 1

@@ -89,7 +89,7 @@ def test_outputs_are_lists_in_the_order_of_the_indices() -> None:
     assert collected([literal_map({})], {"o0"}) == literal_map({"o0": [None]})
 
 
-def test_equal_messages_are_told_once_with_their_indices() -> None:
+def test_equal_messages_are_listed_once_with_their_indices() -> None:
     assert summary({"odd": [5, 0, 2, 1], "boom": [7]}) == "[7]: boom\n[0-2][5]: odd\n"
 
 
@@ -102,11 +102,11 @@ def test_messages_are_cut_where_they_grow_too_long() -> None:
     assert (error.code, error.kind) == ("", execution_pb2.ExecutionError.UNKNOWN)
 
 
-def test_a_map_that_cannot_succeed_from_the_start_says_so() -> None:
+def test_a_map_that_cannot_succeed_has_an_error() -> None:
     assert failure({}).code == "ArrayNodeFailing"
 
 
-def test_old_maps_say_in_their_custom_part_what_they_are() -> None:
+def test_old_maps_are_described_by_their_custom_part() -> None:
     task = tasks_pb2.TaskTemplate(task_type_version=1)
     task.custom.update({"parallelism": "4", "minSuccessRatio": 0.5, "unknown": 1})
     element = workflow_pb2.Node(id="n0")

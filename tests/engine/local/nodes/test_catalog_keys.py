@@ -138,7 +138,7 @@ class TestWhatMakesADifference:
         ]
         assert len({key(), *others}) == len(others) + 1
 
-    def test_an_annotation_that_says_so(self) -> None:
+    def test_an_annotation_for_the_cache_key(self) -> None:
         marked = interface({"x": INTEGER}, {"o0": INTEGER})
         marked.inputs.variables["x"].type.annotation.annotations.update({"cache-key-metadata": {"a": "b"}})
         assert key(of=marked) != key()

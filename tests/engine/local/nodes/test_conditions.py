@@ -157,7 +157,7 @@ def test_a_value_is_nothing_or_not(value: Any, is_none: bool, swapped: bool) -> 
         ),
     ],
 )
-def test_what_cannot_be_compared_is_the_users_mistake(
+def test_a_comparison_of_other_values_is_an_error_of_the_user(
     expression: condition_pb2.BooleanExpression, message: str
 ) -> None:
     with pytest.raises(BranchError) as raised:

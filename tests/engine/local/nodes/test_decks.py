@@ -236,7 +236,7 @@ def test_each_attempt_shows_its_deck_when_it_exists_also_after_a_crash(tmp_path:
 
 
 @pytest.mark.slow
-def test_what_was_written_a_moment_before_the_end_is_shown(tmp_path: Path) -> None:
+def test_a_deck_written_just_before_the_end_is_shown(tmp_path: Path) -> None:
     with planes(tmp_path / "home", FLYTEADMIN__ENGINE__LOCAL__DECK_INTERVAL_SECONDS="600") as plane:
         for name in ("aborted", "failed"):
             (tmp_path / name).mkdir()
