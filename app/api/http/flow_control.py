@@ -105,7 +105,7 @@ class ProcessFlow:
         self._ticking = False
 
     @property
-    def over(self) -> bool:
+    def over_limit(self) -> bool:
         """Return whether more than unsent_bytes_max wait."""
         return self.waiting_bytes > self.bytes_max
 
@@ -180,27 +180,27 @@ class ConnectionFlow(FlowControl):
         self.expire: Callable[[], None] = end
         self.waiting_bytes = 0
         self.bytes_per_second: float = SLOW_BYTES_PER_SECOND
-        self._batch = transport
+        self._transport_writer = transport
         self._process_flow = process_flow
         self._connection = connection
-        self._for_window: deque[tuple[asyncio.Future[None], zttp.Stream]] = deque()
-        self._for_begin: list[asyncio.Future[None]] = []
+        self._window_waiters: deque[tuple[asyncio.Future[None], zttp.Stream]] = deque()
+        self._begin_waiters: list[asyncio.Future[None]] = []
         self._taken_bytes = self._progress_bytes = self._pieces = 0
         self._checked_at = self._progress_at = 0.0
 
     @property
     def unsent_bytes(self) -> int:
         """Return the number of unsent bytes, in tasks and in the transport."""
-        return self.waiting_bytes + self._batch.unsent_bytes
+        return self.waiting_bytes + self._transport_writer.unsent_bytes
 
     @property
     def client(self) -> Any:
         """Return the address of the client, for the log."""
-        return self._batch.get_extra_info("peername")
+        return self._transport_writer.get_extra_info("peername")
 
     def check(self, now: float, seconds_max: float) -> int:
         """Measure the client's speed, and close the connection when it makes no progress. Return the unsent bytes."""
-        unsent_bytes, taken_bytes = self.unsent_bytes, self._batch.taken_bytes
+        unsent_bytes, taken_bytes = self.unsent_bytes, self._transport_writer.taken_bytes
         if not unsent_bytes or not self._checked_at:
             self.bytes_per_second = SLOW_BYTES_PER_SECOND
             self._progress_at, self._progress_bytes = now, taken_bytes
@@ -223,23 +223,23 @@ class ConnectionFlow(FlowControl):
 
     @property
     def full(self) -> bool:
-        """Whether further requests of this connection must wait."""
+        """Return whether further requests of this connection must wait."""
         return (
             self.write_paused
             or self.waiting_bytes > self._process_flow.connection_bytes_max
-            or (self.waiting_bytes > 0 and self._process_flow.over)
+            or (self.waiting_bytes > 0 and self._process_flow.over_limit)
         )
 
     def serving(self, application: Application) -> Application:
-        """Return the application with its beginning and its replies under flow control."""
+        """Return the application under flow control: its start waits, and its replies are sent in pieces."""
 
         def begin(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             # uvicorn gives the bound method of its RequestResponseCycle, which holds the state of the reply.
             cycle = send.__self__  # type: ignore[attr-defined]
-            paced = functools.partial(self._send, send, cycle)
+            send_paced = functools.partial(self._send, send, cycle)
             if (self.write_paused or self.waiting_bytes) and self.full:
-                return self._begin_later(cycle, application, scope, receive, paced)
-            return application(scope, receive, paced)
+                return self._begin_later(cycle, application, scope, receive, send_paced)
+            return application(scope, receive, send_paced)
 
         return begin
 
@@ -248,23 +248,23 @@ class ConnectionFlow(FlowControl):
     ) -> None:
         while self.full and not cycle.disconnected:
             future = self.loop.create_future()
-            self._for_begin.append(future)
+            self._begin_waiters.append(future)
             await future
         if not cycle.disconnected:
             await application(scope, receive, send)
 
     def admit(self) -> None:
-        """Let requests that wait begin where there is room."""
-        if self._for_begin and not self.full:
-            _wake(self._for_begin)
+        """Start waiting requests when the limits allow it."""
+        if self._begin_waiters and not self.full:
+            _wake(self._begin_waiters)
 
     # Sending replies
 
     def _send(self, send: Send, cycle: Any, message: Message) -> Awaitable[None]:
-        """Send one ASGI message. No coroutine: short replies, which are most, cost no further one."""
+        """Send one ASGI message. This is no coroutine, so that a short reply costs no further one."""
         if self._connection is not None and cycle.stream.send_window is None:
-            # zttp closed the stream in an error of the connection, which ended the events that uvicorn reads. A
-            # message of a disconnected cycle is dropped; zttp would raise.
+            # zttp has closed the stream after an error of the connection, without an event for uvicorn. uvicorn drops
+            # the messages of a disconnected cycle; zttp would raise.
             cycle.disconnected = True
         body = message.get("body")
         if not body:
@@ -277,15 +277,15 @@ class ConnectionFlow(FlowControl):
 
     async def _send_in_pieces(self, send: Send, cycle: Any, message: Message) -> None:
         left, more = memoryview(message["body"]), message.get("more_body", False)
-        self._hold(len(left))
+        self._add_waiting(len(left))
         try:
-            while left and (size := await self._room(cycle)):
+            while left and (size := await self._wait_for_room(cycle)):
                 piece, left = left[:size], left[size:]
-                self._hold(-len(piece))
+                self._add_waiting(-len(piece))
                 self._pieces += 1
                 await send({**message, "body": piece, "more_body": more or bool(left)})
         finally:
-            self._hold(-len(left))
+            self._add_waiting(-len(left))
             self.windows_changed()
 
     def take_pieces(self) -> int:
@@ -293,8 +293,8 @@ class ConnectionFlow(FlowControl):
         pieces, self._pieces = self._pieces, 0
         return pieces
 
-    async def _room(self, cycle: Any) -> int:
-        """Wait until a piece of the reply can be written; return its greatest size, 0 when nobody reads it."""
+    async def _wait_for_room(self, cycle: Any) -> int:
+        """Wait until a piece of the reply can be written. Return its largest size, or 0 after the client has left."""
         while not cycle.disconnected:
             if self.write_paused:
                 await self.drain()
@@ -307,7 +307,7 @@ class ConnectionFlow(FlowControl):
                 cycle.disconnected = True
                 return 0
             future = self.loop.create_future()
-            self._for_window.append((future, cycle.stream))
+            self._window_waiters.append((future, cycle.stream))
             self.windows_changed()
             await future
         return 0
@@ -317,20 +317,20 @@ class ConnectionFlow(FlowControl):
             return PIECE_BYTES
         return min(self._connection.send_window, cycle.stream.send_window or 0)
 
-    def _hold(self, size: int) -> None:
+    def _add_waiting(self, size: int) -> None:
         self.waiting_bytes += size
         self._process_flow.waiting_bytes += size
         if size < 0:
             self.admit()
 
     def windows_changed(self) -> None:
-        """Wake replies whose stream is closed or has an open window, as many as the connection's window serves."""
-        if not self._for_window:
+        """Wake replies whose stream is closed or has an open window, within the window of the connection."""
+        if not self._window_waiters:
             return
         assert self._connection is not None
         room, closed = self._connection.send_window, []
-        for _ in range(len(self._for_window)):
-            future, stream = self._for_window.popleft()
+        for _ in range(len(self._window_waiters)):
+            future, stream = self._window_waiters.popleft()
             window = stream.send_window
             if future.done():
                 continue
@@ -340,11 +340,11 @@ class ConnectionFlow(FlowControl):
                 room -= min(window, PIECE_BYTES)
                 future.set_result(None)
             else:
-                self._for_window.append((future, stream))
+                self._window_waiters.append((future, stream))
         _wake(closed)
 
     def resume_writing(self) -> None:
-        """Go on: the transport has room again."""
+        """Continue after the transport has room again."""
         super().resume_writing()
         self.admit()
 
@@ -352,9 +352,9 @@ class ConnectionFlow(FlowControl):
         """Wake every task that waits for the connection, which was lost."""
         self._process_flow.remove(self)
         self.resume_writing()
-        _wake(self._for_begin)
-        _wake([future for future, _ in self._for_window])
-        self._for_window.clear()
+        _wake(self._begin_waiters)
+        _wake([future for future, _ in self._window_waiters])
+        self._window_waiters.clear()
 
 
 def _wake(waiting: list[asyncio.Future[None]]) -> None:
