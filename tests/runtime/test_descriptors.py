@@ -24,6 +24,7 @@ child.communicate(b"\\n")
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 def test_the_soft_limit_is_raised_and_restored() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 2048

@@ -198,10 +198,12 @@ class Http2Protocol(ZttpH2Protocol):
         When the server has drained, a client that has just received GOAWAY gets time to read it: until then it may
         begin a stream, which a second GOAWAY would take for one that was never served (RFC 9113 6.8).
         """
-        self.retire()
-        left = self._retired_at + LAST_REQUEST_SECONDS - self.loop.time()
-        if self.health.draining.is_set() and left > 0:
-            self.loop.call_later(left, self._end_gracefully)
+        seconds = 0.0
+        if self.health.draining.is_set():
+            self.retire()
+            seconds = self._retired_at + LAST_REQUEST_SECONDS - self.loop.time()
+        if seconds > 0:
+            self.loop.call_later(seconds, self._end_gracefully)
         else:
             self._end_gracefully()
 

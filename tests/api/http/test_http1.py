@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.servers import Running, serving
 
+pytestmark = pytest.mark.slow
+
 HEAD_SECONDS = 1
 VARIABLES = {"FLYTEADMIN__SERVER__READHEADERTIMEOUTSECONDS": str(HEAD_SECONDS)}
 
