@@ -31,7 +31,7 @@ from app.runtime.descriptors import restore_limit
 
 log = structlog.get_logger(__name__)
 
-_HELLO_SECONDS_MAX = 120.0
+_IMPORT_SECONDS_MAX = 120.0
 _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
 _LENGTH = struct.Struct(">I")
@@ -84,12 +84,12 @@ class ForkServer:
         self.warm = warm
         self._variables = dict(variables)
         self._directory = directory
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
-        self._hello: dict[str, Any] = {}
-        self._packages: tuple[int, ...] = ()
+        self._report: dict[str, Any] = {}
+        self._packages_seen: tuple[int, ...] = ()
         self._started = 0
         self._closed = False
 
@@ -103,17 +103,17 @@ class ForkServer:
             EnvironmentBroken: The interpreter does not run.
             NotStarted: The system refused a process.
         """
-        async with self._turn:
-            if self._process and (self._started >= tasks_max or self._packages != self._stamps()):
+        async with self._lock:
+            if self._process and (self._started >= tasks_max or self._packages_seen != self._package_times()):
                 await self._stop()
             if self._process is None:
-                await self._begin()
-            return bool(self._hello["warm"])
+                await self._start_process()
+            return bool(self._report["warm"])
 
     @property
-    def read(self) -> frozenset[str]:
+    def variables_read(self) -> frozenset[str]:
         """Return the names of the environment variables that its imports have read."""
-        return frozenset(self._hello.get("read", ())) - _SET_AGAIN
+        return frozenset(self._report.get("read", ())) - _SET_AGAIN
 
     async def start(self, request: dict[str, Any]) -> dict[str, Any]:
         """Start one supervisor.
@@ -127,14 +127,14 @@ class ForkServer:
         Raises:
             NotStarted: Neither this fork server nor its replacement answers.
         """
-        async with self._turn:
+        async with self._lock:
             # A fork server that was killed is replaced once. If it had started the task already, the second answer has
             # `claimed`, so that the task does not run twice.
             for _ in range(2):
                 if self._process is None:
-                    await self._begin()
+                    await self._start_process()
                 try:
-                    answer = await asyncio.wait_for(self._ask(request), _ANSWER_SECONDS_MAX)
+                    answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
                 except (_Ended, TimeoutError) as error:
                     process = self._process
                     assert process is not None
@@ -154,12 +154,12 @@ class ForkServer:
 
     async def close(self) -> None:
         """End the fork server. Tasks that it started run on."""
-        async with self._turn:
+        async with self._lock:
             self._closed = True
             await self._stop()
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
-    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _send_request(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._writer is not None
         body = json.dumps(request).encode()
         try:
@@ -175,7 +175,7 @@ class ForkServer:
         answer: dict[str, Any] = json.loads(await self._reader.readexactly(size))
         return answer
 
-    async def _begin(self) -> None:
+    async def _start_process(self) -> None:
         own_end, other_end = socket.socketpair()
         try:
             self._spawn(other_end)
@@ -186,7 +186,7 @@ class ForkServer:
             other_end.close()
         self._reader, self._writer = await asyncio.open_unix_connection(sock=own_end)
         try:
-            self._hello = await asyncio.wait_for(self._receive(), _HELLO_SECONDS_MAX)
+            self._report = await asyncio.wait_for(self._receive(), _IMPORT_SECONDS_MAX)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             await self._stop()
             lines = self._log_path.read_text(errors="replace").strip().splitlines()[-5:]
@@ -195,9 +195,9 @@ class ForkServer:
                 f"Set {NAME_SETTING} to the path of a virtual environment that has flytekit"
             ) from error
         self._started = 0
-        self._packages = self._stamps()
-        if "why" in self._hello:
-            log.warning("tasks_start_in_fresh_processes", reason=self._hello["why"], python=self._command[0])
+        self._packages_seen = self._package_times()
+        if "why" in self._report:
+            log.warning("tasks_start_in_fresh_processes", reason=self._report["why"], python=self._command[0])
 
     @property
     def _log_path(self) -> Path:
@@ -233,10 +233,10 @@ class ForkServer:
                 await asyncio.to_thread(process.wait)
         self._process = self._writer = self._reader = None
 
-    def _stamps(self) -> tuple[int, ...]:
+    def _package_times(self) -> tuple[int, ...]:
         """Return the times at which packages of the environment were last installed or removed."""
         found = []
-        for path in self._hello.get("packages", ()):
+        for path in self._report.get("packages", ()):
             try:
                 found.append(os.stat(path).st_mtime_ns)
             except FileNotFoundError:
@@ -284,11 +284,11 @@ class ForkServers:
             read = self._read.get(environment.path, frozenset())
             fork_server = await self._with_values(environment, variables, read)
             can_fork = await fork_server.can_fork(self._tasks_max)
-            if read >= fork_server.read:
+            if read >= fork_server.variables_read:
                 return fork_server if can_fork else self._plain
             # The first fork server of an environment reports which variables its imports read. Now the variables of
             # this command may need another one.
-            self._read[environment.path] = self._read.get(environment.path, frozenset()) | fork_server.read
+            self._read[environment.path] = self._read.get(environment.path, frozenset()) | fork_server.variables_read
 
     async def _with_values(
         self, environment: Environment, variables: Mapping[str, str], read: frozenset[str]
