@@ -66,7 +66,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def variables(home: Path) -> dict[str, str]:
     """Return the variables of a server with a home, without the path of this repository."""
-    return {name: value for name, value in environment(home).items() if name != "PYTHONPATH"}
+    given = environment(home, FLYTEADMIN__SERVER__DRAINSECONDS="0")
+    return {name: value for name, value in given.items() if name != "PYTHONPATH"}
 
 
 def test_the_wheel_holds_app_alone_and_all_of_it(wheel: Path) -> None:

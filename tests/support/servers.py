@@ -88,12 +88,12 @@ def run(
 
 
 def launch(home: Path, log: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a server on free ports, but for those given; what it writes goes to log."""
+    """Start a server that stops without draining, on free ports but for those given; its output goes to log."""
     ports = [part for name in PORT_FLAGS if name not in arguments for part in (name, "0")]
     with log.open("w") as output:
         return subprocess.Popen(
             [*COMMAND, "serve", *ports, *arguments],
-            env=environment(home, **(variables or {})),
+            env=environment(home, **{"FLYTEADMIN__SERVER__DRAINSECONDS": "0", **(variables or {})}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
