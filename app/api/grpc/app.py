@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.grpc import health, protocol, reflection
-from app.api.grpc.stream import RequestStream, StreamHandler
+from app.api.grpc.stream import RequestStream, StreamHandler, no_message_text
 from app.runtime import dispatch, failures
 from app.runtime.dispatch import LATE, Call, Server
 from app.runtime.rows import Rpc
@@ -90,6 +90,7 @@ class GrpcApp:
         self._server = server
         self._bytes_max = settings.request_body_bytes_max
         self._wait_seconds_max = settings.limits.body_wait_seconds_max
+        self._no_message_text = no_message_text(self._wait_seconds_max)
         self._rpcs = {rpc.path: rpc for rpc in registered(settings, rpcs)}
         self._streams: dict[str, StreamHandler] = health.streams(server.health)
         if settings.server.grpc.server_reflection:
@@ -162,9 +163,10 @@ class GrpcApp:
 
     async def _read_one(self, head: CallHead, receive: Receive) -> bytes:
         """Return the only message of a call, within the shorter of the call's deadline and the limit for arrival."""
-        if head.seconds is None or head.seconds > self._wait_seconds_max:
-            return await self._request(head, receive, self._wait_seconds_max).read_one()
-        return await dispatch.within(head.seconds, self._request(head, receive, None).read_one())
+        seconds, text = self._wait_seconds_max, self._no_message_text
+        if head.seconds is not None and head.seconds <= seconds:
+            seconds, text = head.seconds, LATE
+        return await dispatch.within(seconds, self._request(head, receive, None).read_one(), text)
 
     async def _stream(self, head: CallHead, receive: Receive, send: Send) -> None:
         """Serve a call that may send several messages and stay open."""

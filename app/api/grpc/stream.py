@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import Message
@@ -10,6 +9,7 @@ from starlette.types import Receive
 
 from app import errors
 from app.api.grpc import protocol
+from app.runtime import dispatch
 
 
 class RequestStream:
@@ -40,11 +40,7 @@ class RequestStream:
         """
         if self._wait_seconds_max is None:
             return await self._read()
-        try:
-            async with asyncio.timeout(self._wait_seconds_max):
-                return await self._read()
-        except TimeoutError as error:
-            raise errors.DeadlineExceeded(f"no message arrived within {self._wait_seconds_max:g} seconds") from error
+        return await dispatch.within(self._wait_seconds_max, self._read(), no_message_text(self._wait_seconds_max))
 
     async def _read(self) -> bytes | None:
         buffer = self._buffer
@@ -64,7 +60,7 @@ class RequestStream:
 
     async def read_one(self) -> bytes:
         """Return the only message of a call. Raises UNKNOWN where the client sends none."""
-        message = await self.read()
+        message = await (self._read() if self._wait_seconds_max is None else self.read())
         if message is None:
             raise errors.Unknown("EOF")
         return message
@@ -73,6 +69,11 @@ class RequestStream:
         """Wait, without a limit, until the client disconnects."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def no_message_text(seconds: float) -> str:
+    """Return the error text for a message that does not arrive in time."""
+    return f"no message arrived within {seconds:g} seconds"
 
 
 # Serves one streaming method: takes the request's messages, yields those of the reply.
