@@ -1,4 +1,4 @@
-"""The catalogue's rows: what is put under a key, and who may compute what others wait for."""
+"""Rows of the catalog: cached artifacts, and reservations of keys whose outputs are being computed."""
 
 from __future__ import annotations
 

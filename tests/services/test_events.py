@@ -266,7 +266,7 @@ class TestNodeAndTaskEvents:
                 await b.call(events.create_node_event, running)
                 await b.call(events.create_node_event, node_event(node, phase, 2))
             found = {node: (await get_node(b, node)).closure.deck_uri for node in ends}
-            # What is outside the store cannot be looked at; an engine that says how a node failed says its deck, too.
+            # The store cannot check a deck outside of it. The event of a failed node names its deck.
             assert found == {"n0": there, "n1": there, "n2": "", "n3": "", "n4": "/elsewhere/deck.html"}
 
         bench(scenario)
@@ -283,7 +283,7 @@ class TestNodeAndTaskEvents:
             for given in dict.fromkeys((Node.RUNNING, phase)):
                 await b.call(events.create_node_event, node_event("n0", given, 1))
             before = await get_node(b, "n0")
-            # What is not there, is elsewhere, or names no deck is a repeated phase as any other.
+            # A repeated phase is refused if its deck is missing, is outside the store, or is not named.
             for uri in (first, "/elsewhere/deck.html", ""):
                 await refusal(
                     b, events.create_node_event, node_event("n0", phase, 2, deck_uri=uri), errors.AlreadyExists
@@ -516,7 +516,7 @@ def test_two_writers_of_one_row_lose_nothing(bench: Scenario) -> None:
             try:
                 await b.call(events.create_task_event, request)
             except errors.AlreadyExists:
-                # A higher version was faster: this one is told so and may come again under a higher number.
+                # A concurrent event has a higher phase version, so this event is refused.
                 await add(number + 100)
 
         await asyncio.gather(*(add(number) for number in range(1, 33)))
@@ -576,7 +576,7 @@ def test_no_lock_is_held_while_outputs_are_written(bench: Scenario, kind: str) -
         create, writing = b.blobs.create, []
 
         async def watched(uri: str, data: bytes) -> bool:
-            # Whoever wants to write gets to it at once, on SQLite the whole database.
+            # No lock is held while the object is written; on SQLite a lock is on the whole database.
             async with asyncio.timeout(5), b.context() as ctx:
                 for model in (schema.Execution, schema.NodeExecution, schema.TaskExecution):
                     await ctx.db.find(model, for_update=True, execution_project="p", execution_name="e1")

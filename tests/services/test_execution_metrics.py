@@ -1,4 +1,4 @@
-"""Spans of executions of any shape: branches with several children, undeclared nodes, what is gone, circles."""
+"""Spans of executions of any shape: branches with several children, unknown nodes, missing objects, cycles."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class TestCreate:
             await prepare(b)
             launches = [a_launch(f"t{n}", task=True) for n in range(8)]
             for n, launch in enumerate(launches):
-                # What the generated launch plan takes from its first launch must not matter to the others.
+                # The roles that the generated launch plan has from the first launch must not affect other launches.
                 launch.spec.security_context.run_as.k8s_service_account = f"account{n}"
             await asyncio.gather(*(b.call(executions.create_execution, launch) for launch in launches))
             assert len(await names(b, filters="eq(task.name,inc)")) == 8

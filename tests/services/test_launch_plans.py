@@ -57,7 +57,7 @@ async def states(b: Any) -> dict[str, int]:
 
 
 async def schedules(b: Any) -> dict[str, bool]:
-    """Which versions of lp the scheduler knows, and whether they fire."""
+    """Return the versions of lp in the scheduler's table, and whether each is active."""
     async with b.context() as ctx:
         rows = await ctx.db.find_all(schema.SchedulableEntity, columns=("version", "active"), name="lp")
     return {row.version: bool(row.active) for row in rows}
@@ -122,7 +122,7 @@ class TestCreateLaunchPlan:
             )
             kinds = [type(one) for one in done]
             assert kinds.count(launch_plan_pb2.LaunchPlanCreateResponse) == 1
-            # Deviates from upstream, which tells the losers of a race the name of an index.
+            # Deviates from upstream, whose error for the losers of a race has the name of an index.
             assert (kinds.count(errors.AlreadyExists), kinds.count(errors.InvalidArgument)) == (3, 4)
 
         bench(scenario)

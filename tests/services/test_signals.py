@@ -48,7 +48,7 @@ NOTHING = literals_pb2.Literal(scalar=literals_pb2.Scalar(none_type=literals_pb2
 
 
 class Listener(NoEngine):
-    """An engine that notes what it is told."""
+    """An engine that records its notifications."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

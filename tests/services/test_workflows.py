@@ -25,7 +25,7 @@ def get(name: str = "wf", version: str = "v1", kind: int = WORKFLOW) -> common_p
 
 
 def reason(error: errors.FlyteError) -> tuple[str, str]:
-    """Which kind of failure the only detail tells, and for which version."""
+    """Return the kind of failure in the only detail, and the version."""
     (detail,) = error.details
     assert isinstance(detail, workflow_pb2.CreateWorkflowFailureReason)
     kind = detail.WhichOneof("reason")
@@ -78,7 +78,7 @@ class TestCreateWorkflow:
             assert first == (
                 "wf workflow with different structure already exists. (Please register a new version of the workflow):"
             )
-            # Deviates from upstream, which tells the whole new workflow as differing.
+            # Deviates from upstream, whose message lists the whole new workflow as different.
             assert "/primary/template/outputs/0/binding/Value/Promise/node_id:\n\t- n0 \n\t+ n1" in rest
             assert "/primary/template/id" not in rest
             assert reason(error) == ("exists_different_structure", "v1")
