@@ -57,7 +57,8 @@ format: $(VENV)/.dev ## Format the code and sort its imports
 
 generate: $(VENV)/.dev ## Write routers, the OpenAPI document and docs/settings.md from their sources
 	$(BIN)/python -m openapi.generate
-	$(BIN)/flyteadmin config docs > docs/settings.md
+	@mkdir -p .cache
+	$(BIN)/flyteadmin config docs > .cache/settings.md && mv .cache/settings.md docs/settings.md
 	$(BIN)/python docs/deviations.py
 
 diagrams: ## Draw docs/architecture.svg from docs/architecture.mmd; needs npm
