@@ -182,9 +182,9 @@ class Plane:
         """What is left unfinished: nodes and attempts of all executions that have no end."""
         async with self.server.database.unit_of_work() as db:
             rows = [
-                *await db.find_all(schema.NodeExecution),
-                *await db.find_all(schema.TaskExecution),
-                *await db.find_all(schema.Execution),
+                *await db.find_all(schema.NodeExecution, columns=("execution_name", "node_id", "phase")),
+                *await db.find_all(schema.TaskExecution, columns=("execution_name", "node_id", "phase")),
+                *await db.find_all(schema.Execution, columns=("execution_name", "phase")),
             ]
         return {str(row): row.phase for row in rows if row.phase not in (*ENDS, "SKIPPED", "RECOVERED")}
 

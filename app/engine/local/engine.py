@@ -27,6 +27,7 @@ from app import errors
 from app.database import schema
 from app.database.statements import Statement
 from app.engine.local.execution import run_execution
+from app.engine.local.graph.aborts import EAGER_LABEL
 from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
@@ -49,9 +50,7 @@ _tags = schema.table(schema.ExecutionTag)
 _KEY = execution_columns(_launches)
 _IS_FREE = leases.is_free(_launches)
 _FREE = Statement(select(*_KEY).where(_IS_FREE).order_by(_launches.c.id).limit(bindparam("rows")))
-# The label that flytekit gives to executions that an eager task launches. They have no parent node.
-_EAGER_LABEL = "eager-exec"
-_IS_EAGER_CHILD = exists().where(same_execution(_launches, _tags), _tags.c.key == _EAGER_LABEL)
+_IS_EAGER_CHILD = exists().where(same_execution(_launches, _tags), _tags.c.key == EAGER_LABEL)
 _FREE_AND_URGENT = Statement(
     select(*_KEY)
     .select_from(_launches.join(_executions, same_execution(_launches, _executions)))

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2
 
+from app.engine.local import engine
 from app.engine.local.graph import service_calls
 from app.engine.local.processes.task_attempt import TaskAttempt
 from tests.conftest import DATABASES
@@ -120,6 +121,11 @@ def at_every_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Interrupted], None]:
     """Launches the workflow once for each of its steps and calls back when the step is reached."""
+    # SQLite takes every step. The engine's code is the same on PostgreSQL, which takes every fifth to save time.
+    stride = 1 if request.param == "sqlite" else 5
+
+    # A child that is launched while the engine stops is found by the poll of the next engine.
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.1)
 
     def run(interrupted: Interrupted) -> None:
         async def main() -> None:
@@ -129,7 +135,7 @@ def at_every_step(
                 assert await plane.outputs(await steps.reach(plane, 0)) == EXPECTED
                 last = steps.count
                 assert last > 30
-                for step in range(1, last + 1):
+                for step in range(1, last + 1, stride):
                     id = await steps.reach(plane, step)
                     await interrupted(plane, id)
                     await plane.until(plane.all_have_ended)

@@ -51,12 +51,12 @@ _CHILDREN = Statement(
     .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
 )
 # flytekit labels the executions that an eager task launches with the execution of the task (EAGER_TAG_KEY).
-_EAGER_LABEL = "eager-exec"
+EAGER_LABEL = "eager-exec"
 _LAUNCHED = Statement(
     select(*execution_columns(_executions))
     .select_from(_RUNNING.join(_tags, same_execution(_tags, _executions)))
     .where(
-        _tags.c.key == literal(_EAGER_LABEL),
+        _tags.c.key == literal(EAGER_LABEL),
         _tags.c.value == bindparam("launcher"),
         _executions.c.execution_project == bindparam("project"),
         _executions.c.execution_domain == bindparam("domain"),
