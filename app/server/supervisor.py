@@ -178,8 +178,10 @@ class Supervisor:
             if not self.all_ready and all(other.ready for other in self.workers):
                 self.all_ready = True
                 self.ready()
-        elif message is not None and not self.all_ready:
-            raise BadSetting(message)
+        elif message is not None:
+            if not self.all_ready:
+                raise BadSetting(message)
+            log.error("worker_cannot_start", worker=worker.index, reason=message)
 
     def _schedule_restart(self, worker: _Worker) -> None:
         assert worker.process is not None

@@ -125,7 +125,7 @@ async def _serve(serving: Serving, stop: StopSignals) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
             # The sentinel becomes readable when the supervisor has ended, and nobody would restart or stop this worker.
-            asyncio.get_running_loop().add_reader(parent.sentinel, stop.stop)
+            asyncio.get_running_loop().add_reader(parent.sentinel, _stop_with_parent, parent.sentinel, stop)
         async with _grpc_beside(app, settings):
             await server.serve(list(serving.sockets))
         end_in_time()
@@ -134,6 +134,12 @@ async def _serve(serving: Serving, stop: StopSignals) -> None:
         from app.engine.local.processes import environment
 
         environment.interrupt()
+
+
+def _stop_with_parent(sentinel: int, stop: StopSignals) -> None:
+    # The sentinel stays readable: while it is watched, the event loop calls this without a pause.
+    asyncio.get_running_loop().remove_reader(sentinel)
+    stop.stop()
 
 
 @asynccontextmanager

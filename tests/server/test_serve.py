@@ -181,6 +181,15 @@ class TestSeveralProcesses:
             list_projects(server)
             assert counted(server, "flyte:admin:admin:list_projects:success") == 2
 
+    def test_the_log_has_the_reason_why_a_worker_cannot_be_started_again(self, tmp_path: Path) -> None:
+        with serving(tmp_path / "home", "--workers", "2") as server:
+            list_projects(server)
+            # Only a worker that starts looks at this file, and it cannot delete a folder.
+            (tmp_path / "home" / "storage.key").mkdir()
+            os.kill(children(server.process.pid)[0], signal.SIGKILL)
+            server.wait_until("worker_cannot_start")
+            assert "storage.key" in server.printed
+
     def test_workers_do_not_outlive_their_supervisor(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home", "--workers", "2") as server:
             workers = children(server.process.pid)
