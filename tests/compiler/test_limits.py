@@ -46,6 +46,7 @@ def growth(work: Callable[[workflow_pb2.WorkflowTemplate], object]) -> float:
     return min(large for _, large in tries) / min(small for small, _ in tries)
 
 
+@pytest.mark.slow
 def test_ten_thousand_nodes() -> None:
     """Ten times the nodes take about ten times the time; a quadratic step would take a hundred times."""
     compiled(ladder(10))

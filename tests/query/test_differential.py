@@ -176,6 +176,7 @@ async def listed(b: Any, request: common_pb2.ResourceListRequest) -> list[str]:
         request.token = page.token
 
 
+@pytest.mark.slow
 def test_lists_equal_the_same_filters_in_python(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that few rows are enough for every way to them.
     monkeypatch.setattr(narrowing, "MERGED_PAGES_MAX", 8)

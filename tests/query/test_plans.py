@@ -113,6 +113,7 @@ def problems(filled: Filled, name: str, flat: bool, made: list[plans.Plan]) -> l
     return found
 
 
+@pytest.mark.slow
 def test_no_list_and_no_get_reads_more_than_it_needs(filled: Filled) -> None:
     every = cases(SIZE)
     made = explained(filled, {case.name: case.path for case in every})

@@ -129,6 +129,7 @@ def assert_hidden(text: str, secret: tuple[str, str, str]) -> None:
         assert place < 0, text[max(0, place - 100) : place + 100]
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, phases=UNSHRUNK, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(configurations())
 def test_no_configuration_shows_its_secret(tmp_path: Path, drawn: Any) -> None:

@@ -147,6 +147,7 @@ def at_every_step(
     return run
 
 
+@pytest.mark.slow
 def test_a_restart_at_any_step_runs_nothing_twice(at_every_step: Callable[[Interrupted], None]) -> None:
     async def restart(plane: Plane, id: Id) -> None:
         await plane.restart()
@@ -157,6 +158,7 @@ def test_a_restart_at_any_step_runs_nothing_twice(at_every_step: Callable[[Inter
     at_every_step(restart)
 
 
+@pytest.mark.slow
 def test_an_abort_at_any_step_leaves_nothing_unfinished(at_every_step: Callable[[Interrupted], None]) -> None:
     async def abort(plane: Plane, id: Id) -> None:
         if await plane.phase_now(id) != "SUCCEEDED":
@@ -166,6 +168,7 @@ def test_an_abort_at_any_step_leaves_nothing_unfinished(at_every_step: Callable[
     at_every_step(abort)
 
 
+@pytest.mark.slow
 def test_an_abort_at_any_step_survives_a_restart(at_every_step: Callable[[Interrupted], None]) -> None:
     async def abort(plane: Plane, id: Id) -> None:
         if await plane.phase_now(id) != "SUCCEEDED":
