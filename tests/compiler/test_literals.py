@@ -12,6 +12,7 @@ from app.compiler.inference import type_of
 from app.compiler.literals import check_literals, check_parameters, check_signal, expected_inputs, merge_inputs
 from app.errors import InvalidArgument
 from app.wire.text import text
+from tests.support.builders import accepted
 
 Literal = literals_pb2.Literal
 
@@ -147,8 +148,9 @@ def test_bad_literals(literals: dict[str, Literal], message: str) -> None:
 
 
 def test_good_literals() -> None:
-    check_literals({}, "inputs")
-    check_literals({"a": ONE, "b": NOON, "c": lit("offloaded_metadata {}"), "d": lit("scalar {}"), "e": of()}, "inputs")
+    kinds = {"a": ONE, "b": NOON, "c": lit("offloaded_metadata {}"), "d": lit("scalar {}"), "e": of()}
+    assert accepted(check_literals, {}, "inputs")
+    assert accepted(check_literals, kinds, "inputs")
 
 
 def parameter(written: str) -> interface_pb2.Parameter:
@@ -217,7 +219,8 @@ def test_bad_parameters(parameters: dict[str, str], message: str) -> None:
 
 
 def test_good_parameters() -> None:
-    check_parameters(
+    assert accepted(
+        check_parameters,
         {
             "a": parameter(f"{INT} {DEFAULT_1}"),
             "b": parameter(f"{STR} required: true"),

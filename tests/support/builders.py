@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flyteidl.admin import common_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
@@ -117,3 +118,12 @@ async def pages(b: Any, function: Any, request: Any, field: str) -> list[list[An
             return found
         assert answer.token != request.token, "a token must lead on"
         request.token = answer.token
+
+
+def accepted(check: Callable[..., object], *arguments: Any) -> bool:
+    """Return whether a check raises no FlyteError."""
+    try:
+        check(*arguments)
+    except errors.FlyteError:
+        return False
+    return True
