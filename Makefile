@@ -38,13 +38,13 @@ test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill ser
 test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compile them and call a server; needs npm, go, mvn
 	$(BIN)/python -m pytest -m campaign tests/clients $(ARGS)
 
-test-fast: $(VENV)/.dev ## Run the tests that start no process, on SQLite
+test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
 
 fuzz: $(VENV)/.dev ## Send random input to a server: ARGS="--seconds 3600 --seed 1"
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-check: $(VENV)/.dev ## Check format, lint, types and the project's own rules
+check: $(VENV)/.dev ## Check format, lint, types, security and the project's own rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -73,19 +73,19 @@ revision: $(VENV)/.dev ## Make a migration with the next number: ARGS="-m 'add a
 conformance: $(VENV)/.dev ## Replay the recorded conversations against a server of its own; case files in ARGS
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 
-bench: $(VENV)/.dev $(TASKS) $(BENCH)/.tools ## Measure the server under load (ARGS="--help" lists choices)
+bench: $(VENV)/.dev $(TASKS) $(BENCH)/.tools ## Measure the server under load; choices: ARGS="--help"
 	@$(BIN)/python -m benchmarks run $(ARGS)
 
-bench-compare: $(VENV)/.dev ## Put two results side by side: A=benchmarks/results/….json B=…
+bench-compare: $(VENV)/.dev ## Compare two results: A=benchmarks/results/….json B=…
 	@$(BIN)/python -m benchmarks compare $(A) $(B)
 
 bench-load: $(VENV)/.dev ## Fill an empty database for measurements: ARGS="URL --storage FOLDER --executions 100000"
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
-bench-scale: $(VENV)/.dev $(TASKS) ## Compare lists on a small and a big database (ARGS="--help" lists choices)
+bench-scale: $(VENV)/.dev $(TASKS) ## Compare lists on a small and a large database; choices: ARGS="--help"
 	@$(BIN)/python -m benchmarks scale $(ARGS)
 
-clean: ## Remove what make made; data in FLYTEADMIN_HOME stays
+clean: ## Remove what make made; keep FLYTEADMIN_HOME
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find alembic app benchmarks openapi tests -name __pycache__ -prune -exec rm -rf {} +
 
