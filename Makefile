@@ -117,7 +117,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 $(CACHE)/envs/default: | $(VENV)/.dev
 	@$(BIN)/python -m tests.engine.environment
 
-# What cannot be installed here is named by the benchmark itself, if the routes that are asked for need it.
+# The benchmark itself names a missing program, if the chosen routes need it.
 $(BENCH)/.tools: benchmarks/grpcload/main.go benchmarks/grpcload/go.mod
 	@mkdir -p $(BENCH)
 	@if ! command -v wrk >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \

@@ -1,4 +1,4 @@
-"""What every test may ask for: a PostgreSQL of its own, migrated databases, a context, a running server."""
+"""Fixtures of all tests: a PostgreSQL of their own, migrated databases, and service calls on an empty database."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("app.main", "app.server"),
     ("app.cli",),
 )
-# What stands on two feet: pairs (importer, imported) that the ranks alone would forbid, each with its reason.
+# Pairs (importer, imported) that the ranks would forbid, each with the reason why it is allowed.
 ALLOWED: dict[tuple[str, str], str] = {
     ("app.query", "app.runtime.context"): "a list runs its statement on the request's context",
 }

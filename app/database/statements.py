@@ -32,7 +32,7 @@ class Compiled:
 
     Attributes:
         sql: The SQL text.
-        make: Makes a row of cells that need no conversion.
+        make: Makes a row from cells that need no conversion.
     """
 
     __slots__ = ("_binds", "_names", "_results", "make", "sql")

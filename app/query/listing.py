@@ -47,7 +47,7 @@ class ExistsFlag:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """A list: its table and all that requests may ask of it.
+    """A list: its table, and the filters and sort keys that requests may use.
 
     Create each Listing once, at module level: statements are cached by its identity (eq=False), which makes the lookup
     short.

@@ -116,7 +116,7 @@ async def narrow(
         filters = (*filters[:merge], _padded(filters[merge]), *filters[merge + 1 :])
     shapes = tuple(_shape(listing, one) for one in filters)
     if merge is not None or any(shape.constant is not None for shape in shapes):
-        # Merged pages are in order, and a partial index has few rows: gathering would not help.
+        # Gathering would not help: merged pages are sorted already, and a partial index has few rows.
         gather = None
     elif gather is None:
         counted = (one.field for one in shapes if one.entity == listing.entity and one.field in listing.counted_columns)

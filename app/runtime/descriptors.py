@@ -82,7 +82,7 @@ class DescriptorWatch:
         try:
             used = len(os.listdir("/dev/fd"))
         except OSError:
-            # Listing them takes a descriptor, too.
+            # Listing the descriptors takes one, and none is left.
             used = limit
         self._failure = ""
         if used >= limit * USED_PART_MAX:

@@ -24,7 +24,7 @@ class Service(Protocol):
     """One service of a process.
 
     Attributes:
-        name: Snake case, different from the names of the other services; it stands in log lines and metrics.
+        name: Snake case, different from the names of the other services; used in log lines and metrics.
     """
 
     name: str

@@ -88,7 +88,7 @@ class CallMetrics:
 
     @staticmethod
     def size(names: Sequence[str]) -> int:
-        """Return how many doubles a counts of these RPCs needs."""
+        """Return how many doubles the metrics of these RPCs need."""
         return len(names) * _ROW + len(GAUGES)
 
     def set_gauges(self, values: Mapping[tuple[str, str], float]) -> None:
@@ -152,7 +152,7 @@ def endpoint(service: str, name: str) -> str:
 
 
 def exposition(all_counts: Sequence[CallMetrics], rpcs: Sequence[tuple[str, str]], *, scope: str) -> str:
-    """Return the counters and durations of all all_counts together in Prometheus' text format.
+    """Return the sums of the counters and durations of all processes in Prometheus' text format.
 
     prometheus-client cannot write them: it adds `_total` to the names of counters, which upstream's names do not have,
     and its summaries have no quantiles. Its counters would also cost several µs for each call.
@@ -198,7 +198,7 @@ def _lines(all_counts: Sequence[CallMetrics], service: str, name: str, scope: st
     yield f"{duration}_count {sum(codes)}"
 
 
-def _counter(name: str, told: str, count: int) -> Iterator[str]:
-    yield f"# HELP {name} count of {told}"
+def _counter(name: str, counted: str, count: int) -> Iterator[str]:
+    yield f"# HELP {name} count of {counted}"
     yield f"# TYPE {name} counter"
     yield f"{name} {count}"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RESTART_SECONDS_MIN = 0.5
 RESTART_SECONDS_MAX = 30.0
-# A worker that lived this long ended for a new reason, so the pauses begin anew.
+# After this time a worker ends for a new reason, so the pauses between restarts begin anew.
 HEALTHY_SECONDS = 60.0
 _BLOCKED_AT_START = frozenset({signal.SIGINT, signal.SIGHUP})
 

@@ -91,7 +91,7 @@ class StopSignals:
         """Stop the server at once, or as soon as it has started.
 
         Args:
-            number: The signal that asks for it.
+            number: The signal; None when the supervisor has ended.
         """
         self.received = number if number is not None else signal.SIGINT
         if self._server is not None:

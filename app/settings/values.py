@@ -95,7 +95,7 @@ DURATION = _Duration()
 
 
 class _Requirements:
-    """Marks a list of requirements in pip's form, which hold commas and spaces themselves."""
+    """Marks a list of requirements in pip's form. A requirement may contain commas and spaces."""
 
 
 REQUIREMENTS = _Requirements()

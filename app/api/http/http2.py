@@ -1,4 +1,4 @@
-"""The protocol that serves HTTP/1.1 and HTTP/2 on one port: uvicorn's on zttp, with limits that they leave open.
+"""The protocol that serves HTTP/1.1 and HTTP/2 on one port: uvicorn's protocols on zttp, with further limits.
 
 zttp closes a connection after 4,096 streams or 256 resets, and every running call with it. Here a connection is retired
 before that: GOAWAY asks the client to open a new one, and running calls are finished. An idle connection and a server

@@ -87,7 +87,7 @@ def _schema(schema: Schema, names: set[str]) -> Schema:
 
 
 def _text(text: str, names: set[str]) -> str:
-    """Rename the fields that a description names."""
+    """Return a description with its field names in lowerCamelCase."""
     return _FIELD.sub(lambda match: json_name(match.group()) if match.group() in names else match.group(), text)
 
 

@@ -216,6 +216,7 @@ class RestRouter(APIRouter):
         verb, form = scope["method"], None
         if head.form and (override := head.text(b"x-http-method-override")):
             form = bind.query_pairs(await self._bodies.read(scope, receive, head))
+            # Parity: a malformed query is refused before the path is matched (ParseForm).
             bind.query_pairs(scope["query_string"])
             verb = override.upper()
         found = self._tree.match(segments)

@@ -68,7 +68,7 @@ class AttemptRunner(Protocol):
         """End the attempts whose directories lie in the folder of a node."""
 
     async def close(self) -> None:
-        """Stop starting processes. Those that run continue and can be adopted by the next server."""
+        """Start no more processes. Running processes continue, and a later server can adopt them."""
 
 
 class Watch(Protocol):

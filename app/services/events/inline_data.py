@@ -73,7 +73,7 @@ class InlineData:
         """Write the kept data.
 
         Args:
-            uris: URIs by their use. Those that `add` has returned are written.
+            uris: URIs by their use. Data is written for each URI that `add` has returned.
 
         Returns:
             The same URIs. A URI that holds other data of another event is replaced by a new one.

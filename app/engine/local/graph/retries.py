@@ -60,7 +60,7 @@ class Budget:
             done, most = self.failures - self.system_failures, self.attempts_max
             kind = execution_pb2.ExecutionError.ErrorKind.Name(failed.error.kind)
         message = f"[{done}/{most}] currentAttempt done. Last Error: {kind}::{failed.error.message}"
-        # Parity: the kind is USER whatever failed.
+        # Parity: the kind of this error is USER, also after failures of the system.
         return error_of(f"RetriesExhausted|{failed.error.code}", message)
 
 

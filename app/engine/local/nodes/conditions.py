@@ -126,7 +126,7 @@ def _is_none(operand: condition_pb2.Operand, inputs: literals_pb2.LiteralMap) ->
     if operand.WhichOneof("val") == "primitive":
         return False
     scalar = _scalar(operand, inputs)
-    # A value of a union, such as Optional[int], carries the value inside.
+    # The scalar of a union, such as Optional[int], contains the scalar of one of its variants.
     while scalar.WhichOneof("value") == "union":
         scalar = scalar.union.value.scalar
     return bool(scalar.HasField("none_type"))

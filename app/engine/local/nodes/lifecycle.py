@@ -75,7 +75,8 @@ async def _recorded_outputs(context: NodeContext) -> literals_pb2.LiteralMap:
     try:
         return await context.execution.literals.read(closure.output_uri)
     except BlobMissing:
-        # The event of a task without outputs names a file too. A node that needs a lost file fails to bind it.
+        # A task without outputs writes no file, although its event names one. If a file with outputs was lost, the
+        # nodes that need these outputs fail to bind them.
         return literals_pb2.LiteralMap()
 
 

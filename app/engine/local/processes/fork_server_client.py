@@ -325,7 +325,7 @@ class ForkServers:
 
 
 class _LockedFolder:
-    """A folder that its process locks for as long as it lives, so that others see whether it is in use."""
+    """A folder that is locked while its process runs, so that other servers can check whether it is in use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -204,7 +204,7 @@ class TaskRunner:
         await asyncio.to_thread(remove_abandoned, self._fork_servers_folder)
 
     async def close(self) -> None:
-        """Start no more processes. Those that run go on, and a later server can adopt them."""
+        """Start no more processes. Running processes continue, and a later server can adopt them."""
         await self._pool.close()
 
     async def _command(self, attempt: TaskAttempt, template: tuple[str, ...]) -> tuple[str, ...]:
