@@ -177,6 +177,7 @@ async def within(seconds: float, work: Awaitable[Response], text: str = LATE) ->
     """
     task, loop, late = asyncio.current_task(), asyncio.get_running_loop(), False
     assert task is not None
+    cancellations_before = task.cancelling()
 
     def expire() -> None:
         nonlocal late
@@ -188,11 +189,14 @@ async def within(seconds: float, work: Awaitable[Response], text: str = LATE) ->
         return await work
     except asyncio.CancelledError as error:
         # Another cancellation at the same time takes precedence.
-        if late and task.uncancel() == 0:
+        if late and task.cancelling() == cancellations_before + 1:
             raise errors.DeadlineExceeded(text) from error
         raise
     finally:
         timer.cancel()
+        if late:
+            # Also where the work ended in another way: otherwise the task would count as cancelled from then on.
+            task.uncancel()
 
 
 async def perform(
