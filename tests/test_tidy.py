@@ -31,11 +31,6 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("app.main", "app.server"),
     ("app.cli",),
 )
-# Pairs (importer, imported) that the ranks would forbid, each with the reason why it is allowed.
-ALLOWED: dict[tuple[str, str], str] = {
-    ("app.query", "app.runtime.context"): "a list runs its statement on the request's context",
-}
-
 BANNED = {
     r"\bprint\(": "say it with structlog; commands print through Rich",
     r"\bdatetime\.utcnow\(": "datetime.now(UTC)",
@@ -43,15 +38,8 @@ BANNED = {
     r"\bXXX\b|\bTODO\b|\bFIXME\b": "finish it, or leave it out",
     r"except Exception:\s*\n\s*pass\b": "an error that is swallowed is a bug that is hidden",
 }
-MAY_SLEEP = {
-    "app/engine/local/processes/forkserver",
-    "app/engine/local/processes/environment.py",
-    "app/server/home.py",
-    "app/database/migrations.py",
-    "app/server/supervisor.py",
-    "app/server/web_server.py",
-}
-MAY_PRINT = {"app/server/startup.py", "app/engine/local/processes/forkserver"}
+MAY_SLEEP = {"app/engine/local/processes/forkserver", "app/database/migrations.py"}
+MAY_PRINT = {"app/engine/local/processes/forkserver"}
 
 
 # Code returns, receives, logs, stores, raises, deletes and runs; it has no mouth, no ears and no legs.
@@ -95,8 +83,7 @@ def test_imports_point_one_way(path: Path) -> None:
     assert own is not None, f"{module} has no rank in tests/test_tidy.py"
     for imported in imports_of(ast.parse(path.read_text())):
         other = rank_of(imported)
-        allowed = any(module.startswith(a) and imported.startswith(b) for a, b in ALLOWED)
-        assert other is None or other <= own or allowed, f"{module} (rank {own}) imports {imported} (rank {other})"
+        assert other is None or other <= own, f"{module} (rank {own}) imports {imported} (rank {other})"
 
 
 def modules_imported() -> dict[str, set[str]]:
