@@ -80,7 +80,7 @@ class Folder:
                 raise blob_errors.missing(uri)
             if not stat.S_ISREG(status.st_mode):
                 raise blob_errors.unreadable(uri, "it is not a regular file")
-            if not self._holds_open(descriptor, path):
+            if not self._is_inside(descriptor, path):
                 raise blob_errors.outside(uri)
         except BaseException:
             os.close(descriptor)
@@ -159,7 +159,7 @@ class Folder:
             os.makedirs(parent, exist_ok=True)
             descriptor = os.open(parent, _FOLDER_FLAGS)
         try:
-            if not self._holds_open(descriptor, parent):
+            if not self._is_inside(descriptor, parent):
                 raise blob_errors.outside(uri)
             if replace:
                 os.replace(temporary, name, dst_dir_fd=descriptor)
@@ -175,7 +175,7 @@ class Folder:
         finally:
             os.close(descriptor)
 
-    def _holds_open(self, descriptor: int, path: str) -> bool:
+    def _is_inside(self, descriptor: int, path: str) -> bool:
         """Return whether the open file is in the folder, after following symbolic links.
 
         Reading the descriptor's own path takes 4 µs and cannot race with a replaced link; resolving `path` takes 60 µs.

@@ -152,9 +152,9 @@ class ConnectionPool:
             except BaseException:
                 connection.close()
                 raise
-        # Stored by this task and not by the callers, who may all have been cancelled.
+        # This task stores the connection, because all callers may have been cancelled.
         self._shared = connection
-        # While it was being opened it counted twice: as connecting and as reserved.
+        # While the connection was being opened, it counted twice: as connecting and as reserved.
         self._wake_next_waiter()
         return connection
 

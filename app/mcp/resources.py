@@ -118,7 +118,7 @@ async def read(context: ToolContext, uri: str) -> tuple[dict[str, Any], str]:
         names = template.match(uri, max_uri_length=URI_LENGTH_MAX)
         if names is not None:
             found = await resource.read(context, {key: str(value) for key, value in names.items()})
-            # In a thread, because its size is unknown until it is measured.
+            # Truncate in a thread: the size of the resource is unknown before.
             return await asyncio.to_thread(results.truncate, found, context.limits.result_bytes_max)
     forms = ", ".join(one.template for one in ALL)
     shown = uri[:200].encode("utf-8", "replace").decode()

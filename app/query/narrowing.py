@@ -181,7 +181,10 @@ def _normalized(listing: Listing, one: Filter) -> Filter:
 
 
 def _filter_to_merge(listing: Listing, filters: tuple[Filter, ...], sort: pages.Sort) -> int | None:
-    """Return the position of the filter to merge pages by: of those with an index in order, the one of most values."""
+    """Return the position of the filter whose values are read as merged pages; None without a suitable one.
+
+    Of several suitable filters, the one with most values is chosen.
+    """
     if sort.key != "created_at":
         return None
     total = sum(len(one.values) for one in filters)

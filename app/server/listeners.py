@@ -12,7 +12,7 @@ from app.settings import BadSetting
 from app.settings.keys import FLAGS
 from app.settings.spelling import camel
 
-# Of Linux; Python's socket module does not have it.
+# The number on Linux; Python's socket module has no name for this option.
 _SO_ATTACH_FILTER = 26
 
 

@@ -168,7 +168,7 @@ def rollback(settings: Settings) -> None:
         migrations.pending(url)
         migrations.rollback(url, "-1")
     except CommandError as error:
-        raise BadSetting(f"database {shown(url)}: there is no migration to take back ({error})") from error
+        raise BadSetting(f"database {shown(url)}: there is no migration to undo ({error})") from error
     except Exception as error:
         raise _database_problem(url, error) from error
 
@@ -186,7 +186,7 @@ def _database_problem(url: str, error: BaseException) -> BadSetting:
     elif isinstance(error, FlyteError):
         reason = error.message
         if isinstance(error, FailedPrecondition):
-            # Its message has the advice, and the settings are right.
+            # The message of the error has the advice, and the settings are right.
             advice = ""
     elif isinstance(error, (SQLAlchemyError, OSError)):
         reason = str(error)

@@ -138,7 +138,7 @@ class Supervisor:
             name=f"flyteadmin-worker-{worker.index}",
             daemon=True,
         )
-        # Both signals may reach the whole process group. A worker must not end by them while it imports its modules.
+        # SIGINT and SIGHUP may reach the whole process group. Neither may end a worker that imports its modules.
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_AT_START)
         try:
             worker.process.start()

@@ -230,7 +230,7 @@ def _upload_lifetime(request: dataproxy_pb2.CreateUploadLocationRequest, max_ns:
         raise errors.InvalidArgument(
             f"expiresIn [{go_duration(lifetime_ns)}] cannot exceed max allowed expiration [{go_duration(max_ns)}]"
         )
-    # Deviates: upstream's signer refuses it, with INTERNAL.
+    # Deviates: upstream answers INTERNAL, because only its signer refuses such a lifetime.
     if lifetime_ns <= 0:
         raise errors.InvalidArgument(f"expiresIn [{go_duration(lifetime_ns)}] must be greater than 0")
     return lifetime_ns
@@ -255,7 +255,7 @@ def _download_lifetime(ctx: Context, request: Any, prefix: str) -> int:
         raise errors.InvalidArgument(
             f"{prefix}input duration [{shown}] cannot exceed max allowed expiration [{go_duration(max_ns)}]"
         )
-    # Deviates: upstream's signer refuses it, with INTERNAL.
+    # Deviates: upstream answers INTERNAL, because only its signer refuses such a lifetime.
     if lifetime_ns == 0:
         raise errors.InvalidArgument(f"{prefix}input duration [{shown}] must be greater than 0")
     return lifetime_ns

@@ -59,7 +59,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "storage.cache": "limits.keptClosureBytesMax and limits.keptJsonBytesMax are the sizes of the caches",
     "storage.default_http_client": "the client of the object store has its own headers and timeouts",
 }
-# These values ask for nothing, so they are kept to.
+# A setting with one of these values asks for nothing, so no warning is needed.
 _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {})
 
 # Field, value, and the two as upstream's files write them.

@@ -88,7 +88,7 @@ class Encoders:
         return _WELL_KNOWN.get(descriptor.full_name)
 
     def _default(self, field: FieldDescriptor) -> Any:
-        """Return the JSON of an unset field. Lists and maps are shared: nothing changes what an encoder returns."""
+        """Return the JSON of an unset field. An empty list or map is shared: callers must not change it."""
         if field.is_repeated:
             return {} if is_map(field) else []
         if field.message_type is not None:

@@ -40,7 +40,7 @@ ALLOWANCE_BYTES_PER_REQUEST = 16 * 1024
 # Two WINDOW_UPDATE frames for each DATA frame of a reply, and some more.
 ALLOWANCE_BYTES_PER_FRAME = 64
 
-# Without it the system buffers megabytes for a client that reads nothing, and progress is measured in jumps.
+# Without this limit the system buffers megabytes for a client that reads nothing, and hides its progress.
 _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _NO_ERROR = 0
 _ENHANCE_YOUR_CALM = 11

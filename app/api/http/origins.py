@@ -76,7 +76,7 @@ class Origins:
             origin.encode() for origin in (*map(_origin_of, own), *security.allowed_origins) if origin
         )
         self._any_origin = b"*" in self._origins
-        # Both take the beginning of a value: one that is too long is refused all the same.
+        # Both functions receive only the beginning of a value: a longer value is refused whatever follows.
         self._host_refusal = lru_cache(VERDICTS_MAX)(self._judge_host)
         self._origin_refusal = lru_cache(VERDICTS_MAX)(self._judge_origin)
 

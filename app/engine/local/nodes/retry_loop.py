@@ -156,7 +156,7 @@ class RetryLoop:
         elif recovered is not None:
             self._started_at = recovered[1]
         if later is not None and (recovered is not None or (recorded is not None and recorded.phase == Task.SUCCEEDED)):
-            # Its process succeeded and another attempt followed, so its nodes had exceeded the timeout.
+            # The process succeeded and another attempt followed, so the nodes of this attempt had exceeded the timeout.
             return INTERRUPTED
         if recovered is not None:
             return recovered[0]

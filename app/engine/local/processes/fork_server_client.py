@@ -257,10 +257,10 @@ class ForkServers:
         self._folder = _LockedFolder(directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], ForkServer] = {}
-        # By environment, the variables that its imports have read.
+        # By the path of an environment: the variables that the imports there have read.
         self._read: dict[Path, frozenset[str]] = {}
         self._made = 0
-        # It needs no packages, so the interpreter of this server can run it.
+        # The plain fork server needs no packages, so the interpreter of this server can run it.
         self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._folder.path / "plain")
 
     async def for_command(self, environment: Environment | None, variables: Mapping[str, str]) -> ForkServer:

@@ -6,7 +6,7 @@ PROCESS_RECORD = "process.json"
 EXIT_RECORD = "exit.json"
 # The working directory of the task.
 WORK = "work"
-# Its temporary files.
+# Temporary files of the task.
 TEMPORARY = "tmp"
 # Files with secrets and storage keys.
 SECRETS = "secrets"
