@@ -140,6 +140,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_missing_index_fails_the_test_of_plans(
     filled: Filled, request: pytest.FixtureRequest, tmp_path: Path, name: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-FIXTURES = {"postgres", "postgres_url", "s3", "templates"}
+FIXTURES = {"plane", "postgres", "postgres_url", "s3", "templates"}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system")
 _fast: str | None = None
 

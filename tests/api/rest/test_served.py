@@ -14,6 +14,8 @@ import pytest
 from tests.api.edge import RawConnection, raw
 from tests.support.servers import Running, serving
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 JSON2 = ((b"accept", b"application/json"),)
 
