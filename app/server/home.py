@@ -17,7 +17,7 @@ from app.settings import BadSetting, Settings
 
 # Earlier versions stored the key that signs storage addresses here. installation.py moves it into the database.
 STORAGE_KEY_FILE = "storage.key"
-FOLDERS = ("storage", "logs", "envs")
+FOLDERS = ("storage", "envs")
 
 # The server overwrites only files that begin with this line.
 CONFIG_HEADER = "# Written by `flyteadmin serve` at every start; delete this line to keep your own changes."

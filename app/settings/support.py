@@ -62,11 +62,11 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 # A setting with one of these values asks for nothing, so no warning is needed.
 _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {})
 
-# Field, value, and the two as upstream's files write them.
-REFUSED: tuple[tuple[str, Any, str], ...] = (
-    ("server.security.use_auth", True, "server.security.useAuth=true"),
-    ("server.security.secure", True, "server.security.secure=true"),
-    ("engine.kind", "kubernetes", "engine.kind=kubernetes"),
+# Field, value, the two as upstream's files write them, and the values that are allowed.
+REFUSED: tuple[tuple[str, Any, str, str], ...] = (
+    ("server.security.use_auth", True, "server.security.useAuth=true", "false"),
+    ("server.security.secure", True, "server.security.secure=true", "false"),
+    ("engine.kind", "kubernetes", "engine.kind=kubernetes", "local, none"),
 )
 
 
@@ -105,9 +105,9 @@ def check_served(settings: Settings) -> None:
     Addresses of database and storage that have an unknown form are refused too.
     """
     _ = settings.database_url, settings.storage_url
-    for path, value, written in REFUSED:
+    for path, value, written, allowed in REFUSED:
         if _value_at(settings, path.split(".")) == value:
-            raise BadSetting(f"{written} is not served by this version; take it out of the configuration")
+            raise BadSetting(f"{written} is not supported by this version; allowed: {allowed}")
 
 
 def _value_at(value: Any, path: Iterable[str]) -> Any:

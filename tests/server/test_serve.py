@@ -74,7 +74,7 @@ class TestOneProcess:
         home = tmp_path / "home"
         with serving(home) as server:
             assert (home.stat().st_mode & 0o777) == 0o700
-            assert {"config.yaml", "flyteadmin.db", "storage", "logs", "envs"} <= {path.name for path in home.iterdir()}
+            assert {"config.yaml", "flyteadmin.db", "storage", "envs"} <= {path.name for path in home.iterdir()}
             assert httpx.get(f"{server.web}/healthcheck").status_code == 200
             (project,) = httpx.get(f"{server.web}/api/v1/projects").json()["projects"]
             assert project["id"] == "flytesnacks"

@@ -16,7 +16,7 @@ READ_BY_NAME = ("task_resources.defaults.", "task_resources.limits.")
 
 
 def test_each_setting_is_read_or_listed_with_a_reason() -> None:
-    refused = {path for path, _, _ in REFUSED}
+    refused = {path for path, *_ in REFUSED}
     silent = {path for path in unread() - refused if not path.startswith(READ_BY_NAME) and not without_effect(path)}
     assert silent == set(), "read these settings, or add them to WITHOUT_EFFECT of app/settings/support.py"
 
@@ -26,7 +26,7 @@ def test_no_setting_that_is_read_is_listed() -> None:
 
 
 def test_each_entry_names_a_setting_or_a_section() -> None:
-    for entry in (*WITHOUT_EFFECT, *(path for path, _, _ in REFUSED)):
+    for entry in (*WITHOUT_EFFECT, *(path for path, *_ in REFUSED)):
         assert any(path == entry or path.startswith(f"{entry}.") for path in PATHS), entry
 
 

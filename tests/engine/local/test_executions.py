@@ -327,6 +327,6 @@ def test_debug_lines_give_the_reason_of_each_start_and_retry(
     starts = [(line["node"], line["because_of"]) for line in lines if line["event"] == "node_started"]
     assert starts == [("n0", []), ("n1", ["n0"])]
     decisions = [(line["attempt"], line["decision"]) for line in lines if line["event"] == "attempt_ended"]
-    assert decisions == [(0, "end of the node"), (0, "retry"), (1, "retry"), (2, "end of the node")]
+    assert decisions == [(0, "end of the node"), (0, "retry"), (1, "retry"), (2, "end of the node: no retry is left")]
     assert [line["node"] for line in lines if line["event"] == "node_ended_without_outputs"] == ["n1"]
     assert any(line["event"] == "execution_started" for line in lines)

@@ -138,13 +138,14 @@ class GraphScheduler:
                 self._failure = failure
         except NodeSkipped:
             self._without_outputs.add(id)
-        self._log("node_ended_without_outputs" if id in self._without_outputs else "node_succeeded", id, ())
+        self._log("node_ended_without_outputs" if id in self._without_outputs else "node_succeeded", id)
         self._mark_ended(id)
 
-    def _log(self, event: str, id: str, because_of: Collection[str]) -> None:
-        """Write a debug line about a node, with the nodes that are the reason."""
+    def _log(self, event: str, id: str, because_of: Collection[str] | None = None) -> None:
+        """Write a debug line about a node, with the nodes that are the reason, if the event has a reason."""
         if debug_log.enabled():
-            log.debug(event, execution=self._scope.execution.id.name, node=id, because_of=sorted(because_of))
+            reason = {} if because_of is None else {"because_of": sorted(because_of)}
+            log.debug(event, execution=self._scope.execution.id.name, node=id, **reason)
 
     async def _skip(self, id: str) -> None:
         context = self._scope.context(self._nodes[id])

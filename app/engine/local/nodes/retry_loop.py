@@ -144,7 +144,7 @@ class RetryLoop:
             attempt=self.attempt,
             outcome=type(ended).__name__.lower(),
             code=ended.error.code if isinstance(ended, Failed) else "",
-            decision="retry" if retry_follows else "end of the node",
+            decision=_decision(ended, retry_follows=retry_follows),
         )
 
     async def _run_attempt(self) -> Outcome:
@@ -239,6 +239,14 @@ class RetryLoop:
         """Run the nodes that a dynamic task returned, in the time that is left of its attempt."""
         ended = await run_nodes(self.attempt, dynamic, self._seconds_left())
         return retries.expired(self._node) if ended is None else ended
+
+
+def _decision(ended: Succeeded | Dynamic | Failed, *, retry_follows: bool) -> str:
+    if retry_follows:
+        return "retry"
+    if not isinstance(ended, Failed):
+        return "end of the node"
+    return f"end of the node: {'no retry is left' if ended.retryable else 'the error is not recoverable'}"
 
 
 def task_attempt(
