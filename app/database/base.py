@@ -44,9 +44,9 @@ def already_exists(constraint: str) -> errors.AlreadyExists:
 def _short(sql: str) -> str:
     """Return SQL in one line, without the names of many columns."""
     text = " ".join(sql.split())
-    columns, _, tail = text.removeprefix("SELECT ").partition(" FROM ")
+    columns, _, _ = text.removeprefix("SELECT ").partition(" FROM ")
     if text.startswith("SELECT ") and columns.count(", ") > 3:
-        return f"SELECT ({columns.count(', ') + 1} columns) FROM {tail}"
+        return text.replace(columns, f"({columns.count(', ') + 1} columns)", 1)
     head, _, tail = text.partition(" VALUES (")
     return f"{head.partition(' (')[0]} … {tail.partition(') ')[2]}".rstrip(" …") if text.startswith("INSERT ") else text
 
