@@ -209,10 +209,15 @@ class Supervisor:
         running = [worker.process for worker in self.workers if worker.process is not None]
         for process in running:
             process.terminate()
-        if self._stopped_by == signal.SIGTERM and self.all_ready and server.drain_seconds > 0:
+        serves = any(worker.ready for worker in self.workers)
+        if self._stopped_by == signal.SIGTERM and serves and server.drain_seconds > 0:
             # The workers drain now. They share the sockets, so the supervisor ends new connections for all of them.
             self._wait_for_end(running, server.drain_seconds)
             listeners.refuse_connections(self.sockets)
+            self._wait_for_end(running, web_server.LAST_CONNECTIONS_SECONDS)
+        # While any process has a socket open, clients that connect wait instead of being refused.
+        for one in self.sockets:
+            one.close()
         seconds = server.graceful_shutdown_timeout_seconds + web_server.CLOSE_SECONDS_MAX
         self._wait_for_end(running, seconds + web_server.LAST_CONNECTIONS_SECONDS + 1)
         for process in running:

@@ -197,17 +197,17 @@ def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals) -> uvi
     settings = serving.settings
 
     class Server(uvicorn.Server):
-        served = False
-
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            if self.should_exit:
+                # A signal came before the start: connections that are not accepted here go to the other workers.
+                return
             await super().startup(sockets)
             if not self.should_exit:
-                self.served = True
                 serving.ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             terminated = signal.SIGTERM in (*self._captured_signals, stop.received)
-            if self.served and terminated and settings.server.drain_seconds > 0:
+            if terminated and settings.server.drain_seconds > 0:
                 await _drain(self, app, serving)
             app.stop_streams()
             await super().shutdown(sockets)
