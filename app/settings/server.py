@@ -158,5 +158,6 @@ class ServerSection(Section):
 
     trusted_proxies: tuple[Network, ...] = ()
     """Networks and addresses of proxies, such as `10.0.0.0/8`. The caller's address, scheme and host are taken from
-    `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` of their requests; from nobody else's. Not
-    upstream's."""
+    `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` of their requests; from nobody else's. The proxy must
+    set or remove all three: a web page can send them too, and its own choice of a host would pass the check of hosts.
+    Not upstream's."""

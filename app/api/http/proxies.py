@@ -9,6 +9,8 @@ from functools import lru_cache
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+_MAPPED = "::ffff:"
+
 
 def behind_proxies(app: ASGIApp, networks: Sequence[str]) -> ASGIApp:
     """Return the application behind proxies of these networks; the application itself where there are none.
@@ -33,10 +35,13 @@ def behind_proxies(app: ASGIApp, networks: Sequence[str]) -> ASGIApp:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
+        if client and client[0].startswith(_MAPPED):
+            # A socket bound to "::" reports the IPv4 address 10.0.0.1 as ::ffff:10.0.0.1.
+            client = scope["client"] = (client[0].removeprefix(_MAPPED), *client[1:])
         if client and is_trusted(client[0]):
             hosts = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
-            if hosts:
-                host = hosts[-1].rpartition(b",")[2].strip()
+            host = hosts[-1].rpartition(b",")[2].strip() if hosts else b""
+            if host:
                 others = [(name, value) for name, value in scope["headers"] if name != b"host"]
                 scope["headers"] = [*others, (b"host", host)]
         await forwarded(scope, receive, send)  # type: ignore[arg-type]

@@ -19,20 +19,32 @@ FORWARDED = [
 ]
 
 
-def served(client: str, networks: tuple[str, ...]) -> tuple[str, str, bytes]:
+def served(
+    client: str, networks: tuple[str, ...], headers: list[tuple[bytes, bytes]] = FORWARDED
+) -> tuple[str, str, bytes]:
     """Return client, scheme and host that the application receives."""
     seen: dict[str, Any] = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.update(scope)
 
-    scope = {"type": "http", "client": (client, 5), "scheme": "http", "headers": list(FORWARDED)}
+    scope = {"type": "http", "client": (client, 5), "scheme": "http", "headers": list(headers)}
     asyncio.run(behind_proxies(app, networks)(scope, None, None))  # type: ignore[arg-type]
     return seen["client"][0], seen["scheme"], dict(seen["headers"])[b"host"]
 
 
 def test_a_trusted_proxy_gives_client_scheme_and_host() -> None:
     assert served("10.9.9.9", ("10.0.0.0/8",)) == ("203.0.113.9", "https", b"flyte.example.com")
+
+
+def test_an_ipv4_proxy_is_recognised_on_a_socket_for_both_protocols() -> None:
+    assert served("::ffff:10.9.9.9", ("10.0.0.0/8",)) == ("203.0.113.9", "https", b"flyte.example.com")
+    assert served("::ffff:11.9.9.9", ("10.0.0.0/8",)) == ("11.9.9.9", "http", b"inner:30080")
+
+
+def test_an_empty_host_of_a_proxy_leaves_the_host() -> None:
+    headers = [(b"host", b"inner"), (b"x-forwarded-host", b" ")]
+    assert served("10.9.9.9", ("10.0.0.0/8",), headers) == ("10.9.9.9", "http", b"inner")
 
 
 @pytest.mark.parametrize("networks", [(), ("192.168.0.0/16",), ("10.9.9.8/32",)])
