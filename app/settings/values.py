@@ -36,6 +36,7 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         coerce_numbers_to_str=True,
+        allow_inf_nan=False,
         hide_input_in_errors=True,
     )
 

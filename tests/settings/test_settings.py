@@ -355,6 +355,15 @@ class TestPlaces:
         assert "postgresql://" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["inf", "nan"])
+@pytest.mark.parametrize(
+    "name", ["SERVER__DRAINSECONDS", "SERVER__READINESSTIMEOUTSECONDS", "LIMITS__BODYWAITSECONDSMAX"]
+)
+def test_times_are_finite(name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=name):
+        load(environ={f"FLYTEADMIN__{name}": value})
+
+
 def test_secrets_are_masked_wherever_settings_are_shown(tmp_path: Path) -> None:
     text = """
 database: {url: 'postgresql://u:hunter2@h/d', postgres: {password: hunter2}}
