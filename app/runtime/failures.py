@@ -60,7 +60,8 @@ def _is_server_fault(error: errors.FlyteError, cause: BaseException) -> bool:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+    # A timeout is raised from the cancellation that enforces it, which has no text.
+    while error.__cause__ is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
     return error
 

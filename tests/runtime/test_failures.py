@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ def test_a_failure_of_the_system_is_logged_with_its_cause() -> None:
     assert (line["rpc"], line["request_id"], line["code"]) == ("/s/M", "r-1", "Unavailable")
     assert line["error"] == "the storage is away"
     assert line["cause"] == "ConnectionRefusedError: [Errno 111] refused"
+
+
+def test_the_cause_of_a_timeout_is_the_timeout() -> None:
+    timeout = TimeoutError("no connection within 10 s")
+    timeout.__cause__ = asyncio.CancelledError()
+    (line,) = recorded(caused(errors.Unavailable("the database is busy"), timeout))
+    assert line["cause"] == "TimeoutError: no connection within 10 s"
 
 
 def test_each_class_is_logged_once_and_the_others_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
