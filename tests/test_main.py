@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from app.api.pages.docs import DOCUMENT
 from app.api.routers import ALL, ROUTERS
@@ -142,6 +144,48 @@ def test_a_host_application_mounts_it_and_enters_running(app: FlyteAdmin) -> Non
         moved = client.get("/flyte/api//v1/projects", follow_redirects=False)
         assert (moved.status_code, moved.headers["location"]) == (307, f"/flyte{PROJECTS}")
         assert client.get(f"/flyte{PROJECTS}/none").status_code == 404
+
+
+def test_a_prefix_that_needs_escaping_is_escaped_in_redirects(app: FlyteAdmin) -> None:
+    host = FastAPI()
+    host.mount("/日 b", app)
+    with client_of(app):
+        moved = client_of(host).get(f"/日 b/api//{PROJECTS}", follow_redirects=False)
+    assert (moved.status_code, moved.headers["location"]) == (307, f"/%E6%97%A5%20b/api{PROJECTS}")
+
+
+def test_grpc_is_served_below_the_prefix_of_a_mounted_application(app: FlyteAdmin) -> None:
+    async def call(path: str) -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": bytes(5), "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "http_version": "2",
+            "scheme": "http",
+            "path": path,
+            "root_path": "/flyte",
+            "headers": [(b"content-type", b"application/grpc"), (b"te", b"trailers")],
+            "extensions": {"http.response.trailers": {}},
+        }
+        async with app.running():
+            await app(scope, receive, send)
+        return sent
+
+    for path in ("/flyte/flyteidl.service.AdminService/GetVersion", "/flyteidl.service.AdminService/GetVersion"):
+        assert dict(asyncio.run(call(path))[-1]["headers"])[b"grpc-status"] == b"0"
+
+
+def test_websockets_of_unknown_paths_are_refused(client: TestClient) -> None:
+    for path in ("/", PROJECTS):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+            pass
 
 
 def test_four_frames_at_most_lie_between_the_router_and_a_service_function(

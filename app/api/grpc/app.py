@@ -69,7 +69,7 @@ class CallHead:
             # uvicorn sends trailers only where this header asks for them; some proxies drop it, and grpc-go ignores it.
             headers.append((b"te", b"trailers"))
         timeout = fields.get(b"grpc-timeout")
-        self.path: str = scope["path"]
+        self.path: str = _path(scope)
         self.encoding: bytes = fields.get(b"grpc-encoding") or b"identity"
         self.seconds = None if timeout is None else protocol.timeout_seconds(timeout)
         self.request_id = fields.get(b"x-request-id", b"").decode("latin-1") or f"{_PROCESS}{next(_numbers)}"
@@ -229,6 +229,13 @@ def _status(error: Exception, head: CallHead) -> errors.FlyteError:
 
 def _trailers(error: errors.FlyteError) -> ASGIMessage:
     return {"type": "http.response.trailers", "headers": protocol.trailers(error)}
+
+
+def _path(scope: Scope) -> str:
+    """Return the path without the prefix under which this application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
 
 
 async def _refuse(send: Send, http_status: int, error: errors.FlyteError) -> None:

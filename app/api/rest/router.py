@@ -20,6 +20,7 @@ from fastapi import APIRouter
 from google.protobuf.message import Message
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from app import errors
 from app.api.rest import exchange
@@ -162,8 +163,9 @@ class RestRouter(APIRouter):
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 404 for a path that no page has, or match it against the RPCs where that has not been done."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"REST serves no {scope['type']} connections")
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
         if _HEAD in scope:
             # `_serve` found no RPC and passed the request on to the pages.
             await exchange.send_error(send, scope, scope[_HEAD], errors.NotFound("Not Found"))
@@ -181,7 +183,7 @@ class RestRouter(APIRouter):
                 return
             clean = clean_path(path.decode("latin-1"))
             if clean is not None:
-                await exchange.redirect(send, scope, scope.get("root_path", "") + clean)
+                await exchange.redirect(send, scope, quote(scope.get("root_path", "")) + clean)
                 return
             segments = bind.path_segments(path)
             if segments == ["healthcheck"]:
@@ -251,8 +253,8 @@ def routes_of(rpcs: Iterable[Rpc]) -> list[RpcRoute]:
 def _route_path(scope: Scope) -> bytes:
     """Return the path as sent, without the prefix under which this application is mounted."""
     path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(quote(root).encode()) if root else path
+    root = quote(scope.get("root_path", "")).encode()
+    return path[len(root) :] if root and path.startswith(root + b"/") else path
 
 
 def _common(one: bytes, other: bytes) -> bytes:
