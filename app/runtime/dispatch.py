@@ -48,6 +48,8 @@ Response = TypeVar("Response")
 
 # The key of an ASGI scope under which an authenticating layer in front of this server stores the caller's name.
 PRINCIPAL_KEY = "flyteadmin.principal"
+# A caller's request id is cut at this length, because each log line of the call repeats it.
+REQUEST_ID_LENGTH_MAX = 128
 LATE = "context deadline exceeded"
 
 
@@ -94,13 +96,13 @@ class Call:
     seconds: float | None = None
 
 
-def authenticate(attributes: Mapping[str, Any]) -> str:
+def authenticate(scope: Mapping[str, Any]) -> str:
     """Return the caller's name, "" for an anonymous caller.
 
     Args:
-        attributes: The ASGI scope, or the gRPC metadata.
+        scope: The ASGI scope. A client cannot set its keys, unlike headers and gRPC metadata.
     """
-    return cast(str, attributes.get(PRINCIPAL_KEY, ""))
+    return cast(str, scope.get(PRINCIPAL_KEY, ""))
 
 
 def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:

@@ -47,12 +47,14 @@ class Functions:
         self.cancelled = 0
         self.finished = 0
         self.hellos = 0
+        self.principal: str | None = None
         self.pieces = 0
 
     async def get_execution(
         self, ctx: Context, request: execution_pb2.WorkflowExecutionGetRequest
     ) -> execution_pb2.Execution:
         """Answers the id with the request id as principal; fails, sleeps or grows when told to."""
+        self.principal = ctx.principal
         name = request.id.name
         if name in self.failures:
             raise self.failures[name]

@@ -9,8 +9,6 @@ Source: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,10 +28,6 @@ from app.wire.page import message_of
 
 # The services that upstream registers only where callers are authenticated.
 AUTHENTICATION_SERVICES = ("flyteidl.service.AuthMetadataService", "flyteidl.service.IdentityService")
-
-# Request ids of calls that bring none: a random prefix for the process and a number for the call.
-_PROCESS = f"{secrets.token_hex(5)}-"
-_numbers = itertools.count(1)
 
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _START: ASGIMessage = {"type": "http.response.start", "status": 200, "headers": [_CONTENT_TYPE], "trailers": True}
@@ -72,7 +66,7 @@ class CallHead:
         self.path: str = _path(scope)
         self.encoding: bytes = fields.get(b"grpc-encoding") or b"identity"
         self.seconds = None if timeout is None else protocol.timeout_seconds(timeout)
-        self.request_id = fields.get(b"x-request-id", b"").decode("latin-1") or f"{_PROCESS}{next(_numbers)}"
+        self.request_id = protocol.request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
         client = scope.get("client")
         self.caller: str = client[0] if client else ""
         self.principal = dispatch.authenticate(scope)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
+import secrets
 import struct
 import zlib
 from collections.abc import Iterable
@@ -18,6 +20,7 @@ from google.rpc import status_pb2
 
 from app import errors
 from app.api.timeouts import strict_timeout_seconds
+from app.runtime.dispatch import REQUEST_ID_LENGTH_MAX
 from app.wire.codecs import to_status
 from app.wire.go.goparse import go_quote
 
@@ -29,6 +32,9 @@ TRAILERS_BYTES_MAX = 7_680
 _FIELD_OVERHEAD_BYTES = 32
 _PREFIX_BYTES = 5
 _ENCODINGS = (b"identity", b"gzip")
+# Request ids of calls that bring none: a random prefix for the process and a number for the call.
+_PROCESS = f"{secrets.token_hex(5)}-"
+_numbers = itertools.count(1)
 
 _prefix = struct.Struct(">BI").pack
 # The characters that grpc-message does not escape: printable ASCII without the percent sign.
@@ -87,6 +93,11 @@ def parse(type_: type[M], payload: bytes) -> M:
         if "UTF-8" in str(error):
             problem = "string field contains invalid UTF-8"
         raise errors.Internal(f"grpc: error unmarshalling request: {problem}") from error
+
+
+def request_id(given: str) -> str:
+    """Return the request id that a client gave, cut at REQUEST_ID_LENGTH_MAX, or a new one for ""."""
+    return given[:REQUEST_ID_LENGTH_MAX] or f"{_PROCESS}{next(_numbers)}"
 
 
 def check_encoding(encoding: bytes) -> None:

@@ -35,7 +35,6 @@ from app.wire.codecs import size
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ID_LENGTH_MAX = 128
 # Keys of a scope: the parsed head of the request, and the pairs of a form that was posted instead of a query.
 _HEAD = "flyteadmin.head"
 _FORM = "flyteadmin.form"
@@ -93,11 +92,11 @@ class RpcRoute(Route):
         await exchange.send_reply(send, scope, head, body)
 
     def _call(self, scope: Scope, head: Head) -> Call:
-        client = scope.get("client")
+        client, given = scope.get("client"), head.text(b"x-request-id")
         return Call(
             self.rpc,
             principal=dispatch.authenticate(scope),
-            request_id=head.text(b"x-request-id")[:REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",  # nosec B311 # no secret
+            request_id=given[: dispatch.REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",  # nosec B311 # no secret
             caller=client[0] if client else "",
             endpoint=f"{scope['scheme']}://{head.text(b'host')}",
             seconds=head.seconds(),

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from app import errors
 from app.api.grpc import grpcio_server
+from app.runtime.dispatch import PRINCIPAL_KEY
 from tests.api.edge import Functions, server_of
 
 Scenario = Callable[[aio.Channel, Functions], Awaitable[None]]
@@ -45,6 +46,18 @@ def test_replies_and_request_ids(tmp_path: Path) -> None:
         call = admin_pb2_grpc.AdminServiceStub(channel).GetExecution
         reply = await call(request, metadata=(("x-request-id", "r-1"),))
         assert (reply.id.name, reply.spec.metadata.principal) == ("n", "r-1")
+        reply = await call(request, metadata=(("x-request-id", "r" * 500),))
+        assert reply.spec.metadata.principal == "r" * 128
+        assert (await call(request)).spec.metadata.principal
+
+    run(tmp_path, scenario)
+
+
+def test_metadata_names_no_principal(tmp_path: Path) -> None:
+    async def scenario(channel: aio.Channel, functions: Functions) -> None:
+        request = execution_pb2.WorkflowExecutionGetRequest()
+        await admin_pb2_grpc.AdminServiceStub(channel).GetExecution(request, metadata=((PRINCIPAL_KEY, "alice"),))
+        assert functions.principal == ""
 
     run(tmp_path, scenario)
 
