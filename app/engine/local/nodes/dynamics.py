@@ -75,9 +75,7 @@ async def graph_of(context: NodeContext, task: tasks_pb2.TaskTemplate, dynamic: 
     if closure is None:
         # A reported graph was within the limit when it was compiled; a lower limit must not end its nodes.
         _check_depth(context, depth)
-        closure = await _compiled(
-            context, _template(context, task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic
-        )
+        closure = await _compiled(context, _template(task, dynamic.spec, id), _tasks(task, dynamic.spec), dynamic)
     return GraphScope(
         execution=context.execution,
         closure=closure,
@@ -198,10 +196,7 @@ async def _reported(context: NodeContext, id: identifier_pb2.Identifier) -> comp
 
 
 def _template(
-    context: NodeContext,
-    task: tasks_pb2.TaskTemplate,
-    spec: dynamic_job_pb2.DynamicJobSpec,
-    id: identifier_pb2.Identifier,
+    task: tasks_pb2.TaskTemplate, spec: dynamic_job_pb2.DynamicJobSpec, id: identifier_pb2.Identifier
 ) -> workflow_pb2.WorkflowTemplate:
     """Return a workflow without inputs, with the nodes and outputs that the task returned."""
     template = workflow_pb2.WorkflowTemplate(id=id, nodes=spec.nodes, outputs=spec.outputs)

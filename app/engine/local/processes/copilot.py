@@ -231,7 +231,7 @@ def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:
     return "null", None
 
 
-async def upload(attempt: TaskAttempt, config: tasks_pb2.DataLoadingConfig, blobs: Blobs) -> None:
+async def upload(attempt: TaskAttempt, blobs: Blobs) -> None:
     """Read the declared outputs from their files and write outputs.pb, or error.pb if an output cannot be used.
 
     Source: flytecopilot Uploader.RecursiveUpload.

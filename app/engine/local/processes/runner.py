@@ -222,7 +222,7 @@ class TaskRunner:
     async def _outcome(self, attempt: TaskAttempt, ended: ExitRecord | None) -> Outcome:
         container = commands.container_of(attempt.task, attempt.generated_name)
         if ended is not None and outcome.exited_well(ended) and container.data_config is not None:
-            await copilot.upload(attempt, container.data_config, self._blobs)
+            await copilot.upload(attempt, self._blobs)
         return await outcome.read(
             attempt,
             ended,
