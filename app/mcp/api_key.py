@@ -28,7 +28,9 @@ class ApiKeyGuard:
         if scope["type"] != "http":
             raise RuntimeError(f"the adapters do not serve {scope['type']}")
         if self._key and not self._has_key(scope):
-            error = errors.Unauthenticated("a key is wanted: send the header Authorization: Bearer <FLYTE_API_KEY>")
+            error = errors.Unauthenticated(
+                "this port requires the API key: send the header Authorization: Bearer <FLYTE_API_KEY>"
+            )
             await refuse(send, error, [(b"www-authenticate", b"Bearer")])
         else:
             await self._app(scope, receive, send)
