@@ -109,7 +109,9 @@ class TestBadStarts:
         ["FLYTEADMIN__SERVER__SECURITY__USEAUTH", "FLYTEADMIN__SERVER__SECURITY__SECURE"],
     )
     def test_what_would_only_look_safe(self, tmp_path: Path, variable: str) -> None:
-        assert "not served" in refused(tmp_path / "home", "serve", *PORTS, **{variable: "true"})
+        assert "is not supported by this version; allowed: false" in refused(
+            tmp_path / "home", "serve", *PORTS, **{variable: "true"}
+        )
 
     def test_a_database_that_cannot_be_reached(self, tmp_path: Path) -> None:
         url = "postgresql://flyte:hunter2@127.0.0.1:1/flyte"

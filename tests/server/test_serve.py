@@ -110,7 +110,7 @@ class TestOneProcess:
             shown = httpx.get(f"{server.metrics}/config").text
             assert json.loads(shown)["home"] == str(tmp_path / "home")
             assert "hunter2" not in shown
-            assert "warning: cloudEvents.enable=true" in server.printed
+            assert "warning: FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect" in server.printed
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_it_stops_in_time_while_clients_stay(self, tmp_path: Path, number: int) -> None:
