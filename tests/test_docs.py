@@ -1,12 +1,14 @@
-"""The pages for readers: generated ones are current, and links lead to files."""
+"""The pages for readers: generated ones are current, links lead to files, and examples run."""
 
 from __future__ import annotations
 
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
@@ -32,3 +34,13 @@ def test_named_paths_exist(page: Path) -> None:
         return
     named = re.findall(r"`((?:app|tests|openapi|alembic|docs|benchmarks|examples)/[\w./-]*)`", page.read_text())
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_the_example_of_a_host_application_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FLYTEADMIN_ENGINE", "none")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    with TestClient(names["host"], base_url="http://localhost") as client:
+        assert client.get("/flyte/api/v1/projects").json() == {"projects": [], "token": ""}
