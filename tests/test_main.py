@@ -146,6 +146,18 @@ def test_a_host_application_mounts_it_and_enters_running(app: FlyteAdmin) -> Non
         assert client.get(f"/flyte{PROJECTS}/none").status_code == 404
 
 
+def test_the_lifespan_runs_again_without_an_engine_and_is_refused_with_one(settings: Settings) -> None:
+    again = create_app(settings)
+    for _ in range(2):
+        with client_of(again) as client:
+            assert client.get(PROJECTS).status_code == 200
+    once = create_app(settings.model_copy(update={"engine": settings.engine.model_copy(update={"kind": "local"})}))
+    with client_of(once) as client:
+        assert client.get(PROJECTS).status_code == 200
+    with pytest.raises(RuntimeError, match="create_app"), client_of(once):
+        pass
+
+
 def test_a_prefix_that_needs_escaping_is_escaped_in_redirects(app: FlyteAdmin) -> None:
     host = FastAPI()
     host.mount("/日 b", app)

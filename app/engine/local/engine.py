@@ -105,7 +105,13 @@ class LocalEngine:
         self._failure = ""
 
     async def start(self) -> None:
-        """Take over executions without an owner, now and every few seconds."""
+        """Take over executions without an owner, now and every few seconds.
+
+        Raises:
+            RuntimeError: The engine has been stopped: its tasks and locks belong to an event loop that has ended.
+        """
+        if self._stopping:
+            raise RuntimeError("the local engine starts once; make a new application with create_app")
         await self.runner.remove_abandoned_folders()
         self._polling = asyncio.create_task(self._poll())
 
