@@ -171,6 +171,9 @@ class ConnectionPool:
             raise
         finally:
             self._connecting -= 1
+        if self._closed:
+            await raw.close()
+            raise psycopg.OperationalError("the connection pool is closed")
         connection = PipelinedConnection(raw, self._remove, response_seconds_max=self._response_seconds_max)
         self._open.add(connection)
         return connection

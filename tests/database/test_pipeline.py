@@ -238,6 +238,18 @@ def postgres_url(empty_database: Callable[[str], str]) -> str:
     return empty_database("postgresql")
 
 
+def test_a_pool_that_was_closed_while_it_connects_keeps_no_connection(postgres_url: str) -> None:
+    async def main() -> None:
+        opened = pool(postgres_url)
+        connecting = asyncio.create_task(opened.acquire())
+        await asyncio.sleep(0)
+        opened.close()
+        (raised,) = await failures(connecting)
+        assert isinstance(raised, psycopg.OperationalError)
+
+    run(main)
+
+
 def test_terminated_backends_are_replaced(postgres_url: str) -> None:
     async def main() -> None:
         opened = pool(postgres_url)

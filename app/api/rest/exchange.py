@@ -16,6 +16,7 @@ from app import errors
 from app.api.status import http_status
 from app.api.timeouts import timeout_seconds
 from app.runtime.rows import Rpc
+from app.runtime.threads import in_thread_if_large
 from app.wire.codecs import BY_MEDIA_TYPE, CAMEL_JSON, CAMEL_TYPE, Codec
 from app.wire.go.gojson import has_more_values
 
@@ -179,8 +180,12 @@ class BodyReader:
             return type_()
         if not codec.is_json:
             self._check_size(len(body))
-            return await in_thread_if_large(len(body), codec.read, type_, body)
-        return await in_thread_if_large(len(body), self._read_json, type_, body, codec, bytes_min=JSON_THREAD_BYTES_MIN)
+            return await in_thread_if_large(
+                len(body), codec.read, type_, body, bytes_min=THREAD_BYTES_MIN, threads=THREADS
+            )
+        return await in_thread_if_large(
+            len(body), self._read_json, type_, body, codec, bytes_min=JSON_THREAD_BYTES_MIN, threads=THREADS
+        )
 
     def _read_json(self, type_: type[Message], body: bytes, codec: Codec) -> Message:
         # Deviates: upstream reads any number of values, in a thread of its own.
@@ -209,15 +214,6 @@ def _may_have_body(scope: Scope, head: Head) -> bool:
         # Some servers never announce the end of the body of such a DELETE, so reading it could wait forever.
         return bool(scope["method"] != "DELETE")
     return b"transfer-encoding" in head.fields
-
-
-async def in_thread_if_large(
-    size_bytes: int, function: Callable[..., T], *arguments: Any, bytes_min: int = THREAD_BYTES_MIN
-) -> T:
-    """Call a function, in a thread where its input or output has at least bytes_min bytes."""
-    if size_bytes < bytes_min:
-        return function(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(THREADS, function, *arguments)
 
 
 def cache_key(rpc: Rpc, scope: Scope, head: Head) -> tuple[Any, ...]:

@@ -24,12 +24,13 @@ from starlette.websockets import WebSocketClose
 
 from app import errors
 from app.api.rest import exchange
-from app.api.rest.exchange import ClientDisconnected, Head
+from app.api.rest.exchange import THREAD_BYTES_MIN, THREADS, ClientDisconnected, Head
 from app.api.rest.route_tree import Tree, clean_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch, failures
 from app.runtime.dispatch import Call, Server
 from app.runtime.rows import VARIABLE, Binding, Rpc
+from app.runtime.threads import in_thread_if_large
 from app.wire import bind
 from app.wire.codecs import size
 
@@ -82,7 +83,9 @@ class RpcRoute(Route):
         try:
             reply = await dispatch.call(server, call, request)
             cache = _NO_CACHE if cached else server.cache
-            body = await exchange.in_thread_if_large(size(reply), head.writer.write, reply, cache)
+            body = await in_thread_if_large(
+                size(reply), head.writer.write, reply, cache, bytes_min=THREAD_BYTES_MIN, threads=THREADS
+            )
         except Exception as error:  # noqa: BLE001 - as_flyte_error logs what no code expected
             answer = failures.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
             await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)

@@ -241,9 +241,9 @@ class LocalEngine:
                     due = time.monotonic() + POLL_SECONDS
                     await self._renew_leases()
                     await self._leases.release_ended()
+                    self._failure = ""
                 self._wake.clear()
                 await self._start_free()
-                self._failure = ""
             except errors.FlyteError as error:
                 if not self._failure:
                     log.warning("engine_cannot_reach_database", reason=error.message)

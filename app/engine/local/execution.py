@@ -26,7 +26,7 @@ from app.engine.local.graph.outages import Outage
 from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.state import ExecutionState, GraphScope
 from app.engine.local.host import Host
-from app.engine.local.nodes.lifecycle import run_node
+from app.engine.local.nodes.node_run import run_node
 from app.engine.local.nodes.table import HANDLERS
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.folders import execution_folder

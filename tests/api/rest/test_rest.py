@@ -626,11 +626,6 @@ def test_a_body_of_too_many_values_is_refused_by_the_name_of_the_setting(api: Ap
     assert f"more than {VALUES_MAX} JSON values (limits.jsonValuesMax)" in refused.body.decode()
 
 
-def test_only_http_is_spoken(api: Api) -> None:
-    with pytest.raises(RuntimeError, match="websocket"):
-        api.runner.run(ask(api.app, "GET", "/", scope={"type": "websocket"}))
-
-
 def test_two_rows_for_one_route_are_a_mistake(running: tuple[Server, asyncio.Runner], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="GET /api/v1/version is served twice"):
         RestRouter(running[0], routes_of(rpc for rpc in (*ALL, *ALL) if rpc.name == "GetVersion"))

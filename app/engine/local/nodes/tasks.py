@@ -15,7 +15,7 @@ from app.engine.local.graph.failures import NodeFailed, error_of
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
 from app.engine.local.nodes.deck_watch import DeckWatch
-from app.engine.local.nodes.lifecycle import fail, succeed
+from app.engine.local.nodes.node_run import fail, succeed
 from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event

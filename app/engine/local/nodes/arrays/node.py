@@ -19,7 +19,7 @@ from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
 from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
-from app.engine.local.nodes.lifecycle import fail
+from app.engine.local.nodes.node_run import fail
 from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
