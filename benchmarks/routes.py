@@ -20,7 +20,7 @@ from benchmarks import fill, messages
 
 # Requests take turns through this many entities.
 ENTITIES = 200
-UNIQUE = "UNIQUE"
+UNIQUE = "@@UNIQUE@@"
 _WHERE = f"{messages.PROJECT}/{messages.DOMAIN}"
 _ADMIN = "flyteidl.service.AdminService"
 
