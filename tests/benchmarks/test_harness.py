@@ -130,6 +130,8 @@ class TestRoutes:
         assert {route.name for route in ROUTES if route.body or route.requests} == kinds.keys()
         new = ("POST /tasks", "POST /workflows", "gRPC CreateNodeEvent")
         assert all(UNIQUE in (r.body or str(r.requests[0])) for r in ROUTES if r.name in new)
+        for script in ("wrk.lua", "grpcload/main.go"):
+            assert UNIQUE in (Path(measure.__file__).parent / script).read_text()
 
     def test_messages_have_the_sizes_that_the_figures_of_go_were_taken_with(self) -> None:
         task = messages.task("pipelines.training.step_0", "v0").spec.template.ByteSize()
