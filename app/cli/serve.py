@@ -44,8 +44,10 @@ def serve(
     from app.runtime import descriptors
     from app.server import logs, reload, startup
     from app.server import serve as processes
+    from app.server.start_interrupt import StartInterrupt
 
     reload.ignore_hangup()
+    interrupt = StartInterrupt()
     flags = {
         "server__http_port": port,
         "server__grpc__port": grpc_port,
@@ -64,7 +66,7 @@ def serve(
         output = progress()
         started = startup.prepare(settings, output)
         source = reload.SettingsSource(*sources_of(context, config, **flags))
-        processes.serve(started, source, output, lambda: output.line(ready_text(started)))
+        processes.serve(started, source, output, lambda: output.line(ready_text(started)), interrupt)
 
 
 def ready_text(started: "Started") -> str:

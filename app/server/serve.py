@@ -12,11 +12,18 @@ from app.runtime.lifecycle import Service, Services
 from app.server import listeners, web_server
 from app.server.metrics_listener import MetricsListener
 from app.server.reload import SettingsSource
+from app.server.start_interrupt import StartInterrupt
 from app.server.startup import Progress, Started
 from app.server.supervisor import Supervisor
 
 
-def serve(started: Started, source: SettingsSource, progress: Progress, announce: Callable[[], None]) -> None:
+def serve(
+    started: Started,
+    source: SettingsSource,
+    progress: Progress,
+    announce: Callable[[], None],
+    interrupt: StartInterrupt,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -24,6 +31,7 @@ def serve(started: Started, source: SettingsSource, progress: Progress, announce
         source: Reads the settings again on SIGHUP.
         progress: Where the progress of background services is printed.
         announce: Called once when requests are served.
+        interrupt: Receives SIGINT until requests are served.
 
     Raises:
         BadSetting: The server cannot start; its message is one line of advice.
@@ -63,6 +71,7 @@ def serve(started: Started, source: SettingsSource, progress: Progress, announce
     services = Services(members)
     asyncio.run(services.start())
     try:
+        interrupt.check()
         run()
     finally:
         web_server.end_in_time()

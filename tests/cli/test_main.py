@@ -182,7 +182,8 @@ class TestInterrupts:
         server = Running(process, tmp_path / "log")
         server.wait_until("home folder")
         code = server.stop(signal.SIGINT)
-        assert code == (0 if "flyteadmin is ready" in server.printed else 130)
+        # Python ends itself by SIGINT where the exception was raised in code that `exec` made of text.
+        assert code in ((0,) if "flyteadmin is ready" in server.printed else (130, -signal.SIGINT))
         assert "Traceback" not in server.printed
         assert "flyteadmin: " not in server.printed
 
