@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,9 @@ def serving(folder: Path, *, keep_alive_seconds: int = 75, **settings: Any) -> I
     try:
         yield edge
     finally:
-        loops[0].call_soon_threadsafe(grpc.close)
+        # The loop is closed where the test itself has stopped the server.
+        with suppress(RuntimeError):
+            loops[0].call_soon_threadsafe(grpc.close)
         running.should_exit = True
         thread.join(20)
         assert not thread.is_alive(), "the server did not stop"
