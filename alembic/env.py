@@ -5,9 +5,10 @@ keeps other processes from migrating, and has timeouts for locks and statements.
 """
 
 from alembic import context
-from sqlmodel import SQLModel
+
+from app.database.auth_tables import Base  # With all tables: auth_tables imports schema.
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=SQLModel.metadata, transaction_per_migration=True)
+context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

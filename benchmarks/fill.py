@@ -21,6 +21,7 @@ from flyteidl.admin import event_pb2, execution_pb2, launch_plan_pb2, task_pb2, 
 from flyteidl.core import execution_pb2 as core_execution
 from flyteidl.core import identifier_pb2
 
+from app.auth.identity import ANONYMOUS
 from app.blobs import Blobs
 from app.database import schema
 from app.database.connect import database_at
@@ -67,7 +68,9 @@ class Filler:
     @asynccontextmanager
     async def _context(self, now: datetime = START) -> AsyncIterator[Context]:
         async with self._database.unit_of_work() as unit:
-            yield Context(principal="", now=now, settings=self._settings, db=unit, blobs=self._blobs, engine=NoEngine())
+            yield Context(
+                identity=ANONYMOUS, now=now, settings=self._settings, db=unit, blobs=self._blobs, engine=NoEngine()
+            )
 
     async def fill(self) -> None:
         """Register the templates, then copy them."""

@@ -14,6 +14,7 @@ from unittest import mock
 import hypothesis
 import pytest
 
+from app.auth.identity import ANONYMOUS, Identity
 from app.blobs import Blobs
 from app.database.connect import database_at
 from app.engine.port import NoEngine
@@ -102,7 +103,7 @@ class Bench:
     async def context(self) -> AsyncIterator[Context]:
         """Yield a context for statements that a test prepares or checks rows with; commit when the block ends."""
         async with self.database.unit_of_work() as unit:
-            yield Context("", datetime.now(UTC), self.settings, unit, self.blobs, self.engine)
+            yield Context(ANONYMOUS, datetime.now(UTC), self.settings, unit, self.blobs, self.engine)
 
     async def call(self, function: Any, request: Any, *, principal: str = "", now: datetime | None = None) -> Any:
         """Run a service function by dispatch and return its response; a page of a list as its message.
@@ -112,7 +113,7 @@ class Bench:
         """
         server = dispatch.Server(self.settings, self.database, self.blobs, self.engine)
         rpc = Rpc("tests", "Function", function, type(request), type(request))
-        call = dispatch.Call(rpc, principal=principal, endpoint="http://localhost:30080")
+        call = dispatch.Call(rpc, identity=Identity(subject=principal), endpoint="http://localhost:30080")
         with mock.patch.object(dispatch, "datetime", Clock(now)) if now else nullcontext():
             response = await dispatch.perform(server, function, request, call)
         return response.message() if isinstance(response, Page) else response

@@ -24,7 +24,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("app.errors", "app.cache", "app.bundled", "app.settings"),
     ("app.wire",),
     ("app.compiler", "app.blobs", "app.engine.port", "app.database"),
-    ("app.query", "app.runtime"),
+    ("app.query", "app.runtime", "app.auth"),
     ("app.services",),
     ("app.engine",),
     ("app.api", "app.mcp"),

@@ -49,7 +49,8 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
-def _text(*, key: bool = False, nullable: bool = True, length: int | None = None) -> Any:
+def text_column(*, key: bool = False, nullable: bool = True, length: int | None = None) -> Any:
+    """Return a text column. length: the largest number of characters, None for any."""
     kind = String(length) if length else Text()
     return Field(sa_column=Column(kind, primary_key=key, nullable=nullable and not key))
 
@@ -85,9 +86,9 @@ class Project(Base, table=True):
     """
 
     __tablename__ = "projects"
-    identifier: str = _text(key=True)
-    name: str | None = _text()
-    description: str | None = _text(length=300)
+    identifier: str = text_column(key=True)
+    name: str | None = text_column()
+    description: str | None = text_column(length=300)
     labels: bytes | None = _bytes()
     state: int | None = _integer(default="0")
 
@@ -101,14 +102,14 @@ class Task(Base, table=True):
     """
 
     __tablename__ = "tasks"
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
     closure: bytes = _bytes(nullable=False)
     digest: bytes | None = _bytes()
-    type: str | None = _text()
-    short_description: str | None = _text()
+    type: str | None = text_column()
+    short_description: str | None = text_column()
 
 
 class Workflow(Base, table=True):
@@ -120,14 +121,14 @@ class Workflow(Base, table=True):
     """
 
     __tablename__ = "workflows"
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
     typed_interface: bytes | None = _bytes()
-    remote_closure_identifier: str = _text(nullable=False)
+    remote_closure_identifier: str = text_column(nullable=False)
     digest: bytes | None = _bytes()
-    short_description: str | None = _text()
+    short_description: str | None = text_column()
 
 
 class LaunchPlan(Base, table=True):
@@ -140,17 +141,17 @@ class LaunchPlan(Base, table=True):
     """
 
     __tablename__ = "launch_plans"
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
     spec: bytes = _bytes(nullable=False)
     workflow_id: int | None = _bigint()
     closure: bytes = _bytes(nullable=False)
     state: int | None = _integer(default="0")
     digest: bytes | None = _bytes()
-    schedule_type: str | None = _text()
-    launch_condition_type: str | None = _text(length=32)
+    schedule_type: str | None = text_column()
+    launch_condition_type: str | None = text_column(length=32)
 
 
 class NamedEntityMetadata(Base, table=True):
@@ -158,10 +159,10 @@ class NamedEntityMetadata(Base, table=True):
 
     __tablename__ = "named_entity_metadata"
     resource_type: int = _integer(key=True)
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    description: str | None = _text(length=300)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    description: str | None = text_column(length=300)
     state: int | None = _integer(default="0")
 
 
@@ -174,13 +175,13 @@ class DescriptionEntity(Base, table=True):
 
     __tablename__ = "description_entities"
     resource_type: int = _integer(key=True)
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
-    short_description: str | None = _text()
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
+    short_description: str | None = text_column()
     long_description: bytes | None = _bytes()
-    link: str | None = _text()
+    link: str | None = text_column()
 
 
 class Resource(Base, table=True):
@@ -193,11 +194,11 @@ class Resource(Base, table=True):
 
     __tablename__ = "resources"
     id: int = _bigint(key=True)
-    project: str | None = _text()
-    domain: str | None = _text()
-    workflow: str | None = _text()
-    launch_plan: str | None = _text()
-    resource_type: str | None = _text()
+    project: str | None = text_column()
+    domain: str | None = text_column()
+    workflow: str | None = text_column()
+    launch_plan: str | None = text_column()
+    resource_type: str | None = text_column()
     priority: int | None = _integer()
     attributes: bytes | None = _bytes()
 
@@ -213,54 +214,54 @@ class Execution(Base, table=True):
     """
 
     __tablename__ = "executions"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
     launch_plan_id: int | None = _bigint()
     workflow_id: int | None = _bigint()
     task_id: int | None = _bigint()
-    phase: str | None = _text()
+    phase: str | None = text_column()
     closure: bytes | None = _bytes()
     spec: bytes = _bytes(nullable=False)
     started_at: datetime | None = Field(sa_type=UtcTime)
     execution_created_at: datetime | None = Field(sa_type=UtcTime)
     execution_updated_at: datetime | None = Field(sa_type=UtcTime)
     duration: int | None = _bigint()
-    abort_cause: str | None = _text()
+    abort_cause: str | None = text_column()
     mode: int | None = _integer()
     source_execution_id: int | None = _bigint()
     parent_node_execution_id: int | None = _bigint()
-    cluster: str | None = _text()
-    inputs_uri: str | None = _text()
-    user_inputs_uri: str | None = _text()
-    error_kind: str | None = _text()
-    error_code: str | None = _text()
-    user: str | None = _text()
+    cluster: str | None = text_column()
+    inputs_uri: str | None = text_column()
+    user_inputs_uri: str | None = text_column()
+    error_kind: str | None = text_column()
+    error_code: str | None = text_column()
+    user: str | None = text_column()
     state: int | None = _integer(default="0")
-    launch_entity: str | None = _text()
+    launch_entity: str | None = text_column()
 
 
 class ExecutionTag(Base, table=True):
     """A label (key, value) or a tag (key, "") of an execution."""
 
     __tablename__ = "execution_tags"
-    execution_project: str = _text(key=True, length=255)
-    execution_domain: str = _text(key=True, length=255)
-    execution_name: str = _text(key=True, length=255)
-    key: str = _text(key=True, length=255)
-    value: str = _text(key=True, length=255)
+    execution_project: str = text_column(key=True, length=255)
+    execution_domain: str = text_column(key=True, length=255)
+    execution_name: str = text_column(key=True, length=255)
+    key: str = text_column(key=True, length=255)
+    value: str = text_column(key=True, length=255)
 
 
 class ExecutionEvent(Base, table=True):
     """An accepted workflow event; engine and operators read it, the API does not."""
 
     __tablename__ = "execution_events"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    request_id: str | None = _text()
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    request_id: str | None = text_column()
     occurred_at: datetime | None = Field(sa_type=UtcTime)
-    phase: str = _text(key=True)
+    phase: str = text_column(key=True)
 
 
 class NodeExecution(Base, table=True):
@@ -273,38 +274,38 @@ class NodeExecution(Base, table=True):
     """
 
     __tablename__ = "node_executions"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    node_id: str = _text(key=True)
-    phase: str | None = _text()
-    input_uri: str | None = _text()
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    node_id: str = text_column(key=True)
+    phase: str | None = text_column()
+    input_uri: str | None = text_column()
     closure: bytes | None = _bytes()
     started_at: datetime | None = Field(sa_type=UtcTime)
     node_execution_created_at: datetime | None = Field(sa_type=UtcTime)
     node_execution_updated_at: datetime | None = Field(sa_type=UtcTime)
     duration: int | None = _bigint()
     parent_task_execution_id: int | None = _bigint()
-    dynamic_workflow_remote_closure_reference: str | None = _text()
+    dynamic_workflow_remote_closure_reference: str | None = text_column()
     internal_data: bytes | None = _bytes()
     node_execution_metadata: bytes | None = _bytes()
     parent_id: int | None = _bigint()
-    error_kind: str | None = _text()
-    error_code: str | None = _text()
-    cache_status: str | None = _text()
+    error_kind: str | None = text_column()
+    error_code: str | None = text_column()
+    cache_status: str | None = text_column()
 
 
 class NodeExecutionEvent(Base, table=True):
     """An accepted node event."""
 
     __tablename__ = "node_execution_events"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    node_id: str = _text(key=True)
-    request_id: str | None = _text()
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    node_id: str = text_column(key=True)
+    request_id: str | None = text_column()
     occurred_at: datetime | None = Field(sa_type=UtcTime)
-    phase: str = _text(key=True)
+    phase: str = text_column(key=True)
 
 
 class TaskExecution(Base, table=True):
@@ -316,18 +317,18 @@ class TaskExecution(Base, table=True):
     """
 
     __tablename__ = "task_executions"
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    node_id: str = _text(key=True)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    node_id: str = text_column(key=True)
     retry_attempt: int = _bigint(key=True)
-    phase: str | None = _text()
+    phase: str | None = text_column()
     phase_version: int | None = _bigint()
-    input_uri: str | None = _text()
+    input_uri: str | None = text_column()
     closure: bytes | None = _bytes()
     started_at: datetime | None = Field(sa_type=UtcTime)
     task_execution_created_at: datetime | None = Field(sa_type=UtcTime)
@@ -344,10 +345,10 @@ class Signal(Base, table=True):
     """
 
     __tablename__ = "signals"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    signal_id: str = _text(key=True)
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    signal_id: str = text_column(key=True)
     type: bytes = _bytes(nullable=False)
     value: bytes | None = _bytes()
 
@@ -360,14 +361,14 @@ class SchedulableEntity(Base, table=True):
     """
 
     __tablename__ = "schedulable_entities"
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
-    version: str = _text(key=True)
-    cron_expression: str | None = _text()
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
+    version: str = text_column(key=True)
+    cron_expression: str | None = text_column()
     fixed_rate_value: int | None = _bigint()
     unit: int | None = _integer()
-    kickoff_time_input_arg: str | None = _text()
+    kickoff_time_input_arg: str | None = text_column()
     active: bool | None = None
 
 
@@ -389,9 +390,9 @@ class RegisteredName(SQLModel, table=True):
     __tablename__ = "registered_names"
     __table__: ClassVar[Table]
     resource_type: int = _integer(key=True)
-    project: str = _text(key=True)
-    domain: str = _text(key=True)
-    name: str = _text(key=True)
+    project: str = text_column(key=True)
+    domain: str = text_column(key=True)
+    name: str = text_column(key=True)
 
 
 class Launch(Base, table=True):
@@ -405,13 +406,13 @@ class Launch(Base, table=True):
     """
 
     __tablename__ = "launches"
-    execution_project: str = _text(key=True)
-    execution_domain: str = _text(key=True)
-    execution_name: str = _text(key=True)
-    owner: str | None = _text()
+    execution_project: str = text_column(key=True)
+    execution_domain: str = text_column(key=True)
+    execution_name: str = text_column(key=True)
+    owner: str | None = text_column()
     leased_until: datetime | None = Field(sa_type=UtcTime)
     config: bytes | None = _bytes()
-    home: str | None = _text()
+    home: str | None = text_column()
 
 
 class CatalogArtifact(Base, table=True):
@@ -426,19 +427,19 @@ class CatalogArtifact(Base, table=True):
     """
 
     __tablename__ = "catalog_artifacts"
-    dataset_project: str = _text(key=True)
-    dataset_domain: str = _text(key=True)
-    dataset_name: str = _text(key=True)
-    dataset_version: str = _text(key=True)
-    tag: str = _text(key=True)
-    artifact_id: str = _text(nullable=False)
-    output_uri: str = _text(nullable=False)
+    dataset_project: str = text_column(key=True)
+    dataset_domain: str = text_column(key=True)
+    dataset_name: str = text_column(key=True)
+    dataset_version: str = text_column(key=True)
+    tag: str = text_column(key=True)
+    artifact_id: str = text_column(nullable=False)
+    output_uri: str = text_column(nullable=False)
     digest: bytes = _bytes(nullable=False)
-    task_version: str = _text(nullable=False)
-    execution_project: str = _text(nullable=False)
-    execution_domain: str = _text(nullable=False)
-    execution_name: str = _text(nullable=False)
-    node_id: str = _text(nullable=False)
+    task_version: str = text_column(nullable=False)
+    execution_project: str = text_column(nullable=False)
+    execution_domain: str = text_column(nullable=False)
+    execution_name: str = text_column(nullable=False)
+    node_id: str = text_column(nullable=False)
     retry_attempt: int = _integer(nullable=False)
 
 
@@ -450,24 +451,24 @@ class CatalogReservation(Base, table=True):
     """
 
     __tablename__ = "catalog_reservations"
-    dataset_project: str = _text(key=True)
-    dataset_domain: str = _text(key=True)
-    dataset_name: str = _text(key=True)
-    dataset_version: str = _text(key=True)
-    tag: str = _text(key=True)
-    execution_project: str = _text(nullable=False)
-    execution_domain: str = _text(nullable=False)
-    execution_name: str = _text(nullable=False)
-    node_id: str = _text(nullable=False)
-    owner: str = _text(nullable=False)
+    dataset_project: str = text_column(key=True)
+    dataset_domain: str = text_column(key=True)
+    dataset_name: str = text_column(key=True)
+    dataset_version: str = text_column(key=True)
+    tag: str = text_column(key=True)
+    execution_project: str = text_column(nullable=False)
+    execution_domain: str = text_column(nullable=False)
+    execution_name: str = text_column(nullable=False)
+    node_id: str = text_column(nullable=False)
+    owner: str = text_column(nullable=False)
 
 
 class Lease(Base, table=True):
     """Our own table: work that one server process does at a time, by name; app/runtime/leases.py uses it."""
 
     __tablename__ = "leases"
-    name: str = _text(key=True)
-    owner: str | None = _text()
+    name: str = text_column(key=True)
+    owner: str | None = text_column()
     leased_until: datetime | None = Field(sa_type=UtcTime)
 
 
@@ -479,8 +480,8 @@ class SharedValue(Base, table=True):
     """
 
     __tablename__ = "shared_values"
-    name: str = _text(key=True)
-    value: str = _text(nullable=False)
+    name: str = text_column(key=True)
+    value: str = text_column(nullable=False)
 
 
 def table(model: type[Base]) -> Table:

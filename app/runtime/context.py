@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from app.auth.identity import Identity
 from app.engine.port import Engine
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Context:
     """The context of one request.
 
     Attributes:
-        principal: The caller's name, "" for an anonymous caller.
+        identity: The caller.
         now: The time of the request, aware, in UTC.
         db: The unit of work. The edge commits it.
         caller: The caller's network address, "" where the edge has none.
@@ -33,7 +34,7 @@ class Context:
         callbacks: The after-commit callbacks.
     """
 
-    principal: str
+    identity: Identity
     now: datetime
     settings: Settings
     db: UnitOfWork
@@ -43,6 +44,11 @@ class Context:
     caller: str = ""
     endpoint: str = ""
     callbacks: list[AfterCommit] = field(default_factory=list)
+
+    @property
+    def principal(self) -> str:
+        """Return the caller's user id, "" for an anonymous caller."""
+        return self.identity.subject
 
     def after_commit(self, callback: AfterCommit) -> None:
         """Run the callback after the transaction is committed. It does not run after a rollback."""

@@ -2,10 +2,10 @@
 
 Every edge (REST, gRPC, MCP, the REST adapter) runs these steps in this order:
 
-    authenticate    return who calls
+    credentials     take the parts of the request that prove an identity
     cached_reply    return the reply to an identical request of an immutable RPC, before routing and parsing
                     (the edge then finds the route and builds the request message)
-    call            check access, apply the deadline, count and time, then `perform`
+    call            authenticate, check access, apply the deadline, count and time, then `perform`
 
 Engines and background services start at `perform`, under a principal of their own:
 
@@ -22,12 +22,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
 from google.protobuf.message import Message
 
 from app import errors
+from app.auth.access import OPEN_RPCS
+from app.auth.credentials import Credentials
+from app.auth.identity import ANONYMOUS, INTERNAL, Identity
 from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
@@ -38,6 +41,7 @@ from app.runtime.rows import Rpc
 from app.wire.page import Page
 
 if TYPE_CHECKING:
+    from app.auth.authentication import Authentication
     from app.blobs import Blobs
     from app.runtime.metrics import CallMetrics
     from app.settings import Settings
@@ -58,6 +62,7 @@ class Server:
     """The objects that live as long as the process. `app.main.create_app` makes them.
 
     Attributes:
+        auth: Finds out who calls; None where `server.security.useAuth` is false.
         cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
@@ -68,6 +73,7 @@ class Server:
     blobs: Blobs
     engine: Engine
     metrics: CallMetrics | None = None
+    auth: Authentication | None = None
     cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 
@@ -81,7 +87,8 @@ class Call:
     """One call of an RPC; the edge fills every field.
 
     Attributes:
-        principal: The caller's name, "" for an anonymous caller.
+        credentials: The parts of the request that prove an identity; None where authentication is off.
+        identity: The caller. `call` replaces it where there are credentials.
         request_id: The caller's request id, or one that the edge made.
         caller: The caller's network address without its port, "" where the edge has none.
         endpoint: scheme://host[:port] as the client wrote it.
@@ -89,24 +96,34 @@ class Call:
     """
 
     rpc: Rpc
-    principal: str = ""
+    credentials: Credentials | None = None
+    identity: Identity = ANONYMOUS
     request_id: str = ""
     caller: str = ""
     endpoint: str = ""
     seconds: float | None = None
 
 
-def authenticate(scope: Mapping[str, Any]) -> str:
-    """Return the caller's name, "" for an anonymous caller.
+def credentials(server: Server, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials | None:
+    """Return the credentials of an ASGI request; None where authentication is off."""
+    return None if server.auth is None else Credentials.of_scope(scope, transport)
+
+
+def front_identity(scope: Mapping[str, Any]) -> Identity:
+    """Return the identity that an ASGI layer in front of this server stored in the scope, or the anonymous one.
 
     Args:
         scope: The ASGI scope. A client cannot set its keys, unlike headers and gRPC metadata.
     """
-    return cast(str, scope.get(PRINCIPAL_KEY, ""))
+    name = scope.get(PRINCIPAL_KEY)
+    return Identity(subject=name, method="front") if name else ANONYMOUS
 
 
-def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None:
+def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Credentials | None) -> bytes | None:
     """Return the cached reply to an identical request of an immutable RPC, or None; counts and times the call.
+
+    Where authentication is on, only callers whose token was verified lately get it; all others take the way through
+    `call`, which verifies the token.
 
     An entry never becomes stale: a version of a task or workflow is registered once, and never changed or removed.
     Only successful replies are stored, because another process may register a missing version at any moment.
@@ -117,7 +134,10 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...]) -> bytes | None
         server: The objects of this process.
         rpc: The RPC.
         key: The RPC's name, the encoding, and last every byte of the request that affects the reply.
+        credentials: The caller's, None where authentication is off.
     """
+    if server.auth is not None and (credentials is None or server.auth.recent(credentials) is None):
+        return None
     started = time.perf_counter()
     reply = server.cache.get(key)
     if reply is not None and server.metrics is not None:
@@ -142,6 +162,7 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
     if logged:
         debug_log.rpc_started(call.rpc.name, request_id=call.request_id, caller=call.caller)
     try:
+        await authenticate(server, call)
         check_access(call)
         if call.seconds is None:
             response = await perform(server, call.rpc.function, request, call)
@@ -165,6 +186,18 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
             server.metrics.record(call.rpc.name, code, time.perf_counter() - started)
         if logged:
             debug_log.rpc_ended(code, time.perf_counter() - started)
+
+
+async def authenticate(server: Server, call: Call) -> None:
+    """Find out who calls, where authentication is on and the RPC needs an identity.
+
+    Raises:
+        FlyteError: UNAUTHENTICATED without an acceptable token.
+    """
+    if server.auth is not None and call.rpc.name not in OPEN_RPCS:
+        if call.credentials is None:
+            raise errors.Unauthenticated("Request unauthenticated")
+        call.identity = await server.auth.identity(call.credentials)
 
 
 def check_access(call: Call) -> None:
@@ -217,7 +250,7 @@ async def perform(
     """
     async with server.database.unit_of_work() as unit:
         ctx = Context(
-            principal=call.principal if call is not None else "",
+            identity=call.identity if call is not None else INTERNAL,
             now=datetime.now(UTC),
             settings=server.settings,
             db=unit,

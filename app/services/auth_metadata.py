@@ -1,6 +1,6 @@
 """AuthMetadataService: how a client signs in.
 
-Not served until authentication is built; its place in a call is app/runtime/dispatch.authenticate.
+Not served where authentication is off.
 Proto: flyteidl/service/auth.proto.
 """
 

@@ -1,6 +1,6 @@
 """IdentityService: the identity of the caller.
 
-Not served until authentication is built; its place in a call is app/runtime/dispatch.authenticate.
+Not served where authentication is off.
 Proto: flyteidl/service/identity.proto.
 """
 

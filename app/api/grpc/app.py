@@ -52,9 +52,9 @@ class CallHead:
         seconds: The time left until the client's deadline when the call arrived; None without a deadline.
     """
 
-    __slots__ = ("caller", "encoding", "endpoint", "path", "principal", "request_id", "seconds")
+    __slots__ = ("caller", "credentials", "encoding", "endpoint", "identity", "path", "request_id", "seconds")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, server: Server) -> None:
         """Parse the headers. Raises INTERNAL for a malformed timeout and for malformed binary metadata."""
         headers = scope["headers"]
         protocol.check_binary(headers)
@@ -69,7 +69,8 @@ class CallHead:
         self.request_id = protocol.request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
         client = scope.get("client")
         self.caller: str = client[0] if client else ""
-        self.principal = dispatch.authenticate(scope)
+        self.credentials = dispatch.credentials(server, scope, "grpc")
+        self.identity = dispatch.front_identity(scope)
         self.endpoint = f"{scope['scheme']}://{fields.get(b'host', b'').decode('latin-1')}"
 
 
@@ -109,7 +110,7 @@ class GrpcApp:
             await _refuse(send, 405, errors.Internal(text))
             return
         try:
-            head = CallHead(scope)
+            head = CallHead(scope, self._server)
         except errors.Internal as error:
             await _refuse(send, 400, error)
             return
@@ -143,12 +144,12 @@ class GrpcApp:
         message = await self._read_one(head, receive)
         key = (rpc.name, "gRPC", message)
         if rpc.immutable:
-            cached = dispatch.cached_reply(self._server, rpc, key)
+            cached = dispatch.cached_reply(self._server, rpc, key, head.credentials)
             if cached is not None:
                 return cached
         request = protocol.parse(rpc.request, message)
         seconds = None if head.seconds is None else head.seconds - (clock() - started)
-        call = Call(rpc, head.principal, head.request_id, head.caller, head.endpoint, seconds)
+        call = Call(rpc, head.credentials, head.identity, head.request_id, head.caller, head.endpoint, seconds)
         response = message_of(await dispatch.call(self._server, call, request))
         reply = protocol.frame(response.SerializeToString())
         if rpc.immutable:

@@ -18,6 +18,7 @@ from app import errors
 from app.api.grpc import protocol
 from app.api.grpc.app import registered
 from app.api.grpc.health import SERVICES, status
+from app.auth.credentials import Credentials
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
 from app.runtime.health import Health
@@ -68,9 +69,11 @@ def _health_servicer(readiness: Health) -> Any:
 
 def _handler(server: Server, rpc: Rpc) -> Any:
     async def serve(request: Message, context: Any) -> Message:
-        fields = dict(context.invocation_metadata())
-        # The caller is anonymous: nothing in front of this server authenticates callers, who choose the metadata.
-        call = Call(rpc, request_id=protocol.request_id(fields.get("x-request-id", "")))
+        metadata = context.invocation_metadata()
+        fields = dict(metadata)
+        # No layer in front of this server authenticates its callers, who choose the metadata.
+        credentials = None if server.auth is None else Credentials.of_metadata(metadata)
+        call = Call(rpc, credentials, request_id=protocol.request_id(fields.get("x-request-id", "")))
         try:
             return message_of(await dispatch.call(server, call, request))
         except errors.FlyteError as error:

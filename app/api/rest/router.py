@@ -96,9 +96,12 @@ class RpcRoute(Route):
 
     def _call(self, scope: Scope, head: Head) -> Call:
         client, given = scope.get("client"), head.text(b"x-request-id")
+        server = self.server
+        assert server is not None
         return Call(
             self.rpc,
-            principal=dispatch.authenticate(scope),
+            credentials=dispatch.credentials(server, scope, "http"),
+            identity=dispatch.front_identity(scope),
             request_id=given[: dispatch.REQUEST_ID_LENGTH_MAX] or f"a-{random.getrandbits(80):020x}",  # nosec B311 # no secret
             caller=client[0] if client else "",
             endpoint=f"{scope['scheme']}://{head.text(b'host')}",
@@ -208,7 +211,8 @@ class RestRouter(APIRouter):
         if scope["method"] == "GET" and b"grpc-timeout" not in head.fields:
             for prefix, rpc in self._immutable:
                 if path.startswith(prefix):
-                    return dispatch.cached_reply(self._server, rpc, exchange.cache_key(rpc, scope, head))
+                    given = dispatch.credentials(self._server, scope, "http")
+                    return dispatch.cached_reply(self._server, rpc, exchange.cache_key(rpc, scope, head), given)
         return None
 
     async def _match(self, scope: Scope, receive: Receive, head: Head, segments: list[str]) -> RpcRoute | None:
