@@ -21,7 +21,7 @@ FILE_LINES_MAX = 500
 
 # A module may import its own rank and lower ones, never a higher one (docs/architecture.md, "Packages").
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("app.errors", "app.cache", "app.bundled", "app.settings"),
+    ("app.errors", "app.cache", "app.limited_log", "app.bundled", "app.settings"),
     ("app.wire",),
     ("app.compiler", "app.blobs", "app.engine.port", "app.database"),
     ("app.query", "app.runtime", "app.auth"),

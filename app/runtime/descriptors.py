@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import Mapping
 
-from app.runtime import limited_log
+from app import limited_log
 
 # Some systems allow a thousand million, which programs that close all descriptors one by one cannot take.
 DESCRIPTORS_MAX = 1_048_576

@@ -6,8 +6,7 @@ a minute, with the cause and a request id.
 
 from __future__ import annotations
 
-from app import errors
-from app.runtime import limited_log
+from app import errors, limited_log
 
 _SERVER_FAULTS = frozenset({errors.Unknown.code, errors.Internal.code, errors.Unavailable.code})
 # Limits and deadlines are usually the caller's. A full disk and a statement that ran too long are not.

@@ -9,7 +9,8 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from app.runtime import descriptors, limited_log
+from app import limited_log
+from app.runtime import descriptors
 
 CODE = """
 import resource, subprocess, sys, time

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app import errors
-from app.runtime import dispatch, failures, limited_log
+from app import errors, limited_log
+from app.runtime import dispatch, failures
 from app.runtime.dispatch import Call, Server
 from app.runtime.rows import Rpc
 from tests.conftest import Bench

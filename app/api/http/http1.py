@@ -10,10 +10,9 @@ from typing import cast
 import zttp
 from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 
-from app import errors
+from app import errors, limited_log
 from app.api.http.flow_control import BatchingTransport, ConnectionFlow, ProcessFlow
 from app.api.http.refusals import Refusal
-from app.runtime import limited_log
 from app.runtime.health import Health
 
 # zttp does not decode other transfer codings before `chunked`.

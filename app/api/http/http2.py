@@ -19,11 +19,10 @@ import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
 
-from app import errors
+from app import errors, limited_log
 from app.api.http.flow_control import FRAMES_PER_PIECE, PIECE_BYTES, BatchingTransport, ConnectionFlow, ProcessFlow
 from app.api.http.http1 import LAST_REQUEST_SECONDS, Http1Protocol
 from app.api.http.refusals import Refusal
-from app.runtime import limited_log
 from app.runtime.health import Health
 from app.settings import Settings
 

@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from app import errors
+from app import errors, limited_log
 from app.api.http.refusals import Refusal
 from app.blobs.signed_urls import PREFIX
-from app.runtime import limited_log
 from app.settings import Settings
 from app.settings.hosts import DEFAULT_PORTS, HOST_LENGTH_MAX, host_of, host_port, is_ip, is_loopback, web_origin
 from app.wire.go.goparse import go_quote

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import limited_log
 from app.api.http import origins
 from app.api.http.origins import Origins, start_warnings
-from app.runtime import limited_log
 from app.settings import BadSetting, Settings, load
 from app.settings.hosts import host_of, host_port, is_ip
 
