@@ -1,19 +1,19 @@
 """Cron expressions of launch plans: five fields, `@hourly` and the like, `@every 1h30m`, with or without a time zone.
 
-Grammar and error texts are those of robfig/cron, which upstream uses; cronsim computes the times. The deprecated
-field `cron_expression` and the field `cron_schedule.schedule` have the same format.
+Grammar and error texts are those of robfig/cron, which upstream uses; app/wire/cron_times.py computes the times. The
+deprecated field `cron_expression` and the field `cron_schedule.schedule` have the same format.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-
+from app.wire import cron_times
+from app.wire.cron_times import Fields, Gap, Repeat
 from app.wire.go.goparse import parse_go_duration
 
 # The largest number of Go's Atoi.
@@ -29,6 +29,7 @@ class _Field(NamedTuple):
 _MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = (_Field(0, 59), _Field(0, 23), _Field(1, 31), _Field(1, 12, _MONTHS), _Field(0, 6, _WEEKDAYS))
+_NAMES = ("minutes", "hours", "days", "months", "weekdays")
 _DESCRIPTORS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -45,24 +46,33 @@ class Cron:
     """A schedule: either an interval, or five fields in a time zone.
 
     Attributes:
-        crontab: Five fields of numbers and commas, or `*`; "" for an expression that never fires, because a field
-            allows no value.
+        zone: The time zone that the expression names; None without one.
+        fields: The fields; None for an interval.
         every: The interval.
     """
 
     zone: ZoneInfo | None
-    crontab: str
+    fields: Fields | None = None
     every: timedelta | None = None
 
-    def following(self, moment: datetime) -> datetime | None:
-        """Return the first time after an aware moment, in UTC and in whole seconds; None where there is none."""
+    def following(
+        self, moment: datetime, *, zone: tzinfo = UTC, gap: Gap = "skip", repeat: Repeat = "twice"
+    ) -> datetime | None:
+        """Return the first time after an aware moment, in UTC and in whole seconds; None where there is none.
+
+        Args:
+            moment: The result is later than this.
+            zone: The time zone of fields where the expression names none.
+            gap: The treatment of wall clock times that a change of the offset skips (cron_times.following).
+            repeat: The treatment of wall clock times that a change of the offset repeats.
+        """
         if self.every is not None:
-            return moment.astimezone(UTC).replace(microsecond=0) + self.every
-        try:
-            return next(CronSim(self.crontab, moment.astimezone(self.zone or UTC))).astimezone(UTC)
-        except (CronSimError, StopIteration):
-            # The grammar allows the 31st of February.
-            return None
+            try:
+                return moment.astimezone(UTC).replace(microsecond=0) + self.every
+            except OverflowError:
+                return None
+        assert self.fields is not None
+        return cron_times.following(self.fields, self.zone or zone, moment, gap=gap, repeat=repeat)
 
 
 def parse_cron(text: str) -> Cron:
@@ -83,15 +93,26 @@ def parse_cron(text: str) -> Cron:
         text = text.strip()
     if text.startswith("@"):
         if text.startswith("@every "):
-            return Cron(zone, "", _every(text))
+            return Cron(zone, every=_every(text))
         if text not in _DESCRIPTORS:
             raise ValueError(f"unrecognized descriptor: {text}")
-        return Cron(zone, _DESCRIPTORS[text])
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        raise ValueError(f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]")
-    parts = [_values(field, bounds) for field, bounds in zip(fields, _FIELDS, strict=True)]
-    return Cron(zone, " ".join(parts) if all(parts) else "")
+        text = _DESCRIPTORS[text]
+    texts = text.split()
+    if len(texts) != len(_FIELDS):
+        raise ValueError(f"expected exactly 5 fields, found {len(texts)}: [{' '.join(texts)}]")
+    (minutes, hours, days, months, weekdays), stars = zip(
+        *(_values(field, bounds) for field, bounds in zip(texts, _FIELDS, strict=True)), strict=True
+    )
+    starred = frozenset(name for name, star in zip(_NAMES, stars, strict=True) if star)
+    fields = Fields(
+        minutes=tuple(sorted(minutes)),
+        hours=tuple(sorted(hours)),
+        days=frozenset(days),
+        months=frozenset(months),
+        weekdays=frozenset(weekdays),
+        stars=starred,
+    )
+    return Cron(zone, fields)
 
 
 def _zone(name: str) -> ZoneInfo | None:
@@ -105,18 +126,15 @@ def _zone(name: str) -> ZoneInfo | None:
         raise ValueError(f"provided bad location {name}: unknown time zone {name}") from error
 
 
-def _values(field: str, bounds: _Field) -> str:
-    """Return a field as numbers, or as `*` where it is written so.
-
-    The difference matters for the two day fields: with `*` in one of them, the other alone decides.
-    """
+def _values(field: str, bounds: _Field) -> tuple[set[int], bool]:
+    """Return the values of a field, and whether one of its items is `*` or `?` without a step."""
     values: set[int] = set()
     star = False
     for item in filter(None, field.split(",")):
         range_, starred = _range(item, bounds)
         values.update(range_)
         star = star or starred
-    return "*" if star else ",".join(map(str, sorted(values)))
+    return values, star
 
 
 def _range(item: str, bounds: _Field) -> tuple[range, bool]:
