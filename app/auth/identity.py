@@ -30,11 +30,18 @@ class UserInfo:
 
 @dataclass(frozen=True, slots=True)
 class TaskGrant:
-    """The execution to which the token of a running task is restricted."""
+    """The execution to which the token of a running task is restricted.
+
+    Attributes:
+        node: The unique id of the node for which the task runs.
+        execution_identity: The execution identity of the execution; executions that the task launches have the same.
+    """
 
     project: str
     domain: str
     execution: str
+    node: str = ""
+    execution_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

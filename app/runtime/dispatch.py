@@ -42,6 +42,7 @@ from app.wire.page import Page
 
 if TYPE_CHECKING:
     from app.auth.authentication import Authentication
+    from app.auth.task_tokens import TaskTokens
     from app.blobs import Blobs
     from app.runtime.metrics import CallMetrics
     from app.settings import Settings
@@ -63,6 +64,7 @@ class Server:
 
     Attributes:
         auth: Finds out who calls; None where `server.security.useAuth` is false.
+        task_tokens: Issues the tokens of tasks; None where authentication is off, or where tasks get none.
         cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
@@ -74,6 +76,7 @@ class Server:
     engine: Engine
     metrics: CallMetrics | None = None
     auth: Authentication | None = None
+    task_tokens: TaskTokens | None = None
     cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 

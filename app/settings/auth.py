@@ -216,5 +216,9 @@ class Auth(Section):
     http_proxy_url: str = ""
     """HTTP proxy for all requests of authentication."""
 
+    task_token_lifespan_seconds: Seconds = 600.0
+    """Validity of the token with which a task of the local engine calls this server, as a duration. It is replaced
+    while the task runs. 0 gives tasks no token. Not upstream's."""
+
     user_auth: UserAuth = UserAuth()
     app_auth: AppAuth = AppAuth()

@@ -29,6 +29,7 @@ def a_context(desk: Any) -> NodeContext:
         server=server,
         id=run_id(),
         config=matchable_resource_pb2.WorkflowExecutionConfig(),
+        principal="",
         workflow_id=identifier_pb2.Identifier(),
         closure=compiler_pb2.CompiledWorkflowClosure(),
         inputs=literals_pb2.LiteralMap(),

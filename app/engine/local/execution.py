@@ -216,6 +216,7 @@ async def _state_of(
         server=server,
         id=id,
         config=config,
+        principal=row.user or "",
         workflow_id=execution_pb2.ExecutionClosure.FromString(row.closure).workflow_id,
         closure=closure,
         inputs=inputs,

@@ -51,6 +51,7 @@ class ExecutionState:
 
     Attributes:
         config: The configuration merged of all sources; child executions inherit it.
+        principal: The user id of the launcher.
         root: The prefix of its data in the store.
         raw_prefix: The prefix of the raw data of its tasks.
         home: The folder of its attempts on this machine.
@@ -65,6 +66,7 @@ class ExecutionState:
     server: Server
     id: identifier_pb2.WorkflowExecutionIdentifier
     config: configuration.Config
+    principal: str
     workflow_id: identifier_pb2.Identifier
     closure: compiler_pb2.CompiledWorkflowClosure
     inputs: literals_pb2.LiteralMap

@@ -298,6 +298,8 @@ def task_attempt(
         namespace=f"{execution.id.project}-{execution.id.domain}",
         console_url=execution.host.console_url,
         platform=execution.host.platform,
+        principal=execution.principal,
+        execution_identity=execution.config.security_context.run_as.execution_identity,
     )
 
 

@@ -1,4 +1,4 @@
-"""Variables and files that a task receives from this server: storage access, default variables, requested secrets."""
+"""Variables and files that a task receives from this server: storage access, defaults, secrets, its own token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from app.engine.local.processes.forkserver.layout import SECRETS
+from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.storage_variables import StorageAccess, storage_access
 from app.engine.local.processes.task_attempt import TaskAttempt
 from app.engine.local.processes.task_secrets import VariablesAndFiles, secrets_of
@@ -15,14 +16,20 @@ from app.settings import Settings
 
 
 class ProvidedVariables:
-    """Storage access, default variables and secrets for the tasks of a server.
+    """Storage access, default variables, secrets and tokens for the tasks of a server.
+
+    Args:
+        settings: The settings.
+        platform: Gives tokens to tasks.
+        environ: The server's environment.
 
     Attributes:
         defaults: Variables of every task. A task or a launch may set them to other values.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: Settings, platform: PlatformAccess, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
+        self._platform = platform
         self._access: StorageAccess = storage_access(settings, environ)
         plugin = settings.plugins.k8s
         copied = {name: source for table in plugin.default_env_vars_from_env for name, source in table.items()}
@@ -34,7 +41,7 @@ class ProvidedVariables:
         }
 
     async def private(self, attempt: TaskAttempt, variables: Mapping[str, str]) -> VariablesAndFiles:
-        """Return the variables and files of one attempt only: requested secrets, and storage keys that are files.
+        """Return the variables and files of one attempt only: requested secrets, storage keys that are files, a token.
 
         Args:
             attempt: The attempt; its files lie in its directory.
@@ -50,4 +57,7 @@ class ProvidedVariables:
         named = {self._access.paths[name]: str(path) for name, path in paths.items()}
         files = {paths[name]: text.encode() for name, text in self._access.files.items()}
         missing = {name: path for name, path in named.items() if name not in variables}
-        return VariablesAndFiles({**missing, **secrets.variables}, {**files, **secrets.files})
+        return VariablesAndFiles(
+            {**missing, **secrets.variables, **self._platform.variables(attempt, {**variables, **secrets.variables})},
+            {**files, **secrets.files, **self._platform.files(attempt)},
+        )

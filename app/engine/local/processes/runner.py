@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flyteidl.core import literals_pb2
 
+from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, storage_failures
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
@@ -16,6 +17,7 @@ from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers, remove_abandoned
 from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
+from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
@@ -45,14 +47,18 @@ class TaskRunner:
         settings: The settings of the server.
         blobs: The store with inputs and outputs.
         progress: Receives each line of output while the environment of tasks is installed.
+        tokens: Issues the tokens of tasks; None where authentication is off.
     """
 
-    def __init__(self, settings: Settings, blobs: Blobs, *, progress: Progress) -> None:
+    def __init__(
+        self, settings: Settings, blobs: Blobs, *, progress: Progress, tokens: TaskTokens | None = None
+    ) -> None:
         self._settings = settings
         self._local = settings.engine.local
         self._blobs = blobs
         self._progress = progress
-        self._provided = ProvidedVariables(settings)
+        self._platform = PlatformAccess(tokens)
+        self._provided = ProvidedVariables(settings, self._platform)
         workers = settings.server.workers
         processes = self._local.processes_max or os.cpu_count() or 1
         self.processes_max = max(1, processes // workers)
@@ -173,8 +179,9 @@ class TaskRunner:
         Raises:
             BlobError: The store cannot be read. The process has ended all the same.
         """
-        ended = await self._pool.wait(running)
         attempt = running.attempt
+        async with self._platform.renewing(attempt):
+            ended = await self._pool.wait(running)
         try:
             result = await self._outcome(attempt, ended)
         except BlobUnavailable as error:

@@ -75,7 +75,9 @@ class TaskAttempt:
         namespace: The namespace that upstream would use.
         console_url: The address of the console; "" for none.
         given_prefix: The output folder that the command gets if it is not `output_prefix`; "" otherwise.
-        platform: Variables through which an eager task finds this server.
+        platform: Variables through which a task finds this server.
+        principal: The principal of the execution, whom the token of the task names.
+        execution_identity: The execution identity of the execution.
     """
 
     execution: identifier_pb2.WorkflowExecutionIdentifier
@@ -96,6 +98,8 @@ class TaskAttempt:
     console_url: str = ""
     given_prefix: str = ""
     platform: Mapping[str, str] = field(default_factory=dict)
+    principal: str = ""
+    execution_identity: str = ""
 
     @property
     def log_path(self) -> Path:

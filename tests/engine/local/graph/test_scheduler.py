@@ -87,6 +87,7 @@ class Memory:
             server=server,
             id=identifier_pb2.WorkflowExecutionIdentifier(name="e1"),
             config=matchable_resource_pb2.WorkflowExecutionConfig(),
+            principal="",
             workflow_id=identifier_pb2.Identifier(),
             closure=closure,
             inputs=literals_pb2.LiteralMap(),

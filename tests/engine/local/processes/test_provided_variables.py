@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
 
+from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.pool import write_private
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.storage_variables import storage_access
@@ -110,7 +111,7 @@ def test_tasks_reach_the_storage_as_the_server_does(
 
 def test_a_google_key_of_the_settings_becomes_a_file_of_the_attempt(tmp_path: Path) -> None:
     storage = {"container": "b", "stow": {"kind": "google", "config": {"json": '{"type": "service_account"}'}}}
-    made = ProvidedVariables(settings(tmp_path, {"storage": storage}), {})
+    made = ProvidedVariables(settings(tmp_path, {"storage": storage}), PlatformAccess(None), {})
     private = asyncio.run(made.private(attempt(tmp_path / "attempt"), {}))
     path = Path(private.variables["GOOGLE_APPLICATION_CREDENTIALS"])
     write_private(private.files)
@@ -126,7 +127,7 @@ def test_default_variables_of_upstreams_plugin_section(tmp_path: Path) -> None:
             "default-env-vars-from-env": [{"B": "SERVERS_B"}, {"C": "ABSENT"}],
         }
     }
-    made = ProvidedVariables(settings(tmp_path, {"plugins": plugins}), {"SERVERS_B": "2"})
+    made = ProvidedVariables(settings(tmp_path, {"plugins": plugins}), PlatformAccess(None), {"SERVERS_B": "2"})
     found = {name: made.defaults.get(name) for name in ("FLYTE_AWS_ENDPOINT", "A", "B", "C")}
     assert found == {"FLYTE_AWS_ENDPOINT": "http://minio:9000", "A": "1", "B": "2", "C": None}
 

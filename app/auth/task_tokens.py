@@ -1,0 +1,163 @@
+"""Tokens of running tasks: short-lived, of the launcher, and restricted to the execution and node that they run for.
+
+The local engine gives one to each attempt of a task, in a private file that it replaces while the attempt runs. A token
+is a JWT with a key of its own: no other verifier accepts it, and no token of another issuer is accepted here. It is
+refused once its execution or its node has ended. Not upstream's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import and_, bindparam, select
+
+from app import errors
+from app.auth.identity import ALL, Identity, TaskGrant, UserInfo
+from app.database import schema
+from app.database.base import Database
+from app.database.statements import Statement
+from app.settings import Settings
+
+TYPE = "flyte-task+jwt"
+# A longer text is no token of this module.
+TOKEN_BYTES_MAX = 4096
+_ALGORITHM = "HS256"
+_KEY_BYTES = 32
+_REFUSED = "task token refused"
+_ENDS = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT", "SKIPPED", "RECOVERED"})
+
+_executions, _nodes = schema.table(schema.Execution), schema.table(schema.NodeExecution)
+_KEY = ("execution_project", "execution_domain", "execution_name")
+_PHASES = Statement(
+    select(_executions.c.phase.label("execution"), _nodes.c.phase.label("node"))
+    .select_from(
+        _executions.outerjoin(
+            _nodes,
+            and_(*(_executions.c[name] == _nodes.c[name] for name in _KEY), _nodes.c.node_id == bindparam("node")),
+        )
+    )
+    .where(*(_executions.c[name] == bindparam(name) for name in _KEY))
+)
+
+
+def signing_key(secret: bytes) -> bytes:
+    """Derive the key of task tokens from a secret that all servers of a deployment share."""
+    return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"flyteadmin task token").derive(secret)
+
+
+def task_tokens_of(settings: Settings, secret: bytes) -> TaskTokens | None:
+    """Return the issuer of task tokens; None where `auth.taskTokenLifespan` is 0."""
+    seconds = settings.auth.task_token_lifespan_seconds
+    return TaskTokens(signing_key(secret), seconds) if seconds else None
+
+
+class TaskTokens:
+    """Issues the tokens of tasks.
+
+    Args:
+        key: The key that signs (`signing_key`).
+        lifespan_seconds: Validity of a token; the engine replaces it before.
+        clock: Returns the time in seconds since 1970.
+    """
+
+    def __init__(self, key: bytes, lifespan_seconds: float, *, clock: Callable[[], float] = time.time) -> None:
+        self.lifespan_seconds = lifespan_seconds
+        self._key = key
+        self._clock = clock
+
+    def issue(self, subject: str, grant: TaskGrant) -> str:
+        """Return a token.
+
+        Args:
+            subject: The principal of the execution.
+            grant: The execution and node for which the task runs.
+        """
+        now = self._clock()
+        claims = {
+            "sub": subject,
+            "iat": int(now),
+            "exp": int(now + self.lifespan_seconds) + 1,
+            "project": grant.project,
+            "domain": grant.domain,
+            "execution": grant.execution,
+            "node": grant.node,
+            "execution_identity": grant.execution_identity,
+        }
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"typ": TYPE})
+
+
+class TaskTokenVerifier:
+    """Recognises tokens of tasks. Implements `app.auth.authentication.Verifier`.
+
+    Args:
+        key: The key that signs.
+        database: Holds the phases of executions and nodes.
+    """
+
+    def __init__(self, key: bytes, database: Database) -> None:
+        self._key = key
+        self._database = database
+
+    @staticmethod
+    def recognises(token: str) -> bool:
+        """Return whether a token has the form of a task's token; its signature is not checked."""
+        if len(token) > TOKEN_BYTES_MAX or not token.startswith("eyJ"):
+            return False
+        try:
+            return jwt.get_unverified_header(token).get("typ") == TYPE
+        except jwt.InvalidTokenError:
+            return False
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        """Return the launcher's identity, restricted to the execution of the task.
+
+        Raises:
+            Unauthenticated: The token is forged or has expired, or its execution or node has ended.
+        """
+        claims = self._claims(token)
+        grant = TaskGrant(
+            claims["project"], claims["domain"], claims["execution"], claims["node"], claims["execution_identity"]
+        )
+        await self._check_running(grant)
+        return Identity(
+            subject=claims["sub"],
+            scopes=frozenset({ALL}),
+            user=UserInfo(subject=claims["sub"]),
+            method="task",
+            expires_at=float(claims["exp"]),
+            task=grant,
+        )
+
+    def recent(self, token: str) -> Identity | None:
+        """Return None: the end of an execution must be seen at once, so each call reads its phase."""
+        return None
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token, self._key, algorithms=[_ALGORITHM], options={"require": ["exp", "iat", "sub"]}
+            )
+        except jwt.InvalidTokenError as error:
+            raise errors.Unauthenticated(f"{_REFUSED}: {error}") from error
+        return claims
+
+    async def _check_running(self, grant: TaskGrant) -> None:
+        """Raise UNAUTHENTICATED where the execution or the node of a task has ended."""
+        async with self._database.unit_of_work() as db:
+            row = await db.one(
+                _PHASES,
+                execution_project=grant.project,
+                execution_domain=grant.domain,
+                execution_name=grant.execution,
+                node=grant.node,
+            )
+        if row is None:
+            raise errors.Unauthenticated(f"{_REFUSED}: execution {grant.execution} does not exist")
+        for name, phase in ((f"execution {grant.execution}", row.execution), (f"node {grant.node}", row.node)):
+            if phase in _ENDS:
+                raise errors.Unauthenticated(f"{_REFUSED}: {name} has ended ({phase})")
