@@ -4,6 +4,13 @@
     credentials     the parts of a request that prove an identity
     authentication  credentials -> identity; app/runtime/dispatch.py calls it for every RPC
     access          the table of RPCs and pages that an anonymous caller may use
+    secrets_store   the secrets of this server
+    keys            the keys that sign and verify its own tokens
+    jwts            the form, signature and standard claims of a token
+    access_tokens   access token -> identity
+    claims          the claims of a verified token -> identity
+    verified        the tokens that were verified lately
+    refusals        the refusal of a token, and its log line
 
 Upstream: flyteadmin/auth at v1.16.8.
 """

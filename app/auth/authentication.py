@@ -27,7 +27,7 @@ class Verifier(Protocol):
             Unauthenticated: The token proves none; the message names the reason, without the token.
         """
 
-    def recent(self, token: str) -> Identity | None:
+    def recent(self, token: str, public_url: str) -> Identity | None:
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
 
 

@@ -220,5 +220,14 @@ class Auth(Section):
     """Validity of the token with which a task of the local engine calls this server, as a duration. It is replaced
     while the task runs. 0 gives tasks no token. Not upstream's."""
 
+    token_bytes_max: int = Field(default=32 * 1024, ge=1024)
+    """Longest token that is verified, in bytes. Not upstream's."""
+
+    verified_token_seconds: float = Field(default=60.0, ge=0)
+    """Time after which the signature of a token is verified anew, in seconds. Not upstream's."""
+
+    verified_tokens_bytes_max: int = Field(default=8 * 1024**2, ge=0)
+    """Size of the cache of verified tokens, in bytes for each process. Not upstream's."""
+
     user_auth: UserAuth = UserAuth()
     app_auth: AppAuth = AppAuth()

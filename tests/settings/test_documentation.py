@@ -36,7 +36,7 @@ def test_the_page_is_current() -> None:
         ("mcp.port", "Flag `--mcp-port`."),
         ("engine.kind", "Allowed: `local`, `kubernetes`, `none`."),
         ("domains", "- `domains[].id` (required): "),
-        ("secrets", "**No effect**: this version reads no secrets of its own."),
+        ("scheduler", "**No effect**: this version fires no schedules."),
         ("task_type_whitelist", "- `task_type_whitelist.<name>[].project` "),
     ],
 )

@@ -32,12 +32,12 @@ def test_each_entry_names_a_setting_or_a_section() -> None:
 
 def test_a_setting_without_effect_is_named_with_source_and_reason(tmp_path: Path) -> None:
     file = tmp_path / "flyte.yaml"
-    file.write_text("scheduler: {profilerPort: 1, eventScheduler: {scheme: aws}}\nsecrets: {secrets-prefix: /x}")
+    file.write_text("scheduler: {profilerPort: 1, eventScheduler: {scheme: aws}}\nremoteData: {region: x}")
     environ = {"FLYTEADMIN__CLOUDEVENTS__ENABLE": "true"}
     assert load([file], None, environ).warnings == (
         f"scheduler.profilerPort, scheduler.eventScheduler.scheme in {file} have no effect: this version fires no "
         "schedules",
-        f"secrets.secrets-prefix in {file} has no effect: this version reads no secrets of its own",
+        f"remoteData.region in {file} has no effect: storage.connection.region is the region of the bucket",
         "FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect: this version publishes no events and sends "
         "no notifications",
     )

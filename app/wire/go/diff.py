@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from app.errors import MESSAGE_BYTES_MAX
-from app.wire.go.goparse import go_float
+from app.wire.go.gotext import value_text
 from app.wire.text import shortest_float32
 
 _WELL_KNOWN_JSON = {"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"}
@@ -32,7 +32,7 @@ def different_structure(kind: str, name: str, old: Message, new: Message) -> str
     entries = []
     length = len(text)
     for path, before, after in _differences("", _go_message(old), _go_message(new)):
-        entries.append(f"{path}:\n\t- {_go_text(before)} \n\t+ {_go_text(after)}")
+        entries.append(f"{path}:\n\t- {value_text(before)} \n\t+ {value_text(after)}")
         length += len(entries[-1])
         if length > MESSAGE_BYTES_MAX:
             # Messages are cut at this length, and a large workflow would take long to print.
@@ -105,20 +105,3 @@ def _go_value(field: FieldDescriptor, value: Any) -> Any:
         return value
     # Go parses every JSON number as floating point, also enums and 64-bit integers.
     return shortest_float32(value) if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT else float(value)
-
-
-def _go_text(value: Any) -> str:
-    """Return a value as Go's %v prints it."""
-    match value:
-        case None:
-            return "<nil>"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return value
-        case int() | float():
-            return go_float(float(value))
-        case list():
-            return f"[{' '.join(map(_go_text, value))}]"
-        case _:
-            return f"map[{' '.join(f'{key}:{_go_text(value[key])}' for key in sorted(value))}]"

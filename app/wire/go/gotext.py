@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from app.wire.go import goparse
 
@@ -20,6 +21,40 @@ def float_text(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return goparse.go_float(value)
+
+
+def value_text(value: Any) -> str:
+    """Return a value of decoded JSON as Go's %v prints it."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return value
+        case int() | float():
+            return float_text(float(value))
+        case list():
+            return f"[{' '.join(map(value_text, value))}]"
+        case _:
+            return f"map[{' '.join(f'{key}:{value_text(value[key])}' for key in sorted(value))}]"
+
+
+def type_text(value: Any) -> str:
+    """Return the type of a value of decoded JSON as Go's %T prints it."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case int() | float():
+            return "float64"
+        case list():
+            return "[]interface {}"
+        case _:
+            return "map[string]interface {}"
 
 
 def time_text(seconds: int, nanos: int) -> str:

@@ -1,0 +1,71 @@
+"""Access tokens: those of the own authorization server, and those of an external one.
+
+Source: flyteadmin/auth/authzserver/provider.go ValidateAccessToken.
+"""
+
+from __future__ import annotations
+
+import time
+
+from app.auth import claims, jwts
+from app.auth.identity import Identity
+from app.auth.keys import SigningKeys
+from app.auth.refusals import Refused, log_refusal
+from app.auth.verified import VerifiedTokens
+from app.settings import Settings
+
+_KIND = "access token"
+
+
+class OwnAccessTokens:
+    """Verifies the tokens that this server issued: `auth.appAuth.authServerType` is `Self`.
+
+    Args:
+        settings: The settings.
+        keys: The keys of the tokens.
+    """
+
+    def __init__(self, settings: Settings, keys: SigningKeys) -> None:
+        auth = settings.auth
+        self._bytes_max = auth.token_bytes_max
+        self._issuers = frozenset({auth.app_auth.self_auth_server.issuer, *auth.authorized_uris} - {""})
+        self._keys = keys
+        self._verified = VerifiedTokens(auth.verified_tokens_bytes_max, auth.verified_token_seconds)
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        """Return the identity that a token proves.
+
+        Args:
+            token: The token.
+            public_url: The address of this server as the client wrote it, which is the wanted audience.
+
+        Raises:
+            Refused: The token proves none.
+        """
+        known = self._verified.get(token, public_url)
+        if known is not None:
+            return known
+        signed = False
+        try:
+            read = jwts.parsed(token, self._bytes_max)
+            # Upstream looks for the algorithm first, and at `key_id` before it checks the signature.
+            jwts.check_algorithm(read, jwts.RSA_ALGORITHMS)
+            key_id = read.header_text("key_id") or read.header_text("kid")
+            if not jwts.is_signed_by(read, self._keys.public(key_id)):
+                problem = "crypto/rsa: verification error"
+                raise Refused(problem, claim="signature", found="another key's", wanted=f"one of key {key_id}")
+            signed = True
+            expires_at = jwts.check_times(read.claims, time.time())
+            jwts.check_audience(read.claims, {public_url})
+            # Parity: tokens that upstream issues to services have no `iss`.
+            jwts.check_issuer(read.claims, self._issuers | {public_url}, required=False)
+            identity = claims.of_access_token(read.claims, expires_at)
+        except Refused as refusal:
+            log_refusal(_KIND, refusal, signed=signed)
+            raise
+        self._verified.put(token, public_url, identity)
+        return identity
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        """Return the identity of a token that was verified lately and is still valid, None for any other token."""
+        return self._verified.get(token, public_url)
