@@ -12,7 +12,9 @@ from typing import Any, Literal
 # The scope without which a token opens nothing.
 ALL = "all"
 
-Method = Literal["anonymous", "front", "internal", "access_token", "id_token", "session", "personal_token", "task"]
+Method = Literal[
+    "anonymous", "front", "internal", "access_token", "id_token", "session", "personal_token", "api_key", "task"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Identity:
         user: The person; empty for services.
         claims: All claims of the token.
         method: How the identity was proved. `front`: by an ASGI layer in front of this server. `internal`: the caller
-            is an engine or a background service of this server.
+            is an engine or a background service of this server. `api_key`: by `mcp.apiKey`.
         expires_at: The end of the token's validity, in seconds since 1970; None where there is none.
         task: The execution to which a task's token is restricted.
     """

@@ -1,43 +1,34 @@
-"""The bearer key that both ports of the service for assistants require when mcp.api_key is set.
-
-The key is compared in constant time and never logged. Host and Origin are checked before, by app/api/http/origins.py.
-"""
+"""The bearer key of `mcp.apiKey`. It is compared in constant time and never logged."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from app import errors
-from app.api.http.refusals import refuse
 from app.settings import Settings
 
 _BEARER = b"bearer "
 
 
-class ApiKeyGuard:
-    """ASGI middleware that refuses requests without the key."""
+class ApiKey:
+    """The key that the ports of the service for assistants accept.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    Args:
+        settings: The settings; section `mcp` has the key.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self._key = settings.mcp.api_key.get_secret_value().encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it before its body is read."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"the adapters do not serve {scope['type']}")
-        if self._key and not self._has_key(scope):
-            error = errors.Unauthenticated(
-                "this port requires the API key: send the header Authorization: Bearer <FLYTE_API_KEY>"
-            )
-            await refuse(send, error, [(b"www-authenticate", b"Bearer")])
-        else:
-            await self._app(scope, receive, send)
+    @property
+    def is_set(self) -> bool:
+        """Return whether there is a key."""
+        return bool(self._key)
 
-    def _has_key(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
+    def is_in(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Return whether a request carries the key."""
+        given = [value for name, value in headers if name == b"authorization"]
         # Two headers are refused, because it is unclear which one counts.
-        if len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
+        if not self._key or len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
             return False
         return hmac.compare_digest(given[0][len(_BEARER) :].strip(), self._key)

@@ -9,13 +9,14 @@ import asyncio
 import os
 import random
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from flyteidl.core import identifier_pb2
 from google.protobuf.message import Message
 
 from app import errors
+from app.auth.identity import ANONYMOUS, Identity
 from app.engine.local.processes import folders
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
@@ -34,6 +35,13 @@ class RpcClient(Protocol):
 
     web: str
 
+    def of_request(self, request: Any) -> RpcClient:
+        """Return the client for the tools of one request, which acts with the identity of its caller.
+
+        Args:
+            request: The HTTP request that the SDK received; None over stdin and stdout.
+        """
+
     async def call(self, rpc: Rpc, request: Message) -> Message:
         """Return the response of an RPC. Raises FlyteError; INTERNAL for an unexpected exception."""
 
@@ -42,17 +50,28 @@ class RpcClient(Protocol):
 
 
 class InProcessClient:
-    """Calls service functions of this process through `dispatch.call`."""
+    """Calls service functions of this process through `dispatch.call`.
 
-    def __init__(self, server: Server) -> None:
+    Args:
+        server: The objects of this process.
+        identity: The caller, whom the port has authenticated; anonymous where authentication is off.
+    """
+
+    def __init__(self, server: Server, identity: Identity = ANONYMOUS) -> None:
         self._server = server
+        self._identity = identity
         settings = server.settings
         self.web = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
+
+    def of_request(self, request: Any) -> InProcessClient:
+        """Return the client that acts with the identity in the scope of a request."""
+        identity = None if request is None else request.scope.get(dispatch.IDENTITY_KEY)
+        return self if identity is None else InProcessClient(self._server, identity)
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
         """Run the RPC in a unit of work of its own, under a new request id."""
         request_id = f"m-{random.getrandbits(80):020x}"  # nosec B311 # no secret
-        call = Call(rpc, request_id=request_id, endpoint=self.web)
+        call = Call(rpc, identity=self._identity, request_id=request_id, endpoint=self.web)
         try:
             return message_of(await dispatch.call(self._server, call, request))
         except errors.Internal as error:

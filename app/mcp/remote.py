@@ -37,6 +37,10 @@ class RemoteClient:
         self._metadata = tuple(headers.items())
         self._seconds_max = seconds_max
 
+    def of_request(self, request: Any) -> RemoteClient:
+        """Return this client: the assistant that started this process is the only caller."""
+        return self
+
     async def call(self, rpc: Rpc, request: Message) -> Message:
         """Call the RPC by gRPC. Raises the FlyteError of its status code."""
         method = self._channel.unary_unary(

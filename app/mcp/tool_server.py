@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -62,7 +63,7 @@ class ToolServer:
             return listed
 
         async def call_tool(context: Any, parameters: types.CallToolRequestParams) -> types.CallToolResult:
-            return await self.call(parameters.name, dict(parameters.arguments or {}))
+            return await self.call(parameters.name, dict(parameters.arguments or {}), self._of(context))
 
         return McpServer(
             NAME,
@@ -79,6 +80,10 @@ class ToolServer:
             on_get_prompt=self._get_prompt,
             on_completion=self._complete,
         )
+
+    def _of(self, context: Any) -> ToolContext:
+        """Return the context of the tools that serve one message of a client."""
+        return replace(self._context, client=self._context.client.of_request(context.request))
 
     async def _list_resources(self, context: Any, parameters: Any) -> types.ListResourcesResult:
         # There may be millions. Tools list them, and clients make their addresses from the templates.
@@ -99,7 +104,7 @@ class ToolServer:
     ) -> types.ReadResourceResult:
         with _as_json_rpc_errors():
             async with self._in_time():
-                value, note = await resources.read(self._context, parameters.uri)
+                value, note = await resources.read(self._of(context), parameters.uri)
         text = orjson.dumps(value).decode()
         contents: list[Any] = [types.TextResourceContents(uri=parameters.uri, mime_type=_JSON, text=text)]
         if note:
@@ -118,7 +123,7 @@ class ToolServer:
             raise MCPError(types.INVALID_PARAMS, f"there is no prompt {parameters.name[:100]!r}")
         with _as_json_rpc_errors():
             async with self._in_time():
-                text = await prompts.why(self._context, parameters.arguments or {})
+                text = await prompts.why(self._of(context), parameters.arguments or {})
         message = types.PromptMessage(role="user", content=_note(text))
         return types.GetPromptResult(description=prompts.TITLE, messages=[message])
 
@@ -128,7 +133,7 @@ class ToolServer:
         with _as_json_rpc_errors():
             async with self._in_time():
                 found = await prompts.completions(
-                    self._context, parameters.argument.name, parameters.argument.value, given, failed=failed
+                    self._of(context), parameters.argument.name, parameters.argument.value, given, failed=failed
                 )
         return types.CompleteResult(completion=types.Completion(values=found))
 
@@ -179,8 +184,15 @@ class ToolServer:
             ),
         )
 
-    async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
+    async def call(
+        self, name: str, arguments: dict[str, Any], context: ToolContext | None = None
+    ) -> types.CallToolResult:
         """Call a tool. A FlyteError becomes a result with `is_error`, which the model reads.
+
+        Args:
+            name: The name of the tool.
+            arguments: Its arguments.
+            context: The client for RPCs, with the identity of the caller, and the limits.
 
         Raises:
             MCPError: There is no tool with this name.
@@ -190,7 +202,7 @@ class ToolServer:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}; tools/list names them all")
         try:
             async with self._in_time():
-                value, note = await self._result(tool, arguments)
+                value, note = await self._result(context or self._context, tool, arguments)
         except errors.FlyteError as error:
             return _failed(error)
         notes = [note] if note else []
@@ -198,25 +210,25 @@ class ToolServer:
             notes.append(warning)
         return types.CallToolResult(content=[_text(value), *map(_note, notes)], structured_content=value)
 
-    async def _result(self, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    async def _result(self, context: ToolContext, tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if isinstance(tool, CompositeTool):
-            found = await tool.answer(self._context, validated(tool.arguments, arguments))
+            found = await tool.answer(context, validated(tool.arguments, arguments))
             return await results.from_model(found, self._mcp.result_bytes_max)
         rpc = tools.rpcs_by_name()[tool.rpc]
         values = launch_values.take(arguments) if tool.rpc == "CreateExecution" else None
         missing = {name: value for name, value in tool.defaults if arguments.get(name) is None}
         request = to_request(rpc.request, {**arguments, **missing})
         if values is not None:
-            await launch_values.add(self._context, request, values)
+            await launch_values.add(context, request, values)
         if "limit" in rpc.request.DESCRIPTOR.fields_by_name:
-            return await self._page(tool.rpc, request)
-        return await results.from_message(await self._context.call(tool.rpc, request), self._mcp.result_bytes_max)
+            return await self._page(context, tool.rpc, request)
+        return await results.from_message(await context.call(tool.rpc, request), self._mcp.result_bytes_max)
 
-    async def _page(self, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
+    async def _page(self, context: ToolContext, rpc: str, request: Any) -> tuple[dict[str, Any], str]:
         """Return a page that fits the size limit, with fewer rows where necessary, and the token of the next page."""
-        wanted = request.limit = self._context.rows_of_page(request.limit)
+        wanted = request.limit = context.rows_of_page(request.limit)
         while True:
-            value, size = await results.measure(await self._context.call(rpc, request))
+            value, size = await results.measure(await context.call(rpc, request))
             if size <= self._mcp.result_bytes_max or request.limit == 1:
                 break
             request.limit = max(1, request.limit * self._mcp.result_bytes_max // (size + 1))

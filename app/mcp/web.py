@@ -16,8 +16,8 @@ from app import errors
 from app.api.http.refusals import refuse
 from app.api.rest.exchange import ClientDisconnected, read_body
 from app.mcp import adapter
-from app.mcp.api_key import ApiKeyGuard
 from app.mcp.clients import InProcessClient
+from app.mcp.guard import Guard
 from app.mcp.tool_server import ToolServer
 from app.runtime.dispatch import Server
 
@@ -40,8 +40,8 @@ class AssistantService:
         self._manager_life = AsyncExitStack()
         endpoint = _Endpoint(self._manager, settings.request_body_bytes_max, settings.limits.body_wait_seconds_max)
         self.by_port: dict[int, ASGIApp] = {
-            settings.mcp.port: ApiKeyGuard(endpoint, settings),
-            settings.mcp.adapter_port: ApiKeyGuard(adapter.application(server), settings),
+            settings.mcp.port: Guard(endpoint, server, PATH),
+            settings.mcp.adapter_port: Guard(adapter.application(server), server),
         }
 
     async def start(self) -> None:

@@ -53,6 +53,8 @@ Response = TypeVar("Response")
 
 # The key of an ASGI scope under which an authenticating layer in front of this server stores the caller's name.
 PRINCIPAL_KEY = "flyteadmin.principal"
+# The key under which an edge of this server stores the caller's identity, where it has authenticated the request.
+IDENTITY_KEY = "flyteadmin.identity"
 # A caller's request id is cut at this length, because each log line of the call repeats it.
 REQUEST_ID_LENGTH_MAX = 128
 LATE = "context deadline exceeded"
@@ -108,16 +110,19 @@ class Call:
 
 
 def credentials(server: Server, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials | None:
-    """Return the credentials of an ASGI request; None where authentication is off."""
-    return None if server.auth is None else Credentials.of_scope(scope, transport)
+    """Return the credentials of an ASGI request; None where authentication is off, or done by the edge."""
+    return None if server.auth is None or IDENTITY_KEY in scope else Credentials.of_scope(scope, transport)
 
 
 def front_identity(scope: Mapping[str, Any]) -> Identity:
-    """Return the identity that an ASGI layer in front of this server stored in the scope, or the anonymous one.
+    """Return the identity that the edge or an ASGI layer in front of this server stored, or the anonymous one.
 
     Args:
         scope: The ASGI scope. A client cannot set its keys, unlike headers and gRPC metadata.
     """
+    known: Identity | None = scope.get(IDENTITY_KEY)
+    if known is not None:
+        return known
     name = scope.get(PRINCIPAL_KEY)
     return Identity(subject=name, method="front") if name else ANONYMOUS
 
@@ -198,6 +203,9 @@ async def authenticate(server: Server, call: Call) -> None:
         FlyteError: UNAUTHENTICATED without an acceptable token.
     """
     if server.auth is not None and call.rpc.name not in OPEN_RPCS:
+        if call.credentials is None and call.identity.method not in ("anonymous", "front"):
+            # The edge has authenticated the caller.
+            return
         if call.credentials is None:
             raise errors.Unauthenticated("Request unauthenticated")
         call.identity = await server.auth.identity(call.credentials)

@@ -19,7 +19,12 @@ class Mcp(Section):
     """Port of the REST adapter. 0 picks a free port."""
 
     api_key: SecretStr = SecretStr("")
-    """Bearer token that both ports require; empty means none. Shown masked."""
+    """Bearer token that both ports require; empty means none. With authentication on, both ports accept other tokens
+    too. Shown masked."""
+
+    api_key_subject: str = Field(default="mcp", min_length=1)
+    """User id of callers with the key, where authentication is on: the principal of their executions, and the subject
+    of their roles."""
 
     allowed_hosts: tuple[HostName, ...] = ()
     """Names in the header Host that every port serves, beside those of `server.security.allowedHosts`."""

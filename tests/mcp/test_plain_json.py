@@ -215,6 +215,9 @@ class Large:
     def __init__(self, bytes: int) -> None:
         self._bytes = bytes
 
+    def of_request(self, request: Any) -> Large:
+        return self
+
     async def call(self, rpc: Rpc, request: Message) -> Message:
         made = rpc.response()
         match made:
