@@ -20,7 +20,9 @@ from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
 from app.api.pages import attempt_logs, docs, health, storage
+from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
+from app.auth.build import authentication_of
 from app.blobs import Blobs
 from app.database.connect import database_of
 from app.engine.port import NoEngine
@@ -86,6 +88,8 @@ class FlyteAdmin(FastAPI):
         self.router.others = ExceptionMiddleware(
             AsyncExitStackMiddleware(self.router.others), handlers=handlers, debug=self.debug
         )
+        if self.server.auth is not None:
+            self.router.others = PageGuard(self.router.others, self.router.routes, self.server.auth)
         app: ASGIApp = self.router
         for cls, arguments, keywords in reversed(self.user_middleware):
             app = cls(app, *arguments, **keywords)
@@ -163,12 +167,14 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     Raises:
         BadSetting: The storage cannot be used.
     """
+    database = database_of(settings, serves=True)
     server = Server(
         settings=settings,
-        database=database_of(settings, serves=True),
+        database=database,
         blobs=Blobs(settings),
         engine=NoEngine(),
         metrics=metrics,
+        auth=authentication_of(settings, database),
     )
     services: list[Service] = [DescriptorWatch()]
     if settings.engine.kind == "local":

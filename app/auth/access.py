@@ -1,5 +1,6 @@
-"""The table of what an anonymous caller may use where authentication is on. Everything else needs an identity.
+"""The table of what answers an anonymous caller where authentication is on. Everything else needs an identity.
 
+`app.runtime.dispatch` applies it to RPCs, app/api/pages/guard.py to pages. A page without a row needs an identity.
 tests/test_access.py walks all RPCs and all routes and fails for one that answers an anonymous caller and is not listed.
 
 Source: the interceptors and handlers of flyteadmin/pkg/server/service.go.
@@ -7,5 +8,64 @@ Source: the interceptors and handlers of flyteadmin/pkg/server/service.go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
 # Clients call these before they have a token.
 OPEN_RPCS = frozenset({"GetOAuth2Metadata", "GetPublicClientConfig"})
+
+# Methods of gRPC's own services. Health/Check is open only with `auth.openHealthCheck`.
+OPEN_STREAMS = frozenset(
+    {
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a page.
+
+    Attributes:
+        needs: `nothing`; `signature` for a page that checks the signature in its address; `identity` for a page that
+            needs a token or session.
+        reason: Why that is enough.
+    """
+
+    needs: Literal["nothing", "signature", "identity"]
+    reason: str
+
+
+IDENTITY = Rule("identity", "a page without a row in the table")
+_PROBE = Rule("nothing", "orchestrators probe it without a token, and it names only the part of the server that fails")
+_DESCRIPTION = Rule("nothing", "it describes the API of this version, and nothing of this installation")
+
+# By the path of the route, as `app.routes` has it.
+PAGES: Mapping[str, Rule] = {
+    # Parity: upstream's /healthcheck. app/api/rest/router.py answers it.
+    "/healthcheck": _PROBE,
+    "/healthz/live": _PROBE,
+    "/healthz/ready": _PROBE,
+    "/api/v1/openapi": _DESCRIPTION,
+    "/openapi.json": _DESCRIPTION,
+    "/docs": _DESCRIPTION,
+    "/docs/assets": Rule("nothing", "the files of Swagger UI"),
+    "/storage/{key:path}": Rule("signature", "the signature in the address is made for one object, and expires"),
+    "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
+}
+
+# The pages of the metrics listener, on a port of its own that is not for users.
+METRICS_PAGES: Mapping[str, Rule] = {
+    "/metrics": Rule("nothing", "Prometheus has no token, and the numbers name no project and no user"),
+    "/healthcheck": _PROBE,
+    "/version": Rule("nothing", "the version of this program"),
+    "/config": Rule("nothing", "secrets are masked; with authentication on, only callers on this machine get it"),
+}
+
+
+def rule_of(path: str) -> Rule:
+    """Return the rule of a page by the path of its route."""
+    return PAGES.get(path, IDENTITY)

@@ -1,6 +1,12 @@
 """Credentials -> identity. `app.runtime.dispatch` calls it for every RPC, and the pages call it by themselves.
 
-Source: flyteadmin/auth/interceptor.go, flyteadmin/auth/handlers.go GetAuthenticationInterceptor.
+A token is taken from the first of these that is there, and no other one is tried:
+
+    gRPC    authorization; the key `auth.grpcAuthorizationHeader`
+    HTTP    Authorization; Grpc-Metadata-Authorization; the session's cookie; the header `auth.httpAuthorizationHeader`
+
+Source: flyteadmin/auth/interceptor.go, GetAuthenticationInterceptor and GetHTTPRequestCookieToMetadataHandler of
+flyteadmin/auth/handlers.go, BlanketAuthorization of flyteadmin/auth/handlers.go.
 """
 
 from __future__ import annotations
@@ -9,44 +15,217 @@ from typing import Protocol
 
 from app import errors
 from app.auth.credentials import Credentials
-from app.auth.identity import Identity
+from app.auth.identity import ANONYMOUS, Identity
+from app.auth.public_url import PublicUrls
+from app.auth.refusals import Refused, log_refusal
 from app.settings import Settings
+
+BEARER = "Bearer"
+ID_TOKEN = "IDToken"  # nosec B105 # the name of a scheme
+_SCHEMES = {BEARER.lower(): BEARER, ID_TOKEN.lower(): ID_TOKEN}
+_MISSING = {
+    BEARER: "[JWT_VERIFICATION_FAILED] Could not retrieve bearer token from metadata, caused by: ",
+    ID_TOKEN: "[JWT_VERIFICATION_FAILED] Could not retrieve id token from metadata, caused by: ",
+}
 
 
 class Verifier(Protocol):
     """Recognises one kind of token."""
 
     async def verify(self, token: str, public_url: str) -> Identity:
-        """Return the identity that a token proves.
+        """Return the identity that a token proves. The caller caches it (app/auth/verified_tokens.py).
 
         Args:
             token: The token.
             public_url: The address of this server as the client wrote it, one of `auth.authorizedUris`.
 
         Raises:
-            Unauthenticated: The token proves none; the message names the reason, without the token.
+            Unauthenticated: The token proves none; the message names the reason, without the token. It has been logged.
         """
 
     def recent(self, token: str, public_url: str) -> Identity | None:
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
 
 
-class Authentication:
-    """Finds out who sends a request. One object per process."""
+class Sessions(Protocol):
+    """The sessions of people who signed in with a browser."""
 
-    def __init__(self, settings: Settings, access_tokens: Verifier, id_tokens: Verifier) -> None:
-        self._auth = settings.auth
-        self._access_tokens = access_tokens
-        self._id_tokens = id_tokens
+    def recent(self, credentials: Credentials) -> Identity | None:
+        """Return the identity of the session in the cookies where that is known without a wait; None otherwise."""
+
+    async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
+        """Return the identity of the session in the cookies; None where they name no session.
+
+        Raises:
+            Unauthenticated: The session has ended. It has been logged.
+        """
+
+
+class NoSessions:
+    """No cookie is a session."""
+
+    def recent(self, credentials: Credentials) -> Identity | None:
+        """Return None."""
+        return None
+
+    async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
+        """Return None."""
+        return None
+
+
+class NoTokens:
+    """Refuses every token, where the settings lack what a verification needs.
+
+    Args:
+        reason: The setting that is missing, as a sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        """Raise Refused."""
+        refusal = Refused(self._reason, claim="scheme", found="a token", wanted="a setting")
+        log_refusal("token", refusal, signed=False)
+        raise refusal
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        """Return None."""
+        return None
+
+
+class Authentication:
+    """Finds out who sends a request. One object per process.
+
+    Attributes:
+        public_urls: Chooses the address of this server for a request.
+    """
+
+    def __init__(
+        self, settings: Settings, access_tokens: Verifier, id_tokens: Verifier, sessions: Sessions | None = None
+    ) -> None:
+        auth = settings.auth
+        self.public_urls = PublicUrls(settings)
+        self._verifiers = {BEARER: access_tokens, ID_TOKEN: id_tokens}
+        self._sessions = sessions or NoSessions()
+        self._scope = auth.required_scope
+        self._anonymous = {"http": auth.disable_for_http, "grpc": auth.disable_for_grpc}
+        self._own_header = {
+            "http": auth.http_authorization_header.lower().encode(),
+            "grpc": auth.grpc_authorization_header.lower().encode(),
+        }
+
+    def recent(self, credentials: Credentials) -> Identity | None:
+        """Return who sends a request where that is known without a wait; None otherwise."""
+        value = self._authorization(credentials)
+        if value is None and credentials.first(b"cookie"):
+            identity = self._sessions.recent(credentials)
+        else:
+            scheme, token = _split(self._own_value(credentials) if value is None else value)
+            verifier = self._verifiers.get(scheme)
+            identity = verifier.recent(token, self.public_urls.of(credentials)) if verifier is not None else None
+        return identity if identity is not None and self._has_scope(identity) else None
 
     async def identity(self, credentials: Credentials) -> Identity:
         """Return who sends a request; an anonymous identity where `auth.disableForHttp` or `disableForGrpc` allows it.
 
         Raises:
-            Unauthenticated: No acceptable token, or one without the scope `all`.
+            Unauthenticated: No acceptable token, or one without the scope in `auth.requiredScope`.
         """
-        raise errors.Unauthenticated("not built yet")
+        try:
+            identity = await self._identity(credentials)
+        except errors.Unauthenticated:
+            if self._anonymous[credentials.transport]:
+                return ANONYMOUS
+            raise
+        if not self._has_scope(identity):
+            # Parity: upstream answers UNAUTHENTICATED, not PERMISSION_DENIED.
+            refusal = Refused(
+                "authenticated user doesn't have required scope",
+                claim="scp",
+                found=sorted(identity.scopes),
+                wanted=self._scope,
+            )
+            log_refusal(identity.method, refusal, signed=True)
+            raise refusal
+        return identity
 
-    def recent(self, credentials: Credentials) -> Identity | None:
-        """Return who sends a request where that is known without a wait; None otherwise."""
+    async def _identity(self, credentials: Credentials) -> Identity:
+        public_url = self.public_urls.of(credentials)
+        value = self._authorization(credentials)
+        if value is None:
+            session = await self._sessions.identity(credentials, public_url)
+            if session is not None:
+                return session
+            # A foreign scheme, which nothing follows, gets upstream's message too.
+            value = self._own_value(credentials) or credentials.first(b"authorization").strip()
+        scheme, token = _split(value)
+        if scheme not in self._verifiers:
+            raise _no_token(value, self._anonymous[credentials.transport])
+        try:
+            return await self._verifiers[scheme].verify(token, public_url)
+        except errors.Unauthenticated as refusal:
+            raise errors.Unauthenticated(_joined({**_missing(), scheme: refusal.message})) from refusal
+
+    def _authorization(self, credentials: Credentials) -> str | None:
+        """Return the value that takes precedence over sessions; None where there is none.
+
+        Deviates: upstream refuses a request whose header Authorization has a foreign scheme, such as Basic. Proxies and
+        browsers send such headers for their own purposes, so the next source counts here.
+        """
+        value = credentials.first(b"authorization")
+        if not value and credentials.transport == "http":
+            value = credentials.first(b"grpc-metadata-authorization")
+        value = value.strip()
+        if value and (" " not in value or _split(value)[0] in self._verifiers):
+            return value
+        if credentials.transport == "grpc":
+            return self._own_value(credentials) or value
         return None
+
+    def _own_value(self, credentials: Credentials) -> str:
+        return credentials.first(self._own_header[credentials.transport]).strip()
+
+    def _has_scope(self, identity: Identity) -> bool:
+        return not self._scope or self._scope in identity.scopes
+
+
+def _split(value: str) -> tuple[str, str]:
+    """Return scheme and token of an authorization value; "" and "" where there is no blank between them."""
+    scheme, blank, token = value.partition(" ")
+    return (_SCHEMES.get(scheme.lower(), scheme), token) if blank else ("", "")
+
+
+def _no_token(value: str, served: bool) -> errors.Unauthenticated:
+    """Return the error for a request without a token of a known scheme.
+
+    Args:
+        value: The authorization value, "" without one.
+        served: Whether the request is served all the same, so that there is no refusal to log.
+    """
+    scheme = _split(value)[0]
+    problem = "Bad authorization string" if value and not scheme else ""
+    refusal = Refused(
+        _joined(_missing(problem)),
+        claim="scheme",
+        found=scheme or ("a value without a blank" if value else "no token"),
+        wanted=f"{BEARER} or {ID_TOKEN}",
+    )
+    if not served:
+        log_refusal("authorization", refusal, signed=False)
+    return refusal
+
+
+def _missing(problem: str = "") -> dict[str, str]:
+    """Return upstream's problem of each scheme of which a request has no token."""
+    return {
+        scheme: f"{text}rpc error: code = Unauthenticated desc = {problem or f'Request unauthenticated with {scheme}'}"
+        for scheme, text in _MISSING.items()
+    }
+
+
+def _joined(problems: dict[str, str]) -> str:
+    """Return upstream's message. Parity: its labels are misleading."""
+    return (
+        f"token parse error id token err: access token err: {problems[BEARER]}, access token err: {problems[ID_TOKEN]}"
+    )

@@ -14,6 +14,8 @@ from app.auth.identity import Identity
 from app.engine.port import Engine
 
 if TYPE_CHECKING:
+    from app.auth.authentication import Authentication
+    from app.auth.credentials import Credentials
     from app.blobs import Blobs
     from app.database.base import UnitOfWork
     from app.settings import Settings
@@ -31,6 +33,8 @@ class Context:
         db: The unit of work. The edge commits it.
         caller: The caller's network address, "" where the edge has none.
         endpoint: scheme://host[:port] as the client wrote it.
+        auth: Authentication; None where it is off.
+        credentials: The headers of the request; None where authentication is off, and for engines and services.
         callbacks: The after-commit callbacks.
     """
 
@@ -43,6 +47,8 @@ class Context:
     request_id: str = ""
     caller: str = ""
     endpoint: str = ""
+    auth: Authentication | None = None
+    credentials: Credentials | None = None
     callbacks: list[AfterCommit] = field(default_factory=list)
 
     @property

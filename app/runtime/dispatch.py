@@ -130,8 +130,8 @@ def front_identity(scope: Mapping[str, Any]) -> Identity:
 def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Credentials | None) -> bytes | None:
     """Return the cached reply to an identical request of an immutable RPC, or None; counts and times the call.
 
-    Where authentication is on, only callers whose token was verified lately get it; all others take the way through
-    `call`, which verifies the token.
+    Where authentication is on, only callers whose token was verified lately, and who may see every project, get it; all
+    others take the way through `call`, which verifies the token and checks access.
 
     An entry never becomes stale: a version of a task or workflow is registered once, and never changed or removed.
     Only successful replies are stored, because another process may register a missing version at any moment.
@@ -144,7 +144,7 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Cr
         key: The RPC's name, the encoding, and last every byte of the request that affects the reply.
         credentials: The caller's, None where authentication is off.
     """
-    if server.auth is not None and (credentials is None or server.auth.recent(credentials) is None):
+    if server.auth is not None and not _sees_every_project(server.auth, credentials):
         return None
     started = time.perf_counter()
     reply = server.cache.get(key)
@@ -153,6 +153,12 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Cr
     if reply is not None and debug_log.enabled():
         debug_log.rpc_answered_from_cache(rpc.name, time.perf_counter() - started)
     return reply
+
+
+def _sees_every_project(auth: Authentication, credentials: Credentials | None) -> bool:
+    """Return whether the caller is known without a wait and may see every project."""
+    identity = auth.recent(credentials) if credentials is not None else None
+    return identity is not None and identity.task is None
 
 
 async def call(server: Server, call: Call, request: Message) -> Message | Page[Message]:
@@ -206,9 +212,18 @@ async def authenticate(server: Server, call: Call) -> None:
         if call.credentials is None and call.identity.method not in ("anonymous", "front"):
             # The edge has authenticated the caller.
             return
-        if call.credentials is None:
-            raise errors.Unauthenticated("Request unauthenticated")
-        call.identity = await server.auth.identity(call.credentials)
+        call.identity = await identity(server.auth, call.credentials)
+
+
+async def identity(auth: Authentication, credentials: Credentials | None) -> Identity:
+    """Return who sends a request, for an RPC or a page that needs an identity.
+
+    Raises:
+        FlyteError: UNAUTHENTICATED without an acceptable token.
+    """
+    if credentials is None:
+        raise errors.Unauthenticated("Request unauthenticated")
+    return await auth.identity(credentials)
 
 
 def check_access(call: Call) -> None:
@@ -270,6 +285,8 @@ async def perform(
             request_id=call.request_id if call is not None else "",
             caller=call.caller if call is not None else "",
             endpoint=call.endpoint if call is not None else "",
+            auth=server.auth,
+            credentials=call.credentials if call is not None else None,
         )
         response = await function(ctx, request)
     for callback in ctx.callbacks:

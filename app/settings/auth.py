@@ -229,5 +229,11 @@ class Auth(Section):
     verified_tokens_bytes_max: int = Field(default=8 * 1024**2, ge=0)
     """Size of the cache of verified tokens, in bytes for each process. Not upstream's."""
 
+    required_scope: str = "all"
+    """Scope that a token must have; empty accepts tokens of any scope. Not upstream's."""
+
+    open_health_check: bool = False
+    """Answer gRPC's Health/Check without a token, for probes that have none. Not upstream's."""
+
     user_auth: UserAuth = UserAuth()
     app_auth: AppAuth = AppAuth()

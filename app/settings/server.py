@@ -30,7 +30,7 @@ class Security(Section):
     ssl: Ssl = Ssl()
 
     use_auth: bool = False
-    """Require sign-in. Refused when true, because this version would serve everybody."""
+    """Require a token or a session from every caller (section `auth`)."""
 
     insecure_cookie_header: bool = False
     """Send sign-in cookies without the attribute Secure."""

@@ -39,10 +39,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "auth.app_auth.third_party_config.flyte_client.client_id": _SIGN_IN,
     "auth.app_auth.third_party_config.flyte_client.redirect_uri": _SIGN_IN,
     "auth.app_auth.third_party_config.flyte_client.scopes": _SIGN_IN,
-    "auth.disable_for_grpc": _SIGN_IN,
-    "auth.disable_for_http": _SIGN_IN,
-    "auth.grpc_authorization_header": _SIGN_IN,
-    "auth.http_authorization_header": _SIGN_IN,
     "auth.http_proxy_url": _SIGN_IN,
     "auth.user_auth.cookie_block_key_secret_name": _SIGN_IN,
     "auth.user_auth.cookie_hash_key_secret_name": _SIGN_IN,
@@ -97,7 +93,6 @@ _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {
 
 # Field, value, the two as upstream's files write them, and the values that are allowed.
 REFUSED: tuple[tuple[str, Any, str, str], ...] = (
-    ("server.security.use_auth", True, "server.security.useAuth=true", "false"),
     ("server.security.secure", True, "server.security.secure=true", "false"),
     ("engine.kind", "kubernetes", "engine.kind=kubernetes", "local, none"),
 )

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api.grpc import health, protocol, reflection
 from app.api.grpc.stream import RequestStream, StreamHandler, no_message_text
+from app.auth.credentials import Credentials
 from app.runtime import dispatch, failures
 from app.runtime.dispatch import LATE, Call, Server
 from app.runtime.rows import Rpc
@@ -172,6 +173,7 @@ class GrpcApp:
         await send(_START)
         try:
             handler = self._handler(head.path)
+            await authenticate_health_check(self._server, head.path, head.credentials)
             replies = handler(self._request(head, receive, self._wait_seconds_max))
             sending = _send_messages(send, replies)
             await (sending if head.seconds is None else dispatch.within(head.seconds, sending))
@@ -210,6 +212,15 @@ def registered(settings: Settings, rpcs: tuple[Rpc, ...]) -> tuple[Rpc, ...]:
     if settings.server.security.use_auth:
         return rpcs
     return tuple(rpc for rpc in rpcs if rpc.service not in AUTHENTICATION_SERVICES)
+
+
+async def authenticate_health_check(server: Server, path: str, credentials: Credentials | None) -> None:
+    """Raise UNAUTHENTICATED for an anonymous Health/Check, unless `auth.openHealthCheck` allows it.
+
+    Parity: upstream authenticates calls of one message each way, so Health/Watch and reflection are open.
+    """
+    if server.auth is not None and path == health.CHECK and not server.settings.auth.open_health_check:
+        await dispatch.identity(server.auth, credentials)
 
 
 async def _send_messages(send: Send, messages: AsyncIterator[Message]) -> None:

@@ -16,12 +16,11 @@ from grpc_reflection.v1alpha import reflection
 
 from app import errors
 from app.api.grpc import protocol
-from app.api.grpc.app import registered
-from app.api.grpc.health import SERVICES, status
+from app.api.grpc.app import authenticate_health_check, registered
+from app.api.grpc.health import CHECK, SERVICES, status
 from app.auth.credentials import Credentials
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
-from app.runtime.health import Health
 from app.runtime.rows import Rpc
 from app.wire.page import message_of
 
@@ -41,7 +40,7 @@ async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[ai
         methods[rpc.service][rpc.name] = _handler(server, rpc)
     for service, handlers in methods.items():
         grpc_server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    servicer = _health_servicer(server.health)
+    servicer = _health_servicer(server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
     if server.settings.server.grpc.server_reflection:
         reflection.enable_server_reflection([*methods, health.SERVICE_NAME, reflection.SERVICE_NAME], grpc_server)
@@ -50,9 +49,13 @@ async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[ai
     return grpc_server, port
 
 
-def _health_servicer(readiness: Health) -> Any:
+def _health_servicer(server: Server) -> Any:
     class Servicer(health.aio.HealthServicer):  # type: ignore[name-defined,misc]  # The stubs lack grpc_health's aio.
         async def Check(self, request: Any, context: Any) -> Any:
+            try:
+                await authenticate_health_check(server, CHECK, _credentials(server, context))
+            except errors.FlyteError as error:
+                await context.abort(_CODES[error.code], error.message)
             await self._update()
             return await super().Check(request, context)
 
@@ -62,9 +65,13 @@ def _health_servicer(readiness: Health) -> Any:
 
         async def _update(self) -> None:
             for service in SERVICES:
-                await self.set(service, await status(readiness))
+                await self.set(service, await status(server.health))
 
     return Servicer()
+
+
+def _credentials(server: Server, context: Any) -> Credentials | None:
+    return None if server.auth is None else Credentials.of_metadata(context.invocation_metadata())
 
 
 def _handler(server: Server, rpc: Rpc) -> Any:
@@ -72,8 +79,7 @@ def _handler(server: Server, rpc: Rpc) -> Any:
         metadata = context.invocation_metadata()
         fields = dict(metadata)
         # No layer in front of this server authenticates its callers, who choose the metadata.
-        credentials = None if server.auth is None else Credentials.of_metadata(metadata)
-        call = Call(rpc, credentials, request_id=protocol.request_id(fields.get("x-request-id", "")))
+        call = Call(rpc, _credentials(server, context), request_id=protocol.request_id(fields.get("x-request-id", "")))
         try:
             return message_of(await dispatch.call(server, call, request))
         except errors.FlyteError as error:

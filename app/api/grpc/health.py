@@ -18,6 +18,7 @@ from app.runtime.health import Health
 
 # The names that clients may ask for; "" stands for the whole server.
 SERVICES = ("", "flyteadmin")
+CHECK = "/grpc.health.v1.Health/Check"
 # Readiness is checked this often for each client that watches it. Draining is reported at once.
 WATCH_SECONDS = 5.0
 
@@ -60,4 +61,4 @@ def streams(health: Health) -> dict[str, StreamHandler]:
             disconnected.cancel()
             draining.cancel()
 
-    return {"/grpc.health.v1.Health/Check": check, "/grpc.health.v1.Health/Watch": watch}
+    return {CHECK: check, "/grpc.health.v1.Health/Watch": watch}

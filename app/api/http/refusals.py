@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from starlette.types import Send
 from app import errors
 from app.api.status import http_status
 from app.wire.codecs import CAMEL_JSON
+
+# RFC 6750 3: what the value of a parameter cannot have.
+_NOT_QUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -25,6 +29,27 @@ class Refusal:
         """Return the headers and the body of the reply."""
         body = CAMEL_JSON.write_error(self.error)
         return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
+
+
+def challenge(error: errors.FlyteError, **parameters: str) -> tuple[bytes, bytes]:
+    """Return the header WWW-Authenticate of a 401 reply, as RFC 6750 has it.
+
+    Deviates: upstream's header is the error's message, without a scheme.
+
+    Args:
+        error: The error, whose message becomes the description.
+        parameters: Further parameters, such as `resource_metadata` of RFC 9728.
+    """
+    parameters = {"realm": "flyteadmin", **parameters, "error": "invalid_token", "error_description": error.message}
+    parts = ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters.items())
+    return b"www-authenticate", f"Bearer {parts}".encode()
+
+
+def _quoted(value: str) -> str:
+    """Return a text without the characters that a quoted parameter of RFC 6750 cannot have."""
+    return "".join(
+        "'" if letter == '"' else letter if " " <= letter <= "~" and letter != "\\" else "?" for letter in value
+    )
 
 
 async def refuse(

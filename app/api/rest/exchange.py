@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from starlette.types import Receive, Scope, Send
 
 from app import errors
+from app.api.http.refusals import challenge
 from app.api.status import http_status
 from app.api.timeouts import timeout_seconds
 from app.runtime.rows import Rpc
@@ -238,9 +239,7 @@ async def send_error(
     """Send an error as google.rpc.Status. See `send_answer` for the arguments."""
     headers = [_CONTENT_TYPES[head.writer]]
     if error.code == errors.Unauthenticated.code:
-        # A header cannot hold control characters.
-        challenge = "".join(letter if letter.isprintable() else " " for letter in error.message)
-        headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+        headers.append(challenge(error))
     body = head.writer.write_error(error)
     await send_answer(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=trailer)
 

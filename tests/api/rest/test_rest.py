@@ -193,11 +193,13 @@ class TestErrors:
         answer = api("GET", "/api/v1/projects")
         assert (answer.status, answer.json) == (status, {"code": error.code, "message": "m", "details": []})
         assert "grpc-metadata-content-type" not in answer.headers
-        assert answer.headers.get("www-authenticate") == ("m" if status == 401 else None)
+        challenge = 'Bearer realm="flyteadmin", error="invalid_token", error_description="m"'
+        assert answer.headers.get("www-authenticate") == (challenge if status == 401 else None)
 
     def test_a_challenge_fits_into_a_header_whatever_it_says(self, api: Api) -> None:
-        api.outcome = raising(errors.Unauthenticated("a\r\nb日"))
-        assert api("GET", "/api/v1/projects").headers["www-authenticate"] == "a  b?"
+        api.outcome = raising(errors.Unauthenticated('a\r\nb"日\\'))
+        challenge = api("GET", "/api/v1/projects").headers["www-authenticate"]
+        assert challenge == 'Bearer realm="flyteadmin", error="invalid_token", error_description="a??b\'??"'
 
     def test_details(self, api: Api) -> None:
         reason = event_pb2.EventFailureReason(incompatible_cluster={"cluster": "c"})
