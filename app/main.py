@@ -142,6 +142,10 @@ class FlyteAdmin(FastAPI):
         finally:
             await self.server.database.close()
 
+    def use_certificate_names(self, names: frozenset[str]) -> None:
+        """Serve requests for these hosts, which the certificate of this server names."""
+        self._origins.use_certificate_names(names)
+
     def drain(self) -> None:
         """Report that this process is no longer ready, because it is about to stop."""
         self.server.health.draining.set()

@@ -51,7 +51,7 @@ class Blobs:
         self._immutable = ByteCache(settings.limits.kept_closure_bytes_max)
         self._folder: Folder | None = None
         self._signer: UrlSigner | None = None
-        self._public_url = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
+        self._public_url = settings.own_url
         self._public_url_wins = bool(settings.server.public_url)
         self._aliases = {p.rstrip("/"): Folder(os.path.abspath(f)) for p, f in settings.storage.aliases.items()}
         try:

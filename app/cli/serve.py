@@ -35,6 +35,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Number of server processes. [default: 1]")
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Serve TLS with a certificate of an authority of this machine.")
+    ] = False,
     config: Files = None,
 ) -> None:
     """Make the home folder, migrate the database, and serve the API.
@@ -58,6 +61,8 @@ def serve(
         "mcp__adapter_port": rest_adapter_port,
         "server__host": host,
         "server__workers": workers,
+        "server__security__secure": True if tls else None,
+        "server__security__ssl__local_authority": True if tls else None,
     }
     with errors_in_one_line():
         settings = load_settings(context, config, **flags)
@@ -75,7 +80,8 @@ def ready_text(started: "Started") -> str:
 
     settings = started.settings
     host, local = settings.server.host, settings.engine.local
-    web = f"http://{_address(host, settings.server.http_port)}"
+    scheme = "https" if settings.server.security.secure else "http"
+    web = f"{scheme}://{_address(host, settings.server.http_port)}"
     shared = settings.server.http == "zttp"
     lines = [
         f"{'REST and gRPC' if shared else 'REST':15}{web}  (documentation at {web}/docs)",
@@ -84,33 +90,58 @@ def ready_text(started: "Started") -> str:
     ]
     if started.assistants:
         lines += [
-            f"{'MCP':15}http://{_address(host, settings.mcp.port)}/mcp",
-            f"{'REST adapter':15}http://{_address(host, settings.mcp.adapter_port)}/v1/api/v1/executions",
+            f"{'MCP':15}{scheme}://{_address(host, settings.mcp.port)}/mcp",
+            f"{'REST adapter':15}{scheme}://{_address(host, settings.mcp.adapter_port)}/v1/api/v1/executions",
         ]
     lines += [
         f"{'database':15}{startup.shown(settings.database_url)}",
         f"{'data':15}{settings.storage_url}",
         f"{'engine':15}{settings.engine.kind}",
     ]
+    if settings.server.security.secure:
+        lines.append(f"{'certificate':15}{settings.server.security.ssl.certificate_file}")
     waiting = settings.engine.kind == "local" and not local.environment and not settings.environment_path.exists()
     heading = f"Try next{', after `task environment: ready`' if waiting else ''}:"
     body = "\n".join(f"  {line}" for line in lines)
     commands = "\n".join(f"  {line}" for line in _first_commands(settings, web))
-    return f"\nflyteadmin is ready\n{body}\n\n{heading}\n{commands}\n"
+    clients = "".join(f"\n  {line}" for line in _tls_clients(settings))
+    clients = clients and f"\n\nClients trust this server by its authority, as in:{clients}"
+    return f"\nflyteadmin is ready\n{body}{clients}\n\n{heading}\n{commands}\n"
+
+
+def _tls_clients(settings: "Settings") -> tuple[str, ...]:
+    """Return a line for each client that must trust the local authority; none for another certificate."""
+    from app.server import local_authority
+
+    security = settings.server.security
+    if not (security.secure and security.ssl.local_authority):
+        return ()
+    config, authority = settings.home_path / "config.yaml", local_authority.files_of(settings).authority
+    address = _address(settings.server.host, settings.server.http_port)
+    return (
+        f"pyflyte --config {config} get launchplan -p flytesnacks -d development",
+        f"SSL_CERT_FILE={authority} flytectl --config {config} get project",
+        f"curl --cacert {authority} https://{address}/api/v1/projects",
+        f"grpcurl -cacert {authority} {address} flyteidl.service.AdminService/ListProjects",
+    )
 
 
 def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
+    from app.server import local_authority
     from app.server.startup import FIRST_PROJECT
 
     pyflyte = settings.environment_path / "bin" / "pyflyte" if settings.engine.kind == "local" else "pyflyte"
     example = Path(__file__).parents[2] / "examples" / "hello.py"
     if example.is_relative_to(Path.cwd()):
         example = example.relative_to(Path.cwd())
+    security = settings.server.security
+    local = security.secure and security.ssl.local_authority
+    curl = f"curl --cacert {local_authority.files_of(settings).authority}" if local else "curl"
     client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
     return (
         f"{client} run --remote -p {FIRST_PROJECT} -d development {example} main --x 3",
-        f"curl {web}/api/v1/executions/{FIRST_PROJECT}/development/<name>",
-        f"curl {web}/api/v1/data/executions/{FIRST_PROJECT}/development/<name>",
+        f"{curl} {web}/api/v1/executions/{FIRST_PROJECT}/development/<name>",
+        f"{curl} {web}/api/v1/data/executions/{FIRST_PROJECT}/development/<name>",
     )
 
 

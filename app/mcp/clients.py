@@ -61,7 +61,7 @@ class InProcessClient:
         self._server = server
         self._identity = identity
         settings = server.settings
-        self.web = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
+        self.web = settings.own_url
 
     def of_request(self, request: Any) -> InProcessClient:
         """Return the client that acts with the identity in the scope of a request."""

@@ -3,11 +3,13 @@
 config.yaml     configuration for flytekit and flytectl, written at each start
 flyteadmin.db   the embedded database        storage/   the embedded store
 envs/           environments of tasks        logs/      output of tasks
+tls/            authority and certificate of `flyteadmin serve --tls`
 server.lock     locked by flock while a server runs; contains the id of its process
 """
 
 import errno
 import fcntl
+import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -124,7 +126,14 @@ def write_client_config(settings: Settings) -> Path:
 
 def _client_config(settings: Settings) -> str:
     # flytekit and flytectl both read the form dns:///.
-    lines = [CONFIG_HEADER, "admin:", f"  endpoint: dns:///localhost:{settings.server.http_port}", "  insecure: true"]
+    lines = [CONFIG_HEADER, "admin:", f"  endpoint: dns:///localhost:{settings.server.http_port}"]
+    security = settings.server.security
+    lines.append(f"  insecure: {'false' if security.secure else 'true'}")
+    if security.secure and security.ssl.local_authority:
+        from app.server import local_authority
+
+        # flytekit reads the path for gRPC and HTTPS, flytectl for gRPC alone.
+        lines.append(f"  caCertFilePath: {json.dumps(str(local_authority.files_of(settings).authority))}")
     connection = settings.storage.connection
     if settings.storage_url.startswith("s3://") and connection.endpoint:
         # The file has no keys: clients have their own, or use the addresses that the server signs.

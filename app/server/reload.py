@@ -1,10 +1,10 @@
-"""SIGHUP: read the settings again and apply the section `logger`; the other settings need a restart."""
+"""SIGHUP: apply the section `logger` of the settings and the files of TLS; the other settings need a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,17 @@ def ignore_hangup() -> None:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
-def reload_on_hangup(source: SettingsSource) -> None:
-    """Reload on each SIGHUP of this process, from the event loop."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.apply_logger)
+def reload_on_hangup(source: SettingsSource, *others: Callable[[], None]) -> None:
+    """Reload on each SIGHUP of this process, from the event loop.
+
+    Args:
+        source: The settings, of which the section `logger` is applied.
+        others: Called after that.
+    """
+
+    def reload() -> None:
+        source.apply_logger()
+        for other in others:
+            other()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

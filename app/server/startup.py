@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from app.database import server_lock
 from app.errors import FailedPrecondition, FlyteError
-from app.server import home, installation, listeners
+from app.server import certificates, home, installation, listeners, local_authority
 from app.settings import BadSetting, Masker, Settings, check_served, redact
 from app.settings.secrets import secrets_in_address
 
@@ -94,6 +94,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     from app.api.http.origins import start_warnings
 
     check_served(settings)
+    pair = certificates.check(settings)
     path = settings.home_path
     progress.line(f"home folder {path}")
     # Take the lock before the ports where the folder exists: the error then names the other server, not a port.
@@ -109,8 +110,12 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     bind_storage(settings)
     first_project(settings, progress)
     settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
+    if settings.server.security.secure and settings.server.security.ssl.local_authority:
+        settings = local_authority.use(settings)
     home.write_client_config(settings)
     for warning in start_warnings(settings):
+        progress.line(f"warning: {warning}")
+    if pair is not None and (warning := certificates.expiry_warning(pair, settings.server.security.ssl)):
         progress.line(f"warning: {warning}")
     rest, grpc, metrics = (bound.pop(use) for use in ("rest", "grpc", "metrics"))
     return Started(settings, lock, rest, grpc, metrics, assistants=bound)

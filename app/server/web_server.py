@@ -17,7 +17,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from app.main import FlyteAdmin
+    from app.server.tls import ServerTls
 
 # The engine and the connection pools need some time to close after the graceful time of requests.
 CLOSE_SECONDS_MAX = 5.0
@@ -118,15 +119,16 @@ async def _serve(serving: Serving, stop: StopSignals) -> None:
 
     settings = serving.settings
     app = create_app(settings, metrics=serving.counts)
-    async with _running(app):
-        server = _uvicorn_server(app, serving, stop)
+    tls = _tls(app, settings)
+    async with _running(app), tls.watching() if tls is not None else nullcontext():
+        server = _uvicorn_server(app, serving, stop, tls)
         stop.attach(server)
-        reload_on_hangup(serving.source)
+        reload_on_hangup(serving.source, *([] if tls is None else [tls.reload]))
         parent = multiprocessing.parent_process()
         if parent is not None:
             # The sentinel becomes readable when the supervisor has ended, and nobody would restart or stop this worker.
             asyncio.get_running_loop().add_reader(parent.sentinel, _stop_with_parent, parent.sentinel, stop)
-        async with _grpc_beside(app, settings):
+        async with _grpc_beside(app, settings, tls):
             await server.serve(list(serving.sockets))
         end_in_time()
     if settings.engine.kind == "local":
@@ -136,6 +138,15 @@ async def _serve(serving: Serving, stop: StopSignals) -> None:
         environment.interrupt()
 
 
+def _tls(app: FlyteAdmin, settings: Settings) -> ServerTls | None:
+    if not settings.server.security.secure:
+        return None
+    from app.server.tls import ServerTls
+
+    protocols = ("h2", "http/1.1") if settings.server.http == "zttp" else ("http/1.1",)
+    return ServerTls(settings, protocols, app.use_certificate_names)
+
+
 def _stop_with_parent(sentinel: int, stop: StopSignals) -> None:
     # The sentinel stays readable: while it is watched, the event loop calls this without a pause.
     asyncio.get_running_loop().remove_reader(sentinel)
@@ -143,7 +154,7 @@ def _stop_with_parent(sentinel: int, stop: StopSignals) -> None:
 
 
 @asynccontextmanager
-async def _grpc_beside(app: FlyteAdmin, settings: Settings) -> AsyncIterator[None]:
+async def _grpc_beside(app: FlyteAdmin, settings: Settings, tls: ServerTls | None) -> AsyncIterator[None]:
     """Run grpcio's server on the gRPC port where the protocol library of REST has no HTTP/2."""
     if settings.server.http == "zttp":
         yield
@@ -154,7 +165,8 @@ async def _grpc_beside(app: FlyteAdmin, settings: Settings) -> AsyncIterator[Non
     host = settings.server.host
     address = f"[{host}]:{settings.server.grpc.port}" if ":" in host else f"{host}:{settings.server.grpc.port}"
     try:
-        server, _ = await grpcio_server.start(app.server, routers.ALL, address)
+        credentials = None if tls is None else tls.grpcio_credentials()
+        server, _ = await grpcio_server.start(app.server, routers.ALL, address, credentials)
     except RuntimeError as error:
         raise BadSetting(
             f"port {settings.server.grpc.port} cannot be used for gRPC; choose another with --grpc-port"
@@ -191,7 +203,7 @@ def end_in_time() -> None:
     timer.start()
 
 
-def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals) -> uvicorn.Server:
+def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals, tls: ServerTls | None) -> uvicorn.Server:
     import uvicorn
 
     settings = serving.settings
@@ -201,7 +213,11 @@ def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals) -> uvi
             if self.should_exit:
                 # A signal came before the start: connections that are not accepted here go to the other workers.
                 return
-            await super().startup(sockets)
+            if tls is None:
+                await super().startup(sockets)
+            else:
+                self.servers = await _listen_with_tls(self, sockets or [], settings, tls)
+                self.started = True
             if not self.should_exit:
                 serving.ready()
 
@@ -224,8 +240,45 @@ def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals) -> uvi
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=settings.server.graceful_shutdown_timeout_seconds,
+            headers=_headers(settings),
         )
     )
+
+
+def _headers(settings: Settings) -> list[tuple[str, str]]:
+    """Return the headers of every reply."""
+    security = settings.server.security
+    if not security.secure or not security.hsts_max_age_seconds:
+        return []
+    return [("strict-transport-security", f"max-age={security.hsts_max_age_seconds}")]
+
+
+async def _listen_with_tls(
+    server: uvicorn.Server, sockets: Sequence[socket.socket], settings: Settings, tls: ServerTls
+) -> list[asyncio.Server]:
+    """Accept TLS connections from the sockets. uvicorn's `startup` has no time limits for handshakes and their end."""
+    from app.server.tls import SHUTDOWN_SECONDS
+
+    def connected() -> asyncio.Protocol:
+        make: Any = server.config.http_protocol_class
+        made: asyncio.Protocol = make(
+            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+        )
+        return made
+
+    loop = asyncio.get_running_loop()
+    await server.lifespan.startup()
+    return [
+        await loop.create_server(
+            connected,
+            sock=one,
+            ssl=tls.entry,
+            backlog=server.config.backlog,
+            ssl_handshake_timeout=settings.server.security.ssl.handshake_timeout_seconds,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        for one in sockets
+    ]
 
 
 async def _drain(server: uvicorn.Server, app: FlyteAdmin, serving: Serving) -> None:

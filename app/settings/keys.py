@@ -36,6 +36,7 @@ FLAGS = {
     "mcp.port": "--mcp-port",
     "mcp.adapter_port": "--rest-adapter-port",
     "server.workers": "--workers",
+    "server.security.ssl.local_authority": "--tls",
 }
 ENVIRONMENT, COMMAND_LINE = "the environment", "the command line"
 

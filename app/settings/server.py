@@ -12,22 +12,52 @@ from app.settings.values import Port, Seconds, Section
 
 
 class Ssl(Section):
-    """Files for TLS on the server's own port."""
+    """TLS of REST, gRPC, MCP and the REST adapter (docs/tls.md)."""
 
     certificate_file: str = ""
-    """Path of the certificate chain, PEM."""
+    """Path of the certificate chain, PEM, the server's own certificate first. A DNS name in it, without `*`, is
+    accepted in the header Host."""
 
     key_file: str = ""
-    """Path of the private key, PEM."""
+    """Path of the private key, PEM without a passphrase."""
+
+    local_authority: bool = False
+    """Make a certificate authority and a certificate of this machine in `tls` below the home folder, and use them in
+    place of `certificateFile` and `keyFile`; as `flyteadmin serve --tls`. Not upstream's."""
+
+    client_ca_file: str = ""
+    """Path of the authorities, PEM, that sign certificates of clients. Empty: clients are not asked for a certificate.
+    Not upstream's."""
+
+    client_certificates: Literal["required", "optional"] = "required"
+    """With `clientCaFile`: `required` refuses clients without a certificate, `optional` checks those that are sent.
+    A certificate opens the connection; it signs nobody in. Not upstream's."""
+
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """Lowest version of TLS. Not upstream's."""
+
+    handshake_timeout_seconds: Seconds = Field(default=10.0, gt=0)
+    """Time for a client to complete the handshake, as a duration, before its connection is closed. Not upstream's."""
+
+    reload_seconds: Seconds = 30.0
+    """Time between two looks at the files, as a duration; changed files serve new connections. 0 reloads only on
+    SIGHUP. Not upstream's."""
+
+    expiry_warning_days: int = Field(default=21, ge=0)
+    """A certificate that expires within this number of days is named in the log, once a day. Not upstream's."""
 
 
 class Security(Section):
     """Which requests are served (app/api/http/origins.py)."""
 
     secure: bool = False
-    """Serve TLS on the server's own port. Refused when true: end TLS at a proxy in front of this server."""
+    """Serve TLS on the ports of REST, gRPC, MCP and the REST adapter. The port of the metrics has no TLS."""
 
     ssl: Ssl = Ssl()
+
+    hsts_max_age_seconds: int = Field(default=0, ge=0)
+    """Send `Strict-Transport-Security` with this age, in seconds, over TLS: browsers then use https for this name on
+    every port. 0 sends no such header. Not upstream's."""
 
     use_auth: bool = False
     """Require a token or a session from every caller (section `auth`)."""
@@ -117,7 +147,7 @@ class ServerSection(Section):
 
     public_url: str = ""
     """Address of this server as clients write it (`scheme://host[:port]`), for signed addresses where a request does
-    not carry it. Empty: `http://localhost` with the port. Not upstream's."""
+    not carry it. Empty: `http://localhost` with the port, `https` over TLS. Not upstream's."""
 
     workers: int = Field(default=1, ge=1, le=256)
     """Number of server processes. Not upstream's."""

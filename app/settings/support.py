@@ -84,7 +84,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "server.kube_config": _KUBERNETES,
     "server.master": _KUBERNETES,
     "server.security.insecure_cookie_header": _SIGN_IN,
-    "server.security.ssl": "this version serves no TLS",
     "storage.cache": "limits.keptClosureBytesMax and limits.keptJsonBytesMax are the sizes of the caches",
     "storage.default_http_client": "the client of the object store has its own headers and timeouts",
 }
@@ -93,7 +92,6 @@ _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {
 
 # Field, value, the two as upstream's files write them, and the values that are allowed.
 REFUSED: tuple[tuple[str, Any, str, str], ...] = (
-    ("server.security.secure", True, "server.security.secure=true", "false"),
     ("engine.kind", "kubernetes", "engine.kind=kubernetes", "local, none"),
 )
 

@@ -61,6 +61,12 @@ class Settings(Section):
         return Path(os.path.abspath(self.home.expanduser()))
 
     @property
+    def own_url(self) -> str:
+        """Return the address of this server: `server.publicUrl`, or that of the port on this machine."""
+        scheme = "https" if self.server.security.secure else "http"
+        return self.server.public_url or f"{scheme}://localhost:{self.server.http_port}"
+
+    @property
     def request_body_bytes_max(self) -> int:
         """Return the size limit of a request message: server.grpc.maxMessageSizeBytes, 4 MiB where that is 0."""
         return self.server.grpc.max_message_size_bytes or 4 * 1024 * 1024

@@ -62,7 +62,6 @@ def test_a_value_that_asks_for_nothing_is_not_named(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("server.security.secure", True, "server.security.secure=true"),
         ("engine.kind", "kubernetes", "engine.kind=kubernetes"),
         ("database.url", "mysql://x/y", "database.url"),
     ],

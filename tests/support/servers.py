@@ -33,15 +33,16 @@ class Running:
         return self.log.read_text()
 
     def address(self, label: str) -> str:
-        """The address behind a label of the banner, without http://."""
-        found = re.search(rf"^  {label} +(?:http://)?([^\s/]+)", self.printed, re.MULTILINE)
+        """The address behind a label of the banner, without http:// or https://."""
+        found = re.search(rf"^  {label} +(?:https?://)?([^\s/]+)", self.printed, re.MULTILINE)
         assert found, self.printed
         return found[1]
 
     @property
     def web(self) -> str:
-        """http://host:port of REST (and gRPC)."""
-        return f"http://{self.address('REST and gRPC')}"
+        """http://host:port of REST (and gRPC), https:// over TLS."""
+        scheme = "https" if "  REST and gRPC  https://" in self.printed else "http"
+        return f"{scheme}://{self.address('REST and gRPC')}"
 
     @property
     def metrics(self) -> str:

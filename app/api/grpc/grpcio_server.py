@@ -27,8 +27,16 @@ from app.wire.page import message_of
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[aio.Server, int]:
-    """Start a server at host:port and return it with its port; the caller stops it. Port 0 takes a free one.
+async def start(
+    server: Server, rpcs: tuple[Rpc, ...], address: str, credentials: grpc.ServerCredentials | None = None
+) -> tuple[aio.Server, int]:
+    """Start a server and return it with its port; the caller stops it.
+
+    Args:
+        server: The process.
+        rpcs: The RPCs to serve.
+        address: host:port; port 0 takes a free one.
+        credentials: The certificate of TLS; None serves without TLS.
 
     Raises:
         RuntimeError: The address cannot be used.
@@ -44,7 +52,10 @@ async def start(server: Server, rpcs: tuple[Rpc, ...], address: str) -> tuple[ai
     health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
     if server.settings.server.grpc.server_reflection:
         reflection.enable_server_reflection([*methods, health.SERVICE_NAME, reflection.SERVICE_NAME], grpc_server)
-    port = grpc_server.add_insecure_port(address)
+    if credentials is None:
+        port = grpc_server.add_insecure_port(address)
+    else:
+        port = grpc_server.add_secure_port(address, credentials)
     await grpc_server.start()
     return grpc_server, port
 

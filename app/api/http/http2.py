@@ -18,6 +18,7 @@ from typing import cast
 import zttp
 from uvicorn.protocols.http.auto_zttp_impl import AutoZttpProtocol
 from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol
+from uvicorn.protocols.utils import is_ssl
 
 from app import errors, limited_log
 from app.api.http.flow_control import FRAMES_PER_PIECE, PIECE_BYTES, BatchingTransport, ConnectionFlow, ProcessFlow
@@ -214,7 +215,7 @@ class Http2Protocol(ZttpH2Protocol):
 
 
 class Protocol(AutoZttpProtocol):
-    """Choose HTTP/1.1 or HTTP/2 by the first bytes of a connection, or by ALPN. Made by `protocol`."""
+    """Choose HTTP/1.1 or HTTP/2 by the first bytes of a connection. Made by `protocol`."""
 
     http1: type[Http1Protocol]
     http2: type[Http2Protocol]
@@ -223,17 +224,19 @@ class Protocol(AutoZttpProtocol):
     _stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Apply the time limit of a head to the first bytes, and limit the buffer of the operating system."""
-        super().connection_made(transport)
+        """Apply the time limit of a head to the first bytes, and limit the buffer of the operating system.
+
+        The first bytes choose the protocol over TLS too: clients without ALPN exist, and the preface is the same.
+        """
+        self.transport = transport
+        self.connections.add(self)
         if _NOTSENT_LOWAT is not None:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, PIECE_BYTES)
-        if self.timeout_task is not None:
-            self.timeout_task.cancel()
-            self.timeout_task = self.loop.call_later(self.head_seconds_max, transport.close)
+        self.timeout_task = self.loop.call_later(self.head_seconds_max, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Choose the protocol. Close a TLS connection, which this port does not serve."""
-        if not self.buffer and data[0] == _TLS_HANDSHAKE:
+        """Choose the protocol. Close a TLS connection on a port without TLS."""
+        if not self.buffer and data[0] == _TLS_HANDSHAKE and not is_ssl(self.transport):
             limited_log.warning("tls_on_plain_port", client=self.transport.get_extra_info("peername"), hint=_TLS_HINT)
             self.transport.write(_TLS_ALERT)
             self.transport.close()

@@ -3,8 +3,8 @@
 A web page that is open in a browser on this machine can send requests to every port here, and launching a task runs a
 command. The headers of browsers name the host and the page of a request, and three rules use them:
 
-1. The Host is an IP address, a loopback name, or a configured name. A page whose own name is made to lead to this
-   machine (DNS rebinding) is of the same origin for its browser, but cannot hide that name.
+1. The Host is an IP address, a loopback name, a name of the TLS certificate, or a configured name. A page whose own
+   name is made to lead to this machine (DNS rebinding) is of the same origin for its browser, but cannot hide it.
 2. The Origin, where there is one, is this server's own or a configured one. Programs that are no browsers send none.
 3. A request with an Origin, or from another site by Sec-Fetch-Site, has a body of JSON or protobuf. Browsers send the
    other types across origins without asking first (a CORS preflight, which rule 2 refuses).
@@ -71,6 +71,7 @@ class Origins:
             [*map(host_of, own), host_of(server.host), *security.allowed_hosts, *settings.mcp.allowed_hosts]
         )
         self._any_name = "*" in self._names
+        self._certificate_names: frozenset[str] = frozenset()
         self._origins = frozenset(
             origin.encode() for origin in (*map(_origin_of, own), *security.allowed_origins) if origin
         )
@@ -78,6 +79,15 @@ class Origins:
         # Both functions receive only the beginning of a value: a longer value is refused whatever follows.
         self._host_refusal = lru_cache(VERDICTS_MAX)(self._judge_host)
         self._origin_refusal = lru_cache(VERDICTS_MAX)(self._judge_origin)
+
+    def use_certificate_names(self, names: frozenset[str]) -> None:
+        """Accept the names of this server's certificate as Host. A page of another name cannot have that certificate.
+
+        Args:
+            names: Whole names in lower case, in place of those of an earlier call.
+        """
+        self._certificate_names = names
+        self._host_refusal.cache_clear()
 
     def refusal(
         self, method: str, target: bytes, headers: Headers, *, http2: bool = False, grpc: bool = False
@@ -120,7 +130,10 @@ class Origins:
     def _judge_host(self, host: bytes) -> Refusal | None:
         found = host_port(host.decode("latin-1"))
         if found is not None and (
-            self._any_name or found.host in self._names or is_ip(found.host) or is_loopback(found.host)
+            self._any_name
+            or found.host in self._names | self._certificate_names
+            or is_ip(found.host)
+            or is_loopback(found.host)
         ):
             return None
         return _refused(

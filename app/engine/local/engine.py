@@ -170,7 +170,7 @@ class LocalEngine:
     def log_url(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str, attempt: int) -> str:
         """Return the address at which a browser finds the output of an attempt."""
         settings = self._server.settings
-        base = settings.server.public_url or f"http://localhost:{settings.server.http_port}"
+        base = settings.own_url
         return "/".join(
             (base, "logs", *(quote(part, safe="") for part in (id.project, id.domain, id.name, node)), str(attempt))
         )
