@@ -23,6 +23,7 @@ from app.api.pages import attempt_logs, docs, health, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth.build import authentication_of
+from app.background.scheduler import Scheduler
 from app.blobs import Blobs
 from app.database.connect import database_of
 from app.engine.port import NoEngine
@@ -187,6 +188,8 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         engine = LocalEngine(server, progress=lambda line: log.info("environment", progress=line))
         server.engine = engine
         services.append(engine)
+    if settings.scheduler.enabled:
+        services.append(Scheduler(server))
     assistants = _assistants(server)
     if assistants is not None:
         services.append(assistants)

@@ -26,7 +26,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("app.compiler", "app.blobs", "app.engine.port", "app.database"),
     ("app.query", "app.runtime", "app.auth"),
     ("app.services",),
-    ("app.engine",),
+    ("app.engine", "app.background"),
     ("app.api", "app.mcp"),
     ("app.main", "app.server"),
     ("app.cli",),

@@ -39,6 +39,12 @@ GAUGES = {
     ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
     ("local_engine", "executions"): "executions that the engine holds in memory",
     ("metrics_listener", "healthy"): "1 while the listener works",
+    ("scheduler", "healthy"): "1 while the scheduler reaches the database",
+    ("scheduler", "leading"): "1 in the process that fires schedules",
+    ("scheduler", "schedules"): "active schedules that have a following slot",
+    ("scheduler", "never"): "active schedules that never fire",
+    ("scheduler", "waiting"): "slots that are due and not launched yet",
+    ("scheduler", "lateness_seconds"): "time between the newest launched slot and its launch",
     ("task_environment", "healthy"): "1 unless the environment of tasks cannot be made",
 }
 QUANTILES = (0.5, 0.9, 0.99)

@@ -6,10 +6,9 @@ of the active version starts executions.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
-import structlog
 from flyteidl.admin import common_pb2, launch_plan_pb2, schedule_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, types_pb2
 from sqlalchemy import Select, bindparam, func, literal, literal_column, select, update
@@ -18,6 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from app import errors
 from app.compiler.literals import check_literals, check_parameters, expected_inputs
 from app.database import schema
+from app.database.schedule_tables import ScheduleState
 from app.database.statements import Statement
 from app.query import lists, pages
 from app.query.filters import Filter
@@ -40,8 +40,6 @@ from app.wire.go.digest import digest
 from app.wire.page import Page
 from app.wire.text import text
 from app.wire.times import put_time
-
-log = structlog.get_logger(__name__)
 
 LISTING = lists.Listing(
     schema.LaunchPlan,
@@ -248,14 +246,23 @@ async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_
         active=True,
     )
     if inserted is None:
+        row = await ctx.db.find(schema.SchedulableEntity, columns=("active",), for_update=True, **key)
+        if row is not None and row.active:
+            # Deviates: upstream moves updated_at, which drops missed slots and shifts the phase of a fixed rate.
+            return
         await ctx.db.update(schema.SchedulableEntity, key, active=True, updated_at=ctx.now)
-    _warn_of_no_scheduler()
-
-
-@cache
-def _warn_of_no_scheduler() -> None:
-    """Log once per process that this server has no scheduler; another flyteadmin may run the stored schedules."""
-    log.warning("schedules_are_stored_but_this_server_fires_none")
+    await ctx.db.insert_if_absent(ScheduleState, **key)
+    await ctx.db.update(
+        ScheduleState,
+        key,
+        activated_by=ctx.principal,
+        resume_from=None,
+        failures_in_row=0,
+        paused=False,
+        paused_reason=None,
+        paused_by=None,
+        paused_at=None,
+    )
 
 
 # State.

@@ -3,9 +3,11 @@
 Source: flyteadmin/pkg/runtime/interfaces/application_configuration.go at v1.16.8.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
-from app.settings.values import Port, Section
+from app.settings.values import Port, Seconds, Section
 
 
 class AwsScheduler(Section):
@@ -100,7 +102,24 @@ class WorkflowExecutor(Section):
 
 
 class Scheduler(Section):
-    """The scheduler."""
+    """The scheduler (app/background/scheduler.py)."""
+
+    enabled: bool = True
+    """Fire schedules in `flyteadmin serve`. Of all processes on a database one does. Not upstream's."""
+
+    launches_max: int = Field(default=16, ge=1, le=1000)
+    """Largest number of launches at the same time. Not upstream's."""
+
+    catch_up_rate: float = Field(default=50.0, gt=0)
+    """Launches a second of slots that passed while no scheduler ran. Slots that are due now come first. Not
+    upstream's."""
+
+    catch_up: Literal["all", "last", "none"] = "all"
+    """Which of these slots are launched where a launch plan does not choose by its annotation
+    `schedule.flyte.org/catchup`: all, the newest of each schedule, or none. Not upstream's."""
+
+    catch_up_age_seconds: Seconds = 0.0
+    """Age above which these slots are dropped, as a duration; 0 means never. Not upstream's."""
 
     profiler_port: Port = 10254
     """Port of the scheduler's metrics."""

@@ -13,6 +13,7 @@ from app.settings.values import BadSetting
 _KUBERNETES = "no engine of this version uses Kubernetes"
 _PUBLISHED = "this version publishes no events and sends no notifications"
 _SIGN_IN = "this version has no sign-in"
+_NO_QUEUE = "this server fires schedules from its database, not from a queue of AWS"
 
 # The path of a field, or of a section for all fields in it, and the reason.
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -77,7 +78,16 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "queues": "no engine of this version has queues",
     "remote_data.region": "storage.connection.region is the region of the bucket",
     "remote_data.signed_urls.signing_principal": "addresses are signed with the credentials of the storage",
-    "scheduler": "this version fires no schedules",
+    "scheduler.event_scheduler": "schedules are stored in the database only",
+    "scheduler.profiler_port": "the scheduler's metrics are served with those of the server",
+    "scheduler.reconnect_attempts": _NO_QUEUE,
+    "scheduler.reconnect_delay_seconds": _NO_QUEUE,
+    "scheduler.workflow_executor.account_id": _NO_QUEUE,
+    "scheduler.workflow_executor.aws": _NO_QUEUE,
+    "scheduler.workflow_executor.local.admin_rate_limit": "scheduler.launchesMax and scheduler.catchUpRate limit it",
+    "scheduler.workflow_executor.region": _NO_QUEUE,
+    "scheduler.workflow_executor.schedule_queue_name": _NO_QUEUE,
+    "scheduler.workflow_executor.scheme": _NO_QUEUE,
     "server.grpc.enable_grpc_latency_metrics": "the times of all RPCs are exported anyway",
     "server.grpc.max_concurrent_streams": "the HTTP/2 library limits the streams of a connection",
     "server.kube_client_config": _KUBERNETES,

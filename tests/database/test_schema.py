@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import errors
-from app.database import auth_tables, migrations
+from app.database import auth_tables, migrations, schedule_tables
 from app.server import startup
 from app.settings import BadSetting, Settings
 from tests.conftest import Postgres
@@ -30,6 +30,7 @@ OURS = {
     "auth_grants",
     "auth_clients",
     "auth_roles",
+    "schedule_states",
     "alembic_version",
 }
 
@@ -131,7 +132,8 @@ def test_a_database_newer_than_the_code_is_refused(kind: str, empty_database: Ca
 def test_schema_py_and_the_database_have_the_same_tables(kind: str, empty_database: Callable[[str], str]) -> None:
     engine = sa.create_engine(empty_database(kind).replace("postgresql://", "postgresql+psycopg://"))
     inspector = sa.inspect(engine)
-    tables = auth_tables.Base.metadata.tables
+    assert auth_tables.Base is schedule_tables.Base
+    tables = schedule_tables.Base.metadata.tables
     for table in tables.values():
         found = {column["name"]: column for column in inspector.get_columns(table.name)}
         assert set(found) == {column.name for column in table.columns}, table.name

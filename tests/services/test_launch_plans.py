@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from flyteidl.admin import common_pb2, launch_plan_pb2
 from flyteidl.core import identifier_pb2, types_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -287,17 +286,6 @@ class TestUpdateLaunchPlan:
                 columns = ("version", "cron_expression", "fixed_rate_value", "unit", "kickoff_time_input_arg")
                 rows = await ctx.db.find_all(schema.SchedulableEntity, columns=columns, name="lp")
             assert sorted(map(tuple, rows)) == [("v2", "0 0 * * *", 0, 0, ""), ("v3", "", 5, 0, "")]
-
-        bench(scenario)
-
-    def test_the_missing_scheduler_is_warned_of_once(self, bench: Bench) -> None:
-        async def scenario(b: Any) -> None:
-            await self._fill(b)
-            launch_plans._warn_of_no_scheduler.cache_clear()
-            with structlog.testing.capture_logs() as lines:
-                for version in ("v2", "v3", "v2"):
-                    await b.call(launch_plans.update_launch_plan, switch(version, ACTIVE))
-            assert [line["event"] for line in lines] == ["schedules_are_stored_but_this_server_fires_none"]
 
         bench(scenario)
 

@@ -9,7 +9,6 @@ Source: flytepropeller pkg/controller.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Mapping
@@ -31,9 +30,9 @@ from app.engine.local.graph.aborts import EAGER_LABEL
 from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
-from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
+from app.engine.owner import has_ended, owner_name
 from app.runtime import debug_log, leases
 from app.runtime.dispatch import Server
 from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_key, same_execution
@@ -88,8 +87,8 @@ class LocalEngine:
             "FLYTE_PLATFORM_INSECURE": "true",
         }
         self.console_url = settings.flyteadmin.console_url
-        me = f"{socket.gethostname()}/{os.getpid()}/{process_stamp(os.getpid())}"
-        self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=_has_ended)
+        me = owner_name()
+        self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=has_ended)
         self._tasks: dict[ExecutionKey, asyncio.Task[None]] = {}
         # Executions with a lease of this process, and those of them that are being aborted.
         self._running: set[ExecutionKey] = set()
@@ -296,10 +295,3 @@ class LocalEngine:
 
 def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> ExecutionKey:
     return id.project, id.domain, id.name
-
-
-def _has_ended(owner: str) -> bool:
-    """Return whether the owner was a process of this machine that has ended."""
-    host, _, rest = owner.partition("/")
-    pid, _, stamp = rest.partition("/")
-    return host == socket.gethostname() and pid.isdigit() and process_stamp(int(pid)) != stamp

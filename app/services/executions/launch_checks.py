@@ -29,6 +29,7 @@ _LAUNCHABLE = (identifier_pb2.TASK, identifier_pb2.LAUNCH_PLAN)
 _TAG_BYTES_MAX = 255
 
 _executions, _launch_plans = schema.table(schema.Execution), schema.table(schema.LaunchPlan)
+ACTIVE_PHASES = [literal(phase) for phase in ("UNDEFINED", "QUEUED", "RUNNING")]
 _ACTIVE_OF_LAUNCH_PLAN = Statement(
     select(func.count().label("rows"))
     .select_from(_executions.join(_launch_plans, _executions.c.launch_plan_id == _launch_plans.c.id))
@@ -39,7 +40,7 @@ _ACTIVE_OF_LAUNCH_PLAN = Statement(
         _launch_plans.c.domain == bindparam("domain"),
         _launch_plans.c.name == bindparam("name"),
         # Deviates: executions that have no event yet count too, so that a burst of launches cannot exceed the limit.
-        _executions.c.phase.in_([literal(phase) for phase in ("UNDEFINED", "QUEUED", "RUNNING")]),
+        _executions.c.phase.in_(ACTIVE_PHASES),
     )
 )
 

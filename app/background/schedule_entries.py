@@ -1,0 +1,89 @@
+"""One active schedule in the scheduler's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from app.services.schedules import states
+from app.services.schedules.options import Options
+from app.services.schedules.slots import Key, NeverFires, Timing, delay_seconds, timing
+from app.settings import Settings
+
+# Time to the second attempt at a launch that failed for a passing reason; it doubles up to the largest one.
+RETRY_SECONDS = 1.0
+RETRY_SECONDS_MAX = 300.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One schedule.
+
+    Attributes:
+        version: The part of the row that makes another entry when it changes.
+        slot: The following slot; None for a schedule that never fires.
+        timing: None for a schedule that cannot be evaluated.
+        generation: A higher number makes all entries in the heap with a lower one void.
+        ending: The schedule was stopped after `slot` was due.
+        retry_at: The time of the next attempt at the slot; None before the first attempt.
+    """
+
+    key: Key
+    version: tuple[Any, ...]
+    options: Options
+    timing: Timing | None
+    slot: datetime | None
+    kickoff_input: str = ""
+    generation: int = 0
+    ending: bool = False
+    retry_at: datetime | None = None
+    attempts: int = 0
+
+    def due_at(self) -> datetime | None:
+        """Return when the slot is launched: at the slot with its jitter, or at the next attempt."""
+        if self.slot is None or self.timing is None:
+            return None
+        if self.retry_at is not None:
+            return self.retry_at
+        delay = 0.0
+        if self.options.jitter_seconds:
+            delay = delay_seconds(self.key, self.options, self.slot, self.timing.following(self.slot))
+        return self.slot + timedelta(seconds=delay)
+
+    def retry(self, now: datetime, seconds: float | None = None) -> None:
+        """Plan another attempt at the slot: after some seconds, or with a growing pause."""
+        if seconds is None:
+            seconds = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(self.attempts, 20))
+        self.attempts += 1
+        self.retry_at = now + timedelta(seconds=seconds)
+
+    def advance(self, slot: datetime | None = None) -> None:
+        """Go on to the slot after this one, or after the given one."""
+        self.retry_at, self.attempts = None, 0
+        newest = slot or self.slot
+        self.slot = self.timing.following(newest) if self.timing is not None and newest is not None else None
+
+
+def entry_of(row: Any, settings: Settings, now: datetime) -> Entry:
+    """Return the entry of a row of app.services.schedules.states, at its first slot that was not decided.
+
+    A schedule that cannot be evaluated gets an entry without slots, and a log line.
+    """
+    key = (row.project, row.domain, row.name, row.version)
+    version = (row.active, row.updated_at, row.cron_expression, row.fixed_rate_value, row.unit, row.resume_from)
+    options = states.options_of(row, settings)
+    try:
+        chosen = timing(row, options, utc=settings.scheduler.workflow_executor.local.use_utc_tz)
+    except NeverFires as error:
+        log.warning("schedule_set_aside", schedule="/".join(key), reason=str(error))
+        return Entry(key, version, options, None, None)
+    # Slots up to the activation are not due, except those for which the schedule was resumed.
+    start = row.resume_from or row.updated_at or row.created_at or now
+    if row.last_slot is not None and row.last_slot > start:
+        start = row.last_slot
+    return Entry(key, version, options, chosen, chosen.following(start), row.kickoff_time_input_arg or "")

@@ -1,0 +1,261 @@
+"""The scheduler: launches the executions of active schedules when their slots are due.
+
+Of all processes on a database one leads, by a lease; another takes over when the leader ends. The lease only saves
+work: a slot is launched once whatever processes try, because its execution's name is derived from the slot and the
+state of the schedule changes in the same transaction (app/services/schedules/fire.py).
+
+The state of schedules is in the database. Memory holds the following slot of each active schedule. The leader looks
+for changed schedules every LOOK_SECONDS. The process's clock decides what is due.
+
+Source: flyteadmin/scheduler, with the differences that docs/schedules.md lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from app import errors
+from app.background.schedule_entries import Entry, entry_of
+from app.background.slot_launcher import SlotLauncher
+from app.database import schema
+from app.engine.owner import has_ended, owner_name
+from app.runtime.dispatch import Server
+from app.runtime.leases import Leases
+from app.services.schedules import states
+from app.services.schedules.slots import Key
+
+LEASE = "scheduler"
+# Time between two looks for changed schedules, and between two looks whether the lease is free.
+LOOK_SECONDS = 0.5
+# Time between two renewals of the lease.
+RENEW_SECONDS = 10.0
+# Clocks of writers may differ by this much, and their transactions may take this long.
+CHANGES_OVERLAP = timedelta(seconds=30)
+PAGE_ROWS = 500
+# A slot that is later than this is caught up: after the slots that are due now, and at a limited rate.
+LATE_SECONDS = 60.0
+# Time that launches have to end when the service stops.
+STOP_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Scheduler:
+    """Background service that fires schedules.
+
+    Args:
+        server: The objects of this process.
+        clock: Returns the time, aware.
+    """
+
+    name = "scheduler"
+
+    def __init__(self, server: Server, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._server = server
+        self._section = server.settings.scheduler
+        self._clock = clock
+        self._launcher = SlotLauncher(server, clock)
+        self._leases = Leases(server.database, schema.Lease, ("name",), owner=owner_name(), has_ended=has_ended)
+        self._leading = False
+        self._renewed = 0.0
+        self._entries: dict[Key, Entry] = {}
+        self._never = 0
+        self._since: datetime | None = None
+        # The entries by the time at which they are due: (time, number, entry, generation of the entry).
+        self._heap: list[tuple[datetime, int, Entry, int]] = []
+        self._numbers = itertools.count()
+        # Due entries: of slots that are due now, and of slots that are caught up.
+        self._live: deque[tuple[Entry, int]] = deque()
+        self._late: deque[tuple[Entry, int]] = deque()
+        self._late_allowed_at = 0.0
+        self._launching: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._failure = ""
+
+    async def start(self) -> None:
+        """Begin to look for due slots."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Start no further launch, let the running ones end, and release the lease."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        if self._launching:
+            await asyncio.wait(self._launching, timeout=STOP_SECONDS)
+        for launch in self._launching:
+            launch.cancel()
+        if self._leading:
+            try:
+                await self._leases.release()
+            except errors.FlyteError as error:
+                # The lease expires by itself.
+                log.warning("scheduler_lease_not_released", reason=error.message)
+
+    def health(self) -> str:
+        """Return "" while the scheduler reaches the database."""
+        return self._failure
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the gauges; those of schedules are 0 in processes that do not lead."""
+        return {
+            "leading": float(self._leading),
+            "schedules": float(len(self._entries) - self._never),
+            "never": float(self._never),
+            "waiting": float(len(self._live) + len(self._late) + len(self._launching)),
+            "lateness_seconds": self._launcher.lateness_seconds,
+        }
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._lead()
+                if self._leading:
+                    await self._read_changes()
+                self._failure = ""
+            except errors.FlyteError as error:
+                if not self._failure:
+                    log.warning("scheduler_cannot_read_schedules", reason=error.message)
+                self._failure = error.message
+            if self._leading:
+                self._launch_due()
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Wait until a slot may be due, a launch has ended, or it is time to look for changes."""
+        seconds = LOOK_SECONDS
+        if self._leading and self._heap:
+            seconds = min(seconds, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
+        if self._late and len(self._launching) < self._section.launches_max:
+            loop_time = asyncio.get_running_loop().time()
+            seconds = min(seconds, max(0.0, self._late_allowed_at - loop_time))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _lead(self) -> None:
+        """Take or renew the lease."""
+        now = asyncio.get_running_loop().time()
+        if self._leading:
+            if now - self._renewed >= RENEW_SECONDS:
+                self._leading = (LEASE,) in await self._leases.renew()
+                self._renewed = now
+                if not self._leading:
+                    log.warning("scheduler_lease_lost")
+                    self._forget()
+            return
+        if not await self._is_free():
+            return
+        if await self._leases.acquire(LEASE):
+            self._leading, self._renewed = True, now
+            log.info("scheduler_leads")
+
+    async def _is_free(self) -> bool:
+        """Return whether the lease can be taken, without a write."""
+        async with self._server.database.unit_of_work() as unit:
+            row = await unit.find(schema.Lease, columns=("owner", "leased_until"), name=LEASE)
+        if row is None or row.owner is None or row.owner == self._leases.owner:
+            return True
+        if has_ended(row.owner):
+            await self._leases.release_ended()
+            return True
+        return row.leased_until is None or bool(row.leased_until < datetime.now(UTC))
+
+    def _forget(self) -> None:
+        self._entries.clear()
+        self._heap.clear()
+        self._live.clear()
+        self._late.clear()
+        self._never, self._since = 0, None
+
+    async def _read_changes(self) -> None:
+        """Read the active schedules at first, later those that changed."""
+        started, since = self._clock(), self._since
+        after = 0
+        while True:
+            async with self._server.database.unit_of_work() as unit:
+                if since is None:
+                    rows = await states.active(unit, after=after, most=PAGE_ROWS)
+                else:
+                    rows = await states.changed(unit, since=since - CHANGES_OVERLAP, after=after, most=PAGE_ROWS)
+            for row in rows:
+                self._put(row)
+            if len(rows) < PAGE_ROWS:
+                break
+            after = rows[-1].id
+        self._since = started
+        self._never = sum(entry.slot is None for entry in self._entries.values()) if rows else self._never
+
+    def _put(self, row: Any) -> None:
+        """Add, replace or remove the entry of a schedule; leave an entry alone whose row has not changed."""
+        entry = entry_of(row, self._server.settings, self._clock())
+        known = self._entries.get(entry.key)
+        if known is not None and known.version == entry.version:
+            return
+        if known is not None:
+            # A slot that was due before the deactivation is launched; a new generation ends the others.
+            stopped_at = None if row.active or row.paused else row.updated_at
+            if stopped_at is not None and known.slot is not None and known.slot <= stopped_at:
+                known.ending = True
+                return
+            known.generation += 1
+            del self._entries[entry.key]
+        if row.active:
+            self._entries[entry.key] = entry
+            self._push(entry)
+
+    def _push(self, entry: Entry) -> None:
+        """Put an entry into the heap, for its slot."""
+        due = entry.due_at()
+        if due is not None:
+            heapq.heappush(self._heap, (due, next(self._numbers), entry, entry.generation))
+
+    def _launch_due(self) -> None:
+        """Start the launches of due slots, as many as may run at the same time: live slots first."""
+        now, loop_time = self._clock(), asyncio.get_running_loop().time()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, entry, generation = heapq.heappop(self._heap)
+            if generation == entry.generation:
+                late = (now - due).total_seconds() > LATE_SECONDS
+                (self._late if late else self._live).append((entry, generation))
+        while len(self._launching) < self._section.launches_max:
+            if self._live:
+                self._begin(*self._live.popleft())
+            elif self._late and loop_time >= self._late_allowed_at:
+                self._late_allowed_at = max(self._late_allowed_at, loop_time - 1) + 1 / self._section.catch_up_rate
+                self._begin(*self._late.popleft())
+            else:
+                return
+
+    def _begin(self, entry: Entry, generation: int) -> None:
+        task = asyncio.create_task(self._decide(entry, generation))
+        self._launching.add(task)
+        task.add_done_callback(self._launching.discard)
+
+    async def _decide(self, entry: Entry, generation: int) -> None:
+        """Decide the slot of an entry, then put the entry back for its following slot."""
+        try:
+            if generation == entry.generation:
+                await self._launcher.decide(entry, late_seconds=LATE_SECONDS)
+        except Exception:
+            # A fault of one schedule must not stop the others; the slot is tried again.
+            log.exception("slot_not_decided", schedule="/".join(entry.key))
+            entry.retry(self._clock())
+        finally:
+            if entry.ending and entry.retry_at is None:
+                self._entries.pop(entry.key, None)
+            elif generation == entry.generation:
+                self._push(entry)
+            self._wake.set()

@@ -1,0 +1,184 @@
+"""Decide the slot of one schedule: apply its options for late slots, launch, and record refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from flyteidl.admin import project_pb2
+
+from app import errors
+from app.background.schedule_entries import Entry
+from app.database import schema
+from app.runtime.context import Context
+from app.runtime.dispatch import Server, perform
+from app.services.schedules import control
+from app.services.schedules.fire import Due, Outcome, Overlaps, fire, record
+from app.services.schedules.slots import execution_name
+
+# Time between two attempts at a slot that waits for the end of an execution (overlap `buffer-one`).
+BUFFER_SECONDS = 2.0
+# Slots that one step of catch-up passes over.
+STEP_SLOTS = 10_000
+
+# A later attempt may succeed after these; after all others it cannot.
+_PASSING = (
+    errors.Unavailable,
+    errors.ResourceExhausted,
+    errors.DeadlineExceeded,
+    errors.Aborted,
+    errors.Internal,
+    errors.Unknown,
+    errors.Canceled,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class SlotLauncher:
+    """Decides slots.
+
+    Attributes:
+        lateness_seconds: The time between the newest launched slot and its launch.
+    """
+
+    def __init__(self, server: Server, clock: Callable[[], datetime]) -> None:
+        self._server = server
+        self._clock = clock
+        self.lateness_seconds = 0.0
+
+    async def decide(self, entry: Entry, *, late_seconds: float) -> None:
+        """Decide the slot of an entry and advance the entry; plan another attempt where the reason passes.
+
+        Args:
+            entry: The entry, whose slot is due.
+            late_seconds: The age from which the options for late slots apply.
+        """
+        if entry.attempts == 0:
+            try:
+                await self._drop_late(entry, late_seconds)
+            except _PASSING as error:
+                self._try_again(entry, error)
+                return
+        slot, now = entry.slot, self._clock()
+        if slot is None or slot > now:
+            return
+        due = Due(entry.key, slot, entry.options, entry.kickoff_input, rate=_is_rate(entry))
+        try:
+            name = await self._perform(fire, due)
+        except Overlaps:
+            await self._overlapped(entry, due, now)
+            return
+        except errors.FlyteError as error:
+            await self._refused(entry, due, error)
+            return
+        if name is not None:
+            self.lateness_seconds = (now - slot).total_seconds()
+        entry.advance()
+
+    async def _drop_late(self, entry: Entry, late_seconds: float) -> None:
+        """Pass over the late slots that the schedule's option drops, and count them as missed."""
+        options, now = entry.options, self._clock()
+        if entry.slot is None or entry.timing is None or (now - entry.slot).total_seconds() <= late_seconds:
+            return
+        if options.catch_up == "all" and options.catch_up_seconds is None:
+            return
+        if options.catch_up == "all" and options.catch_up_seconds is not None:
+            limit, keep_newest = now - timedelta(seconds=max(options.catch_up_seconds, late_seconds)), False
+        else:
+            limit = now - timedelta(seconds=0 if options.catch_up == "last" else late_seconds)
+            keep_newest = options.catch_up == "last"
+        dropped: datetime | None = None
+        while (steps := await asyncio.to_thread(_passed, entry, limit, keep_newest))[0]:
+            number, dropped = steps
+            due = Due(entry.key, dropped, options)
+            await self._record(due, "missed", slots=number)
+            entry.advance(dropped)
+        if dropped is not None:
+            log.warning("slots_missed", schedule="/".join(entry.key), until=dropped.isoformat())
+
+    async def _overlapped(self, entry: Entry, due: Due, now: datetime) -> None:
+        """Skip the slot; with overlap `buffer-one` try it again until the following slot is due."""
+        following = entry.timing.following(due.slot) if entry.timing is not None else None
+        if entry.options.overlap == "buffer-one" and (following is None or following > now):
+            entry.retry(now, BUFFER_SECONDS)
+            return
+        await self._record(due, "skipped")
+        entry.advance()
+
+    async def _refused(self, entry: Entry, due: Due, error: errors.FlyteError) -> None:
+        """Record a refusal, or plan another attempt."""
+        if isinstance(error, _PASSING):
+            self._try_again(entry, error)
+            return
+        if isinstance(error, errors.AlreadyExists):
+            # The execution exists, or the limit of the launch plan's concurrency_policy is reached.
+            exists = await self._perform(_exists, due)
+            execution = execution_name(due.key, due.slot) if exists else ""
+            await self._record(due, "launched" if exists else "skipped", execution=execution)
+        elif any(isinstance(detail, project_pb2.InactiveProject) for detail in error.details):
+            await self._record(due, "skipped")
+        else:
+            log.warning("slot_failed", schedule="/".join(entry.key), slot=due.slot.isoformat(), reason=error.message)
+            await self._perform(control.record_failure, (due, error))
+        entry.advance()
+
+    def _try_again(self, entry: Entry, error: errors.FlyteError) -> None:
+        entry.retry(self._clock())
+        log.warning(
+            "slot_delayed",
+            schedule="/".join(entry.key),
+            slot=entry.slot.isoformat() if entry.slot is not None else None,
+            until=entry.retry_at.isoformat() if entry.retry_at is not None else None,
+            reason=error.message,
+        )
+
+    async def _record(self, due: Due, outcome: Outcome, *, slots: int = 1, execution: str = "") -> None:
+        async def write(ctx: Context, due: Due) -> None:
+            await record(ctx, due, outcome, slots=slots, execution=execution)
+
+        try:
+            await self._perform(write, due)
+        except errors.Aborted:
+            # Another process decided the slot.
+            log.info("slot_decided_elsewhere", schedule="/".join(due.key), slot=due.slot.isoformat())
+
+    async def _perform(self, function: Any, request: Any) -> Any:
+        return await perform(self._server, function, request)
+
+
+def _is_rate(entry: Entry) -> bool:
+    return entry.timing is not None and entry.timing.cron is None
+
+
+def _passed(entry: Entry, limit: datetime, keep_newest: bool) -> tuple[int, datetime]:
+    """Return the number of slots up to a limit, and the last of them; at most STEP_SLOTS.
+
+    Args:
+        entry: The entry; its slot is the first one.
+        limit: The newest time of a slot that is counted.
+        keep_newest: Whether the newest slot up to the limit is left out.
+    """
+    assert entry.timing is not None
+    assert entry.slot is not None
+    number, newest, slot = 0, entry.slot, entry.slot
+    while number < STEP_SLOTS and slot <= limit:
+        following = entry.timing.following(slot)
+        if keep_newest and (following is None or following > limit):
+            break
+        number, newest = number + 1, slot
+        if following is None:
+            break
+        slot = following
+    return number, newest
+
+
+async def _exists(ctx: Context, due: Due) -> bool:
+    """Return whether the execution of a slot exists."""
+    project, domain = due.key[:2]
+    name = execution_name(due.key, due.slot)
+    key = {"execution_project": project, "execution_domain": domain, "execution_name": name}
+    return await ctx.db.find(schema.Execution, columns=("id",), for_update=False, **key) is not None

@@ -1,0 +1,463 @@
+"""The scheduler with a clock of the test, on both databases: which slots launch, and under which names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2
+from flyteidl.core import identifier_pb2, types_pb2
+
+from app import errors
+from app.background import scheduler, slot_launcher
+from app.background.scheduler import Scheduler
+from app.database import schema
+from app.database.schedule_tables import ScheduleState
+from app.runtime.dispatch import Server
+from app.services import events, executions, launch_plans, projects, workflows
+from app.services.phases import Workflow
+from app.services.schedules import control, slots
+from tests.services.test_events import run_id, workflow_event
+from tests.services.test_executions import prepare
+from tests.support.builders import a_launch_plan, a_workflow, an_id
+from tests.support.builders import register as register_basics
+
+Scenario = Callable[..., Any]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = ("p", "development", "lp", "v1")
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.01)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        # A new object, by which `settled` recognises the next look for changes.
+        return self.now + timedelta()
+
+
+async def activate(b: Any, state: int = launch_plan_pb2.ACTIVE, *, at: datetime = START, version: str = "v1") -> None:
+    request = launch_plan_pb2.LaunchPlanUpdateRequest(id=an_id(identifier_pb2.LAUNCH_PLAN, "lp", version), state=state)
+    await b.call(launch_plans.update_launch_plan, request, now=at, principal="alice")
+
+
+async def register(b: Any, cron: str = "", minutes: int = 0, *, kickoff: str = "", **annotations: str) -> None:
+    """Register lp, whose schedule has these options, and activate it."""
+    plan = a_launch_plan(cron=cron, minutes=minutes)
+    plan.spec.entity_metadata.schedule.kickoff_time_input_arg = kickoff
+    for name, value in annotations.items():
+        plan.spec.annotations.values[f"schedule.flyte.org/{name.replace('_', '-')}"] = value
+    await prepare(b, plan)
+    await activate(b)
+
+
+@asynccontextmanager
+async def running(b: Any, clock: Clock) -> AsyncIterator[Scheduler]:
+    found = Scheduler(Server(b.settings, b.database, b.blobs, b.engine), clock=clock)
+    await found.start()
+    try:
+        yield found
+    finally:
+        await found.stop()
+
+
+async def move(found: Scheduler, clock: Clock, by: timedelta, *, step: timedelta | None = None) -> None:
+    """Move the clock, at once or in steps, and wait after each step until no slot is due."""
+    end = clock.now + by
+    while clock.now < end:
+        clock.now = min(end, clock.now + (step or by))
+        await settled(found, clock)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - the scheduler has no event that only tests would need
+        await asyncio.sleep(0.003)
+
+
+async def settled(found: Scheduler, clock: Clock) -> None:
+    """Wait until the scheduler leads, has looked for changes, and nothing is due."""
+    async with asyncio.timeout(20):
+        looked = found._since
+        await until(lambda: found._since is not looked)
+        await until(lambda: not (found.metrics()["waiting"] or (found._heap and found._heap[0][0] <= clock.now)))
+
+
+async def launched(b: Any) -> dict[str, datetime]:
+    """Return the scheduled time of each execution by name."""
+    async with b.context() as ctx:
+        rows = await ctx.db.find_all(schema.Execution, execution_project="p")
+    return {
+        row.execution_name: execution_pb2.ExecutionSpec.FromString(row.spec).metadata.scheduled_at.ToDatetime(UTC)
+        for row in rows
+    }
+
+
+async def state(b: Any) -> Any:
+    async with b.context() as ctx:
+        return await ctx.db.find(ScheduleState, name="lp", version="v1")
+
+
+def at(*minutes: int) -> dict[str, datetime]:
+    """Return the executions of slots so many minutes after START."""
+    times = [START + minute * MINUTE for minute in minutes]
+    return {slots.execution_name(KEY, time): time for time in times}
+
+
+class TestSlots:
+    @pytest.mark.parametrize(("schedule", "due"), [({"cron": "*/5 * * * *"}, (5, 10)), ({"minutes": 4}, (4, 8, 12))])
+    def test_each_slot_after_the_activation_launches_once(
+        self, bench: Scenario, schedule: dict[str, Any], due: tuple[int, ...]
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, **schedule)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 13 * MINUTE, step=MINUTE)
+            assert await launched(b) == at(*due)
+            row = await state(b)
+            assert (row.launched, row.last_outcome, row.last_slot) == (len(due), "launched", max(at(*due).values()))
+
+        bench(scenario)
+
+    def test_executions_are_scheduled_ones_of_who_activated(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, MINUTE)
+            [name] = await launched(b)
+            request = execution_pb2.WorkflowExecutionGetRequest(id=run_id(name))
+            metadata = (await b.call(executions.get_execution, request)).spec.metadata
+            assert (metadata.mode, metadata.principal) == (execution_pb2.ExecutionMetadata.SCHEDULED, "alice")
+
+        bench(scenario)
+
+    def test_a_restart_launches_what_was_missed_and_nothing_twice(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "*/2 * * * *")
+            clock = Clock()
+            for _ in range(4):
+                async with running(b, clock) as found:
+                    await move(found, clock, 3 * MINUTE)
+                clock.now += 2 * MINUTE
+            assert await launched(b) == at(2, 4, 6, 8, 10, 12, 14, 16, 18)
+            assert (await state(b)).launched == 9
+
+        bench(scenario)
+
+    def test_several_schedulers_launch_each_slot_once(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            schedulers = [Scheduler(Server(b.settings, b.database, b.blobs, b.engine), clock=clock) for _ in range(3)]
+            for each in schedulers:
+                # Without the lease, which only saves work.
+                each._leading, each._renewed = True, float("inf")
+                await each.start()
+            for _ in range(5):
+                clock.now += MINUTE
+                for each in schedulers:
+                    await settled(each, clock)
+            for each in schedulers:
+                each._leading = False
+                await each.stop()
+            assert await launched(b) == at(1, 2, 3, 4, 5)
+            assert (await state(b)).launched == 5
+
+        bench(scenario)
+
+    def test_one_of_several_schedulers_leads_and_another_takes_over(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            async with running(b, clock) as first:
+                await settled(first, clock)
+                second = Scheduler(Server(b.settings, b.database, b.blobs, b.engine), clock=clock)
+                second._leases.owner = "another-machine/1/1"
+                await second.start()
+                await move(first, clock, MINUTE)
+                assert second.metrics()["leading"] == 0.0
+            await move(second, clock, MINUTE)
+            await second.stop()
+            assert await launched(b) == at(1, 2)
+
+        bench(scenario)
+
+
+class TestChanges:
+    def test_a_stopped_schedule_launches_nothing_and_another_activation_starts_anew(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, minutes=5)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 6 * MINUTE, step=MINUTE)
+                await activate(b, launch_plan_pb2.INACTIVE, at=clock.now)
+                await move(found, clock, 6 * MINUTE, step=MINUTE)
+                await activate(b, at=clock.now)
+                await move(found, clock, 6 * MINUTE, step=MINUTE)
+            assert await launched(b) == at(5, 17)
+
+        bench(scenario)
+
+    def test_activation_of_the_active_version_changes_nothing(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, minutes=5)
+            await activate(b, at=START + 3 * MINUTE)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 11 * MINUTE, step=MINUTE)
+            assert await launched(b) == at(5, 10)
+
+        bench(scenario)
+
+    def test_a_paused_schedule_waits_and_resumes_with_or_without_the_slots_between(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+
+            async def pause(ctx: Any, reason: str) -> None:
+                await control.pause(ctx, KEY, reason, by="bob")
+
+            async def resume(ctx: Any, catch_up: bool) -> None:
+                await control.resume(ctx, KEY, catch_up=catch_up)
+
+            async with running(b, clock) as found:
+                for catch_up in (False, True):
+                    await move(found, clock, MINUTE)
+                    await b.call(pause, "maintenance", now=clock.now)
+                    assert ((await state(b)).paused_reason, (await state(b)).paused_by) == ("maintenance", "bob")
+                    await move(found, clock, 2 * MINUTE, step=MINUTE)
+                    await b.call(resume, catch_up, now=clock.now)
+                await move(found, clock, MINUTE)
+            assert await launched(b) == at(1, 4, 5, 6, 7)
+            assert (await state(b)).paused_reason is None
+
+        bench(scenario)
+
+
+class TestCatchUp:
+    @pytest.mark.parametrize(
+        ("option", "due", "missed"),
+        [("all", range(1, 11), 0), ("last", (10,), 9), ("none", (10,), 9), ("4m", (7, 8, 9, 10), 6)],
+    )
+    def test_slots_that_passed_without_a_scheduler(
+        self, bench: Scenario, option: str, due: tuple[int, ...], missed: int
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *", catchup=option)
+            clock = Clock()
+            clock.now += 10 * MINUTE + timedelta(seconds=1)
+            async with running(b, clock) as found:
+                await settled(found, clock)
+            assert await launched(b) == at(*due)
+            row = await state(b)
+            assert (row.launched, row.missed) == (len(due), missed)
+
+        bench(scenario, scheduler={"catch_up_rate": 1000})
+
+    def test_a_long_gap_is_passed_over_in_steps(self, bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slot_launcher, "STEP_SLOTS", 1000)
+
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *", catchup="last")
+            clock = Clock()
+            clock.now += 10_000 * MINUTE
+            async with running(b, clock) as found:
+                await settled(found, clock)
+            assert await launched(b) == at(10_000)
+            assert (await state(b)).missed == 9_999
+
+        bench(scenario)
+
+
+class TestOverlap:
+    """A schedule of every two minutes; its first execution, of minute 2, ends in minute 5 or 7."""
+
+    @pytest.mark.parametrize(
+        ("option", "ends_at", "due", "skipped"),
+        [
+            ("allow", 5, (2, 4, 6, 8), 0),
+            ("skip", 5, (2, 6), 2),
+            # The slot of minute 4 waits until the execution ends.
+            ("buffer-one", 5, (2, 4), 1),
+            # The slot of minute 4 waits until that of minute 6 takes its place.
+            ("buffer-one", 7, (2, 6), 1),
+            ("replace", 9, (2, 4, 6, 8), 0),
+        ],
+    )
+    def test_a_slot_while_an_execution_runs(
+        self, bench: Scenario, option: str, ends_at: int, due: tuple[int, ...], skipped: int
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "*/2 * * * *", overlap=option)
+            clock = Clock()
+            async with running(b, clock) as found:
+                for minute in range(1, 9):
+                    await self._minute(found, clock)
+                    if minute == ends_at:
+                        [first] = at(2)
+                        event = workflow_event(Workflow.SUCCEEDED, 5, id=run_id(first))
+                        await b.call(events.create_workflow_event, event)
+            assert await launched(b) == at(*due)
+            assert (await state(b)).skipped == skipped
+            if option == "replace":
+                async with b.context() as ctx:
+                    rows = await ctx.db.find_all(schema.Execution, execution_project="p")
+                phases = {row.execution_name: (row.phase, row.abort_cause) for row in rows}
+                names = list(at(*due))
+                for name, successor in pairwise(names):
+                    assert phases[name] == ("ABORTING", f"replaced by {successor}")
+                assert phases[names[-1]][0] == "UNDEFINED"
+
+        bench(scenario)
+
+    async def _minute(self, found: Scheduler, clock: Clock) -> None:
+        """Move the clock by a minute, in steps between two attempts at a waiting slot."""
+        for _ in range(12):
+            clock.now += timedelta(seconds=5)
+            looked = found._since
+            await until(lambda before=looked: found._since is not before and not (found._launching or found._live))
+
+
+class TestTrouble:
+    def test_a_slot_that_cannot_launch_is_recorded_and_others_go_on(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            async with b.context() as ctx:
+                # As after a deletion by hand.
+                await ctx.db.delete(schema.LaunchPlan, project="p")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                row = await state(b)
+                assert (row.failed, row.failures_in_row, row.last_outcome, row.problem_code) == (2, 2, "failed", 5)
+                assert "lp" in row.problem_message
+            assert await launched(b) == {}
+
+        bench(scenario)
+
+    def test_failures_in_a_row_pause_a_schedule_that_asks_for_it(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *", pause_after="3")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await settled(found, clock)
+                async with b.context() as ctx:
+                    await ctx.db.delete(schema.LaunchPlan, project="p")
+                await move(found, clock, 6 * MINUTE, step=MINUTE)
+            row = await state(b)
+            assert (row.failed, row.paused, row.paused_by) == (3, True, "scheduler")
+            assert row.paused_reason.startswith("3 slots failed in a row; the last one: ")
+
+        bench(scenario)
+
+    def test_an_archived_project_is_passed_over_without_catch_up(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                for state_of_project in (project_pb2.Project.ARCHIVED, project_pb2.Project.ACTIVE):
+                    await b.call(projects.update_project, project_pb2.Project(id="p", state=state_of_project))
+                    await move(found, clock, 2 * MINUTE, step=MINUTE)
+            assert await launched(b) == at(3, 4)
+            assert (await state(b)).skipped == 2
+
+        bench(scenario)
+
+    def test_a_passing_failure_is_tried_again_and_nothing_is_lost(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failures = iter([errors.Unavailable("away"), errors.ResourceExhausted("slow"), errors.Internal("fault")])
+        plain = slot_launcher.fire
+
+        async def fails_at_first(ctx: Any, due: Any) -> Any:
+            for error in failures:
+                raise error
+            return await plain(ctx, due)
+
+        monkeypatch.setattr(slot_launcher, "fire", fails_at_first)
+
+        async def scenario(b: Any) -> None:
+            await register(b, "*/2 * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 3 * MINUTE, step=timedelta(seconds=5))
+            assert await launched(b) == at(2)
+
+        bench(scenario)
+
+    def test_schedules_that_never_fire_or_cannot_be_read_stop_no_other(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            async with b.context() as ctx:
+                for version, cron in (("v2", "0 0 31 2 *"), ("v3", "not a cron"), ("v4", "")):
+                    await ctx.db.insert(
+                        schema.SchedulableEntity,
+                        project="p",
+                        domain="development",
+                        name="lp",
+                        version=version,
+                        cron_expression=cron,
+                        fixed_rate_value=0,
+                        unit=9,
+                        active=True,
+                        updated_at=START,
+                    )
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, MINUTE)
+                assert (found.metrics()["schedules"], found.metrics()["never"]) == (1, 3)
+            assert await launched(b) == at(1)
+
+        bench(scenario)
+
+
+class TestKickoff:
+    @pytest.mark.parametrize("schedule", [{"cron": "*/5 * * * *"}, {"minutes": 5}])
+    @pytest.mark.parametrize("required", [True, False])
+    def test_the_input_receives_the_slot(self, bench: Scenario, schedule: dict[str, Any], required: bool) -> None:
+        """A fixed rate fills the input only where the launch plan needs it."""
+
+        async def scenario(b: Any) -> None:
+            await register_basics(b)
+            workflow = a_workflow()
+            workflow.spec.template.interface.inputs.variables["t"].type.simple = types_pb2.DATETIME
+            await b.call(workflows.create_workflow, workflow)
+            plan = _with_time(a_launch_plan(**schedule), required=required)
+            await b.call(launch_plans.create_launch_plan, plan)
+            await activate(b)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 5 * MINUTE)
+            [name] = await launched(b)
+            request = execution_pb2.WorkflowExecutionGetDataRequest(id=run_id(name))
+            data = await b.call(executions.get_execution_data, request)
+            expected = START + (5 * MINUTE if required or "cron" in schedule else timedelta())
+            assert data.full_inputs.literals["t"].scalar.primitive.datetime.ToDatetime(UTC) == expected
+
+        bench(scenario)
+
+
+def _with_time(plan: Any, *, required: bool) -> Any:
+    """Add the datetime input t to a launch plan; without `required` its default is START."""
+    parameter = plan.spec.default_inputs.parameters["t"]
+    parameter.var.type.simple = types_pb2.DATETIME
+    if required:
+        parameter.required = True
+    else:
+        parameter.default.scalar.primitive.datetime.FromDatetime(START)
+    plan.spec.entity_metadata.schedule.kickoff_time_input_arg = "t"
+    return plan
