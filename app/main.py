@@ -62,7 +62,7 @@ class FlyteAdmin(FastAPI):
         self.grpc = GrpcApp(server, routers.ALL)
         self.assistants = assistants
         self.services = Services(services, server.metrics)
-        self._origins = Origins(server.settings)
+        self._origins = Origins(server.settings, authenticated=True)
         self._serve_http = behind_proxies(self._serve, server.settings.server.trusted_proxies)
         self.router = RestRouter(server, lifespan=_lifespan)
         # Paths that belong to no RPC are matched route by route, so the pages come first.

@@ -14,6 +14,7 @@ from unittest import mock
 import hypothesis
 import pytest
 
+from app.auth.authentication import Authentication, NoTokens
 from app.auth.identity import ANONYMOUS, Identity
 from app.blobs import Blobs
 from app.database.connect import database_at
@@ -105,15 +106,27 @@ class Bench:
         async with self.database.unit_of_work() as unit:
             yield Context(ANONYMOUS, datetime.now(UTC), self.settings, unit, self.blobs, self.engine)
 
-    async def call(self, function: Any, request: Any, *, principal: str = "", now: datetime | None = None) -> Any:
+    async def call(
+        self,
+        function: Any,
+        request: Any,
+        *,
+        principal: str = "",
+        identity: Identity | None = None,
+        now: datetime | None = None,
+    ) -> Any:
         """Run a service function by dispatch and return its response; a page of a list as its message.
 
         Args:
+            identity: The caller where authentication is on; without it, authentication is off.
             now: The clock of the request; without it, the machine's.
         """
         server = dispatch.Server(self.settings, self.database, self.blobs, self.engine)
+        if identity is not None:
+            nobody = NoTokens("tests call services directly")
+            server.auth = Authentication(self.settings, nobody, nobody)
         rpc = Rpc("tests", "Function", function, type(request), type(request))
-        call = dispatch.Call(rpc, identity=Identity(subject=principal), endpoint="http://localhost:30080")
+        call = dispatch.Call(rpc, identity=identity or Identity(subject=principal), endpoint="http://localhost:30080")
         with mock.patch.object(dispatch, "datetime", Clock(now)) if now else nullcontext():
             response = await dispatch.perform(server, function, request, call)
         return response.message() if isinstance(response, Page) else response

@@ -90,13 +90,13 @@ class FlyteAdmin(Section):
     """Address of the console. A task with links receives the address of its execution in FLYTE_EXECUTION_URL."""
 
     inject_identity_annotations: bool = False
-    """Annotate Kubernetes resources with the identity of the launching user."""
+    """Annotate executions with the identity of the launching user or application, where authentication is on."""
 
     identity_annotation_prefix: str = ""
-    """Prefix of identity annotations."""
+    """Prefix of identity annotations, a name of DNS; empty means `flyte.org`."""
 
     identity_annotation_keys: tuple[str, ...] = ()
-    """Claims that become identity annotations."""
+    """Claims that become identity annotations: `email`, `sub`; for applications also `id`."""
 
 
 def _inline_policy(value: Any) -> Any:

@@ -232,6 +232,10 @@ class Auth(Section):
     required_scope: str = "all"
     """Scope that a token must have; empty accepts tokens of any scope. Not upstream's."""
 
+    services: tuple[str, ...] = ()
+    """Subjects and client ids of services that launch on behalf of users, beside those whose tokens come from the grant
+    client_credentials: the execution identity that they send is kept. Not upstream's."""
+
     open_health_check: bool = False
     """Answer gRPC's Health/Check without a token, for probes that have none. Not upstream's."""
 

@@ -13,6 +13,10 @@ Native gRPC (application/grpc over HTTP/2) with no such header is served under e
 names such as flyteadmin:81, and no page can send it: browsers use HTTP/2 only over TLS, where a rebound name has no
 certificate, and across origins they send this type only after a preflight.
 
+Where every caller needs a token (`server.security.useAuth` without `auth.disableForHttp`), a request without Origin and
+without cookies is served under every Host too: a browser adds no token by itself, so a rebound page is an anonymous
+caller. Cookies count under the names of the first rule only.
+
 GET requests of other sites without an Origin (links, images, scripts, frames) pass the second rule, since links to this
 server must work. They change nothing, and browsers keep JSON and text from the page that embeds them.
 """
@@ -38,7 +42,9 @@ _HOST_BYTES_MAX = HOST_LENGTH_MAX + 1
 # With room for schemes such as those of browser extensions.
 _ORIGIN_BYTES_MAX = HOST_LENGTH_MAX + 41
 
-_READ = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"transfer-encoding"})
+_READ = frozenset(
+    {b"cookie", b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"transfer-encoding"}
+)
 _SAME_SITE = frozenset({b"same-origin", b"none"})
 _BODY_TYPES = frozenset(
     {
@@ -62,10 +68,16 @@ _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Origins:
-    """The three rules with the names and origins of the settings. Safe to use from several threads."""
+    """The three rules with the names and origins of the settings. Safe to use from several threads.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The settings.
+        authenticated: Whether the listener asks every caller for a token where authentication is on.
+    """
+
+    def __init__(self, settings: Settings, *, authenticated: bool = False) -> None:
         security, server = settings.server.security, settings.server
+        self._needs_token = authenticated and security.use_auth and not settings.auth.disable_for_http
         own = [*settings.auth.authorized_uris, *([server.public_url] if server.public_url else [])]
         self._names = frozenset(
             [*map(host_of, own), host_of(server.host), *security.allowed_hosts, *settings.mcp.allowed_hosts]
@@ -112,7 +124,7 @@ class Origins:
         origin = given.get(b"origin")
         same_site = given.get(b"sec-fetch-site", b"none") in _SAME_SITE
         from_page = origin is not None or not same_site
-        if grpc and http2 and not from_page:
+        if not from_page and ((grpc and http2) or (self._needs_token and b"cookie" not in given)):
             return None
         host = given.get(b"host", b"")[:_HOST_BYTES_MAX]
         for name in (host, *_authority(method, target)):

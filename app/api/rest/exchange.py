@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 T = TypeVar("T")
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 # JSON may be longer than its message. A body of more than this many times the limit for messages is not read.
 BODY_PER_MESSAGE_MAX = 4
@@ -222,9 +223,10 @@ def cache_key(rpc: Rpc, scope: Scope, head: Head) -> tuple[Any, ...]:
     return rpc.name, head.writer, b"%b?%b" % (scope.get("raw_path") or b"", scope["query_string"])
 
 
-async def send_reply(send: Send, scope: Scope, head: Head, body: bytes) -> None:
-    """Send a successful reply."""
-    await send_answer(send, scope, 200, [_CONTENT_TYPES[head.writer], _GRPC], body, chunked=head.trailers)
+async def send_reply(send: Send, scope: Scope, head: Head, body: bytes, headers: Sequence[Header] = ()) -> None:
+    """Send a successful reply, with further headers."""
+    head_of_reply = [_CONTENT_TYPES[head.writer], _GRPC, *headers]
+    await send_answer(send, scope, 200, head_of_reply, body, chunked=head.trailers)
 
 
 async def send_error(

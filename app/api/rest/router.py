@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import structlog
 from fastapi import APIRouter
+from flyteidl.service import identity_pb2
 from google.protobuf.message import Message
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,6 +26,7 @@ from starlette.websockets import WebSocketClose
 from app import errors
 from app.api.rest import exchange
 from app.api.rest.exchange import THREAD_BYTES_MIN, THREADS, ClientDisconnected, Head
+from app.api.rest.identity_headers import user_headers
 from app.api.rest.route_tree import Tree, clean_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch, failures
@@ -92,7 +94,8 @@ class RpcRoute(Route):
             return
         if cached:
             server.cache.put(exchange.cache_key(self.rpc, scope, head), body)
-        await exchange.send_reply(send, scope, head, body)
+        headers = user_headers(reply) if isinstance(reply, identity_pb2.UserInfoResponse) else ()
+        await exchange.send_reply(send, scope, head, body, headers)
 
     def _call(self, scope: Scope, head: Head) -> Call:
         client, given = scope.get("client"), head.text(b"x-request-id")

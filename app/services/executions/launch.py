@@ -25,7 +25,7 @@ from app.runtime.threads import in_thread_if_large
 from app.services import checks, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
 from app.services.execution_ids import check_execution_id, execution_key, random_name
-from app.services.executions import launch_checks, single_task
+from app.services.executions import launch_checks, launcher_identity, single_task
 from app.services.executions.reads import namespace
 
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
@@ -200,7 +200,8 @@ async def _inherit(ctx: Context, spec: execution_pb2.ExecutionSpec) -> tuple[int
     if execution is None:
         raise checks.missing_entity("execution", node.execution_id)
     parent_spec = execution_pb2.ExecutionSpec.FromString(execution.spec)
-    metadata.principal = execution.user or ""
+    owner = execution.user or ""
+    metadata.principal = launcher_identity.principal_of_child(ctx, node.execution_id, owner)
     metadata.nesting = parent_spec.metadata.nesting + 1
     if parent_spec.HasField("execution_cluster_label"):
         spec.execution_cluster_label.CopyFrom(parent_spec.execution_cluster_label)
@@ -227,6 +228,8 @@ async def _merge_config(
         configuration.inherit(spec, parent_config, (target.launch_plan, *of_workflow))
     resolve = partial(configuration.resolve, principal=ctx.principal)
     config = await in_thread_if_large(spec.ByteSize(), resolve, spec, target.launch_plan, attributes, ctx.settings)
+    launcher_identity.set_execution_identity(ctx, spec, config)
+    launcher_identity.annotate(ctx, spec, config)
     if target.launch_plan is not None:
         launch_checks.check_config(ctx, config, target.launch_plan)
     row = await ctx.db.find(schema.Project, columns=("labels",), identifier=project)

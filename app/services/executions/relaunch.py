@@ -67,6 +67,9 @@ async def _create_request(ctx: Context, request: Any, row: Any, mode: int) -> ex
         project=request.id.project, domain=request.id.domain, name=request.name
     )
     create.spec.ParseFromString(row.spec)
+    if ctx.auth is not None:
+        # Deviates: upstream's relaunch runs as the first launcher, so whoever relaunches gets the rights of another.
+        create.spec.security_context.run_as.execution_identity = ctx.principal
     create.spec.metadata.mode = mode
     create.spec.metadata.reference_execution.CopyFrom(request.id)
     if row.user_inputs_uri:

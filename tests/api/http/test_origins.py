@@ -356,3 +356,31 @@ def test_what_the_start_warns_of(tmp_path: Path) -> None:
         assert "run commands on this one" in lines(host=host)
     settings = Settings.model_validate({"server": {"host": "::"}, "engine": {"kind": "none"}})
     assert "can launch executions, read all data" in "\n".join(start_warnings(settings))
+
+
+FOREIGN = "evil.example.com"
+
+
+@pytest.mark.parametrize(
+    ("given", "with_token", "without"),
+    [
+        ({"host": FOREIGN}, 0, 421),
+        ({"host": FOREIGN, "authorization": "Bearer x"}, 0, 421),
+        ({"host": FOREIGN, "cookie": "flyte_session=x"}, 421, 421),
+        ({"host": FOREIGN, "origin": f"http://{FOREIGN}"}, 421, 421),
+        ({"host": FOREIGN, "sec-fetch-site": "cross-site"}, 421, 421),
+        ({"host": "localhost:30080", "origin": f"http://{FOREIGN}"}, 403, 403),
+        ({"host": "localhost:30080", "cookie": "flyte_session=x"}, 0, 0),
+    ],
+)
+def test_a_foreign_host_is_served_only_where_every_caller_needs_a_token(
+    given: dict[str, str], with_token: int, without: int
+) -> None:
+    on = {"server": {"security": {"use_auth": True}}}
+    assert verdict(given, of=Origins(Settings.model_validate(on), authenticated=True)) == with_token
+    for settings, authenticated in (
+        (on, False),
+        ({}, True),
+        ({**on, "auth": {"disable_for_http": True}}, True),
+    ):
+        assert verdict(given, of=Origins(Settings.model_validate(settings), authenticated=authenticated)) == without
