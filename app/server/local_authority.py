@@ -12,7 +12,6 @@ import fcntl
 import ipaddress
 import os
 import socket
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.server import private_files
 from app.server.certificates import dns_names
 from app.settings import BadSetting, Settings
 from app.settings.hosts import host_of, is_ip
@@ -221,20 +221,5 @@ def _write_pair(certificate: Path, key: Path, pair: _Pair) -> None:
     private = pair.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _replace(key, private, 0o600)
-    _replace(certificate, pair.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-
-
-def _replace(file: Path, content: bytes, mode: int) -> None:
-    """Replace the file atomically. It is never readable for others before it has its mode."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, mode)
-        os.replace(name, file)
-    except BaseException:
-        os.unlink(name)
-        raise
+    private_files.replace(key, private)
+    private_files.replace(certificate, pair.certificate.public_bytes(serialization.Encoding.PEM), 0o644)
