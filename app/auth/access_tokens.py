@@ -1,15 +1,17 @@
 """Access tokens: those of the own authorization server, and those of an external one.
 
-Source: flyteadmin/auth/authzserver/provider.go ValidateAccessToken.
+Source: flyteadmin/auth/authzserver/provider.go and resource_server.go, ValidateAccessToken.
 """
 
 from __future__ import annotations
 
 import time
 
+from app import errors
 from app.auth import claims, jwts
 from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
+from app.auth.provider import AuthorizationServer
 from app.auth.refusals import Refused, log_refusal
 from app.auth.verified import VerifiedTokens
 from app.settings import Settings
@@ -59,6 +61,62 @@ class OwnAccessTokens:
             jwts.check_audience(read.claims, {public_url})
             # Parity: tokens that upstream issues to services have no `iss`.
             jwts.check_issuer(read.claims, self._issuers | {public_url}, required=False)
+            identity = claims.of_access_token(read.claims, expires_at)
+        except Refused as refusal:
+            log_refusal(_KIND, refusal, signed=signed)
+            raise
+        self._verified.put(token, public_url, identity)
+        return identity
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        """Return the identity of a token that was verified lately and is still valid, None for any other token."""
+        return self._verified.get(token, public_url)
+
+
+class ExternalAccessTokens:
+    """Verifies the tokens of an external authorization server: `auth.appAuth.authServerType` is `External`.
+
+    Args:
+        settings: The settings.
+        server: The authorization server.
+    """
+
+    def __init__(self, settings: Settings, server: AuthorizationServer) -> None:
+        auth = settings.auth
+        self._bytes_max = auth.token_bytes_max
+        self._audiences = frozenset(auth.app_auth.external_auth_server.allowed_audience)
+        self._server = server
+        self._verified = VerifiedTokens(auth.verified_tokens_bytes_max, auth.verified_token_seconds)
+        # A key that is no longer published must not count for another minute.
+        server.keys.on_change(self._verified.clear)
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        """Return the identity that a token proves.
+
+        Args:
+            token: The token.
+            public_url: The address of this server as the client wrote it, which is an accepted audience.
+
+        Raises:
+            Refused: The token proves none.
+        """
+        known = self._verified.get(token, public_url)
+        if known is not None:
+            return known
+        signed = False
+        try:
+            read = jwts.parsed(token, self._bytes_max, prefix="oidc: malformed jwt: ")
+            try:
+                algorithms, issuers = await self._server.algorithms(), await self._server.issuers()
+            except errors.FlyteError as error:
+                raise jwts.without_provider(error) from error
+            # Deviates: upstream accepts any algorithm of the key's kind.
+            jwts.check_announced_algorithm(read, algorithms)
+            await self._server.keys.check_signature(read)
+            signed = True
+            expires_at = jwts.check_times(read.claims, time.time(), prefix="failed to validate token: ")
+            jwts.check_audience(read.claims, self._audiences | {public_url})
+            jwts.check_issuer(read.claims, issuers)
             identity = claims.of_access_token(read.claims, expires_at)
         except Refused as refusal:
             log_refusal(_KIND, refusal, signed=signed)

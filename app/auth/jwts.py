@@ -19,6 +19,7 @@ from jwt import PyJWS
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
 from app.auth.refusals import Refused
+from app.errors import FlyteError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -71,21 +72,22 @@ class Token:
         return value
 
 
-def parsed(text: str, bytes_max: int) -> Token:
+def parsed(text: str, bytes_max: int, *, prefix: str = "") -> Token:
     """Return a token's parts.
 
     Args:
         text: The token.
         bytes_max: The longest token that is parsed, in bytes.
+        prefix: Precedes the text of a refusal.
 
     Raises:
         Refused: The token is too long, or malformed.
     """
     if len(text) > bytes_max:
         found, wanted = f"{len(text)} bytes", f"at most {bytes_max} bytes (auth.tokenBytesMax)"
-        raise Refused(f"token has {found}, allowed is {wanted}", claim="length", found=found, wanted=wanted)
+        raise Refused(f"{prefix}token has {found}, allowed is {wanted}", claim="length", found=found, wanted=wanted)
     if (points := text.count(".")) != 2:
-        problem = "token contains an invalid number of segments"
+        problem = f"{prefix}token contains an invalid number of segments"
         raise Refused(problem, claim="segments", found=points + 1, wanted=3)
     try:
         parts = _jws.decode_complete(text, options={"verify_signature": False})
@@ -94,9 +96,9 @@ def parsed(text: str, bytes_max: int) -> Token:
         )
         _check_depth(claims)
     except (PyJWTError, ValueError, RecursionError) as error:
-        raise _malformed(error) from error
+        raise _malformed(error, prefix) from error
     if not isinstance(claims, dict):
-        raise _malformed("the claims are no JSON object")
+        raise _malformed("the claims are no JSON object", prefix)
     return Token(text, parts["header"], claims)
 
 
@@ -114,6 +116,22 @@ def check_algorithm(token: Token, allowed: Collection[str]) -> None:
     raise Refused(problem, claim="alg", found=token.header.get("alg"), wanted=sorted(allowed))
 
 
+def check_announced_algorithm(token: Token, announced: Collection[str]) -> None:
+    """Raise Refused where the token's algorithm is not among those that its issuer announces."""
+    if token.algorithm not in announced:
+        wanted = " ".join(f'"{name}"' for name in sorted(announced))
+        problem = f'unexpected signature algorithm "{token.algorithm}"; expected [{wanted}]'
+        raise Refused(
+            f"oidc: malformed jwt: {problem}", claim="alg", found=token.header.get("alg"), wanted=sorted(announced)
+        )
+
+
+def without_provider(error: FlyteError) -> Refused:
+    """Return the refusal of a token whose issuer does not answer."""
+    problem = f"failed to verify signature: {error.message}"
+    return Refused(problem, claim="issuer's document", found=error.message, wanted="an answer")
+
+
 def is_signed_by(token: Token, key: PublicKey) -> bool:
     """Return whether a key made the token's signature with the token's algorithm, which the caller has checked.
 
@@ -129,26 +147,28 @@ def is_signed_by(token: Token, key: PublicKey) -> bool:
     return True
 
 
-def check_times(claims: Mapping[str, Any], now: float) -> float:
+def check_times(claims: Mapping[str, Any], now: float, *, prefix: str = "") -> float:
     """Check `nbf`, `iat` and `exp` without leeway, and return the expiry.
 
     Args:
         claims: The claims.
         now: Seconds since 1970.
+        prefix: Precedes the text of a refusal.
 
     Raises:
         Refused: The token is not valid now, never expires, or a time is no number.
     """
-    for name, problem in (("nbf", "Token is not valid yet"), ("iat", "Token used before issued")):
-        start = _time(claims, name, problem)
+    for name, text in (("nbf", "Token is not valid yet"), ("iat", "Token used before issued")):
+        start = time_of(claims, name, prefix + text)
         if start is not None and now < start:
-            raise Refused(problem, claim=name, found=_moment(start), wanted=f"at most {_moment(now)} (now)")
-    expiry = _time(claims, "exp", "Token is expired")
+            raise Refused(prefix + text, claim=name, found=moment(start), wanted=f"at most {moment(now)} (now)")
+    expired = f"{prefix}Token is expired"
+    expiry = time_of(claims, "exp", expired)
     if expiry is None:
         # Deviates: without `exp`, or with 0, a token of upstream never expires.
-        raise Refused("token has no expiry (claim exp)", claim="exp", found=claims.get("exp"), wanted="a time")
+        raise Refused(f"{prefix}token has no expiry (claim exp)", claim="exp", found=claims.get("exp"), wanted="a time")
     if now >= expiry:
-        raise Refused("Token is expired", claim="exp", found=_moment(expiry), wanted=f"after {_moment(now)} (now)")
+        raise Refused(expired, claim="exp", found=moment(expiry), wanted=f"after {moment(now)} (now)")
     return expiry
 
 
@@ -169,7 +189,7 @@ def check_audience(claims: Mapping[str, Any], wanted: Collection[str]) -> None:
     found = audiences_of(claims)
     if not any(one in wanted for one in found):
         subject, issuer = (value if isinstance(value := claims.get(name), str) else "" for name in ("sub", "iss"))
-        times = " ".join(_go_moment(claims.get(name)) for name in ("exp", "iat", "nbf"))
+        times = " ".join(go_moment(claims.get(name)) for name in ("exp", "iat", "nbf"))
         shown = f"&{{[{' '.join(found)}] {issuer} {subject} {times}}}"
         problem = f"invalid audience [{shown}], wanted [{set_text(wanted)}]"
         raise Refused(problem, claim="aud", found=claims.get("aud"), wanted=sorted(wanted))
@@ -193,12 +213,12 @@ def check_issuer(claims: Mapping[str, Any], wanted: Collection[str], *, required
         raise Refused(problem, claim="iss", found=found, wanted=sorted(wanted))
 
 
-def _malformed(reason: object) -> Refused:
-    problem = f"token is malformed: {str(reason) or type(reason).__name__}"
+def _malformed(reason: object, prefix: str = "") -> Refused:
+    problem = f"{prefix}token is malformed: {str(reason) or type(reason).__name__}"
     return Refused(problem, claim="form", found=str(reason), wanted="a JSON Web Token")
 
 
-def _time(claims: Mapping[str, Any], name: str, problem: str) -> float | None:
+def time_of(claims: Mapping[str, Any], name: str, problem: str) -> float | None:
     """Return a time claim, None where it is absent or 0. Raises Refused for a value that is no number."""
     value = claims.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -206,18 +226,19 @@ def _time(claims: Mapping[str, Any], name: str, problem: str) -> float | None:
     return float(value) or None
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Return a time as ISO 8601 writes it, in UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     except (OverflowError, OSError, ValueError):
         return f"{seconds:g} s after 1970"
 
 
-def _go_moment(value: Any) -> str:
+def go_moment(value: Any) -> str:
     """Return a time claim as Go prints a time; the zero time for a claim that has none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value:
         return "0001-01-01 00:00:00 +0000 UTC"
-    return _moment(value).replace("T", " ").replace("+00:00", " +0000 UTC")
+    return moment(value).replace("T", " ").replace("+00:00", " +0000 UTC")
 
 
 def _integer(text: str) -> int:

@@ -160,6 +160,10 @@ class ExternalAuthServer(Section):
     retry_delay_seconds: Seconds = 1.0
     """Time between two such attempts, as a duration."""
 
+    allowed_issuers: tuple[str, ...] = ()
+    """Issuers of accepted tokens beside the one in its metadata. Entra ID has another one for tokens of version 1.
+    Not upstream's."""
+
 
 class FlyteClient(Section):
     """The OAuth 2 client of command line tools."""
@@ -225,6 +229,19 @@ class Auth(Section):
 
     verified_token_seconds: float = Field(default=60.0, ge=0)
     """Time after which the signature of a token is verified anew, in seconds. Not upstream's."""
+
+    provider_timeout_seconds: float = Field(default=10.0, gt=0)
+    """Time for a whole reply of the identity provider, in seconds. Not upstream's."""
+
+    provider_document_bytes_max: int = Field(default=1024**2, ge=1024)
+    """Largest reply of the identity provider, in bytes. Not upstream's."""
+
+    provider_document_seconds: float = Field(default=300.0, gt=0)
+    """Age from which the documents and keys of the identity provider are fetched anew in the background, in seconds.
+    Not upstream's."""
+
+    key_fetches_per_minute_max: int = Field(default=60, ge=1)
+    """Fetches of the identity provider's keys that tokens with an unknown key may cause in a minute. Not upstream's."""
 
     verified_tokens_bytes_max: int = Field(default=8 * 1024**2, ge=0)
     """Size of the cache of verified tokens, in bytes for each process. Not upstream's."""
