@@ -30,6 +30,7 @@ from app.engine.local.graph.aborts import EAGER_LABEL
 from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
+from app.engine.local.processes.platform_address import platform_variables
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.watch import ChangeWatch
 from app.engine.owner import has_ended, owner_name
@@ -82,10 +83,7 @@ class LocalEngine:
         # Bounds the memory of this process; further executions wait in their launch records.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
-        self.platform: Mapping[str, str] = {
-            "FLYTE_PLATFORM_URL": f"localhost:{settings.server.http_port}",
-            "FLYTE_PLATFORM_INSECURE": "true",
-        }
+        self.platform: Mapping[str, str] = platform_variables(settings)
         self.console_url = settings.flyteadmin.console_url
         me = owner_name()
         self._leases = leases.Leases(server.database, schema.Launch, EXECUTION_KEY, owner=me, has_ended=has_ended)
