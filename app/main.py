@@ -22,7 +22,7 @@ from app.api.http.refusals import refuse
 from app.api.pages import attempt_logs, docs, health, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
-from app.auth.build import authentication_of
+from app.auth.build import authentication_of, task_tokens_of
 from app.background.scheduler import Scheduler
 from app.blobs import Blobs
 from app.database.connect import database_of
@@ -180,6 +180,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         engine=NoEngine(),
         metrics=metrics,
         auth=authentication_of(settings, database),
+        task_tokens=task_tokens_of(settings),
     )
     services: list[Service] = [DescriptorWatch()]
     if settings.engine.kind == "local":

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.auth.identity import Identity
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -16,12 +18,14 @@ class Credentials:
         headers: Names in lower case and values, in the order in which they arrived.
         scheme: `http` or `https`, as the client used it.
         method: The HTTP method; POST for gRPC.
+        known: The caller, where the edge has authenticated the request already; the headers are then empty.
     """
 
     transport: Literal["http", "grpc"]
     headers: tuple[tuple[bytes, bytes], ...]
     scheme: str = "http"
     method: str = "POST"
+    known: Identity | None = None
 
     @classmethod
     def of_scope(cls, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials:

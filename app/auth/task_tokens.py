@@ -16,19 +16,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import and_, bindparam, select
 
-from app import errors
 from app.auth.identity import ALL, Identity, TaskGrant, UserInfo
+from app.auth.refusals import Refused, log_refusal
 from app.database import schema
 from app.database.base import Database
 from app.database.statements import Statement
-from app.settings import Settings
 
 TYPE = "flyte-task+jwt"
 # A longer text is no token of this module.
 TOKEN_BYTES_MAX = 4096
 _ALGORITHM = "HS256"
 _KEY_BYTES = 32
-_REFUSED = "task token refused"
+_KIND = "task token"
 _ENDS = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT", "SKIPPED", "RECOVERED"})
 
 _executions, _nodes = schema.table(schema.Execution), schema.table(schema.NodeExecution)
@@ -48,12 +47,6 @@ _PHASES = Statement(
 def signing_key(secret: bytes) -> bytes:
     """Derive the key of task tokens from a secret that all servers of a deployment share."""
     return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"flyteadmin task token").derive(secret)
-
-
-def task_tokens_of(settings: Settings, secret: bytes) -> TaskTokens | None:
-    """Return the issuer of task tokens; None where `auth.taskTokenLifespan` is 0."""
-    seconds = settings.auth.task_token_lifespan_seconds
-    return TaskTokens(signing_key(secret), seconds) if seconds else None
 
 
 class TaskTokens:
@@ -117,8 +110,19 @@ class TaskTokenVerifier:
         """Return the launcher's identity, restricted to the execution of the task.
 
         Raises:
-            Unauthenticated: The token is forged or has expired, or its execution or node has ended.
+            Refused: The token is forged or has expired, or its execution or node has ended.
         """
+        try:
+            return await self._verified(token)
+        except Refused as refusal:
+            log_refusal(_KIND, refusal, signed=refusal.claim == "execution")
+            raise
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        """Return None: the end of an execution must be seen at once, so each call reads its phase."""
+        return None
+
+    async def _verified(self, token: str) -> Identity:
         claims = self._claims(token)
         grant = TaskGrant(
             claims["project"], claims["domain"], claims["execution"], claims["node"], claims["execution_identity"]
@@ -133,21 +137,19 @@ class TaskTokenVerifier:
             task=grant,
         )
 
-    def recent(self, token: str) -> Identity | None:
-        """Return None: the end of an execution must be seen at once, so each call reads its phase."""
-        return None
-
     def _claims(self, token: str) -> dict[str, Any]:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token, self._key, algorithms=[_ALGORITHM], options={"require": ["exp", "iat", "sub"]}
             )
         except jwt.InvalidTokenError as error:
-            raise errors.Unauthenticated(f"{_REFUSED}: {error}") from error
+            expired = isinstance(error, jwt.ExpiredSignatureError)
+            wanted = "a time to come" if expired else "a token of this server"
+            raise _refused(str(error), "exp" if expired else "signature", str(error), wanted) from error
         return claims
 
     async def _check_running(self, grant: TaskGrant) -> None:
-        """Raise UNAUTHENTICATED where the execution or the node of a task has ended."""
+        """Raise Refused where the execution or the node of a task has ended."""
         async with self._database.unit_of_work() as db:
             row = await db.one(
                 _PHASES,
@@ -157,7 +159,13 @@ class TaskTokenVerifier:
                 node=grant.node,
             )
         if row is None:
-            raise errors.Unauthenticated(f"{_REFUSED}: execution {grant.execution} does not exist")
+            raise _refused(
+                f"execution {grant.execution} does not exist", "execution", grant.execution, "an execution that runs"
+            )
         for name, phase in ((f"execution {grant.execution}", row.execution), (f"node {grant.node}", row.node)):
             if phase in _ENDS:
-                raise errors.Unauthenticated(f"{_REFUSED}: {name} has ended ({phase})")
+                raise _refused(f"{name} has ended ({phase})", "execution", f"{name}, {phase}", "a node that runs")
+
+
+def _refused(reason: str, claim: str, found: str, wanted: str) -> Refused:
+    return Refused(f"{_KIND} refused: {reason}", claim=claim, found=found, wanted=wanted)

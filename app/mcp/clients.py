@@ -16,7 +16,7 @@ from flyteidl.core import identifier_pb2
 from google.protobuf.message import Message
 
 from app import errors
-from app.auth.identity import ANONYMOUS, Identity
+from app.auth.credentials import Credentials
 from app.engine.local.processes import folders
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
@@ -54,24 +54,25 @@ class InProcessClient:
 
     Args:
         server: The objects of this process.
-        identity: The caller, whom the port has authenticated; anonymous where authentication is off.
+        credentials: The caller, whom the port has authenticated; None where authentication is off.
     """
 
-    def __init__(self, server: Server, identity: Identity = ANONYMOUS) -> None:
+    def __init__(self, server: Server, credentials: Credentials | None = None) -> None:
         self._server = server
-        self._identity = identity
+        self._credentials = credentials
         settings = server.settings
         self.web = settings.own_url
 
     def of_request(self, request: Any) -> InProcessClient:
         """Return the client that acts with the identity in the scope of a request."""
-        identity = None if request is None else request.scope.get(dispatch.IDENTITY_KEY)
-        return self if identity is None else InProcessClient(self._server, identity)
+        if request is None:
+            return self
+        return InProcessClient(self._server, dispatch.credentials(self._server, request.scope, "http"))
 
     async def call(self, rpc: Rpc, request: Message) -> Message:
         """Run the RPC in a unit of work of its own, under a new request id."""
         request_id = f"m-{random.getrandbits(80):020x}"  # nosec B311 # no secret
-        call = Call(rpc, identity=self._identity, request_id=request_id, endpoint=self.web)
+        call = Call(rpc, credentials=self._credentials, request_id=request_id, endpoint=self.web)
         try:
             return message_of(await dispatch.call(self._server, call, request))
         except errors.Internal as error:

@@ -110,19 +110,19 @@ class Call:
 
 
 def credentials(server: Server, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials | None:
-    """Return the credentials of an ASGI request; None where authentication is off, or done by the edge."""
-    return None if server.auth is None or IDENTITY_KEY in scope else Credentials.of_scope(scope, transport)
+    """Return the credentials of an ASGI request; None where authentication is off."""
+    if server.auth is None:
+        return None
+    known = scope.get(IDENTITY_KEY)
+    return Credentials.of_scope(scope, transport) if known is None else Credentials(transport, (), known=known)
 
 
 def front_identity(scope: Mapping[str, Any]) -> Identity:
-    """Return the identity that the edge or an ASGI layer in front of this server stored, or the anonymous one.
+    """Return the identity that an ASGI layer in front of this server stored in the scope, or the anonymous one.
 
     Args:
         scope: The ASGI scope. A client cannot set its keys, unlike headers and gRPC metadata.
     """
-    known: Identity | None = scope.get(IDENTITY_KEY)
-    if known is not None:
-        return known
     name = scope.get(PRINCIPAL_KEY)
     return Identity(subject=name, method="front") if name else ANONYMOUS
 
@@ -157,7 +157,9 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Cr
 
 def _sees_every_project(auth: Authentication, credentials: Credentials | None) -> bool:
     """Return whether the caller is known without a wait and may see every project."""
-    identity = auth.recent(credentials) if credentials is not None else None
+    if credentials is None:
+        return False
+    identity = auth.recent(credentials) if credentials.known is None else credentials.known
     return identity is not None and identity.task is None
 
 
@@ -209,9 +211,6 @@ async def authenticate(server: Server, call: Call) -> None:
         FlyteError: UNAUTHENTICATED without an acceptable token.
     """
     if server.auth is not None and call.rpc.name not in OPEN_RPCS:
-        if call.credentials is None and call.identity.method not in ("anonymous", "front"):
-            # The edge has authenticated the caller.
-            return
         call.identity = await identity(server.auth, call.credentials)
 
 
@@ -223,7 +222,7 @@ async def identity(auth: Authentication, credentials: Credentials | None) -> Ide
     """
     if credentials is None:
         raise errors.Unauthenticated("Request unauthenticated")
-    return await auth.identity(credentials)
+    return await auth.identity(credentials) if credentials.known is None else credentials.known
 
 
 def check_access(call: Call) -> None:

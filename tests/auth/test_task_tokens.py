@@ -65,7 +65,7 @@ def test_a_token_ends_with_its_execution_and_its_node(
         assert (identity.subject, identity.method, identity.task) == ("ada", "task", GRANT)
         assert identity.scopes == {"all"}
         assert identity.expires_at == pytest.approx(time.time() + 61, abs=2)
-        assert verifier.recent(token) is None
+        assert verifier.recent(token, "") is None
 
     bench(scenario)
 
