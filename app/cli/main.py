@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import cache, config, executions, mcp, migrate, secret, serve, storage
+from app.cli import auth, cache, config, doctor, executions, mcp, migrate, secret, serve, storage
 from app.cli.options import INTERRUPTED, Files, group, masker
 
 SERVER, DATA, ASSISTANTS = "Server", "Data", "AI assistants"
@@ -22,7 +22,9 @@ app = group("A Flyte control plane. Start with `flyteadmin serve`.")
 app.command("serve", rich_help_panel=SERVER)(serve.serve)
 app.add_typer(migrate.commands, name="migrate", rich_help_panel=SERVER)
 app.add_typer(config.commands, name="config", rich_help_panel=SERVER)
+app.add_typer(auth.commands, name="auth", rich_help_panel=SERVER)
 app.add_typer(secret.commands, name="secret", rich_help_panel=SERVER)
+app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.add_typer(executions.commands, name="executions", rich_help_panel=DATA)
 app.add_typer(cache.commands, name="cache", rich_help_panel=DATA)
 app.add_typer(storage.commands, name="storage", rich_help_panel=DATA)

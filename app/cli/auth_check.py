@@ -1,0 +1,35 @@
+"""`flyteadmin auth check`: the settings of authentication, tried against the identity provider."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.cli.options import Files, errors_in_one_line, load_settings, masker
+
+if TYPE_CHECKING:
+    from app.server.findings import Report
+
+
+def check(context: typer.Context, config: Files = None) -> None:
+    """Try the settings of authentication against the identity provider, and print what they lack.
+
+    The exit code is 1 where something keeps users out. SSL_CERT_FILE names a private authority.
+    """
+    with errors_in_one_line():
+        settings = load_settings(context, config)
+        from app.server import auth_check, findings
+
+        async def run() -> "Report":
+            async with findings.client() as http:
+                return await auth_check.check(settings, http)
+
+        print_report(asyncio.run(run()))
+
+
+def print_report(report: "Report") -> None:
+    """Print the findings, one a line, and exit with code 1 where there is an error."""
+    for one in report.findings:
+        typer.echo(masker().text(f"{one.level:8} {one.subject}: {one.text}"))
+    if report.failed:
+        raise typer.Exit(1)
