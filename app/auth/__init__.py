@@ -16,6 +16,8 @@
     remote_keys     the keys that such a server publishes
     remote_value    a fetched value, renewed from time to time
     provider_client bounded requests to such a server
+    oauth           the own authorization server
+    periodic        steps that are repeated in the background
 
 Upstream: flyteadmin/auth at v1.16.8.
 """

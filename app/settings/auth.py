@@ -138,6 +138,26 @@ class SelfAuthServer(Section):
 
     static_clients: dict[str, StaticClient] = STATIC_CLIENTS
 
+    device_flow: bool = False
+    """Whether clients without a browser may sign a person in by a code that the person types at `/oauth2/device`
+    (RFC 8628). Public clients with the grant type authorization_code may then do so, too. Not upstream's."""
+
+    device_code_lifespan_seconds: Seconds = 600.0
+    """Time in which a person must type a device's code, as a duration. Not upstream's."""
+
+    device_poll_interval_seconds: Seconds = 5.0
+    """Time between two requests of a device for its token, as a duration. Not upstream's."""
+
+    device_codes_max: int = Field(default=1000, ge=1)
+    """Device codes that wait for a person at once, of all clients. Not upstream's."""
+
+    secret_failures_per_minute_max: int = Field(default=10, ge=1)
+    """Wrong secrets of one client from one address in a minute, in each worker process. Further attempts are answered
+    with 429 until the minute is over. Not upstream's."""
+
+    secret_checks_max: int = Field(default=2, ge=1)
+    """Client secrets that one worker process compares at once; each takes a thread for some 0.2 s. Not upstream's."""
+
 
 class ExternalAuthServer(Section):
     """An OAuth 2 authorization server elsewhere."""
@@ -258,3 +278,7 @@ class Auth(Section):
 
     user_auth: UserAuth = UserAuth()
     app_auth: AppAuth = AppAuth()
+
+    revocation_delay_seconds: Seconds = 15.0
+    """Time after which every worker process refuses the access tokens of a client that was revoked, as a duration.
+    Not upstream's."""

@@ -17,18 +17,9 @@ _NO_QUEUE = "this server fires schedules from its database, not from a queue of 
 
 # The path of a field, or of a section for all fields in it, and the reason.
 WITHOUT_EFFECT: Mapping[str, str] = {
-    "auth.app_auth.self_auth_server.access_token_lifespan_seconds": _SIGN_IN,
-    "auth.app_auth.self_auth_server.authorization_code_lifespan_seconds": _SIGN_IN,
-    "auth.app_auth.self_auth_server.claim_symmetric_encryption_key_secret_name": _SIGN_IN,
-    "auth.app_auth.self_auth_server.refresh_token_lifespan_seconds": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.audience": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.client_secret": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.grant_types": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.id": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.public": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.redirect_uris": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.response_types": _SIGN_IN,
-    "auth.app_auth.self_auth_server.static_clients.scopes": _SIGN_IN,
+    "auth.app_auth.self_auth_server.claim_symmetric_encryption_key_secret_name": (
+        "codes are rows of the database, so no claim is encrypted"
+    ),
     "auth.app_auth.third_party_config.flyte_client.audience": _SIGN_IN,
     "auth.app_auth.third_party_config.flyte_client.client_id": _SIGN_IN,
     "auth.app_auth.third_party_config.flyte_client.redirect_uri": _SIGN_IN,
@@ -77,7 +68,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "server.kube_client_config": _KUBERNETES,
     "server.kube_config": _KUBERNETES,
     "server.master": _KUBERNETES,
-    "server.security.insecure_cookie_header": _SIGN_IN,
     "storage.cache": "limits.keptClosureBytesMax and limits.keptJsonBytesMax are the sizes of the caches",
     "storage.default_http_client": "the client of the object store has its own headers and timeouts",
 }
