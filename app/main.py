@@ -19,10 +19,12 @@ from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, docs, health, storage
+from app.api.pages import attempt_logs, docs, health, roles, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
+from app.auth import audit
 from app.auth.build import authentication_of, task_tokens_of
+from app.auth.caller_access import access_check
 from app.background.scheduler import Scheduler
 from app.blobs import Blobs
 from app.database.connect import database_of
@@ -69,7 +71,8 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(health.routes(server.health))
         self.router.routes.extend(docs.routes())
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
-        self.router.routes.extend(attempt_logs.routes(server.settings))
+        self.router.routes.extend(attempt_logs.routes(server))
+        self.router.routes.extend(roles.routes(server))
         for router in routers.ROUTERS:
             self.include_router(router)
 
@@ -182,6 +185,8 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         auth=authentication_of(settings, database),
         task_tokens=task_tokens_of(settings),
     )
+    server.access = access_check(settings, server.database, server.blobs)
+    server.audit = audit.set_up(settings)
     services: list[Service] = [DescriptorWatch()]
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine

@@ -1,7 +1,9 @@
 """`flyteadmin auth`: who may call, and what callers may do."""
 
-from app.cli import auth_check
+from app.cli import auth_check, roles
 from app.cli.options import group
 
 commands = group("Manage who may call, and what callers may do.")
 commands.command("check")(auth_check.check)
+commands.add_typer(roles.role_commands, name="role")
+commands.add_typer(roles.admin_commands, name="admin")

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from app import errors
 from app.auth.credentials import Credentials
+from app.auth.roles import Need, Role
 from app.engine.local.processes import folders
 from app.runtime import dispatch
 from app.runtime.dispatch import Call, Server
@@ -81,11 +82,21 @@ class InProcessClient:
             raise errors.Internal(f"internal error; the server's log has more under {request_id}") from error
 
     async def read_log_end(self, id: identifier_pb2.TaskExecutionIdentifier, bytes_max: int) -> str | None:
-        """Read the log in the home folder of the local engine."""
+        """Read the log in the home folder of the local engine, where the caller may see the execution."""
         node = id.node_execution_id
+        if not await self._may_view(node.execution_id):
+            return None
         execution = folders.execution_folder(self._server.settings.home_path, node.execution_id)
         attempt = folders.attempt_folder(folders.node_folder(execution, node.node_id), id.retry_attempt)
         return await asyncio.to_thread(_end_of, attempt / folders.LOG, bytes_max)
+
+    async def _may_view(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
+        server = self._server
+        if server.access is None or server.auth is None:
+            return server.access is None
+        caller = await dispatch.identity(server.auth, self._credentials)
+        access = await server.access.access(caller)
+        return access is None or access.allows(Need(Role.VIEW, id.project, id.domain))
 
 
 def _end_of(path: Path, bytes_max: int) -> str | None:

@@ -63,6 +63,7 @@ class Listing:
         ordered_columns: Columns with an index (scope columns, column, created_at, id): it holds the rows of each value
             in the order of created_at.
         enumerated_columns: Columns with few possible values, with these values: `ne` can become `value_in`.
+        place: The columns of project and domain by which roles narrow the list, None for a missing one.
         counted_columns: Columns whose filters may match few rows of very many, with an index that can count matches.
     """
 
@@ -75,6 +76,7 @@ class Listing:
     ordered_columns: frozenset[str] = frozenset()
     enumerated_columns: tuple[tuple[str, tuple[str, ...]], ...] = ()
     counted_columns: frozenset[str] = frozenset()
+    place: tuple[str, str | None] = ("project", "domain")
 
     @property
     def joinable(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from app.query import narrowing, pages
 from app.query.filters import Filter, parse
 from app.query.listing import ExistsFlag, Join, Listing
 from app.query.page_sql import page_statement
+from app.query.visible import Visible
 from app.runtime.context import Context
 from app.settings.limits import Limits
 
@@ -36,6 +37,7 @@ async def page(
     token: str,
     columns: tuple[str, ...] | None = None,
     message_of: Callable[[Any], Message] | None = None,
+    visible: Visible | None = None,
 ) -> tuple[Sequence[Any], str]:
     """Return the rows of one page and the token of the next page, "" after the last one.
 
@@ -52,6 +54,7 @@ async def page(
         token: The token of the request.
         columns: Columns to select besides the sort key and id; None for all.
         message_of: Makes the message of a row, where a message may be much smaller than its row.
+        visible: The places that the caller may see, None for every place.
 
     Raises:
         InvalidArgument: In upstream's order: filters, sort, token.
@@ -70,10 +73,20 @@ async def page(
     if narrowed is None:
         return (), ""
     after_null = None if start.after is None else start.after[0] is None
+    shown = None if visible is None else visible.shape
     statement = page_statement(
-        listing, columns, conditions, narrowed.shapes, sort, after_null, limit, start.offset > 0, narrowed.strategy
+        listing,
+        columns,
+        conditions,
+        narrowed.shapes,
+        sort,
+        after_null,
+        limit,
+        start.offset > 0,
+        narrowed.strategy,
+        shown,
     )
-    parameters = {**given, **narrowed.values, **start.parameters}
+    parameters = {**given, **narrowed.values, **start.parameters, **({} if visible is None else visible.values)}
     parameters["page_end"] = min(start.offset + limit, pages.OFFSET_MAX)
     found = await ctx.db.all(statement, **parameters)
     rows = _fitting(found, ctx.settings.limits.list_reply_bytes_max, message_of)

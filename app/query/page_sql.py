@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from app.database import schema
 from app.database.statements import PlanMode, Statement
-from app.query import narrowing, pages
+from app.query import narrowing, pages, visible
 from app.query.filter_sql import filter_condition, parameter_names, where_conditions, without_index
 from app.query.filters import ENTITIES, Shape
 from app.query.listing import Listing
@@ -37,6 +37,7 @@ def page_statement(
     limit: int,
     offset: bool,
     strategy: Strategy,
+    shown: tuple[visible.Alternative, ...] | None = None,
 ) -> Statement:
     """Return the statement of a page.
 
@@ -50,9 +51,13 @@ def page_statement(
         limit: Rows of a page.
         offset: Whether rows are skipped, by the parameter page_offset.
         strategy: How the rows are found.
+        shown: The places that the caller may see, None for every place.
     """
     table = schema.table(listing.model)
     source, conditions = _source(listing, where, shapes, strategy)
+    if shown is not None:
+        project, domain = listing.place
+        conditions.append(visible.condition(shown, table.c[project], None if domain is None else table.c[domain]))
     if after_null is not None:
         conditions.append(pages.after_condition(table, sort, value_is_null=after_null))
     selected: list[Any] = [c for c in table.c if columns is None or c.key in (*columns, sort.key, "id")]

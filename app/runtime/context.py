@@ -15,6 +15,7 @@ from app.engine.port import Engine
 
 if TYPE_CHECKING:
     from app.auth.authentication import Authentication
+    from app.auth.caller_access import Access
     from app.auth.credentials import Credentials
     from app.blobs import Blobs
     from app.database.base import UnitOfWork
@@ -31,6 +32,7 @@ class Context:
         identity: The caller.
         now: The time of the request, aware, in UTC.
         db: The unit of work. The edge commits it.
+        access: The roles and limits of the caller; None where everything is allowed.
         caller: The caller's network address, "" where the edge has none.
         endpoint: scheme://host[:port] as the client wrote it.
         auth: Authentication; None where it is off.
@@ -49,6 +51,7 @@ class Context:
     endpoint: str = ""
     auth: Authentication | None = None
     credentials: Credentials | None = None
+    access: Access | None = None
     callbacks: list[AfterCommit] = field(default_factory=list)
 
     @property

@@ -28,6 +28,7 @@ import structlog
 from google.protobuf.message import Message
 
 from app import errors
+from app.auth import audit, rpc_roles
 from app.auth.access import OPEN_RPCS
 from app.auth.credentials import Credentials
 from app.auth.identity import ANONYMOUS, INTERNAL, Identity
@@ -42,6 +43,7 @@ from app.wire.page import Page
 
 if TYPE_CHECKING:
     from app.auth.authentication import Authentication
+    from app.auth.caller_access import Access, AccessCheck
     from app.auth.task_tokens import TaskTokens
     from app.blobs import Blobs
     from app.runtime.metrics import CallMetrics
@@ -67,6 +69,8 @@ class Server:
     Attributes:
         auth: Finds out who calls; None where `server.security.useAuth` is false.
         task_tokens: Issues the tokens of tasks; None where authentication is off, or where tasks get none.
+        access: Decides what a caller may do; None where neither authentication nor roles are on.
+        audit: The audit log; None where it is off.
         cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
@@ -79,6 +83,8 @@ class Server:
     metrics: CallMetrics | None = None
     auth: Authentication | None = None
     task_tokens: TaskTokens | None = None
+    access: AccessCheck | None = None
+    audit: audit.AuditLog | None = None
     cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 
@@ -98,6 +104,7 @@ class Call:
         caller: The caller's network address without its port, "" where the edge has none.
         endpoint: scheme://host[:port] as the client wrote it.
         seconds: The time left until the caller's deadline; None without a deadline.
+        access: The roles and limits of the caller, which `call` finds out; None where everything is allowed.
     """
 
     rpc: Rpc
@@ -107,6 +114,7 @@ class Call:
     caller: str = ""
     endpoint: str = ""
     seconds: float | None = None
+    access: Access | None = None
 
 
 def credentials(server: Server, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials | None:
@@ -144,7 +152,7 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Cr
         key: The RPC's name, the encoding, and last every byte of the request that affects the reply.
         credentials: The caller's, None where authentication is off.
     """
-    if server.auth is not None and not _sees_every_project(server.auth, credentials):
+    if (server.auth is not None or server.access is not None) and not _sees_every_project(server, credentials):
         return None
     started = time.perf_counter()
     reply = server.cache.get(key)
@@ -155,12 +163,14 @@ def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Cr
     return reply
 
 
-def _sees_every_project(auth: Authentication, credentials: Credentials | None) -> bool:
-    """Return whether the caller is known without a wait and may see every project."""
-    if credentials is None:
+def _sees_every_project(server: Server, credentials: Credentials | None) -> bool:
+    """Return whether the caller is known without a wait and may see every project: a cache key names no project."""
+    if server.auth is None or credentials is None:
         return False
-    identity = auth.recent(credentials) if credentials.known is None else credentials.known
-    return identity is not None and identity.task is None
+    identity = server.auth.recent(credentials) if credentials.known is None else credentials.known
+    if identity is None or identity.task is not None:
+        return False
+    return server.access is None or server.access.sees_everything(identity)
 
 
 async def call(server: Server, call: Call, request: Message) -> Message | Page[Message]:
@@ -179,7 +189,7 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
         debug_log.rpc_started(call.rpc.name, request_id=call.request_id, caller=call.caller)
     try:
         await authenticate(server, call)
-        check_access(call)
+        await check_access(server, call, request)
         if call.seconds is None:
             response = await perform(server, call.rpc.function, request, call)
         elif call.seconds <= 0:
@@ -200,6 +210,8 @@ async def call(server: Server, call: Call, request: Message) -> Message | Page[M
     finally:
         if server.metrics is not None:
             server.metrics.record(call.rpc.name, code, time.perf_counter() - started)
+        if server.audit is not None:
+            record_call(server, call, request, code)
         if logged:
             debug_log.rpc_ended(code, time.perf_counter() - started)
 
@@ -225,8 +237,31 @@ async def identity(auth: Authentication, credentials: Credentials | None) -> Ide
     return await auth.identity(credentials) if credentials.known is None else credentials.known
 
 
-def check_access(call: Call) -> None:
-    """Raise PERMISSION_DENIED where the caller may not call the RPC. Every caller may, until roles exist."""
+async def check_access(server: Server, call: Call, request: Message) -> None:
+    """Find out what the caller may do, and whether that includes this call.
+
+    Raises:
+        FlyteError: PERMISSION_DENIED, which names the role and the place.
+    """
+    if server.access is not None:
+        call.access = await server.access.check(call.identity, call.rpc.name, request)
+
+
+def record_call(server: Server, call: Call, request: Message, code: int) -> None:
+    """Write a line of the audit log about a call, where the log has lines of its kind."""
+    refused = code in (errors.PermissionDenied.code, errors.Unauthenticated.code)
+    outcome = "ok" if code == 0 else audit.DENIED if refused else f"error {code}"
+    kind: audit.Kind = "write" if call.rpc.writes else "read"
+    if server.audit is not None and server.audit.wants(kind, outcome):
+        audit.record(
+            kind,
+            call.rpc.name,
+            who=call.identity,
+            where=rpc_roles.place_of(call.rpc.name, request),
+            outcome=outcome,
+            request_id=call.request_id,
+            caller=call.caller,
+        )
 
 
 async def within(seconds: float, work: Awaitable[Response], text: str = LATE) -> Response:
@@ -276,6 +311,7 @@ async def perform(
     async with server.database.unit_of_work() as unit:
         ctx = Context(
             identity=call.identity if call is not None else INTERNAL,
+            access=call.access if call is not None else None,
             now=datetime.now(UTC),
             settings=server.settings,
             db=unit,

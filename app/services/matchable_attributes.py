@@ -16,11 +16,12 @@ from flyteidl.admin import (
     project_domain_attributes_pb2,
     workflow_attributes_pb2,
 )
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import Select, and_, bindparam, literal, or_, select, true
 
 from app import errors
 from app.database import schema
 from app.database.statements import Statement
+from app.query import visible
 from app.runtime.context import Context
 from app.services import execution_config
 from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, field_or_none
@@ -62,9 +63,16 @@ def _most_specific() -> Statement:
     return Statement(_by_priority().where(_RESOURCES.c.resource_type == bindparam("kind"), *levels).limit(1))
 
 
-@lru_cache(maxsize=1)
-def _of_kind() -> Statement:
-    return Statement(_by_priority().where(_RESOURCES.c.resource_type == bindparam("kind")))
+@lru_cache(maxsize=64)
+def _of_kind(
+    places: tuple[visible.Alternative, ...] | None, projects: tuple[visible.Alternative, ...] | None
+) -> Statement:
+    query = _by_priority().where(_RESOURCES.c.resource_type == bindparam("kind"))
+    if places is not None:
+        shown = visible.condition(places, _RESOURCES.c.project, _RESOURCES.c.domain)
+        of_project = true() if projects is None else visible.condition(projects, _RESOURCES.c.project, None, "w")
+        query = query.where(or_(shown, and_(_RESOURCES.c.domain == literal(""), of_project)))
+    return Statement(query)
 
 
 async def find_row(
@@ -390,7 +398,9 @@ async def delete_workflow_attributes(
 async def list_matchable_attributes(
     ctx: Context, request: matchable_resource_pb2.ListMatchableAttributesRequest
 ) -> matchable_resource_pb2.ListMatchableAttributesResponse:
-    """Return all rows of a kind, of all projects, the most specific ones first.
+    """Return all rows of a kind, of all projects that the caller may see, the most specific ones first.
+
+    The row of a whole project can be seen where one of its domains can.
 
     Raises:
         errors.InvalidArgument: The kind is unknown.
@@ -400,7 +410,11 @@ async def list_matchable_attributes(
     if request.resource_type not in matchable_resource_pb2.MatchableResource.values():
         raise errors.invalid("resource_type")
     response = matchable_resource_pb2.ListMatchableAttributesResponse()
-    for row in await ctx.db.all(_of_kind(), kind=_kind_name(request.resource_type)):
+    places = visible.of(ctx.access, with_domain=True)
+    projects = visible.of(ctx.access, with_domain=False, prefix="w")
+    statement = _of_kind(places and places.shape, projects and projects.shape)
+    values = {**(places.values if places else {}), **(projects.values if projects else {})}
+    for row in await ctx.db.all(statement, kind=_kind_name(request.resource_type), **values):
         found = response.configurations.add(
             project=row.project, domain=row.domain, workflow=row.workflow, launch_plan=row.launch_plan
         )

@@ -73,6 +73,9 @@ async def expand(ctx: Context, values: literals_pb2.LiteralMap) -> None:
             continue
         if limit and values.ByteSize() + literal.offloaded_metadata.size_bytes > limit:
             continue
+        if ctx.access is not None and not ctx.access.may_read(literal.offloaded_metadata.uri):
+            # A launch may name any object as input.
+            continue
         try:
             content = await offloading.read_offloaded(ctx.settings, ctx.blobs, literal)
         except (BlobMissing, BlobOutside, DecodeError) as error:

@@ -8,9 +8,10 @@ from typing import Any
 from flyteidl.admin import project_pb2
 
 from app import errors
+from app.auth.roles import Need, Role
 from app.database import base as db
 from app.database import schema
-from app.query import lists, pages
+from app.query import lists, pages, visible
 from app.query.filters import Filter
 from app.runtime.context import Context
 from app.services.checks import check_labels, check_length, dns_label_problems, field_or_none
@@ -18,7 +19,9 @@ from app.services.checks import check_labels, check_length, dns_label_problems, 
 NAME_BYTES_MAX = 64
 DESCRIPTION_BYTES_MAX = 300
 
-LISTING = lists.Listing(schema.Project, "project", default_sort=pages.Sort("identifier", True))
+LISTING = lists.Listing(
+    schema.Project, "project", default_sort=pages.Sort("identifier", True), place=("identifier", None)
+)
 _NOT_ARCHIVED = (Filter("ne", "project", "state", (int(project_pb2.Project.ARCHIVED),)),)
 
 
@@ -46,7 +49,7 @@ def _stored_labels(project: project_pb2.Project) -> bytes | None:
 
 
 def to_message(ctx: Context, row: Any) -> project_pb2.Project:
-    """Return the message of a row (upstream FromProjectModel)."""
+    """Return the message of a row, with the domains that the caller may see (upstream FromProjectModel)."""
     project = project_pb2.Project(
         id=row.identifier, name=row.name or "", description=row.description or "", state=row.state or 0
     )
@@ -54,7 +57,11 @@ def to_message(ctx: Context, row: Any) -> project_pb2.Project:
         stored = project_pb2.Project.FromString(row.labels)
         if stored.HasField("labels"):
             project.labels.CopyFrom(stored.labels)
-    project.domains.extend(domains(ctx))
+    project.domains.extend(
+        domain
+        for domain in domains(ctx)
+        if ctx.access is None or ctx.access.allows(Need(Role.VIEW, row.identifier, domain.id))
+    )
     return project
 
 
@@ -141,7 +148,8 @@ async def update_project(ctx: Context, request: project_pb2.Project) -> project_
 async def list_projects(ctx: Context, request: project_pb2.ProjectListRequest) -> project_pb2.Projects:
     """Return a page of the projects, sorted by id unless the request has a sort. A limit of 0 means no limit.
 
-    Archived projects are listed only if the request has filters.
+    Archived projects are listed only if the request has filters. Where roles are on, the list has the projects that the
+    caller may see.
 
     Raises:
         errors.InvalidArgument: A filter, the sort or the token is invalid.
@@ -158,6 +166,7 @@ async def list_projects(ctx: Context, request: project_pb2.ProjectListRequest) -
         sort_by=field_or_none(request, "sort_by"),
         limit=request.limit,
         token=request.token,
+        visible=visible.of(ctx.access, with_domain=False),
     )
     return project_pb2.Projects(projects=[to_message(ctx, row) for row in rows], token=token)
 

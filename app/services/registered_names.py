@@ -17,7 +17,7 @@ from sqlalchemy import Column, ColumnElement, Table, bindparam, select, tuple_
 from app import errors
 from app.database import schema
 from app.database.statements import Statement
-from app.query import pages
+from app.query import pages, visible
 from app.runtime.context import Context
 from app.services.checks import field_or_none
 
@@ -145,9 +145,18 @@ async def page(
 
 
 @lru_cache(maxsize=64)
-def _across(parts: tuple[str, ...], sort: pages.Sort, after: bool, limit: int, offset: bool) -> Statement:
+def _across(
+    parts: tuple[str, ...],
+    sort: pages.Sort,
+    after: bool,
+    limit: int,
+    offset: bool,
+    shown: tuple[visible.Alternative, ...] | None,
+) -> Statement:
     columns = _order(sort)
     query = select(*(TABLE.c[part] for part in _PARTS)).where(*having(TABLE, "resource_type", *parts))
+    if shown is not None:
+        query = query.where(visible.condition(shown, TABLE.c.project, TABLE.c.domain))
     if after:
         last = tuple_(*(bindparam(f"after_{column.key}", type_=column.type) for column in columns))
         query = query.where(tuple_(*columns) > last if sort.ascending else tuple_(*columns) < last)
@@ -162,7 +171,9 @@ def _order(sort: pages.Sort) -> list[Column[Any]]:
 async def page_across(
     ctx: Context, resource_type: int, request: common_pb2.NamedEntityIdentifierListRequest, *, rpc: str
 ) -> common_pb2.NamedEntityIdentifierList:
-    """Return a page of the names of all projects or of all domains. This may read every name.
+    """Return a page of the names of all projects or of all domains that the caller may see.
+
+    This may read every name.
 
     Raises:
         errors.InvalidArgument: The sort or token is invalid.
@@ -180,8 +191,10 @@ async def page_across(
         parameters |= {f"after_{column.key}": value for column, value in zip(_order(sort), last, strict=True)}
     parts = {part: getattr(request, part) for part in ("project", "domain") if getattr(request, part)}
     limit = pages.effective_limit(ctx, request.limit)
-    statement = _across(tuple(parts), sort, start.after is not None, limit, start.offset > 0)
-    rows = await ctx.db.all(statement, resource_type=resource_type, **parts, **parameters)
+    places = visible.of(ctx.access, with_domain=True)
+    shown, values = (None, {}) if places is None else places
+    statement = _across(tuple(parts), sort, start.after is not None, limit, start.offset > 0, shown)
+    rows = await ctx.db.all(statement, resource_type=resource_type, **parts, **parameters, **values)
     token = ""
     if rows and len(rows) == limit:
         last_value = "\0".join(getattr(rows[-1], c.key) for c in _order(sort))

@@ -109,6 +109,8 @@ def _not_compiled(id: identifier_pb2.Identifier, reason: str) -> errors.InvalidA
 
 async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.CompiledTask:
     """Return a compiled task. Parity: the resource type is not checked here, but by the compiler."""
+    if ctx.access is not None:
+        ctx.access.require_entity(id.project, id.domain)
     row = await ctx.db.find(schema.Task, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("TASK", id)
@@ -116,7 +118,14 @@ async def _task(ctx: Context, id: identifier_pb2.Identifier) -> compiler_pb2.Com
 
 
 async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> LaunchPlanInterface:
-    """Return the inputs and outputs of a launch plan, for a node that starts it. Raises NOT_FOUND."""
+    """Return the inputs and outputs of a launch plan, for a node that starts it.
+
+    Raises:
+        errors.NotFound: It is not registered.
+        errors.PermissionDenied: The caller may not see its project and domain.
+    """
+    if ctx.access is not None:
+        ctx.access.require_entity(id.project, id.domain)
     row = await ctx.db.find(schema.LaunchPlan, columns=("closure",), **version_key(id))
     if row is None:
         raise not_registered("LAUNCH_PLAN", id)

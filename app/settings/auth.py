@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from app.settings.roles import Audit, Roles
 from app.settings.values import Seconds, Section
 
 
@@ -282,3 +283,5 @@ class Auth(Section):
     revocation_delay_seconds: Seconds = 15.0
     """Time after which every worker process refuses the access tokens of a client that was revoked, as a duration.
     Not upstream's."""
+    roles: Roles = Roles()
+    audit: Audit = Audit()

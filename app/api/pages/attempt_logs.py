@@ -3,9 +3,9 @@
 `?index=3&retry=0` selects an element of a map task. A Range header selects a part of the log, `?tail=<lines>` its last
 lines. Each name becomes one component of a path, so no name leads out of the folder of attempts.
 
-Logs are as open as the API: authentication is not implemented yet (a configuration that requires it is refused), and
-the server listens on loopback by default. A log is stored in the home of the server that ran the attempt; servers with
-other homes answer 404.
+Logs are as open as the API: where authentication is on, a caller needs a token, and where roles are on, the role `view`
+in the project and domain. A log is stored in the home of the server that ran the attempt; servers with other homes
+answer 404.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from app.api.pages.page_access import answering_errors, require
+from app.auth.roles import Need, Role
 from app.engine.local.processes import folders
-from app.settings import Settings
+from app.runtime.dispatch import Server
 
 PATH = "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}"
 TAIL_LINES_MAX = 100_000
@@ -53,11 +55,13 @@ class _Part:
     size_bytes: int
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
+def routes(server: Server) -> list[BaseRoute]:
     """Return the route for logs."""
-    home = settings.home_path
+    home = server.settings.home_path
 
     async def serve(request: Request) -> Response:
+        place = request.path_params["project"], request.path_params["domain"]
+        await require(server, request, Need(Role.VIEW, *place), "logs")
         try:
             path = _path(home, request)
             tail = _number(request.query_params, "tail", TAIL_LINES_MAX)
@@ -80,7 +84,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
             raise
         return _respond(request, descriptor, part)
 
-    return [Route(PATH, serve, methods=["GET", "HEAD"])]
+    return [Route(PATH, answering_errors(serve), methods=["GET", "HEAD"])]
 
 
 def _path(home: Path, request: Request) -> Path:

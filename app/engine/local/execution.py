@@ -209,7 +209,7 @@ async def _state_of(
     if with_data:
         closure = await host.closure_of(rows.workflow)
         inputs = await literals.read(row.inputs_uri) if row.inputs_uri else inputs
-    prefix = config.raw_output_data_config.output_location_prefix or server.blobs.uri("raw")
+    prefix = config.raw_output_data_config.output_location_prefix or server.blobs.uri("raw", id.project, id.domain)
     execution = ExecutionState(
         host=host,
         handlers=HANDLERS,

@@ -18,6 +18,7 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
 
 from app import errors
+from app.auth.roles import Need, Role
 from app.compiler import literals
 from app.database import schema
 from app.runtime.context import Context
@@ -141,8 +142,15 @@ async def launch(
 
 
 async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
-    """Read the launch plan or task that a request launches. Raises NOT_FOUND."""
+    """Read the launch plan or task that a request launches.
+
+    Raises:
+        errors.NotFound: It is not registered.
+        errors.PermissionDenied: The caller may not see its project and domain, which a relaunch reads from the row.
+    """
     reference = spec.launch_plan
+    if ctx.access is not None:
+        ctx.access.require_entity(reference.project, reference.domain)
     if reference.resource_type == identifier_pb2.TASK:
         generated = await single_task.generated_workflow(ctx, reference, spec)
         return Target(
@@ -191,6 +199,8 @@ async def _inherit(ctx: Context, spec: execution_pb2.ExecutionSpec) -> tuple[int
     check_execution_id(node.execution_id)
     if not node.node_id:
         raise errors.missing("node_id")
+    if ctx.access is not None:
+        ctx.access.require(Need(Role.RUN, node.execution_id.project, node.execution_id.domain))
     parent = await ctx.db.find(
         schema.NodeExecution, columns=("id",), **execution_key(node.execution_id), node_id=node.node_id
     )

@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from app.api.pages import attempt_logs
+from app.blobs import Blobs
+from app.database.connect import database_at
 from app.engine.local.processes import folders
+from app.engine.port import NoEngine
+from app.runtime.dispatch import Server
 from app.settings import Settings
 
 ID = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1")
@@ -23,10 +27,19 @@ URL = "/logs/p/d/ex1/n0/0"
 Get = Callable[..., httpx.Response]
 
 
+def server_at(home: Path) -> Server:
+    """Return the objects of a process whose home is this folder."""
+    known = Settings(home=home)
+    database = database_at(
+        f"sqlite:///{home}/x.db", connections_max=1, busy_timeout_seconds=1, statement_timeout_seconds=1
+    )
+    return Server(known, database, Blobs(known), NoEngine())
+
+
 @pytest.fixture
 def get(tmp_path: Path) -> Get:
     """A request to the route of a home below tmp_path."""
-    app = Starlette(routes=attempt_logs.routes(Settings(home=tmp_path)))
+    app = Starlette(routes=attempt_logs.routes(server_at(tmp_path)))
 
     def call(url: str, method: str = "GET", **headers: str) -> httpx.Response:
         async def send() -> httpx.Response:
@@ -171,7 +184,7 @@ def test_what_is_no_number_is_named(get: Get, tmp_path: Path, url: str, named: s
 
 def test_a_log_that_grows_while_it_is_sent_does_not_make_the_answer_longer(tmp_path: Path) -> None:
     path = write(tmp_path, b"x" * 1_000_000)
-    app = Starlette(routes=attempt_logs.routes(Settings(home=tmp_path)))
+    app = Starlette(routes=attempt_logs.routes(server_at(tmp_path)))
     sent: list[bytes] = []
 
     async def serve() -> int:
