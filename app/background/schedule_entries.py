@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import structlog
 
 from app.services.schedules import states
 from app.services.schedules.options import Options
-from app.services.schedules.slots import Key, NeverFires, Timing, delay_seconds, timing
+from app.services.schedules.slots import Key, NeverFires, Timing, delay_seconds, snapshot_key, timing
 from app.settings import Settings
 
 # Time to the second attempt at a launch that failed for a passing reason; it doubles up to the largest one.
@@ -27,6 +28,7 @@ class Entry:
     Attributes:
         version: The part of the row that makes another entry when it changes.
         slot: The following slot; None for a schedule that never fires.
+        last: The newest slot that was decided; None before the first one.
         timing: None for a schedule that cannot be evaluated.
         generation: A higher number makes all entries in the heap with a lower one void.
         ending: The schedule was stopped after `slot` was due.
@@ -38,6 +40,7 @@ class Entry:
     options: Options
     timing: Timing | None
     slot: datetime | None
+    last: datetime | None = None
     kickoff_input: str = ""
     generation: int = 0
     ending: bool = False
@@ -66,13 +69,20 @@ class Entry:
         """Go on to the slot after this one, or after the given one."""
         self.retry_at, self.attempts = None, 0
         newest = slot or self.slot
+        self.last = newest
         self.slot = self.timing.following(newest) if self.timing is not None and newest is not None else None
 
 
-def entry_of(row: Any, settings: Settings, now: datetime) -> Entry:
+def entry_of(row: Any, settings: Settings, now: datetime, snapshot: Mapping[str, datetime]) -> Entry:
     """Return the entry of a row of app.services.schedules.states, at its first slot that was not decided.
 
     A schedule that cannot be evaluated gets an entry without slots, and a log line.
+
+    Args:
+        row: The row.
+        settings: The settings.
+        now: The activation of a row that has no times.
+        snapshot: The last times that upstream's scheduler stored, by `snapshot_key`.
     """
     key = (row.project, row.domain, row.name, row.version)
     version = (row.active, row.updated_at, row.cron_expression, row.fixed_rate_value, row.unit, row.resume_from)
@@ -84,6 +94,7 @@ def entry_of(row: Any, settings: Settings, now: datetime) -> Entry:
         return Entry(key, version, options, None, None)
     # Slots up to the activation are not due, except those for which the schedule was resumed.
     start = row.resume_from or row.updated_at or row.created_at or now
-    if row.last_slot is not None and row.last_slot > start:
-        start = row.last_slot
-    return Entry(key, version, options, chosen, chosen.following(start), row.kickoff_time_input_arg or "")
+    last = max(filter(None, (row.last_slot, snapshot.get(snapshot_key(key)))), default=None)
+    if last is not None and last > start:
+        start = last
+    return Entry(key, version, options, chosen, chosen.following(start), last, row.kickoff_time_input_arg or "")

@@ -23,13 +23,14 @@ from typing import Any
 import structlog
 
 from app import errors
+from app.background import snapshots
 from app.background.schedule_entries import Entry, entry_of
 from app.background.slot_launcher import SlotLauncher
 from app.database import schema
 from app.engine.owner import has_ended, owner_name
 from app.runtime.dispatch import Server
 from app.runtime.leases import Leases
-from app.services.schedules import states
+from app.services.schedules import slots, states
 from app.services.schedules.slots import Key
 
 LEASE = "scheduler"
@@ -37,6 +38,8 @@ LEASE = "scheduler"
 LOOK_SECONDS = 0.5
 # Time between two renewals of the lease.
 RENEW_SECONDS = 10.0
+# Time between two snapshots for upstream's scheduler.
+SNAPSHOT_SECONDS = 30.0
 # Clocks of writers may differ by this much, and their transactions may take this long.
 CHANGES_OVERLAP = timedelta(seconds=30)
 PAGE_ROWS = 500
@@ -69,6 +72,8 @@ class Scheduler:
         self._entries: dict[Key, Entry] = {}
         self._never = 0
         self._since: datetime | None = None
+        self._snapshot: dict[str, datetime] = {}
+        self._snapshot_at = 0.0
         # The entries by the time at which they are due: (time, number, entry, generation of the entry).
         self._heap: list[tuple[datetime, int, Entry, int]] = []
         self._numbers = itertools.count()
@@ -96,6 +101,7 @@ class Scheduler:
             launch.cancel()
         if self._leading:
             try:
+                await self._write_snapshot(at_once=True)
                 await self._leases.release()
             except errors.FlyteError as error:
                 # The lease expires by itself.
@@ -121,6 +127,7 @@ class Scheduler:
                 await self._lead()
                 if self._leading:
                     await self._read_changes()
+                    await self._write_snapshot(at_once=False)
                 self._failure = ""
             except errors.FlyteError as error:
                 if not self._failure:
@@ -184,6 +191,9 @@ class Scheduler:
         """Read the active schedules at first, later those that changed."""
         started, since = self._clock(), self._since
         after = 0
+        if since is None:
+            async with self._server.database.unit_of_work() as unit:
+                self._snapshot = await snapshots.read(unit)
         while True:
             async with self._server.database.unit_of_work() as unit:
                 if since is None:
@@ -198,9 +208,24 @@ class Scheduler:
         self._since = started
         self._never = sum(entry.slot is None for entry in self._entries.values()) if rows else self._never
 
+    async def _write_snapshot(self, *, at_once: bool) -> None:
+        """Write the last times for upstream's scheduler, where they have changed."""
+        now = asyncio.get_running_loop().time()
+        if not at_once and now - self._snapshot_at < SNAPSHOT_SECONDS:
+            return
+        self._snapshot_at = now
+        last = {slots.snapshot_key(entry.key): entry.last for entry in self._entries.values() if entry.last is not None}
+        # Schedules that are not active now keep the times of the snapshot that was read.
+        last = {**self._snapshot, **last}
+        if last == self._snapshot:
+            return
+        async with self._server.database.unit_of_work() as unit:
+            await snapshots.write(unit, last)
+        self._snapshot = last
+
     def _put(self, row: Any) -> None:
         """Add, replace or remove the entry of a schedule; leave an entry alone whose row has not changed."""
-        entry = entry_of(row, self._server.settings, self._clock())
+        entry = entry_of(row, self._server.settings, self._clock(), self._snapshot)
         known = self._entries.get(entry.key)
         if known is not None and known.version == entry.version:
             return

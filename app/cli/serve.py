@@ -38,6 +38,10 @@ def serve(
     tls: Annotated[
         bool, typer.Option("--tls", help="Serve TLS with a certificate of an authority of this machine.")
     ] = False,
+    scheduler: Annotated[
+        bool | None,
+        typer.Option("--scheduler/--no-scheduler", help="Fire the schedules of launch plans.", show_default="on"),
+    ] = None,
     config: Files = None,
 ) -> None:
     """Make the home folder, migrate the database, and serve the API.
@@ -61,6 +65,7 @@ def serve(
         "mcp__adapter_port": rest_adapter_port,
         "server__host": host,
         "server__workers": workers,
+        "scheduler__enabled": scheduler,
         "server__security__secure": True if tls else None,
         "server__security__ssl__local_authority": True if tls else None,
     }

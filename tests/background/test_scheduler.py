@@ -14,7 +14,7 @@ from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2
 from flyteidl.core import identifier_pb2, types_pb2
 
 from app import errors
-from app.background import scheduler, slot_launcher
+from app.background import scheduler, slot_launcher, snapshots
 from app.background.scheduler import Scheduler
 from app.database import schema
 from app.database.schedule_tables import ScheduleState
@@ -193,6 +193,39 @@ class TestSlots:
             await move(second, clock, MINUTE)
             await second.stop()
             assert await launched(b) == at(1, 2)
+
+        bench(scenario)
+
+
+class TestSnapshots:
+    def test_slots_of_the_other_scheduler_are_not_launched_again(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            async with b.context() as ctx:
+                for minutes in (1, 2, 3):
+                    last = {slots.snapshot_key(KEY): START + minutes * MINUTE, "17": START}
+                    await snapshots.write(ctx.db, last)
+            clock = Clock()
+            clock.now += 4 * MINUTE
+            async with running(b, clock) as found:
+                await move(found, clock, MINUTE)
+            assert await launched(b) == at(4, 5)
+            async with b.context() as ctx:
+                rows = await ctx.db.find_all(schema.ScheduleEntitiesSnapshot)
+                assert await snapshots.read(ctx.db) == {slots.snapshot_key(KEY): START + 5 * MINUTE, "17": START}
+            assert len(rows) == 2
+
+        bench(scenario)
+
+    def test_an_unreadable_snapshot_counts_as_none(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            async with b.context() as ctx:
+                await ctx.db.insert(schema.ScheduleEntitiesSnapshot, snapshot=b"junk")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, MINUTE)
+            assert await launched(b) == at(1)
 
         bench(scenario)
 

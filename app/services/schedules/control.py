@@ -31,7 +31,7 @@ async def pause(ctx: Context, key: Key, reason: str, *, by: str) -> None:
     where = columns_of(key)
     row = await ctx.db.find(schema.SchedulableEntity, columns=("active",), for_update=True, **where)
     if row is None:
-        raise _no_schedule(key)
+        raise no_schedule(key)
     if not row.active:
         raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is not active")
     await ctx.db.update(schema.SchedulableEntity, where, active=False, updated_at=ctx.now)
@@ -62,7 +62,7 @@ async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
     await ctx.db.begin()
     state = await ctx.db.find(ScheduleState, columns=("paused", "paused_at"), for_update=True, **where)
     if await ctx.db.find(schema.SchedulableEntity, columns=("id",), **where) is None:
-        raise _no_schedule(key)
+        raise no_schedule(key)
     if state is None or not state.paused:
         raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is not paused")
     await ctx.db.update(schema.SchedulableEntity, where, active=True, updated_at=ctx.now)
@@ -93,7 +93,8 @@ async def record_failure(ctx: Context, failure: tuple[Due, errors.FlyteError]) -
         await pause(ctx, due.key, reason, by="scheduler")
 
 
-def _no_schedule(key: Key) -> errors.NotFound:
+def no_schedule(key: Key) -> errors.NotFound:
+    """Return the error for a launch plan without a schedule."""
     project, domain, name, version = key
     id = identifier_pb2.Identifier(project=project, domain=domain, name=name, version=version)
     return not_registered("schedule of LAUNCH_PLAN", id)

@@ -86,14 +86,15 @@ async def fire(ctx: Context, due: Due) -> str | None:
         return None
     # A scheduled execution acts for the user who activated the schedule.
     ctx.identity = Identity(subject=(state.activated_by if state is not None else "") or "", method="internal")
-    request = await _request(ctx, due)
+    request = await request_of(ctx, due)
     await launch(ctx, request)
     await _check_overlap(ctx, due, request.name)
     await record(ctx, due, "launched", execution=request.name)
     return execution_name(due.key, due.slot)
 
 
-async def _request(ctx: Context, due: Due) -> execution_pb2.ExecutionCreateRequest:
+async def request_of(ctx: Context, due: Due) -> execution_pb2.ExecutionCreateRequest:
+    """Return the request that launches a slot."""
     project, domain, name, version = due.key
     request = execution_pb2.ExecutionCreateRequest(
         project=project,

@@ -105,11 +105,20 @@ def execution_name(key: Key, slot: datetime) -> str:
     Parity: `f`, then the first 19 hexadecimal digits of a UUID whose first 8 bytes are the FNV-1 hash of key and time,
     in little-endian order.
     """
-    text = ":".join((*key, str(int(slot.timestamp()))))
+    value = _fnv_1(":".join((*key, str(int(slot.timestamp())))))
+    return f"f{value.to_bytes(8, 'little').hex()}000"
+
+
+def snapshot_key(key: Key) -> str:
+    """Return the key of a schedule in upstream's snapshots: the FNV-1 hash of its parts, in decimal."""
+    return str(_fnv_1(":".join(key)))
+
+
+def _fnv_1(text: str) -> int:
     value = _FNV_OFFSET
     for byte in text.encode():
         value = value * _FNV_PRIME % _64_BITS ^ byte
-    return f"f{value.to_bytes(8, 'little').hex()}000"
+    return value
 
 
 def delay_seconds(key: Key, options: Options, slot: datetime, following: datetime | None) -> float:

@@ -1,0 +1,285 @@
+"""`flyteadmin scheduler`: run the scheduler alone, explain a cron expression, and look after schedules of a server."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import Files, errors_in_one_line, group, load_settings, progress
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from app.settings import Settings
+    from app.wire.cron import Cron
+
+TIMEOUT_SECONDS = 30.0
+# A backfill launches its executions one after the other.
+BACKFILL_TIMEOUT_SECONDS = 600.0
+TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
+
+commands = group("Run the scheduler, explain cron expressions, and pause, resume or launch schedules.")
+
+Endpoint = Annotated[
+    str,
+    typer.Option(metavar="URL", help=f"Address of the server. {TOKEN_VARIABLE} is sent as bearer token."),
+]
+Plan = Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN/NAME[/VERSION]", help="The launch plan.")]
+LOCAL = "http://localhost:30080"
+
+
+@commands.command("run")
+def run(context: typer.Context, config: Files = None) -> None:
+    """Fire schedules in a process of its own, beside servers that run with `serve --no-scheduler`."""
+    from app.server import logs, startup
+
+    with errors_in_one_line():
+        settings = load_settings(context, config)
+        logs.set_up(settings)
+        startup.check_migrated(settings)
+        progress().line("the scheduler runs; end it with Ctrl-C")
+        _run(settings)
+
+
+def _run(settings: "Settings") -> None:
+    import asyncio
+    import signal
+
+    from app.background.scheduler import Scheduler
+    from app.blobs import Blobs
+    from app.database.connect import database_of
+    from app.engine.port import NoEngine
+    from app.runtime.dispatch import Server
+    from app.runtime.lifecycle import Services
+
+    async def work() -> None:
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        server = Server(settings, database_of(settings, serves=True), Blobs(settings), NoEngine())
+        await server.database.open()
+        services = Services([Scheduler(server)])
+        try:
+            await services.start()
+            await ended.wait()
+            await services.stop()
+        finally:
+            await server.database.close()
+
+    asyncio.run(work())
+
+
+@commands.command("next")
+def following(
+    expression: Annotated[str, typer.Argument(metavar="CRON", help="Five fields, @daily, @every 1h, …")],
+    zone: Annotated[str, typer.Option("--tz", metavar="NAME", help="Time zone, such as Europe/Berlin.")] = "",
+    dst: Annotated[
+        str, typer.Option(metavar="CHOICE", help="As the annotation schedule.flyte.org/dst, such as move-gap,once.")
+    ] = "",
+    number: Annotated[int, typer.Option("-n", min=1, max=100, metavar="NUMBER", help="How many slots.")] = 5,
+) -> None:
+    """Print the coming slots of a cron expression, and those around the clock changes of the coming year."""
+    from app.services.schedules.options import PREFIX, Options, of_annotations
+    from app.services.schedules.slots import local_zone
+    from app.settings import BadSetting
+    from app.wire.cron import parse_cron
+
+    with errors_in_one_line():
+        try:
+            cron = parse_cron(f"CRON_TZ={zone} {expression}" if zone else expression)
+        except ValueError as error:
+            raise BadSetting(f"{expression!r} is no schedule: {error}") from error
+        options = of_annotations({f"{PREFIX}dst": dst} if dst else {}, Options())
+        if options.problems:
+            raise BadSetting(options.problems[0])
+        place = cron.zone or local_zone()
+        now = datetime.now(UTC)
+        typer.echo(f"time zone {place}" + ("" if cron.zone else " (of this machine)"))
+        slots = _slots(cron, place, options, now, number)
+        if not slots:
+            typer.echo("never: no date matches these fields")
+        for slot in slots:
+            _print_slot(slot, place)
+        for change in _changes(place, now):
+            local = change.astimezone(place)
+            typer.echo(f"around the clock change of {local:%Y-%m-%d}:")
+            near = _slots(cron, place, options, change - timedelta(hours=3), number)
+            near = [slot for slot in near if slot <= change + timedelta(hours=3)]
+            for slot in near:
+                _print_slot(slot, place)
+            if not near:
+                typer.echo("  no slot within three hours")
+
+
+def _slots(cron: "Cron", zone: "tzinfo", options: Any, moment: datetime, number: int) -> list[datetime]:
+    found: list[datetime] = []
+    while len(found) < number:
+        slot = cron.following(found[-1] if found else moment, zone=zone, gap=options.gap, repeat=options.repeat)
+        if slot is None:
+            break
+        found.append(slot)
+    return found
+
+
+def _print_slot(slot: datetime, zone: "tzinfo") -> None:
+    typer.echo(f"  {slot.astimezone(zone):%a %Y-%m-%d %H:%M:%S %Z}   {slot:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _changes(zone: "tzinfo", now: datetime) -> list[datetime]:
+    """Return the times of the coming year, to the hour, at which the offset of a time zone changes."""
+    hours = (now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=number) for number in range(366 * 24))
+    found, before = [], now.astimezone(zone).utcoffset()
+    for hour in hours:
+        offset = hour.astimezone(zone).utcoffset()
+        if offset != before:
+            found.append(hour)
+        before = offset
+    return found
+
+
+@commands.command("list")
+def list_(
+    place: Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN[/NAME]", help="Where to look.")],
+    problems: Annotated[bool, typer.Option("--problems", help="Only schedules that do not launch as written.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """List schedules with their state, their following slot, and the reason of trouble."""
+    import orjson
+
+    with errors_in_one_line():
+        found: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            query = {"limit": "500", "token": token, **({"problems": "true"} if problems else {})}
+            page = _call(endpoint, "GET", place, query=query)
+            found += page["schedules"]
+            token = page["token"]
+            if not token:
+                break
+        if json:
+            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+            return
+        for one in found:
+            _print_schedule(one)
+        typer.echo(f"{len(found)} schedules")
+
+
+def _print_schedule(one: dict[str, Any]) -> None:
+    paused = one["paused"]
+    state = "active" if one["active"] else ("paused" if paused else "inactive")
+    coming = "never" if one["never"] else (one["next"] or ["-"])[0]
+    name = f"{one['project']}/{one['domain']}/{one['name']}/{one['version']}"
+    typer.echo(f"{name}  {one['expression']}  {one['zone']}  {state}  next {coming}")
+    last, counts = one["last"], one["counts"]
+    if last is not None:
+        typer.echo(f"  last slot {last['slot']} {last['outcome']} {last['execution']}")
+    if any(counts.values()):
+        typer.echo("  " + ", ".join(f"{number} {word}" for word, number in counts.items() if number))
+    if paused is not None:
+        typer.echo(
+            f"  paused by {paused['by'] or 'somebody'} at {paused['at']}: {paused['reason'] or 'no reason given'}"
+        )
+    if one["problem"] is not None:
+        typer.echo(f"  problem since {one['problem']['since']}: {one['problem']['message']}")
+    for warning in one["warnings"]:
+        typer.echo(f"  warning: {warning}")
+
+
+@commands.command("pause")
+def pause(
+    plan: Plan,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Shown to its owner.")] = "",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Stop a schedule until `resume`, and keep the reason."""
+    with errors_in_one_line():
+        path = _with_version(endpoint, plan)
+        _call(endpoint, "POST", f"{path}/pause", {"reason": reason})
+        typer.echo(f"{path} is paused")
+
+
+@commands.command("resume")
+def resume(
+    plan: Plan,
+    catch_up: Annotated[bool, typer.Option("--catch-up", help="Launch the slots since the pause, too.")] = False,
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Start a paused schedule again."""
+    with errors_in_one_line():
+        path = _with_version(endpoint, plan)
+        _call(endpoint, "POST", f"{path}/resume", {"catch_up": catch_up})
+        typer.echo(f"{path} is active")
+
+
+@commands.command("trigger")
+def trigger(plan: Plan, endpoint: Endpoint = LOCAL) -> None:
+    """Launch a scheduled launch plan now; its slots stay as they are."""
+    with errors_in_one_line():
+        path = _with_version(endpoint, plan)
+        typer.echo(_call(endpoint, "POST", f"{path}/trigger", {})["execution"])
+
+
+@commands.command("backfill")
+def backfill(
+    plan: Plan,
+    start: Annotated[datetime, typer.Option("--from", help="Slots after this time, in UTC.")],
+    end: Annotated[datetime, typer.Option("--to", help="Slots up to this time, in UTC.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the slots.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Launch again slots that have an execution.")] = False,
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Launch the executions of past slots that have none."""
+    with errors_in_one_line():
+        path = _with_version(endpoint, plan)
+        body = {"from": _utc(start), "to": _utc(end), "dry_run": dry_run, "force": force}
+        for slot in _call(endpoint, "POST", f"{path}/backfill", body)["slots"]:
+            typer.echo(f"{slot['slot']}  {slot['execution']}  {slot['outcome']}")
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=moment.tzinfo or UTC).isoformat()
+
+
+def _with_version(endpoint: str, plan: str) -> str:
+    """Return the plan with its version; without one, that of its only active or paused schedule."""
+    from app.settings import BadSetting
+
+    parts = plan.split("/")
+    if len(parts) == 4:
+        return plan
+    if len(parts) != 3:
+        raise BadSetting(f"{plan!r} is no PROJECT/DOMAIN/NAME[/VERSION]")
+    found = _call(endpoint, "GET", plan, query={"limit": "1000"})["schedules"]
+    chosen = [one["version"] for one in found if one["active"]] or [one["version"] for one in found if one["paused"]]
+    if len(chosen) != 1:
+        raise BadSetting(f"{plan} has {len(chosen)} active or paused schedules: name the version")
+    return f"{plan}/{chosen[0]}"
+
+
+def _call(
+    endpoint: str, verb: str, path: str, body: dict[str, Any] | None = None, query: dict[str, str] | None = None
+) -> Any:
+    """Call a route of schedules. Raises BadSetting with the server's message."""
+    import os
+    from urllib.parse import quote
+
+    import httpx
+
+    from app.settings import BadSetting
+
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    address = f"{endpoint.rstrip('/')}/api/v1/schedules/{quote(path)}"
+    seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else TIMEOUT_SECONDS
+    try:
+        reply = httpx.request(verb, address, json=body, params=query, headers=headers, timeout=seconds)
+    except httpx.HTTPError as error:
+        raise BadSetting(f"{endpoint} does not answer: {error}; is the server running (flyteadmin serve)?") from error
+    try:
+        found = reply.json()
+    except ValueError:
+        found = {"message": reply.text[:200]}
+    if reply.is_error:
+        raise BadSetting(f"{reply.status_code}: {found.get('message', reply.reason_phrase)}")
+    return found

@@ -1,0 +1,92 @@
+"""Schedules as users see them: what the REST routes, the commands and a console show (docs/schedules.md)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flyteidl.admin import schedule_pb2
+
+from app.services.schedules import states
+from app.services.schedules.slots import NeverFires, timing
+from app.settings import Settings
+
+NEXT_SLOTS = 5
+
+
+def view(row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Return one schedule as JSON values; times are texts in UTC.
+
+    Args:
+        row: A row of app.services.schedules.states.
+        settings: The settings.
+        now: The following slots are later than this.
+    """
+    options = states.options_of(row, settings)
+    slots: list[datetime] = []
+    problem, zone = _problem(row), ""
+    try:
+        chosen = timing(row, options, utc=settings.scheduler.workflow_executor.local.use_utc_tz)
+    except NeverFires as error:
+        problem = {"code": 3, "message": str(error), "since": None}
+    else:
+        if chosen.cron is not None:
+            zone = str(chosen.cron.zone or chosen.zone)
+        start = _start(row, now) if chosen.cron is None else now
+        slot = chosen.following(start)
+        while slot is not None and len(slots) < NEXT_SLOTS:
+            if slot > now:
+                slots.append(slot)
+            slot = chosen.following(slot)
+    return {
+        **{part: getattr(row, part) for part in ("project", "domain", "name", "version")},
+        "expression": row.cron_expression or _rate(row),
+        "zone": zone,
+        "kickoff_input": row.kickoff_time_input_arg or "",
+        "active": bool(row.active),
+        "paused": {"reason": row.paused_reason, "by": row.paused_by, "at": _text(row.paused_at)}
+        if row.paused
+        else None,
+        "last": _last(row),
+        "next": [_text(slot) for slot in slots] if row.active else [],
+        "never": bool(row.active) and not slots,
+        "counts": {name: getattr(row, name) or 0 for name in ("launched", "missed", "skipped", "failed")},
+        "problem": problem,
+        "options": {
+            "overlap": options.overlap,
+            "catch_up": options.catch_up,
+            "catch_up_seconds": options.catch_up_seconds,
+            "jitter_seconds": options.jitter_seconds,
+            "dst": f"{options.gap}-gap,{options.repeat}",
+            "pause_after": options.pause_after,
+        },
+        "warnings": list(options.problems),
+        "activated_by": row.activated_by or "",
+    }
+
+
+def _start(row: Any, now: datetime) -> datetime:
+    """Return a time in the phase of a rate: its newest slot or its activation."""
+    start: datetime = row.last_slot or row.updated_at or now
+    return start
+
+
+def _last(row: Any) -> dict[str, Any] | None:
+    if row.last_slot is None:
+        return None
+    return {"slot": _text(row.last_slot), "execution": row.last_execution or "", "outcome": row.last_outcome}
+
+
+def _problem(row: Any) -> dict[str, Any] | None:
+    if row.problem_code is None:
+        return None
+    return {"code": row.problem_code, "message": row.problem_message, "since": _text(row.problem_since)}
+
+
+def _rate(row: Any) -> str:
+    unit = schedule_pb2.FixedRateUnit.Name(row.unit or 0) if (row.unit or 0) in range(3) else str(row.unit)
+    return f"rate({row.fixed_rate_value or 0} {unit})"
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
