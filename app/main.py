@@ -19,7 +19,7 @@ from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, docs, health, roles, storage
+from app.api.pages import attempt_logs, docs, health, oauth, roles, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -73,6 +73,8 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))
+        if server.auth is not None:
+            self.router.routes.extend(oauth.routes(server.settings, server.auth))
         for router in routers.ROUTERS:
             self.include_router(router)
 
@@ -188,6 +190,8 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     server.access = access_check(settings, server.database, server.blobs)
     server.audit = audit.set_up(settings)
     services: list[Service] = [DescriptorWatch()]
+    if server.auth is not None and server.auth.oauth is not None:
+        services.extend(server.auth.oauth.services)
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 

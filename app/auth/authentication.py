@@ -16,6 +16,7 @@ from typing import Protocol
 from app import errors
 from app.auth.credentials import Credentials
 from app.auth.identity import ANONYMOUS, Identity
+from app.auth.oauth.build import OAuth
 from app.auth.public_url import PublicUrls
 from app.auth.refusals import Refused, log_refusal
 from app.settings import Settings
@@ -99,15 +100,22 @@ class Authentication:
 
     Attributes:
         public_urls: Chooses the address of this server for a request.
+        oauth: The own authorization server; None where another one issues the tokens.
     """
 
     def __init__(
-        self, settings: Settings, access_tokens: Verifier, id_tokens: Verifier, sessions: Sessions | None = None
+        self,
+        settings: Settings,
+        access_tokens: Verifier,
+        id_tokens: Verifier,
+        sessions: Sessions | None = None,
+        oauth: OAuth | None = None,
     ) -> None:
         auth = settings.auth
         self.public_urls = PublicUrls(settings)
         self._verifiers = {BEARER: access_tokens, ID_TOKEN: id_tokens}
         self._sessions = sessions or NoSessions()
+        self.oauth = oauth
         self._scope = auth.required_scope
         self._anonymous = {"http": auth.disable_for_http, "grpc": auth.disable_for_grpc}
         self._own_header = {
@@ -124,7 +132,9 @@ class Authentication:
             scheme, token = _split(self._own_value(credentials) if value is None else value)
             verifier = self._verifiers.get(scheme)
             identity = verifier.recent(token, self.public_urls.of(credentials)) if verifier is not None else None
-        return identity if identity is not None and self._has_scope(identity) else None
+        if identity is None or self._is_revoked(identity):
+            return None
+        return identity if self._has_scope(identity) else None
 
     async def identity(self, credentials: Credentials) -> Identity:
         """Return who sends a request; an anonymous identity where `auth.disableForHttp` or `disableForGrpc` allows it.
@@ -138,6 +148,11 @@ class Authentication:
             if self._anonymous[credentials.transport]:
                 return ANONYMOUS
             raise
+        if self._is_revoked(identity):
+            problem = "the client of this token was revoked"
+            refusal = Refused(problem, claim="client_id", found=identity.client_id, wanted="a client that is valid")
+            log_refusal(identity.method, refusal, signed=True)
+            raise refusal
         if not self._has_scope(identity):
             # Parity: upstream answers UNAUTHENTICATED, not PERMISSION_DENIED.
             refusal = Refused(
@@ -149,6 +164,14 @@ class Authentication:
             log_refusal(identity.method, refusal, signed=True)
             raise refusal
         return identity
+
+    async def session_identity(self, credentials: Credentials) -> Identity | None:
+        """Return who is signed in with the browser that sends a request, whatever token it sends; None for nobody."""
+        try:
+            return await self._sessions.identity(credentials, self.public_urls.of(credentials, forwarded=False))
+        except errors.Unauthenticated:
+            # The session has ended; `Sessions.identity` has logged that.
+            return None
 
     async def _identity(self, credentials: Credentials) -> Identity:
         public_url = self.public_urls.of(credentials)
@@ -185,6 +208,9 @@ class Authentication:
 
     def _own_value(self, credentials: Credentials) -> str:
         return credentials.first(self._own_header[credentials.transport]).strip()
+
+    def _is_revoked(self, identity: Identity) -> bool:
+        return self.oauth is not None and identity.client_id in self.oauth.revoked
 
     def _has_scope(self, identity: Identity) -> bool:
         return not self._scope or self._scope in identity.scopes

@@ -6,6 +6,8 @@ from app.auth.access_tokens import OwnAccessTokens
 from app.auth.authentication import Authentication, NoTokens, Verifier
 from app.auth.bearer_tokens import BearerTokens
 from app.auth.keys import SigningKeys
+from app.auth.oauth.build import build as authorization_server_of
+from app.auth.oauth.personal import PersonalTokens
 from app.auth.secrets_store import SecretsStore
 from app.auth.task_tokens import TaskTokens, TaskTokenVerifier, signing_key
 from app.database.base import Database
@@ -29,14 +31,22 @@ def authentication_of(settings: Settings, database: Database) -> Authentication 
         return None
     secrets = SecretsStore(settings)
     access_tokens: Verifier = NoTokens("this server verifies no tokens of an external authorization server")
+    oauth = None
     if settings.auth.app_auth.auth_server_type == "Self":
-        access_tokens = OwnAccessTokens(settings, SigningKeys.load(settings, secrets))
+        keys = SigningKeys.load(settings, secrets)
+        access_tokens = OwnAccessTokens(settings, keys)
+        oauth = authorization_server_of(settings, database, keys)
     return Authentication(
         settings,
         access_tokens=BearerTokens(
-            ((TaskTokenVerifier.recognises, TaskTokenVerifier(_task_key(settings, secrets), database)),), access_tokens
+            (
+                (TaskTokenVerifier.recognises, TaskTokenVerifier(_task_key(settings, secrets), database)),
+                (PersonalTokens.recognises, PersonalTokens(database)),
+            ),
+            access_tokens,
         ),
         id_tokens=NoTokens("auth.userAuth.openId.clientId is empty, so no id token is accepted"),
+        oauth=oauth,
     )
 
 

@@ -62,7 +62,7 @@ _BODY_TYPES = frozenset(
 )
 _STORAGE = PREFIX.encode()
 # OAuth's own endpoints take forms, from clients and from the login pages of identity providers.
-_FORM_TARGETS = frozenset({b"/oauth2/token", b"/callback"})
+_FORM_TARGETS = frozenset({b"/oauth2/token", b"/oauth2/device", b"/oauth2/device_authorization", b"/callback"})
 # Over HTTP/2 these may have a body that no header announces.
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 

@@ -21,11 +21,13 @@ class OAuth:
     """The authorization server of a process.
 
     Attributes:
+        keys: The signing keys.
         revoked: The clients whose access tokens are refused.
         services: The background services.
     """
 
     server: AuthorizationServer
+    keys: SigningKeys
     revoked: RevokedClients
     services: tuple[Periodic, ...]
 
@@ -48,6 +50,7 @@ def build(settings: Settings, database: Database, keys: SigningKeys, claim_names
     revoked = RevokedClients(database, clients.static_ids)
     return OAuth(
         server=AuthorizationServer(section, keys, clients, grants, devices, claim_names),
+        keys=keys,
         revoked=revoked,
         services=(grants.cleaning(), revoked.service(settings.auth.revocation_delay_seconds)),
     )

@@ -23,6 +23,7 @@ from app import errors
 from app.auth.identity import Identity, UserInfo
 from app.auth.oauth.clients import BCRYPT_COST, KIND_CLIENT, KIND_PERSONAL, NAME, note_use
 from app.auth.oauth.grants import hash_of
+from app.auth.refusals import Refused, log_refusal
 from app.database.auth_tables import AuthClient
 from app.database.base import Database
 
@@ -37,22 +38,28 @@ class PersonalTokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @staticmethod
+    def recognises(token: str) -> bool:
+        """Return whether a text has the form of a personal token."""
+        return token.startswith(PREFIX)
+
     async def verify(self, token: str, public_url: str) -> Identity:
         """Return the identity of a personal token. Raises Unauthenticated for any other text."""
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise errors.Unauthenticated("the personal token has an unknown form")
+            raise _refused("the personal token has an unknown form", "form", "another text", "flyte_pat_NAME_SECRET")
         name, secret = match.groups()
         async with self._database.unit_of_work() as unit:
             row = await unit.find(AuthClient, name=name)
         known = row is not None and row.kind == KIND_PERSONAL
         if row is None or not known or not hmac.compare_digest(row.secret_hash, hash_of(secret)):
-            raise errors.Unauthenticated("the personal token is unknown")
+            raise _refused("the personal token is unknown", "secret", f"another one than {name} has", "its secret")
         now = datetime.now(UTC)
         if row.revoked_at is not None:
-            raise errors.Unauthenticated(f"the personal token {name} was revoked")
+            found = f"{name}, revoked at {row.revoked_at:%Y-%m-%dT%H:%M:%SZ}"
+            raise _refused(f"the personal token {name} was revoked", "name", found, "a token that is valid")
         if row.valid_until is None or row.valid_until <= now:
-            raise errors.Unauthenticated(f"the personal token {name} has expired")
+            raise _refused(f"the personal token {name} has expired", "name", name, "a token that is valid")
         await note_use(self._database, name, row.used_at)
         return Identity(
             subject=row.subject,
@@ -66,6 +73,12 @@ class PersonalTokens:
     def recent(self, token: str, public_url: str) -> Identity | None:
         """Return None: a cached identity would outlive the revocation of its token."""
         return None
+
+
+def _refused(problem: str, claim: str, found: str, wanted: str) -> Refused:
+    refusal = Refused(problem, claim=claim, found=found, wanted=wanted)
+    log_refusal("personal token", refusal, signed=False)
+    return refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -16,12 +15,12 @@ import jwt
 from starlette.applications import Starlette
 
 from app.api.pages import oauth
+from app.auth.access_tokens import OwnAccessTokens
+from app.auth.authentication import Authentication, NoTokens
+from app.auth.credentials import Credentials
 from app.auth.identity import Identity, UserInfo
 from app.auth.keys import SigningKeys
-from app.auth.oauth.clients import Clients
-from app.auth.oauth.devices import Devices
-from app.auth.oauth.grants import Grants
-from app.auth.oauth.server import AuthorizationServer
+from app.auth.oauth.build import build
 from app.database.base import Database
 from app.settings import Settings
 from tests.support.tokens import URL, rsa_key
@@ -83,19 +82,27 @@ class Desk:
     address: str = "192.0.2.7"
 
     def __post_init__(self) -> None:
-        section = self.settings.auth.app_auth.self_auth_server
-        self.clients = Clients(section, self.database)
-        self.grants = Grants(self.database)
-        devices = Devices(section, self.clients, self.grants)
-        self.server = AuthorizationServer(section, self.keys, self.clients, self.grants, devices, ["groups"])
-
-        async def session_identity(scope: Mapping[str, Any]) -> Identity | None:
-            return self.person
-
-        around = oauth.Surroundings(lambda scope: self.url, session_identity, self.keys.jwks)
-        app = Starlette(routes=oauth.routes(self.settings, self.server, around))
+        self.oauth = build(self.settings, self.database, self.keys, ["groups"])
+        self.server = self.oauth.server
+        self.auth = Authentication(
+            self.settings, OwnAccessTokens(self.settings, self.keys), NoTokens("none"), self, self.oauth
+        )
+        self.auth.public_urls = self  # type: ignore[assignment]
+        app = Starlette(routes=oauth.routes(self.settings, self.auth))
         transport = httpx.ASGITransport(app, client=(self.address, 1))
         self.http = httpx.AsyncClient(transport=transport, base_url=URL)
+
+    def of(self, credentials: Credentials, *, forwarded: bool = True) -> str:
+        """Stand in for PublicUrls."""
+        return self.url
+
+    def recent(self, credentials: Credentials) -> Identity | None:
+        """Stand in for Sessions."""
+        return self.person
+
+    async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
+        """Stand in for Sessions."""
+        return self.person
 
     async def authorize(self, **over: Any) -> tuple[dict[str, str], str]:
         """Return the parameters that the client receives at the end of an authorization, and the PKCE verifier."""
