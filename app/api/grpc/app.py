@@ -9,6 +9,7 @@ Source: newGRPCServer of flyteadmin/pkg/server/service.go on grpc-go.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -140,8 +141,7 @@ class GrpcApp:
         Raises:
             FlyteError: From the request stream and `dispatch.call`; INTERNAL for bytes that are no message.
         """
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = 0.0 if head.seconds is None else time.monotonic()
         message = await self._read_one(head, receive)
         key = (rpc.name, "gRPC", message)
         if rpc.immutable:
@@ -149,7 +149,7 @@ class GrpcApp:
             if cached is not None:
                 return cached
         request = protocol.parse(rpc.request, message)
-        seconds = None if head.seconds is None else head.seconds - (clock() - started)
+        seconds = None if head.seconds is None else head.seconds - (time.monotonic() - started)
         call = Call(rpc, head.credentials, head.identity, head.request_id, head.caller, head.endpoint, seconds)
         response = message_of(await dispatch.call(self._server, call, request))
         reply = protocol.frame(response.SerializeToString())
@@ -162,7 +162,7 @@ class GrpcApp:
         seconds, text = self._wait_seconds_max, self._no_message_text
         if head.seconds is not None and head.seconds <= seconds:
             seconds, text = head.seconds, LATE
-        return await dispatch.within(seconds, self._request(head, receive, None).read_one(), text)
+        return await dispatch.within_if_it_waits(seconds, self._request(head, receive, None).read_one(), text)
 
     async def _stream(self, head: CallHead, receive: Receive, send: Send) -> None:
         """Serve a call that may send several messages and stay open."""

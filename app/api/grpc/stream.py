@@ -40,7 +40,9 @@ class RequestStream:
         """
         if self._wait_seconds_max is None:
             return await self._read()
-        return await dispatch.within(self._wait_seconds_max, self._read(), no_message_text(self._wait_seconds_max))
+        return await dispatch.within_if_it_waits(
+            self._wait_seconds_max, self._read(), no_message_text(self._wait_seconds_max)
+        )
 
     async def _read(self) -> bytes | None:
         buffer = self._buffer
