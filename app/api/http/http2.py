@@ -2,7 +2,14 @@
 
 zttp closes a connection after 4,096 streams or 256 resets, and every running call with it. Here a connection is retired
 before that: GOAWAY asks the client to open a new one, and running calls are finished. An idle connection and a server
-that stops send GOAWAY in the same way.
+that stops retire connections in the same way.
+
+There are two ways to retire a connection, because clients read GOAWAY differently:
+
+- gRPC: GOAWAY with the highest stream id is sent at once. Clients finish open calls, and later ones are served too.
+- HTTP: httpx fails each open request up to the stream id of a GOAWAY, also where the reply is in the same packet, and
+  sends later requests again. So from the moment when no stream is open, no further one is served. A little later
+  GOAWAY is sent with the id of the last one that was served.
 
 A flood of frames without requests closes a connection. Each received byte is subtracted from an allowance, which
 requests, their bodies, replies and time refill. So no kind of frame needs its own counter.
@@ -29,8 +36,12 @@ from app.settings import Settings
 
 # The difference to zttp's limits is for streams that a client opens before it has read the GOAWAY.
 STREAMS_MAX = 3_500
+# A connection of HTTP that always has an open stream serves no further one from here on, so that all of them end.
+STREAMS_SERVED_MAX = 3_800
 RESETS_MAX = 128
 GOODBYE_SECONDS = 5.0
+# Time for a client of HTTP to read the last reply before the GOAWAY.
+LAST_REPLY_SECONDS = 0.5
 
 # Bytes of frames that may come without a request: 4,800 PINGs of 17 bytes, or 9,100 empty frames. zttp's limit for
 # the headers of a request, 64 KiB, lies below, since they may come in many pieces.
@@ -67,6 +78,11 @@ class Http2Protocol(ZttpH2Protocol):
     streams_reset = 0
     retired = False
     _retired_at = 0.0
+    _grpc = False
+    _serves_streams = True
+    _last_served = 0
+    _left = False
+    _leave_timer: asyncio.TimerHandle | None = None
     _allowance = ALLOWANCE_BYTES
     _allowance_at = 0.0
     _head_due: float | None = None
@@ -139,11 +155,22 @@ class Http2Protocol(ZttpH2Protocol):
         """Serve a stream whose headers are complete."""
         self._allowance += ALLOWANCE_BYTES_PER_REQUEST
         self.streams_opened += 1
-        if self.streams_opened == STREAMS_MAX or self.health.draining.is_set():
-            self.retire()
-        if not (event.target.isascii() and event.method.isascii()):
-            self._refuse(event.stream_id)
+        if self.streams_opened == 1:
+            self._grpc = _is_grpc(event)
+        if not self._serves_streams:
+            # The client sends the request again after the GOAWAY, which does not wait for open streams from here on.
+            self._leave_in(LAST_REQUEST_SECONDS)
             return
+        self._last_served = event.stream_id
+        if event.target.isascii() and event.method.isascii():
+            self._serve(event)
+        else:
+            self._refuse(event.stream_id)
+        if self.streams_opened >= STREAMS_MAX or self.health.draining.is_set():
+            self._serves_streams = self._grpc or self.streams_opened < STREAMS_SERVED_MAX
+            self.retire()
+
+    def _serve(self, event: zttp.Request) -> None:
         super().handle_request(event)
         if event.end_stream:
             # No body follows, and zttp has no event for that. Without this, receive() would never return.
@@ -168,12 +195,42 @@ class Http2Protocol(ZttpH2Protocol):
             self.retire()
 
     def retire(self) -> None:
-        """Ask the client to open a new connection (GOAWAY), and serve this one until the client has left it."""
+        """Ask the client to open a new connection, in the way of the connection's clients (see above)."""
         if not self.retired:
             self.retired = True
             self._retired_at = self.loop.time()
-            self.conn.close(_NO_ERROR, _ANY_STREAM)
+            if self._grpc:
+                self.conn.close(_NO_ERROR, _ANY_STREAM)
+                self.flush()
+            elif not self.cycles and self.streams_opened:
+                self._leave_in(LAST_REPLY_SECONDS)
+
+    def on_stream_closed(self) -> None:
+        """Leave a retired connection of HTTP when its last stream has ended."""
+        super().on_stream_closed()
+        if self.retired and not self._grpc and not self.cycles:
+            self._leave_in(LAST_REPLY_SECONDS)
+
+    def _leave(self) -> None:
+        """Send GOAWAY with the id of the last served stream, and close the connection a little later.
+
+        The client sends later streams again on another connection. It needs time to read the GOAWAY.
+        """
+        if not self._left and not self.transport.is_closing():
+            self._left = True
+            self.conn.close(_NO_ERROR, self._last_served)
             self.flush()
+            seconds = LAST_REQUEST_SECONDS if self.health.draining.is_set() else GOODBYE_SECONDS
+            self.loop.call_later(seconds, self.transport.close)
+
+    def _leave_in(self, seconds: float) -> None:
+        """Serve no further stream, and leave after this time or the one of an earlier call, whichever is shorter."""
+        self._serves_streams = False
+        due = self.loop.time() + seconds
+        if self._leave_timer is None or due < self._leave_timer.when():
+            if self._leave_timer is not None:
+                self._leave_timer.cancel()
+            self._leave_timer = self.loop.call_at(due, self._leave)
 
     def end(self) -> None:
         """End the connection at once with ENHANCE_YOUR_CALM, which a client that reads nothing does not receive."""
@@ -190,6 +247,8 @@ class Http2Protocol(ZttpH2Protocol):
             super().timeout_keep_alive_handler()
             return
         self.retire()
+        if not self._serves_streams:
+            return
         self.timeout_keep_alive_task = self.loop.call_later(GOODBYE_SECONDS, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
@@ -198,6 +257,12 @@ class Http2Protocol(ZttpH2Protocol):
         When the server has drained, a client that has just received GOAWAY gets time to read it: until then it may
         begin a stream, which a second GOAWAY would take for one that was never served (RFC 9113 6.8).
         """
+        if self.health.draining.is_set() and not self._grpc:
+            self._serves_streams = False
+            self.retire()
+            if not self.cycles:
+                self._leave_in(LAST_REPLY_SECONDS)
+            return
         seconds = 0.0
         if self.health.draining.is_set():
             self.retire()
@@ -212,6 +277,13 @@ class Http2Protocol(ZttpH2Protocol):
         if not self.transport.is_closing():
             self.conn.close()
             self.flush()
+
+
+def _is_grpc(event: zttp.Request) -> bool:
+    """Return whether a request is a gRPC call."""
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"application/grpc") for name, value in event.headers
+    )
 
 
 class Protocol(AutoZttpProtocol):

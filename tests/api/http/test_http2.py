@@ -68,6 +68,21 @@ class TestLongConnections:
                 assert all(connection.answer(stream).code == 0 for stream in streams)
             assert connection.goodbyes == [GOODBYE]
 
+    def test_a_client_of_http_is_asked_to_go_when_no_stream_is_open(self, edge: Edge) -> None:
+        with raw(edge.port) as connection:
+
+            def send() -> int:
+                return connection.send("/hello", method=b"GET", content_type=b"")
+
+            for _ in range(http2.STREAMS_MAX // 50):
+                streams = [send() for _ in range(50)]
+                assert all(connection.answer(stream).status == 200 for stream in streams)
+            not_served = send()
+            while not connection.goodbyes:
+                connection.receive()
+            assert connection.goodbyes == [(0, streams[-1])]
+            assert connection.answers[not_served].status == 0
+
     def test_resets_are_counted_too(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
             for _ in range(http2.RESETS_MAX):
