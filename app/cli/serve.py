@@ -50,7 +50,6 @@ def serve(
     """
     from app.runtime import descriptors
     from app.server import logs, reload, startup
-    from app.server import serve as processes
     from app.server.start_interrupt import StartInterrupt
 
     reload.ignore_hangup()
@@ -75,6 +74,8 @@ def serve(
         descriptors.raise_limit()
         output = progress()
         started = startup.prepare(settings, output)
+        from app.server import serve as processes
+
         source = reload.SettingsSource(*sources_of(context, config, **flags))
         processes.serve(started, source, output, lambda: output.line(ready_text(started)), interrupt)
 

@@ -29,6 +29,8 @@ _level = logging.getLogger(__name__)
 Row = Any
 Runner = Callable[[Statement, dict[str, Any]], Awaitable[tuple[Sequence[Row], int]]]
 
+SCHEMA_PROBLEM = "the database has not this version's schema; run flyteadmin migrate run"
+
 
 def already_exists(constraint: str) -> errors.AlreadyExists:
     """Return the error for an existing key, with upstream's message on both databases.

@@ -10,7 +10,7 @@ import psycopg
 
 from app import errors
 from app.database import schema
-from app.database.base import Database, Row, UnitOfWork, already_exists
+from app.database.base import SCHEMA_PROBLEM, Database, Row, UnitOfWork, already_exists
 from app.database.connection_pool import RESPONSE_MARGIN_SECONDS, ConnectionPool
 from app.database.growth import TableGrowth
 from app.database.pipeline import ConnectionLost, PipelinedConnection
@@ -191,4 +191,6 @@ def _error(error: psycopg.Error) -> errors.FlyteError:
         return errors.Unavailable(f"the database connection was lost: {error}")
     if isinstance(error, psycopg.OperationalError):
         return errors.Unavailable(f"the database does not answer: {error}")
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return errors.Internal(SCHEMA_PROBLEM)
     return errors.Internal("failed database operation")

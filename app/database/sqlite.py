@@ -11,7 +11,7 @@ from typing import Any
 
 from app import errors
 from app.database import server_lock, sqlite_file
-from app.database.base import Database, Row, UnitOfWork, already_exists
+from app.database.base import SCHEMA_PROBLEM, Database, Row, UnitOfWork, already_exists
 from app.database.statements import SQLITE, Statement
 
 
@@ -171,4 +171,6 @@ def _sqlite_error(error: Exception) -> errors.FlyteError:
         return errors.ResourceExhausted("the disk that holds the database is full")
     if code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return errors.Unavailable(f"the database file cannot be used: {error}")
+    if str(error).startswith(("no such table", "no such column")):
+        return errors.Internal(SCHEMA_PROBLEM)
     return errors.Internal("failed database operation")

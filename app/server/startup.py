@@ -1,7 +1,8 @@
 """The steps before the first request: home folder, ports, database, storage, first project.
 
 Each step prints a line, and raises BadSetting with advice when it fails. Nothing is made before the settings are
-checked and the ports bound. Commands use the same steps.
+checked and the ports bound. Commands use the same steps. The modules of the database and of the API, which take a
+second of CPU, are imported after these checks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from app.database import server_lock
 from app.errors import FailedPrecondition, FlyteError
-from app.server import certificates, home, installation, listeners, local_authority
+from app.server import certificates, home, listeners, local_authority
 from app.settings import BadSetting, Masker, Settings, check_served, redact
 from app.settings.secrets import secrets_in_address
 
@@ -91,8 +92,6 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     Raises:
         BadSetting: A step failed.
     """
-    from app.api.http.origins import start_warnings
-
     check_served(settings)
     pair = certificates.check(settings)
     path = settings.home_path
@@ -113,6 +112,8 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     if settings.server.security.secure and settings.server.security.ssl.local_authority:
         settings = local_authority.use(settings)
     home.write_client_config(settings)
+    from app.api.http.origins import start_warnings
+
     for warning in start_warnings(settings):
         progress.line(f"warning: {warning}")
     if pair is not None and (warning := certificates.expiry_warning(pair, settings.server.security.ssl)):
@@ -230,6 +231,7 @@ def bind_storage(settings: Settings) -> None:
         BadSetting: The storage belongs to another database or cannot be used, or the database fails.
     """
     from app.blobs import Blobs
+    from app.server import installation
 
     blobs = Blobs(settings)
     on_database(settings, lambda database: installation.bind_storage(database, blobs))
@@ -242,6 +244,7 @@ def adopt_storage(settings: Settings) -> str:
         BadSetting: As bind_storage; or a server serves the database.
     """
     from app.blobs import Blobs
+    from app.server import installation
 
     check_migrated(settings)
     blobs = Blobs(settings)

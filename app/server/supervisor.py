@@ -1,7 +1,8 @@
 """Several worker processes that share the listening sockets, and the supervisor that keeps them running.
 
-A worker that ends is started again, after a pause that grows while workers end early. When the supervisor is killed,
-its workers stop.
+A worker that ends is started again, after a pause that grows while workers end early. The server ends when a worker
+fails STARTS_MAX times before it serves, unless other workers serve meanwhile. When the supervisor is killed, its
+workers stop.
 
 uvicorn's Multiprocess serves another purpose. It starts an ended worker again at once, however often it ends; polls
 every worker twice a second; does not report when requests are served; and its workers outlive a supervisor that is
@@ -36,6 +37,8 @@ RESTART_SECONDS_MIN = 0.5
 RESTART_SECONDS_MAX = 30.0
 # After this time a worker ends for a new reason, so the pauses between restarts begin anew.
 HEALTHY_SECONDS = 60.0
+# Starts that fail for an unknown reason, as opposed to one that the worker reports.
+STARTS_MAX = 4
 _BLOCKED_AT_START = frozenset({signal.SIGINT, signal.SIGHUP})
 
 log = structlog.get_logger(__name__)
@@ -49,6 +52,7 @@ class _Worker:
         numbers: Shared memory of the worker's metrics, kept when its process is replaced.
         messages: The pipe on which the process reports its start.
         exits: How often in a row a process has ended early.
+        failed_starts: How often in a row a process has ended before it served, without a reason.
     """
 
     index: int
@@ -58,6 +62,7 @@ class _Worker:
     ready: bool = False
     started_at: float = 0.0
     exits: int = 0
+    failed_starts: int = 0
     start_at: float = 0.0
 
 
@@ -94,7 +99,8 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT.
 
         Raises:
-            BadSetting: A worker cannot start; its message is the worker's.
+            BadSetting: A worker cannot start; its message is the worker's. Or no worker serves after STARTS_MAX
+                starts of one.
         """
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -171,6 +177,8 @@ class Supervisor:
             message = None
         worker.messages.close()
         worker.messages = None
+        if message is not None:
+            worker.failed_starts = 0
         if message == "":
             worker.ready = True
             if self.all_ready:
@@ -190,11 +198,20 @@ class Supervisor:
         worker.exits = 0 if lived > HEALTHY_SECONDS else worker.exits + 1
         pause = min(RESTART_SECONDS_MIN * 2 ** max(worker.exits - 1, 0), RESTART_SECONDS_MAX)
         worker.start_at = time.monotonic() + pause
-        log.error("worker_died", worker=worker.index, exit_code=worker.process.exitcode, restart_in_seconds=pause)
-        _counts(worker.numbers).clear_gauges()
+        code = worker.process.exitcode
         worker.process.close()
         worker.process = None
+        _counts(worker.numbers).clear_gauges()
+        if not worker.ready:
+            worker.failed_starts += 1
         worker.ready = False
+        if worker.failed_starts >= STARTS_MAX and not (self.all_ready and any(other.ready for other in self.workers)):
+            log.error("worker_given_up", worker=worker.index, exit_code=code, starts=worker.failed_starts)
+            raise BadSetting(
+                f"worker {worker.index} ended {worker.failed_starts} times before it served requests, the last time "
+                f"with exit code {code}; lines with worker_failed in the log have the cause"
+            )
+        log.error("worker_died", worker=worker.index, exit_code=code, restart_in_seconds=pause)
 
     def _reload(self) -> None:
         self._hung_up = False

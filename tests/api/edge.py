@@ -48,6 +48,7 @@ class Functions:
         self.finished = 0
         self.hellos = 0
         self.principal: str | None = None
+        self.caller: str | None = None
         self.pieces = 0
 
     async def get_execution(
@@ -55,6 +56,7 @@ class Functions:
     ) -> execution_pb2.Execution:
         """Answers the id with the request id as principal; fails, sleeps or grows when told to."""
         self.principal = ctx.principal
+        self.caller = ctx.caller
         name = request.id.name
         if name in self.failures:
             raise self.failures[name]

@@ -96,7 +96,7 @@ def test_a_renamed_table_leaves_a_line(bench: Any) -> None:
 
         server = Server(bench.settings, bench.database, bench.blobs, bench.engine)
         rpc = Rpc("s", "M", read, object, object)  # type: ignore[arg-type]
-        with capture_logs() as logs, pytest.raises(errors.Internal):
+        with capture_logs() as logs, pytest.raises(errors.Internal, match="flyteadmin migrate run"):
             await dispatch.call(server, Call(rpc, request_id="r-7"), None)  # type: ignore[arg-type]
         (line,) = logs
         assert (line["request_id"], line["code"]) == ("r-7", "Internal")

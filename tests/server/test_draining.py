@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ from flyteidl.admin import project_pb2
 from flyteidl.service import admin_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.servers import Running, serving
+from tests.support.servers import Running, launch, serving
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +127,25 @@ def test_a_server_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
         assert client.get("/healthcheck").status_code == 200
         assert health.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
         assert server.process.wait(20) == 0
+
+
+def test_a_hangup_in_the_first_moments_ends_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = launch(tmp_path / "home", log)
+    server = Running(process, log)
+    try:
+        # As soon as the process handles the signal, which is before it imports most of its modules.
+        handles = re.compile(r"^SigCgt:.*[13579bdf]$", re.MULTILINE)
+        while not handles.search(Path(f"/proc/{process.pid}/status").read_text()):
+            assert process.poll() is None
+        while "flyteadmin is ready" not in server.printed:
+            process.send_signal(signal.SIGHUP)
+            assert process.poll() is None, server.printed
+            time.sleep(0.01)
+        httpx.get(f"{server.web}/api/v1/projects").raise_for_status()
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from app.server.home import CONFIG_HEADER
-from tests.support.servers import STOP_SECONDS_MAX, Running, launch, run, serving
+from tests.support.servers import ROOT, STOP_SECONDS_MAX, Running, launch, run, serving
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +189,18 @@ class TestSeveralProcesses:
             os.kill(children(server.process.pid)[0], signal.SIGKILL)
             server.wait_until("worker_cannot_start")
             assert "storage.key" in server.printed
+
+    def test_the_server_ends_when_no_worker_can_start(self, tmp_path: Path) -> None:
+        # Python imports this module in each process before any other: workers end at once, the supervisor does not.
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, sys\nif '--multiprocessing-fork' in sys.orig_argv: os._exit(7)\n"
+        )
+        log = tmp_path / "log"
+        path = f"{tmp_path}{os.pathsep}{ROOT}"
+        process = launch(tmp_path / "home", log, "--workers", "2", variables={"PYTHONPATH": path})
+        assert process.wait(60) == 1
+        assert "worker_given_up" in log.read_text()
+        assert "ended 4 times before it served requests, the last time with exit code 7" in log.read_text()
 
     def test_workers_do_not_outlive_their_supervisor(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home", "--workers", "2") as server:

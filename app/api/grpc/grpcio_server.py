@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -85,12 +86,24 @@ def _credentials(server: Server, context: Any) -> Credentials | None:
     return None if server.auth is None else Credentials.of_metadata(context.invocation_metadata())
 
 
+def _address(peer: str) -> str:
+    """Return the address of a grpcio peer such as ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000; "" for another kind."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+
+
 def _handler(server: Server, rpc: Rpc) -> Any:
     async def serve(request: Message, context: Any) -> Message:
         metadata = context.invocation_metadata()
         fields = dict(metadata)
-        # No layer in front of this server authenticates its callers, who choose the metadata.
-        call = Call(rpc, _credentials(server, context), request_id=protocol.request_id(fields.get("x-request-id", "")))
+        # No layer in front of this server authenticates its callers, who choose the metadata. grpcio does not show the
+        # name by which the client called: without an endpoint, signed links have server.publicUrl.
+        call = Call(
+            rpc,
+            _credentials(server, context),
+            request_id=protocol.request_id(fields.get("x-request-id", "")),
+            caller=_address(context.peer()),
+        )
         try:
             return message_of(await dispatch.call(server, call, request))
         except errors.FlyteError as error:

@@ -150,8 +150,8 @@ class Origins:
             return None
         return _refused(
             421,
-            f"the Host {_shown(host)} is no name of this server; allowed are localhost, IP addresses, the names in "
-            "auth.authorizedUris, and those in server.security.allowedHosts",
+            f"the Host {_shown(host)} is no name of this server; allowed are localhost, IP addresses, server.host, and "
+            "the names in server.publicUrl, auth.authorizedUris and server.security.allowedHosts",
         )
 
     def _judge_origin(self, origin: bytes, host: bytes) -> Refusal | None:

@@ -53,6 +53,27 @@ def test_replies_and_request_ids(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_the_caller_is_an_address_without_port(tmp_path: Path) -> None:
+    async def scenario(channel: aio.Channel, functions: Functions) -> None:
+        await admin_pb2_grpc.AdminServiceStub(channel).GetExecution(execution_pb2.WorkflowExecutionGetRequest())
+        assert functions.caller == "127.0.0.1"
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.1:5000", "10.0.0.1"),
+        ("ipv6:%5B::1%5D:5000", "::1"),
+        ("ipv6:[fe80::2]:1", "fe80::2"),
+        ("unix:", ""),
+    ],
+)
+def test_addresses_of_peers(peer: str, address: str) -> None:
+    assert grpcio_server._address(peer) == address
+
+
 def test_metadata_names_no_principal(tmp_path: Path) -> None:
     async def scenario(channel: aio.Channel, functions: Functions) -> None:
         request = execution_pb2.WorkflowExecutionGetRequest()

@@ -24,7 +24,10 @@ from app.wire.go.goparse import go_duration
 SYSTEM_FAILURES_MAX = 3
 # Further attempts that fail because the store was unavailable spend the system budget.
 STORAGE_FAILURES_MAX = 10
-_READ_SECONDS = 1.0
+# A node may have ended in time while no server ran: reading its child execution or its parts takes that long.
+NODE_READ_SECONDS = 1.0
+# The same for an attempt of a task, whose outcome is one file.
+ATTEMPT_READ_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -106,8 +109,7 @@ async def run_attempts(
         await clean_up(attempt)
         attempt, began = attempt + 1, later
     while True:
-        # An attempt may have ended in time while no server ran: leave it a moment to be read.
-        left = max(began + timeout - time.time(), min(timeout, _READ_SECONDS))
+        left = max(began + timeout - time.time(), min(timeout, NODE_READ_SECONDS))
         try:
             async with asyncio.timeout(left) as clock:
                 return await run_attempt(attempt)

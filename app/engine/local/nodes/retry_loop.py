@@ -49,8 +49,6 @@ _Kind = execution_pb2.ExecutionError
 
 _CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
-# An attempt may have ended in time while no server ran: leave it a moment to be read.
-_READ_SECONDS = 0.1
 
 
 class AttemptListener(Protocol):
@@ -233,7 +231,7 @@ class RetryLoop:
         """Return the seconds that are left for the attempt; None without a limit."""
         if not self._timeout:
             return None
-        return max(self._started_at + self._timeout - time.time(), _READ_SECONDS)
+        return max(self._started_at + self._timeout - time.time(), retries.ATTEMPT_READ_SECONDS)
 
     async def _expand(self, dynamic: Dynamic, run_nodes: RunNodes) -> Succeeded | Failed:
         """Run the nodes that a dynamic task returned, in the time that is left of its attempt."""
