@@ -19,7 +19,7 @@ from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, docs, health, oauth, roles, storage
+from app.api.pages import attempt_logs, docs, health, oauth, roles, schedules, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -75,6 +75,7 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(roles.routes(server))
         if server.auth is not None:
             self.router.routes.extend(oauth.routes(server.settings, server.auth))
+        self.router.routes.extend(schedules.routes(server))
         for router in routers.ROUTERS:
             self.include_router(router)
 

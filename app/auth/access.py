@@ -62,6 +62,7 @@ PAGES: Mapping[str, Rule] = {
     "/storage/{key:path}": Rule("signature", "the signature in the address is made for one object, and expires"),
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
+    "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
 }
 
 # The pages of the metrics listener, on a port of its own that is not for users.

@@ -1,0 +1,212 @@
+"""The schedules of launch plans over HTTP (docs/schedules.md). Not upstream's.
+
+GET  /api/v1/schedules/{project}/{domain}[/{name}]                      their states
+POST /api/v1/schedules/{project}/{domain}/{name}/{version}/pause        {"reason": "…"}
+POST …/resume      {"catch_up": false}
+POST …/trigger     {}
+POST …/backfill    {"from": "…", "to": "…", "dry_run": true, "force": false}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from app import errors
+from app.api.pages.page_access import answering_errors, require
+from app.api.rest.exchange import ClientDisconnected, read_body
+from app.auth.identity import Identity
+from app.auth.roles import Need, Role
+from app.runtime.context import Context
+from app.runtime.dispatch import Server, perform
+from app.services.schedules import control, runs, states
+from app.services.schedules.slots import Key
+from app.services.schedules.views import view
+
+PATH = "/api/v1/schedules"
+BODY_BYTES_MAX = 16 * 1024
+PAGE_ROWS_MAX = 1000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Pause(_Body):
+    """The body of `pause`."""
+
+    reason: str = Field(default="", max_length=control.REASON_LENGTH_MAX)
+
+
+class Resume(_Body):
+    """The body of `resume`. catch_up: launch the slots since the pause, too."""
+
+    catch_up: bool = False
+
+
+class Trigger(_Body):
+    """The body of `trigger`."""
+
+
+class Backfill(_Body):
+    """The body of `backfill`: the slots after `from` and up to `to`.
+
+    Attributes:
+        dry_run: Only list the slots.
+        force: Launch again slots that have an execution.
+    """
+
+    start: AwareDatetime = Field(alias="from")
+    end: AwareDatetime = Field(alias="to")
+    dry_run: bool = False
+    force: bool = False
+
+
+def routes(server: Server) -> list[BaseRoute]:
+    """Return the routes for schedules."""
+    page = _Page(server)
+    schedule = PATH + "/{project}/{domain}/{name}/{version}"
+    actions = (
+        page.action("pause", Pause, Role.REGISTER, page.pause),
+        page.action("resume", Resume, Role.REGISTER, page.resume),
+        page.action("trigger", Trigger, Role.RUN, page.trigger),
+        page.action("backfill", Backfill, Role.RUN, page.backfill),
+    )
+    return [
+        *(
+            Route(PATH + path, answering_errors(page.list), methods=["GET"])
+            for path in ("/{project}/{domain}", "/{project}/{domain}/{name}")
+        ),
+        *(Route(f"{schedule}/{name}", answering_errors(serve), methods=["POST"]) for name, serve in actions),
+    ]
+
+
+class _Page:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def list(self, request: Request) -> Response:
+        """Return one page of schedules; the next page has this `token`."""
+        place = {
+            part: request.path_params[part] for part in ("project", "domain", "name") if part in request.path_params
+        }
+        await require(self._server, request, Need(Role.VIEW, place["project"], place["domain"]), "schedules")
+        limit = _number(request.query_params.get("limit", "100"), "limit", 1, PAGE_ROWS_MAX)
+        after = _number(request.query_params.get("token") or "0", "token", 0, 2**53)
+        only_problems = request.query_params.get("problems") == "true"
+        async with self._server.database.unit_of_work() as unit:
+            rows = await states.of_place(unit, after=after, most=limit + 1, **place)
+        now = datetime.now(UTC)
+        found = [view(row, self._server.settings, now) for row in rows[:limit]]
+        if only_problems:
+            found = [one for one in found if one["problem"] or one["warnings"] or one["never"]]
+        token = str(rows[limit - 1].id) if len(rows) > limit else ""
+        return _json({"schedules": found, "token": token})
+
+    def action(
+        self, what: str, body: type[_Body], role: Role, function: Callable[..., Awaitable[Any]]
+    ) -> tuple[str, Callable[[Request], Awaitable[Response]]]:
+        """Return the name and the handler of an action on one schedule."""
+
+        async def serve(request: Request) -> Response:
+            key: Key = tuple(request.path_params[part] for part in ("project", "domain", "name", "version"))
+            caller = await require(self._server, request, Need(role, key[0], key[1]), f"schedule {what}")
+            return _json(await function(key, await self._body(request, body), caller))
+
+        return what, serve
+
+    async def pause(self, key: Key, body: Pause, caller: Identity) -> dict[str, Any]:
+        """Stop the schedule and keep the reason."""
+
+        async def change(ctx: Context, body: Pause) -> None:
+            await control.pause(ctx, key, body.reason, by=ctx.principal)
+
+        await self._perform(caller, change, body)
+        return {}
+
+    async def resume(self, key: Key, body: Resume, caller: Identity) -> dict[str, Any]:
+        """Start the schedule again."""
+
+        async def change(ctx: Context, body: Resume) -> None:
+            await control.resume(ctx, key, catch_up=body.catch_up)
+
+        await self._perform(caller, change, body)
+        return {}
+
+    async def trigger(self, key: Key, body: Trigger, caller: Identity) -> dict[str, Any]:
+        """Launch the launch plan now."""
+
+        async def launch(ctx: Context, body: Trigger) -> str:
+            return await runs.trigger(ctx, key)
+
+        return {"execution": await self._perform(caller, launch, body)}
+
+    async def backfill(self, key: Key, body: Backfill, caller: Identity) -> dict[str, Any]:
+        """List the slots of a time, and launch those without an execution."""
+
+        async def read(ctx: Context, body: Backfill) -> list[runs.Slot]:
+            return await runs.slots_between(ctx, key, body.start, body.end)
+
+        found = await self._perform(caller, read, body)
+        shown = []
+        for one in found:
+            outcome = "exists" if one.exists and not body.force else "would launch"
+            name = one.execution
+            if not body.dry_run and outcome != "exists":
+                outcome, name = await self._fill_in(key, one, body, caller)
+            shown.append({"slot": one.slot.isoformat(), "execution": name, "outcome": outcome})
+        return {"slots": shown}
+
+    async def _fill_in(self, key: Key, slot: runs.Slot, body: Backfill, caller: Identity) -> tuple[str, str]:
+        """Launch one slot. Return the outcome and the name of the execution."""
+
+        async def launch(ctx: Context, slot: runs.Slot) -> str:
+            return await runs.fill_in(ctx, key, slot.slot, again=body.force and slot.exists)
+
+        try:
+            return "launched", await self._perform(caller, launch, slot)
+        except errors.AlreadyExists:
+            return "exists", slot.execution
+
+    async def _perform(self, caller: Identity, function: Callable[[Context, Any], Awaitable[Any]], body: Any) -> Any:
+        """Run a function in a unit of work on behalf of the caller."""
+
+        async def act(ctx: Context, body: Any) -> Any:
+            ctx.identity = caller
+            return await function(ctx, body)
+
+        return await perform(self._server, act, body)
+
+    async def _body(self, request: Request, kind: type[_Body]) -> _Body:
+        limits = self._server.settings.limits
+        try:
+            raw = await read_body(request.receive, BODY_BYTES_MAX, limits.body_wait_seconds_max, _too_large)
+        except ClientDisconnected as error:
+            raise errors.Canceled("the body ended early") from error
+        try:
+            return kind.model_validate_json(raw or b"{}")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise errors.InvalidArgument(f"{field or 'the body'}: {first['msg']}") from error
+
+
+def _number(text: str, name: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 16 or not least <= int(text) <= most:
+        raise errors.InvalidArgument(f"{name} [{text[:40]}] must be a number from {least} to {most}")
+    return int(text)
+
+
+def _too_large(size_bytes: int) -> errors.FlyteError:
+    return errors.ResourceExhausted(f"the body may have {BODY_BYTES_MAX} bytes, this one has {size_bytes} or more")
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json", headers={"cache-control": "no-store"})

@@ -1,0 +1,191 @@
+"""The routes of schedules, on both databases: states, pause and resume, a launch now, past slots, and bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from flyteidl.admin import execution_pb2
+from starlette.applications import Starlette
+
+from app import errors
+from app.api.pages import schedules
+from app.database import schema
+from app.runtime.dispatch import Server, perform
+from app.services import launch_plans
+from app.services.schedules import slots
+from app.services.schedules.fire import Due, record
+from app.services.schedules.options import Options
+from tests.background.test_scheduler import KEY, START, activate, register, state
+from tests.support.builders import a_launch_plan
+
+Scenario = Callable[..., Any]
+PLACE = "/api/v1/schedules/p/development"
+PLAN = f"{PLACE}/lp/v1"
+
+
+class Desk:
+    """The routes on a bench."""
+
+    def __init__(self, b: Any) -> None:
+        self.server = Server(b.settings, b.database, b.blobs, b.engine)
+        self._app = Starlette(routes=schedules.routes(self.server))
+
+    async def __call__(self, verb: str, path: str, body: Any = None, **query: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://localhost") as client:
+            return await client.request(verb, path, json=body, params=query)
+
+
+async def executions_of(b: Any) -> dict[str, Any]:
+    async with b.context() as ctx:
+        rows = await ctx.db.find_all(schema.Execution, execution_project="p")
+    return {row.execution_name: execution_pb2.ExecutionSpec.FromString(row.spec).metadata for row in rows}
+
+
+def test_a_schedule_with_its_state(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "CRON_TZ=Europe/Berlin 30 2 * * *", overlap="skip", dst="move-gap", jitter="never")
+        call = Desk(b)
+        reply = await call("GET", f"{PLACE}/lp")
+        assert reply.status_code == 200
+        [one] = reply.json()["schedules"]
+        assert (one["name"], one["version"], one["zone"], one["active"]) == ("lp", "v1", "Europe/Berlin", True)
+        assert (one["expression"], one["activated_by"]) == ("CRON_TZ=Europe/Berlin 30 2 * * *", "alice")
+        assert (one["last"], one["problem"], one["paused"], one["never"]) == (None, None, None, False)
+        assert one["counts"] == {"launched": 0, "missed": 0, "skipped": 0, "failed": 0}
+        assert (one["options"]["overlap"], one["options"]["dst"]) == ("skip", "move-gap,twice")
+        assert [w.split(":")[0] for w in one["warnings"]] == ["annotation schedule.flyte.org/jitter"]
+        times = [datetime.fromisoformat(text) for text in one["next"]]
+        assert len(times) == 5
+        assert times == sorted(set(times))
+        assert times[0] > datetime.now(UTC)
+
+    bench(scenario)
+
+
+def test_the_last_slot_and_the_reason_of_trouble(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, minutes=5)
+        call, due = Desk(b), Due(KEY, START + timedelta(minutes=5), Options())
+
+        async def failed(ctx: Any, due: Due) -> None:
+            await record(ctx, due, "failed", problem=errors.InvalidArgument("no input a"))
+
+        await perform(call.server, failed, due)
+        [one] = (await call("GET", PLACE, problems="true")).json()["schedules"]
+        assert one["last"] == {"slot": "2026-01-01T00:05:00Z", "execution": "", "outcome": "failed"}
+        assert (one["problem"]["code"], one["problem"]["message"]) == (3, "no input a")
+        assert one["expression"] == "rate(5 MINUTE)"
+        # In the phase of the activation, at minutes that are divisible by five.
+        assert all(text.endswith(("0:00Z", "5:00Z")) for text in one["next"])
+
+    bench(scenario)
+
+
+def test_pages_of_schedules(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 0 * * *")
+        for number in range(4):
+            await b.call(launch_plans.create_launch_plan, a_launch_plan(version=f"w{number}", cron="0 0 31 2 *"))
+            await activate(b, version=f"w{number}")
+        call, token, found = Desk(b), "", []
+        while True:
+            page = (await call("GET", f"{PLACE}/lp", limit="2", token=token)).json()
+            found += [one["version"] for one in page["schedules"]]
+            token = page["token"]
+            if not token:
+                break
+        assert found == ["v1", "w0", "w1", "w2", "w3"]
+        [never] = (await call("GET", PLACE, problems="true")).json()["schedules"]
+        assert (never["version"], never["never"]) == ("w3", True)
+        assert (await call("GET", "/api/v1/schedules/p/elsewhere")).json() == {"schedules": [], "token": ""}
+
+    bench(scenario)
+
+
+def test_pause_and_resume(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 0 * * *")
+        call = Desk(b)
+        assert (await call("POST", f"{PLAN}/pause", {"reason": "maintenance"})).json() == {}
+        [one] = (await call("GET", PLACE)).json()["schedules"]
+        assert (one["active"], one["paused"]["reason"], one["next"]) == (False, "maintenance", [])
+        refused = await call("POST", f"{PLAN}/pause", {})
+        assert (refused.status_code, "not active" in refused.json()["message"]) == (400, True)
+        assert (await call("POST", f"{PLAN}/resume", {"catch_up": True})).json() == {}
+        [one] = (await call("GET", PLACE)).json()["schedules"]
+        assert (one["active"], one["paused"]) == (True, None)
+        assert (await state(b)).resume_from is not None
+        assert (await call("POST", f"{PLAN}/resume", {})).status_code == 400
+
+    bench(scenario)
+
+
+def test_a_launch_now_is_a_manual_execution(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 0 * * *")
+        call = Desk(b)
+        await call("POST", f"{PLAN}/pause", {})
+        name = (await call("POST", f"{PLAN}/trigger", {})).json()["execution"]
+        [(found, metadata)] = (await executions_of(b)).items()
+        assert (found, metadata.mode) == (name, execution_pb2.ExecutionMetadata.MANUAL)
+        assert not metadata.HasField("scheduled_at")
+        assert (await state(b)).last_slot is None
+
+    bench(scenario)
+
+
+def test_past_slots_are_listed_launched_and_not_repeated(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 * * * *")
+        call = Desk(b)
+        body = {"from": "2025-12-31T20:00:00Z", "to": "2025-12-31T23:00:00Z"}
+        times = [datetime(2025, 12, 31, hour, tzinfo=UTC) for hour in (21, 22, 23)]
+        names = [slots.execution_name(KEY, time) for time in times]
+
+        async def outcomes(**more: Any) -> list[str]:
+            reply = (await call("POST", f"{PLAN}/backfill", {**body, **more})).json()["slots"]
+            assert [datetime.fromisoformat(one["slot"]) for one in reply] == times
+            return [one["outcome"] for one in reply]
+
+        assert await outcomes(dry_run=True) == ["would launch"] * 3
+        assert await executions_of(b) == {}
+        assert await outcomes() == ["launched"] * 3
+        assert sorted(await executions_of(b)) == sorted(names)
+        assert await outcomes() == ["exists"] * 3
+        assert await outcomes(force=True) == ["launched"] * 3
+        assert len(await executions_of(b)) == 6
+        assert (await state(b)).last_slot is None
+
+    bench(scenario)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "status", "text"),
+    [
+        ("POST", f"{PLACE}/nothing/v1/pause", {}, 404, "nothing"),
+        ("POST", f"{PLACE}/nothing/v1/trigger", {}, 404, "nothing"),
+        ("POST", f"{PLAN}/pause", {"reason": 5}, 400, "reason"),
+        ("POST", f"{PLAN}/pause", {"reason": "x" * 2000}, 400, "reason"),
+        ("POST", f"{PLAN}/pause", {"why": ""}, 400, "why"),
+        ("POST", f"{PLAN}/pause", [], 400, "the body"),
+        ("POST", f"{PLAN}/backfill", {}, 400, "from"),
+        ("POST", f"{PLAN}/backfill", {"from": "2025-01-01", "to": "x"}, 400, "from"),
+        ("POST", f"{PLAN}/backfill", {"from": "1025-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, 400, "slots"),
+        ("GET", f"{PLACE}?limit=0", None, 400, "limit"),
+        ("GET", f"{PLACE}?token=x", None, 400, "token"),
+    ],
+)
+def test_bad_input_names_the_field(bench: Scenario, verb: str, path: str, body: Any, status: int, text: str) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 * * * *")
+        path_, _, query = path.partition("?")
+        reply = await Desk(b)(verb, path_, body, **dict([query.split("=")] if query else []))
+        assert reply.status_code == status, reply.text
+        assert text in reply.json()["message"]
+        assert await executions_of(b) == {}
+
+    bench(scenario)
