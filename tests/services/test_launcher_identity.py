@@ -194,3 +194,24 @@ def test_a_user_who_names_a_node_of_another_stays_the_principal(bench: Scenario)
             assert (await get(b, f"child{number}")).spec.metadata.principal == principal
 
     bench(scenario)
+
+
+def test_a_child_that_the_engine_launches_or_recovers_runs_as_its_parent(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        robot = a_launch()
+        robot.spec.security_context.run_as.execution_identity = "robot"
+        await b.call(executions.create_execution, robot, identity=service("scheduler"))
+        await b.call(executions.create_execution, a_launch("old"), identity=user("bob"))
+        await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+        request = a_launch("child")
+        recovery = execution_pb2.ExecutionRecoverRequest(id=run_id("old"), name="recovered")
+        for metadata in (request.spec.metadata, recovery.metadata):
+            metadata.parent_node_execution.node_id = "n0"
+            metadata.parent_node_execution.execution_id.CopyFrom(run_id("e1"))
+        await b.call(executions.create_execution, request, identity=INTERNAL)
+        await b.call(executions.recover_execution, recovery, identity=INTERNAL)
+        assert who(await get(b, "child")) == ("scheduler", "robot")
+        assert who(await get(b, "recovered")) == ("scheduler", "robot")
+
+    bench(scenario)

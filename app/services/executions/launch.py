@@ -212,6 +212,10 @@ async def _inherit(ctx: Context, spec: execution_pb2.ExecutionSpec) -> tuple[int
     parent_spec = execution_pb2.ExecutionSpec.FromString(execution.spec)
     owner = execution.user or ""
     metadata.principal = launcher_identity.principal_of_child(ctx, node.execution_id, owner)
+    if ctx.auth is not None and ctx.identity.method == "internal":
+        # A child that the engine recovers has the spec of another execution.
+        run_as = parent_spec.security_context.run_as
+        spec.security_context.run_as.execution_identity = run_as.execution_identity
     metadata.nesting = parent_spec.metadata.nesting + 1
     if parent_spec.HasField("execution_cluster_label"):
         spec.execution_cluster_label.CopyFrom(parent_spec.execution_cluster_label)
