@@ -23,7 +23,6 @@ from app.api.pages import attempt_logs, docs, health, oauth, roles, schedules, s
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
-from app.auth.build import authentication_of, task_tokens_of
 from app.auth.caller_access import access_check
 from app.background.scheduler import Scheduler
 from app.blobs import Blobs
@@ -185,14 +184,20 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         blobs=Blobs(settings),
         engine=NoEngine(),
         metrics=metrics,
-        auth=authentication_of(settings, database),
-        task_tokens=task_tokens_of(settings),
     )
     server.access = access_check(settings, server.database, server.blobs)
     server.audit = audit.set_up(settings)
+    if settings.server.security.use_auth:
+        # Its libraries take long to import.
+        from app.auth.build import authentication_of, task_tokens_of
+
+        server.auth = authentication_of(settings, database)
+        server.task_tokens = task_tokens_of(settings)
     services: list[Service] = [DescriptorWatch()]
     if server.auth is not None and server.auth.oauth is not None:
         services.extend(server.auth.oauth.services)
+    if server.auth is not None and server.auth.provider_service is not None:
+        services.append(server.auth.provider_service)
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 

@@ -11,7 +11,7 @@ from app import errors
 from app.auth import claims, jwts
 from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
-from app.auth.provider import AuthorizationServer
+from app.auth.provider import ExternalServer
 from app.auth.refusals import Refused, log_refusal
 from app.auth.verified import VerifiedTokens
 from app.settings import Settings
@@ -81,7 +81,7 @@ class ExternalAccessTokens:
         server: The authorization server.
     """
 
-    def __init__(self, settings: Settings, server: AuthorizationServer) -> None:
+    def __init__(self, settings: Settings, server: ExternalServer) -> None:
         auth = settings.auth
         self._bytes_max = auth.token_bytes_max
         self._audiences = frozenset(auth.app_auth.external_auth_server.allowed_audience)

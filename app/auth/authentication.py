@@ -11,7 +11,7 @@ flyteadmin/auth/handlers.go, BlanketAuthorization of flyteadmin/auth/handlers.go
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app import errors
 from app.auth.credentials import Credentials
@@ -20,6 +20,10 @@ from app.auth.oauth.build import OAuth
 from app.auth.public_url import PublicUrls
 from app.auth.refusals import Refused, log_refusal
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.auth.provider import ExternalServer, OpenIdProvider
+    from app.auth.provider_service import ProviderService
 
 BEARER = "Bearer"
 ID_TOKEN = "IDToken"  # nosec B105 # the name of a scheme
@@ -101,7 +105,14 @@ class Authentication:
     Attributes:
         public_urls: Chooses the address of this server for a request.
         oauth: The own authorization server; None where another one issues the tokens.
+        provider: The OpenID provider; None in tests that have none.
+        external_server: The authorization server; None where this server is its own one.
+        provider_service: Reads the documents of both early, and closes their connections.
     """
+
+    provider: OpenIdProvider | None = None
+    external_server: ExternalServer | None = None
+    provider_service: ProviderService | None = None
 
     def __init__(
         self,

@@ -1,13 +1,16 @@
-"""Compose authentication from the settings and the database."""
+"""Compose authentication from the settings and the database. Where authentication is off, nothing here is imported."""
 
 from __future__ import annotations
 
-from app.auth.access_tokens import OwnAccessTokens
-from app.auth.authentication import Authentication, NoTokens, Verifier
+from app.auth.access_tokens import ExternalAccessTokens, OwnAccessTokens
+from app.auth.authentication import Authentication, Verifier
 from app.auth.bearer_tokens import BearerTokens
+from app.auth.id_tokens import IdTokens
 from app.auth.keys import SigningKeys
 from app.auth.oauth.build import build as authorization_server_of
 from app.auth.oauth.personal import PersonalTokens
+from app.auth.provider import ExternalServer, OpenIdProvider
+from app.auth.provider_service import ProviderService
 from app.auth.secrets_store import SecretsStore
 from app.auth.task_tokens import TaskTokens, TaskTokenVerifier, signing_key
 from app.database.base import Database
@@ -17,8 +20,8 @@ from app.settings import Settings
 COOKIE_KEY_BYTES = 64
 
 
-def authentication_of(settings: Settings, database: Database) -> Authentication | None:
-    """Return the authentication of this process; None where `server.security.useAuth` is false.
+def authentication_of(settings: Settings, database: Database) -> Authentication:
+    """Return the authentication of this process.
 
     Args:
         settings: The settings.
@@ -27,16 +30,17 @@ def authentication_of(settings: Settings, database: Database) -> Authentication 
     Raises:
         BadSetting: A secret is missing, or a key cannot be used.
     """
-    if not settings.server.security.use_auth:
-        return None
     secrets = SecretsStore(settings)
-    access_tokens: Verifier = NoTokens("this server verifies no tokens of an external authorization server")
-    oauth = None
-    if settings.auth.app_auth.auth_server_type == "Self":
+    provider = OpenIdProvider(settings)
+    external, oauth = None, None
+    if settings.auth.app_auth.auth_server_type == "External":
+        external = ExternalServer(settings)
+        access_tokens: Verifier = ExternalAccessTokens(settings, external)
+    else:
         keys = SigningKeys.load(settings, secrets)
         access_tokens = OwnAccessTokens(settings, keys)
         oauth = authorization_server_of(settings, database, keys)
-    return Authentication(
+    auth = Authentication(
         settings,
         access_tokens=BearerTokens(
             (
@@ -45,21 +49,22 @@ def authentication_of(settings: Settings, database: Database) -> Authentication 
             ),
             access_tokens,
         ),
-        id_tokens=NoTokens("auth.userAuth.openId.clientId is empty, so no id token is accepted"),
+        id_tokens=IdTokens(settings, provider),
         oauth=oauth,
     )
+    auth.provider, auth.external_server = provider, external
+    auth.provider_service = ProviderService([one for one in (provider, external) if one is not None])
+    return auth
 
 
 def task_tokens_of(settings: Settings) -> TaskTokens | None:
-    """Return the issuer of the tokens of tasks; None without authentication, or where `auth.taskTokenLifespan` is 0.
+    """Return the issuer of the tokens of tasks; None where `auth.taskTokenLifespan` is 0.
 
     Raises:
         BadSetting: The secret is missing, or no key.
     """
     seconds = settings.auth.task_token_lifespan_seconds
-    if not settings.server.security.use_auth or not seconds:
-        return None
-    return TaskTokens(_task_key(settings, SecretsStore(settings)), seconds)
+    return TaskTokens(_task_key(settings, SecretsStore(settings)), seconds) if seconds else None
 
 
 def _task_key(settings: Settings, secrets: SecretsStore) -> bytes:

@@ -84,7 +84,7 @@ class OpenIdProvider:
         return _text(await self.document(), "jwks_uri")
 
 
-class AuthorizationServer:
+class ExternalServer:
     """The external authorization server (`auth.appAuth.externalAuthServer`).
 
     Attributes:

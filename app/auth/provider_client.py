@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from app import errors
+from app.settings import BadSetting, redact
 from app.settings.auth import Auth
 
 _REDIRECTS_MAX = 3
@@ -39,19 +40,25 @@ class ProviderClient:
     Args:
         auth: The section of settings with the limits.
         proxy: The address of an HTTP proxy, "" for none; the environment's HTTPS_PROXY and HTTP_PROXY count then.
+
+    Raises:
+        BadSetting: The proxy's address has no form of one.
     """
 
     def __init__(self, auth: Auth, proxy: str) -> None:
         self._seconds = auth.provider_timeout_seconds
         self._bytes_max = auth.provider_document_bytes_max
-        self.http = httpx.AsyncClient(
-            proxy=proxy or None,
-            timeout=self._seconds,
-            verify=_tls(),
-            max_redirects=_REDIRECTS_MAX,
-            # A compressed body could be a thousand times larger than its limit.
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-        )
+        try:
+            self.http = httpx.AsyncClient(
+                proxy=proxy or None,
+                timeout=self._seconds,
+                verify=_tls(),
+                max_redirects=_REDIRECTS_MAX,
+                # A compressed body could be a thousand times larger than its limit.
+                headers={"accept": "application/json", "accept-encoding": "identity"},
+            )
+        except (ValueError, httpx.InvalidURL) as error:
+            raise BadSetting(f"the proxy {redact(proxy)} (httpProxyURL) cannot be used: {error}") from error
 
     async def get(self, url: str) -> Reply:
         """Return the reply of a GET request, after at most three redirects.

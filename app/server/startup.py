@@ -103,6 +103,8 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     if settings.mcp.enabled:
         ports |= {"mcp": settings.mcp.port, "adapter": settings.mcp.adapter_port}
     bound = listeners.bind_all(server.host, ports)
+    if server.security.use_auth:
+        check_authentication(settings, progress)
     home.prepare(path)
     lock = lock or home.lock(path)
     migrate(settings, progress)
@@ -120,6 +122,21 @@ def prepare(settings: Settings, progress: Progress) -> Started:
         progress.line(f"warning: {warning}")
     rest, grpc, metrics = (bound.pop(use) for use in ("rest", "grpc", "metrics"))
     return Started(settings, lock, rest, grpc, metrics, assistants=bound)
+
+
+def check_authentication(settings: Settings, progress: Progress) -> None:
+    """Read the secrets, and ask the identity provider for its documents.
+
+    Raises:
+        BadSetting: A secret is missing, or the provider does not answer as the settings expect.
+    """
+    from app.auth import start_check
+
+    start_check.check_secrets(settings)
+    with progress.step(f"asking the identity provider {shown(settings.auth.user_auth.open_id.base_url)}"):
+        asyncio.run(start_check.check_providers(settings))
+    for warning in start_check.warnings(settings):
+        progress.line(f"warning: {warning}")
 
 
 def _with_ports(settings: Settings, ports: Mapping[str, int]) -> Settings:

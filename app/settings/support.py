@@ -20,17 +20,9 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "auth.app_auth.self_auth_server.claim_symmetric_encryption_key_secret_name": (
         "codes are rows of the database, so no claim is encrypted"
     ),
-    "auth.app_auth.third_party_config.flyte_client.audience": _SIGN_IN,
-    "auth.app_auth.third_party_config.flyte_client.client_id": _SIGN_IN,
-    "auth.app_auth.third_party_config.flyte_client.redirect_uri": _SIGN_IN,
-    "auth.user_auth.cookie_block_key_secret_name": _SIGN_IN,
-    "auth.user_auth.cookie_hash_key_secret_name": _SIGN_IN,
     "auth.user_auth.cookie_setting.domain": _SIGN_IN,
     "auth.user_auth.cookie_setting.same_site_policy": _SIGN_IN,
     "auth.user_auth.idp_query_parameter": _SIGN_IN,
-    "auth.user_auth.open_id.client_secret_file": _SIGN_IN,
-    "auth.user_auth.open_id.client_secret_name": _SIGN_IN,
-    "auth.user_auth.open_id.scopes": _SIGN_IN,
     "auth.user_auth.redirect_url": _SIGN_IN,
     "cloud_events": _PUBLISHED,
     "cluster_resources": _KUBERNETES,

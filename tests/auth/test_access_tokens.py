@@ -110,6 +110,7 @@ BAD: dict[str, tuple[Callable[[], str], str]] = {
     ),
     "a huge number": (lambda: signed(f'{{"exp": {HUGE}}}'.encode(), header=NAMED), "token is malformed"),
     "an infinite number": (lambda: signed(b'{"exp": 1e999}', header=NAMED), "token is malformed"),
+    "half a surrogate pair": (lambda: signed(b'{"sub": "\\ud800"}', header=NAMED), "token is malformed"),
     "no number": (lambda: signed(b'{"exp": NaN}', header=NAMED), "token is malformed"),
     "too long": (lambda: token(x="x" * 100_000), "allowed is at most 32768 bytes (auth.tokenBytesMax)"),
     "a stranger's key": (lambda: token(rsa_key("stranger")), "crypto/rsa: verification error"),

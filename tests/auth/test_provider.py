@@ -12,7 +12,7 @@ import pytest
 
 from app import errors, limited_log
 from app.auth import remote_value
-from app.auth.provider import AuthorizationServer, OpenIdProvider
+from app.auth.provider import ExternalServer, OpenIdProvider
 from tests.support.issuer import Issuer, running_issuer
 from tests.support.tokens import auth_settings
 
@@ -42,10 +42,10 @@ def with_provider(
     return asyncio.run(scenario())
 
 
-def with_server(use: Callable[[AuthorizationServer], Awaitable[Result]], **external: Any) -> Result:
+def with_server(use: Callable[[ExternalServer], Awaitable[Result]], **external: Any) -> Result:
     async def scenario() -> Result:
         external.setdefault("retry_delay_seconds", 0.01)
-        server = AuthorizationServer(auth_settings(app_auth={"external_auth_server": external}))
+        server = ExternalServer(auth_settings(app_auth={"external_auth_server": external}))
         try:
             return await use(server)
         finally:
@@ -207,7 +207,7 @@ def test_algorithms_are_those_that_are_announced_and_have_a_public_key(issuer: I
     ],
 )
 def test_the_address_of_the_metadata(base: str, metadata: str, asked: str) -> None:
-    async def address(server: AuthorizationServer) -> str:
+    async def address(server: ExternalServer) -> str:
         return server.metadata_url
 
     assert with_server(address, base_url=f"http://x{base}", metadata_url=metadata) == f"http://x{asked}"

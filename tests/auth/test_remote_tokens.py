@@ -18,7 +18,7 @@ from app.auth import remote_value
 from app.auth.access_tokens import ExternalAccessTokens
 from app.auth.id_tokens import IdTokens
 from app.auth.identity import Identity
-from app.auth.provider import AuthorizationServer, OpenIdProvider
+from app.auth.provider import ExternalServer, OpenIdProvider
 from app.auth.remote_keys import FetchBudget, keys_of
 from tests.support.issuer import Issuer, public_jwk, running_issuer
 from tests.support.tokens import URL, auth_settings, ec_key, hmac_signed, public_pem, rsa_key, signed, unsigned
@@ -54,7 +54,7 @@ def with_access_tokens(
     async def scenario() -> Result:
         server_settings = {"base_url": issuer.url, "allowed_audience": ("extra",), **external}
         settings = auth_settings(app_auth={"external_auth_server": server_settings})
-        server = AuthorizationServer(settings)
+        server = ExternalServer(settings)
         try:
             return await use(ExternalAccessTokens(settings, server))
         finally:

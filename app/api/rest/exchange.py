@@ -96,12 +96,14 @@ class Head:
         reader: The codec of the request body.
         writer: The codec of the reply.
         form: Whether the body is a posted HTML form.
+        accepted: Whether the header Accept names the codec of the reply.
     """
 
     fields: dict[bytes, bytes]
     reader: Codec
     writer: Codec
     form: bool = False
+    accepted: bool = True
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
@@ -122,7 +124,7 @@ class Head:
         if _CAMEL_PARAMETER in map(bytes.strip, parameters):
             reader = CAMEL_JSON
         form = content_type == _FORM and scope["method"] == "POST"
-        return cls(fields, reader, writer or reader, form)
+        return cls(fields, reader, writer or reader, form, writer is not None)
 
     @property
     def trailers(self) -> bool:

@@ -34,13 +34,15 @@ from app.runtime.dispatch import Call, Server
 from app.runtime.rows import VARIABLE, Binding, Rpc
 from app.runtime.threads import in_thread_if_large
 from app.wire import bind
-from app.wire.codecs import size
+from app.wire.codecs import SNAKE_JSON, size
 
 log = structlog.get_logger(__name__)
 
 # Keys of a scope: the parsed head of the request, and the pairs of a form that was posted instead of a query.
 _HEAD = "flyteadmin.head"
 _FORM = "flyteadmin.form"
+# Deviates: upstream writes this document of RFC 8414 in lowerCamelCase, unless a client asks for application/json.
+_SNAKE_CASE = frozenset({"/.well-known/oauth-authorization-server"})
 # Replies that are cached as a whole are not cached as encoded messages too.
 _NO_CACHE = ByteCache(0)
 
@@ -75,6 +77,8 @@ class RpcRoute(Route):
         head: Head = scope[_HEAD]
         server = self.server
         assert server is not None
+        if self.path in _SNAKE_CASE and not head.accepted:
+            head.writer = SNAKE_JSON
         try:
             call = self._call(scope, head)
             request = await self._request(scope, receive, head)
