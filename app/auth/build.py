@@ -11,6 +11,7 @@ from app.auth.oauth.build import build as authorization_server_of
 from app.auth.oauth.personal import PersonalTokens
 from app.auth.provider import ExternalServer, OpenIdProvider
 from app.auth.provider_service import ProviderService
+from app.auth.role_store import claims_of_roles
 from app.auth.secrets_store import SecretsStore
 from app.auth.task_tokens import TaskTokens, TaskTokenVerifier, signing_key
 from app.database.base import Database
@@ -39,7 +40,7 @@ def authentication_of(settings: Settings, database: Database) -> Authentication:
     else:
         keys = SigningKeys.load(settings, secrets)
         access_tokens = OwnAccessTokens(settings, keys)
-        oauth = authorization_server_of(settings, database, keys)
+        oauth = authorization_server_of(settings, database, keys, claims_of_roles(settings))
     auth = Authentication(
         settings,
         access_tokens=BearerTokens(

@@ -152,6 +152,14 @@ def configured_bindings(settings: Settings) -> list[Binding]:
     return found
 
 
+def claims_of_roles(settings: Settings) -> tuple[str, ...]:
+    """Return the claims of a sign-in on which roles depend, which tokens of the own authorization server repeat."""
+    section = settings.auth.roles
+    if not section.enabled:
+        return ()
+    return tuple(dict.fromkeys((section.claim, section.claim.partition(".")[0], "email_verified")))
+
+
 def is_administrator(binding: Binding) -> bool:
     """Return whether a binding makes a subject an administrator. A claim may have no values, so it does not count."""
     return binding[:4] == (Role.ADMIN, ANY, ANY, "subject")

@@ -22,11 +22,12 @@ from starlette.routing import BaseRoute, Route
 
 from app.api.pages import device
 from app.api.pages.oauth_answers import NO_STORE, form_of, json_of, public_url, redirect, refusing
+from app.auth import audit
 from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.auth.oauth.build import OAuth
 from app.auth.oauth.errors import OAuthError, RedirectError, invalid_request
-from app.auth.oauth.parameters import Caller, Parameters, parse
+from app.auth.oauth.parameters import Caller, Parameters, client_name, parse
 from app.settings import Settings
 
 COOKIE = "flyte_auth_code"
@@ -98,7 +99,15 @@ class _Pages:
     async def token(self, request: Request) -> Response:
         if request.method != "POST":
             raise invalid_request("The method must be POST.")
-        return json_of(await self._server.token(await self._form(request), self._caller(request)))
+        form, caller = await self._form(request), self._caller(request)
+        what, client = form.get("grant_type", "")[:100], client_name(form, caller)
+        try:
+            answer = await self._server.token(form, caller)
+        except OAuthError as error:
+            audit.record("token", what, who=client, outcome=audit.DENIED, reason=error.error, caller=caller.address)
+            raise
+        audit.record("token", what, who=client, caller=caller.address)
+        return json_of(answer)
 
     async def jwks(self, request: Request) -> Response:
         return Response(orjson.dumps(self._keys.jwks()), media_type="application/json")

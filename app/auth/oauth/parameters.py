@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote_plus
 
-from app.auth.oauth.errors import invalid_request
+from app.auth.oauth.errors import OAuthError, invalid_request
 
 PARAMETERS_MAX = 40
 
@@ -94,3 +94,11 @@ def _basic(encoded: str) -> tuple[str, str]:
 def scopes_of(parameters: Parameters) -> tuple[str, ...]:
     """Return the scopes that a request asks for, each once, in their order."""
     return tuple(dict.fromkeys(parameters.get("scope", "").split()))
+
+
+def client_name(parameters: Parameters, caller: Caller) -> str:
+    """Return the name that a client gives itself, for the audit log; "" for none that can be read."""
+    try:
+        return client_credentials(parameters, caller.authorization).client_id[:200]
+    except OAuthError:
+        return ""
