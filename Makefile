@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-clients test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-clients test-providers test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill ser
 
 test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compile them and call a server; needs npm, go, mvn
 	$(BIN)/python -m pytest -m campaign tests/clients $(ARGS)
+
+test-providers: $(VENV)/.dev ## Sign in at Dex and Keycloak with Chromium; needs chromium, go, java, mvn
+	$(BIN)/python -m pytest -m campaign tests/providers $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import cors, routers
 from app.api.grpc.app import GrpcApp, is_grpc
+from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
@@ -74,6 +75,11 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(roles.routes(server))
         if server.auth is not None:
             self.router.routes.extend(oauth.routes(server.settings, server.auth))
+            if server.auth.sign_in is not None:
+                # Its libraries take long to import.
+                from app.api.pages import login
+
+                self.router.routes.extend(login.routes(server.auth.sign_in))
         self.router.routes.extend(schedules.routes(server))
         for router in routers.ROUTERS:
             self.include_router(router)
@@ -127,6 +133,8 @@ class FlyteAdmin(FastAPI):
             if other is not None:
                 await other(scope, receive, send)
                 return
+        if self.server.auth is not None and has_session(scope):
+            send = uncached(send)
         # gRPC bypasses the middleware, which is made for HTTP APIs.
         await (self.grpc(scope, receive, send) if grpc else super().__call__(scope, receive, send))
 
@@ -196,6 +204,10 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     services: list[Service] = [DescriptorWatch()]
     if server.auth is not None and server.auth.oauth is not None:
         services.extend(server.auth.oauth.services)
+    if server.auth is not None and server.auth.sign_in is not None:
+        from app.auth.session_expiry import SessionExpiry
+
+        services.append(SessionExpiry(server.auth.sign_in.sessions))
     if server.auth is not None and server.auth.provider_service is not None:
         services.append(server.auth.provider_service)
     if settings.engine.kind == "local":

@@ -11,7 +11,7 @@ down_revision = "0009"
 
 _TABLES: dict[str, tuple[list[str], list[str], list[str], list[str]]] = {
     # Table: key columns, further text columns (nullable where marked with ?), binary columns, time columns.
-    "auth_sessions": (["session_id"], ["subject"], ["data"], ["used_at", "valid_until"]),
+    "auth_sessions": (["session_id"], ["subject"], ["data"], ["used_at", "refreshing_until", "valid_until"]),
     "auth_grants": (
         ["grant_id"],
         ["kind", "family", "client_id", "subject?", "user_code?", "status?"],

@@ -40,8 +40,11 @@ class Rule:
 
 
 IDENTITY = Rule("identity", "a page without a row in the table")
-_PROBE = Rule("nothing", "orchestrators probe it without a token, and it names only the part of the server that fails")
+_PROBE = Rule("nothing", "orchestrators probe it without a token, and it says only which part of the server fails")
 _DESCRIPTION = Rule("nothing", "it describes the API of this version, and nothing of this installation")
+_SIGN_IN = Rule(
+    "nothing", "people come here to sign in or out; the page checks the sign-in's cookie and the provider's answer"
+)
 
 # By the path of the route, as `app.routes` has it.
 PAGES: Mapping[str, Rule] = {
@@ -59,6 +62,10 @@ PAGES: Mapping[str, Rule] = {
     "/oauth2/jwks": Rule("nothing", "it has public keys only"),
     "/oauth2/device_authorization": Rule("nothing", "it authenticates the client by itself"),
     "/oauth2/device": Rule("nothing", "it sends the browser to the sign-in"),
+    "/login": _SIGN_IN,
+    "/callback": _SIGN_IN,
+    "/logout": _SIGN_IN,
+    "/.well-known/openid-configuration": Rule("nothing", "it redirects to the provider's own public document"),
     "/storage/{key:path}": Rule("signature", "the signature in the address is made for one object, and expires"),
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from app import errors
 from app.auth.credentials import Credentials
+from app.auth.csrf import Csrf
 from app.auth.identity import ANONYMOUS, Identity
 from app.auth.oauth.build import OAuth
 from app.auth.public_url import PublicUrls
 from app.auth.refusals import Refused, log_refusal
+from app.auth.sign_in import SignIn
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 BEARER = "Bearer"
 ID_TOKEN = "IDToken"  # nosec B105 # the name of a scheme
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SCHEMES = {BEARER.lower(): BEARER, ID_TOKEN.lower(): ID_TOKEN}
 _MISSING = {
     BEARER: "[JWT_VERIFICATION_FAILED] Could not retrieve bearer token from metadata, caused by: ",
@@ -104,6 +107,7 @@ class Authentication:
 
     Attributes:
         public_urls: Chooses the address of this server for a request.
+        sign_in: The browser login.
         oauth: The own authorization server; None where another one issues the tokens.
         provider: The OpenID provider; None in tests that have none.
         external_server: The authorization server; None where this server is its own one.
@@ -124,9 +128,11 @@ class Authentication:
     ) -> None:
         auth = settings.auth
         self.public_urls = PublicUrls(settings)
+        self._csrf = Csrf(settings)
         self._verifiers = {BEARER: access_tokens, ID_TOKEN: id_tokens}
         self._sessions = sessions or NoSessions()
         self.oauth = oauth
+        self.sign_in: SignIn | None = None
         self._scope = auth.required_scope
         self._anonymous = {"http": auth.disable_for_http, "grpc": auth.disable_for_grpc}
         self._own_header = {
@@ -183,6 +189,22 @@ class Authentication:
         except errors.Unauthenticated:
             # The session has ended; `Sessions.identity` has logged that.
             return None
+
+    def check_origin(self, identity: Identity, credentials: Credentials | None, *, writes: bool = False) -> None:
+        """Judge a request that may change something: one that a cookie authenticates must come from an own page.
+
+        Args:
+            identity: The caller.
+            credentials: The headers of the request.
+            writes: Whether the request changes something whatever its HTTP method.
+
+        Raises:
+            PermissionDenied: It does not (app/auth/csrf.py).
+        """
+        if identity.method != "session" or credentials is None:
+            return
+        if writes or credentials.method not in _SAFE_METHODS:
+            self._csrf.check(credentials.headers, credentials.scheme)
 
     async def _identity(self, credentials: Credentials) -> Identity:
         public_url = self.public_urls.of(credentials)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.auth.access_tokens import ExternalAccessTokens, OwnAccessTokens
 from app.auth.authentication import Authentication, Verifier
 from app.auth.bearer_tokens import BearerTokens
+from app.auth.cookies import HASH_KEY_BYTES
 from app.auth.id_tokens import IdTokens
 from app.auth.keys import SigningKeys
 from app.auth.oauth.build import build as authorization_server_of
@@ -13,12 +14,10 @@ from app.auth.provider import ExternalServer, OpenIdProvider
 from app.auth.provider_service import ProviderService
 from app.auth.role_store import claims_of_roles
 from app.auth.secrets_store import SecretsStore
+from app.auth.sign_in import sign_in_of
 from app.auth.task_tokens import TaskTokens, TaskTokenVerifier, signing_key
 from app.database.base import Database
 from app.settings import Settings
-
-# The length of the key that signs cookies (`auth.userAuth.cookieHashKeySecretName`).
-COOKIE_KEY_BYTES = 64
 
 
 def authentication_of(settings: Settings, database: Database) -> Authentication:
@@ -33,6 +32,8 @@ def authentication_of(settings: Settings, database: Database) -> Authentication:
     """
     secrets = SecretsStore(settings)
     provider = OpenIdProvider(settings)
+    id_tokens = IdTokens(settings, provider)
+    sign_in = sign_in_of(settings, database, secrets, provider, id_tokens)
     external, oauth = None, None
     if settings.auth.app_auth.auth_server_type == "External":
         external = ExternalServer(settings)
@@ -50,9 +51,11 @@ def authentication_of(settings: Settings, database: Database) -> Authentication:
             ),
             access_tokens,
         ),
-        id_tokens=IdTokens(settings, provider),
+        id_tokens=id_tokens,
+        sessions=sign_in.sessions,
         oauth=oauth,
     )
+    auth.sign_in = sign_in
     auth.provider, auth.external_server = provider, external
     auth.provider_service = ProviderService([one for one in (provider, external) if one is not None])
     return auth
@@ -71,4 +74,4 @@ def task_tokens_of(settings: Settings) -> TaskTokens | None:
 def _task_key(settings: Settings, secrets: SecretsStore) -> bytes:
     """Derive the key of task tokens: all servers of a deployment have the key that signs cookies."""
     name = settings.auth.user_auth.cookie_hash_key_secret_name
-    return signing_key(secrets.key(name, bytes_wanted=COOKIE_KEY_BYTES))
+    return signing_key(secrets.key(name, bytes_wanted=HASH_KEY_BYTES))

@@ -14,6 +14,8 @@ class AuthSession(Base, table=True):
     Attributes:
         session_id: SHA-256 of the cookie's value, in hex: the table alone opens no session.
         data: Tokens of the identity provider and the user's description, encrypted.
+        used_at: The last refresh of the tokens.
+        refreshing_until: While a process refreshes the tokens, the end of its lease; no other one may meanwhile.
         valid_until: The end of the session, whatever its tokens allow.
     """
 
@@ -22,6 +24,7 @@ class AuthSession(Base, table=True):
     subject: str = text_column(nullable=False)
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     used_at: datetime | None = Field(sa_type=UtcTime)
+    refreshing_until: datetime | None = Field(sa_type=UtcTime)
     valid_until: datetime | None = Field(sa_type=UtcTime)
 
 

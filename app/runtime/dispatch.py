@@ -221,10 +221,12 @@ async def authenticate(server: Server, call: Call) -> None:
     """Find out who calls, where authentication is on and the RPC needs an identity.
 
     Raises:
-        FlyteError: UNAUTHENTICATED without an acceptable token.
+        FlyteError: UNAUTHENTICATED without an acceptable token; PERMISSION_DENIED for a change that a page of another
+            site asks for with a session's cookie.
     """
     if server.auth is not None and call.rpc.name not in OPEN_RPCS:
         call.identity = await identity(server.auth, call.credentials)
+        server.auth.check_origin(call.identity, call.credentials, writes=call.rpc.writes)
 
 
 async def identity(auth: Authentication, credentials: Credentials | None) -> Identity:

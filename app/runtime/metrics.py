@@ -45,6 +45,7 @@ GAUGES = {
     ("scheduler", "never"): "active schedules that never fire",
     ("scheduler", "waiting"): "slots that are due and not launched yet",
     ("scheduler", "lateness_seconds"): "time between the newest launched slot and its launch",
+    ("session_expiry", "healthy"): "1 unless expired sessions cannot be deleted",
     ("task_environment", "healthy"): "1 unless the environment of tasks cannot be made",
 }
 QUANTILES = (0.5, 0.9, 0.99)

@@ -43,6 +43,34 @@ class CookieSetting(Section):
     """Attribute Domain of cookies."""
 
 
+class SignInAllowed(Section):
+    """Who may sign in. Each list that is not empty must admit the person. Not upstream's."""
+
+    email_domains: tuple[str, ...] = ()
+    """Domains of e-mail addresses, such as `example.com`. The provider must call the address verified. Empty admits
+    every address. Not upstream's."""
+
+    claim: str = ""
+    """Claim of the id token, or of the provider's user info, that `claimValues` looks at, such as `groups`. Not
+    upstream's."""
+
+    claim_values: tuple[str, ...] = ()
+    """Values of `claim`. One of them must be the claim's value or be in its list. Empty admits everybody. Not
+    upstream's."""
+
+
+class Logout(Section):
+    """The end of a session at the identity provider. Not upstream's."""
+
+    at_provider: bool = True
+    """Send a browser that opens `/logout` on to the `end_session_endpoint` of the provider, where it has one. Not
+    upstream's."""
+
+    redirect_url: str = ""
+    """Address to which the provider returns the browser. It must be registered at the provider as
+    `post_logout_redirect_uri`. Empty: the browser stays on the provider's page. Not upstream's."""
+
+
 class UserAuth(Section):
     """Sign-in of people in a browser."""
 
@@ -62,6 +90,18 @@ class UserAuth(Section):
     cookie_setting: CookieSetting = CookieSetting()
     idp_query_parameter: str = ""
     """Name of the query parameter that selects an identity provider."""
+
+    allow: SignInAllowed = SignInAllowed()
+    logout: Logout = Logout()
+
+    session_seconds_max: Seconds = Field(default=30 * 86400.0, gt=0)
+    """Time after which a person must sign in again, as a duration. Not upstream's."""
+
+    login_seconds_max: Seconds = Field(default=600.0, gt=0)
+    """Time for one sign-in, from `/login` to the return from the provider, as a duration. Not upstream's."""
+
+    callback_bytes_max: int = Field(default=1_000_000, ge=1)
+    """Largest form that `/callback` reads, in bytes. Not upstream's."""
 
 
 class StaticClient(Section):

@@ -12,7 +12,6 @@ from app.settings.values import BadSetting
 
 _KUBERNETES = "no engine of this version uses Kubernetes"
 _PUBLISHED = "this version publishes no events and sends no notifications"
-_SIGN_IN = "this version has no sign-in"
 _NO_QUEUE = "this server fires schedules from its database, not from a queue of AWS"
 
 # The path of a field, or of a section for all fields in it, and the reason.
@@ -20,10 +19,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "auth.app_auth.self_auth_server.claim_symmetric_encryption_key_secret_name": (
         "codes are rows of the database, so no claim is encrypted"
     ),
-    "auth.user_auth.cookie_setting.domain": _SIGN_IN,
-    "auth.user_auth.cookie_setting.same_site_policy": _SIGN_IN,
-    "auth.user_auth.idp_query_parameter": _SIGN_IN,
-    "auth.user_auth.redirect_url": _SIGN_IN,
     "cloud_events": _PUBLISHED,
     "cluster_resources": _KUBERNETES,
     "clusters": _KUBERNETES,

@@ -37,7 +37,8 @@ class PageGuard:
         if scope["type"] in ("http", "websocket") and self._needs_identity(scope):
             try:
                 credentials = Credentials.of_scope({"method": "GET", **scope}, "http")
-                scope[IDENTITY_KEY] = await dispatch.identity(self._auth, credentials)
+                identity = scope[IDENTITY_KEY] = await dispatch.identity(self._auth, credentials)
+                self._auth.check_origin(identity, credentials)
             except errors.FlyteError as error:
                 if scope["type"] == "websocket":
                     await send({"type": "websocket.close", "code": 1008})
