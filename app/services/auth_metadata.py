@@ -15,6 +15,7 @@ from flyteidl.service import auth_pb2
 
 from app import errors
 from app.auth.authentication import Authentication
+from app.auth.oauth.clients import DEVICE_CODE
 from app.runtime.context import Context
 from app.settings import Settings
 
@@ -67,8 +68,10 @@ def _public_url(ctx: Context, auth: Authentication) -> str:
 def _own(settings: Settings, public_url: str) -> auth_pb2.OAuth2MetadataResponse:
     # Deviates: upstream leaves out the path of a public URL, so its endpoints are wrong below a path.
     base = public_url.rstrip("/")
+    server = settings.auth.app_auth.self_auth_server
+    grants = ("client_credentials", "refresh_token", "authorization_code")
     return auth_pb2.OAuth2MetadataResponse(
-        issuer=settings.auth.app_auth.self_auth_server.issuer or public_url,
+        issuer=server.issuer or public_url,
         authorization_endpoint=f"{base}/oauth2/authorize",
         token_endpoint=f"{base}/oauth2/token",
         jwks_uri=f"{base}/oauth2/jwks",
@@ -76,7 +79,8 @@ def _own(settings: Settings, public_url: str) -> auth_pb2.OAuth2MetadataResponse
         scopes_supported=("all",),
         token_endpoint_auth_methods_supported=("client_secret_basic",),
         code_challenge_methods_supported=("S256",),
-        grant_types_supported=("client_credentials", "refresh_token", "authorization_code"),
+        grant_types_supported=(*grants, DEVICE_CODE) if server.device_flow else grants,
+        device_authorization_endpoint=f"{base}/oauth2/device_authorization" if server.device_flow else "",
     )
 
 

@@ -104,7 +104,9 @@ class _Pages:
         try:
             answer = await self._server.token(form, caller)
         except OAuthError as error:
-            audit.record("token", what, who=client, outcome=audit.DENIED, reason=error.error, caller=caller.address)
+            # A device asks again and again until its person decides.
+            if error.error not in ("authorization_pending", "slow_down"):
+                audit.record("token", what, who=client, outcome=audit.DENIED, reason=error.error, caller=caller.address)
             raise
         audit.record("token", what, who=client, caller=caller.address)
         return json_of(answer)

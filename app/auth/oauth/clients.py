@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -205,7 +204,7 @@ def _secret_hash(name: str, client: StaticClient) -> bytes:
     where = f"auth.appAuth.selfAuthServer.staticClients.{name}.client_secret"
     try:
         hash = base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         hash = b""
     match = _HASH.fullmatch(hash.strip())
     if match is None:

@@ -64,12 +64,13 @@ class Devices:
         code = await self._grants.add_device_code(grant, user_code, lifespan, self._settings.device_codes_max)
         if code is None:
             raise OAuthError("temporarily_unavailable", "Too many devices wait for a person.", retry_after_seconds=60)
+        page = caller.public_url.rstrip("/") + PAGE
         shown = f"{user_code[:4]}-{user_code[4:]}"
         return {
             "device_code": code,
             "user_code": shown,
-            "verification_uri": caller.public_url + PAGE,
-            "verification_uri_complete": f"{caller.public_url}{PAGE}?user_code={shown}",
+            "verification_uri": page,
+            "verification_uri_complete": f"{page}?user_code={shown}",
             "expires_in": int(lifespan),
             "interval": max(1, round(self._settings.device_poll_interval_seconds)),
         }

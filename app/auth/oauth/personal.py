@@ -102,7 +102,13 @@ class Created:
 
 
 async def create_client(
-    database: Database, name: str, scopes: Sequence[str], *, description: str = "", valid_until: datetime | None = None
+    database: Database,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    description: str = "",
+    valid_until: datetime | None = None,
+    created_by: str = "",
 ) -> Created:
     """Make a client that may use client_credentials.
 
@@ -112,7 +118,8 @@ async def create_client(
     """
     secret = secrets.token_urlsafe(32)
     hash = await asyncio.to_thread(bcrypt.hashpw, secret.encode(), bcrypt.gensalt(BCRYPT_COST))
-    await _insert(database, name, KIND_CLIENT, name, hash.decode(), scopes, description, valid_until)
+    about = {"description": description, "created_by": created_by, "valid_until": valid_until}
+    await _insert(database, name, kind=KIND_CLIENT, subject=name, secret_hash=hash.decode(), scopes=scopes, **about)
     return Created(name, secret)
 
 
@@ -124,10 +131,13 @@ async def create_token(
     *,
     valid_until: datetime,
     description: str = "",
+    created_by: str = "",
 ) -> Created:
     """Make a personal token with which its bearer is the user `subject`. Raises like `create_client`."""
     secret = secrets.token_hex(32)
-    await _insert(database, name, KIND_PERSONAL, subject, hash_of(secret), scopes, description, valid_until)
+    about = {"description": description, "created_by": created_by, "valid_until": valid_until}
+    hash = hash_of(secret)
+    await _insert(database, name, kind=KIND_PERSONAL, subject=subject, secret_hash=hash, scopes=scopes, **about)
     return Created(name, f"{PREFIX}{name}_{secret}")
 
 
@@ -151,30 +161,13 @@ async def revoke(database: Database, name: str, kind: str) -> None:
             await unit.update(AuthClient, {"name": name}, revoked_at=datetime.now(UTC))
 
 
-async def _insert(
-    database: Database,
-    name: str,
-    kind: str,
-    subject: str,
-    hash: str,
-    scopes: Sequence[str],
-    description: str,
-    valid_until: datetime | None,
-) -> None:
+async def _insert(database: Database, name: str, *, scopes: Sequence[str], **values: Any) -> None:
     if not NAME.fullmatch(name):
         raise errors.InvalidArgument(
             f"{name!r} is no name of a client or token; allowed: up to 63 letters, digits, dots, dashes and underscores"
         )
     async with database.unit_of_work() as unit:
-        row_id = await unit.insert_if_absent(
-            AuthClient,
-            name=name,
-            kind=kind,
-            subject=subject,
-            secret_hash=hash,
-            scopes=" ".join(scopes),
-            description=description or None,
-            valid_until=valid_until,
-        )
+        given = {column: value or None for column, value in values.items()}
+        row_id = await unit.insert_if_absent(AuthClient, name=name, scopes=" ".join(scopes), **given)
     if row_id is None:
         raise errors.AlreadyExists(f"a client or token named {name} exists, or was revoked; choose another name")
