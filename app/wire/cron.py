@@ -116,7 +116,7 @@ def parse_cron(text: str) -> Cron:
 
 
 def _zone(name: str) -> ZoneInfo | None:
-    if name in ("", "UTC", "Local"):
+    if name in ("", "Local"):
         return None
     if ".." in name or name.startswith(("/", "\\")):
         raise ValueError(f"provided bad location {name}: time: invalid location name")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app.wire.cron_times import Gap, Repeat
 from app.wire.go.goparse import parse_go_duration
@@ -31,6 +32,7 @@ class Options:
         jitter_seconds: Launches are delayed by a part of this, the same for every slot.
         gap: The treatment of wall clock times that a change of the clocks skips.
         repeat: The treatment of wall clock times that a change of the clocks repeats.
+        zone: The time zone of a cron expression that names none; "" for the server's choice.
         pause_after: Pause the schedule after so many failed slots in a row; 0 for never.
         problems: A sentence for each annotation with an unknown value.
     """
@@ -41,6 +43,7 @@ class Options:
     jitter_seconds: float = 0.0
     gap: Gap = "skip"
     repeat: Repeat = "twice"
+    zone: str = ""
     pause_after: int = 0
     problems: tuple[str, ...] = ()
 
@@ -75,6 +78,8 @@ def _with(options: Options, name: str, value: str) -> Options:
             return replace(options, repeat="once" if value == "once" else "twice")
         case "dst" if len(parts := value.split(",")) == 2:
             return _with(_with(options, name, parts[0].strip()), name, parts[1].strip())
+        case "timezone":
+            return replace(options, zone=_zone(value))
         case "pause-after" if value.isdecimal() and len(value) < 10:
             return replace(options, pause_after=int(value))
         case "overlap" | "dst" | "pause-after":
@@ -87,8 +92,17 @@ _ALLOWED = {
     "catchup": "all, last, none, or a duration such as 6h",
     "jitter": "a duration such as 10m",
     "dst": "skip-gap or move-gap, and once or twice, separated by a comma",
+    "timezone": "a name such as Europe/Berlin",
     "pause-after": "a number of failed slots",
 }
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{value!r} is no time zone; allowed is {_ALLOWED['timezone']}") from error
+    return value
 
 
 def _seconds(value: str) -> float:

@@ -65,7 +65,9 @@ def timing(row: Any, options: Options, *, utc: bool) -> Timing:
     Raises:
         NeverFires: The row has no schedule that this server can evaluate.
     """
-    zone = UTC if utc else local_zone()
+    zone: tzinfo = UTC if utc else local_zone()
+    if options.zone:
+        zone = ZoneInfo(options.zone)
     if row.cron_expression:
         try:
             return Timing(parse_cron(row.cron_expression), timedelta(), zone, options)
