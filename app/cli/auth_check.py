@@ -30,6 +30,7 @@ def check(context: typer.Context, config: Files = None) -> None:
 def print_report(report: "Report") -> None:
     """Print the findings, one a line, and exit with code 1 where there is an error."""
     for one in report.findings:
-        typer.echo(masker().text(f"{one.level:8} {one.subject}: {one.text}"))
+        # Masked apart: `client_secret: a hash` has the form of a secret.
+        typer.echo(f"{one.level:8} {masker().text(one.subject)}: {masker().text(one.text)}")
     if report.failed:
         raise typer.Exit(1)

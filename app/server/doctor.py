@@ -73,10 +73,10 @@ async def examine(address: str, authority: Path | None = None, token: str = "") 
     if target.tls and not await _check_tls(target, context, report):
         return report
     async with findings.client(context) as http:
-        rest = await _check_rest(target, http, report, token)
-        if rest:
-            await _check_metadata(target, http, report)
-    await _check_grpc(target, authority, report, token, rest=rest)
+        status = await _check_rest(target, http, report, token)
+        if status:
+            await _check_metadata(target, http, report, status)
+    await _check_grpc(target, authority, report, token, rest=bool(status))
     return report
 
 
@@ -154,21 +154,22 @@ def _show_certificate(connection: Any, target: _Target, report: Report) -> None:
         report.warning("certificate", f"of {target.host} expires in {days} days")
 
 
-async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, token: str) -> bool:
+async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, token: str) -> int:
+    """Return the status of a reply of flyteadmin, 0 where there is none."""
     url = f"{target.url}{target.path}/api/v1/version"
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         reply = await findings.send(http, http.build_request("GET", url, headers=headers), redirects=False)
     except FetchFailed as error:
         report.error("REST", f"{url}: {error}")
-        return False
+        return 0
     server = reply.headers.get("server", "")
     by = f" (answered by {server})" if server else ""
     if reply.status == 200 and b"control_plane_version" in reply.body:
         report.ok("REST", f"{url}: {reply.shown()}")
     elif reply.status == 401:
         text = "the token is refused" if token else "asks for a token; give one in FLYTEADMIN_TOKEN to go further"
-        (report.error if token else report.ok)("REST", f"{url} {text}: {reply.shown()}")
+        (report.error if token else report.ok)("REST", f"{url} {text} ({reply.shown()})")
     elif reply.status == 421:
         report.error(
             "REST", f"{target.host} is no name of this server: list it in auth.authorizedUris: {reply.shown()}"
@@ -179,14 +180,14 @@ async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, 
         report.error("REST", f"status {reply.status}{by}: redirected to {reply.headers.get('location', '')}")
     else:
         report.error("REST", f"status {reply.status}{by}, which is no reply of flyteadmin: {reply.shown()!r}")
-    return reply.status in (200, 401)
+    return reply.status if reply.status in (200, 401) else 0
 
 
-async def _check_metadata(target: _Target, http: httpx.AsyncClient, report: Report) -> None:
+async def _check_metadata(target: _Target, http: httpx.AsyncClient, report: Report, rest_status: int) -> None:
     url = f"{target.url}{target.path}{_METADATA}"
     try:
         reply = await get(http, url)
-        if reply.status in (404, 501):
+        if reply.status in (404, 501) and rest_status != 401:
             report.ok("authentication", "is off: everybody may call")
             return
         document = reply.json()
@@ -227,7 +228,7 @@ async def _check_grpc(target: _Target, authority: Path | None, report: Report, t
         except grpc.aio.AioRpcError as error:
             code, details = error.code().name, error.details() or ""
             if code == "UNAUTHENTICATED" and not token:
-                report.ok("gRPC", f"asks for a token: {details}")
+                report.ok("gRPC", f"asks for a token ({details})")
             elif code in _CODES_OF_A_SERVER:
                 report.error("gRPC", f"{code}: {details}")
             else:

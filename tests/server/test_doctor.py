@@ -115,6 +115,12 @@ def test_hops_that_fail(reply: bytes, text: str) -> None:
     assert any(line.startswith("gRPC") for line in lines(report, "error"))
 
 
+def test_a_server_with_authentication_but_without_metadata() -> None:
+    report = examined(replying(http_reply("401 Unauthorized", "{}")), "http")
+    assert any(line.startswith("REST") and "asks for a token" in line for line in lines(report, "ok"))
+    assert any(line.startswith("authentication") for line in lines(report, "error"))
+
+
 def test_tls_to_a_port_without_tls() -> None:
     report = examined(replying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https")
     assert [one for one in lines(report, "error") if one.startswith("TLS")], report.findings
