@@ -36,9 +36,12 @@ CODES = (
 GAUGES = {
     ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
     ("descriptor_watch", "healthy"): "1 while the process has descriptors left",
+    ("grant_cleaning", "healthy"): "1 while expired codes and tokens can be deleted from the database",
+    ("identity_provider", "healthy"): "1 while the identity provider's documents can be read",
     ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
     ("local_engine", "executions"): "executions that the engine holds in memory",
     ("metrics_listener", "healthy"): "1 while the listener works",
+    ("revoked_clients", "healthy"): "1 while the list of revoked clients can be read from the database",
     ("scheduler", "healthy"): "1 while the scheduler reaches the database",
     ("scheduler", "leading"): "1 in the process that fires schedules",
     ("scheduler", "schedules"): "active schedules that have a following slot",
