@@ -35,8 +35,8 @@ def init(
 ) -> None:
     """Write every secret into a folder, and print the settings that use them, as YAML on stdout.
 
-    Files that exist are kept. `flyteadmin secret init > auth.yaml` and `flyteadmin serve --config auth.yaml` start a
-    server with authentication.
+    Files that exist are kept. `flyteadmin secret init --issuer URL --client-id ID > auth.yaml` and `flyteadmin serve
+    --config auth.yaml` start a server with authentication.
     """
     import yaml
 
@@ -60,7 +60,11 @@ def init(
         typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
         secret = place / secret_files.SERVICE_SECRET
         if not issuer:
-            typer.echo("no --issuer: services can sign in, people cannot", err=True)
+            typer.echo(
+                "without --issuer and --client-id: write the provider's address and the id of this server there into "
+                "auth.userAuth.openId; a server does not start without an identity provider",
+                err=True,
+            )
         elif (place / settings.auth.user_auth.open_id.client_secret_name).read_text() == secret_files.PLACEHOLDER:
             name = settings.auth.user_auth.open_id.client_secret_name
             typer.echo(f"write the client secret of the provider into {place / name}", err=True)

@@ -48,7 +48,7 @@ async def check(settings: Settings, http: httpx.AsyncClient) -> Report:
     if openid.base_url:
         await _Provider(settings, http, report).check()
     else:
-        report.warning("auth.userAuth.openId.baseUrl", "is empty: people cannot sign in by a browser")
+        report.error("auth.userAuth.openId.baseUrl", "is empty: a server does not start without an identity provider")
     if settings.auth.app_auth.auth_server_type == "External":
         await _check_external(settings, http, report)
     return report

@@ -99,7 +99,7 @@ def settings_for(
         folder: The folder of the secrets.
         settings: The settings in use.
         url: The address of the server as clients write it; by default that of the settings.
-        issuer: The address of the identity provider; "" leaves sign-in by browser out.
+        issuer: The address of the identity provider; a server does not start without one.
         client_id: The id of this server at the provider.
     """
     url = url or next(iter(settings.auth.authorized_uris), settings.own_url)
@@ -107,8 +107,7 @@ def settings_for(
     if url.startswith("http://"):
         security["insecureCookieHeader"] = True
     auth: dict[str, Any] = {"authorizedUris": [url]}
-    if issuer:
-        auth["userAuth"] = {"openId": {"baseUrl": issuer, "clientId": client_id}}
+    auth["userAuth"] = {"openId": {"baseUrl": issuer, "clientId": client_id}}
     auth["appAuth"] = {"selfAuthServer": {"staticClients": _clients(folder)}}
     return {
         "server": {"security": security},

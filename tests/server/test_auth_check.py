@@ -197,7 +197,7 @@ def test_secrets_that_are_missing_or_malformed(
         ("auth__authorizedUris", ["http://localhost:1"], "warning", "cannot be reached from here: no server listens"),
         ("auth__userAuth__openId__clientId", "", "error", "clientId: is empty"),
         ("auth__userAuth__openId__scopes", ["profile"], "error", "lacks `openid`"),
-        ("auth__userAuth__openId__baseUrl", "", "warning", "people cannot sign in"),
+        ("auth__userAuth__openId__baseUrl", "", "error", "does not start without"),
         ("auth__userAuth__openId__baseUrl", "http://localhost:1", "error", "no server listens there"),
         ("server__security__useAuth", False, "warning", "asks nobody to sign in"),
         (STATIC_CLIENTS, {"x": {"id": "x", "client_secret": "eA=="}}, "error", "is no base64 of a bcrypt hash"),
