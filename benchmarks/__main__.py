@@ -31,6 +31,7 @@ class Part(StrEnum):
     ROUTES = "routes"
     ENGINE = "engine"
     START = "start"
+    BEARER = "bearer"
 
 
 @app.command("run")
@@ -56,11 +57,13 @@ def run(
     result = results.head(**settings)
     try:
         with tempfile.TemporaryDirectory(prefix="flyteadmin-bench-") as folder:
-            if Part.ROUTES in parts:
+            if Part.ROUTES in parts or Part.BEARER in parts:
                 clients.need(chosen, ghz)
             for each in parts:
                 if each is Part.ROUTES:
                     result |= _routes(Path(folder), chosen, databases, settings, lock)
+                elif each is Part.BEARER:
+                    result |= _bearer(Path(folder), databases, settings, lock)
                 else:
                     result |= _engine(Path(folder), lock) if each is Part.ENGINE else _start(Path(folder), pairs, lock)
                 if keep or (keep is None and everything):
@@ -68,7 +71,7 @@ def run(
     except Missing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         raise typer.Exit(2) from None
-    if any(row["errors"] for row in result.get("routes", ())):
+    if any(row["errors"] for row in (*result.get("routes", ()), *result.get("bearer", ()))):
         raise typer.Exit(1)
 
 
@@ -100,6 +103,19 @@ def _routes(
             memory.append({"database": database, "idle_bytes": idle[database], "loaded_bytes": loaded})
             print(results.memory_line(memory[-1]))
     return {"postgresql": made.postgres_version, "routes": rows, "memory_of_workers": memory}
+
+
+def _bearer(folder: Path, databases: tuple[str, ...], settings: dict[str, Any], lock: Path | None) -> dict[str, Any]:
+    from benchmarks import bearer
+
+    figures = []
+    below = folder / "bearer"
+    below.mkdir()
+    with bed(below, databases, durable=settings["durable"]) as made, held(lock) as alone:
+        for row in bearer.measured(made, seconds=settings["seconds"], count=settings["pairs"]):
+            figures.append(row | {"alone": alone})
+            print(bearer.line(row), flush=True)
+    return {"bearer": figures}
 
 
 def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:

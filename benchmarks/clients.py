@@ -68,14 +68,14 @@ def need(routes: list[Route], ghz: bool) -> None:
         tool("ghz" if ghz else "grpcload")
 
 
-def rest(route: Route, url: str, folder: Path, seconds: int) -> Load:
-    """Requests of a route for some seconds."""
+def rest(route: Route, url: str, folder: Path, seconds: int, token: Path | None = None) -> Load:
+    """Requests of a route for some seconds. token: a file with the bearer token."""
     paths, body = folder / "paths", folder / "body"
     paths.write_text("".join(f"{path}\n" for path in route.paths))
     body.write_text(route.body)
     method = "POST" if route.body else "GET"
     options = [f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s", "-s", str(_SCRIPT), url]
-    arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}"]
+    arguments = [method, str(paths), str(body) if route.body else "-", f"r{next(_runs)}", str(token or "-")]
     printed, cpu_seconds = run_to_end([tool("wrk"), *options, "--", *arguments])
     seen = json.loads(printed.strip().splitlines()[-1])
     return Load(seen["requests"], seen["errors"], seen["seconds"], seen["p50_ms"], seen["p99_ms"], cpu_seconds)
@@ -86,6 +86,7 @@ def grpc(route: Route, server: Served, folder: Path, seconds: int) -> Load:
     requests = folder / "requests"
     requests.write_text("".join(f"{request.SerializeToString().hex()}\n" for request in route.requests))
     arguments = [str(requests), str(CONNECTIONS), str(GRPC_CONNECTIONS), str(seconds), f"r{next(_runs)}"]
+    arguments += [str(server.token)] if server.token else []
     printed, cpu_seconds = run_to_end([tool("grpcload"), server.grpc, f"/{route.call}", *arguments])
     return Load(**json.loads(printed), cpu_seconds=cpu_seconds)
 
@@ -120,7 +121,7 @@ def with_ghz(route: Route, server: Served, folder: Path, seconds: int) -> Load:
 def run(route: Route, server: Served, folder: Path, seconds: int, *, ghz: bool = False) -> Load:
     """Requests or calls of a route for some seconds."""
     if not route.call:
-        return rest(route, server.rest, folder, seconds)
+        return rest(route, server.rest, folder, seconds, server.token)
     return (with_ghz if ghz else grpc)(route, server, folder, seconds)
 
 

@@ -65,15 +65,16 @@ def pairs(
     for database in databases:
         clients.run(route, bed.servers[database], bed.folder, WARM_UP_SECONDS, ghz=ghz)
     for _ in range(count):
-        unit = _run(UNIT, bed, bed.unit, seconds, ghz)
+        unit = run(UNIT, bed, bed.unit, seconds, ghz)
         if unit.load.errors:
             raise RuntimeError(f"the unit failed {unit.load.errors} times")
         for database in databases:
-            runs[database].append(Pair(_run(route, bed, bed.servers[database], seconds, ghz), unit))
+            runs[database].append(Pair(run(route, bed, bed.servers[database], seconds, ghz), unit))
     return runs
 
 
-def _run(route: Route, bed: Bed, server: Served, seconds: int, ghz: bool) -> Run:
+def run(route: Route, bed: Bed, server: Served, seconds: int, ghz: bool = False) -> Run:
+    """One run of a client, with the CPU time that it took."""
     server_before, database_before = server.processes.cpu_seconds(), bed.postgres.cpu_seconds()
     load = clients.run(route, server, bed.folder, seconds, ghz=ghz)
     # PostgreSQL idles while SQLite is measured, which runs inside the server.

@@ -65,22 +65,24 @@ class Processes:
 
 @dataclass
 class Served:
-    """A server under load. rest: http://host:port; grpc: host:port."""
+    """A server under load. rest: http://host:port; grpc: host:port; token: a file with the bearer token, if any."""
 
     database: str
     rest: str
     grpc: str
     processes: Processes
+    token: Path | None = None
 
 
 @dataclass
 class Bed:
-    """What a benchmark runs on."""
+    """What a benchmark runs on. urls, servers: by kind of database."""
 
     folder: Path
     unit: Served
     postgres: Processes
     postgres_version: str
+    urls: dict[str, str]
     servers: dict[str, Served] = field(default_factory=dict)
 
 
@@ -107,7 +109,7 @@ def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[
             version = str(connection.info.parameter_status("server_version"))
         postmaster = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
         with _unit(folder, postgres_url) as unit_served:
-            made = Bed(folder, unit_served, Processes(psutil.Process(postmaster)), version)
+            made = Bed(folder, unit_served, Processes(psutil.Process(postmaster)), version, urls)
             yield from _serve(made, databases, urls)
     finally:
         cluster.stop()

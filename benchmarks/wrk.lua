@@ -1,5 +1,6 @@
 -- The requests of one route, for wrk. Arguments: method, a file with one path a line, a file with the body in which
--- @@UNIQUE@@ stands for something new in every request ("-" without a body), and what makes this run's texts unique.
+-- @@UNIQUE@@ stands for something new in every request ("-" without a body), what makes this run's texts unique, and a
+-- file with the bearer token ("-" without one).
 -- Threads take turns through the paths. The last line printed is the summary as JSON.
 
 local threads = 0
@@ -12,6 +13,11 @@ end
 function init(args)
   method, run, count = args[1], args[4], 0
   headers = { ["Accept"] = "application/json", ["Content-Type"] = "application/json" }
+  if args[5] and args[5] ~= "-" then
+    local token = assert(io.open(args[5], "r"))
+    headers["Authorization"] = "Bearer " .. token:read("*l")
+    token:close()
+  end
   requests, paths, pieces = {}, {}, {}
   for path in io.lines(args[2]) do
     paths[#paths + 1] = path

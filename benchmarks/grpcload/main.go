@@ -1,10 +1,10 @@
 // Load for unary gRPC calls that neither builds nor reads messages, so that its own work stays small: requests are
 // bytes from a file, replies are counted. Prints one line of JSON, as wrk.lua does.
 //
-//	grpcload HOST:PORT METHOD FILE WORKERS CONNECTIONS SECONDS RUN
+//	grpcload HOST:PORT METHOD FILE WORKERS CONNECTIONS SECONDS RUN [TOKEN]
 //
 // FILE has one request a line, in hexadecimal. Where a request holds @@UNIQUE@@, each call gets other ten letters there:
-// RUN and the call's number.
+// RUN and the call's number. TOKEN is a file with a bearer token.
 package main
 
 import (
@@ -18,15 +18,20 @@ import (
 	"os"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 )
 
 const unique = "@@UNIQUE@@"
+
+// headers of every call.
+var headers = context.Background()
 
 // raw passes messages through as they are.
 type raw struct{}
@@ -43,8 +48,15 @@ type seen struct {
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) != 8 {
-		log.Fatal("usage: grpcload HOST:PORT METHOD FILE WORKERS CONNECTIONS SECONDS RUN")
+	if len(os.Args) != 8 && len(os.Args) != 9 {
+		log.Fatal("usage: grpcload HOST:PORT METHOD FILE WORKERS CONNECTIONS SECONDS RUN [TOKEN]")
+	}
+	if len(os.Args) == 9 {
+		token, err := os.ReadFile(os.Args[8])
+		if err != nil {
+			log.Fatal(err)
+		}
+		headers = metadata.AppendToOutgoingContext(headers, "authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
 	target, method, run := os.Args[1], os.Args[2], os.Args[7]
 	requests := read(os.Args[3])
@@ -86,7 +98,7 @@ func work(client *grpc.ClientConn, method string, requests [][]byte, run string,
 		}
 		var reply []byte
 		before := time.Now()
-		err := client.Invoke(context.Background(), method, &request, &reply)
+		err := client.Invoke(headers, method, &request, &reply)
 		found.latencies = append(found.latencies, time.Since(before))
 		if err != nil {
 			found.errors++
