@@ -136,9 +136,11 @@ def _change(
 
     if audit.set_up(settings) is not None:
         logs.set_up(settings)
-    outcome = "ok"
+    outcome = "error"
     try:
-        return _on_database(settings, work)
+        found = _on_database(settings, work)
+        outcome = "ok"
+        return found
     except FlyteError as error:
         outcome = f"error {error.code}"
         raise

@@ -79,7 +79,7 @@ class _Page:
 
     async def _change(self, grants: bool, binding: Binding, caller: Identity, roles: Roles) -> None:
         settings = self._server.settings
-        what, outcome = ("grant" if grants else "revoke"), "ok"
+        what, outcome = ("grant" if grants else "revoke"), "error"
         try:
             async with self._server.database.unit_of_work() as unit:
                 if grants:
@@ -87,6 +87,7 @@ class _Page:
                     await role_store.grant(unit, binding, by=by, rows_max=rows_max)
                 else:
                     await role_store.revoke(unit, binding, role_store.configured_bindings(settings))
+            outcome = "ok"
             await roles.read(at_once=True)
         except errors.FlyteError as error:
             outcome = f"error {error.code}"
