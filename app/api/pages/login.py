@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route
 from app import errors, limited_log
 from app.api.pages import html
 from app.api.status import http_status
-from app.auth import allow_lists, cookies
+from app.auth import allow_lists, audit, cookies
 from app.auth.credentials import Credentials
 from app.auth.refusals import Refused
 from app.auth.sessions import ProviderRefused, ProviderUnavailable, Session
@@ -82,6 +82,7 @@ class LoginPages:
                 reply = await handler(request)
             except _Refused as refused:
                 limited_log.warning("sign_in_refused", key=refused.reason, path=request.url.path, reason=refused.reason)
+                audit.record("sign_in", request.url.path, outcome=audit.DENIED, reason=refused.reason)
                 reply = self._failed(request, refused.status, refused.reason)
             except ClientDisconnect:
                 reply = Response(status_code=400)
@@ -136,11 +137,13 @@ class LoginPages:
         refusal = allow_lists.refusal(self._auth.user_auth.allow, session.all_claims)
         if refusal:
             log.warning("sign_in_not_allowed", subject=session.claims.get("sub"), reason=refusal)
+            audit.record("sign_in", "login", who=_subject(session), outcome=audit.DENIED, reason=refusal)
             return self._not_allowed(request, refusal)
         if not await self._sign_in.sessions.spend(state):
             raise _Refused(401, "this sign-in was finished before")
         value = await self._sign_in.sessions.sign_in(session, header)
         log.info("signed_in", subject=session.claims.get("sub"))
+        audit.record("sign_in", "login", who=_subject(session))
         return self._signed_in(request, self._target_of_cookie(credentials), value)
 
     async def logout(self, request: Request) -> Response:
@@ -163,6 +166,7 @@ class LoginPages:
                 reply.headers.append("set-cookie", self._sign_in.writer.expired(name))
         if ended is not None:
             log.info("signed_out", subject=ended.claims.get("sub"))
+            audit.record("sign_out", "logout", who=_subject(ended))
         return reply
 
     async def openid_configuration(self, request: Request) -> Response:
@@ -295,6 +299,10 @@ class LoginPages:
 
 # Characters that may stand in a cookie's value; the rest is escaped and unescaped once more.
 _COOKIE_SAFE = "/?#[]@!$&'()*+:=-._~"
+
+
+def _subject(session: Session) -> str:
+    return str(session.claims.get("sub", ""))
 
 
 def _redirect(request: Request, target: str) -> Response:

@@ -51,7 +51,8 @@ async def require(server: Server, request: Request, need: Need, what: str) -> Id
         outcome = "ok"
         return identity
     finally:
-        audit.record("read", what, who=identity, where=need.place, outcome=outcome)
+        caller = request.client.host if request.client is not None else ""
+        audit.record("read", what, who=identity, where=need.place, outcome=outcome, caller=caller)
 
 
 def error_response(error: errors.FlyteError) -> Response:

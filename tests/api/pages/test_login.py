@@ -16,13 +16,15 @@ import httpx
 import jwt
 import pytest
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from app.api.pages import login
-from app.auth import cookies
+from app.auth import audit, cookies
 from app.auth.id_tokens import IdTokens
 from app.auth.provider import OpenIdProvider
 from app.auth.secrets_store import SecretsStore
 from app.auth.sign_in import SignIn, sign_in_of
+from app.settings import Settings
 from tests.conftest import Bench
 from tests.support.provider import CLIENT, SECRET, Provider
 
@@ -447,5 +449,27 @@ def test_the_provider_s_document(visit: Callable[..., None], verb: str) -> None:
             reply = await browser.request(verb, "/.well-known/openid-configuration")
             assert reply.status_code == 303
             assert reply.headers["location"] == f"{site.provider.url}/.well-known/openid-configuration"
+
+    visit(scenario)
+
+
+def test_sign_ins_are_in_the_audit_log(visit: Callable[..., None]) -> None:
+    async def scenario(site: Site) -> None:
+        audit.set_up(Settings(auth={"audit": {"level": "writes"}}))
+        try:
+            with capture_logs() as lines:
+                async with site.browser() as browser:
+                    await browser.get("/callback?state=none&code=x")
+                    await site.signed_in(browser)
+                    await browser.get("/logout")
+        finally:
+            audit.set_up(Settings())
+        found = [line for line in lines if line["event"] == "audit"]
+        assert [(line["kind"], line["outcome"]) for line in found] == [
+            ("sign_in", "denied"),
+            ("sign_in", "ok"),
+            ("sign_out", "ok"),
+        ]
+        assert found[1]["who"] == found[2]["who"] != "anonymous"
 
     visit(scenario)
