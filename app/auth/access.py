@@ -31,11 +31,11 @@ class Rule:
 
     Attributes:
         needs: `nothing`; `signature` for a page that checks the signature in its address; `identity` for a page that
-            needs a token or session.
+            needs a token or session; `loopback` for a page that only clients on this machine get.
         reason: Why that is enough.
     """
 
-    needs: Literal["nothing", "signature", "identity"]
+    needs: Literal["nothing", "signature", "identity", "loopback"]
     reason: str
 
 
@@ -77,7 +77,7 @@ METRICS_PAGES: Mapping[str, Rule] = {
     "/metrics": Rule("nothing", "Prometheus has no token, and the numbers name no project and no user"),
     "/healthcheck": _PROBE,
     "/version": Rule("nothing", "the version of this program"),
-    "/config": Rule("nothing", "secrets are masked; with authentication on, only callers on this machine get it"),
+    "/config": Rule("loopback", "secrets are masked, but names of hosts, buckets and clients are not"),
 }
 
 

@@ -21,6 +21,7 @@ class BearerTokens:
     def __init__(self, kinds: tuple[tuple[Recognises, Verifier], ...], others: Verifier) -> None:
         self._kinds = kinds
         self._others = others
+        self._all = (others, *(verifier for _, verifier in kinds))
 
     async def verify(self, token: str, public_url: str) -> Identity:
         """Return the identity that a token proves. Raises Unauthenticated."""
@@ -28,7 +29,13 @@ class BearerTokens:
 
     def recent(self, token: str, public_url: str) -> Identity | None:
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
-        return self._verifier(token).recent(token, public_url)
+        # Each verifier caches only what it verified. So the form of the token, which takes longer to find, does
+        # not matter here.
+        for verifier in self._all:
+            identity = verifier.recent(token, public_url)
+            if identity is not None:
+                return identity
+        return None
 
     def _verifier(self, token: str) -> Verifier:
         return next((verifier for recognises, verifier in self._kinds if recognises(token)), self._others)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.auth.identity import Identity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
     """The headers of one HTTP request, or the metadata of one gRPC call.
 
@@ -22,7 +22,7 @@ class Credentials:
     """
 
     transport: Literal["http", "grpc"]
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Sequence[tuple[bytes, bytes]]
     scheme: str = "http"
     method: str = "POST"
     known: Identity | None = None
@@ -30,7 +30,7 @@ class Credentials:
     @classmethod
     def of_scope(cls, scope: Mapping[str, Any], transport: Literal["http", "grpc"]) -> Credentials:
         """Return the credentials of an ASGI request."""
-        return cls(transport, tuple(scope["headers"]), scope["scheme"], scope["method"])
+        return cls(transport, scope["headers"], scope["scheme"], scope["method"])
 
     @classmethod
     def of_metadata(cls, metadata: Iterable[tuple[str, str | bytes]]) -> Credentials:
@@ -42,4 +42,7 @@ class Credentials:
 
     def first(self, name: bytes) -> str:
         """Return the first value of a header as text, "" where it is absent."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""

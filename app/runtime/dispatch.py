@@ -237,7 +237,7 @@ async def identity(auth: Authentication, credentials: Credentials | None) -> Ide
     """
     if credentials is None:
         raise errors.Unauthenticated("Request unauthenticated")
-    return await auth.identity(credentials) if credentials.known is None else credentials.known
+    return credentials.known or auth.recent(credentials) or await auth.identity(credentials)
 
 
 async def check_access(server: Server, call: Call, request: Message) -> None:

@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from app.auth.access import METRICS_PAGES
 from app.settings import Settings
+from app.settings.hosts import is_loopback
 
 # A client that sends nothing must not keep a thread for longer.
 REQUEST_SECONDS_MAX = 10
@@ -64,7 +66,7 @@ def _handler(settings: Settings, metrics: Callable[[], str]) -> type[BaseHTTPReq
     from app.api.http.origins import Origins
 
     origins = Origins(settings)
-    pages: dict[str, tuple[str, Callable[[], str]]] = {
+    served: dict[str, tuple[str, Callable[[], str]]] = {
         "/metrics": ("text/plain; version=0.0.4; charset=utf-8", lambda: metrics() + _process()),
         "/healthcheck": ("text/plain", lambda: ""),
         "/version": ("application/json", _version),
@@ -73,6 +75,7 @@ def _handler(settings: Settings, metrics: Callable[[], str]) -> type[BaseHTTPReq
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS_MAX
+        pages = served
 
         def parse_request(self) -> bool:
             """Read the head of a request; refuse it where no web page may send it."""
@@ -89,9 +92,12 @@ def _handler(settings: Settings, metrics: Callable[[], str]) -> type[BaseHTTPReq
             return refusal is None
 
         def do_GET(self) -> None:
-            found = pages.get(self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            found = self.pages.get(path)
             if found is None:
                 self._reply(404, "text/plain", b"")
+            elif settings.server.security.use_auth and not _allowed(path, self.client_address[0]):
+                self._reply(403, "text/plain", b"with authentication on, only clients on this machine get this page\n")
             else:
                 self._reply(200, found[0], found[1]().encode())
 
@@ -106,6 +112,12 @@ def _handler(settings: Settings, metrics: Callable[[], str]) -> type[BaseHTTPReq
             return None
 
     return Handler
+
+
+def _allowed(path: str, client: str) -> bool:
+    """Return whether a client without an identity may read a page (app/auth/access.py)."""
+    needs = METRICS_PAGES[path].needs
+    return needs == "nothing" or (needs == "loopback" and is_loopback(client.removeprefix("::ffff:")))
 
 
 def _process() -> str:

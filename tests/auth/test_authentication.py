@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from app import errors
+from app.auth import authentication
 from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.auth.identity import Identity
@@ -193,11 +194,11 @@ def test_the_required_scope_is_a_setting(required: str, served: bool) -> None:
 
 def test_a_verified_token_is_known_without_a_wait_at_its_address() -> None:
     auth = built({"authorized_uris": (URL, "https://flyte.example.com")})
-    given = credentials("grpc", [(F, GOOD)])
-    assert auth.recent(given) is None
-    asyncio.run(auth.identity(given))
     for transport, headers in (("grpc", [(F, GOOD)]), ("http", [(A, GOOD)]), ("http", [(F, GOOD)])):
-        found = auth.recent(credentials(transport, headers))  # type: ignore[arg-type]
+        given = credentials(transport, headers)  # type: ignore[arg-type]
+        assert auth.recent(given) is None
+        asyncio.run(auth.identity(given))
+        found = auth.recent(credentials(transport, [*headers, ("user-agent", "x")]))  # type: ignore[arg-type]
         assert found is not None
         assert found.subject == "access good"
     for headers in (
@@ -208,6 +209,25 @@ def test_a_verified_token_is_known_without_a_wait_at_its_address() -> None:
     ):
         assert auth.recent(credentials("grpc", headers)) is None
     assert auth.recent(credentials("http", [(F, GOOD), ("cookie", "session")])) is None
+    assert asyncio.run(auth.identity(credentials("http", [(F, GOOD), ("cookie", "session")]))).subject == "session"
+
+
+def test_the_parsed_headers_of_refused_tokens_are_not_kept() -> None:
+    auth = built()
+    for number in range(3):
+        refusal(auth, "grpc", [(A, f"Bearer junk{number}")])
+    assert auth._parsed == {"http": {}, "grpc": {}}
+
+
+def test_the_parsed_headers_of_callers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "PARSED_MAX", 2)
+    auth = built()
+    for number in range(5):
+        assert subject(auth, "grpc", [(A, f"Bearer good{number}")]) == f"access good{number}"
+    assert len(auth._parsed["grpc"]) <= 2
+    long = "good" + "x" * authentication.PARSED_TOKEN_LENGTH_MAX
+    assert subject(auth, "http", [(A, f"Bearer {long}")]) == f"access {long}"
+    assert auth._parsed["http"] == {}
 
 
 def test_a_refusal_is_logged_with_claim_found_and_wanted_and_without_the_token(

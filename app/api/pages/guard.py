@@ -14,12 +14,9 @@ from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.runtime import dispatch
 
-# The key of a scope under which a page finds the identity of its caller.
-IDENTITY_KEY = "flyteadmin.identity"
-
 
 class PageGuard:
-    """ASGI middleware around the routes of pages.
+    """ASGI middleware around the routes of pages, which find the identity of the caller in the scope.
 
     Args:
         app: Serves the pages.
@@ -37,7 +34,7 @@ class PageGuard:
         if scope["type"] in ("http", "websocket") and self._needs_identity(scope):
             try:
                 credentials = Credentials.of_scope({"method": "GET", **scope}, "http")
-                identity = scope[IDENTITY_KEY] = await dispatch.identity(self._auth, credentials)
+                identity = scope[dispatch.IDENTITY_KEY] = await dispatch.identity(self._auth, credentials)
                 self._auth.check_origin(identity, credentials)
             except errors.FlyteError as error:
                 if scope["type"] == "websocket":
