@@ -8,7 +8,10 @@ of other sites, not from those of sibling domains, and not with `sameSitePolicy:
     any other       any                 is refused
     none            same-origin, none   is served
     none            any other           is refused
-    none            none                is refused: browsers send one of both, and programs use tokens
+    none            none                is served with a body of JSON or protobuf, and refused otherwise
+
+Browsers send one of both headers, old ones neither. No browser sends these types of body, or an own header, for a page
+of another site without asking first (a CORS preflight), so a program that has a cookie may send them.
 
 Own is the Host of the request with its scheme, and `auth.authorizedUris` and `server.publicUrl`. Listed is an entry of
 `server.security.allowedOrigins`, except `*` and `null`, which stand for pages that nobody named.
@@ -28,6 +31,12 @@ from app.wire.go.goparse import go_quote
 _SHOWN_MAX = 200
 _ORIGIN_LENGTH_MAX = 300
 _OWN_SITES = ("same-origin", "none")
+_TYPES_WITH_PREFLIGHT = (
+    "application/json",
+    "application/octet-stream",
+    "application/protobuf",
+    "application/x-protobuf",
+)
 
 
 class Csrf:
@@ -48,7 +57,7 @@ class Csrf:
         Raises:
             PermissionDenied: The request comes from another page, or nothing shows from where.
         """
-        given = {b"origin": "", b"sec-fetch-site": "", b"host": ""}
+        given = {b"origin": "", b"sec-fetch-site": "", b"host": "", b"content-type": ""}
         for name, value in headers:
             if name in given:
                 # Two values together are neither of them.
@@ -58,7 +67,9 @@ class Csrf:
             if not self._is_own(origin, scheme, given[b"host"]):
                 raise _refused(f"the Origin {go_quote(origin[:_SHOWN_MAX])} is none of this server's own pages")
         elif not site:
-            raise _refused("it has neither an Origin nor a Sec-Fetch-Site")
+            body_type = given[b"content-type"].partition(";")[0].strip().lower()
+            if body_type not in _TYPES_WITH_PREFLIGHT:
+                raise _refused("it has neither an Origin nor a Sec-Fetch-Site, and no body of JSON or protobuf")
         elif site not in _OWN_SITES:
             raise _refused(f"its Sec-Fetch-Site is {go_quote(site[:_SHOWN_MAX])}, not same-origin")
 

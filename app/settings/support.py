@@ -16,9 +16,6 @@ _NO_QUEUE = "this server fires schedules from its database, not from a queue of 
 
 # The path of a field, or of a section for all fields in it, and the reason.
 WITHOUT_EFFECT: Mapping[str, str] = {
-    "auth.app_auth.self_auth_server.claim_symmetric_encryption_key_secret_name": (
-        "codes are rows of the database, so no claim is encrypted"
-    ),
     "cloud_events": _PUBLISHED,
     "cluster_resources": _KUBERNETES,
     "clusters": _KUBERNETES,

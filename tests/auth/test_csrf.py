@@ -76,6 +76,34 @@ def test_other_pages_are_refused(origin: str | None, site: str | None, word: str
     assert word in judged(origin, site)
 
 
+@pytest.mark.parametrize(
+    ("body_type", "served"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/x-protobuf", True),
+        ("", False),
+        ("text/plain", False),
+        ("text/plain; application/json", False),
+        ("application/json, text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        ("multipart/form-data; boundary=x", False),
+    ],
+)
+def test_a_program_with_a_cookie_sends_what_no_page_can(body_type: str, served: bool) -> None:
+    headers = [(b"host", b"localhost:30080"), (b"content-type", body_type.encode())]
+    if served:
+        Csrf(SETTINGS).check(headers, "http")
+    else:
+        with pytest.raises(errors.PermissionDenied, match="neither"):
+            Csrf(SETTINGS).check(headers, "http")
+    # The type changes nothing for a page that is known to be another one.
+    with pytest.raises(errors.PermissionDenied):
+        Csrf(SETTINGS).check([*headers, (b"origin", b"http://evil.example.com")], "http")
+    with pytest.raises(errors.PermissionDenied):
+        Csrf(SETTINGS).check([*headers, (b"sec-fetch-site", b"cross-site")], "http")
+
+
 def test_a_page_without_tls_is_none_of_a_server_with_tls() -> None:
     assert judged("http://localhost:30080", None, scheme="https")
     assert judged("https://localhost:30080", None, scheme="https") == ""
