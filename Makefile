@@ -48,6 +48,11 @@ test-auth: $(VENV)/.dev $(TASKS) ## Sign in with flytekit and grpcurl, over TLS,
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
 
+.PHONY: test-examples
+test-examples: $(VENV)/.dev ## Run the tests that make up their input, with many more examples
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/python -m pytest -m campaign tests/openapi/test_schemathesis.py $(ARGS)
+
 fuzz: $(VENV)/.dev ## Send random input to a server: ARGS="--seconds 3600 --seed 1"
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 

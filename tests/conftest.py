@@ -30,10 +30,12 @@ from tests.support.databases import Databases
 
 DATABASES = ("sqlite", "postgresql")
 
-# How long one example takes says more of the machine's other work than of the code.
+# How long one example takes says more of the machine's other work than of the code. `make test-examples` runs the
+# profile "thorough".
 hypothesis.settings.register_profile(
-    "flyteadmin", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "flyteadmin", deadline=None, max_examples=30, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("flyteadmin"), max_examples=500)
 hypothesis.settings.load_profile("flyteadmin")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from flyteidl.core import workflow_pb2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.compiler import END, START, requirements
@@ -65,7 +65,6 @@ INNER = a_workflow(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(NODES)
 def test_generated_workflows(nodes: list[tuple[int, int, str]]) -> None:
     template, _ = drawn(nodes)
@@ -87,7 +86,6 @@ def test_generated_workflows(nodes: list[tuple[int, int, str]]) -> None:
         assert again.primary == closure.primary
 
 
-@settings(max_examples=50, deadline=None)
 @given(NODES, st.randoms(use_true_random=False))
 def test_the_order_of_nodes_changes_no_edge(nodes: list[tuple[int, int, str]], order: random.Random) -> None:
     nodes = [(left, right, "add" if kind == "branch" else kind) for left, right, kind in nodes]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, workflow_pb2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app import errors
@@ -158,7 +158,6 @@ templates = st.lists(st.builds(a_node, names, kinds, inside), max_size=4).map(tu
 rows = st.tuples(names, st.integers(0, 12), st.integers(0, SECONDS_MAX), st.integers(0, 31), st.integers(0, 3))
 
 
-@settings(max_examples=300, deadline=None)
 @given(templates, templates, st.lists(rows, max_size=14), st.lists(rows, max_size=5), st.integers(-2, 6))
 def test_no_recorded_shape_is_an_error(
     top: tuple[workflow_pb2.Node, ...],

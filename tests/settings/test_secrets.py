@@ -130,7 +130,7 @@ def assert_hidden(text: str, secret: tuple[str, str, str]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None, phases=UNSHRUNK, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(phases=UNSHRUNK, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(configurations())
 def test_no_configuration_shows_its_secret(tmp_path: Path, drawn: Any) -> None:
     secret, content, environ = drawn
@@ -161,7 +161,7 @@ def test_no_configuration_shows_its_secret(tmp_path: Path, drawn: Any) -> None:
         assert_hidden(text, secret)
 
 
-@settings(max_examples=80, deadline=None, phases=UNSHRUNK)
+@settings(phases=UNSHRUNK)
 @given(SECRET, st.sampled_from(["path", "section", "number"]))
 def test_no_refused_configuration_shows_its_secret(secret: tuple[str, str, str], fault: str) -> None:
     raw = "".join(secret)
@@ -177,7 +177,7 @@ def test_no_refused_configuration_shows_its_secret(secret: tuple[str, str, str],
     assert_hidden(str(caught.value), secret)
 
 
-@settings(max_examples=40, deadline=None, phases=UNSHRUNK)
+@settings(phases=UNSHRUNK)
 @given(configurations(), st.sampled_from(["", "text"]))
 def test_no_log_line_shows_a_secret(drawn: Any, form: str) -> None:
     secret, content, environ = drawn

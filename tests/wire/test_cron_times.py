@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.wire.cron import Cron, parse_cron
@@ -82,7 +82,6 @@ def _near_a_change(zone: str, year: int, number: int) -> datetime:
     return (changes or [datetime(year, 7, 1, tzinfo=UTC)])[number % max(1, len(changes))]
 
 
-@settings(max_examples=60)
 @given(_ZONES, st.integers(1971, 2036), st.integers(0, 3), st.integers(-1500, 1500), _MINUTES, _HOURS, _DAYS)
 def test_equals_a_search_through_every_minute(
     zone: str, year: int, change: int, minutes: int, minute: str, hour: str, days: str

@@ -60,7 +60,7 @@ def write(home: Path, content: bytes, node: str = "n0", attempt: int = 0, **elem
 
 
 @given(content=st.binary(max_size=400), first=st.integers(0, 500), length=st.integers(0, 500))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ranges_are_slices(get: Get, tmp_path: Path, content: bytes, first: int, length: int) -> None:
     write(tmp_path, content)
     whole = get(URL)
@@ -82,7 +82,7 @@ def test_ranges_are_slices(get: Get, tmp_path: Path, content: bytes, first: int,
 @given(
     lines=st.lists(st.sampled_from(["", "a", "bb", "ü"]), max_size=12), ended=st.booleans(), count=st.integers(1, 15)
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_tail_is_the_last_lines(get: Get, tmp_path: Path, lines: list[str], ended: bool, count: int) -> None:
     text = "\n".join(lines) + ("\n" if ended and lines else "")
     write(tmp_path, text.encode())

@@ -15,7 +15,7 @@ from flyteidl.admin import launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import compiler_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache import ByteCache
@@ -202,7 +202,6 @@ def _generic(value: dict[str, Any]) -> literals_pb2.Literal:
     return literal
 
 
-@settings(max_examples=300, deadline=None)
 @given(LITERALS)
 def test_it_is_the_digest_of_the_json(literal: literals_pb2.Literal) -> None:
     assert digest(literal) == by_definition(literal)
