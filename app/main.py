@@ -20,7 +20,7 @@ from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, docs, health, oauth, roles, schedules, storage
+from app.api.pages import attempt_logs, docs, health, roles, schedules, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -74,6 +74,9 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))
         if server.auth is not None:
+            # Its libraries take 0.2 s of CPU to import.
+            from app.api.pages import oauth
+
             self.router.routes.extend(oauth.routes(server.settings, server.auth))
             if server.auth.sign_in is not None:
                 # Its libraries take long to import.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -219,3 +221,9 @@ def test_four_frames_at_most_lie_between_the_router_and_a_service_function(
     with client_of(create_app(settings)) as client:
         assert client.post("/api/v1/executions", json={}).status_code == 500
     assert 0 < len(seen) <= 4, seen
+
+
+@pytest.mark.slow
+def test_a_server_without_authentication_imports_none_of_its_libraries() -> None:
+    check = "import sys, app.main, app.server.serve; print({'jwt', 'authlib', 'alembic', 'mcp'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "set()\n"

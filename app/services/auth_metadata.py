@@ -9,15 +9,16 @@ Source: flyteadmin/auth/authzserver/metadata_provider.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flyteidl.service import auth_pb2
 
 from app import errors
-from app.auth.authentication import Authentication
-from app.auth.oauth.clients import DEVICE_CODE
 from app.runtime.context import Context
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.auth.authentication import Authentication
 
 # Parity: without authentication upstream does not register this service (newGRPCServer). This is gRPC's message then.
 _UNKNOWN = "unknown service flyteidl.service.AuthMetadataService"
@@ -66,6 +67,9 @@ def _public_url(ctx: Context, auth: Authentication) -> str:
 
 
 def _own(settings: Settings, public_url: str) -> auth_pb2.OAuth2MetadataResponse:
+    # Imported here, because a server without authentication needs none of the OAuth server's libraries.
+    from app.auth.oauth.clients import DEVICE_CODE
+
     # Deviates: upstream leaves out the path of a public URL, so its endpoints are wrong below a path.
     base = public_url.rstrip("/")
     server = settings.auth.app_auth.self_auth_server

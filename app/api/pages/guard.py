@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,9 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import errors
 from app.api.rest.exchange import Head, send_error
 from app.auth.access import rule_of
-from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.runtime import dispatch
+
+if TYPE_CHECKING:
+    from app.auth.authentication import Authentication
 
 
 class PageGuard:
