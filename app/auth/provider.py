@@ -63,6 +63,11 @@ class OpenIdProvider:
         """
         return announced_algorithms(await self.document()) or frozenset({"RS256"})
 
+    @property
+    def problem(self) -> str:
+        """Return why the document or the keys were not fetched lately, "" where they were."""
+        return self._document.problem or self.keys.problem
+
     async def close(self) -> None:
         """Close the connections."""
         await self._document.close()
@@ -131,6 +136,11 @@ class ExternalServer:
             FlyteError: The metadata cannot be fetched.
         """
         return announced_algorithms(await self.document()) or ASYMMETRIC
+
+    @property
+    def problem(self) -> str:
+        """Return why the document or the keys were not fetched lately, "" where they were."""
+        return self._document.problem or self.keys.problem
 
     async def close(self) -> None:
         """Close the connections."""

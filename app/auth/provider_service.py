@@ -37,8 +37,8 @@ class ProviderService:
             await provider.close()
 
     def health(self) -> str:
-        """Return "": requests with tokens that are known are served without the provider."""
-        return ""
+        """Return why a document could not be fetched, "" where each one was. Known tokens are served all the same."""
+        return "; ".join(provider.problem for provider in self._providers if provider.problem)
 
     def metrics(self) -> Mapping[str, float]:
         """Return no gauges."""

@@ -91,6 +91,11 @@ class RemoteKeys:
         """Call a function whenever the server publishes other keys than before."""
         self._on_change.append(callback)
 
+    @property
+    def problem(self) -> str:
+        """Return why the last fetch failed, "" where it did not."""
+        return self._keys.problem
+
     async def load(self) -> None:
         """Fetch the keys unless they are there.
 

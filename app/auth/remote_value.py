@@ -60,6 +60,11 @@ class RemoteValue(Generic[Value]):
         # A caller that gives up does not end the fetch for the others.
         return await asyncio.shield(self._start())
 
+    @property
+    def problem(self) -> str:
+        """Return why the last fetch failed, "" where it did not, or where none has ended."""
+        return self._failure.message if self._failure is not None else ""
+
     async def close(self) -> None:
         """End a fetch that still runs."""
         if self._fetching is not None:

@@ -11,8 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import limited_log
+from app.auth.oauth.clients import DEVICE_CODE
 from app.database import migrations
-from app.main import create_app
+from app.main import FlyteAdmin, create_app
+from app.runtime.metrics import GAUGES
 from app.settings import Settings
 from tests.support.issuer import Issuer, running_issuer
 from tests.support.tokens import URL, a_claim_set, pem, rsa_key, signed
@@ -60,6 +62,12 @@ def served(tmp_path: Path, issuer: Issuer, **auth: Any) -> Iterator[TestClient]:
         yield client
 
 
+def app_of(client: TestClient) -> FlyteAdmin:
+    app = client.app
+    assert isinstance(app, FlyteAdmin)
+    return app
+
+
 OWN = {
     "issuer": URL,
     "authorization_endpoint": f"{URL}/oauth2/authorize",
@@ -77,6 +85,7 @@ OWN = {
 @pytest.mark.usefixtures("secrets")
 def test_the_document_of_the_own_server(tmp_path: Path, issuer: Issuer) -> None:
     with served(tmp_path, issuer) as client:
+        assert app_of(client).services.health()["identity_provider"] == ""
         assert client.get(METADATA, headers=JSON).json() == OWN
         # RFC 8414's names also for clients that ask for no encoding, or for any.
         for accept in ("*/*", "", "text/html"):
@@ -87,11 +96,13 @@ def test_the_document_of_the_own_server(tmp_path: Path, issuer: Issuer) -> None:
 
 @pytest.mark.usefixtures("secrets")
 def test_issuer_and_path_of_the_own_server(tmp_path: Path, issuer: Issuer) -> None:
-    app_auth = {"self_auth_server": {"issuer": "http://issuer.example.com"}}
+    app_auth = {"self_auth_server": {"issuer": "http://issuer.example.com", "device_flow": True}}
     with served(tmp_path, issuer, authorized_uris=("http://localhost:30080/flyte/",), app_auth=app_auth) as client:
         document = client.get(METADATA).json()
     assert document["issuer"] == "http://issuer.example.com"
     assert document["token_endpoint"] == "http://localhost:30080/flyte/oauth2/token"
+    assert document["device_authorization_endpoint"] == "http://localhost:30080/flyte/oauth2/device_authorization"
+    assert document["grant_types_supported"][-1] == DEVICE_CODE
 
 
 @pytest.mark.usefixtures("secrets")
@@ -151,6 +162,7 @@ def test_an_external_server_that_fails_from_the_start(
     try:
         with served(tmp_path, issuer, app_auth=external) as client:
             reply = client.get(METADATA)
+            assert app_of(client).services.health()["identity_provider"] == message
         assert (reply.status_code, reply.json()["code"], reply.json()["message"]) == (http, code, message)
     finally:
         del issuer.replies[METADATA]
@@ -183,3 +195,11 @@ def test_an_anonymous_caller_is_nobody(tmp_path: Path, issuer: Issuer) -> None:
     with served(tmp_path, issuer, disable_for_http=True) as client:
         me = client.get("/me", headers=JSON).json()
     assert (me["subject"], me["additional_claims"]) == ("", None)
+
+
+@pytest.mark.usefixtures("secrets")
+def test_each_service_has_a_gauge(tmp_path: Path, issuer: Issuer) -> None:
+    with served(tmp_path, issuer) as client:
+        found = {gauge for gauge in app_of(client).services.gauges() if gauge[1] == "healthy"}
+    assert ("identity_provider", "healthy") in found
+    assert found <= set(GAUGES)
