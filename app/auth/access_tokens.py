@@ -6,6 +6,9 @@ Source: flyteadmin/auth/authzserver/provider.go and resource_server.go, Validate
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 from app import errors
 from app.auth import claims, jwts
@@ -59,8 +62,7 @@ class OwnAccessTokens:
             signed = True
             expires_at = jwts.check_times(read.claims, time.time())
             jwts.check_audience(read.claims, {public_url})
-            # Parity: tokens that upstream issues to services have no `iss`.
-            jwts.check_issuer(read.claims, self._issuers | {public_url}, required=False)
+            self._check_issuer(read.claims, public_url)
             identity = claims.of_access_token(read.claims, expires_at)
         except Refused as refusal:
             log_refusal(_KIND, refusal, signed=signed)
@@ -71,6 +73,17 @@ class OwnAccessTokens:
     def recent(self, token: str, public_url: str) -> Identity | None:
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
         return self._verified.get(token, public_url)
+
+    def _check_issuer(self, found: Mapping[str, Any], public_url: str) -> None:
+        """Raise Refused for the token of a server at another host, which has the same key.
+
+        The port is not compared, as it is not for the public URL. Parity: tokens that upstream issues to services have
+        no `iss`.
+        """
+        issuers = self._issuers | {public_url}
+        if (host := _host(found.get("iss"))) and host in map(_host, issuers):
+            return
+        jwts.check_issuer(found, issuers, required=False)
 
 
 class ExternalAccessTokens:
@@ -127,3 +140,11 @@ class ExternalAccessTokens:
     def recent(self, token: str, public_url: str) -> Identity | None:
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
         return self._verified.get(token, public_url)
+
+
+def _host(url: Any) -> str:
+    """Return the name of the host in an address, "" where it has none."""
+    try:
+        return (urlsplit(url).hostname or "") if isinstance(url, str) else ""
+    except ValueError:
+        return ""

@@ -76,6 +76,7 @@ GOOD: dict[str, Callable[[], str]] = {
     "nbf and iat 0": lambda: token(iat=0, nbf=0),
     "no subject": lambda: token(sub=...),
     "no issuer, as upstream's tokens of services": lambda: token(iss=...),
+    "issuer at another port": lambda: token(iss="http://localhost:1"),
     "empty issuer": lambda: token(iss=""),
 }
 
@@ -157,6 +158,8 @@ BAD: dict[str, tuple[Callable[[], str], str]] = {
         lambda: token(iss="http://evil.example.com"),
         f"invalid issuer [http://evil.example.com], wanted [map[{URL}:{{}}]]",
     ),
+    "issuer without a host": (lambda: token(iss="localhost"), "invalid issuer [localhost], wanted"),
+    "issuer no address": (lambda: token(iss="http://[::1"), "invalid issuer [http://[::1], wanted"),
     "issuer a list": (lambda: token(iss=[URL]), "invalid issuer [no string]"),
 }
 
