@@ -77,7 +77,7 @@ def settings_of(folder: Path, url: str, callback: str, issuer: str) -> dict[str,
                 "openId": {"baseUrl": issuer, "clientId": provider.CLIENT, "scopes": ["openid", "profile", "email"]}
             },
             "appAuth": {
-                "selfAuthServer": {"staticClients": {"flytectl": people, SERVICE: service}},
+                "selfAuthServer": {"deviceFlow": True, "staticClients": {"flytectl": people, SERVICE: service}},
                 "thirdPartyConfig": {
                     "flyteClient": {"clientId": "flytectl", "redirectUri": callback, "scopes": ["all", "offline"]}
                 },

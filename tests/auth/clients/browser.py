@@ -56,4 +56,5 @@ def walk(client: httpx.Client, url: str) -> httpx.Response:
 if __name__ == "__main__":
     with httpx.Client(verify=sys.argv[1], timeout=30) as browser:
         ended = walk(browser, sys.argv[2])
-    sys.exit("" if ended.status_code < 400 else f"{ended.status_code} {ended.url} {ended.text[:500]}")
+    if ended.status_code >= 400:
+        sys.exit(f"{ended.status_code} {ended.url} {ended.text[:500]}")
