@@ -39,6 +39,8 @@ def run(tmp_path: Path, emptied_database: Callable[[str], str]) -> Run:
     secrets.mkdir()
     (secrets / "token_rsa_key.pem").write_text(pem(rsa_key()))
     (secrets / "cookie_hash_key").write_bytes(base64.b64encode(os.urandom(64)))
+    (secrets / "cookie_block_key").write_bytes(base64.b64encode(os.urandom(32)))
+    (secrets / "oidc_client_secret").write_text("secret")
 
     def run(scenario: Scenario, auth: dict[str, Any] | None = None, mcp: dict[str, Any] | None = None) -> Any:
         settings = Settings.model_validate(
