@@ -201,10 +201,15 @@ class TestListeners:
 
     def test_signed_links_use_https(self, folder: Path, server: Running) -> None:
         connection = connect(folder, port_of(server))
-        body = json.dumps({"project": "flytesnacks", "domain": "development", "filename": "x"})
-        connection.request("POST", "/api/v1/dataproxy/artifact_urn", body, {"content-type": "application/json"})
+        body = json.dumps({"project": "flytesnacks", "domain": "development", "filename": "x", "filename_root": "y"})
+        connection.request(
+            "POST",
+            "/api/v1/dataproxy/artifact_urn",
+            body,
+            {"content-type": "application/json", "accept": "application/json"},
+        )
         reply = connection.getresponse()
-        signed = json.loads(reply.read())["signedUrl"]
+        signed = json.loads(reply.read())["signed_url"]
         assert signed.startswith(f"https://{NAME}:{port_of(server)}/storage/")
         connection.request("PUT", signed.partition(f":{port_of(server)}")[2], b"content")
         assert connection.getresponse().status == 200
