@@ -53,7 +53,8 @@ def process(command: list[str], folder: Path, address: str, **environment: str) 
             command, cwd=folder, env={**os.environ, **environment}, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 300
+        # The first start of Keycloak compiles it for its settings.
+        deadline = time.monotonic() + 900
         while True:
             assert one.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
