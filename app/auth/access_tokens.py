@@ -33,7 +33,9 @@ class OwnAccessTokens:
     def __init__(self, settings: Settings, keys: SigningKeys) -> None:
         auth = settings.auth
         self._bytes_max = auth.token_bytes_max
-        self._issuers = frozenset({auth.app_auth.self_auth_server.issuer, *auth.authorized_uris} - {""})
+        # The address that this server has without a configured one: two servers of a deployment may differ in it.
+        local = f"{'https' if settings.server.security.secure else 'http'}://localhost:{settings.server.http_port}"
+        self._issuers = frozenset({auth.app_auth.self_auth_server.issuer, *auth.authorized_uris, local} - {""})
         self._keys = keys
         self._verified = VerifiedTokens(auth.verified_tokens_bytes_max, auth.verified_token_seconds)
 

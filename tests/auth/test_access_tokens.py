@@ -15,6 +15,7 @@ from app.auth.access_tokens import OwnAccessTokens
 from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
 from app.auth.refusals import Refused
+from app.settings import Settings
 from tests.support.tokens import (
     URL,
     a_claim_set,
@@ -215,3 +216,10 @@ def test_a_signed_token_is_logged_for_each_value_and_a_forged_one_once() -> None
             with pytest.raises(Refused):
                 verify(tokens, made)
     assert [line["claim"] for line in lines] == ["iss", "iss", "iss", "alg"]
+
+
+def test_the_own_address_is_an_issuer_beside_the_configured_ones() -> None:
+    settings = Settings.model_validate({"auth": {"authorized_uris": (URL,)}, "server": {"http_port": 23092}})
+    verifier = OwnAccessTokens(settings, SigningKeys(rsa_key()))
+    identity = asyncio.run(verifier.verify(signed(a_claim_set(iss="http://localhost:23092")), URL))
+    assert identity.subject == "ann"
