@@ -87,8 +87,9 @@ class _Page:
             "<p>Approve only if you started this, and your device shows this code.</p>"
             f'<form method="post" action=""><input type="hidden" name="user_code" value="{escape(code)}">'
             f'<input type="hidden" name="token" value="{_token(half, identity, code)}">'
-            '<button name="decision" value="approve">Approve</button> '
-            '<button name="decision" value="deny">Deny</button></form>'
+            # The Enter key presses the first button.
+            '<button name="decision" value="deny">Deny</button> '
+            '<button name="decision" value="approve">Approve</button></form>'
         )
         response = _html("Sign in a device", body)
         response.set_cookie(COOKIE, half, max_age=600, path="/", secure=self._secure, httponly=True, samesite="strict")
