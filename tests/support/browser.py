@@ -117,8 +117,9 @@ class Browser:
         self.wait_for(f"[name={names[0]}]")
         for name, value in fields.items():
             self.evaluate(f"document.querySelector('[name={name}]').value = {json.dumps(value)}")
+        # Keycloak's form has a button that shows the password.
         self.evaluate(
-            f"(f => (f.querySelector('[type=submit], button') || {{click: () => f.submit()}}).click())"
+            "(f => (f.querySelector('[type=submit]') || f.querySelector('button:not([type=button])')).click())"
             f"(document.querySelector('[name={names[0]}]').form)"
         )
 
