@@ -65,6 +65,8 @@ class FlyteAdmin(FastAPI):
         self.assistants = assistants
         self.services = Services(services, server.metrics)
         self._origins = Origins(server.settings, authenticated=True)
+        # MCP asks its servers to check the Host of every request, against DNS rebinding.
+        self._origins_of_assistants = Origins(server.settings)
         self._serve_http = behind_proxies(self._serve, server.settings.server.trusted_proxies)
         self.router = RestRouter(server, lifespan=_lifespan)
         # Paths that belong to no RPC are matched route by route, so the pages come first.
@@ -120,8 +122,9 @@ class FlyteAdmin(FastAPI):
             await super().__call__(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        grpc = is_grpc(scope)
-        refusal = self._origins.refusal(
+        grpc, assistant = is_grpc(scope), self._assistant(scope)
+        origins = self._origins if assistant is None else self._origins_of_assistants
+        refusal = origins.refusal(
             scope["method"],
             scope.get("raw_path") or b"/",
             scope["headers"],
@@ -131,15 +134,18 @@ class FlyteAdmin(FastAPI):
         if refusal is not None:
             await refuse(send, refusal.error, status=refusal.status)
             return
-        if self.assistants is not None and (address := scope.get("server")) is not None:
-            other = self.assistants.by_port.get(address[1])
-            if other is not None:
-                await other(scope, receive, send)
-                return
+        if assistant is not None:
+            await assistant(scope, receive, send)
+            return
         if self.server.auth is not None and has_session(scope):
             send = uncached(send)
         # gRPC bypasses the middleware, which is made for HTTP APIs.
         await (self.grpc(scope, receive, send) if grpc else super().__call__(scope, receive, send))
+
+    def _assistant(self, scope: Scope) -> ASGIApp | None:
+        """Return the application of the port that a request came to; None for the port of REST and gRPC."""
+        address = scope.get("server")
+        return None if self.assistants is None or address is None else self.assistants.by_port.get(address[1])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -162,6 +168,7 @@ class FlyteAdmin(FastAPI):
     def use_certificate_names(self, names: frozenset[str]) -> None:
         """Serve requests for these hosts, which the certificate of this server names."""
         self._origins.use_certificate_names(names)
+        self._origins_of_assistants.use_certificate_names(names)
 
     def drain(self) -> None:
         """Report that this process is no longer ready, because it is about to stop."""

@@ -217,8 +217,9 @@ def test_mcp_announces_its_authorization_server(run: Run, auth: dict[str, Any], 
         assert (await client.head(f"http://localhost:{MCP}{path}")).content == b""
         assert (await client.post(f"http://localhost:{MCP}{path}")).status_code == 405
         assert (await client.get(f"http://localhost:{ADAPTER}{path}")).status_code == 401
-        foreign = await client.get(f"http://localhost:{MCP}{path}", headers={"host": f"evil.example.com:{MCP}"})
-        assert foreign.status_code == 421
+        for port in (MCP, ADAPTER):
+            sent = {"host": f"evil.example.com:{port}", "authorization": f"Bearer {access_token()}"}
+            assert (await client.get(f"http://localhost:{port}{path}", headers=sent)).status_code == 421
 
     run(scenario, auth=auth)
 

@@ -15,7 +15,7 @@ certificate, and across origins they send this type only after a preflight.
 
 Where every caller needs a token (`server.security.useAuth` without `auth.disableForHttp`), a request without Origin and
 without cookies is served under every Host too: a browser adds no token by itself, so a rebound page is an anonymous
-caller. Cookies count under the names of the first rule only.
+caller. Cookies count under the names of the first rule only. The ports of MCP and of the REST adapter are excepted.
 
 GET requests of other sites without an Origin (links, images, scripts, frames) pass the second rule, since links to this
 server must work. They change nothing, and browsers keep JSON and text from the page that embeds them.
