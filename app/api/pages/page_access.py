@@ -29,7 +29,7 @@ async def identity_of(server: Server, request: Request) -> Identity:
 
 
 async def require(server: Server, request: Request, need: Need, what: str) -> Identity:
-    """Return who sends a request, after the check that the caller has a role.
+    """Return who sends a request, after the check that the caller has a role. Write a line of the audit log.
 
     Args:
         server: The objects of this process.
@@ -42,7 +42,7 @@ async def require(server: Server, request: Request, need: Need, what: str) -> Id
         PermissionDenied: The caller lacks the role.
     """
     identity: Identity | None = None
-    outcome = audit.DENIED
+    outcome = "error"
     try:
         identity = await identity_of(server, request)
         access = None if server.access is None else await server.access.access(identity)
@@ -50,9 +50,14 @@ async def require(server: Server, request: Request, need: Need, what: str) -> Id
             access.require(need)
         outcome = "ok"
         return identity
+    except errors.FlyteError as error:
+        refused = isinstance(error, (errors.Unauthenticated, errors.PermissionDenied))
+        outcome = audit.DENIED if refused else f"error {error.code}"
+        raise
     finally:
         caller = request.client.host if request.client is not None else ""
-        audit.record("read", what, who=identity, where=need.place, outcome=outcome, caller=caller)
+        kind: audit.Kind = "read" if request.method in ("GET", "HEAD") else "write"
+        audit.record(kind, what, who=identity, where=need.place, outcome=outcome, caller=caller)
 
 
 def error_response(error: errors.FlyteError) -> Response:

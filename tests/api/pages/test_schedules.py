@@ -8,17 +8,20 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from flyteidl.admin import execution_pb2
 from starlette.applications import Starlette
 
 from app import errors
 from app.api.pages import schedules
+from app.auth import audit
 from app.database import schema
 from app.runtime.dispatch import Server, perform
 from app.services import launch_plans
 from app.services.schedules import slots
 from app.services.schedules.fire import Due, record
 from app.services.schedules.options import Options
+from app.settings import Settings
 from tests.background.test_scheduler import KEY, START, activate, register, state
 from tests.support.builders import a_launch_plan
 
@@ -159,6 +162,24 @@ def test_past_slots_are_listed_launched_and_not_repeated(bench: Scenario) -> Non
         assert await outcomes(force=True) == ["launched"] * 3
         assert len(await executions_of(b)) == 6
         assert (await state(b)).last_slot is None
+
+    bench(scenario)
+
+
+def test_actions_are_writes_in_the_audit_log(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 * * * *")
+        call = Desk(b)
+        audit.set_up(Settings(auth={"audit": {"level": "writes"}}))
+        try:
+            with structlog.testing.capture_logs() as lines:
+                await call("GET", PLACE)
+                await call("POST", f"{PLAN}/pause", {"reason": "x"})
+        finally:
+            audit.set_up(Settings())
+        [line] = [line for line in lines if line["event"] == "audit"]
+        assert (line["kind"], line["what"], line["outcome"]) == ("write", "schedule pause", "ok")
+        assert line["where"] == "p/development"
 
     bench(scenario)
 
