@@ -124,18 +124,27 @@ class Scheduler:
     async def _run(self) -> None:
         while True:
             try:
-                await self._lead()
-                if self._leading:
-                    await self._read_changes()
-                    await self._write_snapshot(at_once=False)
+                await self._look()
                 self._failure = ""
             except errors.FlyteError as error:
                 if not self._failure:
                     log.warning("scheduler_cannot_read_schedules", reason=error.message)
                 self._failure = error.message
+            except Exception as error:
+                # The task must not end: the process would keep the lease and fire nothing.
+                if not self._failure:
+                    log.exception("scheduler_failed")
+                self._failure = f"the last look for changes failed ({type(error).__name__})"
             if self._leading:
                 self._launch_due()
             await self._sleep()
+
+    async def _look(self) -> None:
+        """Take or renew the lease; where this process leads, read changed schedules and write the snapshot."""
+        await self._lead()
+        if self._leading:
+            await self._read_changes()
+            await self._write_snapshot(at_once=False)
 
     async def _sleep(self) -> None:
         """Wait until a slot may be due, a launch has ended, or it is time to look for changes."""

@@ -83,8 +83,9 @@ async def move(found: Scheduler, clock: Clock, by: timedelta, *, step: timedelta
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - the scheduler has no event that only tests would need
-        await asyncio.sleep(0.003)
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - the scheduler has no event that only tests would need
+            await asyncio.sleep(0.003)
 
 
 async def settled(found: Scheduler, clock: Clock) -> None:
@@ -453,6 +454,48 @@ class TestTrouble:
             async with running(b, clock) as found:
                 await move(found, clock, MINUTE)
                 assert (found.metrics()["schedules"], found.metrics()["never"]) == (1, 3)
+            assert await launched(b) == at(1)
+
+        bench(scenario)
+
+    def test_a_damaged_launch_plan_stops_no_other(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            await b.call(launch_plans.create_launch_plan, a_launch_plan(version="v2", cron="* * * * *"))
+            async with b.context() as ctx:
+                await ctx.db.update(schema.LaunchPlan, {"name": "lp", "version": "v2"}, spec=b"\xff\xff")
+                row = {"cron_expression": "* * * * *", "active": True, "updated_at": START}
+                place = {"project": "p", "domain": "development", "name": "lp", "version": "v2"}
+                await ctx.db.insert(schema.SchedulableEntity, **place, **row)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await until(lambda: bool(found.metrics()["schedules"] == 2))
+                clock.now += MINUTE
+                await until(lambda: found._entries[KEY].last == START + MINUTE)
+                assert found.health() == ""
+            assert await launched(b) == at(1)
+
+        bench(scenario)
+
+    def test_an_unexpected_error_is_reported_and_ends_nothing(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain, failures = scheduler.entry_of, [ValueError("x")] * 3
+
+        def fails_at_first(*arguments: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return plain(*arguments)
+
+        monkeypatch.setattr(scheduler, "entry_of", fails_at_first)
+
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await until(lambda: "ValueError" in found.health())
+                await move(found, clock, MINUTE)
+                assert found.health() == ""
             assert await launched(b) == at(1)
 
         bench(scenario)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import launch_plan_pb2
+from google.protobuf.message import DecodeError
 from sqlalchemy import and_, bindparam, select
 
 from app.database import schema
@@ -71,9 +73,13 @@ async def of_place(db: UnitOfWork, *, after: int, most: int, **place: str) -> Se
 
 
 def options_of(row: Any, settings: Settings) -> Options:
-    """Return the options of a row of this module."""
+    """Return the options of a row of this module; the defaults, with a problem, where the launch plan is damaged."""
     section = settings.scheduler
     defaults = Options(catch_up=section.catch_up, catch_up_seconds=section.catch_up_age_seconds or None)
     if row.plan_spec is None:
         return defaults
-    return of_annotations(launch_plan_pb2.LaunchPlanSpec.FromString(row.plan_spec).annotations.values, defaults)
+    try:
+        spec = launch_plan_pb2.LaunchPlanSpec.FromString(row.plan_spec)
+    except DecodeError as error:
+        return replace(defaults, problems=(f"the launch plan cannot be read: {error}",))
+    return of_annotations(spec.annotations.values, defaults)
