@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlencode
 
-import httpx
 import orjson
 
 from app import errors, limited_log
 from app.auth.identity import Identity
+from app.auth.provider_client import ProviderClient
 from app.auth.sessions import ProviderRefused, ProviderUnavailable, TokenReply
 from app.settings import Settings
 
@@ -50,7 +50,7 @@ class CodeFlow:
 
     Args:
         settings: The settings.
-        client: Sends the requests; its timeouts and proxy are those of the settings.
+        client: Sends the requests, within the limits of the settings.
         discovery: The provider's document.
         id_tokens: Verifies id tokens.
         client_secret: The password of this server at the provider.
@@ -59,7 +59,7 @@ class CodeFlow:
     def __init__(
         self,
         settings: Settings,
-        client: httpx.AsyncClient,
+        client: ProviderClient,
         discovery: Discovery,
         id_tokens: IdTokens,
         client_secret: str,
@@ -67,7 +67,6 @@ class CodeFlow:
         self._openid = settings.auth.user_auth.open_id
         self._selector = settings.auth.user_auth.idp_query_parameter
         self._logout = settings.auth.user_auth.logout
-        self._bytes_max = settings.auth.provider_document_bytes_max
         self._client = client
         self._discovery = discovery
         self._id_tokens = id_tokens
@@ -148,8 +147,7 @@ class CodeFlow:
         endpoint = await self._endpoint("userinfo_endpoint")
         if endpoint is None:
             return {}
-        request = self._client.build_request("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
-        status, found = await self._send(request)
+        status, found = await self._send("GET", endpoint, headers={"authorization": f"Bearer {access_token}"})
         if status != 200:
             raise ProviderRefused(f"the provider's user info has the status {status}")
         if found.get("sub") != subject:
@@ -228,44 +226,30 @@ class CodeFlow:
         """POST a form as this server's client: by client_secret_basic, or by client_secret_post if only that works."""
         offered = (await self._document()).get("token_endpoint_auth_methods_supported")
         client_id = self._openid.client_id
-        post = self._client.build_request(
-            "POST", endpoint, data={**form, "client_id": client_id, "client_secret": self._secret}
-        )
+        with_secret = {**form, "client_id": client_id, "client_secret": self._secret}
         if isinstance(offered, list) and "client_secret_basic" not in offered and "client_secret_post" in offered:
-            return await self._send(post)
+            return await self._send("POST", endpoint, data=with_secret)
         # RFC 6749 2.3.1: both parts are escaped as in a form.
-        basic = httpx.BasicAuth(quote_plus(client_id), quote_plus(self._secret))
-        request = next(basic.auth_flow(self._client.build_request("POST", endpoint, data=form)))
-        status, found = await self._send(request)
+        basic = quote_plus(client_id), quote_plus(self._secret)
+        status, found = await self._send("POST", endpoint, data=form, auth=basic)
         if status == 401 and not isinstance(offered, list):
-            return await self._send(post)
+            return await self._send("POST", endpoint, data=with_secret)
         return status, found
 
-    async def _send(self, request: httpx.Request) -> tuple[int, dict[str, Any]]:
+    async def _send(self, method: str, url: str, **parts: Any) -> tuple[int, dict[str, Any]]:
         """Return the status and the JSON object of a reply; an empty object for another body.
 
         Raises:
             ProviderUnavailable: There is no reply, it is too large, or it has a status of 5xx or 429.
         """
-        request.headers["accept"] = "application/json"
-        body = bytearray()
         try:
-            reply = await self._client.send(request, stream=True)
-            try:
-                async for chunk in reply.aiter_bytes():
-                    body += chunk
-                    if len(body) > self._bytes_max:
-                        raise ProviderUnavailable(
-                            f"its reply is larger than {self._bytes_max} bytes (auth.providerDocumentBytesMax)"
-                        )
-            finally:
-                await reply.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ProviderUnavailable(f"{type(error).__name__} {error}".strip()) from error
-        if reply.status_code >= 500 or reply.status_code == 429:
-            raise ProviderUnavailable(f"it has the status {reply.status_code}")
+            reply = await self._client.send(method, url, **parts)
+        except errors.Unavailable as error:
+            raise ProviderUnavailable(error.message) from error
+        if reply.status >= 500 or reply.status == 429:
+            raise ProviderUnavailable(f"it has the status {reply.status}")
         try:
-            found = orjson.loads(bytes(body))
+            found = orjson.loads(reply.body)
         except orjson.JSONDecodeError:
             found = {}
-        return reply.status_code, found if isinstance(found, dict) else {}
+        return reply.status, found if isinstance(found, dict) else {}

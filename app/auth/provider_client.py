@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -49,7 +50,7 @@ class ProviderClient:
         self._seconds = auth.provider_timeout_seconds
         self._bytes_max = auth.provider_document_bytes_max
         try:
-            self.http = httpx.AsyncClient(
+            self._http = httpx.AsyncClient(
                 proxy=proxy or None,
                 timeout=self._seconds,
                 verify=_tls(),
@@ -61,34 +62,44 @@ class ProviderClient:
             raise BadSetting(f"the proxy {redact(proxy)} (httpProxyURL) cannot be used: {error}") from error
 
     async def get(self, url: str) -> Reply:
-        """Return the reply of a GET request, after at most three redirects.
+        """Return the reply of a GET request, after at most three redirects. Raises like `send`."""
+        return await self.send("GET", url, follow_redirects=True)
+
+    async def send(self, method: str, url: str, **parts: Any) -> Reply:
+        """Return the reply to a request.
+
+        Args:
+            method: The HTTP method.
+            url: The address.
+            parts: Further arguments of httpx.AsyncClient.stream, such as `data` and `auth`.
 
         Raises:
-            Unavailable: There is no reply in time, or it is too large.
+            Unavailable: There is no whole reply in time, or it is too large.
         """
+        what = f'{method.capitalize()} "{url}"'
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._read(url)
+                return await self._read(what, method, url, parts)
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise errors.Unavailable(f'Get "{url}": no whole reply within {self._seconds:g} s') from error
+            raise errors.Unavailable(f"{what}: no whole reply within {self._seconds:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             problem = str(error) or type(error).__name__
-            raise errors.Unavailable(f'Get "{url}": {problem}') from error
+            raise errors.Unavailable(f"{what}: {problem}") from error
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.http.aclose()
+        await self._http.aclose()
 
-    async def _read(self, url: str) -> Reply:
-        async with self.http.stream("GET", url, follow_redirects=True) as reply:
+    async def _read(self, what: str, method: str, url: str, parts: Mapping[str, Any]) -> Reply:
+        async with self._http.stream(method, url, **parts) as reply:
             if reply.headers.get("content-encoding", "identity") != "identity":
-                raise errors.Unavailable(f'Get "{url}": the reply is compressed, which was not asked for')
+                raise errors.Unavailable(f"{what}: the reply is compressed, which was not asked for")
             body = bytearray()
             async for chunk in reply.aiter_raw():
                 body += chunk
                 if len(body) > self._bytes_max:
                     limit = f"{self._bytes_max} bytes (auth.providerDocumentBytesMax)"
-                    raise errors.Unavailable(f'Get "{url}": the reply is larger than {limit}')
+                    raise errors.Unavailable(f"{what}: the reply is larger than {limit}")
             content_type = reply.headers.get("content-type", "")
             return Reply(reply.status_code, reply.reason_phrase, content_type, bytes(body))
 

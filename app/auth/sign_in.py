@@ -50,7 +50,7 @@ def sign_in_of(
     )
     openid = auth.open_id
     password = secrets.client_secret(openid.client_secret_name, openid.client_secret_file)
-    flow = CodeFlow(settings, provider.client.http, provider, id_tokens, password)
+    flow = CodeFlow(settings, provider.client, provider, id_tokens, password)
     return SignIn(
         settings=settings,
         flow=flow,
