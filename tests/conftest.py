@@ -14,7 +14,7 @@ from unittest import mock
 import hypothesis
 import pytest
 
-from app.auth.authentication import Authentication, NoTokens
+from app.auth.authentication import Authentication
 from app.auth.identity import ANONYMOUS, Identity
 from app.blobs import Blobs
 from app.database.connect import database_at
@@ -27,6 +27,7 @@ from app.wire.page import Page
 from tests.support import processes
 from tests.support.clusters import Postgres, binaries
 from tests.support.databases import Databases
+from tests.support.tokens import NoTokens
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -125,7 +126,7 @@ class Bench:
         """
         server = dispatch.Server(self.settings, self.database, self.blobs, self.engine)
         if identity is not None:
-            nobody = NoTokens("tests call services directly")
+            nobody = NoTokens()
             server.auth = Authentication(self.settings, nobody, nobody)
         rpc = Rpc("tests", "Function", function, type(request), type(request))
         call = dispatch.Call(rpc, identity=identity or Identity(subject=principal), endpoint="http://localhost:30080")

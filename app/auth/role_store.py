@@ -1,6 +1,6 @@
 """Bindings of roles from settings and from the table auth_roles, and the permissions of callers by them.
 
-Every process reads the table again when its copy is older than `auth.roles.cacheSeconds`, so a change has effect in
+Every process reads the table again when its copy is older than `auth.roles.cache`, so a change has effect in
 all processes after that time. The process that makes a change reads the table at once.
 """
 

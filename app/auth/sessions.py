@@ -232,10 +232,6 @@ class Sessions:
         self._refreshes: dict[str, asyncio.Task[Session]] = {}
         self._paused_until = 0.0
 
-    def recent(self, credentials: Credentials) -> Identity | None:
-        """Return None: only the row shows whether a session still exists."""
-        return None
-
     async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
         """Return who is signed in with the cookies of a request; None where they name no session.
 

@@ -36,8 +36,9 @@ class AuthGrant(Base, table=True):
         kind: code, refresh or device.
         family: The sign-in from which the grant comes; a reused grant revokes its whole family.
         user_code: The code that the user of a device types.
+        status: active, spent or revoked for a refresh token; pending, approved or denied for a device code.
         data: The request and the identity, as JSON.
-        used_at: When the grant was redeemed, approved or denied; None before.
+        used_at: When the grant was redeemed; None before.
     """
 
     __tablename__ = "auth_grants"
@@ -54,13 +55,13 @@ class AuthGrant(Base, table=True):
 
 
 class AuthClient(Base, table=True):
-    """OAuth clients and personal tokens that were made by command (app/auth/clients.py).
+    """OAuth clients and personal tokens that were made by command (app/auth/oauth/clients.py).
 
     Attributes:
         name: The id of the client, or of the personal token.
         kind: client or personal.
         subject: The user on whose behalf a personal token acts; the name of the client itself otherwise.
-        secret_hash: bcrypt hash of the secret.
+        secret_hash: bcrypt hash of a client's secret; SHA-256 of a personal token's secret, in hex.
         scopes: Separated by blanks.
     """
 

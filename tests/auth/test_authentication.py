@@ -53,9 +53,6 @@ class Known:
 class OneSession:
     """Sessions with one cookie that is known, and one whose session has ended."""
 
-    def recent(self, credentials: Credentials) -> Identity | None:
-        return None
-
     async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
         cookie = credentials.first(b"cookie")
         if cookie == "ended":
@@ -225,8 +222,9 @@ def test_the_parsed_headers_of_callers_are_bounded(monkeypatch: pytest.MonkeyPat
     for number in range(5):
         assert subject(auth, "grpc", [(A, f"Bearer good{number}")]) == f"access good{number}"
     assert len(auth._parsed["grpc"]) <= 2
-    long = "good" + "x" * authentication.PARSED_TOKEN_LENGTH_MAX
+    long = "good" + "x" * authentication.PARSED_BYTES_MAX
     assert subject(auth, "http", [(A, f"Bearer {long}")]) == f"access {long}"
+    assert subject(auth, "http", [(A, GOOD), ("cookie", long)]) == "access good"
     assert auth._parsed["http"] == {}
 
 

@@ -14,6 +14,8 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from app.auth.identity import Identity
+from app.auth.refusals import Refused
 from app.settings import Settings
 
 URL = "http://localhost:30080"
@@ -84,3 +86,13 @@ def hmac_signed(claims: Any, secret: bytes, **header: Any) -> str:
     """Sign with a public key as if it were a shared secret. PyJWT refuses to do that."""
     signing = f"{part({'alg': 'HS256', 'typ': 'JWT', **header})}.{part(claims)}"
     return f"{signing}.{part(hmac.new(secret, signing.encode(), hashlib.sha256).digest())}"
+
+
+class NoTokens:
+    """A verifier that refuses every token."""
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        raise Refused("no token is accepted", claim="scheme", found="a token", wanted="none")
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        return None

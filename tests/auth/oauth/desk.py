@@ -16,14 +16,14 @@ from starlette.applications import Starlette
 
 from app.api.pages import oauth
 from app.auth.access_tokens import OwnAccessTokens
-from app.auth.authentication import Authentication, NoTokens
+from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.auth.identity import Identity, UserInfo
 from app.auth.keys import SigningKeys
 from app.auth.oauth.build import build
 from app.database.base import Database
 from app.settings import Settings
-from tests.support.tokens import URL, rsa_key
+from tests.support.tokens import URL, NoTokens, rsa_key
 
 CALLBACK = "http://localhost:53593/callback"
 ALICE = Identity(
@@ -85,7 +85,7 @@ class Desk:
         self.oauth = build(self.settings, self.database, self.keys, ["groups"])
         self.server = self.oauth.server
         self.auth = Authentication(
-            self.settings, OwnAccessTokens(self.settings, self.keys), NoTokens("none"), self, self.oauth
+            self.settings, OwnAccessTokens(self.settings, self.keys), NoTokens(), self, self.oauth
         )
         self.auth.public_urls = self  # type: ignore[assignment]
         app = Starlette(routes=oauth.routes(self.settings, self.auth))
@@ -95,10 +95,6 @@ class Desk:
     def of(self, credentials: Credentials, *, forwarded: bool = True) -> str:
         """Stand in for PublicUrls."""
         return self.url
-
-    def recent(self, credentials: Credentials) -> Identity | None:
-        """Stand in for Sessions."""
-        return self.person
 
     async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
         """Stand in for Sessions."""
