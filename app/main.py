@@ -214,12 +214,11 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     services: list[Service] = [DescriptorWatch()]
     if server.auth is not None and server.auth.oauth is not None:
         services.extend(server.auth.oauth.services)
-    if server.auth is not None and server.auth.sign_in is not None:
-        from app.auth.session_expiry import SessionExpiry
-
-        services.append(SessionExpiry(server.auth.sign_in.sessions))
+    # Services stop in the reverse order: a refresh of a session ends before the connections to its provider close.
     if server.auth is not None and server.auth.provider_service is not None:
         services.append(server.auth.provider_service)
+    if server.auth is not None and server.auth.sign_in is not None:
+        services.append(server.auth.sign_in.sessions.cleaning())
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 

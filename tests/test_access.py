@@ -105,6 +105,12 @@ def is_open(method: Any) -> bool:
     return method.name in access.OPEN_RPCS
 
 
+def test_refreshes_of_sessions_end_before_the_connections_to_the_provider_close(app: FlyteAdmin) -> None:
+    """Services stop in the reverse order."""
+    names = [service.name for service in app.services._services]
+    assert names.index("identity_provider") < names.index("session_expiry")
+
+
 def test_the_descriptors_are_the_rpcs_that_are_served() -> None:
     assert {rpc.path for rpc in ALL} == {f"/{m.containing_service.full_name}/{m.name}" for m in METHODS}
     assert {m.name for m in METHODS} > access.OPEN_RPCS

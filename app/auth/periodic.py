@@ -20,15 +20,23 @@ class Periodic:
         step: The step.
         interval_seconds: The time between the end of a step and the start of the next one.
         at_start: Whether the first step runs before the service counts as started.
+        at_end: Runs when the service has stopped.
     """
 
     def __init__(
-        self, name: str, step: Callable[[], Awaitable[object]], interval_seconds: float, *, at_start: bool = False
+        self,
+        name: str,
+        step: Callable[[], Awaitable[object]],
+        interval_seconds: float,
+        *,
+        at_start: bool = False,
+        at_end: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.name = name
         self._step = step
         self._interval = interval_seconds
         self._at_start = at_start
+        self._at_end = at_end
         self._task: asyncio.Task[None] | None = None
         self._failure = ""
 
@@ -43,6 +51,8 @@ class Periodic:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._at_end is not None:
+            await self._at_end()
 
     def health(self) -> str:
         """Return "" where the last step succeeded, otherwise the reason why it did not."""

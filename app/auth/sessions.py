@@ -32,6 +32,7 @@ from app.auth import allow_lists, cookies
 from app.auth.cookies import CookieKeys
 from app.auth.credentials import Credentials
 from app.auth.identity import ALL, Identity, UserInfo
+from app.auth.periodic import Periodic
 from app.auth.refusals import Refused, log_refusal
 from app.database import schema
 from app.database.auth_tables import AuthSession
@@ -48,6 +49,8 @@ _WAIT_SECONDS = 0.1
 PAUSE_SECONDS = 5.0
 # A token that ends within this time is refreshed already, because the clocks of two machines differ.
 _EARLY_SECONDS = 1.0
+DELETED_AT_ONCE = 500
+CLEANING_SECONDS = 60.0
 _ID_BYTES = 32
 _USER_FIELDS = ("name", "preferred_username", "given_name", "family_name", "email", "picture")
 
@@ -297,10 +300,18 @@ class Sessions:
                     await unit.delete(AuthSession, session_id=session_id)
         return ended
 
-    async def delete_expired(self, most: int) -> int:
-        """Delete at most so many expired rows and return how many there were."""
-        async with self._database.unit_of_work() as unit:
-            return await unit.run(_DELETE_EXPIRED, now=datetime.now(UTC), most=most)
+    def cleaning(self) -> Periodic:
+        """Return the service that deletes expired rows and, when it stops, waits for the refreshes that run."""
+        return Periodic("session_expiry", self.delete_expired, CLEANING_SECONDS, at_end=self.finish)
+
+    async def delete_expired(self) -> int:
+        """Delete rows that have expired, at most DELETED_AT_ONCE in a transaction, and return how many."""
+        deleted, some = 0, DELETED_AT_ONCE
+        while some == DELETED_AT_ONCE:
+            async with self._database.unit_of_work() as unit:
+                some = await unit.run(_DELETE_EXPIRED, now=datetime.now(UTC), most=DELETED_AT_ONCE)
+            deleted += some
+        return deleted
 
     async def finish(self) -> None:
         """Wait for the refreshes that run, so that their new tokens are stored before the process ends."""

@@ -308,7 +308,9 @@ def test_a_session_ends_at_its_limit_whatever_its_tokens_allow(bench: Callable[.
     bench(scenario, auth={"user_auth": {"session_seconds_max": 0.2}})
 
 
-def test_expired_rows_are_deleted_in_steps(bench: Callable[..., Any]) -> None:
+def test_expired_rows_are_deleted_in_steps(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "DELETED_AT_ONCE", 2)
+
     async def scenario(desk: Bench) -> None:
         one = made(desk, Provider())
         value = await one.sign_in(session(60), "")
@@ -317,8 +319,45 @@ def test_expired_rows_are_deleted_in_steps(bench: Callable[..., Any]) -> None:
             for number in range(5):
                 values = {"subject": "x", "data": b"x", "valid_until": past}
                 await ctx.db.insert(AuthSession, session_id=str(number), **values)
-        assert [await one.delete_expired(2) for _ in range(4)] == [2, 2, 1, 0]
+        assert [await one.delete_expired() for _ in range(2)] == [5, 0]
         assert await one.session(header(value)) is not None
+
+    bench(scenario)
+
+
+def test_the_service_goes_on_after_any_failure_and_ends_with_the_refreshes(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "CLEANING_SECONDS", 0.01)
+
+    async def scenario(desk: Bench) -> None:
+        provider = Provider()
+        provider.wait_seconds = 0.2
+        one = made(desk, provider)
+        value = await one.sign_in(session(-5), "")
+        failures, plain = [ValueError("x")], one.delete_expired
+        health: list[str] = []
+
+        async def delete() -> int:
+            health.append(service.health())
+            if failures:
+                raise failures.pop()
+            return await plain()
+
+        monkeypatch.setattr(one, "delete_expired", delete)
+        service = one.cleaning()
+        await service.start()
+        async with asyncio.timeout(10):
+            while len(health) < 3:  # noqa: ASYNC110 - the service has no event that only tests would need
+                await asyncio.sleep(0.01)
+        assert health[:3] == ["", "the last step failed (ValueError)", ""]
+        request = asyncio.create_task(one.session(header(value)))
+        async with asyncio.timeout(10):
+            while not one._refreshes:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await service.stop()
+        assert not one._refreshes
+        assert await request is not None
 
     bench(scenario)
 
