@@ -6,7 +6,7 @@ from app.auth.access_tokens import ExternalAccessTokens, OwnAccessTokens
 from app.auth.authentication import Authentication, Verifier
 from app.auth.bearer_tokens import BearerTokens
 from app.auth.cookies import HASH_KEY_BYTES
-from app.auth.id_tokens import IdTokens
+from app.auth.id_tokens import AdmittedIdTokens, IdTokens
 from app.auth.keys import SigningKeys
 from app.auth.oauth.build import build as authorization_server_of
 from app.auth.oauth.personal import PersonalTokens
@@ -51,7 +51,7 @@ def authentication_of(settings: Settings, database: Database) -> Authentication:
             ),
             access_tokens,
         ),
-        id_tokens=id_tokens,
+        id_tokens=AdmittedIdTokens(settings, id_tokens),
         sessions=sign_in.sessions,
         oauth=oauth,
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import errors
-from app.auth import claims, jwts
+from app.auth import allow_lists, claims, jwts
 from app.auth.identity import Identity
 from app.auth.provider import OpenIdProvider
 from app.auth.refusals import Refused, log_refusal
@@ -81,6 +81,40 @@ class IdTokens:
         jwts.check_announced_algorithm(read, algorithms)
         await self._provider.keys.check_signature(read)
         return claims.of_id_token(read.claims, expires_at)
+
+
+class AdmittedIdTokens:
+    """Verifies id tokens that callers send: whom the allow-lists do not admit is refused, as at the sign-in.
+
+    A caller can receive an id token past /callback, from providers that have the implicit flow.
+
+    Args:
+        settings: The settings.
+        id_tokens: Verifies the tokens.
+    """
+
+    def __init__(self, settings: Settings, id_tokens: IdTokens) -> None:
+        self._allow = settings.auth.user_auth.allow
+        self._id_tokens = id_tokens
+
+    async def verify(self, token: str, public_url: str) -> Identity:
+        """Return the identity that a token proves. Raises Refused for any other token and for other people."""
+        identity = await self._id_tokens.verify(token, public_url)
+        reason = self._reason(identity)
+        if reason:
+            problem = f"oidc: this server does not admit the person: {reason}"
+            refusal = Refused(problem, claim=self._allow.claim or "email", found=reason, wanted="a person in the lists")
+            log_refusal(_KIND, refusal, signed=True)
+            raise _as_upstream(refusal)
+        return identity
+
+    def recent(self, token: str, public_url: str) -> Identity | None:
+        """Return the identity of a token that was verified lately and is still valid, None for any other token."""
+        identity = self._id_tokens.recent(token, public_url)
+        return None if identity is None or self._reason(identity) else identity
+
+    def _reason(self, identity: Identity) -> str:
+        return allow_lists.refusal(self._allow, identity.claims or {})
 
 
 def _check_issuer(found: Mapping[str, Any], wanted: str) -> None:

@@ -16,7 +16,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from app import errors, limited_log
 from app.auth import remote_value
 from app.auth.access_tokens import ExternalAccessTokens
-from app.auth.id_tokens import IdTokens
+from app.auth.id_tokens import AdmittedIdTokens, IdTokens
 from app.auth.identity import Identity
 from app.auth.provider import ExternalServer, OpenIdProvider
 from app.auth.remote_keys import FetchBudget, keys_of
@@ -168,6 +168,38 @@ def test_without_a_client_id_no_id_token_is_accepted(issuer: Issuer) -> None:
     for token in (issuer.token(), issuer.token(aud=""), issuer.token(aud="another-application")):
         with pytest.raises(errors.Unauthenticated, match=r"auth\.userAuth\.openId\.clientId is empty"):
             id_token_identity(issuer, token, client_id="")
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"email": "ida@example.com", "email_verified": True}, ""),
+        ({"email": "ida@example.com", "email_verified": False}, "does not call the e-mail address"),
+        ({"email": "ida@other.org", "email_verified": True}, "is of the domain other.org"),
+        ({}, "sent no e-mail address"),
+    ],
+    ids=["admitted", "unverified", "other domain", "no address"],
+)
+def test_an_id_token_of_a_person_who_may_not_sign_in_is_refused(
+    issuer: Issuer, claims: dict[str, Any], reason: str
+) -> None:
+    allow = {"email_domains": ["example.com"]}
+    settings = auth_settings(user_auth={"allow": allow})
+    token = issuer.token(**claims)
+
+    async def scenario(tokens: IdTokens) -> None:
+        admitted = AdmittedIdTokens(settings, tokens)
+        # The login verifies the token by itself, and asks for the user info before it decides.
+        assert (await tokens.verify(token, URL)).subject
+        if not reason:
+            assert await admitted.verify(token, URL) == admitted.recent(token, URL)
+            return
+        # It is in the cache of verified tokens.
+        assert admitted.recent(token, URL) is None
+        with pytest.raises(errors.Unauthenticated, match=reason):
+            await admitted.verify(token, URL)
+
+    with_id_tokens(issuer, scenario)
 
 
 def test_google_names_its_issuer_without_a_scheme(issuer: Issuer) -> None:
