@@ -326,6 +326,21 @@ def test_a_refresh_token_of_upstream_is_accepted_and_rotates(oauth: Oauth, key: 
     oauth(scenario)
 
 
+def test_another_text_of_a_spent_refresh_token_of_upstream_is_refused(oauth: Oauth) -> None:
+    async def scenario(desk: Desk) -> None:
+        token = from_upstream()
+        first = await desk.refresh(token)
+        assert (await desk.refresh(first.json()["refresh_token"])).status_code == 200
+        # The last letter of 256 bytes in base64url has four bits that decoders ignore.
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        last = letters[letters.index(token[-1]) ^ 1]
+        for other in (token + "=", token + "==", token[:-1] + last, token + "\n", token.replace(".", "=.", 1)):
+            refused(await desk.refresh(other), 400, "invalid_grant")
+        refused(await desk.refresh(token), 400, "invalid_grant")
+
+    oauth(scenario)
+
+
 @pytest.mark.parametrize(
     "over",
     [
