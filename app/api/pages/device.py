@@ -100,7 +100,7 @@ class _Page:
         code, half = form.get("user_code", ""), request.cookies.get(COOKIE, "")
         # The headers are those of browsers; Origins has compared Origin with the Host before.
         foreign = request.headers.get("sec-fetch-site", "same-origin") != "same-origin"
-        if foreign or not half or not hmac.compare_digest(form.get("token", ""), _token(half, identity, code)):
+        if foreign or not half or not _is_token(form.get("token", ""), half, identity, code):
             raise OAuthError("invalid_request", "This form has expired or is of another site; start again.", status=403)
         approves = form.get("decision") == "approve"
         if approves:
@@ -118,6 +118,11 @@ class _Page:
 def _token(half: str, identity: Identity, code: str) -> str:
     """Return the secret of a form for one person and one code."""
     return hmac.new(half.encode(), f"{identity.subject}\n{code}".encode(), "sha256").hexdigest()
+
+
+def _is_token(given: str, half: str, identity: Identity, code: str) -> bool:
+    # compare_digest refuses texts that are not ASCII.
+    return given.isascii() and hmac.compare_digest(given, _token(half, identity, code))
 
 
 def _code_form() -> str:

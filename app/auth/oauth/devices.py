@@ -108,9 +108,11 @@ class Devices:
             OAuthError: This person has typed too many wrong codes.
         """
         self._limit(self._guesses, subject)
+        # Counted before the wait: otherwise guesses that are sent at once would all pass.
+        self._guesses.add(("", subject))
         row = await self._grants.find_user_code("".join(c for c in user_code.upper() if c in _LETTERS))
-        if row is None:
-            self._guesses.add(("", subject))
+        if row is not None:
+            self._guesses.take_back(("", subject))
         return row
 
     async def decide(self, row: DeviceRow, grant: Grant | None) -> bool:

@@ -38,6 +38,12 @@ class MinuteLimit:
         if len(self._windows) > _KEYS_MAX:
             self._windows.popitem(last=False)
 
+    def take_back(self, key: Key) -> None:
+        """Count one attempt less in the window that runs."""
+        if key in self._windows:
+            started, count = self._windows[key]
+            self._windows[key] = (started, max(0, count - 1))
+
 
 def network_of(address: str) -> str:
     """Return the address that attempts are counted for: an IPv6 host has a /64 of addresses."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from app.auth.identity import Identity
+from app.auth.oauth.grants import Grants
 from tests.auth.oauth.desk import PROPELLER, Desk, claims, refused
 from tests.support.tokens import URL
 
@@ -75,7 +78,8 @@ def test_forms_of_other_sites_decide_nothing(oauth: Oauth) -> None:
         code = asked["user_code"]
         form = {"user_code": code, "decision": "approve"}
         assert (await desk.http.post("/oauth2/device", data=form)).status_code == 403
-        assert (await decide(desk, code, "approve", token="0" * 64)).status_code == 403
+        for forged in ("0" * 64, "", "é", "\0"):
+            assert (await decide(desk, code, "approve", token=forged)).status_code == 403
         other = (await start(desk)).json()["user_code"]
         assert (await decide(desk, code, "approve", user_code=other)).status_code == 403
         page = await desk.http.get("/oauth2/device", params={"user_code": code})
@@ -121,6 +125,27 @@ def test_codes_cannot_be_guessed_at_speed(oauth: Oauth) -> None:
         assert (await desk.http.get("/oauth2/device", params={"user_code": "BBBB-BBBB"})).status_code == 429
         statuses = [(await start(desk)).status_code for _ in range(32)]
         assert statuses == [200] * 30 + [429] * 2
+
+    oauth(scenario)
+
+
+def test_guesses_that_are_sent_at_once_count_each(oauth: Oauth, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = Grants.find_user_code
+
+    async def find_later(grants: Grants, user_code: str) -> Any:
+        await asyncio.sleep(0.05)
+        return await find(grants, user_code)
+
+    monkeypatch.setattr(Grants, "find_user_code", find_later)
+
+    async def scenario(desk: Desk) -> None:
+        code = (await start(desk)).json()["user_code"]
+        # Right codes count no guess, whatever their number.
+        for _ in range(12):
+            assert (await desk.http.get("/oauth2/device", params={"user_code": code})).status_code == 200
+        wrong = [desk.http.get("/oauth2/device", params={"user_code": "BBBB-BBBB"}) for _ in range(30)]
+        statuses = [page.status_code for page in await asyncio.gather(*wrong)]
+        assert sorted(statuses) == [404] * 10 + [429] * 20
 
     oauth(scenario)
 
