@@ -52,6 +52,8 @@ _EARLY_SECONDS = 1.0
 DELETED_AT_ONCE = 500
 CLEANING_SECONDS = 60.0
 _ID_BYTES = 32
+# Sessions that one request may name, by cookies of different Path and Domain: each costs a statement.
+_COOKIES_MAX = 4
 _USER_FIELDS = ("name", "preferred_username", "given_name", "family_name", "email", "picture")
 
 _TABLE = schema.table(AuthSession)
@@ -319,9 +321,14 @@ class Sessions:
             await asyncio.wait(list(self._refreshes.values()), timeout=LEASE_SECONDS)
 
     def _ids(self, cookie_header: str) -> list[str]:
-        """Return the keys of the rows that cookies name. Forged cookies cost no statement."""
-        signed = (value for value in cookies.values(cookie_header, cookies.SESSION))
-        return [_hash(value) for value in signed if self._keys.verified(cookies.SESSION, value) is not None]
+        """Return the keys of the rows that cookies name, at most _COOKIES_MAX. Forged cookies cost no statement."""
+        found: list[str] = []
+        for value in dict.fromkeys(cookies.values(cookie_header, cookies.SESSION)):
+            if self._keys.verified(cookies.SESSION, value) is not None:
+                found.append(_hash(value))
+            if len(found) == _COOKIES_MAX:
+                break
+        return found
 
     async def _row(self, session_id: str) -> Row | None:
         async with self._database.unit_of_work() as unit:

@@ -121,6 +121,33 @@ def test_a_forged_cookie_is_no_session(bench: Callable[..., Any], change: str) -
     bench(scenario)
 
 
+def test_many_cookies_of_ended_sessions_cost_few_statements(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(desk: Bench) -> None:
+        one, read = made(desk, Provider()), list[str]()
+        values = [await one.sign_in(session(60), "") for _ in range(10)]
+        for value in values:
+            await one.sign_out(header(value))
+        row = one._row
+
+        async def counted(session_id: str) -> Any:
+            read.append(session_id)
+            return await row(session_id)
+
+        monkeypatch.setattr(one, "_row", counted)
+        assert await one.session("; ".join(header(values[0]) for _ in range(100))) is None
+        assert len(read) == 1
+        assert await one.session("; ".join(map(header, values))) is None
+        assert len(read) == 1 + 4
+        # Cookies of a sibling domain, which nobody signed, do not displace a session.
+        value = await one.sign_in(session(60), "")
+        planted = "; ".join(header(f"planted{number}.x") for number in range(50))
+        assert await one.session(f"{planted}; {header(value)}") is not None
+
+    bench(scenario)
+
+
 def test_a_sign_in_has_a_new_id_and_ends_the_earlier_session(bench: Callable[..., Any]) -> None:
     async def scenario(desk: Bench) -> None:
         one = made(desk, Provider())
