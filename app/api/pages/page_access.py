@@ -28,7 +28,7 @@ async def identity_of(server: Server, request: Request) -> Identity:
     return await dispatch.identity(server.auth, dispatch.credentials(server, request.scope, "http"))
 
 
-async def require(server: Server, request: Request, need: Need, what: str) -> Identity:
+async def require(server: Server, request: Request, need: Need, what: str, *, acts: bool = False) -> Identity:
     """Return who sends a request, after the check that the caller has a role. Write a line of the audit log.
 
     Args:
@@ -36,6 +36,7 @@ async def require(server: Server, request: Request, need: Need, what: str) -> Id
         request: The request.
         need: The role and place.
         what: The name of the page for the audit log.
+        acts: Whether the page itself writes the line about a caller with the role, after the action.
 
     Raises:
         Unauthenticated: Authentication is on, and there is no acceptable token.
@@ -55,9 +56,14 @@ async def require(server: Server, request: Request, need: Need, what: str) -> Id
         outcome = audit.DENIED if refused else f"error {error.code}"
         raise
     finally:
-        caller = request.client.host if request.client is not None else ""
-        kind: audit.Kind = "read" if request.method in ("GET", "HEAD") else "write"
-        audit.record(kind, what, who=identity, where=need.place, outcome=outcome, caller=caller)
+        if outcome != "ok" or not acts:
+            kind: audit.Kind = "read" if request.method in ("GET", "HEAD") else "write"
+            audit.record(kind, what, who=identity, where=need.place, outcome=outcome, caller=address_of(request))
+
+
+def address_of(request: Request) -> str:
+    """Return the network address of a caller, "" where the edge has none."""
+    return request.client.host if request.client is not None else ""
 
 
 def error_response(error: errors.FlyteError) -> Response:

@@ -20,8 +20,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors
-from app.api.pages.page_access import answering_errors, require
+from app.api.pages.page_access import address_of, answering_errors, require
 from app.api.rest.exchange import ClientDisconnected, read_body
+from app.auth import audit
 from app.auth.identity import Identity
 from app.auth.roles import Need, Role
 from app.runtime.context import Context
@@ -117,8 +118,19 @@ class _Page:
 
         async def serve(request: Request) -> Response:
             key: Key = tuple(request.path_params[part] for part in ("project", "domain", "name", "version"))
-            caller = await require(self._server, request, Need(role, key[0], key[1]), f"schedule {what}")
-            return _json(await function(key, await self._body(request, body), caller))
+            need, name = Need(role, key[0], key[1]), f"schedule {what}"
+            caller = await require(self._server, request, need, name, acts=True)
+            outcome = f"error {errors.Internal.code}"
+            try:
+                found = await function(key, await self._body(request, body), caller)
+                outcome = "ok"
+            except errors.FlyteError as error:
+                outcome = f"error {error.code}"
+                raise
+            finally:
+                where, address = f"{need.place}/{key[2]}", address_of(request)
+                audit.record("write", name, who=caller, where=where, outcome=outcome, caller=address)
+            return _json(found)
 
         return what, serve
 

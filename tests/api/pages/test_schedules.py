@@ -166,24 +166,6 @@ def test_past_slots_are_listed_launched_and_not_repeated(bench: Scenario) -> Non
     bench(scenario)
 
 
-def test_actions_are_writes_in_the_audit_log(bench: Scenario) -> None:
-    async def scenario(b: Any) -> None:
-        await register(b, "0 * * * *")
-        call = Desk(b)
-        audit.set_up(Settings(auth={"audit": {"level": "writes"}}))
-        try:
-            with structlog.testing.capture_logs() as lines:
-                await call("GET", PLACE)
-                await call("POST", f"{PLAN}/pause", {"reason": "x"})
-        finally:
-            audit.set_up(Settings())
-        [line] = [line for line in lines if line["event"] == "audit"]
-        assert (line["kind"], line["what"], line["outcome"]) == ("write", "schedule pause", "ok")
-        assert line["where"] == "p/development"
-
-    bench(scenario)
-
-
 @pytest.mark.parametrize(
     ("verb", "path", "body", "status", "text"),
     [
@@ -208,5 +190,28 @@ def test_bad_input_names_the_field(bench: Scenario, verb: str, path: str, body: 
         assert reply.status_code == status, reply.text
         assert text in reply.json()["message"]
         assert await executions_of(b) == {}
+
+    bench(scenario)
+
+
+def test_actions_are_in_the_audit_log_with_their_outcome(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, minutes=5)
+        audit.set_up(Settings(auth={"audit": {"level": "writes"}}))
+        try:
+            call = Desk(b)
+            with structlog.testing.capture_logs() as lines:
+                assert (await call("POST", f"{PLAN}/pause", {"reason": "x"})).status_code == 200
+                assert (await call("POST", f"{PLACE}/none/v1/pause", {})).status_code == 404
+                assert (await call("POST", f"{PLAN}/pause", {"reason": 5})).status_code == 400
+                assert (await call("GET", PLACE)).status_code == 200
+        finally:
+            audit.set_up(Settings())
+        found = [(one["kind"], one["what"], one["where"], one["outcome"]) for one in lines if one["event"] == "audit"]
+        assert found == [
+            ("write", "schedule pause", "p/development/lp", "ok"),
+            ("write", "schedule pause", "p/development/none", "error 5"),
+            ("write", "schedule pause", "p/development/lp", "error 3"),
+        ]
 
     bench(scenario)
