@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 30.0
 # A backfill launches its executions one after the other.
 BACKFILL_TIMEOUT_SECONDS = 600.0
+TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
+TIME_HELP = "this time, such as 2026-03-29T01:00:00Z. Without an offset in UTC."
 TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
 
 commands = group("Run the scheduler, explain cron expressions, and pause, resume or launch schedules.")
@@ -147,7 +149,11 @@ def list_(
     """List schedules with their state, their following slot, and the reason of trouble."""
     import orjson
 
+    from app.settings import BadSetting
+
     with errors_in_one_line():
+        if place.count("/") not in (1, 2):
+            raise BadSetting(f"{place!r} is no PROJECT/DOMAIN[/NAME]")
         found: list[dict[str, Any]] = []
         token = ""
         while True:
@@ -162,7 +168,7 @@ def list_(
             return
         for one in found:
             _print_schedule(one)
-        typer.echo(f"{len(found)} schedules")
+        typer.echo(f"{len(found)} schedule{'' if len(found) == 1 else 's'}")
 
 
 def _print_schedule(one: dict[str, Any]) -> None:
@@ -223,8 +229,8 @@ def trigger(plan: Plan, endpoint: Endpoint = LOCAL) -> None:
 @commands.command("backfill")
 def backfill(
     plan: Plan,
-    start: Annotated[datetime, typer.Option("--from", help="Slots after this time, in UTC.")],
-    end: Annotated[datetime, typer.Option("--to", help="Slots up to this time, in UTC.")],
+    start: Annotated[datetime, typer.Option("--from", metavar="TIME", formats=TIMES, help=f"Slots after {TIME_HELP}")],
+    end: Annotated[datetime, typer.Option("--to", metavar="TIME", formats=TIMES, help=f"Slots up to {TIME_HELP}")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the slots.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Launch again slots that have an execution.")] = False,
     endpoint: Endpoint = LOCAL,
@@ -252,7 +258,9 @@ def _with_version(endpoint: str, plan: str) -> str:
         raise BadSetting(f"{plan!r} is no PROJECT/DOMAIN/NAME[/VERSION]")
     found = _call(endpoint, "GET", plan, query={"limit": "1000"})["schedules"]
     chosen = [one["version"] for one in found if one["active"]] or [one["version"] for one in found if one["paused"]]
-    if len(chosen) != 1:
+    if not chosen:
+        raise BadSetting(f"{plan} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all")
+    if len(chosen) > 1:
         raise BadSetting(f"{plan} has {len(chosen)} active or paused schedules: name the version")
     return f"{plan}/{chosen[0]}"
 
@@ -275,11 +283,19 @@ def _call(
     try:
         reply = httpx.request(verb, address, json=body, params=query, headers=headers, timeout=seconds)
     except httpx.HTTPError as error:
-        raise BadSetting(f"{endpoint} does not answer: {error}; is the server running (flyteadmin serve)?") from error
+        raise BadSetting(f"no answer of {endpoint}: {error}; {_advice(error)}") from error
     try:
         found = reply.json()
     except ValueError:
         found = {"message": reply.text[:200]}
+    if reply.status_code == httpx.codes.UNAUTHORIZED and not token:
+        raise BadSetting(f"the server asks for a token; put one into {TOKEN_VARIABLE} (flyteadmin auth token create)")
     if reply.is_error:
         raise BadSetting(f"{reply.status_code}: {found.get('message', reply.reason_phrase)}")
     return found
+
+
+def _advice(error: Exception) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "name the authority of the certificate in SSL_CERT_FILE"
+    return "is the server running (flyteadmin serve), and is --endpoint its address?"

@@ -74,6 +74,8 @@ def serve(
         descriptors.raise_limit()
         output = progress()
         started = startup.prepare(settings, output)
+        if warning := address_warning(started.settings):
+            output.line(f"warning: {warning}")
         from app.server import serve as processes
 
         source = reload.SettingsSource(*sources_of(context, config, **flags))
@@ -110,6 +112,10 @@ def ready_text(started: "Started") -> str:
     heading = f"Try next{', after `task environment: ready`' if waiting else ''}:"
     body = "\n".join(f"  {line}" for line in lines)
     commands = "\n".join(f"  {line}" for line in _first_commands(settings, web))
+    if settings.server.security.use_auth:
+        commands += (
+            "\n\nTOKEN holds a bearer token, such as one of `flyteadmin auth token create NAME --subject USER_ID`"
+        )
     clients = "".join(f"\n  {line}" for line in _tls_clients(settings))
     clients = clients and f"\n\nClients trust this server by its authority, as in:{clients}"
     return f"\nflyteadmin is ready\n{body}{clients}\n\n{heading}\n{commands}\n"
@@ -127,8 +133,9 @@ def _tls_clients(settings: "Settings") -> tuple[str, ...]:
     return (
         f"pyflyte --config {config} get launchplan -p flytesnacks -d development",
         f"SSL_CERT_FILE={authority} flytectl --config {config} get project",
-        f"curl --cacert {authority} https://{address}/api/v1/projects",
-        f"grpcurl -cacert {authority} {address} flyteidl.service.AdminService/ListProjects",
+        f"curl --cacert {authority}{_token(settings)} https://{address}/api/v1/projects",
+        f"grpcurl -cacert {authority} {address} "
+        + ("list" if settings.server.security.use_auth else "flyteidl.service.AdminService/ListProjects"),
     )
 
 
@@ -143,11 +150,40 @@ def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
     security = settings.server.security
     local = security.secure and security.ssl.local_authority
     curl = f"curl --cacert {local_authority.files_of(settings).authority}" if local else "curl"
+    curl += _token(settings)
     client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
     return (
         f"{client} run --remote -p {FIRST_PROJECT} -d development {example} main --x 3",
         f"{curl} {web}/api/v1/executions/{FIRST_PROJECT}/development/<name>",
         f"{curl} {web}/api/v1/data/executions/{FIRST_PROJECT}/development/<name>",
+    )
+
+
+def _token(settings: "Settings") -> str:
+    """Return the option of curl for a bearer token; "" without authentication."""
+    # The output masks the value of a header `Authorization`.
+    return ' --oauth2-bearer "$TOKEN"' if settings.server.security.use_auth else ""
+
+
+def address_warning(settings: "Settings") -> str:
+    """Return a warning where sign-in names another address of this machine than the one served; "" otherwise.
+
+    Clients read the address of the token endpoint from the server, and find no server there.
+    """
+    from urllib.parse import urlsplit
+
+    from app.settings.hosts import DEFAULT_PORTS, is_loopback
+
+    uris = [urlsplit(uri) for uri in settings.auth.authorized_uris]
+    scheme = "https" if settings.server.security.secure else "http"
+    served = (scheme, settings.server.http_port)
+    if not settings.server.security.use_auth or not uris or not all(is_loopback(uri.hostname or "") for uri in uris):
+        return ""
+    if any((uri.scheme, uri.port or DEFAULT_PORTS.get(uri.scheme)) == served for uri in uris):
+        return ""
+    return (
+        f"auth.authorizedUris names {uris[0].geturl()}, where clients look for sign-in, "
+        f"and this server is {scheme}://localhost:{served[1]}"
     )
 
 

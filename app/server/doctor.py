@@ -168,8 +168,10 @@ async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, 
     if reply.status == 200 and b"control_plane_version" in reply.body:
         report.ok("REST", f"{url}: {reply.shown()}")
     elif reply.status == 401:
-        text = "the token is refused" if token else "asks for a token; give one in FLYTEADMIN_TOKEN to go further"
-        (report.error if token else report.ok)("REST", f"{url} {text} ({reply.shown()})")
+        if token:
+            report.error("REST", f"{url}: the token is refused ({reply.shown()})")
+        else:
+            report.ok("REST", f"{url} asks for a token; give one in FLYTEADMIN_TOKEN to go further")
     elif reply.status == 421:
         report.error(
             "REST", f"{target.host} is no name of this server: list it in auth.authorizedUris: {reply.shown()}"
@@ -228,7 +230,7 @@ async def _check_grpc(target: _Target, authority: Path | None, report: Report, t
         except grpc.aio.AioRpcError as error:
             code, details = error.code().name, error.details() or ""
             if code == "UNAUTHENTICATED" and not token:
-                report.ok("gRPC", f"asks for a token ({details})")
+                report.ok("gRPC", "asks for a token")
             elif code in _CODES_OF_A_SERVER:
                 report.error("gRPC", f"{code}: {details}")
             else:

@@ -107,7 +107,9 @@ def settings_for(
     if url.startswith("http://"):
         security["insecureCookieHeader"] = True
     auth: dict[str, Any] = {"authorizedUris": [url]}
-    auth["userAuth"] = {"openId": {"baseUrl": issuer, "clientId": client_id}}
+    # The default scopes bring no e-mail address, and this server has no page at the default address /console.
+    open_id = {"baseUrl": issuer, "clientId": client_id, "scopes": ["openid", "profile", "email"]}
+    auth["userAuth"] = {"redirectUrl": "/me", "openId": open_id}
     auth["appAuth"] = {"selfAuthServer": {"staticClients": _clients(folder)}}
     return {
         "server": {"security": security},

@@ -36,7 +36,7 @@ def test_the_page_is_current() -> None:
         ("mcp.port", "Flag `--mcp-port`."),
         ("engine.kind", "Allowed: `local`, `kubernetes`, `none`."),
         ("domains", "- `domains[].id` (required): "),
-        ("scheduler", "**No effect**: this version fires no schedules."),
+        ("scheduler", "**No effect**: schedules are stored in the database only."),
         ("task_type_whitelist", "- `task_type_whitelist.<name>[].project` "),
     ],
 )

@@ -1,0 +1,90 @@
+"""`flyteadmin scheduler`: what the commands send and print, and errors that name the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli.main import app
+
+PLAN = "p/development/nightly"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["scheduler", *arguments])
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that sets the replies of the server and returns the list of the requests sent."""
+    monkeypatch.delenv("FLYTE_API_KEY", raising=False)
+
+    def use(*replies: httpx.Response | Exception) -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+
+        def request(verb: str, url: str, **more: Any) -> httpx.Response:
+            sent.append({"verb": verb, "url": url, **more})
+            reply = replies[min(len(sent), len(replies)) - 1]
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+
+        monkeypatch.setattr(httpx, "request", request)
+        return sent
+
+    return use
+
+
+def schedules(*versions: str) -> httpx.Response:
+    return httpx.Response(200, json={"schedules": [{"version": one, "active": True} for one in versions], "token": ""})
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("2026-03-29T01:00:00Z", "2026-03-29T01:00:00+00:00"),
+        ("2026-03-29T03:00:00+02:00", "2026-03-29T03:00:00+02:00"),
+        ("2026-03-29T01:00:00", "2026-03-29T01:00:00+00:00"),
+        ("2026-03-29", "2026-03-29T00:00:00+00:00"),
+    ],
+)
+def test_a_backfill_takes_the_times_that_list_prints(answer: Any, given: str, sent: str) -> None:
+    requests = answer(httpx.Response(200, json={"slots": []}))
+    done = run("backfill", f"{PLAN}/v1", "--from", given, "--to", given, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert json.loads(json.dumps(requests[0]["json"])) == {"from": sent, "to": sent, "dry_run": True, "force": False}
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (httpx.Response(401, json={"message": "upstream's text"}), "put one into FLYTE_API_KEY"),
+        (schedules(), f"{PLAN} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all"),
+        (schedules("v1", "v2"), f"{PLAN} has 2 active or paused schedules: name the version"),
+        (httpx.ConnectError("refused"), "no answer of http://localhost:30080: refused; is the server running"),
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "authority of the certificate in SSL_CERT_FILE"),
+    ],
+)
+def test_an_error_names_the_way_out(answer: Any, reply: httpx.Response | Exception, text: str) -> None:
+    answer(reply)
+    done = run("trigger", PLAN)
+    assert done.exit_code == 1
+    assert text in done.stderr
+
+
+def test_a_refused_token_is_reported_with_the_reason(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(httpx.Response(401, json={"message": "the token has expired"}))
+    monkeypatch.setenv("FLYTE_API_KEY", "old")
+    assert run("list", "p/development").stderr == "flyteadmin: 401: the token has expired\n"
+
+
+@pytest.mark.parametrize("place", ["p", "p/d/n/v"])
+def test_a_list_needs_project_and_domain(answer: Any, place: str) -> None:
+    requests = answer(schedules())
+    assert run("list", place).stderr == f"flyteadmin: '{place}' is no PROJECT/DOMAIN[/NAME]\n"
+    assert requests == []
