@@ -53,7 +53,7 @@ class ProviderClient:
             self._http = httpx.AsyncClient(
                 proxy=proxy or None,
                 timeout=self._seconds,
-                verify=_tls(),
+                verify=trusted(),
                 max_redirects=_REDIRECTS_MAX,
                 # A compressed body could be a thousand times larger than its limit.
                 headers={"accept": "application/json", "accept-encoding": "identity"},
@@ -125,7 +125,7 @@ def json_object(reply: Reply) -> dict[str, Any]:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Return a context that trusts the system's authorities, those of SSL_CERT_FILE, and Mozilla's."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())

@@ -18,13 +18,9 @@ def check(context: typer.Context, config: Files = None) -> None:
     """
     with errors_in_one_line():
         settings = load_settings(context, config)
-        from app.server import auth_check, findings
+        from app.server import auth_check
 
-        async def run() -> "Report":
-            async with findings.client() as http:
-                return await auth_check.check(settings, http)
-
-        print_report(asyncio.run(run()))
+        print_report(asyncio.run(auth_check.run(settings)))
 
 
 def print_report(report: "Report") -> None:

@@ -18,8 +18,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import httpx
 
 from app.auth.keys import SigningKeys
+from app.auth.provider import OAUTH_PATH, OPENID_PATH
+from app.auth.provider_client import trusted
 from app.auth.secrets_store import SecretsStore
-from app.server.findings import FetchFailed, Report, get, get_json, send
+from app.server.findings import FetchFailed, Report, client, get, get_json, send
 from app.server.secret_files import PLACEHOLDER
 from app.settings import BadSetting, Settings
 from app.settings.hosts import host_of, is_loopback
@@ -28,16 +30,37 @@ SKEW_SECONDS_MAX = 60.0
 # Algorithms with public keys. The others need a secret that the provider shares with each client.
 ALGORITHMS = frozenset({*(f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)), "EdDSA"})
 _HASH = re.compile(rb"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
-_OPENID_PATH = ".well-known/openid-configuration"
-_OAUTH_PATH = ".well-known/oauth-authorization-server"
 
 
-async def check(settings: Settings, http: httpx.AsyncClient) -> Report:
+async def run(settings: Settings) -> Report:
+    """Return the result of `check`, with the proxies and the trusted authorities that a server uses.
+
+    Raises:
+        BadSetting: The address of a proxy has no form of one.
+    """
+    auth = settings.auth
+    external = auth.app_auth.external_auth_server.http_proxy_url or auth.http_proxy_url
+    async with (
+        client() as own,
+        client(trusted(), auth.user_auth.http_proxy_url or auth.http_proxy_url) as provider,
+        client(trusted(), external) as external_server,
+    ):
+        return await check(settings, own, provider, external_server)
+
+
+async def check(
+    settings: Settings,
+    http: httpx.AsyncClient,
+    provider: httpx.AsyncClient | None = None,
+    external_server: httpx.AsyncClient | None = None,
+) -> Report:
     """Return everything that the settings lack, and the parts that work.
 
     Args:
         settings: The settings.
-        http: Sends the requests.
+        http: Sends the requests to the addresses of this server.
+        provider: Sends the requests to the OpenID provider; None for `http`.
+        external_server: Sends the requests to the external authorization server; None for `http`.
     """
     report = Report()
     if not settings.server.security.use_auth:
@@ -46,11 +69,11 @@ async def check(settings: Settings, http: httpx.AsyncClient) -> Report:
     await _check_addresses(settings, http, report)
     openid = settings.auth.user_auth.open_id
     if openid.base_url:
-        await _Provider(settings, http, report).check()
+        await _Provider(settings, provider or http, report).check()
     else:
         report.error("auth.userAuth.openId.baseUrl", "is empty: a server does not start without an identity provider")
     if settings.auth.app_auth.auth_server_type == "External":
-        await _check_external(settings, http, report)
+        await _check_external(settings, external_server or http, report)
     return report
 
 
@@ -127,7 +150,7 @@ class _Provider:
     async def check(self) -> None:
         """Fetch the provider's document and check everything in it."""
         base, report = self._openid.base_url, self._report
-        url = f"{base.removesuffix('/')}/{_OPENID_PATH}"
+        url = f"{base.removesuffix('/')}/{OPENID_PATH}"
         try:
             self._document, reply = await get_json(self._http, url)
         except FetchFailed as error:
@@ -265,13 +288,13 @@ async def _check_external(settings: Settings, http: httpx.AsyncClient, report: R
     if not base:
         report.error("auth.appAuth.externalAuthServer.baseUrl", "is empty, and so is auth.userAuth.openId.baseUrl")
         return
-    url = urljoin(f"{base.removesuffix('/')}/", external.metadata_url or _OAUTH_PATH)
+    url = urljoin(f"{base.removesuffix('/')}/", external.metadata_url or OAUTH_PATH)
     try:
         document, reply = await get_json(http, url)
     except FetchFailed as error:
         report.error(
             "auth.appAuth.externalAuthServer",
-            f"{url} cannot be used: {error}; where only {_OPENID_PATH} exists, set it as metadataUrl",
+            f"{url} cannot be used: {error}; where only {OPENID_PATH} exists, set it as metadataUrl",
         )
         return
     report.ok("authorization server", url)

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import httpx
 import orjson
 
+from app.settings import BadSetting, redact
+
 REQUEST_SECONDS = 10.0
 BYTES_MAX = 1024 * 1024
 _SHOWN_MAX = 200
@@ -88,13 +90,25 @@ class Reply:
         return value
 
 
-def client(verify: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """Return a client that trusts the authorities of the system, and those of the variable SSL_CERT_FILE."""
-    return httpx.AsyncClient(
-        timeout=REQUEST_SECONDS,
-        verify=verify or ssl.create_default_context(),
-        headers={"accept": "application/json", "accept-encoding": "identity"},
-    )
+def client(verify: ssl.SSLContext | None = None, proxy: str = "") -> httpx.AsyncClient:
+    """Return a client that trusts the authorities of the system, and those of the variable SSL_CERT_FILE.
+
+    Args:
+        verify: Other authorities to trust.
+        proxy: The address of an HTTP proxy, "" for that of the environment.
+
+    Raises:
+        BadSetting: The proxy's address has no form of one.
+    """
+    try:
+        return httpx.AsyncClient(
+            proxy=proxy or None,
+            timeout=REQUEST_SECONDS,
+            verify=verify or ssl.create_default_context(),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+    except (ValueError, httpx.InvalidURL) as error:
+        raise BadSetting(f"the proxy {redact(proxy)} (httpProxyURL) cannot be used: {error}") from error
 
 
 async def send(http: httpx.AsyncClient, request: httpx.Request, *, redirects: bool = True) -> Reply:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 
 from app.server import auth_check, secret_files
 from app.server.findings import Report
-from app.settings import Settings, load
+from app.settings import BadSetting, Settings, load
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -232,3 +234,41 @@ def test_an_external_server_without_metadata(tmp_path: Path, provider: str) -> N
     cli = {"auth__appAuth__thirdPartyConfig__flyteClient__audience": "other"}
     report = checked(external(tmp_path, provider, server={"allowedAudience": ["flyte"]}, **cli))
     assert any("other is not in allowedAudience" in line for line in lines(report, "error"))
+
+
+@pytest.mark.parametrize("section", ["auth", "user_auth", "external_auth_server"])
+def test_the_proxies_of_the_settings_are_used(tmp_path: Path, section: str) -> None:
+    seen: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        proxy = {"http_proxy_url": f"http://127.0.0.1:{server.server_port}"}
+        external = {"base_url": "http://as.invalid", **(proxy if section == "external_auth_server" else {})}
+        settings = Settings(
+            home=tmp_path,
+            auth={
+                "app_auth": {"auth_server_type": "External", "external_auth_server": external},
+                "user_auth": {
+                    "open_id": {"base_url": "http://idp.invalid"},
+                    **(proxy if section == "user_auth" else {}),
+                },
+                **(proxy if section == "auth" else {}),
+            },
+        )
+        asyncio.run(auth_check.run(settings))
+        server.shutdown()
+    wanted = {"auth": {"idp", "as"}, "user_auth": {"idp"}, "external_auth_server": {"as"}}[section]
+    assert {path.split("/")[2].partition(".")[0] for path in seen} == wanted
+
+
+def test_an_address_that_is_no_proxy_is_named() -> None:
+    with pytest.raises(BadSetting, match="httpProxyURL"):
+        asyncio.run(auth_check.run(Settings(auth={"http_proxy_url": "junk"})))
