@@ -254,15 +254,21 @@ class Sessions:
         """Return the session that cookies name, refreshed where its id token has expired; None without one.
 
         Raises:
-            Refused: The session has expired, and the provider does not renew it.
+            Refused: The session has expired, and the provider does not renew it; or the cookies name two people.
         """
+        found: list[tuple[str, Session]] = []
         for session_id in self._ids(cookie_header):
             row = await self._row(session_id)
-            found = self._content(row) if row is not None else None
-            if found is None:
-                continue
-            return found if found.current else await self._refreshed(session_id, found)
-        return None
+            content = self._content(row) if row is not None else None
+            if content is not None:
+                found.append((session_id, content))
+        if not found:
+            return None
+        if len({one.claims.get("sub") for _, one in found}) > 1:
+            # A sibling domain can plant a cookie of its own session, and its Path decides which one comes first.
+            raise _ended("the cookies name sessions of two people")
+        session_id, first = found[0]
+        return first if first.current else await self._refreshed(session_id, first)
 
     async def sign_in(self, session: Session, cookie_header: str) -> str:
         """Store a new session and return the value of its cookie. The browser's earlier session ends.

@@ -148,6 +148,26 @@ def test_many_cookies_of_ended_sessions_cost_few_statements(
     bench(scenario)
 
 
+def test_a_session_of_another_person_that_a_sibling_domain_plants_is_not_used(bench: Callable[..., Any]) -> None:
+    async def scenario(desk: Bench) -> None:
+        one = made(desk, Provider())
+        own = await one.sign_in(session(60), "")
+        planted = await one.sign_in(session(60, sub="mallory"), "")
+        for cookie_header in (f"{header(planted)}; {header(own)}", f"{header(own)}; {header(planted)}"):
+            with pytest.raises(Refused, match="two people"):
+                await one.session(cookie_header)
+        # Two sessions of one person are usual after a change of the attribute Domain.
+        second = await one.sign_in(session(60), "")
+        assert await one.session(f"{header(second)}; {header(own)}") is not None
+        # A new sign-in ends both.
+        new = await one.sign_in(session(60), f"{header(planted)}; {header(own)}")
+        found = await one.session(f"{header(planted)}; {header(own)}; {header(new)}")
+        assert found is not None
+        assert found.claims["sub"] == "alice"
+
+    bench(scenario)
+
+
 def test_a_sign_in_has_a_new_id_and_ends_the_earlier_session(bench: Callable[..., Any]) -> None:
     async def scenario(desk: Bench) -> None:
         one = made(desk, Provider())
