@@ -22,6 +22,8 @@ from app.runtime.dispatch import Server
 from app.services import events, executions, launch_plans, projects, workflows
 from app.services.phases import Workflow
 from app.services.schedules import control, slots
+from app.services.schedules.fire import Due
+from app.services.schedules.options import Options
 from tests.services.test_events import run_id, workflow_event
 from tests.services.test_executions import prepare
 from tests.support.builders import a_launch_plan, a_workflow, an_id
@@ -497,6 +499,33 @@ class TestTrouble:
                 await move(found, clock, MINUTE)
                 assert found.health() == ""
             assert await launched(b) == at(1)
+
+        bench(scenario)
+
+    @pytest.mark.parametrize("change", ["resume", "record_failure"])
+    def test_changes_lock_the_schedule_before_its_state(self, bench: Scenario, change: str) -> None:
+        """With the other order, PostgreSQL ends one of the two transactions (deadlock)."""
+
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *", pause_after="1")
+            async with b.context() as ctx:
+                await control.pause(ctx, KEY, "x", by="alice")
+
+            async def changed() -> None:
+                async with b.context() as ctx:
+                    if change == "resume":
+                        await control.resume(ctx, KEY, catch_up=False)
+                    else:
+                        due = Due(KEY, START + MINUTE, Options(pause_after=1))
+                        await control.record_failure(ctx, (due, errors.NotFound("x")))
+
+            async with b.context() as ctx:
+                await ctx.db.begin()
+                await ctx.db.find(schema.SchedulableEntity, columns=("id",), for_update=True, name="lp", version="v1")
+                other = asyncio.create_task(changed())
+                await asyncio.sleep(0.3)
+                await ctx.db.update(ScheduleState, {"name": "lp", "version": "v1"}, paused_reason="y")
+            await other
 
         bench(scenario)
 

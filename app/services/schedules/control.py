@@ -1,4 +1,8 @@
-"""Pause, resume and record: the changes of a schedule beside activation, which is UpdateLaunchPlan."""
+"""Pause, resume and record: the changes of a schedule beside activation, which is UpdateLaunchPlan.
+
+Each transaction locks the row of schedulable_entities before that of schedule_states, as UpdateLaunchPlan does.
+Otherwise two of them could wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +64,9 @@ async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
     """
     where = columns_of(key)
     await ctx.db.begin()
-    state = await ctx.db.find(ScheduleState, columns=("paused", "paused_at"), for_update=True, **where)
-    if await ctx.db.find(schema.SchedulableEntity, columns=("id",), **where) is None:
+    if await ctx.db.find(schema.SchedulableEntity, columns=("id",), for_update=True, **where) is None:
         raise no_schedule(key)
+    state = await ctx.db.find(ScheduleState, columns=("paused", "paused_at"), for_update=True, **where)
     if state is None or not state.paused:
         raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is not paused")
     await ctx.db.update(schema.SchedulableEntity, where, active=True, updated_at=ctx.now)
@@ -82,12 +86,14 @@ async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
 async def record_failure(ctx: Context, failure: tuple[Due, errors.FlyteError]) -> None:
     """Record that the launch of a slot was refused for good; pause the schedule where its option asks for it."""
     due, error = failure
-    await record(ctx, due, "failed", problem=error)
-    if not due.options.pause_after:
-        return
     where = columns_of(due.key)
+    if not due.options.pause_after:
+        await record(ctx, due, "failed", problem=error)
+        return
+    await ctx.db.begin()
+    row = await ctx.db.find(schema.SchedulableEntity, columns=("active",), for_update=True, **where)
+    await record(ctx, due, "failed", problem=error)
     state = await ctx.db.find(ScheduleState, columns=("failures_in_row",), **where)
-    row = await ctx.db.find(schema.SchedulableEntity, columns=("active",), **where)
     if state is not None and row is not None and row.active and state.failures_in_row >= due.options.pause_after:
         reason = f"{state.failures_in_row} slots failed in a row; the last one: {error.message}"
         await pause(ctx, due.key, reason, by="scheduler")
