@@ -105,13 +105,14 @@ class TestBadStarts:
         assert all(part in told for part in ("server.httpPort='many'", str(file), "integer"))
 
     @pytest.mark.parametrize(
-        "variable",
-        ["FLYTEADMIN__SERVER__SECURITY__USEAUTH", "FLYTEADMIN__SERVER__SECURITY__SECURE"],
+        ("variable", "advice"),
+        [
+            ("FLYTEADMIN__SERVER__SECURITY__USEAUTH", "`flyteadmin secret init` makes every secret"),
+            ("FLYTEADMIN__SERVER__SECURITY__SECURE", "`flyteadmin serve --tls` makes a certificate"),
+        ],
     )
-    def test_what_would_only_look_safe(self, tmp_path: Path, variable: str) -> None:
-        assert "is not supported by this version; allowed: false" in refused(
-            tmp_path / "home", "serve", *PORTS, **{variable: "true"}
-        )
+    def test_protection_without_its_secrets(self, tmp_path: Path, variable: str, advice: str) -> None:
+        assert advice in refused(tmp_path / "home", "serve", *PORTS, **{variable: "true"})
 
     def test_a_database_that_cannot_be_reached(self, tmp_path: Path) -> None:
         url = "postgresql://flyte:hunter2@127.0.0.1:1/flyte"
