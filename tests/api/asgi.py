@@ -52,7 +52,7 @@ async def ask(
         "path": unquote(raw_path.decode("latin-1")),
         "raw_path": raw_path,
         "query_string": query,
-        "headers": [(b"host", b"here:1"), *fields],
+        "headers": fields if any(name == b"host" for name, _ in fields) else [(b"host", b"here:1"), *fields],
         "extensions": {},
         **(scope or {}),
     }
