@@ -102,7 +102,9 @@ class SqliteUnit(UnitOfWork):
         database = self._database
         deadline = time.monotonic() + database.busy_timeout_seconds
         try:
-            await asyncio.wait_for(database.lock.acquire(), database.busy_timeout_seconds)
+            # Not wait_for: on Python 3.11 it loses a cancellation that arrives together with the lock.
+            async with asyncio.timeout(database.busy_timeout_seconds):
+                await database.lock.acquire()
         except TimeoutError as error:
             raise errors.Unavailable("the database is busy: other writers kept it for too long") from error
         try:
