@@ -116,8 +116,11 @@ def parse_cron(text: str) -> Cron:
 
 
 def _zone(name: str) -> ZoneInfo | None:
-    if name in ("", "Local"):
+    if name == "Local":
         return None
+    if not name:
+        # Parity: time.LoadLocation returns UTC for an empty name.
+        return ZoneInfo("UTC")
     if ".." in name or name.startswith(("/", "\\")):
         raise ValueError(f"provided bad location {name}: time: invalid location name")
     try:
