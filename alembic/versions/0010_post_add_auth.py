@@ -29,10 +29,10 @@ _TABLES: dict[str, tuple[list[str], list[str], list[str], list[str]]] = {
 # Expired rows are deleted by time, families of grants are revoked together, and a device is found by its user's code.
 _INDEXES = (
     ("auth_sessions", "valid_until"),
-    ("auth_sessions", "subject"),
     ("auth_grants", "valid_until"),
     ("auth_grants", "family"),
     ("auth_grants", "user_code"),
+    ("auth_grants", "status"),
 )
 
 
