@@ -70,6 +70,8 @@ def explained(filled: Filled, paths: dict[str, str]) -> dict[str, list[plans.Pla
         database={"url": filled.url},  # type: ignore[arg-type]
         storage={"url": str(filled.home / "objects")},  # type: ignore[arg-type]
         engine={"kind": "none"},  # type: ignore[arg-type]
+        # Its statements, which the recording would take too, lock rows.
+        scheduler={"enabled": False},  # type: ignore[arg-type]
     )
     explain = plans.of_postgres if filled.kind == "postgresql" else plans.of_sqlite
 
