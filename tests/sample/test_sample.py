@@ -44,6 +44,8 @@ def serve(url: str, home: Path, scenario: Callable[[httpx.AsyncClient], Any]) ->
         storage={"aliases": {"s3://flyte-sample": str(SAMPLE / "blobs" / "flyte-sample")}},  # type: ignore[arg-type]
         task_resources=LIMITS,  # type: ignore[arg-type]
         engine={"kind": "none"},  # type: ignore[arg-type]
+        # The sample has an active schedule, whose slots since the recording would be caught up.
+        scheduler={"enabled": False},  # type: ignore[arg-type]
     )
 
     async def main() -> Any:
