@@ -41,7 +41,7 @@ def test_a_worker_that_is_stopped_while_it_starts_takes_no_connection(tmp_path: 
             serving = web_server.Serving(
                 settings, source, [bound], counts, lambda: served.append("ready"), shares_sockets=True
             )
-            server = web_server._uvicorn_server(create_app(settings), serving, stop)
+            server = web_server._uvicorn_server(create_app(settings), serving, stop, None)
             stop.stop(signal.SIGTERM)
             stop.attach(server)
             await server.serve([bound])
