@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 import structlog
+
+from app.database.base import Database
+from app.database.statements import Statement
 
 log = structlog.get_logger(__name__)
 
@@ -72,3 +76,19 @@ class Periodic:
                 if not self._failure:
                     log.exception("periodic_step_failed", service=self.name)
                 self._failure = f"the last step failed ({type(error).__name__})"
+
+
+async def delete_expired(database: Database, statement: Statement, *, most: int) -> int:
+    """Delete rows that have expired, and return how many.
+
+    Args:
+        database: The database.
+        statement: Deletes at most `most` rows that have expired at `now`.
+        most: The number of rows of one transaction.
+    """
+    deleted, some = 0, most
+    while some == most:
+        async with database.unit_of_work() as unit:
+            some = await unit.run(statement, now=datetime.now(UTC), most=most)
+        deleted += some
+    return deleted

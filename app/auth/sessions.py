@@ -32,7 +32,7 @@ from app.auth import allow_lists, cookies
 from app.auth.cookies import CookieKeys
 from app.auth.credentials import Credentials
 from app.auth.identity import ALL, Identity, UserInfo
-from app.auth.periodic import Periodic
+from app.auth.periodic import Periodic, delete_expired
 from app.auth.refusals import Refused, log_refusal
 from app.database import schema
 from app.database.auth_tables import AuthSession
@@ -314,12 +314,7 @@ class Sessions:
 
     async def delete_expired(self) -> int:
         """Delete rows that have expired, at most DELETED_AT_ONCE in a transaction, and return how many."""
-        deleted, some = 0, DELETED_AT_ONCE
-        while some == DELETED_AT_ONCE:
-            async with self._database.unit_of_work() as unit:
-                some = await unit.run(_DELETE_EXPIRED, now=datetime.now(UTC), most=DELETED_AT_ONCE)
-            deleted += some
-        return deleted
+        return await delete_expired(self._database, _DELETE_EXPIRED, most=DELETED_AT_ONCE)
 
     async def finish(self) -> None:
         """Wait for the refreshes that run, so that their new tokens are stored before the process ends."""

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors
+from app.api.pages import json_pages
 from app.api.pages.page_access import answering_errors, require
-from app.api.rest.exchange import ClientDisconnected, read_body
 from app.auth import audit, role_store
 from app.auth.identity import Identity
 from app.auth.role_store import Roles
@@ -23,8 +23,6 @@ from app.auth.roles import ANY, Binding, Need, Role
 from app.runtime.dispatch import Server
 
 PATH = "/api/v1/roles"
-BODY_BYTES_MAX = 16 * 1024
-PAGE_ROWS_MAX = 1000
 _FIELDS = ("role", "project", "domain", "member_kind", "member")
 _ADMIN = Need(Role.ADMIN, ANY, ANY)
 
@@ -46,15 +44,15 @@ class _Page:
         if server.access is None or server.access.roles is None:
             raise errors.Unimplemented("roles are off (auth.roles.enabled)")
         if request.method in ("GET", "HEAD"):
-            return _json(await self._list(request))
+            return json_pages.reply(await self._list(request))
         binding = _binding(await self._body(request))
         await self._change(request.method == "POST", binding, caller, server.access.roles)
-        return _json({})
+        return json_pages.reply({})
 
     async def _list(self, request: Request) -> dict[str, Any]:
         """Return one page: the bindings of the settings first, then the rows in the order of their ids."""
-        limit = _number(request.query_params.get("limit", "100"), "limit", 1, PAGE_ROWS_MAX)
-        start = _number(request.query_params.get("token") or "0", "token", 0, 2**31)
+        limit = json_pages.number(request.query_params.get("limit", "100"), "limit", 1, json_pages.PAGE_ROWS_MAX)
+        start = json_pages.number(request.query_params.get("token") or "0", "token", 0, 2**31)
         configured = role_store.configured_bindings(self._server.settings)
         async with self._server.database.unit_of_work() as unit:
             stored = await role_store.read_bindings(unit, self._server.settings.auth.roles.rows_max)
@@ -67,11 +65,7 @@ class _Page:
         }
 
     async def _body(self, request: Request) -> Any:
-        limits = self._server.settings.limits
-        try:
-            raw = await read_body(request.receive, BODY_BYTES_MAX, limits.body_wait_seconds_max, _too_large)
-        except ClientDisconnected as error:
-            raise errors.Canceled("the body ended early") from error
+        raw = await json_pages.read(request, self._server.settings)
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -109,17 +103,3 @@ def _binding(body: Any) -> Binding:
 
 def _shown(binding: Binding) -> dict[str, str]:
     return dict(zip(_FIELDS, (binding.role.text, *binding[1:]), strict=True))
-
-
-def _number(text: str, name: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 10 or not least <= int(text) <= most:
-        raise errors.InvalidArgument(f"{name} [{text[:40]}] must be a number from {least} to {most}")
-    return int(text)
-
-
-def _too_large(size_bytes: int) -> errors.FlyteError:
-    return errors.ResourceExhausted(f"a role may have {BODY_BYTES_MAX} bytes, this body has {size_bytes} or more")
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json", headers={"cache-control": "no-store"})

@@ -13,15 +13,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors
+from app.api.pages import json_pages
 from app.api.pages.page_access import address_of, answering_errors, require
-from app.api.rest.exchange import ClientDisconnected, read_body
 from app.auth import audit
 from app.auth.identity import Identity
 from app.auth.roles import Need, Role
@@ -32,8 +31,6 @@ from app.services.schedules.slots import Key
 from app.services.schedules.views import view
 
 PATH = "/api/v1/schedules"
-BODY_BYTES_MAX = 16 * 1024
-PAGE_ROWS_MAX = 1000
 
 
 class _Body(BaseModel):
@@ -99,8 +96,8 @@ class _Page:
             part: request.path_params[part] for part in ("project", "domain", "name") if part in request.path_params
         }
         await require(self._server, request, Need(Role.VIEW, place["project"], place["domain"]), "schedules")
-        limit = _number(request.query_params.get("limit", "100"), "limit", 1, PAGE_ROWS_MAX)
-        after = _number(request.query_params.get("token") or "0", "token", 0, 2**53)
+        limit = json_pages.number(request.query_params.get("limit", "100"), "limit", 1, json_pages.PAGE_ROWS_MAX)
+        after = json_pages.number(request.query_params.get("token") or "0", "token", 0, 2**53)
         only_problems = request.query_params.get("problems") == "true"
         async with self._server.database.unit_of_work() as unit:
             rows = await states.of_place(unit, after=after, most=limit + 1, **place)
@@ -109,7 +106,7 @@ class _Page:
         if only_problems:
             found = [one for one in found if one["problem"] or one["warnings"] or one["never"]]
         token = str(rows[limit - 1].id) if len(rows) > limit else ""
-        return _json({"schedules": found, "token": token})
+        return json_pages.reply({"schedules": found, "token": token})
 
     def action(
         self, what: str, body: type[_Body], role: Role, function: Callable[..., Awaitable[Any]]
@@ -130,7 +127,7 @@ class _Page:
             finally:
                 where, address = f"{need.place}/{key[2]}", address_of(request)
                 audit.record("write", name, who=caller, where=where, outcome=outcome, caller=address)
-            return _json(found)
+            return json_pages.reply(found)
 
         return what, serve
 
@@ -197,28 +194,10 @@ class _Page:
         return await perform(self._server, act, body)
 
     async def _body(self, request: Request, kind: type[_Body]) -> _Body:
-        limits = self._server.settings.limits
-        try:
-            raw = await read_body(request.receive, BODY_BYTES_MAX, limits.body_wait_seconds_max, _too_large)
-        except ClientDisconnected as error:
-            raise errors.Canceled("the body ended early") from error
+        raw = await json_pages.read(request, self._server.settings)
         try:
             return kind.model_validate_json(raw or b"{}")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(map(str, first["loc"]))
             raise errors.InvalidArgument(f"{field or 'the body'}: {first['msg']}") from error
-
-
-def _number(text: str, name: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 16 or not least <= int(text) <= most:
-        raise errors.InvalidArgument(f"{name} [{text[:40]}] must be a number from {least} to {most}")
-    return int(text)
-
-
-def _too_large(size_bytes: int) -> errors.FlyteError:
-    return errors.ResourceExhausted(f"the body may have {BODY_BYTES_MAX} bytes, this one has {size_bytes} or more")
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json", headers={"cache-control": "no-store"})

@@ -23,7 +23,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from app import limited_log
 from app.auth.oauth.errors import invalid_grant
-from app.auth.periodic import Periodic
+from app.auth.periodic import Periodic, delete_expired
 from app.database import schema
 from app.database.auth_tables import AuthGrant
 from app.database.base import Database, UnitOfWork
@@ -259,12 +259,7 @@ class Grants:
 
     async def delete_expired(self) -> int:
         """Delete rows that have expired, at most DELETED_AT_ONCE in a transaction, and return how many."""
-        deleted, some = 0, DELETED_AT_ONCE
-        while some == DELETED_AT_ONCE:
-            async with self._database.unit_of_work() as unit:
-                some = await unit.run(_DELETE_EXPIRED, now=datetime.now(UTC), most=DELETED_AT_ONCE)
-            deleted += some
-        return deleted
+        return await delete_expired(self._database, _DELETE_EXPIRED, most=DELETED_AT_ONCE)
 
 
 def hash_of(secret: str) -> str:
