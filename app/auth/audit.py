@@ -53,7 +53,10 @@ class AuditLog:
             log.info("audit", **line)
 
     def _shown(self, value: Any) -> Any:
-        return self._masker.text(value[:_TEXT_CHARACTERS_MAX]) if isinstance(value, str) else self._masker.value(value)
+        if not isinstance(value, str):
+            return self._masker.value(value)
+        # JSON has no lone surrogates, which stand for bytes of a request that are not UTF-8.
+        return self._masker.text(value[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode())
 
 
 class _File:

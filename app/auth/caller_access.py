@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app import errors
+from app import errors, limited_log
 from app.auth import rpc_roles, task_access
 from app.auth.identity import Identity, TaskGrant
 from app.auth.object_places import ObjectPlaces
@@ -88,9 +88,12 @@ class AccessCheck:
         if access is None:
             return None
         if identity.task is not None and rpc not in task_access.TASK_RPCS:
+            _log_denial(identity, rpc, "a running task may not call it")
             raise errors.PermissionDenied(f"the token of a running task may not call {rpc}")
         for need in rpc_roles.needs_of(rpc, request, self._objects):
-            access.require(need)
+            if not access.allows(need):
+                _log_denial(identity, rpc, f"{need.role.text} in {need.place}")
+                raise denied(need)
         return access
 
     def sees_everything(self, identity: Identity) -> bool:
@@ -102,6 +105,12 @@ class AccessCheck:
         if self.roles.stale:
             return False
         return self.roles.known_permissions(identity).everywhere(Role.VIEW)
+
+
+def _log_denial(identity: Identity, rpc: str, wanted: str) -> None:
+    """Log a refusal, at most once a minute for the same caller and RPC. `auth.audit` logs each."""
+    who = identity.subject or identity.client_id or identity.method
+    limited_log.warning("permission_denied", key=(who, rpc), who=who, rpc=rpc, wanted=wanted[:200])
 
 
 def access_check(settings: Settings, database: Database, blobs: Blobs) -> AccessCheck | None:

@@ -70,6 +70,8 @@ class Roles:
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
         self._callers: dict[Member, Permissions] = {}
+        # A verified token has one Identity while it is remembered, so most calls need not compare its claims.
+        self._identities: dict[int, tuple[Identity, Permissions]] = {}
 
     @property
     def stale(self) -> bool:
@@ -88,6 +90,16 @@ class Roles:
 
     def known_permissions(self, identity: Identity) -> Permissions:
         """Return the permissions of a caller by the bindings that were read last."""
+        known = self._identities.get(id(identity))
+        if known is not None and known[0] is identity:
+            return known[1]
+        found = self._permissions_of(identity)
+        if len(self._identities) >= _CALLERS_MAX:
+            self._identities.clear()
+        self._identities[id(identity)] = identity, found
+        return found
+
+    def _permissions_of(self, identity: Identity) -> Permissions:
         member = Member.of(identity, self._roles.claim, self._roles.claim_values_max)
         found = self._callers.get(member)
         if found is None:
@@ -116,7 +128,7 @@ class Roles:
                     f"the table auth_roles has more than {self._roles.rows_max} rows (auth.roles.rowsMax)"
                 )
             self._by_member = _by_member((*self._configured, *bindings))
-            self._callers = {}
+            self._callers, self._identities = {}, {}
             self._read_at = started
             if not any(is_administrator(one) for one in (*self._configured, *bindings)):
                 log.warning("no_administrator", remedy="flyteadmin auth admin add SUBJECT, or auth.roles.admins")
