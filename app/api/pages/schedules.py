@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from app import errors
 from app.api.pages import json_pages
 from app.api.pages.page_access import address_of, answering_errors, require
+from app.api.pages.segment_route import SegmentRoute
 from app.auth import audit
 from app.auth.identity import Identity
 from app.auth.roles import Need, Role
@@ -79,10 +80,10 @@ def routes(server: Server) -> list[BaseRoute]:
     )
     return [
         *(
-            Route(PATH + path, answering_errors(page.list), methods=["GET"])
+            SegmentRoute(PATH + path, answering_errors(page.list), methods=["GET"])
             for path in ("/{project}/{domain}", "/{project}/{domain}/{name}")
         ),
-        *(Route(f"{schedule}/{name}", answering_errors(serve), methods=["POST"]) for name, serve in actions),
+        *(SegmentRoute(f"{schedule}/{name}", answering_errors(serve), methods=["POST"]) for name, serve in actions),
     ]
 
 

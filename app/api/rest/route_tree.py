@@ -12,6 +12,9 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from urllib.parse import quote
+
+from starlette.types import Scope
 
 from app.runtime.rows import VARIABLE
 
@@ -109,3 +112,10 @@ def clean_path(path: str) -> str | None:
     clean = posixpath.normpath("/" + path.lstrip("/"))
     # normpath drops a slash at the end, which may stand for an empty last variable.
     return clean + "/" if path.endswith("/") and clean != "/" else clean
+
+
+def route_path(scope: Scope) -> bytes:
+    """Return the path as sent, without the prefix under which this application is mounted."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    root = quote(scope.get("root_path", "")).encode()
+    return path[len(root) :] if root and path.startswith(root + b"/") else path

@@ -27,7 +27,7 @@ from app import errors
 from app.api.rest import exchange
 from app.api.rest.exchange import THREAD_BYTES_MIN, THREADS, ClientDisconnected, Head
 from app.api.rest.identity_headers import user_headers
-from app.api.rest.route_tree import Tree, clean_path, select
+from app.api.rest.route_tree import Tree, clean_path, route_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch, failures
 from app.runtime.dispatch import Call, Server
@@ -168,7 +168,7 @@ class RestRouter(APIRouter):
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Paths outside of the RPCs' common prefix are matched against pages first."""
-        if scope["type"] == "http" and self._prefix and _route_path(scope).startswith(self._prefix):
+        if scope["type"] == "http" and self._prefix and route_path(scope).startswith(self._prefix):
             await self._serve(scope, receive, send)
         else:
             await self.others(scope, receive, send)
@@ -188,7 +188,7 @@ class RestRouter(APIRouter):
         """Find the RPC of a request and serve it; pass a request for an unknown path on to the pages."""
         head = scope[_HEAD] = Head.of(scope)
         try:
-            path = _route_path(scope)
+            path = route_path(scope)
             reply = self._cached_reply(scope, head, path)
             if reply is not None:
                 await exchange.send_reply(send, scope, head, reply)
@@ -261,13 +261,6 @@ def router_of(tag: str, rpcs: Iterable[Rpc]) -> APIRouter:
 def routes_of(rpcs: Iterable[Rpc]) -> list[RpcRoute]:
     """Return a route for each binding of these RPCs."""
     return [RpcRoute(rpc, binding) for rpc in rpcs for binding in rpc.bindings]
-
-
-def _route_path(scope: Scope) -> bytes:
-    """Return the path as sent, without the prefix under which this application is mounted."""
-    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    root = quote(scope.get("root_path", "")).encode()
-    return path[len(root) :] if root and path.startswith(root + b"/") else path
 
 
 def _common(one: bytes, other: bytes) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 import structlog
-from flyteidl.admin import execution_pb2
+from flyteidl.admin import execution_pb2, launch_plan_pb2
+from flyteidl.core import identifier_pb2
 from starlette.applications import Starlette
 
 from app import errors
@@ -23,7 +25,7 @@ from app.services.schedules.fire import Due, record
 from app.services.schedules.options import Options
 from app.settings import Settings
 from tests.background.test_scheduler import KEY, START, activate, register, state
-from tests.support.builders import a_launch_plan
+from tests.support.builders import a_launch_plan, an_id
 
 Scenario = Callable[..., Any]
 PLACE = "/api/v1/schedules/p/development"
@@ -123,6 +125,44 @@ def test_pause_and_resume(bench: Scenario) -> None:
         assert (one["active"], one["paused"]) == (True, None)
         assert (await state(b)).resume_from is not None
         assert (await call("POST", f"{PLAN}/resume", {})).status_code == 400
+
+    bench(scenario)
+
+
+@pytest.mark.parametrize("name", ["grüße/train+fast:now", "50%", "a%2Fb", "pause", "a b?#"])
+def test_names_and_versions_with_slashes_and_other_characters(bench: Scenario, name: str) -> None:
+    version = f"feat/{name}"
+
+    async def scenario(b: Any) -> None:
+        await register(b, "0 0 * * *")
+        await b.call(launch_plans.create_launch_plan, a_launch_plan(name, version, cron="0 0 * * *"))
+        update = launch_plan_pb2.LaunchPlanUpdateRequest(
+            id=an_id(identifier_pb2.LAUNCH_PLAN, name, version), state=launch_plan_pb2.ACTIVE
+        )
+        await b.call(launch_plans.update_launch_plan, update, now=START)
+        call, path = Desk(b), f"{PLACE}/{quote(name, safe='')}"
+        assert (await call("POST", f"{path}/{quote(version, safe='')}/pause", {"reason": "x"})).json() == {}
+        [one] = (await call("GET", path)).json()["schedules"]
+        assert (one["name"], one["version"], one["paused"]["reason"]) == (name, version, "x")
+        [other] = (await call("GET", f"{PLACE}/lp")).json()["schedules"]
+        assert other["active"]
+
+    bench(scenario)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [
+        ("GET", f"{PLACE}/lp/v1", 404),
+        ("GET", f"{PLAN}/pause", 405),
+        ("GET", f"{PLACE}/%zz", 404),
+        ("POST", f"{PLACE}/lp//pause", 404),
+        ("GET", PLACE.replace("/v1/", "%2Fv1/"), 404),
+    ],
+)
+def test_paths_that_no_route_has(bench: Scenario, verb: str, path: str, status: int) -> None:
+    async def scenario(b: Any) -> None:
+        assert (await Desk(b)(verb, path)).status_code == status
 
     bench(scenario)
 
