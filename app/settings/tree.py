@@ -6,7 +6,7 @@ Each field has a docstring with its unit and effect, from which `flyteadmin conf
 import os
 from pathlib import Path
 
-from app.settings import admin, outbound, platform
+from app.settings import admin, events_out, outbound, platform
 from app.settings.auth import Auth
 from app.settings.clusters import ClusterPools, ClusterResources, Clusters
 from app.settings.database import DatabaseSection
@@ -47,8 +47,8 @@ class Settings(Section):
     registration: admin.Registration = admin.Registration()
     scheduler: Scheduler = Scheduler()
     notifications: outbound.Notifications = outbound.Notifications()
-    external_events: outbound.ExternalEvents = outbound.ExternalEvents()
-    cloud_events: outbound.CloudEvents = outbound.CloudEvents()
+    external_events: events_out.ExternalEvents = events_out.ExternalEvents()
+    cloud_events: events_out.CloudEvents = events_out.CloudEvents()
     auth: Auth = Auth()
     secrets: Secrets = Secrets()
     storage: Storage = Storage()

@@ -1,6 +1,7 @@
 """Protobuf messages as JSON values, in the two spellings of upstream's gateway.
 
 Both spellings have every field: defaults, null for an unset message, nothing for an unset member of a oneof.
+`to_compact_json` leaves them out.
 
 An encoder is made once per message type. It copies a template with the defaults of all fields and fills in the fields
 that are set (`ListFields`, in C). google.protobuf.json_format, which walks the descriptor for every message, takes
@@ -35,16 +36,31 @@ def to_json(message: Message, *, camel: bool) -> bytes:
     return orjson.dumps(to_value(message, camel=camel))
 
 
+def to_compact_json(message: Message) -> bytes:
+    """Return a message as JSON without unset fields and defaults, in lowerCamelCase; equal messages have equal bytes.
+
+    Source: jsonpb.Marshaler of golang/protobuf, which writes the payload of upstream's events.
+    """
+    # protobuf keeps no order of the entries of a map.
+    return orjson.dumps(_SET_FIELDS.of(message.DESCRIPTOR)(message), option=orjson.OPT_SORT_KEYS)
+
+
 def to_value(message: Message, *, camel: bool) -> Any:
     """Return a message as Python objects, for callers that make it part of a larger document."""
     return ENCODERS[camel].of(message.DESCRIPTOR)(message)
 
 
 class Encoders:
-    """The encoders of all message types in one spelling."""
+    """The encoders of all message types in one spelling.
 
-    def __init__(self, *, camel: bool) -> None:
+    Args:
+        camel: Choose lowerCamelCase names over those of the proto file.
+        defaults: Write fields that are not set too.
+    """
+
+    def __init__(self, *, camel: bool, defaults: bool = True) -> None:
         self._camel = camel
+        self._defaults = defaults
         self._made: dict[str, Encoder] = {}
         # Encoders whose parts are complete: large replies are encoded in threads.
         self._complete: dict[str, Encoder] = {}
@@ -76,7 +92,7 @@ class Encoders:
         fields: dict[FieldDescriptor, tuple[str, Encoder | None]] = {}
         encoder = self._made[descriptor.full_name] = _message_encoder(template, fields)
         for field in descriptor.fields:
-            if field.containing_oneof is None:
+            if self._defaults and field.containing_oneof is None:
                 template[self.key(field)] = self._default(field)
             fields[field] = self.key(field), self._field(field)
         return encoder
@@ -278,3 +294,4 @@ _MAP_KEYS: dict[int, Encoder | None] = {
     FieldDescriptor.CPPTYPE_BOOL: lambda key: "true" if key else "false",
 }
 ENCODERS = {camel: Encoders(camel=camel) for camel in (False, True)}
+_SET_FIELDS = Encoders(camel=True, defaults=False)

@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 from app import errors
 from app.cache import ByteCache
 from app.wire.codecs import BINARY, CAMEL_JSON, SNAKE_JSON
-from app.wire.render import is_map, to_json
+from app.wire.render import is_map, to_compact_json, to_json
 from tests.wire.messages import filled, new, reachable
 
 REPLIES = json.loads((Path(__file__).parents[1] / "sample" / "replies.json").read_text())
@@ -60,6 +60,9 @@ def test_every_type_as_json_format_prints_it(descriptor: Descriptor, camel: bool
         if descriptor.full_name == "google.protobuf.Value" and message.WhichOneof("kind") is None:
             continue
         assert json.loads(to_json(message, camel=camel)) == expected(message, camel=camel)
+        compact = to_compact_json(message)
+        assert json.loads(compact) == json_format.MessageToDict(message)
+        assert to_compact_json(type(message).FromString(message.SerializeToString())) == compact
     empty = new(descriptor)
     assert json.loads(to_json(empty, camel=camel)) == expected(empty, camel=camel)
 
