@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-clients test-providers test-auth test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-engine test-clients test-providers test-auth test-console test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ test-providers: $(VENV)/.dev ## Sign in at Dex and Keycloak with Chromium; needs
 test-auth: $(VENV)/.dev $(TASKS) ## Sign in with flytekit and grpcurl, over TLS, and let tasks call back; grpcurl needs go
 	@if command -v go >/dev/null; then GOBIN=$(abspath .cache/clients) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3; fi
 	$(BIN)/python -m pytest -m campaign tests/auth/test_clients_sign_in.py $(ARGS)
+
+test-console: $(VENV)/.dev $(TASKS) ## Build the console and use every page of it in Chromium; needs npm, chromium
+	@$(MAKE) console
+	$(BIN)/python -m pytest -m "campaign or not campaign" tests/console $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
 	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)

@@ -15,8 +15,9 @@ from typing import Any
 
 import oidc_provider_mock
 import pytest
+from playwright.sync_api import Page
 
-from tests.support.browser import Browser, browsing, skip_without_chromium
+from tests.support.browser import browsing, cookies, skip_without_chromium, tab
 from tests.support.servers import Running, serving
 from tests.support.sign_in import configuration, free_port
 
@@ -86,7 +87,7 @@ def another_site(name: str = "page.example") -> Iterator[str]:
 
 
 @contextmanager
-def signed_in(folder: Path, name: str = "localhost", **more: Any) -> Iterator[tuple[Browser, Running, str]]:
+def signed_in(folder: Path, name: str = "localhost", **more: Any) -> Iterator[tuple[Page, Running, str]]:
     """A browser that has signed in at a server, and the server's address."""
     skip_without_chromium()
     port = free_port()
@@ -98,77 +99,75 @@ def signed_in(folder: Path, name: str = "localhost", **more: Any) -> Iterator[tu
         path = configuration(folder / "server", url, issuer, client_secret="secret", scopes=scopes, **more)
         with (
             serving(folder / "home", "--config", str(path), "--port", str(port)) as server,
-            browsing(folder / "profile") as browser,
+            browsing() as browser,
+            tab(browser) as page,
         ):
-            browser.open(f"{url}/login?redirect_url=/healthcheck")
-            browser.submit(sub="alice")
-            browser.wait(lambda: browser.address == f"{url}/healthcheck", "page after the sign-in")
-            yield browser, server, url
+            page.goto(f"{url}/login?redirect_url=/healthcheck")
+            page.fill("[name=sub]", "alice")
+            page.click("[type=submit]")
+            page.wait_for_url(f"{url}/healthcheck")
+            yield page, server, url
 
 
-def call(browser: Browser, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def call(page: Page, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """Send a request of the page that is open to its own server."""
     options: dict[str, Any] = {"method": method, "headers": {"accept": "application/json"}}
     if body is not None:
         options |= {"body": json.dumps(body)}
         options["headers"]["content-type"] = "application/json"
     script = f"fetch({json.dumps(path)}, {json.dumps(options)}).then(async r => [r.status, await r.text()])"
-    status, text = browser.evaluate(script)
+    status, text = page.evaluate(script)
     return status, json.loads(text) if text else None
 
 
-def projects(browser: Browser, url: str) -> set[str]:
-    browser.open(f"{url}/healthcheck")
-    browser.wait(lambda: browser.address == f"{url}/healthcheck", "own page")
-    status, found = call(browser, "GET", "/api/v1/projects")
+def projects(page: Page, url: str) -> set[str]:
+    page.goto(f"{url}/healthcheck")
+    status, found = call(page, "GET", "/api/v1/projects")
     assert status == 200, found
     return {one["id"] for one in found["projects"]}
 
 
-def attacked(browser: Browser, url: str, page: str) -> dict[str, Any]:
-    browser.open(page)
-    browser.wait(lambda: browser.address == page, "page of the other site")
-    found: dict[str, Any] = json.loads(browser.evaluate(ATTACKS.replace("API", url)))
+def attacked(page: Page, url: str, other: str) -> dict[str, Any]:
+    page.goto(other)
+    found: dict[str, Any] = json.loads(page.evaluate(ATTACKS.replace("API", url)))
     return found
 
 
 def test_a_person_works_and_signs_out(tmp_path: Path) -> None:
-    with signed_in(tmp_path) as (browser, _, url), another_site() as page:
-        cookie = browser.cookies()["flyte_session"]
+    with signed_in(tmp_path) as (page, _, url), another_site() as other:
+        cookie = cookies(page.context)["flyte_session"]
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"], cookie["secure"]) == (True, "Lax", "/", False)
-        assert browser.evaluate("document.cookie") == ""
-        assert set(browser.cookies()) & {"flyte_csrf_state", "flyte_redirect_location"} == set()
-        status, _ = call(browser, "POST", "/api/v1/projects", {"project": {"id": "own", "name": "own"}})
+        assert page.evaluate("document.cookie") == ""
+        assert set(cookies(page.context)) & {"flyte_csrf_state", "flyte_redirect_location"} == set()
+        status, _ = call(page, "POST", "/api/v1/projects", {"project": {"id": "own", "name": "own"}})
         assert status == 200
-        seen = attacked(browser, url, page)
+        seen = attacked(page, url, other)
         assert seen == {"no-cors": "opaque", "no-cors-form": "opaque", "no-body": "opaque", "json": "blocked"}
-        browser.evaluate(LOGOUT.replace("API", url))
-        assert projects(browser, url) == {"flytesnacks", "own"}
+        page.evaluate(LOGOUT.replace("API", url))
+        assert projects(page, url) == {"flytesnacks", "own"}
         # A link on another site: the session ends only after the person agrees.
-        browser.open(page)
-        browser.wait(lambda: browser.address == page, "page of the other site")
-        browser.evaluate(f"location.href = '{url}/logout'")
-        browser.wait(lambda: "Sign out?" in browser.text, "question")
-        assert "flyte_session" in browser.cookies()
-        browser.evaluate("document.querySelector('a').click()")
-        browser.wait(lambda: "/oauth2/end_session" in browser.address, "logout at the provider")
-        assert "flyte_session" not in browser.cookies()
-        browser.open(f"{url}/healthcheck")
-        browser.wait(lambda: browser.address == f"{url}/healthcheck", "own page")
-        assert call(browser, "GET", "/api/v1/projects")[0] == 401
+        page.goto(other)
+        page.evaluate(f"location.href = '{url}/logout'")
+        page.get_by_text("Sign out?").first.wait_for()
+        assert "flyte_session" in cookies(page.context)
+        page.click("a")
+        page.wait_for_url("**/oauth2/end_session**")
+        assert "flyte_session" not in cookies(page.context)
+        page.goto(f"{url}/healthcheck")
+        assert call(page, "GET", "/api/v1/projects")[0] == 401
 
 
 def test_cookies_that_a_sibling_domain_sends_change_nothing(tmp_path: Path) -> None:
     """Pages of the same site send SameSite=Lax cookies. Every origin is allowed, so only the cookie's check is left."""
     more = {"server": {"security": {"allowedOrigins": ["*"]}}}
     with (
-        signed_in(tmp_path, "flyte.site.example", **more) as (browser, server, url),
-        another_site("evil.site.example") as page,
+        signed_in(tmp_path, "flyte.site.example", **more) as (page, server, url),
+        another_site("evil.site.example") as other,
     ):
-        seen = attacked(browser, url, page)
+        seen = attacked(page, url, other)
         assert {seen["no-cors"], seen["no-cors-form"], seen["no-body"]} == {"opaque"}
         # Requests with a body are refused for its type before.
         assert "cross_site_request_refused" in server.printed
-        assert projects(browser, url) == {"flytesnacks"}
-        status, _ = call(browser, "POST", "/api/v1/projects", {"project": {"id": "own", "name": "own"}})
+        assert projects(page, url) == {"flytesnacks"}
+        status, _ = call(page, "POST", "/api/v1/projects", {"project": {"id": "own", "name": "own"}})
         assert status == 200

@@ -23,8 +23,9 @@ import bcrypt
 import httpx
 import pytest
 import yaml
+from playwright.sync_api import Page
 
-from tests.support.browser import Browser, browsing, skip_without_chromium
+from tests.support.browser import browsing, cookies, skip_without_chromium, tab
 from tests.support.servers import Running, serving
 from tests.support.sign_in import configuration, free_port
 
@@ -166,18 +167,27 @@ def keycloak(folder: Path, callback: str) -> Iterator[str]:
         yield issuer
 
 
-def status(browser: Browser) -> int:
+def submit(page: Page, **fields: str) -> None:
+    """Fill in fields by name and submit their form."""
+    for name, value in fields.items():
+        page.fill(f"[name={name}]", value)
+    # Keycloak's form has a button that shows the password.
+    form = page.locator("form").filter(has=page.locator(f"[name={next(iter(fields))}]"))
+    form.locator("[type=submit], button:not([type=button])").first.click()
+
+
+def status(page: Page) -> int:
     """The status of a request that the page that is open sends to its own server."""
-    found = browser.evaluate("fetch('/api/v1/projects').then(reply => reply.status)")
+    found = page.evaluate("fetch('/api/v1/projects').then(reply => reply.status)")
     assert isinstance(found, int)
     return found
 
 
-def sign_in(browser: Browser, server: Running, **fields: str) -> None:
+def sign_in(page: Page, server: Running, **fields: str) -> None:
     # Cookies belong to a name, so the browser uses the name in auth.authorizedUris.
-    browser.open(f"{localhost(server)}/login?redirect_url=/healthcheck")
-    browser.submit(**fields)
-    browser.wait(lambda: browser.address.endswith("/healthcheck"), "page after the sign-in")
+    page.goto(f"{localhost(server)}/login?redirect_url=/healthcheck")
+    submit(page, **fields)
+    page.wait_for_url("**/healthcheck")
 
 
 def localhost(server: Running) -> str:
@@ -185,9 +195,7 @@ def localhost(server: Running) -> str:
 
 
 @contextmanager
-def started(
-    tmp_path: Path, provider: Any, scopes: tuple[str, ...], **user_auth: Any
-) -> Iterator[tuple[Browser, Running]]:
+def started(tmp_path: Path, provider: Any, scopes: tuple[str, ...], **user_auth: Any) -> Iterator[tuple[Page, Running]]:
     """A server, a provider and a browser."""
     skip_without_chromium()
     port = free_port()
@@ -198,67 +206,67 @@ def started(
         path = configuration(folder, url, issuer, client_secret=SECRET, scopes=scopes, auth={"userAuth": user_auth})
         with (
             serving(tmp_path / "home", "--config", str(path), "--port", str(port)) as server,
-            browsing(tmp_path / "profile") as browser,
+            browsing() as browser,
+            tab(browser) as page,
         ):
-            yield browser, server
+            yield page, server
 
 
 @contextmanager
 def signed_in(
     tmp_path: Path, provider: Any, scopes: tuple[str, ...], fields: dict[str, str], **user_auth: Any
-) -> Iterator[tuple[Browser, Running]]:
+) -> Iterator[tuple[Page, Running]]:
     """A browser that has signed in at a server."""
-    with started(tmp_path, provider, scopes, **user_auth) as (browser, server):
-        sign_in(browser, server, **fields)
-        yield browser, server
+    with started(tmp_path, provider, scopes, **user_auth) as (page, server):
+        sign_in(page, server, **fields)
+        yield page, server
 
 
-def check_session(browser: Browser, server: Running) -> None:
+def check_session(page: Page, server: Running) -> None:
     """Use the session until its tokens were renewed twice."""
     assert '"event":"signed_in"' in server.printed
-    assert status(browser) == 200
-    cookie = browser.cookies()["flyte_session"]
+    assert status(page) == 200
+    cookie = cookies(page.context)["flyte_session"]
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
-    assert not {"flyte_csrf_state", "flyte_redirect_location"} & browser.cookies().keys()
+    assert not {"flyte_csrf_state", "flyte_redirect_location"} & cookies(page.context).keys()
     for _ in range(2):
         time.sleep(TOKEN_SECONDS + 1)
-        assert status(browser) == 200, server.printed[-2000:]
+        assert status(page) == 200, server.printed[-2000:]
     assert "no_refresh_token" not in server.printed
 
 
 def test_dex(tmp_path: Path) -> None:
     fields = {"login": "alice@example.com", "password": PASSWORD}
     scopes = ("openid", "profile", "email", "offline_access")
-    with signed_in(tmp_path, dex, scopes, fields, allow={"emailDomains": ["example.com"]}) as (browser, server):
-        check_session(browser, server)
+    with signed_in(tmp_path, dex, scopes, fields, allow={"emailDomains": ["example.com"]}) as (page, server):
+        check_session(page, server)
         # Dex has no logout of its own.
-        browser.open(f"{localhost(server)}/logout")
-        browser.wait(lambda: "flyte_session" not in browser.cookies(), "end of the session")
-        browser.open(f"{localhost(server)}/healthcheck")
-        browser.wait(lambda: browser.address.endswith("/healthcheck"), "own page")
-        assert status(browser) == 401
+        page.goto(f"{localhost(server)}/logout")
+        assert "flyte_session" not in cookies(page.context)
+        page.goto(f"{localhost(server)}/healthcheck")
+        assert status(page) == 401
 
 
 def test_dex_and_somebody_who_is_not_admitted(tmp_path: Path) -> None:
     fields = {"login": "alice@example.com", "password": PASSWORD}
     allow = {"emailDomains": ["example.org"]}
-    with started(tmp_path, dex, ("openid", "email"), allow=allow) as (browser, server):
-        browser.open(f"{localhost(server)}/login")
-        browser.submit(**fields)
-        browser.wait(lambda: "not allowed" in browser.text, "page with the reason")
-        assert "alice@example.com is of the domain example.com; wanted is example.org" in browser.text
-        assert "flyte_session" not in browser.cookies()
+    with started(tmp_path, dex, ("openid", "email"), allow=allow) as (page, server):
+        page.goto(f"{localhost(server)}/login")
+        submit(page, **fields)
+        page.get_by_text("not allowed").first.wait_for()
+        assert "alice@example.com is of the domain example.com; wanted is example.org" in page.inner_text("body")
+        assert "flyte_session" not in cookies(page.context)
 
 
 def test_keycloak(tmp_path: Path) -> None:
     fields = {"username": "alice", "password": PASSWORD}
     scopes = ("openid", "profile", "email")
     allow = {"emailDomains": ["example.com"], "claim": "groups", "claimValues": ["ml"]}
-    with signed_in(tmp_path, keycloak, scopes, fields, allow=allow) as (browser, server):
-        check_session(browser, server)
+    with signed_in(tmp_path, keycloak, scopes, fields, allow=allow) as (page, server):
+        check_session(page, server)
         # Keycloak ends its own session too, so the next sign-in asks for the password.
-        browser.open(f"{localhost(server)}/logout")
-        browser.wait(lambda: browser.address.endswith("/healthcheck"), "return from the provider")
-        assert status(browser) == 401
-        sign_in(browser, server, **fields)
-        assert status(browser) == 200
+        page.goto(f"{localhost(server)}/logout")
+        page.wait_for_url("**/healthcheck")
+        assert status(page) == 401
+        sign_in(page, server, **fields)
+        assert status(page) == 200

@@ -1,153 +1,122 @@
-"""Chromium without a screen, driven by the DevTools protocol over pipes."""
+"""Debian's Chromium, driven by playwright, and a list of what went wrong in a page."""
 
 from __future__ import annotations
 
-import json
-import os
-import select
+import re
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update"),
     "--host-resolver-rules=MAP flyte.site.example 127.0.0.1, "
-    "MAP *.example 127.0.0.2, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.2",
+    "MAP *.example 127.0.0.2, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE 127.0.0.2",
 )
-SECONDS_MAX = 60.0
-# Chromium reads commands from descriptor 3 and writes to 4.
-_WITH_PIPES = """
-import fcntl, os, sys
-for given, wanted in [(fcntl.fcntl(int(one), fcntl.F_DUPFD, 10), 3 + i) for i, one in enumerate(sys.argv[1:3])]:
-    os.dup2(given, wanted)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
+MILLISECONDS_MAX = 30_000
 
 
 def skip_without_chromium() -> None:
+    """Skip the test where no browser is installed. Debian: apt-get install chromium."""
     if CHROMIUM is None or sys.platform != "linux":
-        pytest.skip("NO CHROMIUM on this machine: sign-in in a real browser is NOT TESTED")
-
-
-class Browser:
-    """One tab of a browser."""
-
-    def __init__(self, process: subprocess.Popen[bytes], to_browser: int, from_browser: int) -> None:
-        self._process = process
-        self._to, self._from = to_browser, from_browser
-        self._received = b""
-        self._number = 0
-        self._session = ""
-        target = self.command("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.command("Page.enable")
-
-    def command(self, method: str, **parameters: Any) -> Any:
-        """Send a command and return its result."""
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + SECONDS_MAX
-        while True:
-            reply = self._next(deadline)
-            if reply.get("id") == self._number:
-                assert "error" not in reply, reply["error"]
-                return reply["result"]
-
-    def _next(self, deadline: float) -> dict[str, Any]:
-        while b"\0" not in self._received:
-            ready, _, _ = select.select([self._from], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, "Chromium does not answer"
-            piece = os.read(self._from, 1 << 16)
-            assert piece, "Chromium has ended"
-            self._received += piece
-        one, _, self._received = self._received.partition(b"\0")
-        found: dict[str, Any] = json.loads(one)
-        return found
-
-    def evaluate(self, script: str) -> Any:
-        """Run a script in the page and return its value, which may be a promise."""
-        found = self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
-
-    def open(self, address: str) -> None:
-        self.command("Page.navigate", url=address)
-
-    @property
-    def address(self) -> str:
-        return str(self._value("location.href"))
-
-    @property
-    def text(self) -> str:
-        return str(self._value("document.body ? document.body.innerText : ''"))
-
-    def _value(self, script: str) -> Any:
-        try:
-            return self.evaluate(script)
-        except AssertionError:
-            # The page is replaced at this moment.
-            return ""
-
-    def wait(self, condition: Callable[[], Any], what: str) -> None:
-        """Wait until a condition holds."""
-        deadline = time.monotonic() + SECONDS_MAX
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what} at {self.address}: {self.text[:1000]}"
-            time.sleep(0.1)
-
-    def wait_for(self, selector: str) -> None:
-        """Wait for an element."""
-        self.wait(lambda: self._value(f"!!document.querySelector({json.dumps(selector)})"), selector)
-
-    def submit(self, **fields: str) -> None:
-        """Fill in fields by name and submit their form by its first button."""
-        names = list(fields)
-        self.wait_for(f"[name={names[0]}]")
-        for name, value in fields.items():
-            self.evaluate(f"document.querySelector('[name={name}]').value = {json.dumps(value)}")
-        # Keycloak's form has a button that shows the password.
-        self.evaluate(
-            "(f => (f.querySelector('[type=submit]') || f.querySelector('button:not([type=button])')).click())"
-            f"(document.querySelector('[name={names[0]}]').form)"
-        )
-
-    def cookies(self) -> dict[str, dict[str, Any]]:
-        """All cookies of the browser by name."""
-        return {one["name"]: one for one in self.command("Network.getAllCookies")["cookies"]}
+        warnings.warn("NO CHROMIUM on this machine: nothing is TESTED in a real browser", stacklevel=2)
+        pytest.skip("NO CHROMIUM on this machine: this is NOT TESTED")
 
 
 @contextmanager
-def browsing(folder: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own."""
-    skip_without_chromium()
-    read_there, write_here = os.pipe()
-    read_here, write_there = os.pipe()
+def browsing(*flags: str) -> Iterator[Browser]:
+    """Yield a browser that ends with the block.
 
-    command = [sys.executable, "-c", _WITH_PIPES, str(read_there), str(write_there), str(CHROMIUM), *FLAGS]
-    process = subprocess.Popen(
-        [*command, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(read_there, write_there),
-    )
-    os.close(read_there)
-    os.close(write_there)
+    playwright's event loop counts as running in this thread until then, so `asyncio.run` fails inside the block.
+    """
+    skip_without_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def tab(browser: Browser, **options: Any) -> Iterator[Page]:
+    """Yield a page in a context of its own: no cookies, storage or cache of others.
+
+    Args:
+        **options: Arguments of playwright's Browser.new_context.
+    """
+    context = browser.new_context(**options)
+    context.set_default_timeout(MILLISECONDS_MAX)
     try:
-        yield Browser(process, write_here, read_here)
+        yield context.new_page()
     finally:
-        process.terminate()
-        process.wait(20)
-        os.close(write_here)
-        os.close(read_here)
+        context.close()
+
+
+def cookies(context: BrowserContext) -> dict[str, dict[str, Any]]:
+    """Return all cookies of a context by name."""
+    return {one["name"]: dict(one) for one in context.cookies()}
+
+
+# Chromium logs each refused response to the console, too. `Faults` reads responses themselves.
+_REFUSED_RESPONSE = re.compile(r"^Failed to load resource: the server responded with a status of \d+")
+# A page that is left cancels its requests.
+_CANCELLED = ("net::ERR_ABORTED",)
+
+
+class Faults:
+    """What went wrong in the pages of a context: errors in the console, refused requests, violations of the CSP.
+
+    `/me` answers 501 where authentication is off, so that is none.
+    """
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.found: list[str] = []
+        self.requests: list[Request] = []
+        self._allowed = [re.compile(r"^501 GET \S*/me$")]
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self._add(f"uncaught {error.error}"))
+        context.on("request", lambda request: self.requests.append(request))
+        context.on("response", self._response)
+        context.on("requestfailed", self._failed)
+        # A violation inside a worker or of a report-only policy has no line in the console.
+        context.expose_function("reportViolation", lambda text: self._add(f"CSP violation: {text}"))
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', e => "
+            "reportViolation(`${e.effectiveDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`))"
+        )
+
+    def allow(self, pattern: str) -> None:
+        """Expect faults whose text contains a regular expression, such as `404 GET .*/executions/`."""
+        self._allowed.append(re.compile(pattern))
+
+    def check(self) -> None:
+        """Fail for every fault that is not expected."""
+        unexpected = [one for one in self.found if not any(allowed.search(one) for allowed in self._allowed)]
+        assert not unexpected, "the page did what no page may do:\n" + "\n".join(unexpected)
+
+    def calls(self, path: str = "/api/v1/") -> list[str]:
+        """Return method and address of the requests so far whose address contains a path."""
+        return [f"{one.method} {one.url}" for one in self.requests if path in one.url]
+
+    def _add(self, text: str) -> None:
+        self.found.append(text)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "assert") and not _REFUSED_RESPONSE.search(message.text):
+            self._add(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self._add(f"{response.status} {response.request.method} {response.url}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure not in _CANCELLED:
+            self._add(f"{request.failure} {request.method} {request.url}")

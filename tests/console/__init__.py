@@ -1,0 +1,1 @@
+"""The console in Chromium, against servers that run workflows."""
