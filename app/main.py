@@ -25,6 +25,7 @@ from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
 from app.auth.caller_access import access_check
+from app.background.outbox.build import outbox_of
 from app.background.scheduler import Scheduler
 from app.blobs import Blobs
 from app.database.connect import database_of
@@ -219,6 +220,8 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         services.append(server.auth.provider_service)
     if server.auth is not None and server.auth.sign_in is not None:
         services.append(server.auth.sign_in.sessions.cleaning())
+    # It stops after the engine, whose last events it delivers.
+    services.append(outbox_of(server))
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 

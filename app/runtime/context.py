@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.auth.identity import Identity
 from app.engine.port import Engine
+from app.runtime.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from app.auth.authentication import Authentication
@@ -37,6 +38,7 @@ class Context:
         endpoint: scheme://host[:port] as the client wrote it.
         auth: Authentication; None where it is off.
         credentials: The headers of the request; None where authentication is off, and for engines and services.
+        outgoing: The writers of messages about events, and the way to the outbox.
         callbacks: The after-commit callbacks.
     """
 
@@ -52,6 +54,7 @@ class Context:
     auth: Authentication | None = None
     credentials: Credentials | None = None
     access: Access | None = None
+    outgoing: Outgoing = field(default_factory=Outgoing)
     callbacks: list[AfterCommit] = field(default_factory=list)
 
     @property

@@ -39,6 +39,7 @@ from app.engine.port import Engine
 from app.runtime import debug_log, failures
 from app.runtime.context import Context
 from app.runtime.health import Health
+from app.runtime.outgoing import Outgoing
 from app.runtime.rows import Rpc
 from app.wire.page import Page
 
@@ -72,6 +73,7 @@ class Server:
         task_tokens: Issues the tokens of tasks; None where authentication is off, or where tasks get none.
         access: Decides what a caller may do; None where neither authentication nor roles are on.
         audit: The audit log; None where it is off.
+        outgoing: The writers of messages about events, and the way to the outbox.
         cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
@@ -86,6 +88,7 @@ class Server:
     task_tokens: TaskTokens | None = None
     access: AccessCheck | None = None
     audit: audit.AuditLog | None = None
+    outgoing: Outgoing = field(default_factory=Outgoing)
     cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 
@@ -357,6 +360,7 @@ async def perform(
             endpoint=call.endpoint if call is not None else "",
             auth=server.auth,
             credentials=call.credentials if call is not None else None,
+            outgoing=server.outgoing,
         )
         response = await function(ctx, request)
     for callback in ctx.callbacks:

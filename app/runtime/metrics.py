@@ -32,6 +32,16 @@ CODES = (
     "DataLoss",
     "Unauthenticated",
 )
+# The names of targets of the outbox (app/background/outbox/targets.py).
+TARGETS = ("mail", "webhook", "queue", "external_events", "cloud_events")
+_OF_TARGET = {
+    "available": "1 unless the receiver cannot be reached",
+    "delivered": "messages delivered since the start",
+    "failed": "messages that could not be delivered, since the start",
+    "retried": "attempts that will be repeated, since the start",
+    "waiting": "messages that wait, counted up to 10,000",
+    "oldest_seconds": "age of the oldest waiting message",
+}
 # Every gauge of a background service (app/runtime/lifecycle.py) by service and name, with its help text.
 GAUGES = {
     ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
@@ -41,6 +51,8 @@ GAUGES = {
     ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
     ("local_engine", "executions"): "executions that the engine holds in memory",
     ("metrics_listener", "healthy"): "1 while the listener works",
+    ("outbox", "healthy"): "1 while the outbox reaches the database",
+    **{("outbox", f"{name}_{what}"): f"{name}: {text}" for name in TARGETS for what, text in _OF_TARGET.items()},
     ("revoked_clients", "healthy"): "1 while the list of revoked clients can be read from the database",
     ("scheduler", "healthy"): "1 while the scheduler reaches the database",
     ("scheduler", "leading"): "1 in the process that fires schedules",

@@ -14,6 +14,7 @@ from app.settings.engine import EngineSection
 from app.settings.limits import Limits, Switching
 from app.settings.logger import Logger, Secrets
 from app.settings.mcp import Mcp
+from app.settings.outbox import Outbox
 from app.settings.plugins import Plugins
 from app.settings.scheduler import Scheduler
 from app.settings.server import ServerSection
@@ -46,6 +47,7 @@ class Settings(Section):
     cluster_resources: ClusterResources = ClusterResources()
     registration: admin.Registration = admin.Registration()
     scheduler: Scheduler = Scheduler()
+    outbox: Outbox = Outbox()
     notifications: outbound.Notifications = outbound.Notifications()
     external_events: events_out.ExternalEvents = events_out.ExternalEvents()
     cloud_events: events_out.CloudEvents = events_out.CloudEvents()

