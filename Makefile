@@ -77,6 +77,21 @@ generate: $(VENV)/.dev ## Write routers, the OpenAPI document and docs/settings.
 	$(BIN)/flyteadmin config docs > .cache/settings.md && mv .cache/settings.md docs/settings.md
 	$(BIN)/python docs/deviations.py
 
+.PHONY: console console-check
+console: console/node_modules/.installed ## Build the console from console/ into app/console/static; needs Node 20.19
+	@cd console && npm run --silent build
+
+console-check: console/node_modules/.installed ## Check types, lint, unit tests, build and sizes of the console; needs Node
+	cd console && npm run --silent types && git diff --exit-code src/api
+	cd console && npm run --silent check && npm run --silent lint && npm run --silent test
+	cd console && npm run --silent build && npm run --silent sizes
+	git diff --exit-code app/console/static && test -z "$$(git status --porcelain app/console/static)"
+
+console/node_modules/.installed: console/package-lock.json
+	@echo "installing what the console is built with"
+	@cd console && npm ci --no-audit --no-fund
+	@touch $@
+
 diagrams: ## Draw docs/architecture.svg from docs/architecture.mmd; needs npm
 	npx --yes @mermaid-js/mermaid-cli@11 --input docs/architecture.mmd --output docs/architecture.svg --backgroundColor white
 

@@ -45,6 +45,9 @@ _DESCRIPTION = Rule("nothing", "it describes the API of this version, and nothin
 _SIGN_IN = Rule(
     "nothing", "people come here to sign in or out; the page checks the sign-in's cookie and the provider's answer"
 )
+_CONSOLE = Rule(
+    "nothing", "the files of the console, equal for everybody; the API that its script calls checks the caller"
+)
 
 # By the path of the route, as `app.routes` has it.
 PAGES: Mapping[str, Rule] = {
@@ -66,6 +69,11 @@ PAGES: Mapping[str, Rule] = {
     "/callback": _SIGN_IN,
     "/logout": _SIGN_IN,
     "/.well-known/openid-configuration": Rule("nothing", "it redirects to the provider's own public document"),
+    "/": _CONSOLE,
+    "/console": _CONSOLE,
+    "/console/assets/{name:path}": _CONSOLE,
+    "/console/{path:path}": _CONSOLE,
+    "/projects/{path:path}": _CONSOLE,
     "/storage/{key:path}": Rule("signature", "the signature in the address is made for one object, and expires"),
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),

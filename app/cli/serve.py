@@ -1,5 +1,6 @@
 """`flyteadmin serve`: the server."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,36 +12,32 @@ if TYPE_CHECKING:
     from app.server.startup import Started
     from app.settings import Settings
 
+_number = partial(typer.Option, metavar="NUMBER")
+
 
 def serve(
     context: typer.Context,
-    port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Port of REST, gRPC and the documentation. [default: 30080]")
-    ] = None,
-    grpc_port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Port of gRPC alone. [default: 30081]")
-    ] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Port of the metrics for Prometheus. [default: 10254]")
-    ] = None,
-    mcp_port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Serve MCP tools for AI assistants, at /mcp. [default: off]")
-    ] = None,
+    port: Annotated[int | None, _number(help="Port of REST, gRPC and the documentation. [default: 30080]")] = None,
+    grpc_port: Annotated[int | None, _number(help="Port of gRPC alone. [default: 30081]")] = None,
+    metrics_port: Annotated[int | None, _number(help="Port of the metrics for Prometheus. [default: 10254]")] = None,
+    mcp_port: Annotated[int | None, _number(help="Serve MCP tools for AI assistants, at /mcp. [default: off]")] = None,
     rest_adapter_port: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Serve the operations of the MCP tools as REST. [default: off]")
+        int | None, _number(help="Serve the operations of the MCP tools as REST. [default: off]")
     ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. [default: 127.0.0.1]")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Number of server processes. [default: 1]")
-    ] = None,
+    workers: Annotated[int | None, _number(help="Number of server processes. [default: 1]")] = None,
     tls: Annotated[
         bool, typer.Option("--tls", help="Serve TLS with a certificate of an authority of this machine.")
     ] = False,
     scheduler: Annotated[
         bool | None,
         typer.Option("--scheduler/--no-scheduler", help="Fire the schedules of launch plans.", show_default="on"),
+    ] = None,
+    console: Annotated[
+        bool | None,
+        typer.Option("--console/--no-console", help="Serve the console for browsers.", show_default="on"),
     ] = None,
     config: Files = None,
 ) -> None:
@@ -65,6 +62,7 @@ def serve(
         "server__host": host,
         "server__workers": workers,
         "scheduler__enabled": scheduler,
+        "console__enabled": console,
         "server__security__secure": True if tls else None,
         "server__security__ssl__local_authority": True if tls else None,
     }
@@ -91,7 +89,8 @@ def ready_text(started: "Started") -> str:
     scheme = "https" if settings.server.security.secure else "http"
     web = f"{scheme}://{_address(host, settings.server.http_port)}"
     shared = settings.server.http == "zttp"
-    lines = [
+    lines = [f"{'console':15}{web}/console"] if settings.console.enabled else []
+    lines += [
         f"{'REST and gRPC' if shared else 'REST':15}{web}  (documentation at {web}/docs)",
         f"{'gRPC alone' if shared else 'gRPC':15}{_address(host, settings.server.grpc.port)}",
         f"{'metrics':15}http://{_address(host, settings.flyteadmin.profiler_port)}/metrics",

@@ -9,6 +9,7 @@ from pathlib import Path
 from app.settings import admin, events_out, outbound, platform
 from app.settings.auth import Auth
 from app.settings.clusters import ClusterPools, ClusterResources, Clusters
+from app.settings.console import Console
 from app.settings.database import DatabaseSection
 from app.settings.engine import EngineSection
 from app.settings.limits import Limits, Switching
@@ -31,6 +32,7 @@ class Settings(Section):
     engine: EngineSection = EngineSection()
     limits: Limits = Limits()
     mcp: Mcp = Mcp()
+    console: Console = Console()
     switching: Switching = Switching()
     server: ServerSection = ServerSection()
     flyteadmin: admin.FlyteAdmin = admin.FlyteAdmin()

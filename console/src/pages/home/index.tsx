@@ -1,0 +1,5 @@
+import type { PageProps } from "../../routes.ts";
+
+export default function HomePage(_: PageProps<"home">) {
+  return <h1>Home</h1>;
+}

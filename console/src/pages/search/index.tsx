@@ -1,0 +1,5 @@
+import type { PageProps } from "../../routes.ts";
+
+export default function SearchPage(_: PageProps<"search">) {
+  return <h1>Search</h1>;
+}

@@ -1,0 +1,5 @@
+import type { PageProps } from "../../routes.ts";
+
+export default function SettingsPage(_: PageProps<"settings">) {
+  return <h1>Settings</h1>;
+}

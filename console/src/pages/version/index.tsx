@@ -1,0 +1,5 @@
+import type { PageProps } from "../../routes.ts";
+
+export default function VersionPage(_: PageProps<"version">) {
+  return <h1>Version</h1>;
+}
