@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import cors, routers
 from app.api.grpc.app import GrpcApp, is_grpc
+from app.api.http.compression import Gzip
 from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
@@ -109,6 +110,7 @@ class FlyteAdmin(FastAPI):
         )
         if self.server.auth is not None:
             self.router.others = PageGuard(self.router.others, self.router.routes, self.server.auth)
+        self.router.others = Gzip(self.router.others, self.server.settings.limits.gzip_reply_bytes_min)
         app: ASGIApp = self.router
         for cls, arguments, keywords in reversed(self.user_middleware):
             app = cls(app, *arguments, **keywords)

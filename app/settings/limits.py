@@ -42,6 +42,10 @@ class Limits(Section):
     list_reply_bytes_max: int = Field(default=16 * 1024**2, ge=1)
     """Bytes of a page of a list, which ends before it is larger. flytekit accepts 20 MiB."""
 
+    gzip_reply_bytes_min: int = Field(default=4096, ge=0)
+    """Size of a JSON or text reply over REST from which it is compressed for clients that send `Accept-Encoding: gzip`,
+    in bytes. 0 compresses none."""
+
     json_values_max: int = Field(default=300_000, ge=1)
     """Scalars, objects and lists in one JSON body. Reading this many takes 1 to 3 seconds of CPU; a workflow of 10,000
     nodes has 260,000."""

@@ -37,7 +37,8 @@ _HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "private, no-cache",
+    # no-transform: clients compare length and digest with those of the object, so it is not compressed.
+    "cache-control": "private, no-cache, no-transform",
 }
 
 

@@ -13,9 +13,11 @@ from google.protobuf.message import Message
 from starlette.types import Receive, Scope, Send
 
 from app import errors
+from app.api.http.compression import encoded
 from app.api.http.refusals import challenge
 from app.api.status import http_status
 from app.api.timeouts import timeout_seconds
+from app.cache import ByteCache
 from app.runtime.rows import Rpc
 from app.runtime.threads import in_thread_if_large
 from app.wire.codecs import BY_MEDIA_TYPE, CAMEL_JSON, CAMEL_TYPE, Codec
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Header = tuple[bytes, bytes]
 Headers = list[Header]
+Cached = tuple[ByteCache, tuple[Any, ...]]
 
 # JSON may be longer than its message. A body of more than this many times the limit for messages is not read.
 BODY_PER_MESSAGE_MAX = 4
@@ -97,6 +100,7 @@ class Head:
         writer: The codec of the reply.
         form: Whether the body is a posted HTML form.
         accepted: Whether the header Accept names the codec of the reply.
+        gzip_bytes_min: The size of a reply from which it is compressed; 0 compresses none.
     """
 
     fields: dict[bytes, bytes]
@@ -104,9 +108,10 @@ class Head:
     writer: Codec
     form: bool = False
     accepted: bool = True
+    gzip_bytes_min: int = 0
 
     @classmethod
-    def of(cls, scope: Scope) -> Head:
+    def of(cls, scope: Scope, gzip_bytes_min: int = 0) -> Head:
         """Parse the head of a request.
 
         Parity: an Accept header counts only when it equals one media type (MarshalerForRequest).
@@ -124,7 +129,11 @@ class Head:
         if _CAMEL_PARAMETER in map(bytes.strip, parameters):
             reader = CAMEL_JSON
         form = content_type == _FORM and scope["method"] == "POST"
-        return cls(fields, reader, writer or reader, form, writer is not None)
+        return cls(fields, reader, writer or reader, form, writer is not None, gzip_bytes_min)
+
+    def compresses(self, body: bytes) -> bool:
+        """Return whether a reply with this body is compressed for a client that accepts it."""
+        return 0 < self.gzip_bytes_min <= len(body) and self.writer.is_json
 
     @property
     def trailers(self) -> bool:
@@ -225,10 +234,23 @@ def cache_key(rpc: Rpc, scope: Scope, head: Head) -> tuple[Any, ...]:
     return rpc.name, head.writer, b"%b?%b" % (scope.get("raw_path") or b"", scope["query_string"])
 
 
-async def send_reply(send: Send, scope: Scope, head: Head, body: bytes, headers: Sequence[Header] = ()) -> None:
-    """Send a successful reply, with further headers."""
-    head_of_reply = [_CONTENT_TYPES[head.writer], _GRPC, *headers]
-    await send_answer(send, scope, 200, head_of_reply, body, chunked=head.trailers)
+async def send_reply(
+    send: Send, scope: Scope, head: Head, body: bytes, headers: Sequence[Header] = (), cached: Cached | None = None
+) -> None:
+    """Send a successful reply, with further headers.
+
+    Args:
+        send: Sends to the client.
+        scope: The request.
+        head: The head of the request.
+        body: The body.
+        headers: Further headers.
+        cached: Where the body is cached, so that its compressed form is, too.
+    """
+    headers = [_CONTENT_TYPES[head.writer], _GRPC, *headers]
+    if head.compresses(body):
+        headers, body = await encoded(scope, headers, body, cached)
+    await send_answer(send, scope, 200, headers, body, chunked=head.trailers)
 
 
 async def send_error(
@@ -245,6 +267,8 @@ async def send_error(
     if error.code == errors.Unauthenticated.code:
         headers.append(challenge(error))
     body = head.writer.write_error(error)
+    if head.compresses(body):
+        headers, body = await encoded(scope, headers, body)
     await send_answer(send, scope, http_status(error.code), headers, body, chunked=chunked, trailer=trailer)
 
 

@@ -96,10 +96,12 @@ class RpcRoute(Route):
             answer = failures.as_flyte_error(error, rpc=self.rpc.path, request_id=call.request_id)
             await exchange.send_error(send, scope, head, answer, chunked=head.trailers, trailer=exchange.TRAILER)
             return
+        entry = None
         if cached:
-            server.cache.put(exchange.cache_key(self.rpc, scope, head), body)
+            entry = server.cache, exchange.cache_key(self.rpc, scope, head)
+            server.cache.put(entry[1], body)
         headers = user_headers(reply) if isinstance(reply, identity_pb2.UserInfoResponse) else ()
-        await exchange.send_reply(send, scope, head, body, headers)
+        await exchange.send_reply(send, scope, head, body, headers, entry)
 
     def _call(self, scope: Scope, head: Head) -> Call:
         client, given = scope.get("client"), head.text(b"x-request-id")
@@ -143,6 +145,7 @@ class RestRouter(APIRouter):
         self._server = server
         self._tree: Tree[RpcRoute] = Tree()
         self._bodies = exchange.BodyReader(server.settings)
+        self._gzip_bytes_min = server.settings.limits.gzip_reply_bytes_min
         # The literal prefixes of the paths of immutable RPCs: only those requests are looked up in the cache.
         self._immutable: list[tuple[bytes, Rpc]] = []
         self._prefix: bytes | None = None
@@ -186,12 +189,13 @@ class RestRouter(APIRouter):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the RPC of a request and serve it; pass a request for an unknown path on to the pages."""
-        head = scope[_HEAD] = Head.of(scope)
+        head = scope[_HEAD] = Head.of(scope, self._gzip_bytes_min)
         try:
             path = route_path(scope)
-            reply = self._cached_reply(scope, head, path)
-            if reply is not None:
-                await exchange.send_reply(send, scope, head, reply)
+            found = self._cached_reply(scope, head, path)
+            if found is not None:
+                reply, key = found
+                await exchange.send_reply(send, scope, head, reply, cached=(self._server.cache, key))
                 return
             clean = clean_path(path.decode("latin-1"))
             if clean is not None:
@@ -214,12 +218,14 @@ class RestRouter(APIRouter):
         except ClientDisconnected:
             log.info("client_disconnected", path=scope["path"])
 
-    def _cached_reply(self, scope: Scope, head: Head, path: bytes) -> bytes | None:
+    def _cached_reply(self, scope: Scope, head: Head, path: bytes) -> tuple[bytes, tuple[Any, ...]] | None:
+        """Return the cached reply to an identical request, and its key."""
         if scope["method"] == "GET" and b"grpc-timeout" not in head.fields:
             for prefix, rpc in self._immutable:
                 if path.startswith(prefix):
-                    given = dispatch.credentials(self._server, scope, "http")
-                    return dispatch.cached_reply(self._server, rpc, exchange.cache_key(rpc, scope, head), given)
+                    given, key = dispatch.credentials(self._server, scope, "http"), exchange.cache_key(rpc, scope, head)
+                    reply = dispatch.cached_reply(self._server, rpc, key, given)
+                    return None if reply is None else (reply, key)
         return None
 
     async def _match(self, scope: Scope, receive: Receive, head: Head, segments: list[str]) -> RpcRoute | None:
