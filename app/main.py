@@ -21,7 +21,7 @@ from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, console, docs, health, roles, schedules, storage
+from app.api.pages import attempt_logs, console, docs, health, notifications, roles, schedules, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -88,6 +88,7 @@ class FlyteAdmin(FastAPI):
 
                 self.router.routes.extend(login.routes(server.auth.sign_in))
         self.router.routes.extend(schedules.routes(server))
+        self.router.routes.extend(notifications.routes(server))
         self.router.routes.extend(console.routes(server.settings, server.blobs))
         for router in routers.ROUTERS:
             self.include_router(router)

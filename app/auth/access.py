@@ -78,6 +78,7 @@ PAGES: Mapping[str, Rule] = {
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
     "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
+    "/api/v1/notifications/{project}/{domain}": Rule("identity", "it names executions and recipients"),
 }
 
 # The pages of the metrics listener, on a port of its own that is not for users.

@@ -12,7 +12,7 @@ from app.database import schema
 from app.database.base import Database
 from app.engine.owner import has_ended
 from app.runtime.leases import LEASE_SECONDS, Leases
-from app.settings.outbox import Outbox as Section
+from app.settings import Settings
 
 LEASE = "outbox/cleaning"
 # Time between two steps.
@@ -28,14 +28,14 @@ class Cleaning:
 
     Args:
         database: The database.
-        section: The settings.
+        settings: The settings.
         targets: The names of targets.
         me: The owner of the lease.
     """
 
-    def __init__(self, database: Database, section: Section, targets: tuple[str, ...], me: str) -> None:
+    def __init__(self, database: Database, settings: Settings, targets: tuple[str, ...], me: str) -> None:
         self._database = database
-        self._section = section
+        self._settings = settings
         self._targets = targets
         self._lease = Leases(database, schema.Lease, ("name",), owner=me, has_ended=has_ended)
         self._next = 0.0
@@ -77,7 +77,7 @@ class Cleaning:
         return False
 
     async def _give_up(self, target: str) -> None:
-        now, age = datetime.now(UTC), timedelta(seconds=self._section.undelivered_seconds)
+        now, age = datetime.now(UTC), timedelta(seconds=self._settings.outbox.undelivered_seconds)
         text = f"not delivered within {age} (outbox.undeliveredSeconds): "
         given_up, some = 0, PAGE_ROWS
         while some == PAGE_ROWS:
@@ -91,7 +91,9 @@ class Cleaning:
         dropped, some = 0, PAGE_ROWS
         while some == PAGE_ROWS:
             async with self._database.unit_of_work() as unit:
-                some = await claims.drop_oldest(unit, target, allowed=self._section.undelivered_max, most=PAGE_ROWS)
+                some = await claims.drop_oldest(
+                    unit, target, allowed=self._settings.outbox.undelivered_max, most=PAGE_ROWS
+                )
             dropped += some
         if dropped:
             limited_log.error(
@@ -99,7 +101,7 @@ class Cleaning:
             )
 
     async def _delete_finished(self) -> None:
-        before = datetime.now(UTC) - timedelta(seconds=self._section.kept_seconds)
+        before = datetime.now(UTC) - timedelta(seconds=self._settings.outbox.kept_seconds)
         some = PAGE_ROWS
         while some == PAGE_ROWS:
             async with self._database.unit_of_work() as unit:

@@ -71,7 +71,7 @@ class Outbox:
         self._me = owner_name()
         self._leases = Leases(server.database, OutboxMessage, ("id",), owner=self._me, has_ended=has_ended)
         self._outcomes = Outcomes(server.database, self._me)
-        self._cleaning = cleaning.Cleaning(server.database, self._section, tuple(self._works), self._me)
+        self._cleaning = cleaning.Cleaning(server.database, server.settings, tuple(self._works), self._me)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._failure = ""

@@ -11,7 +11,7 @@ from app import errors
 from app.database import schema
 from app.runtime.context import Context
 from app.runtime.outgoing import RecordedEvent
-from app.services import outbox, phases
+from app.services import notifications, outbox, phases
 from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
@@ -53,11 +53,15 @@ async def create_workflow_event(
     uris = await inline.write({"output": inline.outputs_uri(event, id.project, id.domain, id.name)})
     row = await ctx.db.find(schema.Execution, for_update=True, **execution_key(id))
     _check_phase(row, event)
-    await ctx.db.update(schema.Execution, execution_key(id), **_changed_columns(row, event, uris["output"]))
+    assert row is not None
+    closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
+    await ctx.db.update(schema.Execution, execution_key(id), **_changed_columns(row, closure, event, uris["output"]))
     phase = phases.Workflow.Phase.Name(event.phase)
     await ctx.db.insert_if_absent(
         schema.ExecutionEvent, **execution_key(id), request_id=request.request_id, occurred_at=occurred_at, phase=phase
     )
+    if closure.notifications and event.phase in phases.WORKFLOW_TERMINAL:
+        await notifications.write(ctx, event, row.spec or b"", closure)
     if ctx.outgoing.writers:
         await outbox.publish(ctx, RecordedEvent("workflow", id, request))
     return event_pb2.WorkflowExecutionEventResponse()
@@ -70,9 +74,13 @@ def _check_phase(row: Any, event: engine_event_pb2.WorkflowExecutionEvent) -> No
     phases.check_workflow_event(row.phase, event.phase, cluster=row.cluster, producer=event.producer_id, id=id)
 
 
-def _changed_columns(row: Any, event: engine_event_pb2.WorkflowExecutionEvent, output_uri: str) -> changes.Columns:
-    """Return the columns of an execution that an event changes."""
-    closure = execution_pb2.ExecutionClosure.FromString(row.closure or b"")
+def _changed_columns(
+    row: Any,
+    closure: execution_pb2.ExecutionClosure,
+    event: engine_event_pb2.WorkflowExecutionEvent,
+    output_uri: str,
+) -> changes.Columns:
+    """Change the closure of an execution; return the columns that an event changes."""
     closure.phase = event.phase
     closure.updated_at.CopyFrom(event.occurred_at)
     columns: changes.Columns = {
