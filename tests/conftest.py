@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -24,7 +24,7 @@ from app.runtime.context import Context
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.wire.page import Page
-from tests.support import processes
+from tests.support import log_setup, processes
 from tests.support.clusters import Postgres, binaries
 from tests.support.databases import Databases
 from tests.support.tokens import NoTokens
@@ -56,6 +56,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown() -> None:
     """Allow processes: the end of the last test also ends fixtures of earlier ones, such as PostgreSQL."""
     processes.leave()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    with log_setup.restored():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import tokenize
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(p for p in (ROOT / "app").rglob("*.py") if "routers" not in p.parts)
+SERVICES = [path for path in SOURCES if ROOT / "app/services" in path.parents]
 OTHERS = sorted([*(ROOT / "openapi").rglob("*.py"), *(ROOT / "alembic").rglob("*.py")])
 
 FUNCTION_LINES_MAX = 70
@@ -74,16 +76,24 @@ def imports_of(tree: ast.Module, *, everywhere: bool = False) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_imports_point_one_way(path: Path) -> None:
-    module = module_of(path)
-    own = rank_of(module)
-    if module == "app":
-        return
-    assert own is not None, f"{module} has no rank in tests/test_tidy.py"
-    for imported in imports_of(ast.parse(path.read_text())):
-        other = rank_of(imported)
-        assert other is None or other <= own, f"{module} (rank {own}) imports {imported} (rank {other})"
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, which several rules read."""
+    return ast.parse(path.read_text())
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for module, path in ((module_of(path), path) for path in SOURCES):
+        own = rank_of(module)
+        if own is None and module != "app":
+            wrong.append(f"{module} has no rank in tests/test_tidy.py")
+            continue
+        for imported in imports_of(tree_of(path)):
+            other = rank_of(imported)
+            if own is not None and other is not None and other > own:
+                wrong.append(f"{module} (rank {own}) imports {imported} (rank {other})")
+    assert not wrong, "\n".join(wrong)
 
 
 def modules_imported() -> dict[str, set[str]]:
@@ -91,7 +101,7 @@ def modules_imported() -> dict[str, set[str]]:
     modules = {module_of(path): path for path in (ROOT / "app").rglob("*.py")}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
-        imported = imports_of(ast.parse(path.read_text()), everywhere=True)
+        imported = imports_of(tree_of(path), everywhere=True)
         graph[module] = {one if one in modules else one.rpartition(".")[0] for one in imported} & modules.keys()
         graph[module].discard(module)
     return graph
@@ -104,58 +114,75 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def prose_of(text: str) -> list[str]:
+def prose_of(path: Path) -> list[str]:
     """Return the docstrings and comments of a module."""
-    tree = ast.parse(text)
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    found = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
-    comments = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    found = [ast.get_docstring(node) or "" for node in ast.walk(tree_of(path)) if isinstance(node, documented)]
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
     return found + [comment.string.lstrip("# ") for comment in comments]
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=lambda p: str(p.relative_to(ROOT)))
-def test_docstrings_and_comments_use_no_metaphors(path: Path) -> None:
+def test_docstrings_and_comments_use_no_metaphors() -> None:
     """No exceptions are left: a sentence with one of these words names who does what instead."""
-    assert [match[0] for one in prose_of(path.read_text()) for match in METAPHORS.finditer(one)] == []
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0]!r} in {prose!r}"
+        for path in (*SOURCES, *OTHERS)
+        for prose in prose_of(path)
+        for match in METAPHORS.finditer(prose)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=lambda p: str(p.relative_to(ROOT)))
-def test_functions_and_files_are_short(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= FILE_LINES_MAX
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= FUNCTION_LINES_MAX, f"{node.name} has {length} lines"
+def test_functions_and_files_are_short() -> None:
+    wrong = []
+    for path in (*SOURCES, *OTHERS):
+        name, lines = path.relative_to(ROOT), len(path.read_text().splitlines())
+        if lines > FILE_LINES_MAX:
+            wrong.append(f"{name} has {lines} lines")
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > FUNCTION_LINES_MAX:
+                    wrong.append(f"{node.name} in {name} has {length} lines")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_nothing_is_left_behind(path: Path) -> None:
-    text, name = path.read_text(), str(path.relative_to(ROOT))
-    for pattern, instead in BANNED.items():
-        if "sleep" in pattern and any(name.startswith(one) for one in MAY_SLEEP):
-            continue
-        if "print" in pattern and any(name.startswith(one) for one in MAY_PRINT):
-            continue
-        assert not re.search(pattern, text), f"{pattern} in {name}: {instead}"
-
-
-@pytest.mark.parametrize("path", [p for p in SOURCES if ROOT / "app/services" in p.parents], ids=module_of)
-def test_services_never_commit_and_never_ask_the_clock(path: Path) -> None:
-    text = path.read_text()
-    assert not re.search(r"\bCOMMIT\b|\.commit\(|unit_of_work\(", text), "the edge commits"
-    if path.name != "version.py":  # It tells when the process started, once.
-        assert not re.search(r"datetime\.now\(|time\.time\(", text), "ctx.now is the only clock of a request"
-
-
-@pytest.mark.parametrize("path", [p for p in SOURCES if ROOT / "app/services" in p.parents], ids=module_of)
-def test_public_service_functions_say_what_they_do(path: Path) -> None:
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.AsyncFunctionDef) and [a.arg for a in node.args.args] == ["ctx", "request"]:
-            if node.name.startswith("_"):
+def test_nothing_is_left_behind() -> None:
+    wrong = []
+    for path in SOURCES:
+        text, name = path.read_text(), str(path.relative_to(ROOT))
+        for pattern, instead in BANNED.items():
+            if "sleep" in pattern and any(name.startswith(one) for one in MAY_SLEEP):
                 continue
-            doc = ast.get_docstring(node)
-            assert doc, f"{node.name} has no docstring"
+            if "print" in pattern and any(name.startswith(one) for one in MAY_PRINT):
+                continue
+            if re.search(pattern, text):
+                wrong.append(f"{pattern} in {name}: {instead}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_services_never_commit_and_never_ask_the_clock() -> None:
+    wrong = []
+    for path in SERVICES:
+        text = path.read_text()
+        if re.search(r"\bCOMMIT\b|\.commit\(|unit_of_work\(", text):
+            wrong.append(f"{path.relative_to(ROOT)} commits, which the edge does")
+        # version.py tells when the process started, once.
+        if path.name != "version.py" and re.search(r"datetime\.now\(|time\.time\(", text):
+            wrong.append(f"{path.relative_to(ROOT)} asks the clock: ctx.now is the only one of a request")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_public_service_functions_say_what_they_do() -> None:
+    wrong = []
+    for path in SERVICES:
+        for node in tree_of(path).body:
+            if not isinstance(node, ast.AsyncFunctionDef) or node.name.startswith("_"):
+                continue
+            if [a.arg for a in node.args.args] == ["ctx", "request"] and not ast.get_docstring(node):
+                wrong.append(f"{node.name} in {path.relative_to(ROOT)} has no docstring")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.slow

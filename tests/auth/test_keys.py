@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -72,27 +73,37 @@ def test_the_old_key_may_be_absent(tmp_path: Path) -> None:
     assert len(SigningKeys.load(settings, secrets).jwks()["keys"]) == 1
 
 
-ENCRYPTED = rsa_key().private_bytes(
-    serialization.Encoding.PEM,
-    serialization.PrivateFormat.TraditionalOpenSSL,
-    serialization.BestAvailableEncryption(b"secret-password"),
-)
+BEGIN = "-----BEGIN RSA PRIVATE KEY-----"
+
+
+def encrypted() -> str:
+    return (
+        rsa_key()
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.BestAvailableEncryption(b"secret-password"),
+        )
+        .decode()
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "failed to read token signing RSA Key. Error: empty value"),
-        ("junk", "failed to decode token signing RSA Key. Error: no PEM data found"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "failed to parse PKCS1PrivateKey."),
-        (ENCRYPTED.decode(), "failed to parse PKCS1PrivateKey."),
-        (pem(ec_key()), "failed to parse PKCS1PrivateKey."),
-        (pem(rsa_key("short", 1024)), "is an RSA key of 1024 bits; wanted are at least 2048"),
+        (lambda: "", "failed to read token signing RSA Key. Error: empty value"),
+        (lambda: "junk", "failed to decode token signing RSA Key. Error: no PEM data found"),
+        (lambda: f"{BEGIN}\nAAAA\n{BEGIN.replace('BEGIN', 'END')}\n", "failed to parse PKCS1PrivateKey."),
+        (encrypted, "failed to parse PKCS1PrivateKey."),
+        (lambda: pem(ec_key()), "failed to parse PKCS1PrivateKey."),
+        (lambda: pem(rsa_key("short", 1024)), "is an RSA key of 1024 bits; wanted are at least 2048"),
     ],
 )
 @pytest.mark.parametrize("name", ["token_rsa_key__pem", "token_rsa_key_old__pem"])
-def test_an_unusable_key_is_refused_with_its_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
-    settings, secrets = store(tmp_path, **{"token_rsa_key__pem": pem(rsa_key()), name: text})
+def test_an_unusable_key_is_refused_with_its_name(
+    tmp_path: Path, name: str, text: Callable[[], str], problem: str
+) -> None:
+    settings, secrets = store(tmp_path, **{"token_rsa_key__pem": pem(rsa_key()), name: text()})
     with pytest.raises(BadSetting) as raised:
         SigningKeys.load(settings, secrets)
     assert problem in str(raised.value)

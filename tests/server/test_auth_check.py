@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,20 @@ with warnings.catch_warnings():
 STATIC_CLIENTS = "auth__appAuth__selfAuthServer__staticClients"
 
 Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(autouse=True)
+def _cheap_secrets(tmp_path: Path, made_secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let settings_of keep secrets that are made once: new keys take 200 ms in each test, hashes of cost 10 take 50."""
+    shutil.copytree(made_secrets, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(secret_files, "_BCRYPT_ROUNDS", 4)
+
+
+@pytest.fixture(scope="module")
+def made_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets")
+    secret_files.write(folder, load((), {"secrets.secrets_prefix": str(folder)}, {}).settings)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,11 +105,12 @@ def _closure(name: str, others: dict[str, set[str]]) -> set[str]:
     return names
 
 
-def unread() -> set[str]:
+@cache
+def unread() -> frozenset[str]:
     """Return the dotted paths of the settings that no code reads."""
     pairs = pairs_read()
-    return {
+    return frozenset(
         ".".join(path)
         for path, declared_by in leaves()
         if (path[-2] if len(path) > 1 else "settings", path[-1]) not in pairs and (declared_by, path[-1]) not in pairs
-    }
+    )
