@@ -1,6 +1,6 @@
 """Shorten the closures in lists, so that a page fits into the 4 MiB that gRPC clients accept per message.
 
-Error messages are cut as upstream cuts them. Abort causes, reasons, custom info, log links and inline outputs can be
+Errors keep their end. Abort causes, reasons, custom info, log links and inline outputs can be
 as large as a request, so lists cut or omit them. The Get RPCs return everything.
 """
 
@@ -12,7 +12,7 @@ from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
 
 from app import errors
 
-# Upstream's length for executions and nodes (transformers.TrimErrorMessage).
+# Parity: upstream's length for executions and nodes (transformers.TrimErrorMessage).
 ERROR_BYTES_MAX = 100
 # Upstream does not cut the errors of attempts, and flyteconsole shows errors from the list.
 ATTEMPT_ERROR_BYTES_MAX = 10_000
@@ -57,8 +57,27 @@ def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
 
 def _trim_error(closure: Any, bytes_max: int = ERROR_BYTES_MAX) -> None:
     if closure.WhichOneof("output_result") == "error":
-        closure.error.message = errors.cut(closure.error.message, bytes_max)
+        closure.error.message = _end(closure.error.message, bytes_max)
         closure.error.code = errors.cut(closure.error.code, ERROR_BYTES_MAX)
+
+
+def _end(text: str, bytes_max: int) -> str:
+    """Return the last lines that fit, without blank ones at the end; of a last line that is too long its beginning.
+
+    Deviates: upstream keeps the first 100 bytes, which for a failed task are the head of a traceback. The cause stands
+    in the last lines: "ValueError: …" after flytekit's traceback, the reason after a container's log.
+    """
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= bytes_max:
+        return raw.decode()
+    raw = raw.rstrip()
+    start = len(raw) - bytes_max
+    if start <= 0:
+        return raw.decode()
+    before = raw.find(b"\n", start - 1)
+    if before >= 0:
+        return raw[before:].decode().strip()
+    return errors.cut(raw[raw.rfind(b"\n") + 1 :].decode().lstrip(), bytes_max)
 
 
 def _trim_output(closure: Any) -> None:

@@ -7,10 +7,13 @@ FLYTEADMIN_TEST_CONSOLE names its home, which the command prints.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -192,10 +195,9 @@ def main() -> None:
             print(f"{world.web}/console\nFLYTEADMIN_TEST_CONSOLE={home}", flush=True)  # noqa: T201
             for scenario in world.names:
                 print(f"  {scenario:18} {world.web}{world.execution(scenario)}", flush=True)  # noqa: T201
-            try:
-                world.remote.until(lambda: False, "an interrupt")
-            except KeyboardInterrupt:
-                print("stopping", flush=True)  # noqa: T201
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import literals_pb2
 from flyteidl.event import event_pb2
@@ -12,9 +13,10 @@ from google.protobuf.struct_pb2 import Struct
 
 from app.services import events, executions, node_executions, task_executions
 from app.services.phases import Node, Task, Workflow
-from app.services.trimming import trim_task
+from app.services.trimming import trim_execution, trim_task
 from tests.services.test_events import TASK, launch, node_event, run_id, task_event, workflow_event
 
+TRACE = "Trace:\n\n" + 20 * '    File "train.py", line 3, in fit\n' + "\nMessage:\n\n    "
 Scenario = Callable[..., Any]
 LONG = "m" * 1_500_000
 
@@ -43,6 +45,40 @@ async def attempt(b: Any, number: int) -> task_execution_pb2.TaskExecution:
     request.id.retry_attempt = number
     found: task_execution_pb2.TaskExecution = await b.call(task_executions.get_task_execution, request)
     return found
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("short", "short"),
+        ("", ""),
+        ("  short\n", "  short\n"),
+        ("a" * 100, "a" * 100),
+        ("a" * 101, "a" * 100),
+        (
+            f"{TRACE}ValueError: bad shape\n\n",
+            'File "train.py", line 3, in fit\n\nMessage:\n\n    ValueError: bad shape',
+        ),
+        (TRACE + "ValueError: " + "x" * 200, "ValueError: " + "x" * 88),
+        ("head\n" + "b" * 99, "b" * 99),
+        ("the head\n" + "b" * 100, "b" * 100),
+        ("é" * 101, "é" * 50),
+        ("the head\n" + "é" * 50, "é" * 50),
+        ("日本語" * 40 + "\n日本語", "日本語"),
+        (" \n" * 200, ""),
+        ("one\n" + "\n" * 200, "one"),
+        (
+            "\r\n[fit] terminated with exit code (137). Reason [OOMKilled]. Message: \n" + "log\n" * 60 + ".",
+            "log\n" * 24 + ".",
+        ),
+    ],
+)
+def test_the_end_of_an_error_is_kept(message: str, shown: str) -> None:
+    closure = execution_pb2.ExecutionClosure()
+    closure.error.message = message
+    trim_execution(closure)
+    assert closure.error.message == shown
+    assert len(closure.error.message.encode()) <= 100
 
 
 class TestTrimming:

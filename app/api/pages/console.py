@@ -25,6 +25,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors, limited_log
+from app.api.http.compression import accepts_gzip
 from app.api.pages import html
 from app.blobs import Blobs
 from app.settings import Settings
@@ -117,7 +118,7 @@ class ConsolePages:
         headers = {"cache-control": _FOR_EVER, "x-content-type-options": "nosniff"}
         if f"{name}.gz" in self._names:
             headers["vary"] = "Accept-Encoding"
-            if _accepts_gzip(request.headers.get("accept-encoding", "")):
+            if accepts_gzip(request.scope["headers"]):
                 name, headers["content-encoding"] = f"{name}.gz", "gzip"
         return FileResponse(self._static / "assets" / name, headers=headers, media_type=media_type)
 
@@ -171,15 +172,6 @@ def _origins(addresses: tuple[str, ...]) -> tuple[str, ...]:
         elif parts.scheme in ("http", "https") and parts.netloc:
             found[f"{parts.scheme}://{parts.netloc}"] = None
     return tuple(found)
-
-
-def _accepts_gzip(header: str) -> bool:
-    """Return whether an Accept-Encoding header allows gzip."""
-    for part in header.lower().split(","):
-        coding, _, parameter = part.partition(";")
-        if coding.strip() in ("gzip", "x-gzip", "*"):
-            return parameter.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
 
 
 async def _to_console(request: Request) -> Response:
