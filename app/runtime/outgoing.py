@@ -33,7 +33,13 @@ class RecordedEvent:
 
 
 class EventWriter(Protocol):
-    """Writes the messages of an event into the outbox."""
+    """Writes the messages of events into the outbox.
+
+    Attributes:
+        kinds: The kinds of events that `write` is called for (`RecordedEvent.kind`).
+    """
+
+    kinds: frozenset[str]
 
     async def write(self, ctx: Any, event: RecordedEvent) -> None:
         """Write messages with `app.services.outbox.put`. An exception refuses the event.

@@ -87,12 +87,15 @@ async def put(
 
 
 async def publish(ctx: Context, event: RecordedEvent) -> None:
-    """Call every writer for an event, in the event's transaction.
+    """Call the writers of a kind of event, in the event's transaction.
 
-    The row of the execution is locked first. So the ids of an execution's messages have the order of its commits.
+    The row of the execution is locked first. So the ids of an execution's messages have the order of its commits. An
+    event of the execution itself has locked the row already.
     """
-    await ctx.db.find(schema.Execution, columns=("id",), for_update=True, **execution_key(event.execution))
-    for writer in ctx.outgoing.writers:
+    writers = [writer for writer in ctx.outgoing.writers if event.kind in writer.kinds]
+    if writers and event.kind != "workflow":
+        await ctx.db.find(schema.Execution, columns=("id",), for_update=True, **execution_key(event.execution))
+    for writer in writers:
         await writer.write(ctx, event)
 
 

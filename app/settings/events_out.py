@@ -8,8 +8,21 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from app.settings.outbound import Aws, Gcp
 from app.settings.values import Seconds, Section
+
+
+class EventsAws(Section):
+    """Amazon Web Services."""
+
+    region: str = ""
+    """AWS region; that of the environment where it is empty."""
+
+
+class EventsGcp(Section):
+    """Google Cloud."""
+
+    project_id: str = ""
+    """Id of the Google Cloud project."""
 
 
 class EventsPublisher(Section):
@@ -35,8 +48,8 @@ class ExternalEvents(Section):
     type: str = "local"
     """Kind of service: `aws` (SNS) or `gcp` (Pub/Sub). `local` publishes nothing. Any other value is refused."""
 
-    aws: Aws = Aws()
-    gcp: Gcp = Gcp()
+    aws: EventsAws = EventsAws()
+    gcp: EventsGcp = EventsGcp()
     events_publisher: EventsPublisher = EventsPublisher()
 
     reconnect_attempts: int = Field(default=0, ge=0)
@@ -174,8 +187,8 @@ class CloudEvents(Section):
     """Kind of service: `aws` (SNS), `gcp` (Pub/Sub), `kafka`, `nats`, or `http`, which is not upstream's. `local` and
     `sandbox` publish nothing. Any other value is refused. Case does not matter."""
 
-    aws: Aws = Aws()
-    gcp: Gcp = Gcp()
+    aws: EventsAws = EventsAws()
+    gcp: EventsGcp = EventsGcp()
     kafka: Kafka = Kafka()
     nats: Nats = Nats()
     http: Http = Http()

@@ -21,3 +21,7 @@ class Outbox(Section):
 
     deliveries_max: int = Field(default=16, ge=1, le=1000)
     """Largest number of deliveries at the same time, for each kind of receiver and process. Not upstream's."""
+
+    allowed_networks: tuple[str, ...] = ()
+    """Private networks whose addresses webhooks and `cloudEvents.http` may connect to, such as `10.1.0.0/16` or
+    `127.0.0.1`. Others than public addresses are refused. Not upstream's."""

@@ -11,12 +11,16 @@ from app.settings.tree import Settings
 from app.settings.values import BadSetting
 
 _KUBERNETES = "no engine of this version uses Kubernetes"
-_PUBLISHED = "this version publishes no events and sends no notifications"
+_PUBLISHED = "this version sends no notifications"
+_REPEATED = "events are published again until outbox.undeliveredSeconds have passed"
 _NO_QUEUE = "this server fires schedules from its database, not from a queue of AWS"
 
 # The path of a field, or of a section for all fields in it, and the reason.
 WITHOUT_EFFECT: Mapping[str, str] = {
-    "cloud_events": _PUBLISHED,
+    "cloud_events.kafka.sasl_config.handshake": "librdkafka sends the handshake where brokers take it",
+    "cloud_events.kafka.version": "librdkafka asks the brokers for their version",
+    "cloud_events.reconnect_attempts": _REPEATED,
+    "cloud_events.reconnect_delay_seconds": _REPEATED,
     "cluster_resources": _KUBERNETES,
     "clusters": _KUBERNETES,
     "database.conn_max_life_time_seconds": "a connection stays open until the database ends it",
@@ -24,8 +28,9 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "database.max_idle_connections": "unused connections stay open",
     "database.postgres.debug": "logger.level=debug logs statements",
     "database.postgres.read_replica_host": "every statement is sent to database.postgres.host",
-    "external_events": _PUBLISHED,
-    "flyteadmin.async_events_buffer_size": _PUBLISHED,
+    "external_events.reconnect_attempts": _REPEATED,
+    "external_events.reconnect_delay_seconds": _REPEATED,
+    "flyteadmin.async_events_buffer_size": "events are stored with what they change, not in a buffer",
     "flyteadmin.event_version": _KUBERNETES,
     "flyteadmin.feature_gates": "this version has no artifacts",
     "flyteadmin.metrics_keys": "the metrics of this server have fixed labels",

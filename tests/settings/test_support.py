@@ -33,13 +33,13 @@ def test_each_entry_names_a_setting_or_a_section() -> None:
 def test_a_setting_without_effect_is_named_with_source_and_reason(tmp_path: Path) -> None:
     file = tmp_path / "flyte.yaml"
     file.write_text("scheduler: {reconnectAttempts: 1, workflowExecutor: {scheme: aws}}\nremoteData: {region: x}")
-    environ = {"FLYTEADMIN__CLOUDEVENTS__ENABLE": "true"}
+    environ = {"FLYTEADMIN__CLOUDEVENTS__KAFKA__VERSION": "2.1.0"}
     assert load([file], None, environ).warnings == (
         f"scheduler.reconnectAttempts, scheduler.workflowExecutor.scheme in {file} have no effect: this server fires "
         "schedules from its database, not from a queue of AWS",
         f"remoteData.region in {file} has no effect: storage.connection.region is the region of the bucket",
-        "FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect: this version publishes no events and sends "
-        "no notifications",
+        "FLYTEADMIN__CLOUDEVENTS__KAFKA__VERSION in the environment has no effect: librdkafka asks the brokers for "
+        "their version",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.background.events_out.build import targets_of
 from app.background.outbox.service import Outbox
 from app.background.outbox.targets import Target
 from app.runtime.dispatch import Server
@@ -13,7 +14,7 @@ def outbox_of(server: Server) -> Outbox:
     Raises:
         BadSetting: A setting cannot be used, or an extra of this package is not installed.
     """
-    targets: list[Target] = []
+    targets: list[Target] = [*targets_of(server)]
     outbox = Outbox(server, targets)
     server.outgoing.wake = outbox.wake
     return outbox
