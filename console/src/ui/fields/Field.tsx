@@ -45,7 +45,7 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
       <span class="field-name">{label}</span>
       {required && (
         <span class="field-required" title="required">
-          *<span class="visually-hidden"> required</span>
+          *<span class="hidden-text"> required</span>
         </span>
       )}
       <span class="field-type">{shapeLabel(shape)}</span>
@@ -68,7 +68,7 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
   if (group) {
     return (
       <fieldset class={classes} aria-describedby={describedBy}>
-        <legend class={bare ? "visually-hidden" : "field-head"}>{head}</legend>
+        <legend class={bare ? "hidden-text" : "field-head"}>{head}</legend>
         {extra && <div class="field-extra">{extra}</div>}
         {body}
       </fieldset>
@@ -76,7 +76,7 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
   }
   return (
     <div class={classes}>
-      <div class={bare ? "visually-hidden" : "field-head"}>
+      <div class={bare ? "hidden-text" : "field-head"}>
         <label for={id}>{head}</label>
       </div>
       {extra && <div class="field-extra">{extra}</div>}

@@ -80,7 +80,7 @@ function UploadLine({ label, folder, start, place, onChange }: LineProps) {
       <div class="field-line" role="status">
         <progress value={state.share} max={1} aria-label={`Upload of ${state.name}`} />
         <span class="field-help">{state.name}</span>
-        <button type="button" class="button field-small" onClick={() => running.current?.cancel()}>
+        <button type="button" class="button small" onClick={() => running.current?.cancel()}>
           Cancel
         </button>
       </div>
@@ -88,11 +88,11 @@ function UploadLine({ label, folder, start, place, onChange }: LineProps) {
   }
   return (
     <div class="field-line">
-      <label class="button field-small upload">
+      <label class="button small upload">
         {folder ? "Upload a folder" : "Upload a file"}
         <input
           type="file"
-          class="visually-hidden"
+          class="hidden-text"
           aria-label={`Upload ${label}`}
           {...(folder ? { webkitdirectory: true, multiple: true } : {})}
           onChange={(event) => {

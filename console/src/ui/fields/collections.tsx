@@ -33,11 +33,11 @@ export function ListField(props: FieldProps<ShapeOf<"list">>) {
   const items = draft.kind === "list" ? draft.items : [];
   const set = (next: Draft[]): void => onChange({ kind: "list", items: next });
   return (
-    <div class="rows">
+    <div class="items">
       {items.slice(0, ROWS_MAX).map((item, index) => (
         // Rows have no identity but their place; fields keep no state of their own.
-        <div key={index} class="row">
-          <span class="row-index">{index}</span>
+        <div key={index} class="item">
+          <span class="item-index">{index}</span>
           <Field
             bare
             shape={shape.item}
@@ -47,10 +47,10 @@ export function ListField(props: FieldProps<ShapeOf<"list">>) {
             required
             onChange={(next) => set(replaced(items, index, next))}
           />
-          <div class="row-actions">
+          <div class="item-actions">
             <button
               type="button"
-              class="button button-icon"
+              class="button icon-only quiet small"
               aria-label={`Move ${label} ${index} up`}
               disabled={index === 0}
               onClick={() => set(moved(items, index, index - 1))}
@@ -59,7 +59,7 @@ export function ListField(props: FieldProps<ShapeOf<"list">>) {
             </button>
             <button
               type="button"
-              class="button button-icon"
+              class="button icon-only quiet small"
               aria-label={`Remove ${label} ${index}`}
               onClick={() => set(without(items, index))}
             >
@@ -69,8 +69,8 @@ export function ListField(props: FieldProps<ShapeOf<"list">>) {
         </div>
       ))}
       <More count={items.length} />
-      <div class="row-foot">
-        <button type="button" class="button field-small" onClick={() => set([...items, initialDraft(shape.item)])}>
+      <div class="item-foot">
+        <button type="button" class="button small" onClick={() => set([...items, initialDraft(shape.item)])}>
           Add item
         </button>
         <TextSwitch {...props} />
@@ -85,9 +85,9 @@ export function MapField(props: FieldProps<ShapeOf<"map">>) {
   const entries = draft.kind === "map" ? draft.entries : [];
   const set = (next: Array<{ key: string; value: Draft }>): void => onChange({ kind: "map", entries: next });
   return (
-    <div class="rows">
+    <div class="items">
       {entries.slice(0, ROWS_MAX).map(({ key, value }, index) => (
-        <div key={index} class="row">
+        <div key={index} class="item">
           <KeyInput
             label={`Key ${index} of ${label}`}
             path={[...path, String(index)]}
@@ -103,10 +103,10 @@ export function MapField(props: FieldProps<ShapeOf<"map">>) {
             required
             onChange={(next) => set(replaced(entries, index, { key, value: next }))}
           />
-          <div class="row-actions">
+          <div class="item-actions">
             <button
               type="button"
-              class="button button-icon"
+              class="button icon-only quiet small"
               aria-label={`Remove ${label} ${key}`}
               onClick={() => set(without(entries, index))}
             >
@@ -116,10 +116,10 @@ export function MapField(props: FieldProps<ShapeOf<"map">>) {
         </div>
       ))}
       <More count={entries.length} />
-      <div class="row-foot">
+      <div class="item-foot">
         <button
           type="button"
-          class="button field-small"
+          class="button small"
           onClick={() => set([...entries, { key: "", value: initialDraft(shape.value) }])}
         >
           Add entry
@@ -136,7 +136,7 @@ function KeyInput(props: { label: string; path: string[]; value: string; onInput
   return (
     <input
       type="text"
-      class="input row-key"
+      class="input item-key"
       placeholder="key"
       autocomplete="off"
       spellcheck={false}

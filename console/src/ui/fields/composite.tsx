@@ -18,7 +18,7 @@ export function TextSwitch({ shape, draft, onChange, label }: FieldProps) {
   return (
     <button
       type="button"
-      class="button field-small"
+      class="button small"
       aria-label={`Edit ${label} as JSON`}
       onClick={() => onChange({ kind: "json", text: printJson(looseJson(shape, draft, zone), 2) })}
     >
@@ -49,10 +49,10 @@ export function JsonField({ shape, draft, onChange, path, id, label, describedBy
         onInput={(event) => onChange({ kind: "json", text: event.currentTarget.value })}
       />
       {shape.kind !== "any" && (
-        <div class="row-foot">
+        <div class="item-foot">
           <button
             type="button"
-            class="button field-small"
+            class="button small"
             aria-label={`Edit ${label} in fields`}
             disabled={!fields}
             onClick={() => fields && onChange(fields)}
@@ -88,7 +88,7 @@ export function KeptField({ shape, draft, onChange, id }: FieldProps) {
         {offloaded && <span>Stored at </span>}
         {text.length > KEPT_CHARACTERS_MAX ? `${text.slice(0, KEPT_CHARACTERS_MAX)}…` : text}
       </output>
-      <button type="button" class="button field-small" onClick={() => onChange(initialDraft(shape))}>
+      <button type="button" class="button small" onClick={() => onChange(initialDraft(shape))}>
         Replace
       </button>
     </div>
@@ -114,7 +114,7 @@ export function ObjectField(props: FieldProps<ShapeOf<"object">>) {
           Not in the schema, kept: <code>{found.rest}</code>
         </p>
       )}
-      <div class="row-foot">
+      <div class="item-foot">
         <TextSwitch {...props} />
       </div>
     </div>
@@ -138,14 +138,14 @@ function MemberField({ field, draft, onChange, path }: MemberProps) {
       <div class="field member-unset">
         <span class="field-name">{name}</span>
         <span class="field-help">{fallbackText(field)}</span>
-        <button type="button" class="button field-small" onClick={() => onChange(initialDraft(shape))}>
+        <button type="button" class="button small" onClick={() => onChange(initialDraft(shape))}>
           Set {name}
         </button>
       </div>
     );
   }
   const clear = !required && draft.kind !== "unset" && (
-    <button type="button" class="button field-small" aria-label={`Leave out ${name}`} onClick={() => onChange(UNSET)}>
+    <button type="button" class="button small" aria-label={`Leave out ${name}`} onClick={() => onChange(UNSET)}>
       Leave out
     </button>
   );

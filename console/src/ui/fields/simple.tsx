@@ -41,7 +41,7 @@ export function TextField({ shape, draft, onChange, path, id, describedBy, requi
       <div class="field-line">
         <textarea {...common} rows={rows} class="input" />
         {draft.kind === "unset" && required && (
-          <button type="button" class="button field-small" onClick={() => onChange({ kind: "text", text: "" })}>
+          <button type="button" class="button small" onClick={() => onChange({ kind: "text", text: "" })}>
             Use empty text
           </button>
         )}
@@ -81,7 +81,7 @@ function DatePicker({ text, onPick }: { text: string; onPick: (text: string) => 
           if (picked) onPick(picked.replace("T", " ") + (zone === "utc" ? " UTC" : ""));
         }}
       />
-      <button type="button" class="button field-small" onClick={() => onPick(showDatetime(now(), zone))}>
+      <button type="button" class="button small" onClick={() => onPick(showDatetime(now(), zone))}>
         Now
       </button>
     </>
