@@ -10,6 +10,7 @@ from typing import Any
 
 from app.background.events_out.publisher import TIMEOUT_SECONDS, Message, library, required
 from app.background.outbox.targets import Away, Refused
+from app.settings import redact
 from app.settings.events_out import Nats
 
 _EXTRA = {"extra": "nats", "setting": "cloudEvents.type=nats"}
@@ -102,8 +103,9 @@ class NatsPublisher:
             if user.enabled:
                 options |= {"user": user.user, "password": user.password.get_secret_value()}
             self._last_error = ""
+            self._client = self._nats.NATS()
             try:
-                self._client = await self._nats.connect(
+                await self._client.connect(
                     list(self._section.servers),
                     name="flyteadmin",
                     # The outbox repeats what fails. A client that connects again by itself would keep messages.
@@ -114,12 +116,14 @@ class NatsPublisher:
                     **options,
                 )
             except (self._errors.Error, TimeoutError, OSError, ValueError) as error:
-                raise Away(f"{type(error).__name__}: {error or self._last_error}") from error
+                await self._disconnect()
+                servers = ", ".join(map(redact, self._section.servers))
+                raise Away(f"{servers}: {self._last_error or error or type(error).__name__}") from error
             return self._client
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
-        if client is not None and not client.is_closed:
+        if client is not None:
             await client.close()
 
     async def _on_error(self, error: Exception) -> None:

@@ -84,9 +84,9 @@ class SnsPublisher:
         try:
             reply = await self._call(self._client.publish, **parts)
         except self._exceptions.ClientError as error:
-            raise _failure(error) from error
+            raise self._failure(error) from error
         except self._exceptions.BotoCoreError as error:
-            raise Away(str(error)) from error
+            raise Away(f"topic {self._topic}: {error}") from error
         return f"message {reply['MessageId']}"
 
     async def close(self) -> None:
@@ -99,13 +99,12 @@ class SnsPublisher:
     async def _call(self, method: Any, **parts: str) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: method(**parts))
 
-
-def _failure(error: Any) -> Exception:
-    """Return the exception for an error that SNS answered."""
-    code = error.response["Error"]["Code"]
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _REFUSED:
-        return Refused(str(error))
-    if code in _AGAIN or status >= 500:
-        return TryAgain(str(error))
-    return Away(str(error))
+    def _failure(self, error: Any) -> Exception:
+        """Return the exception for an error that SNS answered."""
+        code = error.response["Error"]["Code"]
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _REFUSED:
+            return Refused(str(error))
+        if code in _AGAIN or status >= 500:
+            return TryAgain(str(error))
+        return Away(f"topic {self._topic}: {error}")
