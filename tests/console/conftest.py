@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.console import large as larges
 from tests.console import world as worlds
 from tests.console.world import World
 from tests.support.browser import Faults, browsing, tab
+from tests.support.servers import Running
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         return
     with worlds.server(tmp_path_factory.mktemp("console") / "home") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with executions of 1,000 and 10,000 nodes, a map of 100,000 indices and a log of 100 MB."""
+    with larges.server(tmp_path_factory.mktemp("large") / "home") as running:
+        yield running
 
 
 @pytest.fixture(scope="package")
