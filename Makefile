@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-engine test-clients test-providers test-auth test-console test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
+.PHONY: help install run test test-all test-engine test-clients test-providers test-auth test-console test-fast fuzz check format generate diagrams migrate revision conformance bench bench-compare bench-load bench-scale clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,14 @@ install: $(VENV)/.installed ## Make .venv with the server in it
 run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in ARGS
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
-test: $(VENV)/.dev $(TASKS) ## Run all tests, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest -n 2 -m "not campaign" $(ARGS)
+# Two processes, each with neighbouring tests, which share servers; the one that ends first takes over tests of the other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 3 minutes
+	$(PYTEST) -m "not long and not campaign" $(ARGS)
+
+test-all: test ## Run `make test`, then the tests that start many servers and tasks: what CI runs
+	$(PYTEST) -m "long and not campaign" $(ARGS)
 
 test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill servers under them, and measure a route
 	$(BIN)/python -m pytest -m campaign tests/engine/graphs tests/benchmarks $(ARGS)
@@ -50,7 +56,7 @@ test-console: $(VENV)/.dev $(TASKS) ## Build the console and use every page of i
 	$(BIN)/python -m pytest -m "campaign or not campaign" tests/console $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
-	$(BIN)/python -m pytest -n 2 -m "not slow and not campaign" $(ARGS)
+	$(PYTEST) -m "not slow and not campaign" $(ARGS)
 
 .PHONY: test-examples
 test-examples: $(VENV)/.dev ## Run the tests that make up their input, with many more examples

@@ -41,10 +41,9 @@ hypothesis.settings.load_profile("flyteadmin")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests slow that start processes by a fixture, as those on PostgreSQL do."""
+    """Add the markers that choose the tests of `make test-fast` and `make test`."""
     for item in items:
-        if processes.marked_slow(item):
-            item.add_marker("slow")
+        processes.add_markers(item)
 
 
 @pytest.hookimpl(tryfirst=True)

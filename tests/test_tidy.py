@@ -186,6 +186,7 @@ def test_public_service_functions_say_what_they_do() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_the_repository_speaks_of_the_product_alone() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"

@@ -1,6 +1,6 @@
 """Schedulers in processes of their own, killed at random: every slot that was due has exactly one execution.
 
-`make test` kills 20 processes; the campaign kills 200.
+`make test-all` kills 20 processes; the campaign kills 200.
 """
 
 from __future__ import annotations

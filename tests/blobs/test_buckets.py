@@ -85,6 +85,7 @@ def store(folder: Path, endpoint: str, **changes: Any) -> b.Blobs:
     return b.Blobs(Settings(home=folder, storage=section(endpoint, **changes)))  # type: ignore[arg-type]
 
 
+@pytest.mark.smoke
 class TestObjects:
     @pytest.mark.parametrize("size", [0, 5_000, 12_000_000])
     def test_what_was_written_is_read(self, s3: str, tmp_path: Path, size: int) -> None:

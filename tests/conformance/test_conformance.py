@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.run import replay
-from tests.conftest import DATABASES
 from tests.support.clusters import Postgres
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.smoke), "postgresql"])
 def test_every_recorded_conversation(
     database: str, request: pytest.FixtureRequest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

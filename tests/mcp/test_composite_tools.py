@@ -32,6 +32,7 @@ async def launch_plainly(client: Client, name: str, values: dict[str, Any]) -> d
     return id
 
 
+@pytest.mark.smoke
 def test_from_nothing_to_the_outputs(served: Served) -> None:
     async def scenario(client: Client) -> None:
         projects = value(await client.call_tool("list-projects", {}))["projects"]
@@ -77,6 +78,7 @@ def test_plain_values_are_refused_by_name(served: Served) -> None:
     served.run(scenario)
 
 
+@pytest.mark.smoke
 def test_why_an_execution_failed(served: Served) -> None:
     async def scenario(client: Client) -> None:
         id = await launch_plainly(client, "failing", {"message": "the cellar is flooded"})

@@ -84,6 +84,7 @@ class TestOneProcess:
             assert server.stop() == 0
         assert server.printed.rstrip().endswith("stopped")
 
+    @pytest.mark.smoke
     def test_http1_http2_and_grpc_share_the_port(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home") as server:
             assert httpx.get(f"{server.web}/openapi.json").json()["openapi"].startswith("3.1")
@@ -113,6 +114,7 @@ class TestOneProcess:
             assert "warning: FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect" in server.printed
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.smoke
     def test_it_stops_in_time_while_clients_stay(self, tmp_path: Path, number: int) -> None:
         variables = {"FLYTEADMIN__SERVER__GRACEFULSHUTDOWNTIMEOUTSECONDS": "2"}
         with (
@@ -160,6 +162,7 @@ def test_no_moment_of_the_start_is_deaf_to_the_wish_to_stop(tmp_path: Path, work
 
 
 class TestSeveralProcesses:
+    @pytest.mark.smoke
     def test_workers_share_the_ports_the_database_and_the_books(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home", "--workers", "2") as server:
             assert len(children(server.process.pid)) == 2

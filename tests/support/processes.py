@@ -1,4 +1,15 @@
-"""Keep the promise of `make test-fast`: a test that is not marked slow starts no process."""
+"""Which target of make runs a test, and the promise of `make test-fast`: its tests start no process.
+
+| the test | markers | runs in |
+|---|---|---|
+| starts no process | | test-fast, test, test-all |
+| needs PostgreSQL and no other process | slow | test, test-all |
+| starts processes or takes seconds, and is one of the few that stand for the others | slow, smoke | test, test-all |
+| starts processes or takes seconds | slow, long | test-all |
+| takes minutes, or needs further tools | campaign | a target of its own |
+
+`slow` and `long` are added here where fixtures and parameters show them; the rest is written at the test.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +18,28 @@ from typing import Any
 
 import pytest
 
-FIXTURES = {"plane", "postgres", "postgres_url", "s3", "templates"}
+FIXTURES = {"plane", "s3", "templates"}
+POSTGRESQL = {"postgres", "postgres_url"}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system")
 _fast: str | None = None
 
 
-def marked_slow(item: pytest.Item) -> bool:
-    """Return whether a test is slow: by a marker, or because it uses PostgreSQL or a fixture that starts processes."""
+def add_markers(item: pytest.Item) -> None:
+    """Add `slow` and `long` where the table above has them."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if any(item.iter_markers("slow")) or fixtures & FIXTURES:
+        item.add_marker("slow")
+        if not any(item.iter_markers("smoke")):
+            item.add_marker("long")
+        return
     params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    starts = "postgresql" in params or not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
-    return starts or any(item.iter_markers("slow")) or any(item.iter_markers("campaign"))
+    if "postgresql" in params or fixtures & POSTGRESQL:
+        item.add_marker("slow")
+
+
+def marked_slow(item: pytest.Item) -> bool:
+    """Return whether a test may start processes."""
+    return any(item.iter_markers("slow")) or any(item.iter_markers("campaign"))
 
 
 def enter(item: pytest.Item) -> None:

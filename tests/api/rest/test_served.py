@@ -14,7 +14,7 @@ import pytest
 from tests.api.edge import RawConnection, raw
 from tests.support.servers import Running, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 JSON2 = ((b"accept", b"application/json"),)

@@ -1,4 +1,4 @@
-"""A workflow of each kind through a real server that is killed in the middle: what `make test` runs of the campaign."""
+"""A workflow of each kind through a real server that is killed in the middle: the part of `make test-all`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from app.engine.local.processes.fork_server_client import ForkServers
 from app.engine.local.processes.pool import ProcessPool
 from app.engine.local.processes.spec import Limits, NotExecutable, ProcessSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 LIMITS = Limits(grace_seconds=5, log_bytes_max=1024**2, printed_bytes_max=0, free_bytes_min=0, processes_max=0)
 

@@ -49,6 +49,7 @@ USER, SYSTEM, UNKNOWN = (
 
 class TestSuccess:
     @pytest.mark.parametrize("warm", [True, False])
+    @pytest.mark.smoke
     def test_outputs(self, bench: Benches, warm: bool) -> None:
         made = bench(warm=warm)
         attempt = made.attempt("double", {"x": 21})
@@ -245,6 +246,7 @@ class TestIsolation:
 
 
 class TestFailure:
+    @pytest.mark.smoke
     def test_an_exception_of_the_user_is_permanent(self, bench: Benches) -> None:
         made = bench()
         failed = failure_of(made, made.attempt("fail", {"message": "no luck"}))
@@ -367,6 +369,7 @@ class TestCannotBuild:
 
 
 class TestKill:
+    @pytest.mark.smoke
     def test_a_task_that_ends_when_asked(self, bench: Benches) -> None:
         made = bench()
         attempt = made.attempt("sleep", {"seconds": 60.0})
