@@ -1,5 +1,7 @@
 import type { PageProps } from "../../routes.ts";
+import { EntityList } from "../entities/EntityList.tsx";
 
-export default function TasksPage(_: PageProps<"tasks">) {
-  return <h1>Tasks</h1>;
+/** The tasks of a project and domain. */
+export default function TasksPage({ project, domain }: PageProps<"tasks">) {
+  return <EntityList kind="task" place={{ project, domain }} />;
 }

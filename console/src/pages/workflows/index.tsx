@@ -1,5 +1,7 @@
 import type { PageProps } from "../../routes.ts";
+import { EntityList } from "../entities/EntityList.tsx";
 
-export default function WorkflowsPage(_: PageProps<"workflows">) {
-  return <h1>Workflows</h1>;
+/** The workflows of a project and domain. */
+export default function WorkflowsPage({ project, domain }: PageProps<"workflows">) {
+  return <EntityList kind="workflow" place={{ project, domain }} />;
 }

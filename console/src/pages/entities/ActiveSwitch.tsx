@@ -1,0 +1,27 @@
+import { Switch } from "../../ui/Fields.tsx";
+import type { Ask } from "./planDialogs.tsx";
+
+interface Props {
+  name: string;
+  /** The active version, null where none is. */
+  active: string | null;
+  ask: (asked: Ask) => void;
+  /** Show the version beside the switch. */
+  labelled?: boolean;
+}
+
+/** Whether a launch plan is active. Each change asks first. */
+export function ActiveSwitch({ name, active, ask, labelled = false }: Props) {
+  const change = () =>
+    ask(active === null ? { what: "activate", name, active } : { what: "deactivate", name, active });
+  return (
+    <Switch
+      on={active !== null}
+      onChange={change}
+      label={`${name} is active`}
+      title={active === null ? "Activate a version" : `Version ${active} is active`}
+    >
+      {labelled && <span>{active === null ? "Not active" : `Active: ${active}`}</span>}
+    </Switch>
+  );
+}
