@@ -1,6 +1,6 @@
 /** Names, versions and last executions of workflows, tasks and launch plans. Every function makes one call. */
 import { filterFor } from "../model/find.ts";
-import { type Kind, RUNS_READ } from "../model/lastRuns.ts";
+import { type Kind, RUNS_READ, ranEntity } from "../model/lastRuns.ts";
 import type { EntityKind, Place } from "../routes.ts";
 import { api, type CallOptions, type Schema } from "./client.ts";
 
@@ -77,6 +77,23 @@ export async function newestRuns(
   if (!before) return executions;
   const read = new Set(executions.map((one) => one.id?.name));
   return [...executions, ...before.filter((one) => !read.has(one.id?.name))].slice(0, RUNS_READ);
+}
+
+/** Executions that a page reads to show the last ones of each version. */
+const RUNS_OF_ENTITY = 200;
+
+/** Return the newest executions of one workflow, task or launch plan. */
+export async function runsOf(
+  kind: EntityKind,
+  place: Place,
+  name: string,
+  options: CallOptions,
+  limit = RUNS_OF_ENTITY,
+): Promise<Execution[]> {
+  const asked = filterFor(`${kind}.name`, name);
+  const query = { ...NEWEST, limit, ...(asked ? { filters: asked.filter } : {}) };
+  const { executions = [] } = await api("ListExecutions", { path: place, query }, options);
+  return executions.filter((one) => ranEntity(one, RESOURCE[kind]) === name);
 }
 
 /** Versions of a kind. */

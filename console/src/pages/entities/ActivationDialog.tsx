@@ -1,6 +1,6 @@
 /** Choose the active version of a launch plan, or deactivate it. */
 import { useState } from "preact/hooks";
-import { type LaunchPlan, listVersions, setActive } from "../../api/entities.ts";
+import { type LaunchPlan, type Listed, listVersions, setActive } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
 import { matches } from "../../model/find.ts";
 import { scheduleOf } from "../../model/schedule.ts";
@@ -31,7 +31,7 @@ interface Props {
 export function ActivateDialog({ place, name, active, chosen, onClose }: Props) {
   const [version, setVersion] = useState(chosen);
   const [text, setText] = useState("");
-  const read = useLive(`ListLaunchPlans versions ${place.project} ${place.domain} ${name}`, (signal, _, background) =>
+  const read = useLive<Listed<LaunchPlan>>(`ListLaunchPlans versions ${place.project} ${place.domain} ${name}`, (signal, _, background) =>
     listVersions("launch_plan", place, { name, limit: VERSIONS_OFFERED }, { signal, background }),
   );
   const plans = read.data?.items ?? [];

@@ -1,10 +1,14 @@
 /** Data that the pages of entities share. Keys begin with the operation id, so that actions can refresh them. */
-import type { ApiError } from "../../api/client.ts";
+import { type ApiError, api } from "../../api/client.ts";
 import {
   activePlan,
   describe,
+  type Description,
   type Execution,
   type LaunchPlan,
+  type Listed,
+  type NamedEntity,
+  type Versions,
   listActivePlans,
   listNames,
   listVersions,
@@ -36,7 +40,7 @@ export function runs(execution: Execution): boolean {
 /** The names of a kind with their states. */
 export function useNames(kind: EntityKind, place: Place) {
   const key = `ListNamedEntities ${resourceType(kind)} ${scope(place)}`;
-  return useLive(key, (signal, _, background) => listNames(kind, place, { signal, background }));
+  return useLive<NamedEntity[]>(key, (signal, _, background) => listNames(kind, place, { signal, background }));
 }
 
 /** The newest executions of a place, read again while the page is shown. */
@@ -50,14 +54,14 @@ export function useNewestRuns(place: Place) {
 
 /** The newest versions of all names of a kind. */
 export function useNewestVersions<K extends EntityKind>(kind: K, place: Place) {
-  return useLive(`ListVersions ${kind} ${scope(place)}`, (signal, _, background) =>
+  return useLive<Listed<Versions[K]>>(`ListVersions ${kind} ${scope(place)}`, (signal, _, background) =>
     listVersions(kind, place, { limit: VERSIONS_READ }, { signal, background }),
   );
 }
 
 /** The active launch plans of a place. */
 export function useActivePlans(place: Place) {
-  return useLive(`ListActiveLaunchPlans ${scope(place)}`, (signal, _, background) =>
+  return useLive<LaunchPlan[]>(`ListActiveLaunchPlans ${scope(place)}`, (signal, _, background) =>
     listActivePlans(place, { signal, background }),
   );
 }
@@ -77,14 +81,14 @@ export function useSchedules(place: Place, name: string | undefined, wanted: boo
 
 /** The active version of one launch plan, null where none is active. */
 export function useActivePlan(place: Place, name: string | null): Live<LaunchPlan | null> {
-  return useLive(name === null ? null : `GetActive ${scope(place)} ${name}`, (signal, _, background) =>
+  return useLive<LaunchPlan | null>(name === null ? null : `GetActive ${scope(place)} ${name}`, (signal, _, background) =>
     activePlan(place, name ?? "", { signal, background }),
   );
 }
 
 /** The launch plans of a workflow. */
 export function usePlansOfWorkflow(place: Place, workflow: string | null): Live<LaunchPlan[]> {
-  return useLive(workflow === null ? null : `ListLaunchPlans of ${scope(place)} ${workflow}`, (signal, _, background) =>
+  return useLive<LaunchPlan[]>(workflow === null ? null : `ListLaunchPlans of ${scope(place)} ${workflow}`, (signal, _, background) =>
     plansOfWorkflow(place, workflow ?? "", { signal, background }),
   );
 }
@@ -92,8 +96,27 @@ export function usePlansOfWorkflow(place: Place, workflow: string | null): Live<
 /** The description of a name, or of one of its versions. */
 export function useDescription(kind: EntityKind, place: Place, name: string, version?: string) {
   const key = `GetDescription ${kind} ${scope(place)} ${name} ${version ?? ""}`;
-  return useLive(kind === "launch_plan" ? null : key, (signal, _, background) =>
+  return useLive<Description | null>(kind === "launch_plan" ? null : key, (signal, _, background) =>
     describe(kind, place, name, version, { signal, background }),
+  );
+}
+
+/** The state and description of a name. */
+export function useNamedEntity(kind: EntityKind, place: Place, name: string): Live<NamedEntity> {
+  const key = `GetNamedEntity ${resourceType(kind)} ${scope(place)} ${name}`;
+  return useLive<NamedEntity>(key, (signal, _, background) =>
+    api("GetNamedEntity", { path: { ...place, resource_type: resourceType(kind), name } }, { signal, background }),
+  );
+}
+
+/** The newest version of a name; null where there is none. */
+export function useNewestVersion<K extends EntityKind>(kind: K, place: Place, name: string): Live<Versions[K] | null> {
+  return useLive<Versions[K] | null>(
+    `ListVersions newest ${kind} ${scope(place)} ${name}`,
+    async (signal, _, background) => {
+      const { items } = await listVersions(kind, place, { name, limit: 1 }, { signal, background });
+      return items[0] ?? null;
+    },
   );
 }
 

@@ -1,0 +1,113 @@
+/** The last executions of one entity, with a link to all of them. */
+import { useMemo } from "preact/hooks";
+import { type Execution, runsOf } from "../../api/entities.ts";
+import { useLive } from "../../api/live.ts";
+import { navigate } from "../../location.ts";
+import { asPhase, phaseGroup, phaseLabel } from "../../model/phases.ts";
+import { durationMs, durationText } from "../../model/times.ts";
+import { type EntityKind, links, type Place } from "../../routes.ts";
+import { Bars } from "../../ui/Bars.tsx";
+import { Empty, Skeleton } from "../../ui/Empty.tsx";
+import { ErrorBox } from "../../ui/ErrorBox.tsx";
+import { Phase } from "../../ui/Phase.tsx";
+import { type Column, Table } from "../../ui/Table.tsx";
+import { Duration, Time } from "../../ui/Time.tsx";
+import { runs as isRunning } from "./data.ts";
+import { kindText } from "./EntityHead.tsx";
+
+/** Executions that are shown. */
+const RUNS_SHOWN = 100;
+const ACTIVE_MS = 3000;
+const IDLE_MS = 15_000;
+
+interface Props {
+  kind: EntityKind;
+  place: Place;
+  name: string;
+}
+
+export function EntityRuns({ kind, place, name }: Props) {
+  const read = useLive<Execution[]>(
+    `ListExecutions last of ${kind} ${place.project} ${place.domain} ${name}`,
+    (signal, _, background) => runsOf(kind, place, name, { signal, background }, RUNS_SHOWN),
+    (found) => (found.some(isRunning) ? ACTIVE_MS : IDLE_MS),
+  );
+  const runs = read.data ?? [];
+  const columns = useMemo(() => columnsOf(place), [place.project, place.domain]);
+  return (
+    <div class="stack entity-list">
+      <ErrorBox error={read.error} />
+      {read.data === undefined && !read.error && <Skeleton />}
+      {read.data && runs.length === 0 && (
+        <Empty title={`No executions of this ${kindText(kind).toLowerCase()} yet`}>
+          <a class="button primary" href={links.launch(kind, place, name)}>
+            Launch one
+          </a>
+        </Empty>
+      )}
+      {runs.length > 0 && (
+        <>
+          <RunChart place={place} runs={runs} name={name} />
+          <Table
+            label={`Executions of ${name}`}
+            columns={columns}
+            rows={runs}
+            rowKey={(run) => run.id?.name ?? ""}
+            onOpen={(run) => navigate(links.execution(place, run.id?.name ?? ""))}
+          />
+        </>
+      )}
+    </div>
+  );
+}
+
+function RunChart({ place, runs, name }: { place: Place; runs: readonly Execution[]; name: string }) {
+  const bars = [...runs].reverse().map((run) => {
+    const phase = asPhase(run.closure?.phase);
+    const ms = durationMs(run.closure?.duration) ?? 0;
+    const key = run.id?.name ?? "";
+    const title = `${key}: ${phaseLabel(phase)}, ${durationText(ms)}`;
+    return { key, ms, group: phaseGroup(phase), title, href: links.execution(place, key) };
+  });
+  return (
+    <div class="run-chart">
+      <Bars bars={bars} label={`Durations of the last ${runs.length} executions of ${name}`} />
+    </div>
+  );
+}
+
+function columnsOf(place: Place): Column<Execution>[] {
+  return [
+    { key: "phase", head: "Phase", width: "9rem", cell: (run) => <Phase phase={run.closure?.phase} /> },
+    {
+      key: "name",
+      head: "Execution",
+      class: "wide",
+      cell: (run) => (
+        <a class="main mono" href={links.execution(place, run.id?.name ?? "")}>
+          {run.id?.name}
+        </a>
+      ),
+    },
+    { key: "version", head: "Version", cell: (run) => run.closure?.workflow_id?.version },
+    { key: "plan", head: "Launch plan", cell: (run) => run.spec?.launch_plan?.name },
+    {
+      key: "mode",
+      head: "Launched",
+      width: "8rem",
+      cell: (run) => run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
+    },
+    { key: "start", head: "Created", width: "11rem", cell: (run) => <Time at={run.closure?.created_at} /> },
+    {
+      key: "duration",
+      head: "Duration",
+      width: "7rem",
+      cell: (run) => (
+        <Duration
+          ms={isRunning(run) ? undefined : durationMs(run.closure?.duration)}
+          from={isRunning(run) ? run.closure?.started_at : undefined}
+        />
+      ),
+    },
+  ];
+}
