@@ -5,12 +5,12 @@ import { useLive } from "../../api/live.ts";
 import { matches } from "../../model/find.ts";
 import { scheduleOf } from "../../model/schedule.ts";
 import type { Place } from "../../routes.ts";
+import { toast } from "../../ui/announce.ts";
 import { Dialog } from "../../ui/Dialog.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Time } from "../../ui/Time.tsx";
-import { toast } from "../../ui/announce.ts";
-import { refreshPlans } from "./data.ts";
 import { Choices } from "./Choices.tsx";
+import { refreshPlans } from "./data.ts";
 import { ScheduleWords } from "./ScheduleWords.tsx";
 import { useAction } from "./useAction.ts";
 
@@ -31,8 +31,10 @@ interface Props {
 export function ActivateDialog({ place, name, active, chosen, onClose }: Props) {
   const [version, setVersion] = useState(chosen);
   const [text, setText] = useState("");
-  const read = useLive<Listed<LaunchPlan>>(`ListLaunchPlans versions ${place.project} ${place.domain} ${name}`, (signal, _, background) =>
-    listVersions("launch_plan", place, { name, limit: VERSIONS_OFFERED }, { signal, background }),
+  const read = useLive<Listed<LaunchPlan>>(
+    `ListLaunchPlans versions ${place.project} ${place.domain} ${name}`,
+    (signal, _, background) =>
+      listVersions("launch_plan", place, { name, limit: VERSIONS_OFFERED }, { signal, background }),
   );
   const plans = read.data?.items ?? [];
   const wanted = version ?? plans[0]?.id?.version;
@@ -136,8 +138,8 @@ export function DeactivateDialog({ place, name, active, onClose }: Props & { act
     >
       <div class="stack">
         <p>
-          Version <strong>{active}</strong> no longer runs by its schedule, and the launch plan can only be launched with
-          a version. Running executions go on.
+          Version <strong>{active}</strong> no longer runs by its schedule, and the launch plan can only be launched
+          with a version. Running executions go on.
         </p>
         {deactivate.error && <ErrorBox error={deactivate.error} />}
       </div>

@@ -12,8 +12,7 @@ interface Props {
 
 /** Whether a launch plan is active. Each change asks first. */
 export function ActiveSwitch({ name, active, ask, labelled = false }: Props) {
-  const change = () =>
-    ask(active === null ? { what: "activate", name, active } : { what: "deactivate", name, active });
+  const change = () => ask(active === null ? { what: "activate", name, active } : { what: "deactivate", name, active });
   return (
     <Switch
       on={active !== null}

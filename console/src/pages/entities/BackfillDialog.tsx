@@ -67,11 +67,7 @@ export function BackfillDialog({ plan, onClose }: { plan: PlanId; onClose: () =>
           <When label="Up to" value={to} onChange={changed(setTo)} />
         </div>
         <label class="check">
-          <input
-            type="checkbox"
-            checked={force}
-            onChange={(event) => changed(setForce)(event.currentTarget.checked)}
-          />
+          <input type="checkbox" checked={force} onChange={(event) => changed(setForce)(event.currentTarget.checked)} />
           Launch slots again that have run
         </label>
         {!valid && <p class="problem">“After” has to be earlier than “Up to”.</p>}

@@ -50,10 +50,6 @@ function longText(of: Description | null | undefined, short: string): string {
 /** Plain text whose web addresses are links. */
 function Linked({ text }: { text: string }) {
   return (
-    <>
-      {text
-        .split(WEB_ADDRESS)
-        .map((part, index) => (index % 2 === 1 ? <DataLink key={index} href={part} /> : part))}
-    </>
+    <>{text.split(WEB_ADDRESS).map((part, index) => (index % 2 === 1 ? <DataLink key={index} href={part} /> : part))}</>
   );
 }

@@ -95,7 +95,7 @@ function columnsOf(kind: Kind, place: Place): Column<Row>[] {
     {
       key: "run",
       head: "Last run",
-      width: "11rem",
+      width: "12.5rem",
       sortable: true,
       cell: (row) => <LastRun place={place} runs={row.runs} />,
     },
@@ -112,7 +112,13 @@ function columnsOf(kind: Kind, place: Place): Column<Row>[] {
       class: "wide",
       cell: (row) => row.versions[0] && <Signature of={interfaceOf(row.versions[0])} />,
     },
-    { key: "actions", head: "", width: "6.5rem", class: "actions", cell: (row) => <Actions {...{ kind, place, row }} /> },
+    {
+      key: "actions",
+      head: "",
+      width: "6.5rem",
+      class: "actions",
+      cell: (row) => <Actions {...{ kind, place, row }} />,
+    },
   ];
 }
 

@@ -95,7 +95,8 @@ function columnsOf(place: Place): Column<Execution>[] {
       key: "mode",
       head: "Launched",
       width: "8rem",
-      cell: (run) => run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
+      cell: (run) =>
+        run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
     },
     { key: "start", head: "Created", width: "11rem", cell: (run) => <Time at={run.closure?.created_at} /> },
     {

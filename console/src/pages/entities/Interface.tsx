@@ -1,5 +1,5 @@
-import { jsonOfLiteral, type Literal } from "../../api/literals.ts";
 import { printJson } from "../../api/json.ts";
+import { jsonOfLiteral, type Literal } from "../../api/literals.ts";
 import { type Slot, signature, type Interface as Typed } from "../../model/signature.ts";
 
 /** The types of an interface in one line, cut where there is no room. */
@@ -49,7 +49,7 @@ export function Slots({ title, slots }: { title: string; slots: readonly Given[]
                   <td class="mono" title={one.type}>
                     {one.type}
                   </td>
-                  {valued && <td>{valueOf(one)}</td>}
+                  {valued && <td>{givenValue(one)}</td>}
                   {described && <td title={one.description}>{one.description}</td>}
                 </tr>
               ))}
@@ -61,7 +61,7 @@ export function Slots({ title, slots }: { title: string; slots: readonly Given[]
   );
 }
 
-function valueOf(one: Given) {
+function givenValue(one: Given) {
   if (one.fixed) {
     return (
       <>
@@ -75,7 +75,5 @@ function valueOf(one: Given) {
 
 function Value({ literal }: { literal: object }) {
   const text = printJson(jsonOfLiteral(literal as Literal));
-  return (
-    <code title={text}>{text.length > VALUE_TEXT_MAX ? `${text.slice(0, VALUE_TEXT_MAX)}…` : text}</code>
-  );
+  return <code title={text}>{text.length > VALUE_TEXT_MAX ? `${text.slice(0, VALUE_TEXT_MAX)}…` : text}</code>;
 }

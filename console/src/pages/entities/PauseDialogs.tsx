@@ -33,7 +33,9 @@ export function PauseDialog({ plan, onClose }: DialogProps) {
       onSubmit={() => void pause.run()}
     >
       <div class="stack">
-        <p>No slot is launched until the schedule is resumed. The launch plan stays active; running executions go on.</p>
+        <p>
+          No slot is launched until the schedule is resumed. The launch plan stays active; running executions go on.
+        </p>
         <label class="field">
           <span class="label">Reason</span>
           <input

@@ -24,7 +24,11 @@ interface Row {
 /** The launch plans of a workflow. */
 export function PlansOf({ place, workflow, ask }: { place: Place; workflow: string; ask: (asked: Ask) => void }) {
   const plans = usePlansOfWorkflow(place, workflow);
-  const schedules = useSchedules(place, undefined, (plans.data ?? []).some((plan) => scheduleOf(plan) !== null));
+  const schedules = useSchedules(
+    place,
+    undefined,
+    (plans.data ?? []).some((plan) => scheduleOf(plan) !== null),
+  );
   const rows = useMemo(() => {
     const states = byName(schedules.data ?? []);
     return [...versionsByName(plans.data ?? [])].flatMap(([name, versions]): Row[] => {

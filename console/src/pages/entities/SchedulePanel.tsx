@@ -174,7 +174,11 @@ export function LastSlot({ place, state }: { place: Place; state: ScheduleState 
   return (
     <>
       <Time at={last.slot} />{" "}
-      {last.execution ? <a href={links.execution(place, last.execution)}>{last.outcome ?? "execution"}</a> : last.outcome}
+      {last.execution ? (
+        <a href={links.execution(place, last.execution)}>{last.outcome ?? "execution"}</a>
+      ) : (
+        last.outcome
+      )}
     </>
   );
 }

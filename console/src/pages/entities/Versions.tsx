@@ -1,6 +1,6 @@
 /** The versions of an entity, paged without a limit, each with its last executions. */
 import { useMemo } from "preact/hooks";
-import { type Execution, type LaunchPlan, listVersions, runsOf, type Versions as OfKind } from "../../api/entities.ts";
+import { type Execution, type LaunchPlan, listVersions, type Versions as OfKind, runsOf } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
 import { navigate } from "../../location.ts";
 import { BARS } from "../../model/lastRuns.ts";

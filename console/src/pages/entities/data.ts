@@ -2,20 +2,20 @@
 import { type ApiError, api } from "../../api/client.ts";
 import {
   activePlan,
-  describe,
   type Description,
+  describe,
   type Execution,
   type LaunchPlan,
   type Listed,
-  type NamedEntity,
-  type Versions,
   listActivePlans,
   listNames,
   listVersions,
+  type NamedEntity,
   newestRuns,
   plansOfWorkflow,
   resourceType,
   VERSIONS_READ,
+  type Versions,
 } from "../../api/entities.ts";
 import { type Live, refreshAll, useLive } from "../../api/live.ts";
 import { listSchedules } from "../../api/schedules.ts";
@@ -81,15 +81,17 @@ export function useSchedules(place: Place, name: string | undefined, wanted: boo
 
 /** The active version of one launch plan, null where none is active. */
 export function useActivePlan(place: Place, name: string | null): Live<LaunchPlan | null> {
-  return useLive<LaunchPlan | null>(name === null ? null : `GetActive ${scope(place)} ${name}`, (signal, _, background) =>
-    activePlan(place, name ?? "", { signal, background }),
+  return useLive<LaunchPlan | null>(
+    name === null ? null : `GetActive ${scope(place)} ${name}`,
+    (signal, _, background) => activePlan(place, name ?? "", { signal, background }),
   );
 }
 
 /** The launch plans of a workflow. */
 export function usePlansOfWorkflow(place: Place, workflow: string | null): Live<LaunchPlan[]> {
-  return useLive<LaunchPlan[]>(workflow === null ? null : `ListLaunchPlans of ${scope(place)} ${workflow}`, (signal, _, background) =>
-    plansOfWorkflow(place, workflow ?? "", { signal, background }),
+  return useLive<LaunchPlan[]>(
+    workflow === null ? null : `ListLaunchPlans of ${scope(place)} ${workflow}`,
+    (signal, _, background) => plansOfWorkflow(place, workflow ?? "", { signal, background }),
   );
 }
 

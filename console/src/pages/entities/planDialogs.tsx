@@ -10,8 +10,8 @@ import { toast } from "../../ui/announce.ts";
 import type { MenuItem } from "../../ui/Menu.tsx";
 import { ActivateDialog, DeactivateDialog } from "./ActivationDialog.tsx";
 import { BackfillDialog } from "./BackfillDialog.tsx";
-import { PauseDialog, ResumeDialog } from "./PauseDialogs.tsx";
 import { refreshPlans } from "./data.ts";
+import { PauseDialog, ResumeDialog } from "./PauseDialogs.tsx";
 
 /** A dialog: the activation of a launch plan, or an action on a schedule. */
 export type Ask =
@@ -35,13 +35,7 @@ function dialogOf(asked: Ask, place: Place, onClose: () => void) {
   switch (asked.what) {
     case "activate":
       return (
-        <ActivateDialog
-          place={place}
-          name={asked.name}
-          active={asked.active}
-          chosen={asked.chosen}
-          onClose={onClose}
-        />
+        <ActivateDialog place={place} name={asked.name} active={asked.active} chosen={asked.chosen} onClose={onClose} />
       );
     case "deactivate":
       return <DeactivateDialog place={place} name={asked.name} active={asked.active} onClose={onClose} />;

@@ -41,7 +41,9 @@ export function PlanState({ place, name, active, newest, ask }: Props) {
       {schedule ? (
         <SchedulePanel place={place} schedule={schedule} active={active !== null} state={state} ask={ask} />
       ) : (
-        <p class="muted">No schedule: {active ? "the active version" : "the newest version"} runs when it is launched.</p>
+        <p class="muted">
+          No schedule: {active ? "the active version" : "the newest version"} runs when it is launched.
+        </p>
       )}
     </>
   );

@@ -1,20 +1,20 @@
 /** The page of a workflow, task or launch plan: description, schedule, executions, versions, launch plans, interface. */
 import { query, setQuery } from "../../location.ts";
 import { links, type PageProps } from "../../routes.ts";
-import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Empty, Skeleton } from "../../ui/Empty.tsx";
+import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Icon } from "../../ui/Icon.tsx";
 import { Menu } from "../../ui/Menu.tsx";
 import { Tabs } from "../../ui/Tabs.tsx";
 import { archive } from "../entities/archive.ts";
 import { DescriptionText } from "../entities/DescriptionText.tsx";
+import { firstError, useActivePlan, useDescription, useNamedEntity, useNewestVersion } from "../entities/data.ts";
 import { EntityHead, kindText } from "../entities/EntityHead.tsx";
 import { EntityRuns } from "../entities/EntityRuns.tsx";
 import { InterfaceOf } from "../entities/InterfaceOf.tsx";
 import { PlansOf } from "../entities/PlansOf.tsx";
 import { usePlanDialogs } from "../entities/planDialogs.tsx";
 import { Versions } from "../entities/Versions.tsx";
-import { firstError, useActivePlan, useDescription, useNamedEntity, useNewestVersion } from "../entities/data.ts";
 import { PlanState } from "./PlanState.tsx";
 import "../entities/style.css";
 
@@ -80,8 +80,7 @@ export default function EntityPage({ kind, project, domain, name }: PageProps<"e
         {chosen === "executions" && <EntityRuns kind={kind} place={place} name={name} />}
         {chosen === "versions" && <Versions {...{ kind, place, name, ask }} active={activeVersion} />}
         {chosen === "plans" && <PlansOf place={place} workflow={name} ask={ask} />}
-        {chosen === "interface" &&
-          (newest.data ? <InterfaceOf of={active.data ?? newest.data} /> : <Skeleton />)}
+        {chosen === "interface" && (newest.data ? <InterfaceOf of={active.data ?? newest.data} /> : <Skeleton />)}
       </Tabs>
       {dialog}
     </div>

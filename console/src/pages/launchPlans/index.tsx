@@ -13,7 +13,14 @@ import { type Column, Table } from "../../ui/Table.tsx";
 import { Time } from "../../ui/Time.tsx";
 import { ActiveSwitch } from "../entities/ActiveSwitch.tsx";
 import { archive } from "../entities/archive.ts";
-import { firstError, useActivePlans, useNames, useNewestRuns, useNewestVersions, useSchedules } from "../entities/data.ts";
+import {
+  firstError,
+  useActivePlans,
+  useNames,
+  useNewestRuns,
+  useNewestVersions,
+  useSchedules,
+} from "../entities/data.ts";
 import { sorting, useShown } from "../entities/EntityList.tsx";
 import { ListFrame, viewOfAddress } from "../entities/ListFrame.tsx";
 import { Nothing } from "../entities/Nothing.tsx";
@@ -113,7 +120,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
       width: "9rem",
       cell: (row) => <Active place={place} row={row} ask={ask} />,
     },
-    { key: "schedule", head: "Schedule", class: "wide", cell: (row) => <ScheduleCell row={row} /> },
+    { key: "schedule", head: "Schedule", class: "wide", width: "19rem", cell: (row) => <ScheduleCell row={row} /> },
     {
       key: "next",
       head: "Next run",
@@ -124,7 +131,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
     {
       key: "run",
       head: "Last run",
-      width: "11rem",
+      width: "12.5rem",
       sortable: true,
       cell: (row) => <LastRun place={place} runs={row.runs} />,
     },

@@ -64,10 +64,9 @@ export default function SchedulesPage({ project, domain }: PageProps<"schedules"
       {read.data === undefined && !read.error && <Skeleton />}
       {read.data === null && (
         <Notice>
-          This server does not report the states of schedules. <a href={links.list(place, "launchPlans", { scheduled: 1 })}>
-            Launch plans with a schedule
-          </a>{" "}
-          show their expressions and whether they are active.
+          This server does not report the states of schedules.{" "}
+          <a href={links.list(place, "launchPlans", { scheduled: 1 })}>Launch plans with a schedule</a> show their
+          expressions and whether they are active.
         </Notice>
       )}
       {read.data && shown.length === 0 && <NoSchedules place={place} filtered={problems || text !== ""} />}
@@ -141,7 +140,13 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<ScheduleStat
       label: "Next",
       cell: (one) => <Time at={nextSlot(one)} relative />,
     },
-    { key: "last", head: "Last slot", width: "14rem", label: "Last", cell: (one) => <LastSlot place={place} state={one} /> },
+    {
+      key: "last",
+      head: "Last slot",
+      width: "14rem",
+      label: "Last",
+      cell: (one) => <LastSlot place={place} state={one} />,
+    },
     { key: "counts", head: "Slots", width: "12rem", cell: (one) => <Counts state={one} /> },
     {
       key: "reason",
