@@ -118,6 +118,7 @@ def _end(settings: "Settings", ids: "Sequence[identifier_pb2.WorkflowExecutionId
     from flyteidl.admin import execution_pb2
 
     from app import errors
+    from app.background.events_out.build import write_events
     from app.blobs import Blobs
     from app.engine.port import NoEngine
     from app.runtime.dispatch import Server, perform
@@ -126,6 +127,7 @@ def _end(settings: "Settings", ids: "Sequence[identifier_pb2.WorkflowExecutionId
 
     async def work(database: "Database") -> list[str]:
         server = Server(settings=settings, database=database, blobs=Blobs(settings), engine=NoEngine())
+        write_events(server)
         refused = []
         for id in ids:
             request = execution_pb2.ExecutionTerminateRequest(id=id, cause=cause)

@@ -26,23 +26,45 @@ def targets_of(server: Server) -> list[EventTarget]:
     Raises:
         BadSetting: A setting is missing or unusable, or an extra is not installed.
     """
-    made, filters = [], {}
+    made = []
     external, cloud = server.settings.external_events, server.settings.cloud_events
     if external.enable and (publisher := _external_publisher(server.settings)) is not None:
-        filters[EXTERNAL] = _filter("externalEvents", external.events_publisher.event_types)
         made.append(EventTarget(EXTERNAL, RawEnvelope(), publisher))
     if cloud.enable and (publisher := _cloud_publisher(server.settings)) is not None:
-        version, options = cloud.cloud_event_version, cloud.events_publisher
-        if version == "v1":
-            filters[CLOUD] = _filter("cloudEvents", options.event_types)
+        enrich_all = cloud.events_publisher.enrich_all_workflow_event_types
+        envelope = CloudEventEnvelope(server.database, cloud.cloud_event_version, enrich_all=enrich_all)
+        made.append(EventTarget(CLOUD, envelope, publisher))
+    write_events(server)
+    return made
+
+
+def enabled(settings: Settings) -> set[str]:
+    """Return the names of the targets that the settings enable."""
+    sections: dict[str, ExternalEvents | CloudEvents] = {
+        EXTERNAL: settings.external_events,
+        CLOUD: settings.cloud_events,
+    }
+    return {name for name, section in sections.items() if section.enable and section.type.lower() not in _SILENT}
+
+
+def write_events(server: Server) -> None:
+    """Let the events that a process accepts be written for the targets of the settings, whoever delivers them.
+
+    Raises:
+        BadSetting: A kind of event is unknown.
+    """
+    external, cloud = server.settings.external_events, server.settings.cloud_events
+    names, filters = enabled(server.settings), {}
+    if EXTERNAL in names:
+        filters[EXTERNAL] = _filter("externalEvents", external.events_publisher.event_types)
+    if CLOUD in names:
+        if cloud.cloud_event_version == "v1":
+            filters[CLOUD] = _filter("cloudEvents", cloud.events_publisher.event_types)
         else:
             # Parity: version v2 publishes every kind.
             filters[CLOUD] = EventFilter(frozenset(envelopes.REQUESTS))
-        enrich_all = options.enrich_all_workflow_event_types
-        made.append(EventTarget(CLOUD, CloudEventEnvelope(server.database, version, enrich_all=enrich_all), publisher))
     if filters:
         server.outgoing.writers.append(EventsWriter(filters))
-    return made
 
 
 def _external_publisher(settings: Settings) -> Publisher | None:

@@ -112,6 +112,7 @@ class NatsPublisher:
                     allow_reconnect=False,
                     connect_timeout=int(TIMEOUT_SECONDS),
                     max_reconnect_attempts=1,
+                    reconnect_time_wait=0.1,
                     error_cb=self._on_error,
                     **options,
                 )

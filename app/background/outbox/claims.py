@@ -20,6 +20,8 @@ from app.database.statements import Statement
 from app.runtime.leases import LEASE_SECONDS, is_free
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
+# The reason of a finished message that waits to be sent again. It keeps its age, and is tried at least once.
+REPLAYED = "sent again by request"
 
 _MESSAGES = schema.table(OutboxMessage)
 _TIME = _MESSAGES.c.created_at.type
@@ -130,6 +132,7 @@ def _give_up() -> Statement:
         _MESSAGES.c.target == bindparam("target"),
         _MESSAGES.c.state == PENDING,
         _MESSAGES.c.created_at < bindparam("before", type_=_TIME),
+        _MESSAGES.c.reason.is_distinct_from(REPLAYED),
         is_free(_MESSAGES),
     )
     ids = old.order_by(_MESSAGES.c.id).limit(bindparam("most")).scalar_subquery()
@@ -157,3 +160,41 @@ async def backlog(unit: UnitOfWork, target: str, *, most: int) -> tuple[int, dat
     """Return how many messages wait, counted up to `most`, and the time of the oldest one."""
     row = await unit.one(_backlog(), target=target, most=most)
     return (0, None) if row is None else (int(row.rows), row.oldest)
+
+
+# Sending again.
+
+
+@lru_cache(maxsize=1)
+def _finished_between() -> Statement:
+    shown = (_MESSAGES.c[name] for name in ("id", "target", "state"))
+    query = select(*shown).where(
+        _MESSAGES.c.target == bindparam("target"),
+        _MESSAGES.c.state != PENDING,
+        # A message is finished after it was written; this column has an index.
+        _MESSAGES.c.finished_at >= bindparam("since", type_=_TIME),
+        _MESSAGES.c.created_at >= bindparam("since", type_=_TIME),
+        _MESSAGES.c.created_at < bindparam("until", type_=_TIME),
+        _MESSAGES.c.id > bindparam("after"),
+    )
+    return Statement(query.order_by(_MESSAGES.c.id).limit(bindparam("most")))
+
+
+@lru_cache(maxsize=1)
+def _replay() -> Statement:
+    now = bindparam("now", type_=_TIME)
+    statement = update(_MESSAGES).where(_MESSAGES.c.id == bindparam("message"), _MESSAGES.c.state != PENDING)
+    values = {"state": PENDING, "attempts": 0, "next_at": now, "finished_at": None, "updated_at": now, "reply": None}
+    return Statement(statement.values(**values, reason=REPLAYED))
+
+
+async def finished_between(
+    unit: UnitOfWork, target: str, *, since: datetime, until: datetime, after: int, most: int
+) -> Sequence[Any]:
+    """Return id and state of the finished messages of a target that were written in [since, until), by id."""
+    return await unit.all(_finished_between(), target=target, since=since, until=until, after=after, most=most)
+
+
+async def replay(unit: UnitOfWork, message: int, now: datetime) -> bool:
+    """Let a finished message wait again; False where it is not finished."""
+    return await unit.run(_replay(), message=message, now=now) == 1
