@@ -19,6 +19,8 @@ function compressed(): Plugin {
   };
 }
 
+const API = process.env.FLYTEADMIN_URL ?? "http://localhost:30080";
+
 export default defineConfig(({ command }) => ({
   // Built files name each other relative to themselves. The server writes the prefix of a proxy into index.html.
   base: command === "serve" ? "/console/" : "./",
@@ -46,7 +48,8 @@ export default defineConfig(({ command }) => ({
     proxy: Object.fromEntries(
       ["/api", "/me", "/config", "/logs", "/storage", "/login", "/logout", "/callback", "/openapi.json"].map((path) => [
         path,
-        process.env.FLYTEADMIN_URL ?? "http://localhost:30080",
+        // The server refuses changes from pages of other origins.
+        { target: API, changeOrigin: true, headers: { origin: API } },
       ]),
     ),
   },

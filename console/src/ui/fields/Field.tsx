@@ -38,23 +38,30 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
   const found = useProblems(path, !group);
   // A union's value lies at the union's own path and shows the problems itself.
   const problems = shape.kind === "union" && draft.kind === "union" ? [] : found;
-  const describedBy = `${id}-note`;
+  const [nameId, typeId, noteId] = [`${id}-name`, `${id}-type`, `${id}-note`];
+  const describedBy = `${typeId} ${noteId}`;
   const control: FieldProps = { shape, draft, onChange, path, label, describedBy, id, required };
-  const head = (
+  const name = (
+    <span id={nameId} class="field-name">
+      {label}
+    </span>
+  );
+  const marks = (
     <>
-      <span class="field-name">{label}</span>
       {required && (
-        <span class="field-required" title="required">
-          *<span class="hidden-text"> required</span>
+        <span class="field-required" aria-hidden="true" title="required">
+          *
         </span>
       )}
-      <span class="field-type">{shapeLabel(shape)}</span>
+      <span id={typeId} class="field-type">
+        {shapeLabel(shape)}
+      </span>
     </>
   );
   const body = (
     <>
       <Control {...control} />
-      <div id={describedBy} class="field-notes">
+      <div id={noteId} class="field-notes">
         {problems.map((problem) => (
           <p key={problem} class="field-problem">
             {problem}
@@ -67,8 +74,11 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
   const classes = `field${problems.length ? " field-wrong" : ""}${bare ? " field-bare" : ""}`;
   if (group) {
     return (
-      <fieldset class={classes} aria-describedby={describedBy}>
-        <legend class={bare ? "hidden-text" : "field-head"}>{head}</legend>
+      <fieldset class={classes} aria-labelledby={nameId} aria-describedby={describedBy}>
+        <legend class={bare ? "hidden-text" : "field-head"}>
+          {name}
+          {marks}
+        </legend>
         {extra && <div class="field-extra">{extra}</div>}
         {body}
       </fieldset>
@@ -77,7 +87,8 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
   return (
     <div class={classes}>
       <div class={bare ? "hidden-text" : "field-head"}>
-        <label for={id}>{head}</label>
+        <label for={id}>{name}</label>
+        {marks}
       </div>
       {extra && <div class="field-extra">{extra}</div>}
       {body}

@@ -98,7 +98,7 @@ function InstantNote({ text }: { text: string }) {
   if (!instant) return null;
   return (
     <p class="field-help">
-      <time dateTime={instant}>{showDatetime(instant, "utc")}</time>
+      = <time dateTime={instant}>{showDatetime(instant, "utc")}</time>
       {zone === "local" && <span> = {showDatetime(instant, "local")}</span>}
     </p>
   );
@@ -109,7 +109,7 @@ function DurationNote({ text }: { text: string }) {
   if (!duration) return null;
   return (
     <p class="field-help">
-      {showDuration(duration)} = {duration}
+      = {duration.replace(/s$/, " s")}, {showDuration(duration)}
     </p>
   );
 }
