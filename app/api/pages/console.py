@@ -88,15 +88,16 @@ class ConsolePages:
         self._origins: tuple[str, ...] = ()
         self._origins_until = -math.inf
         self._index_of = lru_cache(_PREFIXES_MAX)(self._read_index)
-        folder = static / "assets"
-        self._names = frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
     async def index(self, request: Request) -> Response:
         """Serve the start page. Its script shows the page that the address names."""
-        index = self._index_of(quote(request.scope.get("root_path", "")))
-        if index is None:
+        try:
+            # The time makes a console that was built again show without a restart.
+            changed = (self._static / "index.html").stat().st_mtime_ns
+        except FileNotFoundError:
             text = "This installation has no built console. Build it from the sources: make console"
             return html.page("The console is not built", html.paragraph(text), status=404)
+        index = self._index_of(quote(request.scope.get("root_path", "")), changed)
         headers = {
             "etag": index.tag,
             "cache-control": "no-cache",
@@ -113,21 +114,20 @@ class ConsolePages:
         """Serve a built file, compressed where the client accepts gzip."""
         name = request.path_params["name"]
         media_type = _MEDIA_TYPES.get(Path(name).suffix)
-        if name not in self._names or media_type is None:
+        path = self._static / "assets" / name
+        if "/" in name or media_type is None or not path.is_file():
             return Response("there is no such file; the console may have been updated since\n", 404)
         headers = {"cache-control": _FOR_EVER, "x-content-type-options": "nosniff"}
-        if f"{name}.gz" in self._names:
+        packed = path.with_name(f"{name}.gz")
+        if packed.is_file():
             headers["vary"] = "Accept-Encoding"
             if accepts_gzip(request.scope["headers"]):
-                name, headers["content-encoding"] = f"{name}.gz", "gzip"
-        return FileResponse(self._static / "assets" / name, headers=headers, media_type=media_type)
+                path, headers["content-encoding"] = packed, "gzip"
+        return FileResponse(path, headers=headers, media_type=media_type)
 
-    def _read_index(self, root: str) -> _Index | None:
-        """Return the start page for a prefix, which is percent-encoded; None where the console is not built."""
-        try:
-            text = (self._static / "index.html").read_text()
-        except FileNotFoundError:
-            return None
+    def _read_index(self, root: str, changed: int) -> _Index:
+        """Return the start page for a prefix, which is percent-encoded."""
+        text = (self._static / "index.html").read_text()
         text = text.replace(_ASSETS, f'"{escape(root)}{PATH}/assets/')
         body = text.replace(_ROOT, f'{_ROOT[:-1]}{escape(root)}"').encode()
         return _Index(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
