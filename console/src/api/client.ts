@@ -27,6 +27,8 @@ export interface CallOptions {
   /** A poll that no user asked for: a 401 shows a banner and leaves the page. */
   background?: boolean;
   timeoutMs?: number;
+  /** Statuses from 400 on that are replies of `request`, not errors. */
+  statuses?: readonly number[];
 }
 
 /** A call that failed: `status` is 0 where no reply came. */
@@ -117,7 +119,7 @@ export async function request(
   call: string,
   url: string,
   init: RequestInit,
-  { signal, background = false, timeoutMs = TIMEOUT_MS }: CallOptions = {},
+  { signal, background = false, timeoutMs = TIMEOUT_MS, statuses = [] }: CallOptions = {},
 ): Promise<Response> {
   const limit = AbortSignal.timeout(timeoutMs);
   let response: Response;
@@ -129,7 +131,7 @@ export async function request(
     const reason = limit.aborted ? `no reply within ${timeoutMs / 1000} s` : "the server does not answer";
     throw reported(new ApiError(call, 0, undefined, reason), background);
   }
-  if (!response.ok) throw reported(await refusal(call, response), background);
+  if (!response.ok && !statuses.includes(response.status)) throw reported(await refusal(call, response), background);
   observe({ error: null, background });
   return response;
 }

@@ -38,6 +38,8 @@ export interface SpecNode {
   readonly upstream: readonly string[];
   readonly isFailureNode: boolean;
   readonly node: Node;
+  /** The template of the task that the node runs. */
+  readonly task: TaskTemplate | undefined;
   /** The scope of a sub-workflow's or a branch's nodes. */
   inner(): Scope | undefined;
 }
@@ -97,6 +99,7 @@ export class ClosureIndex {
       target,
       isFailureNode,
       node,
+      task: this.task(target),
       name: nameOf(node, target),
       upstream: upstream ?? node.upstream_node_ids ?? [],
       inner: () => {

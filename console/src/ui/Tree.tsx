@@ -13,7 +13,7 @@ export interface TreeRow {
   readonly position: number;
   readonly siblings: number;
   /** What a screen reader says of the row. */
-  readonly label: string;
+  label(): string;
 }
 
 export interface TreeProps<Row extends TreeRow> {
@@ -104,7 +104,7 @@ function TreeRowView<Row extends TreeRow>({ row, index, isSelected, ...props }: 
       id={rowId(index)}
       class={isSelected ? "tree-row selected" : "tree-row"}
       role="row"
-      aria-label={row.label}
+      aria-label={row.label()}
       aria-level={row.depth + 1}
       aria-posinset={row.position}
       aria-setsize={row.siblings}

@@ -130,6 +130,16 @@ export class RunStore {
     return quiet < 300_000 ? 3000 : 10_000;
   }
 
+  /** Fold all rows. */
+  foldAll(): void {
+    this.unfolded.value = new Map();
+  }
+
+  /** Return the time of the last event in ms: a lower bound of the server's present, should the clocks differ. */
+  lastEventMs(): number {
+    return timeMs(this.tree.lastUpdate(ROOT)) ?? 0;
+  }
+
   /** Whether more nodes exist than are shown in a container. */
   isTruncated(key: string): boolean {
     return this.containers.get(key)?.truncated ?? false;

@@ -1,0 +1,68 @@
+/** The cause of a failed or aborted execution: one line, with the whole message on demand. */
+import { useState } from "preact/hooks";
+import type { Schema } from "../../api/client.ts";
+import { lastLine } from "../../model/logText.ts";
+import { asPhase, isFailure } from "../../model/phases.ts";
+import { firstFailure } from "../../model/rows.ts";
+import type { RunNode } from "../../model/tree.ts";
+import { Copy } from "../../ui/Copy.tsx";
+import { PhaseIcon } from "../../ui/Phase.tsx";
+import { selectNode } from "./selection.ts";
+import type { RunStore } from "./store.ts";
+
+export function Problem({ execution, store }: { execution: Schema<"admin.Execution">; store: RunStore }) {
+  const phase = asPhase(execution.closure?.phase);
+  const error = execution.closure?.error;
+  const aborted = execution.closure?.abort_metadata;
+  const [open, setOpen] = useState(false);
+  // The tree changes the failed node.
+  void store.version.value;
+  if (phase === "ABORTED" || phase === "ABORTING") {
+    const cause = aborted?.cause || execution.closure?.abort_cause || "";
+    return (
+      <div class="problem phase-aborted" role="status">
+        <PhaseIcon group="aborted" />
+        <span class="problem-text">
+          Terminated{aborted?.principal ? ` by ${aborted.principal}` : ""}
+          {cause ? `: ${cause}` : "."}
+        </span>
+      </div>
+    );
+  }
+  if (!error || !(isFailure(phase) || phase === "FAILING")) return null;
+  const node = firstFailure(store.tree)?.node;
+  const message = node?.run?.closure?.error?.message || error.message || "";
+  return (
+    <div class="problem phase-failed" role="alert">
+      <PhaseIcon group="failed" />
+      <div class="problem-text">
+        <p>
+          {node && <b>{placeOf(node, store)}: </b>}
+          {lastLine(message) || error.code || "failed without a message"}
+        </p>
+        {open && <pre class="problem-message">{message || error.code}</pre>}
+      </div>
+      <span class="problem-tools">
+        {node && (
+          <>
+            <button type="button" class="button small" onClick={() => selectNode(node.key, true, "error")}>
+              Go to node
+            </button>
+            <button type="button" class="button small" onClick={() => selectNode(node.key, true, "log")}>
+              Log at the failure
+            </button>
+          </>
+        )}
+        <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? "Less" : "Whole message"}
+        </button>
+        <Copy text={message} label="Copy the message" />
+      </span>
+    </div>
+  );
+}
+
+function placeOf(node: RunNode, store: RunStore): string {
+  const attempts = store.attemptsOf(node)?.length ?? 0;
+  return `${node.id || node.name} ${node.name}${attempts > 1 ? `, attempt ${attempts} of ${attempts}` : ""}`;
+}
