@@ -62,7 +62,7 @@ function grouped(expression: BooleanExpression | null | undefined): string {
 }
 
 function operandText(operand: Operand | null | undefined): string {
-  if (operand?.var) return operand.var;
+  if (operand?.var) return variableText(operand.var);
   const primitive = operand?.primitive ?? operand?.scalar?.primitive;
   if (operand?.scalar && "none_type" in operand.scalar) return "none";
   for (const value of Object.values(primitive ?? {})) {
@@ -70,6 +70,11 @@ function operandText(operand: Operand | null | undefined): string {
       return typeof value === "string" ? quoted(primitive, value) : String(value);
   }
   return "?";
+}
+
+/** Return the name of a value: flytekit writes ".x" for the input x of the workflow. */
+export function variableText(name: string): string {
+  return name.startsWith(".") ? name.slice(1) : name;
 }
 
 /** Quote strings; integers, times and durations are strings in JSON, too, and stay bare. */

@@ -39,7 +39,12 @@ export function runGraph(tree: RunTree, isOpen: (node: RunNode) => boolean): Run
       shape.push(`${open ? "[" : "-"}${node.key}`);
       const inside = open ? siblings(node) : undefined;
       if (open) shape.push("]");
-      return { id: node.key, width: NODE_WIDTH, height: NODE_HEIGHT, ...(inside && inside.nodes.length > 0 ? { inside } : {}) };
+      return {
+        id: node.key,
+        width: NODE_WIDTH,
+        height: NODE_HEIGHT,
+        ...(inside && inside.nodes.length > 0 ? { inside } : {}),
+      };
     });
     for (const [from, to] of edges) shape.push(`${from}>${to}`);
     return { nodes: made, edges };

@@ -122,8 +122,36 @@ export class LogBuffer {
   }
 
   private line(bytes: Uint8Array, start: number): LogLine {
-    return { start, text: afterReturn(this.decoder.decode(bytes)) };
+    return { start, text: readable(afterReturn(this.decoder.decode(bytes))) };
   }
+}
+
+/**
+ * Return the text of a line that a logger wrote as JSON, as flytekit's does: time, level, name and message, whose line
+ * breaks are real ones. Other lines stay as they are.
+ */
+export function readable(line: string): string {
+  if (!line.startsWith("{") || !line.endsWith("}") || !line.includes('"message"')) return line;
+  try {
+    const { asctime, time, levelname, level, name, message } = JSON.parse(line) as Record<string, unknown>;
+    if (typeof message !== "string") return line;
+    const origin = [asctime ?? time, levelname ?? level, name].filter((part) => typeof part === "string");
+    return origin.length > 0 ? `${origin.join(" ")}: ${message}` : line;
+  } catch {
+    return line;
+  }
+}
+
+/** Lines that flytekit writes around an error. */
+const FRAMES = /!! (?:Begin|End) .*Error Captured by Flyte !!/;
+
+/** Return the last line of a log that says something about a failure. */
+export function lastCause(log: string): string {
+  for (const line of log.trimEnd().split("\n").reverse()) {
+    const text = readable(line.trim());
+    if (text !== "" && !FRAMES.test(text)) return lastLine(text);
+  }
+  return "";
 }
 
 /** Return what a terminal shows of a line: progress bars write over themselves after a carriage return. */

@@ -3,7 +3,7 @@
 import type { Span, TaskExecution } from "./api.ts";
 import { asPhase, isTerminal, type Phase } from "./phases.ts";
 import { durationMs, timeMs } from "./times.ts";
-import type { RunNode } from "./tree.ts";
+import type { ExecutionKey, RunNode } from "./tree.ts";
 
 /** One attempt of a task. Times are milliseconds since 1970. */
 export interface AttemptTimes {
@@ -39,15 +39,18 @@ export function attemptTimes(task: TaskExecution): AttemptTimes | undefined {
 }
 
 /**
- * Return the attempts of all nodes from the spans of GetExecutionMetrics, by node id. Spans carry no phases: all
- * attempts of a node but the last one have failed; the last one has the phase of the node.
+ * Return the attempts of all nodes from the spans of GetExecutionMetrics, by `attemptKey`; those of child executions are
+ * among them. Spans carry no phases: all attempts of a node but the last one have failed; the last one has the phase of
+ * the node.
  */
 export function attemptsFromSpans(root: Span | null | undefined): Map<string, AttemptTimes[]> {
   const found = new Map<string, AttemptTimes[]>();
   const visit = (span: Span): void => {
-    const id = span.task_id?.node_execution_id?.node_id;
+    const node = span.task_id?.node_execution_id;
     const createdMs = timeMs(span.start_time);
-    if (id && createdMs !== undefined) {
+    if (node && createdMs !== undefined) {
+      const { project = "", domain = "", name = "" } = node.execution_id ?? {};
+      const id = attemptKey({ project, domain, name }, node.node_id ?? "");
       const runtime = span.spans?.find((inner) => inner.operation_id === "TASK_RUNTIME");
       const attempts = found.get(id) ?? [];
       found.set(id, attempts);
@@ -64,6 +67,11 @@ export function attemptsFromSpans(root: Span | null | undefined): Map<string, At
   if (root) visit(root);
   for (const attempts of found.values()) attempts.sort((a, b) => a.attempt - b.attempt);
   return found;
+}
+
+/** Return the key of a node's attempts. */
+export function attemptKey({ project, domain, name }: ExecutionKey, nodeId: string): string {
+  return JSON.stringify([project, domain, name, nodeId]);
 }
 
 /** Return the segments of a row. nowMs: the end of bars that have none. */

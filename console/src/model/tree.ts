@@ -5,7 +5,7 @@
 // replies arrive; `children()` merges both and keeps the result until the container changes again.
 
 import type { Identifier, NodeExecution } from "./api.ts";
-import { asPhase, isTerminal, type Phase } from "./phases.ts";
+import { asPhase, isActive, isTerminal, type Phase } from "./phases.ts";
 import { END_NODE, mapName, type NodeKind, type Scope, type SpecNode, START_NODE } from "./spec.ts";
 import { durationMs, timeMs } from "./times.ts";
 
@@ -121,6 +121,13 @@ export class RunTree {
   /** Return the keys of containers that have been read. */
   loadedKeys(): string[] {
     return [...this.containers].filter(([, container]) => container.loaded).map(([key]) => key);
+  }
+
+  /** Whether a node of a container is active. */
+  hasActive(key: string): boolean {
+    const container = this.containers.get(key);
+    for (const run of container?.runs.values() ?? []) if (isActive(asPhase(run.closure?.phase))) return true;
+    return container?.executions.some((child) => isActive(child.phase)) ?? false;
   }
 
   /** Return the time of the last change in a container, for a filter on `updated_at`; "" without one. */

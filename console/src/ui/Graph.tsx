@@ -67,7 +67,6 @@ export function Graph(props: GraphProps) {
       <div
         class="graph-frame"
         ref={frame}
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: keys move between nodes
         tabIndex={0}
         role="application"
         aria-roledescription="graph"
@@ -83,7 +82,12 @@ export function Graph(props: GraphProps) {
               <GroupBox key={node.id} node={node} {...props} isDetailed={detailed} />
             ))}
             <path class="edges" d={edgesPath(inView.edges)} />
-            {selected !== undefined && <path class="edges near" d={edgesPath(layout.edges.filter((edge) => edge.from === selected || edge.to === selected))} />}
+            {selected !== undefined && (
+              <path
+                class="edges near"
+                d={edgesPath(layout.edges.filter((edge) => edge.from === selected || edge.to === selected))}
+              />
+            )}
             {inView.nodes.map((node) => (
               <NodeBox key={node.id} node={node} {...props} isDetailed={detailed} />
             ))}
@@ -101,7 +105,9 @@ export function Graph(props: GraphProps) {
           Fit
         </button>
       </div>
-      {layout.nodes.length > MINIMAP_NODES && <Minimap layout={layout} view={shown} size={size} setView={setView} nodeClass={props.nodeClass} />}
+      {layout.nodes.length > MINIMAP_NODES && (
+        <Minimap layout={layout} view={shown} size={size} setView={setView} nodeClass={props.nodeClass} />
+      )}
     </div>
   );
 }
@@ -113,10 +119,8 @@ interface BoxProps extends GraphProps {
 
 function NodeBox({ node, isDetailed, selected, ...props }: BoxProps) {
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the graph handles keys
     <g
       id={nodeDomId(node.id)}
-      role="img"
       aria-label={props.nodeLabel(node.id)}
       class={`graph-node ${props.nodeClass(node.id)}${node.id === selected ? " selected" : ""}`}
       transform={`translate(${node.x} ${node.y})`}
@@ -126,7 +130,12 @@ function NodeBox({ node, isDetailed, selected, ...props }: BoxProps) {
       <rect width={node.width} height={node.height} rx="6" />
       {isDetailed && props.renderNode(node)}
       {isDetailed && props.isFoldable(node.id) && (
-        <text class="graph-fold" x={node.width - 14} y={node.height / 2 + 5} onClick={stop(() => props.onFold(node.id))}>
+        <text
+          class="graph-fold"
+          x={node.width - 14}
+          y={node.height / 2 + 5}
+          onClick={stop(() => props.onFold(node.id))}
+        >
           ▸
         </text>
       )}
@@ -136,10 +145,8 @@ function NodeBox({ node, isDetailed, selected, ...props }: BoxProps) {
 
 function GroupBox({ node, isDetailed, selected, ...props }: BoxProps) {
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the graph handles keys
     <g
       id={nodeDomId(node.id)}
-      role="img"
       aria-label={props.nodeLabel(node.id)}
       class={`graph-group ${props.nodeClass(node.id)}${node.id === selected ? " selected" : ""}`}
       transform={`translate(${node.x} ${node.y})`}
@@ -184,7 +191,12 @@ function key(
   zoomBy: (factor: number) => void,
 ): boolean {
   const { selected, layout } = props;
-  const directions: Record<string, "left" | "right" | "up" | "down"> = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
+  const directions: Record<string, "left" | "right" | "up" | "down"> = {
+    ArrowLeft: "left",
+    ArrowRight: "right",
+    ArrowUp: "up",
+    ArrowDown: "down",
+  };
   const direction = directions[event.key];
   if (direction) {
     const known = selected !== undefined && byId.has(selected) ? selected : undefined;
@@ -208,7 +220,12 @@ function edgesPath(edges: readonly PlacedEdge[]): string {
 function edgePath(points: readonly number[]): string {
   let path = `M${round(points[0])} ${round(points[1])}`;
   for (let at = 2; at < points.length; at += 2) {
-    const [x0, y0, x1, y1] = [points[at - 2], points[at - 1], points[at], points[at + 1]] as [number, number, number, number];
+    const [x0, y0, x1, y1] = [points[at - 2], points[at - 1], points[at], points[at + 1]] as [
+      number,
+      number,
+      number,
+      number,
+    ];
     const middle = round((x0 + x1) / 2);
     path += `C${middle} ${round(y0)} ${middle} ${round(y1)} ${round(x1)} ${round(y1)}`;
   }
@@ -239,7 +256,11 @@ function useSize(frame: { readonly current: HTMLElement | null }): Size {
 }
 
 function fitted(layout: Layout, size: Size): View {
-  const scale = Math.min(1, (size.width - 2 * MARGIN_PX) / Math.max(1, layout.width), (size.height - 2 * MARGIN_PX) / Math.max(1, layout.height));
+  const scale = Math.min(
+    1,
+    (size.width - 2 * MARGIN_PX) / Math.max(1, layout.width),
+    (size.height - 2 * MARGIN_PX) / Math.max(1, layout.height),
+  );
   const kept = Math.max(SCALE_MIN, scale);
   return { scale: kept, x: (size.width - layout.width * kept) / 2, y: (size.height - layout.height * kept) / 2 };
 }
@@ -266,7 +287,8 @@ function visible(layout: Layout, view: View, size: Size) {
   const left = -view.x / view.scale;
   const top = -view.y / view.scale;
   const [right, bottom] = [left + size.width / view.scale, top + size.height / view.scale];
-  const inside = (x0: number, y0: number, x1: number, y1: number): boolean => x1 >= left && x0 <= right && y1 >= top && y0 <= bottom;
+  const inside = (x0: number, y0: number, x1: number, y1: number): boolean =>
+    x1 >= left && x0 <= right && y1 >= top && y0 <= bottom;
   const nodes = layout.nodes.filter((node) => inside(node.x, node.y, node.x + node.width, node.y + node.height));
   const edges = layout.edges.filter(({ points }) => {
     const last = points.length - 2;
@@ -301,7 +323,10 @@ function useDrag(view: View, setView: (view: View) => void) {
   };
 }
 
-function useWheel(frame: { readonly current: HTMLElement | null }, onWheel: (event: WheelEvent, x: number, y: number) => void): void {
+function useWheel(
+  frame: { readonly current: HTMLElement | null },
+  onWheel: (event: WheelEvent, x: number, y: number) => void,
+): void {
   const latest = useRef(onWheel);
   latest.current = onWheel;
   useEffect(() => {
@@ -337,7 +362,10 @@ function Minimap({ layout, view, size, setView, nodeClass }: MinimapProps) {
       const name = nodeClass(node.id);
       const width = Math.max(1.5, node.width * scale);
       const height = Math.max(1.5, node.height * scale);
-      paths.set(name, `${paths.get(name) ?? ""}M${round(node.x * scale)} ${round(node.y * scale)}h${round(width)}v${round(height)}h${-round(width)}z`);
+      paths.set(
+        name,
+        `${paths.get(name) ?? ""}M${round(node.x * scale)} ${round(node.y * scale)}h${round(width)}v${round(height)}h${-round(width)}z`,
+      );
     }
     return [...paths];
   }, [layout, nodeClass]);
@@ -347,7 +375,6 @@ function Minimap({ layout, view, size, setView, nodeClass }: MinimapProps) {
     setView({ ...view, x: size.width / 2 - x * view.scale, y: size.height / 2 - y * view.scale });
   };
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: keys move the view by the nodes
     <svg class="minimap" width={MINIMAP_PX.width} height={MINIMAP_PX.height} aria-hidden="true" onClick={go}>
       {dots.map(([name, path]) => (
         <path key={name} class={name} d={path} />

@@ -46,7 +46,7 @@ const CHARS_MAX = 5000;
 const MATCHES_MAX = 5000;
 const MARGIN_LINES = 30;
 
-const wraps = kept("log.wrap", false);
+const wraps = kept("log.wrap", true);
 
 type State = { buffer: LogBuffer; size: number; version: number; error: string; isOpen: boolean };
 
@@ -136,7 +136,11 @@ class LogWindow {
   }
 
   /** Read all of the log for lines that match; `report` receives them with the share that was read. */
-  async search(matches: (text: string) => boolean, report: (lines: LogLine[], share: number) => void, signal: AbortSignal) {
+  async search(
+    matches: (text: string) => boolean,
+    report: (lines: LogLine[], share: number) => void,
+    signal: AbortSignal,
+  ) {
     const found: LogLine[] = [];
     const buffer = new LogBuffer(0);
     const size = this.state.size;
@@ -300,9 +304,10 @@ function Lines({ window, lines, numbered, filtered, follow, setFollow, line, onL
   const frame = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 600, columns: 100 });
   const wrap = wraps.value;
-  const tops = useMemo(() => (wrap ? topsOf(lines, view.columns) : undefined), [wrap, lines, view.columns]);
-  const total = tops ? (tops[lines.length] ?? 0) : lines.length * LINE_PX;
-  const topOf = (index: number): number => (tops ? (tops[index] ?? 0) : index * LINE_PX);
+  const columns = wrap ? view.columns : Number.POSITIVE_INFINITY;
+  const tops = useMemo(() => topsOf(lines, columns), [lines, columns]);
+  const total = tops[lines.length] ?? 0;
+  const topOf = (index: number): number => tops[index] ?? 0;
   const measure = () => {
     const element = frame.current;
     if (element) setView({ top: element.scrollTop, height: element.clientHeight, columns: columnsOf(element) });
@@ -341,8 +346,13 @@ function Lines({ window, lines, numbered, filtered, follow, setFollow, line, onL
     if (atEnd && !window.atEnd) void window.readAfter();
   };
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reached by keys
-    <section class={wrap ? "log-lines wrap" : "log-lines"} ref={frame} onScroll={onScroll} tabIndex={0} aria-label="Log">
+    <section
+      class={wrap ? "log-lines wrap" : "log-lines"}
+      ref={frame}
+      onScroll={onScroll}
+      tabIndex={0}
+      aria-label="Log"
+    >
       <div class="log-canvas" style={{ height: `${total}px` }}>
         <div style={{ transform: `translateY(${topOf(first)}px)` }}>
           {lines.slice(first, last).map((one, offset) => {
@@ -437,12 +447,21 @@ function indexAt(lines: readonly LogLine[], start: number): number {
   return low < lines.length ? low : -1;
 }
 
-/** Return the upper edges of wrapped lines, and the height of all at the end. */
+/** Return the rows that a line takes: a message may have line breaks of its own. */
+function rowsOf(line: string, columns: number): number {
+  if (line.length * 2 < columns && !line.includes("\n") && !line.includes("\t")) return 1;
+  let rows = 0;
+  for (const part of plainText(line.slice(0, CHARS_MAX)).split("\n")) {
+    rows += Math.max(1, Math.ceil(cellsOf(part) / columns));
+  }
+  return rows;
+}
+
+/** Return the upper edges of lines, and the height of all at the end. */
 function topsOf(lines: readonly LogLine[], columns: number): Float64Array {
   const tops = new Float64Array(lines.length + 1);
   lines.forEach((line, index) => {
-    const rows = Math.max(1, Math.ceil(cellsOf(plainText(line.text.slice(0, CHARS_MAX))) / columns));
-    tops[index + 1] = (tops[index] ?? 0) + rows * LINE_PX;
+    tops[index + 1] = (tops[index] ?? 0) + rowsOf(line.text, columns) * LINE_PX;
   });
   return tops;
 }
@@ -458,8 +477,7 @@ function cellsOf(text: string): number {
   return cells;
 }
 
-function lineAt(tops: Float64Array | undefined, y: number): number {
-  if (!tops) return Math.floor(y / LINE_PX);
+function lineAt(tops: Float64Array, y: number): number {
   let [low, high] = [0, tops.length - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;

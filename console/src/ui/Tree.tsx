@@ -97,9 +97,6 @@ function TreeRowView<Row extends TreeRow>({ row, index, isSelected, ...props }: 
     props.onSelect(row);
   };
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: the tree grid handles keys
-    // biome-ignore lint/a11y/useFocusableInteractive: rows are reached by aria-activedescendant
-    // biome-ignore lint/a11y/useSemanticElements: a table cannot leave rows out
     <div
       id={rowId(index)}
       class={isSelected ? "tree-row selected" : "tree-row"}

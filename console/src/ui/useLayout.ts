@@ -1,7 +1,7 @@
 /** The layout of a graph: computed at once where it is small, by a worker where it is large. */
 import { useEffect, useMemo, useState } from "preact/hooks";
-import workerUrl from "./layoutWorker.ts?worker&url";
 import { type Layout, type LayoutGraph, layOut } from "../model/layout.ts";
+import workerUrl from "./layoutWorker.ts?worker&url";
 
 /** Nodes up to which a layout takes less time than a frame or two. */
 const AT_ONCE_MAX = 300;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ansiSpans, plainText } from "../../src/model/ansi.ts";
-import { LINE_BYTES_MAX, LogBuffer, lastLine } from "../../src/model/logText.ts";
+import { LINE_BYTES_MAX, LogBuffer, lastCause, lastLine, readable } from "../../src/model/logText.ts";
 import { randomOf } from "./random.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -130,4 +130,16 @@ test("cursor moves, titles, links and control characters are dropped", () => {
 test("the last line of an error is its cause", () => {
   assert.equal(lastLine("Trace:\n\n  File x\n ValueError: bad \n\n"), "ValueError: bad");
   assert.equal(lastLine(""), "");
+});
+
+test("lines of flytekit's logger are readable, and the cause of a failure is found behind its frames", () => {
+  const entry = (message: string) =>
+    JSON.stringify({ asctime: "12:00", name: "flytekit", levelname: "ERROR", message });
+  assert.equal(readable(entry("Trace:\n  x")), "12:00 ERROR flytekit: Trace:\n  x");
+  for (const text of ["{}", '{"message": 1}', '{"message": "a"', '{"message":"a"}', "plain"])
+    assert.equal(readable(text), text);
+  const log = [entry("Trace:\n\nValueError: no 3"), entry("!! End Error Captured by Flyte !!"), ""].join("\n");
+  assert.equal(lastCause(log), "ValueError: no 3");
+  assert.equal(lastCause("a\nValueError: x\n"), "ValueError: x");
+  assert.equal(lastCause(""), "");
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Span } from "../../src/model/api.ts";
-import { attemptsFromSpans, fraction, rangeOf, segments, ticks } from "../../src/model/timeline.ts";
+import { attemptKey, attemptsFromSpans, fraction, rangeOf, segments, ticks } from "../../src/model/timeline.ts";
 import { ROOT, type RunNode, RunTree } from "../../src/model/tree.ts";
 import { at, atMs, type RunOptions, run } from "./builders.ts";
 import { randomOf } from "./random.ts";
@@ -85,7 +85,11 @@ test("segments of random attempts follow each other inside the node's time", () 
 });
 
 test("attempts are read from spans", () => {
-  const task = (node_id: string, retry_attempt: number) => ({ retry_attempt, node_execution_id: { node_id } });
+  const execution_id = { project: "p", domain: "d", name: "e" };
+  const task = (node_id: string, retry_attempt: number) => ({
+    retry_attempt,
+    node_execution_id: { node_id, execution_id },
+  });
   const root: Span = {
     spans: [
       { operation_id: "WORKFLOW_SETUP", start_time: at(0), end_time: at(1) },
@@ -103,7 +107,7 @@ test("attempts are read from spans", () => {
       },
     ],
   };
-  const attempts = attemptsFromSpans(root).get("n0");
+  const attempts = attemptsFromSpans(root).get(attemptKey(execution_id, "n0"));
   assert.deepEqual(
     attempts?.map((one) => [one.attempt, one.createdMs, one.startedMs, one.endedMs]),
     [

@@ -19,7 +19,8 @@ export function Answer({ node }: Props) {
   const { project, domain, name } = node.execution;
   const live = useLive<Schema<"admin.SignalList">>(
     node.run ? `ListSignals ${project} ${domain} ${name}` : null,
-    (signal, _, background) => api("ListSignals", { path: pathOf(node.execution), query: { limit: 100 } }, { signal, background }),
+    (signal, _, background) =>
+      api("ListSignals", { path: pathOf(node.execution), query: { limit: 100 } }, { signal, background }),
     () => (isTerminal(node.phase) ? null : 3000),
   );
   if (live.error) return <ErrorBox error={live.error} />;
@@ -27,7 +28,9 @@ export function Answer({ node }: Props) {
   const found = live.data?.signals?.find((one) => one.id?.signal_id === signalId);
   return (
     <div class="panel-text stack">
-      <p>{gate?.approve ? "Waits for an approval" : "Waits for a value"}: <b>{signalId}</b></p>
+      <p>
+        {gate?.approve ? "Waits for an approval" : "Waits for a value"}: <b>{signalId}</b>
+      </p>
       {found?.value && <pre class="message">{JSON.stringify(found.value, null, 2)}</pre>}
     </div>
   );

@@ -1,8 +1,8 @@
 /** The arms of a branch: which one ran, its condition, and the values that it read. */
 import { api } from "../../api/client.ts";
-import { useLive } from "../../api/live.ts";
 import type { Literal } from "../../api/literals.ts";
-import { armsOf } from "../../model/branches.ts";
+import { useLive } from "../../api/live.ts";
+import { armsOf, variableText } from "../../model/branches.ts";
 import { isTerminal } from "../../model/phases.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { Phase } from "../../ui/Phase.tsx";
@@ -36,10 +36,16 @@ export function Arms({ node, store }: { node: RunNode; store: RunStore }) {
                   ) : (
                     <span>{child.name}</span>
                   )}
-                  {ran ? <Phase phase={child.phase} /> : <span class="muted">{isTerminal(node.phase) ? "not taken" : "not taken so far"}</span>}
+                  {ran ? (
+                    <Phase phase={child.phase} />
+                  ) : (
+                    <span class="muted">{isTerminal(node.phase) ? "not taken" : "not taken so far"}</span>
+                  )}
                 </span>
               ) : (
-                <span class="muted">{arm.failure === undefined ? (arm.node?.metadata?.name ?? arm.node?.id) : `fails: ${arm.failure}`}</span>
+                <span class="muted">
+                  {arm.failure === undefined ? (arm.node?.metadata?.name ?? arm.node?.id) : `fails: ${arm.failure}`}
+                </span>
               )}
             </li>
           );
@@ -62,7 +68,7 @@ export function Arms({ node, store }: { node: RunNode; store: RunStore }) {
 function Value({ name, literal }: { name: string; literal: Literal }) {
   return (
     <>
-      <dt class="mono">{name}</dt>
+      <dt class="mono">{variableText(name)}</dt>
       <dd class="mono">{primitiveText(literal)}</dd>
     </>
   );

@@ -17,9 +17,8 @@ export function Deck({ node }: { node: RunNode }) {
     node_execution_id: { node_id: node.id, execution_id: pathOf(node.execution) },
   };
   const ended = isTerminal(node.phase);
-  const live = useLive(
-    `CreateDownloadLink ${project} ${domain} ${name} ${node.id} ${round} ${ended}`,
-    (signal) => api("CreateDownloadLink", { body }, { signal, background: true }),
+  const live = useLive(`CreateDownloadLink ${project} ${domain} ${name} ${node.id} ${round} ${ended}`, (signal) =>
+    api("CreateDownloadLink", { body }, { signal, background: true }),
   );
   const address = live.data?.pre_signed_urls?.signed_url?.[0] ?? live.data?.signed_url?.[0];
   if (live.error) {
@@ -43,7 +42,12 @@ export function Deck({ node }: { node: RunNode }) {
           <Icon name="external" /> Full window
         </a>
       </div>
-      <iframe title={`Deck of ${node.name}`} src={address} sandbox="allow-scripts allow-popups allow-downloads" referrerpolicy="no-referrer" />
+      <iframe
+        title={`Deck of ${node.name}`}
+        src={address}
+        sandbox="allow-scripts allow-popups allow-downloads"
+        referrerpolicy="no-referrer"
+      />
     </div>
   );
 }

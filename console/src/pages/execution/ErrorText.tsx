@@ -16,7 +16,13 @@ export function ErrorText({ node, attempt }: { node: RunNode; attempt: Schema<"a
         <dt>Code</dt>
         <dd>{error.code}</dd>
         <dt>Kind</dt>
-        <dd>{error.kind === "SYSTEM" ? "a failure of the system" : error.kind === "USER" ? "a failure of the task" : "unknown"}</dd>
+        <dd>
+          {error.kind === "SYSTEM"
+            ? "a failure of the system"
+            : error.kind === "USER"
+              ? "a failure of the task"
+              : "unknown"}
+        </dd>
         {error.timestamp && (
           <>
             <dt>Time</dt>

@@ -6,7 +6,11 @@ import { Time } from "../../ui/Time.tsx";
 
 export function Events({ node, attempt }: { node: RunNode; attempt: Schema<"admin.TaskExecution"> | undefined }) {
   const closure = attempt?.closure;
-  const reasons = closure?.reasons?.length ? closure.reasons : closure?.reason ? [{ message: closure.reason, occurred_at: null }] : [];
+  const reasons = closure?.reasons?.length
+    ? closure.reasons
+    : closure?.reason
+      ? [{ message: closure.reason, occurred_at: null }]
+      : [];
   const task = node.spec?.task;
   const plugin = closure?.metadata?.plugin_identifier;
   return (
@@ -16,7 +20,9 @@ export function Events({ node, attempt }: { node: RunNode; attempt: Schema<"admi
         <Fact name="Started">{node.startedMs !== undefined && <Time at={node.startedMs} />}</Fact>
         <Fact name="Ended">{node.endedMs !== undefined && <Time at={node.endedMs} />}</Fact>
         <Fact name="Inputs at">{node.run?.input_uri && <DataLink href={node.run.input_uri} />}</Fact>
-        <Fact name="Outputs at">{node.run?.closure?.output_uri && <DataLink href={node.run.closure.output_uri} />}</Fact>
+        <Fact name="Outputs at">
+          {node.run?.closure?.output_uri && <DataLink href={node.run.closure.output_uri} />}
+        </Fact>
         <Fact name="Task type">{closure?.task_type}</Fact>
         <Fact name="Plugin">{plugin}</Fact>
         <Fact name="Retries">{task?.metadata?.retries?.retries || undefined}</Fact>

@@ -70,9 +70,12 @@ function useUnfoldSmall(store: RunStore): void {
 
 function NodeText({ placed, node }: { placed: PlacedNode; node: RunNode | undefined }) {
   if (!node) return null;
-  const length = node.startedMs !== undefined && node.endedMs !== undefined ? durationText(node.endedMs - node.startedMs) : "";
+  const length =
+    node.startedMs !== undefined && node.endedMs !== undefined ? durationText(node.endedMs - node.startedMs) : "";
   const chars = Math.floor((placed.width - (node.isContainer ? 54 : 40)) / 7.2);
-  const sub = [node.kind === "task" ? (node.target?.name ?? "") : kindLabel(node.kind), length].filter(Boolean).join(" · ");
+  const sub = [node.kind === "task" ? (node.target?.name ?? "") : kindLabel(node.kind), length]
+    .filter(Boolean)
+    .join(" · ");
   return (
     <>
       <g class="graph-icon" transform={`translate(9 ${placed.height / 2 - 7})`}>
@@ -93,7 +96,12 @@ function labelOf(node: RunNode | undefined): string {
 }
 
 /** Return the next node above or below in the same layer of the same group. */
-function beside(nodes: readonly PlacedNode[], from: PlacedNode, down: boolean, parentOf: (key: string) => string | undefined): string | undefined {
+function beside(
+  nodes: readonly PlacedNode[],
+  from: PlacedNode,
+  down: boolean,
+  parentOf: (key: string) => string | undefined,
+): string | undefined {
   const parent = parentOf(from.id);
   let best: PlacedNode | undefined;
   for (const node of nodes) {

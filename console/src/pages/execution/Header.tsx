@@ -1,8 +1,8 @@
 /** Name, phase, facts and actions of an execution. */
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { refreshAll } from "../../api/live.ts";
 import type { Schema } from "../../api/client.ts";
+import { refreshAll } from "../../api/live.ts";
 import { asPhase, isActive, isTerminal } from "../../model/phases.ts";
 import { durationMs } from "../../model/times.ts";
 import { links, type Place } from "../../routes.ts";
@@ -40,7 +40,11 @@ export function Header({ execution }: { execution: Execution }) {
           <Copy text={id.name} label="Copy the name" />
         </span>
         <Phase phase={phase} pill />
-        {length !== undefined ? <Duration ms={length} /> : <Duration from={closure?.started_at} to={running ? undefined : closure?.updated_at} />}
+        {length !== undefined ? (
+          <Duration ms={length} />
+        ) : (
+          <Duration from={closure?.started_at} to={running ? undefined : closure?.updated_at} />
+        )}
         {archived && <span class="chip">archived</span>}
         <Actions id={id} execution={execution} archived={archived} />
       </div>
@@ -54,7 +58,15 @@ function placeOf(id: { project?: string; domain?: string }): Place {
   return { project: id.project ?? "", domain: id.domain ?? "" };
 }
 
-function Actions({ id, execution, archived }: { id: ReturnType<typeof keyOf>; execution: Execution; archived: boolean }) {
+function Actions({
+  id,
+  execution,
+  archived,
+}: {
+  id: ReturnType<typeof keyOf>;
+  execution: Execution;
+  archived: boolean;
+}) {
   const [dialog, setDialog] = useState<DialogName | undefined>();
   const phase = asPhase(execution.closure?.phase);
   const plan = execution.spec?.launch_plan;
@@ -120,7 +132,9 @@ function Facts({ execution }: { execution: Execution }) {
     <div class="execution-facts small">
       {workflow?.version && (
         <Fact name="version">
-          <a href={links.version("workflow", placeOf(workflow), workflow.name ?? "", workflow.version)}>{workflow.version}</a>
+          <a href={links.version("workflow", placeOf(workflow), workflow.name ?? "", workflow.version)}>
+            {workflow.version}
+          </a>
         </Fact>
       )}
       {plan?.resource_type === "LAUNCH_PLAN" && (
@@ -138,7 +152,9 @@ function Facts({ execution }: { execution: Execution }) {
       </Fact>
       {parent?.execution_id?.name && (
         <Fact name="parent">
-          <a href={links.execution(keyOf(parent.execution_id), parent.execution_id.name, { node: parent.node_id ?? "" })}>
+          <a
+            href={links.execution(keyOf(parent.execution_id), parent.execution_id.name, { node: parent.node_id ?? "" })}
+          >
             {parent.execution_id.name} {parent.node_id}
           </a>
         </Fact>
@@ -148,7 +164,9 @@ function Facts({ execution }: { execution: Execution }) {
           <a href={links.execution(keyOf(related), related.name)}>{related.name}</a>
         </Fact>
       )}
-      {spec?.interruptible !== null && spec?.interruptible !== undefined && <Fact name="interruptible">{spec.interruptible ? "yes" : "no"}</Fact>}
+      {spec?.interruptible !== null && spec?.interruptible !== undefined && (
+        <Fact name="interruptible">{spec.interruptible ? "yes" : "no"}</Fact>
+      )}
       {spec?.overwrite_cache && <Fact name="cache">overwritten</Fact>}
     </div>
   );

@@ -4,12 +4,12 @@ import { request, type Schema } from "../../api/client.ts";
 import { useLive } from "../../api/live.ts";
 import { setQuery } from "../../location.ts";
 import { plainText } from "../../model/ansi.ts";
-import { lastLine } from "../../model/logText.ts";
+import { lastCause } from "../../model/logText.ts";
 import { histogram, type MapIndex, type MapSort, mapIndices, sortedIndices } from "../../model/maps.ts";
 import { isActive, isFailure, type Phase, phaseGroup, phaseLabel } from "../../model/phases.ts";
 import { durationText } from "../../model/times.ts";
 import type { RunNode } from "../../model/tree.ts";
-import { Phase as PhaseText, PhaseIcon } from "../../ui/Phase.tsx";
+import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
 import { Tree, type TreeRow } from "../../ui/Tree.tsx";
 import { LogOf, sourcePath } from "./AttemptLog.tsx";
 import { selection } from "./selection.ts";
@@ -17,7 +17,7 @@ import { selection } from "./selection.ts";
 const ROW_PX = 28;
 const BINS = 24;
 /** Bytes at the end of a log that are read for the last line of an error. */
-const END_BYTES = 2000;
+const END_BYTES = 8000;
 
 interface IndexRow extends TreeRow {
   readonly one: MapIndex;
@@ -101,7 +101,9 @@ export function Indices({ node, attempt }: { node: RunNode; attempt: Schema<"adm
               </span>
             </>
           )}
-          onSelect={({ one }) => setQuery({ node: node.key, panel: "indices", index: one.index, line: null, log: null })}
+          onSelect={({ one }) =>
+            setQuery({ node: node.key, panel: "indices", index: one.index, line: null, log: null })
+          }
           onToggle={() => {}}
           onActivate={() => {}}
         />
@@ -111,7 +113,11 @@ export function Indices({ node, attempt }: { node: RunNode; attempt: Schema<"adm
           <header class="row">
             <h3>Index {chosen.index}</h3>
             <PhaseText phase={chosen.phase} />
-            <button type="button" class="button quiet small spread" onClick={() => setQuery({ index: null, line: null, log: null })}>
+            <button
+              type="button"
+              class="button quiet small spread"
+              onClick={() => setQuery({ index: null, line: null, log: null })}
+            >
               Close
             </button>
           </header>
@@ -142,11 +148,12 @@ function rowOf(one: MapIndex, index: number, all: readonly MapIndex[]): IndexRow
 /** The last line of a failed index: as reported, else the end of its log, which is read for rows in view only. */
 function IndexError({ one }: { one: MapIndex }) {
   const failed = isFailure(one.phase) || one.phase === "RETRYABLE_FAILED";
-  const path = failed && !one.error ? one.logs?.map((log) => sourcePath(log.uri)).find((found) => found !== undefined) : undefined;
+  const path =
+    failed && !one.error ? one.logs?.map((log) => sourcePath(log.uri)).find((found) => found !== undefined) : undefined;
   const live = useLive(path === undefined ? null : `log-end ${path}`, async (signal) => {
     const headers = { Range: `bytes=-${END_BYTES}`, Accept: "text/plain" };
     const response = await request("log", path ?? "", { headers }, { signal, background: true, statuses: [404, 416] });
-    return response.ok ? lastLine(plainLines(await response.text())) : "";
+    return response.ok ? lastCause(plainLines(await response.text())) : "";
   });
   const text = one.error || live.data || "";
   return <span title={text}>{text}</span>;
@@ -156,7 +163,15 @@ function plainLines(text: string): string {
   return text.split("\n").map(plainText).join("\n");
 }
 
-function PhaseCounts({ indices, phases, setPhases }: { indices: readonly MapIndex[]; phases: ReadonlySet<Phase>; setPhases: (phases: ReadonlySet<Phase>) => void }) {
+function PhaseCounts({
+  indices,
+  phases,
+  setPhases,
+}: {
+  indices: readonly MapIndex[];
+  phases: ReadonlySet<Phase>;
+  setPhases: (phases: ReadonlySet<Phase>) => void;
+}) {
   const counts = new Map<Phase, number>();
   for (const one of indices) counts.set(one.phase, (counts.get(one.phase) ?? 0) + 1);
   const toggle = (phase: Phase) => {
@@ -167,7 +182,13 @@ function PhaseCounts({ indices, phases, setPhases }: { indices: readonly MapInde
   return (
     <div class="row tight index-counts" role="group" aria-label="Phases">
       {[...counts].map(([phase, count]) => (
-        <button key={phase} type="button" class="button small" aria-pressed={phases.has(phase)} onClick={() => toggle(phase)}>
+        <button
+          key={phase}
+          type="button"
+          class="button small"
+          aria-pressed={phases.has(phase)}
+          onClick={() => toggle(phase)}
+        >
           <span class={`phase phase-${phaseGroup(phase)}`}>
             <PhaseIcon group={phaseGroup(phase)} size={12} />
           </span>
@@ -179,7 +200,14 @@ function PhaseCounts({ indices, phases, setPhases }: { indices: readonly MapInde
 }
 
 function Durations({ indices }: { indices: readonly MapIndex[] }) {
-  const bins = useMemo(() => histogram(indices.flatMap((one) => one.durationMs ?? []), BINS), [indices]);
+  const bins = useMemo(
+    () =>
+      histogram(
+        indices.flatMap((one) => one.durationMs ?? []),
+        BINS,
+      ),
+    [indices],
+  );
   if (bins.length < 2) return null;
   const most = Math.max(...bins.map((bin) => bin.count));
   return (

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { api, type Schema } from "../../api/client.ts";
 import { useLive } from "../../api/live.ts";
 import { setQuery } from "../../location.ts";
-import { asPhase, isFailure, isTerminal, type Phase } from "../../model/phases.ts";
+import { asPhase, isFailure, isTerminal, type Phase, phaseGroup } from "../../model/phases.ts";
 import { attemptTimes } from "../../model/timeline.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { links } from "../../routes.ts";
@@ -11,10 +11,9 @@ import { Copy } from "../../ui/Copy.tsx";
 import { Skeleton } from "../../ui/Empty.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Icon } from "../../ui/Icon.tsx";
-import { Phase as PhaseText, PhaseIcon } from "../../ui/Phase.tsx";
+import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
 import { Tabs } from "../../ui/Tabs.tsx";
 import { Duration, Time } from "../../ui/Time.tsx";
-import { phaseGroup } from "../../model/phases.ts";
 import { Answer } from "./Answer.tsx";
 import { Arms } from "./Arms.tsx";
 import { AttemptLog } from "./AttemptLog.tsx";
@@ -69,7 +68,12 @@ function useEscape(isOpen: boolean): void {
     if (!isOpen) return undefined;
     const listen = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.key !== "Escape" || event.defaultPrevented || target.closest("dialog, [popover], input, textarea, select")) return;
+      if (
+        event.key !== "Escape" ||
+        event.defaultPrevented ||
+        target.closest("dialog, [popover], input, textarea, select")
+      )
+        return;
       closePanel();
       (document.querySelector(".tree") as HTMLElement | null)?.focus();
     };
@@ -78,7 +82,15 @@ function useEscape(isOpen: boolean): void {
   }, [isOpen]);
 }
 
-function NodePanel({ node, store, execution }: { node: RunNode; store: RunStore; execution: Schema<"admin.Execution"> }) {
+function NodePanel({
+  node,
+  store,
+  execution,
+}: {
+  node: RunNode;
+  store: RunStore;
+  execution: Schema<"admin.Execution">;
+}) {
   const tasks = useTasks(node, store);
   const all = tasks.data ?? [];
   const { attempt: wanted, panel: wantedPanel } = selection.value;
@@ -100,8 +112,20 @@ function NodePanel({ node, store, execution }: { node: RunNode; store: RunStore;
       {all.length > 1 && <Attempts tasks={all} shown={attempt} />}
       {tasks.error && <ErrorBox error={tasks.error} />}
       {tabs.length > 0 && (
-        <Tabs tabs={tabs} value={panel} label={`Parts of ${node.name}`} onChange={(key) => setQuery({ node: node.key, panel: key, line: null })}>
-          <Part panel={panel} node={node} attempt={attempt} store={store} execution={execution} isRead={tasks.data !== undefined} />
+        <Tabs
+          tabs={tabs}
+          value={panel}
+          label={`Parts of ${node.name}`}
+          onChange={(key) => setQuery({ node: node.key, panel: key, line: null })}
+        >
+          <Part
+            panel={panel}
+            node={node}
+            attempt={attempt}
+            store={store}
+            execution={execution}
+            isRead={tasks.data !== undefined}
+          />
         </Tabs>
       )}
       {tabs.length === 0 && <p class="panel-text muted">{emptyText(node)}</p>}
@@ -137,7 +161,7 @@ function Part({ panel, node, attempt, store, execution, isRead }: PartProps) {
       return <Answer node={node} execution={execution} store={store} />;
     case "inputs":
     case "outputs":
-      return <NodeIo node={node} attempt={attempt} part={panel} />;
+      return <NodeIo node={node} part={panel} />;
     case "deck":
       return <Deck node={node} />;
     case "task":
@@ -229,7 +253,11 @@ function NodeFacts({ node }: { node: RunNode }) {
       )}
       {cache && <span>{cache}</span>}
       {source && (
-        <a href={links.execution(keyOf(source.execution_id), source.execution_id?.name ?? "", { node: source.node_id ?? "" })}>
+        <a
+          href={links.execution(keyOf(source.execution_id), source.execution_id?.name ?? "", {
+            node: source.node_id ?? "",
+          })}
+        >
           {node.phase === "RECOVERED" ? "recovered from" : "produced by"} {source.execution_id?.name}
         </a>
       )}

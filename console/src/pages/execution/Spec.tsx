@@ -18,7 +18,14 @@ export function Spec({ execution, store }: { execution: Schema<"admin.Execution"
     ["Identity", runAs?.execution_identity],
     ["Raw output", spec?.raw_output_data_config?.output_location_prefix],
     ["Most nodes at once", spec?.max_parallelism || "no limit"],
-    ["Interruptible", spec?.interruptible === null || spec?.interruptible === undefined ? "as the tasks say" : spec.interruptible ? "yes" : "no"],
+    [
+      "Interruptible",
+      spec?.interruptible === null || spec?.interruptible === undefined
+        ? "as the tasks say"
+        : spec.interruptible
+          ? "yes"
+          : "no",
+    ],
     ["Cache", spec?.overwrite_cache ? "overwritten" : "used"],
     ["Cluster label", spec?.execution_cluster_label?.value],
     ["Cluster pool", spec?.cluster_assignment?.cluster_pool_name],
@@ -39,7 +46,10 @@ export function Spec({ execution, store }: { execution: Schema<"admin.Execution"
             .map(([name, value]) => (
               <Pair key={name} name={name} value={String(value)} />
             ))}
-          {pairs("Environment", spec?.envs?.values?.map((one) => [one.key ?? "", one.value ?? ""]))}
+          {pairs(
+            "Environment",
+            spec?.envs?.values?.map((one) => [one.key ?? "", one.value ?? ""]),
+          )}
           {pairs("Annotations", Object.entries(spec?.annotations?.values ?? {}))}
           {pairs("Labels", Object.entries(spec?.labels?.values ?? {}))}
         </dl>

@@ -8,7 +8,12 @@ import { ErrorBox } from "../../ui/ErrorBox.tsx";
 
 export function TaskText({ node, attempt }: { node: RunNode; attempt: Schema<"admin.TaskExecution"> | undefined }) {
   const id = attempt?.id?.task_id ?? node.target;
-  const path = { project: id?.project ?? "", domain: id?.domain ?? "", name: id?.name ?? "", version: id?.version ?? "" };
+  const path = {
+    project: id?.project ?? "",
+    domain: id?.domain ?? "",
+    name: id?.name ?? "",
+    version: id?.version ?? "",
+  };
   const key = `GetTask ${path.project} ${path.domain} ${path.name} ${path.version}`;
   const live = useLive(id ? key : null, (signal) => api("GetTask", { path }, { signal }));
   if (live.error) return <ErrorBox error={live.error} />;
@@ -19,7 +24,8 @@ export function TaskText({ node, attempt }: { node: RunNode; attempt: Schema<"ad
   return (
     <div class="panel-text stack">
       <p>
-        <a href={links.version("task", path, path.name, path.version)}>{path.name}</a> <span class="muted">version</span> {path.version}
+        <a href={links.version("task", path, path.name, path.version)}>{path.name}</a>{" "}
+        <span class="muted">version</span> {path.version}
       </p>
       <dl class="facts small">
         <dt>Type</dt>
@@ -67,7 +73,13 @@ export function TaskText({ node, attempt }: { node: RunNode; attempt: Schema<"ad
   );
 }
 
-function Resources({ name, entries }: { name: string; entries: readonly Schema<"core.Resources.ResourceEntry">[] | undefined }) {
+function Resources({
+  name,
+  entries,
+}: {
+  name: string;
+  entries: readonly Schema<"core.Resources.ResourceEntry">[] | undefined;
+}) {
   if (!entries || entries.length === 0) return null;
   return <Pair name={name} value={entries.map((one) => `${(one.name ?? "").toLowerCase()} ${one.value}`).join(", ")} />;
 }

@@ -23,7 +23,15 @@ interface NodeRow extends TreeRow {
   readonly row: Row;
 }
 
-export function Timeline({ store, execution, isRead }: { store: RunStore; execution: Schema<"admin.Execution">; isRead: boolean }) {
+export function Timeline({
+  store,
+  execution,
+  isRead,
+}: {
+  store: RunStore;
+  execution: Schema<"admin.Execution">;
+  isRead: boolean;
+}) {
   const [filter, setFilter] = useState<RowFilter>("all");
   const [search, setSearch] = useState("");
   const [zoom, setZoom] = useState(1);
@@ -32,14 +40,25 @@ export function Timeline({ store, execution, isRead }: { store: RunStore; execut
   const running = !isTerminal(asPhase(execution.closure?.phase));
   const now = useNow(running);
   const nowMs = running ? Math.max(now, store.lastEventMs()) : (timeMs(execution.closure?.updated_at) ?? now);
-  const rows = useMemo(() => visibleRows(store.tree, { filter, search, isOpen: store.isOpen }), [store, version, unfolded, filter, search]);
+  const rows = useMemo(
+    () => visibleRows(store.tree, { filter, search, isOpen: store.isOpen }),
+    [store, version, unfolded, filter, search],
+  );
   const all = useMemo(() => [...store.tree.walk()], [store, version]);
   const startMs = timeMs(execution.closure?.created_at);
   const whole = rangeOf(all, startMs, running ? nowMs : (startMs ?? nowMs));
-  const range = zoomed(whole, zoom, all.find((node) => node.key === selection.value.node));
+  const range = zoomed(
+    whole,
+    zoom,
+    all.find((node) => node.key === selection.value.node),
+  );
   const searchField = useRef<HTMLInputElement>(null);
   useSlash(searchField);
   const treeRows = rows.map((row) => treeRow(row, nowMs));
+  const clear = () => {
+    setFilter("all");
+    setSearch("");
+  };
   const { node: selected } = selection.value;
   return (
     <section class="timeline" aria-label="Nodes">
@@ -55,26 +74,43 @@ export function Timeline({ store, execution, isRead }: { store: RunStore; execut
         />
         <Filters filter={filter} setFilter={setFilter} />
         <span class="row tight">
-          <button type="button" class="button quiet small" title="Unfold all groups that are read, and read their nodes" onClick={() => void unfoldAll(store)}>
+          <button
+            type="button"
+            class="button quiet small"
+            title="Unfold all groups that are read, and read their nodes"
+            onClick={() => void unfoldAll(store)}
+          >
             Unfold
           </button>
           <button type="button" class="button quiet small" title="Fold all groups" onClick={() => store.foldAll()}>
             Fold
           </button>
-          <button type="button" class="button quiet small icon-only" disabled={zoom === 1} onClick={() => setZoom(step(zoom, -1))}>
+          <button
+            type="button"
+            class="button quiet small icon-only"
+            disabled={zoom === 1}
+            onClick={() => setZoom(step(zoom, -1))}
+          >
             <Icon name="minus" label="Show more time" />
           </button>
-          <button type="button" class="button quiet small icon-only" disabled={zoom === ZOOMS.at(-1)} onClick={() => setZoom(step(zoom, 1))}>
+          <button
+            type="button"
+            class="button quiet small icon-only"
+            disabled={zoom === ZOOMS.at(-1)}
+            onClick={() => setZoom(step(zoom, 1))}
+          >
             <Icon name="plus" label="Show less time around the selected node" />
           </button>
         </span>
         <Counts nodes={all} />
       </div>
-      {store.isTruncated("") && <p class="notice warning">Only the first {ROWS_MAX.toLocaleString("en")} nodes are shown.</p>}
+      {store.isTruncated("") && (
+        <p class="notice warning">Only the first {ROWS_MAX.toLocaleString("en")} nodes are shown.</p>
+      )}
       {!isRead && rows.length === 0 ? (
         <Skeleton />
       ) : rows.length === 0 ? (
-        <Nothing filter={filter} search={search} clear={() => (setFilter("all"), setSearch(""))} />
+        <Nothing filter={filter} search={search} clear={clear} />
       ) : (
         <Tree<NodeRow>
           rows={treeRows}
@@ -130,7 +166,13 @@ function useSlash(field: { current: HTMLInputElement | null }): void {
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || target.closest("input, textarea, select, [contenteditable]")) return;
+      if (
+        event.key !== "/" ||
+        event.ctrlKey ||
+        event.metaKey ||
+        target.closest("input, textarea, select, [contenteditable]")
+      )
+        return;
       event.preventDefault();
       field.current?.focus();
     };
@@ -149,7 +191,13 @@ function Filters({ filter, setFilter }: { filter: RowFilter; setFilter: (filter:
   return (
     <span class="row tight">
       {FILTERS.map(({ key, label }) => (
-        <button key={key} type="button" class="button small" aria-pressed={filter === key} onClick={() => setFilter(filter === key ? "all" : key)}>
+        <button
+          key={key}
+          type="button"
+          class="button small"
+          aria-pressed={filter === key}
+          onClick={() => setFilter(filter === key ? "all" : key)}
+        >
           {label}
         </button>
       ))}
@@ -226,7 +274,17 @@ function NameCell({ row, store }: { row: Row; store: RunStore }) {
   );
 }
 
-const KINDS_SHOWN = new Set(["dynamic", "map", "branch", "workflow", "launchPlan", "gate", "sleep", "eager", "execution"]);
+const KINDS_SHOWN = new Set([
+  "dynamic",
+  "map",
+  "branch",
+  "workflow",
+  "launchPlan",
+  "gate",
+  "sleep",
+  "eager",
+  "execution",
+]);
 
 function treeRow(row: Row, nowMs: number): NodeRow {
   const { node } = row;
@@ -237,7 +295,8 @@ function treeRow(row: Row, nowMs: number): NodeRow {
     open: node.isContainer ? row.open : undefined,
     position: row.position,
     siblings: row.siblings,
-    label: () => [node.name, kindLabel(node.kind), phaseLabel(node.phase), lengthText(node, nowMs)].filter(Boolean).join(", "),
+    label: () =>
+      [node.name, kindLabel(node.kind), phaseLabel(node.phase), lengthText(node, nowMs)].filter(Boolean).join(", "),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The page of an execution: header, cause of a failure, and the run as timeline or graph, with a panel for one node. */
 import { useEffect, useMemo } from "preact/hooks";
-import { ApiError, api, type Schema } from "../../api/client.ts";
+import { type ApiError, api, type Schema } from "../../api/client.ts";
 import { refresh, useLive } from "../../api/live.ts";
 import { navigate, setQuery } from "../../location.ts";
 import { asPhase, isFailure, isTerminal } from "../../model/phases.ts";
@@ -14,8 +14,8 @@ import { Header } from "./Header.tsx";
 import { ExecutionIo } from "./io.tsx";
 import { Panel } from "./Panel.tsx";
 import { Problem } from "./Problem.tsx";
-import { autoNode, dismissed, queryOfAttempt, selection, type TabKey } from "./selection.ts";
 import { Spec } from "./Spec.tsx";
+import { autoNode, dismissed, queryOfAttempt, selection, type TabKey } from "./selection.ts";
 import { RunStore } from "./store.ts";
 import { Timeline } from "./Timeline.tsx";
 import "./style.css";
@@ -42,7 +42,11 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
     (execution) => (isTerminal(asPhase(execution.closure?.phase)) ? null : (store.interval() ?? 1000)),
   );
   const nodesKey = `ListNodeExecutions ${project} ${domain} ${name}`;
-  const nodes = useLive<number>(nodesKey, (signal, _, background) => store.poll({ signal, background }), () => store.interval());
+  const nodes = useLive<number>(
+    nodesKey,
+    (signal, _, background) => store.poll({ signal, background }),
+    () => store.interval(),
+  );
   const execution = live.data;
   useRun(store, execution, nodesKey, nodes.at > 0);
   if (!execution) {
@@ -62,7 +66,12 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
       <Header execution={execution} />
       <Problem execution={execution} store={store} />
       {live.error && <ErrorBox error={live.error} />}
-      <Tabs tabs={tabs} value={tab} label="Views of the execution" onChange={(key) => setQuery({ tab: key === "timeline" ? null : key }, { push: true })}>
+      <Tabs
+        tabs={tabs}
+        value={tab}
+        label="Views of the execution"
+        onChange={(key) => setQuery({ tab: key === "timeline" ? null : key }, { push: true })}
+      >
         {isRunView && nodes.error && !nodes.at && <ErrorBox error={nodes.error} onRetry={() => refresh(nodesKey)} />}
         {isRunView && (
           <div class="run">
@@ -82,7 +91,12 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
 }
 
 /** Keep the store in step with the execution, and select a node where the user has not. */
-function useRun(store: RunStore, execution: Schema<"admin.Execution"> | undefined, nodesKey: string, isRead: boolean): void {
+function useRun(
+  store: RunStore,
+  execution: Schema<"admin.Execution"> | undefined,
+  nodesKey: string,
+  isRead: boolean,
+): void {
   const phase = asPhase(execution?.closure?.phase);
   const workflow = execution?.closure?.workflow_id;
   useEffect(() => {
@@ -92,7 +106,7 @@ function useRun(store: RunStore, execution: Schema<"admin.Execution"> | undefine
     if (!execution || store.ended === isTerminal(phase)) return;
     store.ended = isTerminal(phase);
     // The last nodes may have ended after the last poll.
-    if (store.ended && isRead) refresh(nodesKey);
+    if (store.ended && isRead && !store.allTerminal()) refresh(nodesKey);
   }, [store, phase, isRead]);
   const version = store.version.value;
   useEffect(() => {
@@ -112,7 +126,8 @@ async function selectFailure(store: RunStore): Promise<void> {
   for (let level = 0; level < FAILURE_LEVELS_MAX; level++) {
     const found = firstFailure(store.tree);
     if (!found) return;
-    const canLoad = found.hasMore && !store.failures.peek().has(found.node.key) && !store.loading.peek().has(found.node.key);
+    const canLoad =
+      found.hasMore && !store.failures.peek().has(found.node.key) && !store.loading.peek().has(found.node.key);
     if (!canLoad) {
       store.unfoldAbove(found.node);
       autoNode.value = found.node.key;

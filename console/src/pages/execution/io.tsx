@@ -1,43 +1,54 @@
-/** Inputs and outputs of executions, nodes and attempts. */
+/** Inputs and outputs of executions and nodes. */
 import { api, type Schema } from "../../api/client.ts";
 import { useLive } from "../../api/live.ts";
-import type { Literal } from "../../api/literals.ts";
 import { asPhase, isTerminal } from "../../model/phases.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { Skeleton } from "../../ui/Empty.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
-import { Literals } from "./Literals.tsx";
+import { Values } from "../values/index.tsx";
 import { pathOf } from "./store.ts";
 
 /** Data that a node has while it runs is read again at this interval. */
 const RUNNING_MS = 5000;
 
-type LiteralMap = Readonly<Record<string, Literal>> | undefined;
+export type NodeData = Schema<"admin.NodeExecutionGetDataResponse">;
 
-export function NodeIo({ node, attempt, part }: { node: RunNode; attempt: Schema<"admin.TaskExecution"> | undefined; part: "inputs" | "outputs" }) {
+/** Read inputs and outputs of a node, again while it is active. */
+export function useNodeData(node: RunNode) {
   const { project, domain, name } = node.execution;
   const ended = isTerminal(node.phase);
   const path = { ...pathOf(node.execution), node_id: node.id };
   const key = `GetNodeExecutionData ${project} ${domain} ${name} ${node.id} ${ended ? "ended" : "active"}`;
-  const live = useLive<Schema<"admin.NodeExecutionGetDataResponse">>(
+  return useLive<NodeData>(
     node.run ? key : null,
     (signal, _, background) => api("GetNodeExecutionData", { path }, { signal, background }),
     () => (ended ? null : RUNNING_MS),
   );
+}
+
+export function NodeIo({ node, part }: { node: RunNode; part: "inputs" | "outputs" }) {
+  const live = useNodeData(node);
   if (live.error && !live.data) return <ErrorBox error={live.error} />;
   if (!live.data) return <Skeleton />;
-  const literals: LiteralMap = part === "inputs" ? live.data.full_inputs?.literals : live.data.full_outputs?.literals;
-  const uri = part === "inputs" ? node.run?.input_uri : (attempt?.closure?.output_uri ?? node.run?.closure?.output_uri);
-  const template = node.spec && part;
+  const { full_inputs, full_outputs, inputs, outputs, flyte_urls } = live.data;
+  const isInputs = part === "inputs";
   return (
-    <Values
-      literals={literals}
-      label={`${part === "inputs" ? "Inputs" : "Outputs"} of ${node.name}`}
-      uri={uri}
-      ended={ended}
-      remote={template ? `remote.sync_execution(remote.fetch_execution(name="${name}"), sync_nodes=True).node_executions["${node.id}"].${part}` : undefined}
-      empty={part === "inputs" ? "This node has no inputs." : ended ? "This node has no outputs." : "No outputs yet."}
-    />
+    <div class="panel-text">
+      <Values
+        label={part}
+        literals={isInputs ? full_inputs : full_outputs}
+        stored={isInputs ? inputs : outputs}
+        place={node.execution}
+        flyteUrl={(isInputs ? flyte_urls?.inputs : flyte_urls?.outputs) || undefined}
+        empty={
+          isInputs
+            ? "This node has no inputs."
+            : isTerminal(node.phase)
+              ? "This node has no outputs."
+              : "No outputs yet."
+        }
+      />
+    </div>
   );
 }
 
@@ -46,56 +57,44 @@ export function ExecutionIo({ execution }: { execution: Schema<"admin.Execution"
   const ended = isTerminal(asPhase(execution.closure?.phase));
   const key = `GetExecutionData ${project} ${domain} ${name} ${ended ? "ended" : "active"}`;
   const path = { project, domain, name };
-  const live = useLive<Schema<"admin.WorkflowExecutionGetDataResponse">>(key, (signal, _, background) => api("GetExecutionData", { path }, { signal, background }), () => (ended ? null : RUNNING_MS));
+  const live = useLive<Schema<"admin.WorkflowExecutionGetDataResponse">>(
+    key,
+    (signal, _, background) => api("GetExecutionData", { path }, { signal, background }),
+    () => (ended ? null : RUNNING_MS),
+  );
   if (live.error && !live.data) return <ErrorBox error={live.error} />;
   if (!live.data) return <Skeleton />;
+  const { full_inputs, full_outputs, inputs, outputs } = live.data;
   return (
     <div class="execution-io">
       <section class="card">
         <header>
           <h2>Inputs</h2>
         </header>
-        <Values
-          literals={live.data.full_inputs?.literals}
-          label="Inputs of the execution"
-          uri={undefined}
-          ended={ended}
-          remote={`remote.fetch_execution(project="${project}", domain="${domain}", name="${name}").inputs`}
-          empty="This execution has no inputs."
-        />
+        <div class="panel-text">
+          <Values
+            label="inputs"
+            literals={full_inputs}
+            stored={inputs}
+            place={path}
+            empty="This execution has no inputs."
+          />
+        </div>
       </section>
       <section class="card">
         <header>
           <h2>Outputs</h2>
         </header>
-        <Values
-          literals={live.data.full_outputs?.literals}
-          label="Outputs of the execution"
-          uri={execution.closure?.outputs?.uri}
-          ended={ended}
-          remote={`remote.sync_execution(remote.fetch_execution(project="${project}", domain="${domain}", name="${name}")).outputs`}
-          empty={ended ? "This execution has no outputs." : "No outputs yet."}
-        />
+        <div class="panel-text">
+          <Values
+            label="outputs"
+            literals={full_outputs}
+            stored={outputs}
+            place={path}
+            empty={ended ? "This execution has no outputs." : "No outputs yet."}
+          />
+        </div>
       </section>
-    </div>
-  );
-}
-
-interface ValuesProps {
-  readonly literals: LiteralMap;
-  readonly label: string;
-  readonly uri: string | undefined;
-  readonly ended: boolean;
-  readonly remote: string | undefined;
-  readonly empty: string;
-}
-
-function Values({ literals, label, uri, remote, empty }: ValuesProps) {
-  const isEmpty = !literals || Object.keys(literals).length === 0;
-  if (isEmpty) return <p class="panel-text muted">{empty}</p>;
-  return (
-    <div class="panel-text">
-      <Literals literals={literals} label={label} remote={remote} uri={uri} />
     </div>
   );
 }

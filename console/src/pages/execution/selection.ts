@@ -9,7 +9,18 @@ import type { AttemptAddress } from "../../routes.ts";
 export const TABS = ["timeline", "graph", "io", "spec", "notifications"] as const;
 export type TabKey = (typeof TABS)[number];
 
-export const PANELS = ["log", "error", "indices", "arms", "answer", "inputs", "outputs", "deck", "task", "events"] as const;
+export const PANELS = [
+  "log",
+  "error",
+  "indices",
+  "arms",
+  "answer",
+  "inputs",
+  "outputs",
+  "deck",
+  "task",
+  "events",
+] as const;
 export type PanelKey = (typeof PANELS)[number];
 
 export interface Selection {
@@ -57,7 +68,10 @@ export function selectNode(key: string, push = true, panel?: PanelKey): void {
   dismissed.value = false;
   const same = selection.peek().node === key;
   const keep = panel ?? (same ? undefined : selection.peek().panel);
-  setQuery({ node: key, ...(same && !panel ? {} : { index: null, attempt: null, log: null, line: null, panel: keep }) }, { push });
+  setQuery(
+    { node: key, ...(same && !panel ? {} : { index: null, attempt: null, log: null, line: null, panel: keep }) },
+    { push },
+  );
 }
 
 /** Close the panel. */

@@ -9,7 +9,7 @@ import { signal } from "@preact/signals";
 import { ApiError, api, type Reply, type Schema } from "../../api/client.ts";
 import { asPhase, isTerminal } from "../../model/phases.ts";
 import { ClosureIndex } from "../../model/spec.ts";
-import { type AttemptTimes, attemptsFromSpans } from "../../model/timeline.ts";
+import { type AttemptTimes, attemptKey, attemptsFromSpans } from "../../model/timeline.ts";
 import { durationMs, timeMs } from "../../model/times.ts";
 import { type ChildExecution, type ExecutionKey, ROOT, type RunNode, RunTree } from "../../model/tree.ts";
 
@@ -173,7 +173,7 @@ export class RunStore {
         { background: true },
       );
       const found = new Map(this.attempts);
-      for (const [id, times] of attemptsFromSpans(span)) found.set(attemptKey(this.execution, id), times);
+      for (const [id, times] of attemptsFromSpans(span)) found.set(id, times);
       this.attempts = found;
       this.version.value++;
     } catch (error) {
@@ -221,10 +221,12 @@ export class RunStore {
       : unread.filter((node) => !key.includes("/") || node.key.startsWith(key.split("/")[0] ?? ""));
   }
 
-  private allTerminal(): boolean {
-    for (const [key, state] of this.containers)
-      if (key !== ROOT && this.tree.isLoaded(key) && !state.settled) return false;
-    return this.containers.get(ROOT)?.settled ?? false;
+  /** Whether no node that was read can change any more; nothing starts in an execution that has ended. */
+  allTerminal(): boolean {
+    for (const [key, state] of this.containers) {
+      if (this.tree.isLoaded(key) && !state.settled && this.tree.hasActive(key)) return false;
+    }
+    return this.tree.isLoaded(ROOT);
   }
 
   private setFailure(key: string, error: ApiError | undefined): void {
@@ -402,8 +404,4 @@ export function keyOf(id: Schema<"core.WorkflowExecutionIdentifier"> | null | un
 /** Return the path of an execution's calls. */
 export function pathOf({ project, domain, name }: ExecutionKey) {
   return { project, domain, name };
-}
-
-function attemptKey({ project, domain, name }: ExecutionKey, id: string): string {
-  return JSON.stringify([project, domain, name, id]);
 }
