@@ -35,6 +35,8 @@ export interface AttributeKind {
   label: string;
   help: string;
   fields: AttributeField[];
+  /** The server, as upstream's, refuses to store it. */
+  readOnly?: boolean;
 }
 
 const resources = (part: "defaults" | "limits", label: string): AttributeField[] =>
@@ -104,7 +106,8 @@ export const ATTRIBUTE_KINDS: readonly AttributeKind[] = [
     type: "QUALITY_OF_SERVICE_SPECIFICATION",
     member: "quality_of_service",
     label: "Quality of service",
-    help: "A tier, or the time that an execution may wait for resources.",
+    help: "A tier, or the time that an execution may wait for resources. Servers show it, but store none: the launch plan or the configuration sets it.",
+    readOnly: true,
     fields: [
       { path: ["tier"], label: "Tier", kind: "choice", choices: ["UNDEFINED", "HIGH", "MEDIUM", "LOW"] },
       { path: ["spec", "queueing_budget"], label: "Queueing budget", kind: "duration", hint: "10m" },

@@ -109,7 +109,6 @@ export function Picker({ label, value, source, read, onPick }: Props) {
         spellcheck={false}
         value={open ? words : value}
         placeholder={open ? value : ""}
-        onFocus={() => setOpen(true)}
         onClick={() => setOpen(true)}
         onInput={(event) => {
           setOpen(true);

@@ -6,6 +6,7 @@ import { ApiError } from "../../api/client.ts";
 import { draftOfJson, looseJson, sameDraft } from "../../api/drafts.ts";
 import { emptyObject, isObject, parseJson, printJson } from "../../api/json.ts";
 import { inferredShape, jsonOfLiteral, type Problem } from "../../api/literals.ts";
+import { shapeLabel } from "../../api/shapes.ts";
 import { curlCommand, pyflyteCommand } from "../../model/commands.ts";
 import {
   createRequest,
@@ -111,7 +112,7 @@ export function LaunchForm(props: Props) {
             <p class="text">{failure}</p>
           </div>
         )}
-        <footer class="launch-foot">
+        <div class="launch-foot">
           <Commands {...props} request={outcome.request} />
           {tried && outcome.problems.length > 0 && (
             <span class="field-problem" role="alert">
@@ -126,7 +127,7 @@ export function LaunchForm(props: Props) {
           <button type="submit" class="button primary" disabled={sending}>
             {sending ? "Launching…" : "Launch"}
           </button>
-        </footer>
+        </div>
       </form>
     </FormContext.Provider>
   );
@@ -158,7 +159,7 @@ function Inputs(props: Props) {
     onForm({ ...form, drafts: { ...form.drafts, [name]: draft } });
   return (
     <section class="launch-inputs" aria-label="Inputs">
-      <header class="launch-inputs-head">
+      <div class="launch-inputs-head">
         <h3>Inputs</h3>
         {open.length > 0 && (
           <button
@@ -170,7 +171,7 @@ function Inputs(props: Props) {
             All as JSON
           </button>
         )}
-      </header>
+      </div>
       {inputs.length === 0 && <p class="field-help">There are no inputs.</p>}
       {text !== null && <AllInputs {...props} text={text} onText={setText} onDone={() => setText(null)} />}
       {text === null &&
@@ -206,7 +207,7 @@ function Inputs(props: Props) {
       {fixed.map((input) => (
         <div key={input.name} class="field">
           <span class="field-name">
-            {input.name} <span class="field-type">{input.fixed && inferredShape(input.fixed).kind}</span>
+            {input.name} <span class="field-type">{input.fixed && shapeLabel(inferredShape(input.fixed))}</span>
           </span>
           <output class="field-fixed">{printJson(jsonOfLiteral(input.fixed))}</output>
           <p class="field-help">Fixed by the launch plan.</p>

@@ -179,13 +179,15 @@ export function Pairs({ name, label, pairs, onChange }: PairsProps) {
 export function ThreeStates({
   value,
   onChange,
+  unset = "as the launch plan says",
 }: {
   value: "" | "true" | "false";
   onChange: (value: "" | "true" | "false") => void;
+  unset?: string;
 }) {
   const id = useId();
   const choices = [
-    ["", "as the launch plan says"],
+    ["", unset],
     ["true", "yes"],
     ["false", "no"],
   ] as const;

@@ -138,6 +138,7 @@ function Control({ field, value, onChange, problem, onProblem }: ControlProps) {
     case "three":
       return (
         <ThreeStates
+          unset="not set"
           value={typeof value === "boolean" ? (`${value}` as "true" | "false") : ""}
           onChange={(next) => onChange(next === "" ? undefined : next === "true")}
         />

@@ -145,20 +145,26 @@ function Overrides({ kind, project, domain }: { kind: AttributeKind; project: st
           onOpen={(action) => setOpen(opened(kind, one, action))}
         />
       ))}
-      <div class="row">
-        {!at("project") && add("project", { project })}
-        {!at("domain") && add("domain", { project, domain })}
-      </div>
-      <div class="row settings-workflow">
-        <Picker
-          label="Set for one workflow"
-          value={workflow}
-          source={`${project}/${domain}`}
-          read={(words, token, signal) => readWorkflows(project, domain, words, token, signal)}
-          onPick={setWorkflow}
-        />
-        {workflow && !found.some((one) => one.workflow === workflow) && add("workflow", { project, domain, workflow })}
-      </div>
+      {!kind.readOnly && (
+        <>
+          <div class="row">
+            {!at("project") && add("project", { project })}
+            {!at("domain") && add("domain", { project, domain })}
+          </div>
+          <div class="row settings-workflow">
+            <Picker
+              label="Set for one workflow"
+              value={workflow}
+              source={`${project}/${domain}`}
+              read={(words, token, signal) => readWorkflows(project, domain, words, token, signal)}
+              onPick={setWorkflow}
+            />
+            {workflow &&
+              !found.some((one) => one.workflow === workflow) &&
+              add("workflow", { project, domain, workflow })}
+          </div>
+        </>
+      )}
       {open?.action === "edit" && (
         <AttributeDialog {...open} kind={kind} onClose={() => setOpen(null)} onDone={() => changed(kind, "saved")} />
       )}

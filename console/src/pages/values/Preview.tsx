@@ -32,16 +32,18 @@ export function Preview({ place }: { place: Place }) {
   if (place.kind === "blob" && place.multipart) return <span class="muted small"> (a folder has no download)</span>;
   const readable = place.kind !== "schema" && place.kind !== "offloaded";
   return (
-    <span class="preview-actions">
-      {readable && (
-        <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
-          {open ? "Hide" : "Preview"}
-        </button>
-      )}
-      {place.kind === "blob" && <Download uri={place.uri} />}
-      {place.sizeBytes && <span class="muted small">{bytesText(Number(place.sizeBytes))}</span>}
+    <>
+      <span class="preview-actions">
+        {readable && (
+          <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
+            {open ? "Hide" : "Preview"}
+          </button>
+        )}
+        {place.kind === "blob" && <Download uri={place.uri} />}
+        {place.sizeBytes && <span class="muted small">{bytesText(Number(place.sizeBytes))}</span>}
+      </span>
       {open && <Loaded place={place} />}
-    </span>
+    </>
   );
 }
 
@@ -81,12 +83,12 @@ function Loaded({ place }: { place: Place }) {
   }, [place.uri]);
   if (problem) {
     return (
-      <span class="preview error-box" role="alert">
-        <span class="text">{problem}</span>
-      </span>
+      <div class="preview error-box" role="alert">
+        <p class="text">{problem}</p>
+      </div>
     );
   }
-  if (!shown) return <span class="preview muted small">Reading…</span>;
+  if (!shown) return <p class="preview muted small">Reading…</p>;
   return (
     <div class="preview">
       <Content shown={shown} />

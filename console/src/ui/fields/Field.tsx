@@ -56,6 +56,7 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
       <span id={typeId} class="field-type">
         {shapeLabel(shape)}
       </span>
+      {extra && <span class="field-extra">{extra}</span>}
     </>
   );
   const body = (
@@ -79,7 +80,6 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
           {name}
           {marks}
         </legend>
-        {extra && <div class="field-extra">{extra}</div>}
         {body}
       </fieldset>
     );
@@ -90,7 +90,6 @@ export function Field({ shape, draft, onChange, path, label, required = false, d
         <label for={id}>{name}</label>
         {marks}
       </div>
-      {extra && <div class="field-extra">{extra}</div>}
       {body}
     </div>
   );
