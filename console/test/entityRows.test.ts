@@ -14,7 +14,7 @@ const run = (workflow: string, day: number) => ({
 
 const rows = entityRows(
   {
-    names: [named("a"), named("b"), named("old", "NAMED_ENTITY_ARCHIVED")],
+    names: [named("a"), named("b"), named("old", "NAMED_ENTITY_ARCHIVED"), named(".flytegen.t")],
     versions: { items: [version("b", "v1", 1), version("b", "v2", 2)], token: "more" },
     runs: [run("b", 5), run("b", 4), run("gone", 3)],
   },

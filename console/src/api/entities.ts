@@ -158,6 +158,23 @@ async function versionsOfName(
   return { items: launch_plans, token };
 }
 
+/** Return one version with everything that was registered. */
+export async function getVersion<K extends EntityKind>(
+  kind: K,
+  place: Place,
+  name: string,
+  version: string,
+  options: CallOptions,
+): Promise<Versions[K]> {
+  const args = { path: { ...place, name, version } };
+  const reads = {
+    workflow: () => api("GetWorkflow", args, options),
+    task: () => api("GetTask", args, options),
+    launch_plan: () => api("GetLaunchPlan", args, options),
+  };
+  return (await reads[kind]()) as Versions[K];
+}
+
 /** Active launch plans that one call reads. */
 const ACTIVE_READ = 10_000;
 

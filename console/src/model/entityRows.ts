@@ -28,11 +28,15 @@ export interface Lists<V, R> {
   readonly runs: readonly R[] | undefined;
 }
 
+/** Names of workflows and launch plans that the server makes for executions of single tasks begin with this. */
+const GENERATED = ".flytegen.";
+
 /** Join lists into rows, in the order of the names. */
 export function entityRows<V extends Version, R extends Launched>(lists: Lists<V, R>, kind: Kind): EntityRow<V, R>[] {
   const versions = versionsByName(lists.versions?.items ?? []);
   const runs = lastRuns(lists.runs ?? [], kind);
-  return lists.names.map((named) => {
+  const shown = lists.names.filter((named) => !named.id?.name?.startsWith(GENERATED));
+  return shown.map((named) => {
     const name = named.id?.name ?? "";
     return {
       name,
