@@ -403,6 +403,11 @@ class Launch(Base, table=True):
         leased_until: When the owner's lease ends; then another process may take the execution.
         config: The admin.WorkflowExecutionConfig of the launch, of which the spec keeps only a part.
         home: <host><path of FLYTEADMIN_HOME> that holds the folders of the attempts, NULL before the start.
+        next_try_at: When the Kubernetes engine works on the execution again, NULL while nothing is to be done.
+        tries: Failed calls to Kubernetes since the last success.
+        problem: The error of the last failed call.
+        placed_at: When Kubernetes had the object of the execution, NULL before.
+        removed_at: When Kubernetes accepted the deletion of the object.
     """
 
     __tablename__ = "launches"
@@ -413,6 +418,11 @@ class Launch(Base, table=True):
     leased_until: datetime | None = Field(sa_type=UtcTime)
     config: bytes | None = _bytes()
     home: str | None = text_column()
+    next_try_at: datetime | None = Field(sa_type=UtcTime)
+    tries: int | None = _integer()
+    problem: str | None = text_column()
+    placed_at: datetime | None = Field(sa_type=UtcTime)
+    removed_at: datetime | None = Field(sa_type=UtcTime)
 
 
 class CatalogArtifact(Base, table=True):

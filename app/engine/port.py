@@ -1,22 +1,30 @@
 """The port of execution engines: the calls that the control plane makes on an engine.
 
-Two engines exist: `app.engine.local` (processes on this machine) and `NoEngine`. The control plane commits before it
+Three engines exist: `app.engine.local` (processes on this machine), `app.engine.kubernetes` (FlytePropeller) and
+`NoEngine`. The control plane commits before it
 calls an engine, so an engine may read the rows. Every call is a hint that is lost when the process ends: an engine
 finds committed work by itself when it starts. Starting and stopping an engine is the task of `app.runtime.lifecycle`.
 """
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from flyteidl.core import identifier_pb2
 
 
 class Engine(Protocol):
-    """An execution engine. Its methods return at once; the engine works in the background."""
+    """An execution engine. Its methods return at once; the engine works in the background.
 
-    def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Run an execution that was committed."""
+    `launched` and `aborted` may return an awaitable, for which the call waits before it answers. A FlyteError of it is
+    the answer of the call, although the commit stands.
+    """
 
-    def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    def launched(
+        self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False
+    ) -> Awaitable[None] | None:
+        """Run an execution that was committed. wait: whether the caller wants to know of a refusal."""
+
+    def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> Awaitable[None] | None:
         """Abort an execution whose phase was set to ABORTING."""
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
@@ -26,7 +34,7 @@ class Engine(Protocol):
 class NoEngine:
     """The engine of `engine.kind: none`: executions change only by the events that clients send."""
 
-    def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False) -> None:
         """Do nothing."""
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:

@@ -344,7 +344,7 @@ async def perform(
         call: The call that the function serves; None for engines and background services.
 
     Raises:
-        FlyteError: From the service function, from the database or from the commit.
+        FlyteError: From the service function, from the database, from the commit or from the engine.
     """
     async with server.database.unit_of_work() as unit:
         ctx = Context(
@@ -368,6 +368,9 @@ async def perform(
             outcome = callback()
             if inspect.isawaitable(outcome):
                 await outcome
+        except errors.FlyteError:
+            # An engine refuses work that was committed.
+            raise
         except Exception:
             # The commit stands, so the caller receives success; an engine finds committed work again by itself.
             log.exception("after_commit_failed", function=function.__name__, request_id=ctx.request_id)

@@ -77,7 +77,7 @@ def set_up(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # At INFO these repeat our own lines about the start, or log each request.
-    for chatty in ("asyncio", "mcp", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx"):
+    for chatty in ("asyncio", "mcp", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 

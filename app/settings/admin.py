@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.settings.values import Port, Quantity, Section
+from app.settings.values import Port, Quantity, Section, Table
 
 
 class FeatureGates(Section):
@@ -54,10 +54,10 @@ class FlyteAdmin(Section):
     max_parallelism: int = Field(default=25, ge=0, le=2**31 - 1)
     """Nodes of one execution that run at once, where launch, launch plan and attributes set no number."""
 
-    labels: dict[str, str] = {}
+    labels: Table[str] = {}
     """Labels of executions whose launch, launch plan and attributes set none."""
 
-    annotations: dict[str, str] = {}
+    annotations: Table[str] = {}
     """Annotations of executions whose launch, launch plan and attributes set none."""
 
     interruptible: bool = False
@@ -81,7 +81,7 @@ class FlyteAdmin(Section):
     use_offloaded_inputs: bool = False
     """Send inputs to FlytePropeller by their address in the storage."""
 
-    envs: dict[str, str] = Field(default={}, repr=False)
+    envs: Table[str] = Field(default={}, repr=False)
     """Environment variables of tasks, where launch, launch plan and attributes set none. Values are shown masked."""
 
     feature_gates: FeatureGates = FeatureGates()

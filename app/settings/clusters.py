@@ -6,7 +6,7 @@ Source: flyteadmin/pkg/runtime/interfaces at v1.16.8.
 from pydantic import Field
 
 from app.settings.server import KubeClient
-from app.settings.values import Seconds, Section
+from app.settings.values import Seconds, Section, Table
 
 
 class ClusterAuth(Section):
@@ -95,13 +95,19 @@ class ClusterResources(Section):
     """Kubernetes resources that are made for each project and domain from templates."""
 
     template_path: str = ""
-    """Folder of the templates."""
+    """Folder of the templates: files whose names end with `.yaml`."""
 
-    template_data: dict[str, DataSource] = {}
-    custom_data: dict[str, dict[str, DataSource]] = {}
+    template_data: Table[DataSource] = {}
+    """Values of templates by name, as a table or as a list of tables."""
+
+    custom_data: Table[Table[DataSource]] = {}
+    """Values of templates by id of the domain, which take precedence over `templateData`."""
 
     refresh_interval_seconds: Seconds = 60.0
     """Time between two synchronisations, as a duration."""
 
     standalone_deployment: bool = False
-    """Synchronise from a process of its own, which calls the API."""
+    """Synchronise only by `flyteadmin clusterresource run`, not in each server."""
+
+    requests_max: int = Field(default=10, ge=1)
+    """Objects that are applied at once, per cluster. Not upstream's."""

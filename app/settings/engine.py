@@ -90,11 +90,41 @@ class LocalEngine(Section):
     """PYTHONPATH of tasks."""
 
 
+class KubernetesEngine(Section):
+    """The engine that runs executions by FlytePropeller on Kubernetes."""
+
+    launch_retry_seconds: float = Field(default=600.0, ge=0)
+    """Time for which a launch that Kubernetes cannot take at present is repeated, in seconds; then it fails."""
+
+    abort_retry_seconds: float = Field(default=3600.0, ge=0)
+    """Time for which the deletion of an aborted execution is repeated, in seconds."""
+
+    first_try_ms: int = Field(default=2000, ge=0)
+    """Time that TerminateExecution and the launch of a single task wait for Kubernetes' answer, in milliseconds. After
+    it they succeed, and the work goes on."""
+
+    reconcile_seconds: float = Field(default=300.0, gt=0)
+    """Time between two comparisons of running executions with the objects of the clusters, in seconds."""
+
+    grace_seconds: float = Field(default=60.0, ge=0)
+    """Time after which an execution ends whose object is gone without FlytePropeller's last event, in seconds."""
+
+    requests_max: int = Field(default=20, ge=1)
+    """Calls to the API of one cluster at once, per server process."""
+
+    object_bytes_max: int = Field(default=1024 * 1024, ge=1)
+    """Size of an object, in bytes, from which workflow and inputs are sent by their addresses in the storage."""
+
+    delete_unknown_objects: bool = False
+    """Delete objects that have the labels of an execution which this server's database does not have."""
+
+
 class EngineSection(Section):
     """The engine that runs executions."""
 
     kind: Literal["local", "kubernetes", "none"] = "local"
-    """`local` runs tasks on this machine, `none` only records executions and events. `kubernetes` is refused by this
-    version."""
+    """`local` runs tasks on this machine, `kubernetes` hands executions to FlytePropeller, `none` only records
+    executions and events."""
 
     local: LocalEngine = LocalEngine()
+    kubernetes: KubernetesEngine = KubernetesEngine()

@@ -17,6 +17,9 @@ class K8sPlugin(Section):
     default_env_vars_from_env: tuple[dict[str, str], ...] = ()
     """Variables that are copied from this server's environment: `[{NAME: NAME_HERE}, …]`."""
 
+    gpu_resource_name: str = "nvidia.com/gpu"
+    """Name of the GPU resource in Kubernetes, for the overrides of nodes."""
+
 
 class Plugins(Section):
     """Plugins of tasks."""

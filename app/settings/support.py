@@ -10,7 +10,6 @@ from app.settings.keys import FieldPath, Origin, written_in
 from app.settings.tree import Settings
 from app.settings.values import BadSetting
 
-_KUBERNETES = "no engine of this version uses Kubernetes"
 _PUBLISHED = "this version sends no notifications"
 _REPEATED = "events are published again until outbox.undeliveredSeconds have passed"
 _NO_QUEUE = "this server fires schedules from its database, not from a queue of AWS"
@@ -21,8 +20,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "cloud_events.kafka.version": "librdkafka asks the brokers for their version",
     "cloud_events.reconnect_attempts": _REPEATED,
     "cloud_events.reconnect_delay_seconds": _REPEATED,
-    "cluster_resources": _KUBERNETES,
-    "clusters": _KUBERNETES,
     "database.conn_max_life_time_seconds": "a connection stays open until the database ends it",
     "database.enable_foreign_key_constraint_when_migrating": "the schema has no foreign keys",
     "database.max_idle_connections": "unused connections stay open",
@@ -31,12 +28,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "external_events.reconnect_attempts": _REPEATED,
     "external_events.reconnect_delay_seconds": _REPEATED,
     "flyteadmin.async_events_buffer_size": "events are stored with what they change, not in a buffer",
-    "flyteadmin.event_version": _KUBERNETES,
     "flyteadmin.feature_gates": "this version has no artifacts",
     "flyteadmin.metrics_keys": "the metrics of this server have fixed labels",
-    "flyteadmin.role_name_key": _KUBERNETES,
-    "flyteadmin.use_offloaded_inputs": _KUBERNETES,
-    "flyteadmin.use_offloaded_workflow_closure": _KUBERNETES,
     "notifications.aws": _PUBLISHED,
     "notifications.emailer.body": _PUBLISHED,
     "notifications.emailer.email_server_config.api_key_env_var": _PUBLISHED,
@@ -58,7 +51,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "notifications.region": _PUBLISHED,
     "notifications.webhook": _PUBLISHED,
     "quality_of_service": "no engine of this version delays executions by tier",
-    "queues": "no engine of this version has queues",
     "remote_data.region": "storage.connection.region is the region of the bucket",
     "remote_data.signed_urls.signing_principal": "addresses are signed with the credentials of the storage",
     "scheduler.event_scheduler": "schedules are stored in the database only",
@@ -73,9 +65,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "scheduler.workflow_executor.scheme": _NO_QUEUE,
     "server.grpc.enable_grpc_latency_metrics": "the times of all RPCs are exported anyway",
     "server.grpc.max_concurrent_streams": "the HTTP/2 library limits the streams of a connection",
-    "server.kube_client_config": _KUBERNETES,
-    "server.kube_config": _KUBERNETES,
-    "server.master": _KUBERNETES,
     "storage.cache": "limits.keptClosureBytesMax and limits.keptJsonBytesMax are the sizes of the caches",
     "storage.default_http_client": "the client of the object store has its own headers and timeouts",
 }
@@ -83,9 +72,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {})
 
 # Field, value, the two as upstream's files write them, and the values that are allowed.
-REFUSED: tuple[tuple[str, Any, str, str], ...] = (
-    ("engine.kind", "kubernetes", "engine.kind=kubernetes", "local, none"),
-)
+REFUSED: tuple[tuple[str, Any, str, str], ...] = ()
 
 
 def without_effect(path: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -68,6 +68,16 @@ def quantity(value: Any) -> str:
     return text
 
 
+def merged(value: Any) -> Any:
+    """Return a list of tables as one table: upstream's charts write maps so, because upstream lower-cases other keys.
+
+    A table is returned as it is.
+    """
+    if isinstance(value, (list, tuple)) and all(isinstance(part, dict) for part in value):
+        return {key: element for part in value for key, element in part.items()}
+    return value
+
+
 def words(text: str) -> list[str]:
     """Return the items of a list in a text, separated by commas, spaces or both."""
     return [part for part in re.split(r"[,\s]+", text) if part]
@@ -105,3 +115,6 @@ Requirements = Annotated[tuple[str, ...], REQUIREMENTS]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False), DURATION]
 Quantity = Annotated[str, BeforeValidator(quantity)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+_Element = TypeVar("_Element")
+Table = Annotated[dict[str, _Element], BeforeValidator(merged)]

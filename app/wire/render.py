@@ -42,7 +42,12 @@ def to_compact_json(message: Message) -> bytes:
     Source: jsonpb.Marshaler of golang/protobuf, which writes the payload of upstream's events.
     """
     # protobuf keeps no order of the entries of a map.
-    return orjson.dumps(_SET_FIELDS.of(message.DESCRIPTOR)(message), option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(to_set_fields(message), option=orjson.OPT_SORT_KEYS)
+
+
+def to_set_fields(message: Message) -> Any:
+    """Return the fields of a message that are set, in lowerCamelCase, as Python objects."""
+    return _SET_FIELDS.of(message.DESCRIPTOR)(message)
 
 
 def to_value(message: Message, *, camel: bool) -> Any:

@@ -25,9 +25,9 @@ from sqlalchemy import bindparam, exists, or_, select
 from app import errors
 from app.database import schema
 from app.database.statements import Statement
+from app.engine.closures import ClosureCache
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.aborts import EAGER_LABEL
-from app.engine.local.graph.closures import ClosureCache
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
 from app.engine.local.processes.platform_address import platform_variables
@@ -134,7 +134,7 @@ class LocalEngine:
         """Return the number of executions that are held in memory."""
         return {"executions": len(self._tasks)}
 
-    def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False) -> None:
         """Start to run an execution, unless another process takes it first or too many run already."""
         if len(self._tasks) < self._executions_max and not self._more_waiting:
             self._start_run(_key(execution))

@@ -26,7 +26,7 @@ from app.runtime.threads import in_thread_if_large
 from app.services import checks, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
 from app.services.execution_ids import check_execution_id, execution_key, random_name
-from app.services.executions import launch_checks, launcher_identity, single_task
+from app.services.executions import clusters, launch_checks, launcher_identity, single_task
 from app.services.executions.reads import namespace
 
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
@@ -105,7 +105,7 @@ async def launch(
     await ctx.db.begin()
     await launch_checks.check_concurrency(ctx, spec.launch_plan, target.launch_plan)
     closure = _closure(ctx, spec, target)
-    refusal = launch_checks.refuse_cluster_label(spec, target.launch_plan)
+    refusal, cluster = await _choose_cluster(ctx, id, spec, target)
     if refusal is not None:
         _fail(closure, refusal)
     await ctx.db.insert(
@@ -121,13 +121,13 @@ async def launch(
         # Parity: upstream writes 0 and "" for absent values, which sorts and filters of lists see.
         duration=0,
         abort_cause="",
-        spec=_stored_spec(ctx, id, spec, config).SerializeToString(),
+        spec=_stored_spec(ctx, id, spec, config, cluster).SerializeToString(),
         execution_created_at=ctx.now,
         execution_updated_at=ctx.now,
         mode=spec.metadata.mode,
         source_execution_id=source_execution or parent_execution,
         parent_node_execution_id=parent_node,
-        cluster="",
+        cluster=cluster,
         inputs_uri=inputs_uri,
         user_inputs_uri=user_inputs_uri,
         user=spec.metadata.principal,
@@ -136,8 +136,11 @@ async def launch(
     )
     await _insert_tags(ctx, id, spec)
     if ctx.settings.engine.kind != "none" and refusal is None:
-        await ctx.db.insert(schema.Launch, **execution_key(id), config=config.SerializeToString())
-        ctx.after_commit(lambda: ctx.engine.launched(id))
+        next_try_at = ctx.now if ctx.settings.engine.kind == "kubernetes" else None
+        await ctx.db.insert(
+            schema.Launch, **execution_key(id), config=config.SerializeToString(), next_try_at=next_try_at
+        )
+        ctx.after_commit(lambda: ctx.engine.launched(id, wait=target.task_row != 0))
     return execution_pb2.ExecutionCreateResponse(id=id)
 
 
@@ -262,6 +265,17 @@ def _config_of(row: Any) -> configuration.Config:
     return matchable_resource_pb2.MatchingAttributes.FromString(row.attributes or b"").workflow_execution_config
 
 
+async def _choose_cluster(
+    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, spec: execution_pb2.ExecutionSpec, target: Target
+) -> tuple[str | None, str]:
+    """Return why no cluster takes the execution, None if one does, and the name of the cluster, "" for the only one."""
+    section = ctx.settings.clusters
+    if ctx.settings.engine.kind != "kubernetes" or not any(cluster.enabled for cluster in section.cluster_configs):
+        return launch_checks.refuse_cluster_label(spec, target.launch_plan), ""
+    label = await clusters.label_of(ctx, id, spec, target.workflow_id.name)
+    return None, clusters.choose(section, label, id.name)
+
+
 def _closure(ctx: Context, spec: execution_pb2.ExecutionSpec, target: Target) -> execution_pb2.ExecutionClosure:
     closure = execution_pb2.ExecutionClosure(workflow_id=target.workflow_id)
     closure.created_at.FromDatetime(ctx.now)
@@ -289,6 +303,7 @@ def _stored_spec(
     id: identifier_pb2.WorkflowExecutionIdentifier,
     spec: execution_pb2.ExecutionSpec,
     config: configuration.Config,
+    cluster: str,
 ) -> execution_pb2.ExecutionSpec:
     """Complete the spec for its row.
 
@@ -297,6 +312,7 @@ def _stored_spec(
     spec.security_context.CopyFrom(config.security_context)
     spec.metadata.system_metadata.Clear()
     spec.metadata.system_metadata.namespace = namespace(ctx, id.project, id.domain)
+    spec.metadata.system_metadata.execution_cluster = cluster
     return spec
 
 

@@ -98,18 +98,30 @@ async def end_orphan(
             f"execution [{execution_path(id)}] is run by this server's engine; abort it with TerminateExecution, as in "
             f"`flytectl delete execution`"
         )
+    await end_parts(ctx, id, request.cause)
+    if phase != Workflow.ABORTING:
+        await record_abort(ctx, id, row, request.cause)
+    await events.create_workflow_event(ctx, end_event(ctx, id, Workflow.ABORTED))
+    return execution_pb2.ExecutionTerminateResponse()
+
+
+async def end_parts(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, cause: str) -> None:
+    """Record the open nodes and attempts of an execution as ABORTED, with the events that an engine would send."""
     for attempt in await ctx.db.all(OPEN_ATTEMPTS, **execution_key(id)):
         await events.create_task_event(ctx, _attempt_event(ctx, id, attempt))
     for node in await ctx.db.all(OPEN_NODES, **execution_key(id)):
-        await events.create_node_event(ctx, _node_event(ctx, id, node, request.cause))
-    if phase != Workflow.ABORTING:
-        await record_abort(ctx, id, row, request.cause)
-    aborted = admin_event_pb2.WorkflowExecutionEventRequest()
-    aborted.event.phase, aborted.event.producer_id = Workflow.ABORTED, PRODUCER
-    aborted.event.execution_id.CopyFrom(id)
-    aborted.event.occurred_at.FromDatetime(ctx.now)
-    await events.create_workflow_event(ctx, aborted)
-    return execution_pb2.ExecutionTerminateResponse()
+        await events.create_node_event(ctx, _node_event(ctx, id, node, cause))
+
+
+def end_event(
+    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, phase: Any
+) -> admin_event_pb2.WorkflowExecutionEventRequest:
+    """Return the event of an execution that ends in a phase."""
+    request = admin_event_pb2.WorkflowExecutionEventRequest()
+    request.event.phase, request.event.producer_id = phase, PRODUCER
+    request.event.execution_id.CopyFrom(id)
+    request.event.occurred_at.FromDatetime(ctx.now)
+    return request
 
 
 def _node_event(

@@ -57,6 +57,7 @@ async def terminate_execution(
         errors.NotFound: The execution does not exist.
         errors.FailedPrecondition: The execution has ended, or another flyteadmin on the same database launched it, so
             that this server's engine cannot end it.
+        errors.Internal: Kubernetes refused the deletion. The abort is recorded, and the deletion is repeated.
 
     Source: upstream ExecutionManager.TerminateExecution.
     """
@@ -68,6 +69,8 @@ async def terminate_execution(
         raise phases.already_terminal("Cannot abort an already terminated workflow execution", current)
     await _check_engine_runs(ctx, id)
     await record_abort(ctx, id, row, request.cause)
+    if ctx.settings.engine.kind == "kubernetes":
+        await ctx.db.update(schema.Launch, execution_key(id), next_try_at=ctx.now)
     ctx.after_commit(lambda: ctx.engine.aborted(id))
     return execution_pb2.ExecutionTerminateResponse()
 

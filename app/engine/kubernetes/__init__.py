@@ -1,0 +1,1 @@
+"""The engine that runs executions by FlytePropeller, an operator for Kubernetes."""

@@ -1,0 +1,207 @@
+"""The Kubernetes engine: hand launched executions to FlytePropeller as objects, and delete those of aborted ones.
+
+Every server process with `engine.kind: kubernetes` has one. They share the launch records by leases. A record is worked
+on when `next_try_at` has come: at the launch, at an abort, and after a call that failed.
+Source: flyteadmin/pkg/workflowengine/impl/k8s_executor.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import structlog
+from flyteidl.core import identifier_pb2
+from sqlalchemy import bindparam, select
+
+from app import errors
+from app.database import schema
+from app.database.statements import Statement
+from app.engine.kubernetes.clusters import ClusterApis
+from app.engine.kubernetes.placing import Placer
+from app.engine.kubernetes.reconcile import Reconciler
+from app.engine.owner import has_ended, owner_name
+from app.runtime import leases
+from app.runtime.dispatch import Server
+from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_id
+
+POLL_SECONDS = 1.0
+RENEW_SECONDS = 5.0
+# Records that are worked on at once, per cluster and allowed call.
+_WORK_PER_CALL = 2
+
+log = structlog.get_logger(__name__)
+
+_launches = schema.table(schema.Launch)
+_DUE = Statement(
+    select(*execution_columns(_launches))
+    .where(_launches.c.next_try_at <= bindparam("now"), leases.is_free(_launches))
+    .order_by(_launches.c.next_try_at)
+    .limit(bindparam("rows"))
+)
+
+Key = tuple[str, str, str]
+
+
+class KubernetesEngine:
+    """Implements `app.engine.port.Engine` and a background service.
+
+    Args:
+        server: Holds settings, database and store.
+
+    Raises:
+        BadSetting: The credentials of a cluster cannot be read.
+    """
+
+    name = "kubernetes_engine"
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        section = server.settings.engine.kubernetes
+        self._clusters = ClusterApis(server.settings)
+        self._placer = Placer(server, self._clusters)
+        self._leases = leases.Leases(
+            server.database, schema.Launch, EXECUTION_KEY, owner=owner_name(), has_ended=has_ended
+        )
+        self._reconciler = Reconciler(server, self._clusters, self._placer)
+        self._first_try_seconds = section.first_try_ms / 1000
+        self._works_max = section.requests_max * _WORK_PER_CALL * max(1, len(self._clusters.all()))
+        self._works: dict[Key, asyncio.Task[None]] = {}
+        # Executions whose rows changed while they were worked on.
+        self._again: set[Key] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._failure = ""
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Work on due records from now on."""
+        self._loops = [asyncio.create_task(self._poll()), asyncio.create_task(self._reconciler.run())]
+
+    async def stop(self) -> None:
+        """Stop at once; another process repeats the calls that were interrupted."""
+        self._stopping = True
+        tasks = [*self._loops, *self._works.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._clusters.close()
+        try:
+            await self._leases.release()
+        except errors.FlyteError as error:
+            # The leases expire by themselves.
+            log.warning("leases_not_released", reason=error.message)
+
+    def health(self) -> str:
+        """Return why due records cannot be read, "" while they can."""
+        return self._failure
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the number of records that are worked on, and of objects without an execution."""
+        return {"working": len(self._works), "unknown_objects": self._reconciler.unknown_objects}
+
+    def launched(
+        self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False
+    ) -> Awaitable[None] | None:
+        """Create the object of an execution. wait: return an awaitable of the first try."""
+        task = self._start_work(execution)
+        return self._first_try(task) if wait and task is not None else None
+
+    def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> Awaitable[None] | None:
+        """Delete the object of an execution; return an awaitable of the first try."""
+        task = self._start_work(execution)
+        return self._first_try(task) if task is not None else None
+
+    def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+        """Do nothing: FlytePropeller asks for the values of signals itself."""
+
+    async def _first_try(self, task: asyncio.Task[None]) -> None:
+        """Wait a short time for the first call.
+
+        Raises:
+            errors.Internal: Kubernetes refused the object for good, or did not delete it.
+        """
+        done, _ = await asyncio.wait((task,), timeout=self._first_try_seconds)
+        if done and not task.cancelled() and isinstance(task.exception(), errors.Internal):
+            raise errors.Internal(str(task.exception()))
+
+    def _start_work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> asyncio.Task[None] | None:
+        """Start to work on an execution; None where the poll will, because too much is being worked on."""
+        key = (id.project, id.domain, id.name)
+        if self._stopping:
+            return None
+        if key in self._works:
+            self._again.add(key)
+            return self._works[key]
+        if len(self._works) >= self._works_max:
+            self._wake.set()
+            return None
+        task = self._works[key] = asyncio.create_task(self._work(id, key))
+        task.add_done_callback(lambda ended: self._ended(key, ended))
+        return task
+
+    def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
+        self._works.pop(key, None)
+        self._wake.set()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, errors.FlyteError):
+            log.error("execution_not_worked_on", execution="/".join(key), exc_info=error)
+
+    async def _work(self, id: identifier_pb2.WorkflowExecutionIdentifier, key: Key) -> None:
+        async with self._server.database.unit_of_work() as db:
+            if not await self._leases.take(db, key):
+                return
+        try:
+            while True:
+                self._again.discard(key)
+                try:
+                    await self._placer.work(id)
+                except errors.Internal:
+                    if key not in self._again:
+                        raise
+                if key not in self._again:
+                    return
+        finally:
+            with suppress(errors.FlyteError):
+                # Without the database the lease expires by itself.
+                await self._leases.release(key)
+
+    async def _poll(self) -> None:
+        """Start due work and renew the leases, until the engine stops."""
+        loop = asyncio.get_running_loop()
+        renew_at = loop.time()
+        while True:
+            self._wake.clear()
+            try:
+                if loop.time() >= renew_at:
+                    renew_at = loop.time() + RENEW_SECONDS
+                    if self._works:
+                        await self._leases.renew()
+                    await self._leases.release_ended()
+                await self._start_due()
+                self._failure = ""
+            except errors.FlyteError as error:
+                if not self._failure:
+                    log.warning("engine_cannot_reach_database", reason=error.message)
+                self._failure = error.message or type(error).__name__
+            except Exception as error:
+                # The loop must survive any exception: without it no launch is repeated.
+                log.exception("launches_not_polled")
+                self._failure = repr(error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+                    await asyncio.sleep(POLL_SECONDS / 5)
+
+    async def _start_due(self) -> None:
+        room = self._works_max - len(self._works)
+        if room <= 0:
+            return
+        async with self._server.database.unit_of_work() as db:
+            rows = await db.all(_DUE, now=datetime.now(UTC), rows=room)
+        for row in rows:
+            self._start_work(execution_id(row))

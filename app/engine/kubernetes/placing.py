@@ -1,0 +1,257 @@
+"""Work on one launch record: create the object of its execution, or delete it, and record what came of it.
+
+The record and the execution's row are committed before. Calls are idempotent by the object's name, so a process that
+ends between the commit and the call, or between the call and its record, is followed by another one that repeats it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+import structlog
+from flyteidl.admin import execution_pb2
+from flyteidl.core import execution_pb2 as core_execution_pb2
+from flyteidl.core import identifier_pb2
+
+from app import errors, limited_log
+from app.blobs import BlobError
+from app.database import schema
+from app.engine.closures import ClosureCache
+from app.engine.kubernetes import calls
+from app.engine.kubernetes.api import ApiError, ClusterApi
+from app.engine.kubernetes.clusters import ClusterApis
+from app.engine.kubernetes.flyte_workflow import ObjectOptions, flyte_workflow
+from app.engine.kubernetes.launch_data import launch_data
+from app.engine.kubernetes.workflow_spec import InvalidWorkflow
+from app.runtime.context import Context
+from app.runtime.dispatch import Server, perform
+from app.runtime.threads import in_thread_if_large
+from app.services import events, phases
+from app.services.execution_ids import execution_key, execution_path
+from app.services.executions import orphans
+from app.wire.text import text
+
+NOT_CREATED = "failed to create workflow in propeller"
+LOST = "execution lost by its cluster"
+_EXECUTION = ("phase", "cluster", "spec", "abort_cause")
+_LAUNCH = ("created_at", "tries", "placed_at", "removed_at")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One execution with what its rows say.
+
+    Attributes:
+        launch: Columns of the launch record.
+        api: The API of its cluster.
+        namespace: The namespace of its object.
+        cause: Why it is aborted, "" for no reason.
+    """
+
+    id: identifier_pb2.WorkflowExecutionIdentifier
+    launch: Any
+    api: ClusterApi
+    namespace: str
+    cause: str
+
+
+class Placer:
+    """Works on launch records that this process has the lease of."""
+
+    def __init__(self, server: Server, clusters: ClusterApis) -> None:
+        self._server = server
+        self._clusters = clusters
+        settings = server.settings
+        self._section = settings.engine.kubernetes
+        self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
+        self._options = ObjectOptions(
+            role_name_key=settings.flyteadmin.role_name_key,
+            event_version=settings.flyteadmin.event_version,
+            console_url=settings.flyteadmin.console_url,
+            gpu_resource=settings.plugins.k8s.gpu_resource_name,
+        )
+        self._namespaces_follow = bool(settings.cluster_resources.template_path)
+
+    async def work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+        """Do what the rows of an execution ask for.
+
+        Raises:
+            errors.Internal: Kubernetes refused the object for good, or the deletion failed for now.
+            errors.FlyteError: The database does not answer.
+        """
+        async with self._server.database.unit_of_work() as db:
+            row = await db.find(schema.Execution, columns=_EXECUTION, **execution_key(id))
+            launch = await db.find(schema.Launch, columns=_LAUNCH, **execution_key(id))
+        if row is None or launch is None:
+            return
+        phase = phases.phase_number(phases.Workflow.Phase, row.phase)
+        if phase in phases.WORKFLOW_TERMINAL:
+            await self._forget(id)
+            return
+        spec = execution_pb2.ExecutionSpec.FromString(row.spec or b"")
+        try:
+            api = self._clusters.of(row.cluster or "")
+        except errors.Internal as error:
+            limited_log.error("cluster_is_not_configured", key=row.cluster, cluster=row.cluster)
+            await self._later(id, 60.0, error.message)
+            raise
+        namespace = spec.metadata.system_metadata.namespace
+        work = Work(id, launch, api, namespace, row.abort_cause or "")
+        if phase == core_execution_pb2.WorkflowExecution.ABORTING:
+            await self._delete(work)
+        elif launch.placed_at is None:
+            await self._create(work)
+        else:
+            await self._update(id, next_try_at=None)
+
+    # Creation.
+
+    async def _create(self, work: Work) -> None:
+        try:
+            document = await self._document(work)
+        except BlobError as error:
+            # The storage may answer later.
+            await self._not_created(work, ApiError(str(error)), temporary=True)
+            return
+        except (InvalidWorkflow, errors.NotFound) as error:
+            await self._fail(work, "Unknown", str(error))
+            return
+        try:
+            await work.api.create(work.namespace, document)
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists" and await self._is_placed(work):
+                await self._placed(work)
+                return
+            temporary = calls.is_temporary(error, namespaces_follow=self._namespaces_follow)
+            await self._not_created(work, error, temporary=temporary)
+            return
+        await self._placed(work)
+
+    async def _document(self, work: Work) -> Any:
+        """Return the object; with addresses instead of contents where it is too large."""
+        for offload in (False, True):
+            read = partial(launch_data, closures=self._closures, offload=offload)
+            data = await perform(self._server, read, work.id)
+            size = data.closure.ByteSize() if data.closure is not None else 0
+            document = await in_thread_if_large(size, flyte_workflow, data, self._options)
+            if size < self._section.object_bytes_max // 8:
+                return document
+            if len(orjson.dumps(document)) <= self._section.object_bytes_max:
+                return document
+        return document
+
+    async def _is_placed(self, work: Work) -> bool:
+        """Return whether the object that exists is that of the execution, from a call whose answer was lost."""
+        try:
+            found = await work.api.get(work.namespace, work.id.name)
+        except ApiError:
+            return False
+        if not calls.belongs_to(found, work.id):
+            return False
+        return not calls.is_over(found)
+
+    async def _placed(self, work: Work) -> None:
+        await self._update(
+            work.id, placed_at=datetime.now(UTC), next_try_at=None, tries=0, problem=None, owner=None, leased_until=None
+        )
+
+    async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
+        waited = (datetime.now(UTC) - work.launch.created_at).total_seconds()
+        if error.status == 409 and error.reason == "AlreadyExists":
+            # An object of an earlier execution with this name: its deletion or FlytePropeller's collection may follow.
+            temporary = True
+        if not temporary or waited > self._section.launch_retry_seconds:
+            await self._fail(work, "Internal", f"{NOT_CREATED} {error}")
+            raise errors.Internal(f"{NOT_CREATED} {error}")
+        limited_log.warning(
+            "execution_not_placed", key=error.status, execution=execution_path(work.id), reason=str(error)
+        )
+        tries = work.launch.tries or 0
+        await self._later(work.id, calls.pause_seconds(tries, error), str(error), tries=tries + 1)
+
+    async def _fail(self, work: Work, code: str, message: str) -> None:
+        """End the execution as FAILED, by the same event as FlytePropeller's."""
+
+        async def record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+            request = orphans.end_event(ctx, id, phases.Workflow.FAILED)
+            request.event.error.code, request.event.error.message = code, message
+            request.event.error.kind = core_execution_pb2.ExecutionError.SYSTEM
+            await events.create_workflow_event(ctx, request)
+            await ctx.db.delete(schema.Launch, **execution_key(id))
+
+        log.warning("execution_refused", execution=execution_path(work.id), reason=message)
+        await perform(self._server, record, work.id)
+
+    # Deletion.
+
+    async def _delete(self, work: Work) -> None:
+        launch = work.launch
+        never_sent = launch.placed_at is None and not launch.tries
+        gone = never_sent
+        if not never_sent:
+            try:
+                await work.api.delete(work.namespace, work.id.name)
+            except ApiError as error:
+                if error.status != 404:
+                    await self._not_deleted(work, error)
+                    raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
+                gone = launch.placed_at is None or self._grace_is_over(launch.removed_at)
+        if gone:
+            await self.end(work.id, work.cause or LOST, phases.Workflow.ABORTED)
+            return
+        removed_at = launch.removed_at or datetime.now(UTC)
+        await self._later(work.id, self._section.grace_seconds, None, removed_at=removed_at, tries=launch.tries)
+
+    def _grace_is_over(self, removed_at: datetime | None) -> bool:
+        """Return whether FlytePropeller has had the time to send the last event of a deleted object."""
+        if removed_at is None:
+            return False
+        return datetime.now(UTC) - removed_at >= timedelta(seconds=self._section.grace_seconds)
+
+    async def _not_deleted(self, work: Work, error: ApiError) -> None:
+        tries = work.launch.tries or 0
+        limited_log.warning(
+            "execution_not_deleted", key=error.status, execution=execution_path(work.id), reason=str(error)
+        )
+        pause = calls.pause_seconds(tries, error)
+        await self._later(work.id, pause, str(error), tries=tries + 1)
+
+    async def end(self, id: identifier_pb2.WorkflowExecutionIdentifier, cause: str, phase: Any) -> None:
+        """End an execution whose object is gone: its open nodes and attempts become ABORTED."""
+
+        async def record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+            await orphans.end_parts(ctx, id, cause)
+            request = orphans.end_event(ctx, id, phase)
+            if phase == phases.Workflow.FAILED:
+                request.event.error.code, request.event.error.message = "Internal", cause
+                request.event.error.kind = core_execution_pb2.ExecutionError.SYSTEM
+            await events.create_workflow_event(ctx, request)
+            await ctx.db.delete(schema.Launch, **execution_key(id))
+
+        await perform(self._server, record, id)
+
+    # Records.
+
+    async def _later(
+        self,
+        id: identifier_pb2.WorkflowExecutionIdentifier,
+        seconds: float,
+        problem: str | None,
+        **values: Any,
+    ) -> None:
+        next_try_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        await self._update(id, next_try_at=next_try_at, problem=problem, **values)
+
+    async def _forget(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+        async with self._server.database.unit_of_work() as db:
+            await db.delete(schema.Launch, **execution_key(id))
+
+    async def _update(self, id: identifier_pb2.WorkflowExecutionIdentifier, **values: Any) -> None:
+        async with self._server.database.unit_of_work() as db:
+            await db.update(schema.Launch, execution_key(id), **values)

@@ -1,0 +1,174 @@
+"""Compare running executions with the objects of the clusters: end what a cluster lost, report what nobody knows.
+
+One process of all compares at a time. Objects are listed by their metadata, page by page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from flyteidl.core import identifier_pb2
+from sqlalchemy import bindparam, exists, literal, select
+
+from app import errors, limited_log
+from app.database import schema
+from app.database.statements import Statement
+from app.engine.kubernetes import calls
+from app.engine.kubernetes.api import ApiError, ClusterApi
+from app.engine.kubernetes.clusters import ClusterApis
+from app.engine.kubernetes.placing import LOST, Placer
+from app.engine.owner import has_ended, owner_name
+from app.runtime import leases
+from app.runtime.dispatch import Server
+from app.services import phases
+from app.services.execution_ids import execution_columns, execution_id, execution_key, execution_path, same_execution
+
+LEASE = "kubernetes_reconcile"
+_SELECTOR = f"{calls.TERMINATED_LABEL} notin ({calls.TERMINATED})"
+_ROWS = 500
+
+log = structlog.get_logger(__name__)
+
+_launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
+_ENDED = [literal(phases.Workflow.Phase.Name(phase)) for phase in sorted(phases.WORKFLOW_TERMINAL)]
+_OVER = Statement(
+    select(*execution_columns(_launches))
+    .where(
+        exists().where(same_execution(_launches, _executions), _executions.c.phase.in_(_ENDED)),
+        _launches.c.next_try_at.is_(None),
+    )
+    .limit(_ROWS)
+)
+_PLACED = Statement(
+    select(*execution_columns(_launches), _launches.c.id, _executions.c.cluster, _executions.c.phase)
+    .select_from(_launches.join(_executions, same_execution(_launches, _executions)))
+    .where(
+        _launches.c.placed_at < bindparam("before"),
+        _launches.c.next_try_at.is_(None),
+        _launches.c.id > bindparam("after_id"),
+        _executions.c.phase.not_in(_ENDED),
+    )
+    .order_by(_launches.c.id)
+    .limit(_ROWS)
+)
+
+
+class Reconciler:
+    """Compares, until it is cancelled.
+
+    Attributes:
+        unknown_objects: Objects with the labels of an execution that the database does not have, at the last look.
+    """
+
+    def __init__(self, server: Server, clusters: ClusterApis, placer: Placer) -> None:
+        self._server = server
+        self._clusters = clusters
+        self._placer = placer
+        self._section = server.settings.engine.kubernetes
+        self._leases = leases.Leases(server.database, schema.Lease, ("name",), owner=owner_name(), has_ended=has_ended)
+        self.unknown_objects = 0.0
+
+    async def run(self) -> None:
+        """Compare every `reconcileSeconds`."""
+        while True:
+            await asyncio.sleep(self._section.reconcile_seconds)
+            try:
+                await self._leases.release_ended()
+                if await self._leases.acquire(LEASE):
+                    await self.compare()
+            except errors.FlyteError as error:
+                limited_log.warning("clusters_not_compared", reason=error.message)
+            except Exception:
+                # A later comparison may succeed.
+                log.exception("clusters_not_compared")
+
+    async def compare(self) -> None:
+        """Remove records of ended executions, then compare each cluster that answers."""
+        await self._remove_ended()
+        began = datetime.now(UTC)
+        unknown = 0
+        for name, api in self._clusters.all().items():
+            try:
+                found = {
+                    (metadata["namespace"], metadata["name"]): metadata
+                    async for metadata in api.list_metadata(_SELECTOR)
+                }
+            except ApiError as error:
+                limited_log.warning("cluster_not_compared", key=name, cluster=name, reason=str(error))
+                continue
+            await self._end_lost(name, api, found, began)
+            unknown += await self._report_unknown(name, api, found)
+            await self._leases.renew()
+        self.unknown_objects = float(unknown)
+
+    async def _remove_ended(self) -> None:
+        """Delete the launch records of ended executions; FlytePropeller's last event leaves them."""
+        while True:
+            async with self._server.database.unit_of_work() as db:
+                rows = await db.all(_OVER)
+                for row in rows:
+                    await db.delete(schema.Launch, **execution_key(execution_id(row)))
+                    await db.delete(schema.CatalogReservation, **execution_key(execution_id(row)))
+            if len(rows) < _ROWS:
+                return
+
+    async def _end_lost(
+        self, cluster: str, api: ClusterApi, found: dict[tuple[str, str], Any], began: datetime
+    ) -> None:
+        """End executions that were placed before the list began and whose object is not there."""
+        before, after_id = began - timedelta(seconds=self._section.grace_seconds), 0
+        while True:
+            async with self._server.database.unit_of_work() as db:
+                rows = await db.all(_PLACED, before=before, after_id=after_id)
+            for row in rows:
+                after_id = row.id
+                id = execution_id(row)
+                namespace = self._namespace(id)
+                if (row.cluster or "") != cluster or (namespace, id.name) in found:
+                    continue
+                if await self._is_gone(api, namespace, id):
+                    log.warning("execution_lost", execution=execution_path(id), cluster=cluster)
+                    aborting = row.phase == "ABORTING"
+                    await self._placer.end(id, LOST, phases.Workflow.ABORTED if aborting else phases.Workflow.FAILED)
+            if len(rows) < _ROWS:
+                return
+
+    async def _is_gone(self, api: ClusterApi, namespace: str, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
+        """Ask for one object. An object that has ended is there, and FlytePropeller has sent its last event."""
+        try:
+            await api.get(namespace, id.name)
+        except ApiError as error:
+            return error.status == 404
+        return False
+
+    async def _report_unknown(self, cluster: str, api: ClusterApi, found: dict[tuple[str, str], Any]) -> int:
+        """Count and report objects of executions that the database does not have; delete them where that is set."""
+        unknown = 0
+        before = datetime.now(UTC) - timedelta(seconds=self._section.grace_seconds)
+        for (namespace, name), metadata in found.items():
+            labels = metadata.get("labels", {})
+            id = identifier_pb2.WorkflowExecutionIdentifier(
+                project=labels.get("project", ""), domain=labels.get("domain", ""), name=labels.get("execution-id", "")
+            )
+            created = datetime.fromisoformat(metadata.get("creationTimestamp") or datetime.now(UTC).isoformat())
+            if not (id.project and id.domain and id.name) or created > before:
+                continue
+            async with self._server.database.unit_of_work() as db:
+                row = await db.find(schema.Execution, columns=("id",), **execution_key(id))
+            if row is not None:
+                continue
+            unknown += 1
+            limited_log.warning("object_without_execution", key=cluster, cluster=cluster, object=f"{namespace}/{name}")
+            if self._section.delete_unknown_objects:
+                try:
+                    await api.delete(namespace, name)
+                except ApiError as error:
+                    limited_log.warning("unknown_object_not_deleted", key=cluster, reason=str(error))
+        return unknown
+
+    def _namespace(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
+        template = self._server.settings.namespace_mapping.template
+        return template.replace("{{ project }}", id.project).replace("{{ domain }}", id.domain)
