@@ -239,6 +239,10 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         kubernetes = KubernetesEngine(server)
         server.engine = kubernetes
         services.append(kubernetes)
+        if settings.cluster_resources.template_path and not settings.cluster_resources.standalone_deployment:
+            from app.engine.kubernetes.resources.service import ResourceService
+
+            services.append(ResourceService(server))
     if settings.scheduler.enabled:
         services.append(Scheduler(server))
     assistants = _assistants(server)

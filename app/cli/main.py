@@ -13,7 +13,21 @@ from typing import Annotated
 
 import typer
 
-from app.cli import auth, cache, config, doctor, events, executions, mcp, migrate, scheduler, secret, serve, storage
+from app.cli import (
+    auth,
+    cache,
+    clusterresource,
+    config,
+    doctor,
+    events,
+    executions,
+    mcp,
+    migrate,
+    scheduler,
+    secret,
+    serve,
+    storage,
+)
 from app.cli.options import INTERRUPTED, Files, group, masker
 
 SERVER, DATA, ASSISTANTS = "Server", "Data", "AI assistants"
@@ -26,6 +40,7 @@ app.add_typer(auth.commands, name="auth", rich_help_panel=SERVER)
 app.add_typer(secret.commands, name="secret", rich_help_panel=SERVER)
 app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.add_typer(scheduler.commands, name="scheduler", rich_help_panel=SERVER)
+app.add_typer(clusterresource.commands, name="clusterresource", rich_help_panel=SERVER)
 app.add_typer(executions.commands, name="executions", rich_help_panel=DATA)
 app.add_typer(events.commands, name="events", rich_help_panel=DATA)
 app.add_typer(cache.commands, name="cache", rich_help_panel=DATA)

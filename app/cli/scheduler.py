@@ -10,7 +10,6 @@ from app.cli.options import Files, errors_in_one_line, group, load_settings, pro
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from app.settings import Settings
     from app.wire.cron import Cron
 
 TIMEOUT_SECONDS = 30.0
@@ -33,42 +32,16 @@ LOCAL = "http://localhost:30080"
 @commands.command("run")
 def run(context: typer.Context, config: Files = None) -> None:
     """Fire schedules in a process of its own, beside servers that run with `serve --no-scheduler`."""
+    from app.background.scheduler import Scheduler
     from app.server import logs, startup
+    from app.server.alone import run_alone
 
     with errors_in_one_line():
         settings = load_settings(context, config)
         logs.set_up(settings)
         startup.check_migrated(settings)
         progress().line("the scheduler runs; end it with Ctrl-C")
-        _run(settings)
-
-
-def _run(settings: "Settings") -> None:
-    import asyncio
-    import signal
-
-    from app.background.scheduler import Scheduler
-    from app.blobs import Blobs
-    from app.database.connect import database_of
-    from app.engine.port import NoEngine
-    from app.runtime.dispatch import Server
-    from app.runtime.lifecycle import Services
-
-    async def work() -> None:
-        ended = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
-        server = Server(settings, database_of(settings, serves=True), Blobs(settings), NoEngine())
-        await server.database.open()
-        services = Services([Scheduler(server)])
-        try:
-            await services.start()
-            await ended.wait()
-            await services.stop()
-        finally:
-            await server.database.close()
-
-    asyncio.run(work())
+        run_alone(settings, Scheduler)
 
 
 @commands.command("next")

@@ -45,6 +45,8 @@ _OF_TARGET = {
 # Every gauge of a background service (app/runtime/lifecycle.py) by service and name, with its help text.
 GAUGES = {
     ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
+    ("cluster_resources", "healthy"): "1 unless the last run could not apply an object",
+    ("cluster_resources", "failed"): "objects that the last run could not apply",
     ("descriptor_watch", "healthy"): "1 while the process has descriptors left",
     ("grant_cleaning", "healthy"): "1 while expired codes and tokens can be deleted from the database",
     ("identity_provider", "healthy"): "1 while the identity provider's documents can be read",

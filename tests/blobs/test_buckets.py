@@ -7,8 +7,6 @@ import importlib.util
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +29,7 @@ from app.server import startup
 from app.services import dataproxy
 from app.settings import BadSetting, Settings
 from tests.support import buckets
+from tests.support.s3_server import s3_server
 
 MD5 = bytes.fromhex("5eb63bbbe01eeed093cb22bb8f5acdc3")  # of "hello world"
 
@@ -41,26 +40,8 @@ def s3() -> Iterator[str]:
     if importlib.util.find_spec("moto") is None:
         warnings.warn("NO S3 SERVER (moto is not installed): the store is tested locally only", stacklevel=1)
         pytest.skip("moto is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    endpoint = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                for bucket in ("flyte", "other"):
-                    httpx.put(f"{endpoint}/{bucket}").raise_for_status()
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, "the S3 server ended by itself"
-                assert time.monotonic() < deadline, "the S3 server does not answer"
-                time.sleep(0.1)
+    with s3_server("flyte", "other") as endpoint:
         yield endpoint
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def http(method: str, url: str, **how: Any) -> httpx.Response:

@@ -47,9 +47,12 @@ async def label_of(
     ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, spec: execution_pb2.ExecutionSpec, workflow: str
 ) -> str:
     """Return the label of an execution: that of the request, else of the attributes of its workflow, "" for none."""
-    if spec.execution_cluster_label.value:
-        return spec.execution_cluster_label.value
+    label: str = spec.execution_cluster_label.value
+    if label:
+        return label
     kind = matchable_resource_pb2.EXECUTION_CLUSTER_LABEL
     # Parity: the name of the workflow is used as that of the launch plan too.
     found = await matchable_attributes.resolve(ctx, kind, id.project, id.domain, workflow, workflow)
-    return "" if found is None else str(found.execution_cluster_label.value)
+    if found is not None:
+        label = found.execution_cluster_label.value
+    return label

@@ -37,9 +37,7 @@ class ResourceService:
         self._clusters = ClusterApis(server.settings)
         self._sync = ResourceSync(server, self._clusters)
         self._interval_seconds = server.settings.cluster_resources.refresh_interval_seconds
-        self._leases = leases.Leases(
-            server.database, schema.Lease, ("name",), owner=owner_name(), has_ended=has_ended
-        )
+        self._leases = leases.Leases(server.database, schema.Lease, ("name",), owner=owner_name(), has_ended=has_ended)
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
         self._failed = 0

@@ -79,6 +79,16 @@ class Place:
     values: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class OneCluster:
+    """A cluster in one run. slots: bounds the projects that are worked on at once."""
+
+    name: str
+    api: ClusterApi
+    kinds: Kinds
+    slots: asyncio.Semaphore
+
+
 class ResourceSync:
     """Applies templates. Objects that were applied before are left out while their text is the same.
 
@@ -91,9 +101,7 @@ class ResourceSync:
         BadSetting: A configured value is missing.
     """
 
-    def __init__(
-        self, server: Server, clusters: ClusterApis, *, show: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, server: Server, clusters: ClusterApis, *, show: Callable[[str], None] | None = None) -> None:
         self._server = server
         self._clusters = clusters
         self._show = show
@@ -116,16 +124,16 @@ class ResourceSync:
             return summary
         kinds = {name: Kinds(api) for name, api in self._clusters.enabled().items()}
         slots = {name: asyncio.Semaphore(self._section.requests_max) for name in kinds}
-        async for places in self._places():
+        async for projects in self._projects():
             async with asyncio.TaskGroup() as group:
                 for cluster, api in self._clusters.enabled().items():
-                    for place in places:
-                        work = self._apply_place(cluster, api, kinds[cluster], templates, place, summary, slots[cluster])
-                        group.create_task(work)
+                    one = OneCluster(cluster, api, kinds[cluster], slots[cluster])
+                    for places in projects:
+                        group.create_task(self._apply_project(one, templates, places, summary))
         return summary
 
-    async def _places(self) -> AsyncIterator[list[Place]]:
-        """Yield the projects page by page, newest first, each with all domains."""
+    async def _projects(self) -> AsyncIterator[list[list[Place]]]:
+        """Yield the projects page by page, newest first, each with all its domains."""
         below = 2**62
         while True:
             async with self._server.database.unit_of_work() as db:
@@ -136,11 +144,13 @@ class ResourceSync:
             if len(rows) < _PROJECTS_PER_PAGE:
                 return
 
-    async def _read_places(self, ctx: Context, projects: list[str]) -> list[Place]:
-        places = []
+    async def _read_places(self, ctx: Context, projects: list[str]) -> list[list[Place]]:
+        found_places = []
         settings = self._server.settings
         kind = matchable_resource_pb2.CLUSTER_RESOURCE
         for project in projects:
+            places: list[Place] = []
+            found_places.append(places)
             for domain in settings.domains:
                 found = await matchable_attributes.resolve(ctx, kind, project, domain.id)
                 attributes = dict(found.cluster_resource_attributes.attributes) if found is not None else {}
@@ -149,40 +159,32 @@ class ResourceSync:
                 namespace = template.replace("{{ project }}", project).replace("{{ domain }}", domain.name)
                 system = {"project": project, "domain": domain.id, "namespace": namespace}
                 places.append(Place(namespace, self._values.of(domain.id, attributes, system)))
-        return places
+        return found_places
 
-    async def _apply_place(
-        self,
-        cluster: str,
-        api: ClusterApi,
-        kinds: Kinds,
-        templates: list[Template],
-        place: Place,
-        summary: Summary,
-        slots: asyncio.Semaphore,
+    async def _apply_project(
+        self, cluster: OneCluster, templates: list[Template], places: list[Place], summary: Summary
     ) -> None:
-        """Apply the templates of one project and domain in the order of their names."""
-        async with slots:
-            for template in templates:
-                try:
-                    await self._apply_one(cluster, api, kinds, template, place, summary)
-                except (ApiError, BadTemplate) as error:
-                    text = (
-                        f"Failed to create kubernetes object from config template [{template.name}] for namespace "
-                        f"[{place.namespace}] with err: {error}"
-                    )
-                    summary.errors.append(f"cluster {cluster}: {text}" if cluster else text)
+        """Apply the templates to the domains of one project, one after the other, in the order of their names."""
+        async with cluster.slots:
+            for place in places:
+                for template in templates:
+                    try:
+                        await self._apply_one(cluster, template, place, summary)
+                    except (ApiError, BadTemplate) as error:
+                        text = (
+                            f"Failed to create kubernetes object from config template [{template.name}] for namespace "
+                            f"[{place.namespace}] with err: {error}"
+                        )
+                        summary.errors.append(f"cluster {cluster.name}: {text}" if cluster.name else text)
 
-    async def _apply_one(
-        self, cluster: str, api: ClusterApi, kinds: Kinds, template: Template, place: Place, summary: Summary
-    ) -> None:
+    async def _apply_one(self, cluster: OneCluster, template: Template, place: Place, summary: Summary) -> None:
         document = render(template, place.values)
-        key = (cluster, place.namespace, template.name)
+        key = (cluster.name, place.namespace, template.name)
         digest = hashlib.sha256(orjson.dumps(document, default=str)).digest()
         if self._applied.get(key) == digest:
             summary.unchanged += 1
             return
-        applied = await apply(api, kinds, document, place.namespace, dry_run=self._show is not None)
+        applied = await apply(cluster.api, cluster.kinds, document, place.namespace, dry_run=self._show is not None)
         setattr(summary, applied.outcome, getattr(summary, applied.outcome) + 1)
         if self._show is not None:
             if applied.outcome != "unchanged":
