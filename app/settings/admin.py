@@ -5,9 +5,9 @@ Source: flyteadmin/pkg/runtime/interfaces/application_configuration.go at v1.16.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
-from app.settings.values import Port, Quantity, Section, Table
+from app.settings.values import Port, Quantity, Section, merged
 
 
 class FeatureGates(Section):
@@ -54,10 +54,10 @@ class FlyteAdmin(Section):
     max_parallelism: int = Field(default=25, ge=0, le=2**31 - 1)
     """Nodes of one execution that run at once, where launch, launch plan and attributes set no number."""
 
-    labels: Table[str] = {}
+    labels: dict[str, str] = {}
     """Labels of executions whose launch, launch plan and attributes set none."""
 
-    annotations: Table[str] = {}
+    annotations: dict[str, str] = {}
     """Annotations of executions whose launch, launch plan and attributes set none."""
 
     interruptible: bool = False
@@ -81,13 +81,18 @@ class FlyteAdmin(Section):
     use_offloaded_inputs: bool = False
     """Send inputs to FlytePropeller by their address in the storage."""
 
-    envs: Table[str] = Field(default={}, repr=False)
+    envs: dict[str, str] = Field(default={}, repr=False)
     """Environment variables of tasks, where launch, launch plan and attributes set none. Values are shown masked."""
 
     feature_gates: FeatureGates = FeatureGates()
 
     console_url: str = ""
     """Address of the console. A task with links receives the address of its execution in FLYTE_EXECUTION_URL."""
+
+    @field_validator("labels", "annotations", "envs", mode="before")
+    @classmethod
+    def _tables(cls, value: Any) -> Any:
+        return merged(value)
 
     inject_identity_annotations: bool = False
     """Annotate executions with the identity of the launching user or application, where authentication is on."""

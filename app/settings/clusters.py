@@ -3,10 +3,12 @@
 Source: flyteadmin/pkg/runtime/interfaces at v1.16.8.
 """
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from app.settings.server import KubeClient
-from app.settings.values import Seconds, Section, Table
+from app.settings.values import Seconds, Section, merged
 
 
 class ClusterAuth(Section):
@@ -97,10 +99,10 @@ class ClusterResources(Section):
     template_path: str = ""
     """Folder of the templates: files whose names end with `.yaml`."""
 
-    template_data: Table[DataSource] = {}
+    template_data: dict[str, DataSource] = {}
     """Values of templates by name, as a table or as a list of tables."""
 
-    custom_data: Table[Table[DataSource]] = {}
+    custom_data: dict[str, dict[str, DataSource]] = {}
     """Values of templates by id of the domain, which take precedence over `templateData`."""
 
     refresh_interval_seconds: Seconds = 60.0
@@ -111,3 +113,9 @@ class ClusterResources(Section):
 
     requests_max: int = Field(default=10, ge=1)
     """Objects that are applied at once, per cluster. Not upstream's."""
+
+    @field_validator("template_data", "custom_data", mode="before")
+    @classmethod
+    def _tables(cls, value: Any) -> Any:
+        value = merged(value)
+        return {key: merged(part) for key, part in value.items()} if isinstance(value, dict) else value

@@ -96,18 +96,15 @@ class KubernetesEngine(Section):
     launch_retry_seconds: float = Field(default=600.0, ge=0)
     """Time for which a launch that Kubernetes cannot take at present is repeated, in seconds; then it fails."""
 
-    abort_retry_seconds: float = Field(default=3600.0, ge=0)
-    """Time for which the deletion of an aborted execution is repeated, in seconds."""
-
     first_try_ms: int = Field(default=2000, ge=0)
     """Time that TerminateExecution and the launch of a single task wait for Kubernetes' answer, in milliseconds. After
-    it they succeed, and the work goes on."""
+    it they succeed, and the engine continues."""
 
     reconcile_seconds: float = Field(default=300.0, gt=0)
     """Time between two comparisons of running executions with the objects of the clusters, in seconds."""
 
     grace_seconds: float = Field(default=60.0, ge=0)
-    """Time after which an execution ends whose object is gone without FlytePropeller's last event, in seconds."""
+    """Time after which an execution ends whose object is missing without FlytePropeller's last event, in seconds."""
 
     requests_max: int = Field(default=20, ge=1)
     """Calls to the API of one cluster at once, per server process."""

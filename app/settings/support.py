@@ -1,6 +1,6 @@
-"""Settings of upstream that this version refuses, and those that it accepts without effect.
+"""Settings of upstream that this version accepts without effect.
 
-tests/settings/test_support.py keeps the second table complete: each setting is read by some code or stands in it.
+tests/settings/test_support.py keeps the table complete: each setting is read by some code or stands in it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,6 @@ from typing import Any
 
 from app.settings.keys import FieldPath, Origin, written_in
 from app.settings.tree import Settings
-from app.settings.values import BadSetting
 
 _PUBLISHED = "this version sends no notifications"
 _REPEATED = "events are published again until outbox.undeliveredSeconds have passed"
@@ -71,9 +70,6 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 # A setting with one of these values asks for nothing, so no warning is needed.
 _ASKS_FOR_NOTHING: tuple[Any, ...] = (None, False, 0, "", "local", "none", (), {})
 
-# Field, value, the two as upstream's files write them, and the values that are allowed.
-REFUSED: tuple[tuple[str, Any, str, str], ...] = ()
-
 
 def without_effect(path: str) -> str:
     """Return why a setting has no effect, "" for one that has an effect.
@@ -105,14 +101,8 @@ def warnings(settings: Settings, origins: Mapping[FieldPath, Origin]) -> tuple[s
 
 
 def check_served(settings: Settings) -> None:
-    """Raise BadSetting where a setting asks for a protection or an engine that this version does not have.
-
-    Addresses of database and storage that have an unknown form are refused too.
-    """
+    """Raise BadSetting where the address of the database or of the storage has an unknown form."""
     _ = settings.database_url, settings.storage_url
-    for path, value, written, allowed in REFUSED:
-        if _value_at(settings, path.split(".")) == value:
-            raise BadSetting(f"{written} is not supported by this version; allowed: {allowed}")
 
 
 def _value_at(value: Any, path: Iterable[str]) -> Any:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -115,6 +115,3 @@ Requirements = Annotated[tuple[str, ...], REQUIREMENTS]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False), DURATION]
 Quantity = Annotated[str, BeforeValidator(quantity)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-_Element = TypeVar("_Element")
-Table = Annotated[dict[str, _Element], BeforeValidator(merged)]

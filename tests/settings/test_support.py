@@ -1,4 +1,4 @@
-"""Each setting is read by the code, refused, or named in a warning when it is set."""
+"""Each setting is read by the code or named in a warning when it is set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import BadSetting, check_served, load
-from app.settings.support import REFUSED, WITHOUT_EFFECT, without_effect
+from app.settings.support import WITHOUT_EFFECT, without_effect
 from tests.settings.reads import leaves, unread
 
 PATHS = {".".join(path) for path, _ in leaves()}
@@ -16,8 +16,7 @@ READ_BY_NAME = ("task_resources.defaults.", "task_resources.limits.")
 
 
 def test_each_setting_is_read_or_listed_with_a_reason() -> None:
-    refused = {path for path, *_ in REFUSED}
-    silent = {path for path in unread() - refused if not path.startswith(READ_BY_NAME) and not without_effect(path)}
+    silent = {path for path in unread() if not path.startswith(READ_BY_NAME) and not without_effect(path)}
     assert silent == set(), "read these settings, or add them to WITHOUT_EFFECT of app/settings/support.py"
 
 
@@ -26,7 +25,7 @@ def test_no_setting_that_is_read_is_listed() -> None:
 
 
 def test_each_entry_names_a_setting_or_a_section() -> None:
-    for entry in (*WITHOUT_EFFECT, *(path for path, *_ in REFUSED)):
+    for entry in WITHOUT_EFFECT:
         assert any(path == entry or path.startswith(f"{entry}.") for path in PATHS), entry
 
 
@@ -45,9 +44,10 @@ def test_a_setting_without_effect_is_named_with_source_and_reason(tmp_path: Path
 
 def test_values_of_tables_and_lists_are_named(tmp_path: Path) -> None:
     file = tmp_path / "flyte.yaml"
-    file.write_text("clusters: {clusterConfigs: [{name: a}], labelClusterMap: {x: [{id: a, weight: 1}]}}")
-    (warning,) = load([file], None, {}).warnings
-    assert "clusters.clusterConfigs[0].name, clusters.labelClusterMap.x[0].id, clusters.labelClusterMap.x[0]" in warning
+    file.write_text("flyteadmin: {metricsKeys: [a]}\nqualityOfService: {defaultTiers: {production: high}}")
+    warnings = "\n".join(load([file], None, {}).warnings)
+    assert "flyteadmin.metricsKeys[0] in " in warnings
+    assert "qualityOfService.defaultTiers.production in " in warnings
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,10 @@ def test_a_value_that_asks_for_nothing_is_not_named(tmp_path: Path, text: str) -
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("engine.kind", "kubernetes", "engine.kind=kubernetes"),
         ("database.url", "mysql://x/y", "database.url"),
     ],
 )
-def test_a_protection_or_engine_that_is_missing_is_refused(path: str, value: object, message: str) -> None:
+def test_an_address_of_an_unknown_form_is_refused(path: str, value: object, message: str) -> None:
     settings = load((), {path: value}, {}).settings
     with pytest.raises(BadSetting, match=message):
         check_served(settings)

@@ -193,7 +193,7 @@ def _refusal(method: str, path: str, answer: httpx2.Response, content: bytes) ->
 
 
 def _cause(error: httpx2.HTTPError, address: str) -> str:
-    """Return what Go says about a call without an answer."""
+    """Return the text of Go for a call without an answer."""
     host = httpx2.URL(address).netloc.decode()
     if isinstance(error, httpx2.ConnectError):
         return f"dial tcp {host}: {_connect_cause(error)}"

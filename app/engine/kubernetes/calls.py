@@ -44,7 +44,7 @@ def pause_seconds(tries: int, error: ApiError) -> float:
 
 
 def belongs_to(document: Mapping[str, Any], id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
-    """Return whether nothing in an object says that it is the object of another execution."""
+    """Return whether an object can belong to an execution: it names no other one."""
     named = document.get("executionId")
     return named is None or named == to_go_struct(id)
 

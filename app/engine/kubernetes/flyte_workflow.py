@@ -47,7 +47,7 @@ class ObjectOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchData:
-    """What an object is made of.
+    """The data from which an object is made.
 
     Attributes:
         id: The execution.

@@ -31,7 +31,7 @@ async def launch_data(
         ctx: The unit of work.
         id: The execution.
         closures: Compiled workflows that were read before.
-        offload: Send addresses of the closure and the inputs, whatever the settings say: the object is too large.
+        offload: Send addresses of the closure and the inputs in any case, because the object is too large.
 
     Raises:
         errors.NotFound: The execution has no launch record any more.

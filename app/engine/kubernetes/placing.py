@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One execution with what its rows say.
+    """One execution with the columns of its rows.
 
     Attributes:
         launch: Columns of the launch record.
@@ -223,7 +223,7 @@ class Placer:
         await self._later(work.id, pause, str(error), tries=tries + 1)
 
     async def end(self, id: identifier_pb2.WorkflowExecutionIdentifier, cause: str, phase: Any) -> None:
-        """End an execution whose object is gone: its open nodes and attempts become ABORTED."""
+        """End an execution whose object is missing: its open nodes and attempts become ABORTED."""
 
         async def record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
             await orphans.end_parts(ctx, id, cause)

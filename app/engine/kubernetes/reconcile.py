@@ -1,6 +1,6 @@
-"""Compare running executions with the objects of the clusters: end what a cluster lost, report what nobody knows.
+"""Compare running executions with the objects of the clusters.
 
-One process of all compares at a time. Objects are listed by their metadata, page by page.
+Executions that a cluster lost end, and objects without an execution are reported. One process of all compares at a time. Objects are listed by their metadata, page by page.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ Tasks = Mapping[str, tasks_pb2.TaskTemplate]
 
 
 class InvalidWorkflow(Exception):
-    """A compiled workflow that FlytePropeller cannot run. The text says why."""
+    """A compiled workflow that FlytePropeller cannot run. The text is the reason."""
 
 
 def object_key(id: identifier_pb2.Identifier) -> str:

@@ -136,12 +136,17 @@ async def launch(
     )
     await _insert_tags(ctx, id, spec)
     if ctx.settings.engine.kind != "none" and refusal is None:
-        next_try_at = ctx.now if ctx.settings.engine.kind == "kubernetes" else None
-        await ctx.db.insert(
-            schema.Launch, **execution_key(id), config=config.SerializeToString(), next_try_at=next_try_at
-        )
-        ctx.after_commit(lambda: ctx.engine.launched(id, wait=target.task_row != 0))
+        await _record_launch(ctx, id, config, wait=target.task_row != 0)
     return execution_pb2.ExecutionCreateResponse(id=id)
+
+
+async def _record_launch(
+    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, config: configuration.Config, *, wait: bool
+) -> None:
+    """Insert the launch record, and notify the engine after the commit. wait: for its first refusal."""
+    next_try_at = ctx.now if ctx.settings.engine.kind == "kubernetes" else None
+    await ctx.db.insert(schema.Launch, **execution_key(id), config=config.SerializeToString(), next_try_at=next_try_at)
+    ctx.after_commit(lambda: ctx.engine.launched(id, wait=wait))
 
 
 async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:

@@ -73,7 +73,7 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of an object: the outcome, the object before (None where it was absent) and after."""
+    """The result for an object: the outcome, the object before (None where it was absent) and after."""
 
     outcome: Outcome
     before: Mapping[str, Any] | None

@@ -51,7 +51,7 @@ _ACTIVE = Statement(
 
 @dataclass(slots=True)
 class Summary:
-    """What one run did.
+    """The counts of one run.
 
     Attributes:
         created: Objects that were absent.

@@ -24,7 +24,7 @@ _ROUNDS_MAX = 2
 
 
 class BadTemplate(Exception):
-    """A template cannot be used. The text says why."""
+    """A template cannot be used. The text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
