@@ -1,6 +1,7 @@
 """Compare running executions with the objects of the clusters.
 
-Executions that a cluster lost end, and objects without an execution are reported. One process of all compares at a time. Objects are listed by their metadata, page by page.
+Executions that a cluster lost end, and objects without an execution are reported. One process of all compares at a
+time. Objects are listed by their metadata, page by page.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ _PLACED = Statement(
     )
     .order_by(_launches.c.id)
     .limit(_ROWS)
+)
+
+_NAMED = Statement(
+    select(*execution_columns(_executions)).where(_executions.c.execution_name.in_(bindparam("names", expanding=True)))
 )
 
 
@@ -146,29 +151,40 @@ class Reconciler:
 
     async def _report_unknown(self, cluster: str, api: ClusterApi, found: dict[tuple[str, str], Any]) -> int:
         """Count and report objects of executions that the database does not have; delete them where that is set."""
-        unknown = 0
         before = datetime.now(UTC) - timedelta(seconds=self._section.grace_seconds)
-        for (namespace, name), metadata in found.items():
-            labels = metadata.get("labels", {})
-            id = identifier_pb2.WorkflowExecutionIdentifier(
-                project=labels.get("project", ""), domain=labels.get("domain", ""), name=labels.get("execution-id", "")
-            )
-            created = datetime.fromisoformat(metadata.get("creationTimestamp") or datetime.now(UTC).isoformat())
-            if not (id.project and id.domain and id.name) or created > before:
-                continue
+        named = [(place, key) for place, metadata in found.items() if (key := _execution_of(metadata, before))]
+        unknown = 0
+        for start in range(0, len(named), _ROWS):
+            page = named[start : start + _ROWS]
             async with self._server.database.unit_of_work() as db:
-                row = await db.find(schema.Execution, columns=("id",), **execution_key(id))
-            if row is not None:
-                continue
-            unknown += 1
-            limited_log.warning("object_without_execution", key=cluster, cluster=cluster, object=f"{namespace}/{name}")
-            if self._section.delete_unknown_objects:
-                try:
-                    await api.delete(namespace, name)
-                except ApiError as error:
-                    limited_log.warning("unknown_object_not_deleted", key=cluster, reason=str(error))
+                rows = await db.all(_NAMED, names=[key[2] for _, key in page])
+            known = {tuple(row) for row in rows}
+            for (namespace, name), key in page:
+                if key in known:
+                    continue
+                unknown += 1
+                object_name = f"{namespace}/{name}"
+                limited_log.warning("object_without_execution", key=cluster, cluster=cluster, object=object_name)
+                if self._section.delete_unknown_objects:
+                    await self._delete_unknown(cluster, api, namespace, name)
         return unknown
+
+    async def _delete_unknown(self, cluster: str, api: ClusterApi, namespace: str, name: str) -> None:
+        try:
+            await api.delete(namespace, name)
+        except ApiError as error:
+            limited_log.warning("unknown_object_not_deleted", key=cluster, cluster=cluster, reason=str(error))
 
     def _namespace(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
         template = self._server.settings.namespace_mapping.template
         return template.replace("{{ project }}", id.project).replace("{{ domain }}", id.domain)
+
+
+def _execution_of(metadata: Any, before: datetime) -> tuple[str, str, str] | None:
+    """Return the execution that the labels of an object name; None without labels, or for one made after `before`."""
+    labels = metadata.get("labels") or {}
+    key = labels.get("project", ""), labels.get("domain", ""), labels.get("execution-id", "")
+    created = metadata.get("creationTimestamp")
+    if not all(key) or not created or datetime.fromisoformat(created) > before:
+        return None
+    return key
