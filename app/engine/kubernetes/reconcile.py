@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, exists, literal, select
+from sqlalchemy import bindparam, exists, literal, select, tuple_
 
 from app import errors, limited_log
 from app.database import schema
@@ -54,10 +54,6 @@ _PLACED = Statement(
     )
     .order_by(_launches.c.id)
     .limit(_ROWS)
-)
-
-_NAMED = Statement(
-    select(*execution_columns(_executions)).where(_executions.c.execution_name.in_(bindparam("names", expanding=True)))
 )
 
 
@@ -157,7 +153,7 @@ class Reconciler:
         for start in range(0, len(named), _ROWS):
             page = named[start : start + _ROWS]
             async with self._server.database.unit_of_work() as db:
-                rows = await db.all(_NAMED, names=[key[2] for _, key in page])
+                rows = await db.all(_named([key for _, key in page]))
             known = {tuple(row) for row in rows}
             for (namespace, name), key in page:
                 if key in known:
@@ -188,3 +184,8 @@ def _execution_of(metadata: Any, before: datetime) -> tuple[str, str, str] | Non
     if not all(key) or not created or datetime.fromisoformat(created) > before:
         return None
     return key
+
+
+def _named(keys: list[tuple[str, str, str]]) -> Statement:
+    columns = execution_columns(_executions)
+    return Statement(select(*columns).where(tuple_(*columns).in_(keys)))

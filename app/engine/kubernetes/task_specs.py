@@ -49,11 +49,11 @@ def _set_resources(resources: tasks_pb2.Resources, platform: Platform) -> None:
     A missing request is the task's limit, else the platform's default; a missing limit is the request. Both are at
     most the platform's limit, and a request is at most the limit.
     """
-    requests, limits = _amounts(resources.requests), _amounts(resources.limits)
+    wanted, limits = _amounts(resources.requests), _amounts(resources.limits)
     resources.ClearField("requests")
     resources.ClearField("limits")
     for name in (*_ALWAYS, *_IF_USED):
-        known = requests.get(name) or limits.get(name) or platform.defaults.get(name)
+        known = wanted.get(name) or limits.get(name) or platform.defaults.get(name)
         if known is None and name in _IF_USED:
             continue
         request = known or _ZERO
