@@ -26,6 +26,7 @@ from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
 from app.auth.caller_access import access_check
+from app.background.notifications.build import readers_of
 from app.background.outbox.build import outbox_of
 from app.background.scheduler import Scheduler
 from app.blobs import Blobs
@@ -37,6 +38,7 @@ from app.runtime.lifecycle import Service, Services
 from app.server import installation
 
 if TYPE_CHECKING:
+    from app.background.outbox.service import Outbox
     from app.mcp.web import AssistantService
     from app.runtime.metrics import CallMetrics
     from app.settings import Settings
@@ -53,7 +55,9 @@ class FlyteAdmin(FastAPI):
 
     router: RestRouter
 
-    def __init__(self, server: Server, assistants: AssistantService | None, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self, server: Server, assistants: AssistantService | None, outbox: Outbox, services: Sequence[Service] = ()
+    ) -> None:
         super().__init__(
             title="Flyte Admin",
             # The generated document is served by app/api/pages/docs.py.
@@ -88,7 +92,7 @@ class FlyteAdmin(FastAPI):
 
                 self.router.routes.extend(login.routes(server.auth.sign_in))
         self.router.routes.extend(schedules.routes(server))
-        self.router.routes.extend(notifications.routes(server))
+        self.router.routes.extend(notifications.routes(server, outbox))
         self.router.routes.extend(console.routes(server.settings, server.blobs))
         for router in routers.ROUTERS:
             self.include_router(router)
@@ -225,7 +229,9 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     if server.auth is not None and server.auth.sign_in is not None:
         services.append(server.auth.sign_in.sessions.cleaning())
     # It stops after the engine, whose last events it delivers.
-    services.append(outbox_of(server))
+    outbox = outbox_of(server)
+    services.append(outbox)
+    services.extend(readers_of(server))
     if settings.engine.kind == "local":
         from app.engine.local.engine import LocalEngine
 
@@ -248,7 +254,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
     assistants = _assistants(server)
     if assistants is not None:
         services.append(assistants)
-    return FlyteAdmin(server, assistants, services)
+    return FlyteAdmin(server, assistants, outbox, services)
 
 
 def _assistants(server: Server) -> AssistantService | None:

@@ -78,6 +78,8 @@ PAGES: Mapping[str, Rule] = {
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
     "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
+    "/api/v1/notifications": Rule("identity", "it names mail servers and topics that do not answer"),
+    "/api/v1/notifications/test": Rule("identity", "administrators send test messages there"),
     "/api/v1/notifications/{project}/{domain}": Rule("identity", "it names executions and recipients"),
 }
 

@@ -23,6 +23,7 @@ from app.cli import (
     executions,
     mcp,
     migrate,
+    notifications,
     scheduler,
     secret,
     serve,
@@ -41,6 +42,7 @@ app.add_typer(secret.commands, name="secret", rich_help_panel=SERVER)
 app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.add_typer(scheduler.commands, name="scheduler", rich_help_panel=SERVER)
 app.add_typer(clusterresource.commands, name="clusterresource", rich_help_panel=SERVER)
+app.add_typer(notifications.commands, name="notifications", rich_help_panel=SERVER)
 app.add_typer(executions.commands, name="executions", rich_help_panel=DATA)
 app.add_typer(events.commands, name="events", rich_help_panel=DATA)
 app.add_typer(cache.commands, name="cache", rich_help_panel=DATA)

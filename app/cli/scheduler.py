@@ -5,28 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli import rest
 from app.cli.options import Files, errors_in_one_line, group, load_settings, progress
+from app.cli.rest import LOCAL, Endpoint
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from app.wire.cron import Cron
 
-TIMEOUT_SECONDS = 30.0
 # A backfill launches its executions one after the other.
 BACKFILL_TIMEOUT_SECONDS = 600.0
 TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
 TIME_HELP = "this time, such as 2026-03-29T01:00:00Z. Without an offset in UTC."
-TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
 
 commands = group("Run the scheduler, explain cron expressions, and pause, resume or launch schedules.")
 
-Endpoint = Annotated[
-    str,
-    typer.Option(metavar="URL", help=f"Address of the server. {TOKEN_VARIABLE} is sent as bearer token."),
-]
 Plan = Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN/NAME[/VERSION]", help="The launch plan.")]
-LOCAL = "http://localhost:30080"
 
 
 @commands.command("run")
@@ -242,33 +237,5 @@ def _call(
     endpoint: str, verb: str, path: str, body: dict[str, Any] | None = None, query: dict[str, str] | None = None
 ) -> Any:
     """Call a route of schedules. Raises BadSetting with the server's message."""
-    import os
-    from urllib.parse import quote
-
-    import httpx
-
-    from app.settings import BadSetting
-
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    address = f"{endpoint.rstrip('/')}/api/v1/schedules/{quote(path)}"
-    seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else TIMEOUT_SECONDS
-    try:
-        reply = httpx.request(verb, address, json=body, params=query, headers=headers, timeout=seconds)
-    except httpx.HTTPError as error:
-        raise BadSetting(f"no answer of {endpoint}: {error}; {_advice(error)}") from error
-    try:
-        found = reply.json()
-    except ValueError:
-        found = {"message": reply.text[:200]}
-    if reply.status_code == httpx.codes.UNAUTHORIZED and not token:
-        raise BadSetting(f"the server asks for a token; put one into {TOKEN_VARIABLE} (flyteadmin auth token create)")
-    if reply.is_error:
-        raise BadSetting(f"{reply.status_code}: {found.get('message', reply.reason_phrase)}")
-    return found
-
-
-def _advice(error: Exception) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "name the authority of the certificate in SSL_CERT_FILE"
-    return "is the server running (flyteadmin serve), and is --endpoint its address?"
+    seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else rest.TIMEOUT_SECONDS
+    return rest.call(endpoint, verb, f"/api/v1/schedules/{path}", body, query, seconds=seconds)

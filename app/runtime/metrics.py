@@ -56,6 +56,7 @@ GAUGES = {
     ("local_engine", "healthy"): "1 while the engine reaches the database and renews its leases",
     ("local_engine", "executions"): "executions that the engine holds in memory",
     ("metrics_listener", "healthy"): "1 while the listener works",
+    ("notification_queue", "healthy"): "1 while the queue of e-mails can be read",
     ("outbox", "healthy"): "1 while the outbox reaches the database",
     **{("outbox", f"{name}_{what}"): f"{name}: {text}" for name in TARGETS for what, text in _OF_TARGET.items()},
     ("revoked_clients", "healthy"): "1 while the list of revoked clients can be read from the database",

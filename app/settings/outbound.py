@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.settings.hosts import Network
 from app.settings.values import Section
 
 
@@ -103,9 +102,6 @@ class Webhook(Section):
     secret_names: tuple[str, ...] = ()
     """Names of the secrets that sign webhooks (section `secrets`), in the form `whsec_` and base64. Two allow receivers
     to change from one to the other. Without one only Slack and PagerDuty receive webhooks. Not upstream's."""
-
-    networks: tuple[Network, ...] = ()
-    """Private networks whose addresses may receive webhooks, such as `10.1.0.0/16`. Not upstream's."""
 
 
 class Notifications(Section):

@@ -9,8 +9,7 @@ from typing import Any
 from app.settings.keys import FieldPath, Origin, written_in
 from app.settings.tree import Settings
 
-_PUBLISHED = "this version sends no notifications"
-_REPEATED = "events are published again until outbox.undeliveredSeconds have passed"
+_REPEATED = "messages are sent again until outbox.undeliveredSeconds have passed"
 _NO_QUEUE = "this server fires schedules from its database, not from a queue of AWS"
 
 # The path of a field, or of a section for all fields in it, and the reason.
@@ -29,26 +28,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "flyteadmin.async_events_buffer_size": "events are stored with what they change, not in a buffer",
     "flyteadmin.feature_gates": "this version has no artifacts",
     "flyteadmin.metrics_keys": "the metrics of this server have fixed labels",
-    "notifications.aws": _PUBLISHED,
-    "notifications.emailer.body": _PUBLISHED,
-    "notifications.emailer.email_server_config.api_key_env_var": _PUBLISHED,
-    "notifications.emailer.email_server_config.api_key_file_path": _PUBLISHED,
-    "notifications.emailer.email_server_config.sendgrid_url": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_null_return_path": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_password_secret_name": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_port": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_server": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_skip_tls_verify": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_tls": _PUBLISHED,
-    "notifications.emailer.email_server_config.smtp_username": _PUBLISHED,
-    "notifications.emailer.subject": _PUBLISHED,
-    "notifications.gcp": _PUBLISHED,
-    "notifications.processor": _PUBLISHED,
-    "notifications.recipient_messages_per_minute": _PUBLISHED,
-    "notifications.reconnect_attempts": _PUBLISHED,
-    "notifications.reconnect_delay_seconds": _PUBLISHED,
-    "notifications.region": _PUBLISHED,
-    "notifications.webhook": _PUBLISHED,
+    "notifications.reconnect_attempts": _REPEATED,
+    "notifications.reconnect_delay_seconds": _REPEATED,
     "quality_of_service": "no engine of this version delays executions by tier",
     "remote_data.region": "storage.connection.region is the region of the bucket",
     "remote_data.signed_urls.signing_principal": "addresses are signed with the credentials of the storage",

@@ -49,7 +49,7 @@ async def messages(b: Any, **where: Any) -> list[Any]:
 
 
 def with_mail(b: Any, **changes: Any) -> None:
-    server = EmailServer(service_name="smtp")
+    server = EmailServer(service_name="smtp", smtp_server="localhost")
     section = Notifications(emailer=Emailer(email_server_config=server, sender="flyte@example.com"))
     b.settings = b.settings.model_copy(update={"notifications": section.model_copy(update=changes)})
 

@@ -24,34 +24,84 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors
 from app.api.pages import json_pages
-from app.api.pages.page_access import answering_errors, require
-from app.auth.roles import Need, Role
+from app.api.pages.page_access import address_of, answering_errors, require
+from app.auth import audit
+from app.auth.roles import ANY, Need, Role
+from app.background.notifications.trial import send_trial
+from app.background.outbox.service import Outbox
 from app.runtime.dispatch import Server
 from app.runtime.metrics import TARGETS
-from app.services import outbox
+from app.services import outbox as messages
+from app.services.notifications import ADDRESS_LENGTH_MAX
 
 PATH = "/api/v1/notifications"
 STATES = ("pending", "delivered", "failed")
 
 
-def routes(server: Server) -> list[BaseRoute]:
+class Trial(BaseModel):
+    """The body of `test`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str = Field(min_length=1, max_length=ADDRESS_LENGTH_MAX)
+
+
+def routes(server: Server, outbox: Outbox) -> list[BaseRoute]:
     """Return the routes for messages of the outbox."""
-    page = _Page(server)
+    page = _Page(server, outbox)
     return [
-        Route(PATH + path, answering_errors(page.list), methods=["GET"])
-        for path in ("/{project}/{domain}", "/{project}/{domain}/{execution}")
+        Route(PATH, answering_errors(page.targets), methods=["GET"]),
+        Route(f"{PATH}/test", answering_errors(page.test), methods=["POST"]),
+        *(
+            Route(PATH + path, answering_errors(page.list), methods=["GET"])
+            for path in ("/{project}/{domain}", "/{project}/{domain}/{execution}")
+        ),
     ]
 
 
 class _Page:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, outbox: Outbox) -> None:
         self._server = server
+        self._outbox = outbox
+
+    async def targets(self, request: Request) -> Response:
+        """Return the targets of this process and why they cannot be used."""
+        await require(self._server, request, Need(Role.VIEW, ANY, ANY), "notification targets")
+        found = [{"name": name, "problem": problem} for name, problem in self._outbox.states().items()]
+        return json_pages.reply({"targets": found})
+
+    async def test(self, request: Request) -> Response:
+        """Send a test message and return how the receiver replied."""
+        caller = await require(self._server, request, Need(Role.ADMIN, ANY, ANY), "notification test", acts=True)
+        outcome = f"error {errors.Internal.code}"
+        try:
+            trial = await self._body(request)
+            found = await send_trial(self._server.settings, self._outbox, trial.address)
+            outcome = "ok"
+        except errors.FlyteError as error:
+            outcome = f"error {error.code}"
+            raise
+        finally:
+            address = address_of(request)
+            audit.record(
+                "write", "notification test", who=caller, where=f"{ANY}/{ANY}", outcome=outcome, caller=address
+            )
+        return json_pages.reply(found)
+
+    async def _body(self, request: Request) -> Trial:
+        try:
+            return Trial.model_validate_json(await json_pages.read(request, self._server.settings))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise errors.InvalidArgument(f"{where}: {first['msg']}") from error
 
     async def list(self, request: Request) -> Response:
         """Return one page of messages."""
@@ -68,7 +118,7 @@ class _Page:
                     raise errors.InvalidArgument(f"{name} [{value[:40]}] must be one of {', '.join(allowed)}")
                 where[name] = value
         async with self._server.database.unit_of_work() as unit:
-            rows = await outbox.of_place(unit, before=before, most=limit + 1, **where)
+            rows = await messages.of_place(unit, before=before, most=limit + 1, **where)
         token = str(rows[limit - 1].id) if len(rows) > limit else ""
         return json_pages.reply({"deliveries": [_view(row) for row in rows[:limit]], "token": token})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.background.events_out.build import targets_of
+from app.background.events_out import build as events_out
+from app.background.notifications import build as notifications
 from app.background.outbox.service import Outbox
 from app.background.outbox.targets import Target
 from app.runtime.dispatch import Server
@@ -14,7 +15,7 @@ def outbox_of(server: Server) -> Outbox:
     Raises:
         BadSetting: A setting cannot be used, or an extra of this package is not installed.
     """
-    targets: list[Target] = [*targets_of(server)]
+    targets: list[Target] = [*notifications.targets_of(server), *events_out.targets_of(server)]
     outbox = Outbox(server, targets)
     server.outgoing.wake = outbox.wake
     return outbox

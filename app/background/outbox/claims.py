@@ -22,6 +22,8 @@ from app.runtime.leases import LEASE_SECONDS, is_free
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 # The reason of a finished message that waits to be sent again. It keeps its age, and is tried at least once.
 REPLAYED = "sent again by request"
+# Project, domain and name.
+Execution = tuple[str, str, str]
 
 _MESSAGES = schema.table(OutboxMessage)
 _TIME = _MESSAGES.c.created_at.type
@@ -67,8 +69,9 @@ def _record() -> Statement:
 
 @lru_cache(maxsize=1)
 def _give_back() -> Statement:
-    statement = update(_MESSAGES).where(_MESSAGES.c.id == bindparam("message"), _MESSAGES.c.owner == bindparam("me"))
-    return Statement(statement.values(owner=None, leased_until=None))
+    same = (_MESSAGES.c[name] == bindparam(name) for name in (*_EXECUTION, "target"))
+    mine = (_MESSAGES.c.owner == bindparam("me"), _MESSAGES.c.state == PENDING, _MESSAGES.c.id > bindparam("after"))
+    return Statement(update(_MESSAGES).where(*mine, *same).values(owner=None, leased_until=None))
 
 
 async def claim(unit: UnitOfWork, target: str, *, ordered: bool, me: str, most: int, now: datetime) -> Sequence[Any]:
@@ -91,9 +94,10 @@ async def record(unit: UnitOfWork, message: int, me: str, **columns: Any) -> boo
     return await unit.run(_record(), message=message, me=me, **columns) == 1
 
 
-async def give_back(unit: UnitOfWork, message: int, me: str) -> None:
-    """Release a message that was not tried."""
-    await unit.run(_give_back(), message=message, me=me)
+async def give_back(unit: UnitOfWork, target: str, execution: Execution, me: str, *, after: int) -> None:
+    """Release the messages of an execution that this process has claimed for a target, those after one message."""
+    key = dict(zip(_EXECUTION, execution, strict=True))
+    await unit.run(_give_back(), me=me, target=target, after=after, **key)
 
 
 # Cleaning. Each function works on a limited number of rows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +12,13 @@ import structlog
 from app import errors
 from app.background.outbox import claims
 from app.background.outbox.targets import Delivery
-from app.database.base import Database
+from app.database.base import Database, UnitOfWork
 from app.services.outbox import TEXT_LENGTH_MAX
 
 # Outcomes of one transaction.
 BATCH_MAX = 200
+
+_Write = Callable[[UnitOfWork], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +34,13 @@ class Outcomes:
     def __init__(self, database: Database, me: str) -> None:
         self._database = database
         self._me = me
-        self._waiting: list[tuple[int, dict[str, Any] | None, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[_Write, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
     async def delivered(self, delivery: Delivery, reply: str) -> None:
         """Record that the receiver has the message. Returns after the commit."""
         now = datetime.now(UTC)
-        await self._put(
+        await self._record(
             delivery.id,
             state=claims.DELIVERED,
             attempts=delivery.attempts + 1,
@@ -51,7 +54,7 @@ class Outcomes:
     async def failed(self, delivery: Delivery, reason: str) -> None:
         """Record that the message cannot be delivered. Returns after the commit."""
         now = datetime.now(UTC)
-        await self._put(
+        await self._record(
             delivery.id,
             state=claims.FAILED,
             attempts=delivery.attempts + 1,
@@ -65,7 +68,7 @@ class Outcomes:
     async def again(self, delivery: Delivery, after: timedelta, reason: str, *, counts: bool) -> None:
         """Record that the message is tried again. Returns after the commit."""
         now = datetime.now(UTC)
-        await self._put(
+        await self._record(
             delivery.id,
             state=claims.PENDING,
             attempts=delivery.attempts + counts,
@@ -76,27 +79,33 @@ class Outcomes:
             updated_at=now,
         )
 
-    def give_back(self, message: int) -> None:
-        """Release a message that was not tried, soon."""
-        future = asyncio.get_running_loop().create_future()
-        # Nobody awaits it; the lease expires where the statement fails.
-        future.add_done_callback(lambda done: done.exception())
-        self._add(message, None, future)
+    async def give_back(self, target: str, execution: claims.Execution, *, after: int) -> None:
+        """Release the messages of an execution that were claimed after one message. Returns after the commit."""
+
+        async def write(unit: UnitOfWork) -> None:
+            await claims.give_back(unit, target, execution, self._me, after=after)
+
+        await self._put(write)
 
     async def flush(self) -> None:
         """Wait until every outcome is written, or has failed."""
         while self._writer is not None:
             await asyncio.wait((self._writer,))
 
-    async def _put(self, message: int, **columns: Any) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(message, columns, future)
-        await future
+    async def _record(self, message: int, **columns: Any) -> None:
+        async def write(unit: UnitOfWork) -> None:
+            if not await claims.record(unit, message, self._me, **columns):
+                # Another process took the message after this one's lease ran out, and will record it.
+                log.warning("outbox_lease_lost", message=message, state=columns["state"])
 
-    def _add(self, message: int, columns: dict[str, Any] | None, future: asyncio.Future[None]) -> None:
-        self._waiting.append((message, columns, future))
+        await self._put(write)
+
+    async def _put(self, write: _Write) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, future))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
+        await future
 
     async def _write(self) -> None:
         try:
@@ -111,18 +120,14 @@ class Outcomes:
         finally:
             self._writer = None
 
-    async def _write_batch(self, batch: list[tuple[int, dict[str, Any] | None, asyncio.Future[None]]]) -> None:
+    async def _write_batch(self, batch: list[tuple[_Write, asyncio.Future[None]]]) -> None:
         async with self._database.unit_of_work() as unit:
-            for message, columns, _ in batch:
-                if columns is None:
-                    await claims.give_back(unit, message, self._me)
-                elif not await claims.record(unit, message, self._me, **columns):
-                    # Another process took the message after this one's lease ran out, and will record it.
-                    log.warning("outbox_lease_lost", message=message, state=columns["state"])
+            for write, _ in batch:
+                await write(unit)
 
 
-def _end(batch: list[tuple[int, dict[str, Any] | None, asyncio.Future[None]]], error: Exception | None) -> None:
-    for _, _, future in batch:
+def _end(batch: list[tuple[_Write, asyncio.Future[None]]], error: Exception | None) -> None:
+    for _, future in batch:
         if future.done():
             continue
         if error is None:

@@ -17,7 +17,7 @@ import structlog
 from app import errors, limited_log
 from app.background.outbox import claims, cleaning
 from app.background.outbox.outcomes import Outcomes
-from app.background.outbox.targets import Away, Backoff, Delivery, Refused, Target, TryAgain, by_name
+from app.background.outbox.targets import TARGETS, Away, Backoff, Delivery, Refused, Target, TryAgain, by_name
 from app.database import schema
 from app.database.outbox_tables import OutboxMessage
 from app.engine.owner import has_ended, owner_name
@@ -47,7 +47,8 @@ class _Work:
         self.target = target
         self.wake = asyncio.Event()
         self.running: set[asyncio.Task[None]] = set()
-        self.held = 0
+        # The ids of claimed messages without an outcome.
+        self.held: set[int] = set()
         self.delivered = self.failed = self.retried = 0
         self.problem = ""
         self.away_times = 0
@@ -71,8 +72,11 @@ class Outbox:
         self._me = owner_name()
         self._leases = Leases(server.database, OutboxMessage, ("id",), owner=self._me, has_ended=has_ended)
         self._outcomes = Outcomes(server.database, self._me)
-        self._cleaning = cleaning.Cleaning(server.database, server.settings, tuple(self._works), self._me)
+        self._cleaning = cleaning.Cleaning(server.database, server.settings, TARGETS, self._me)
         self._tasks: list[asyncio.Task[None]] = []
+        # Whether messages were claimed since the last renewal, and messages that were owned then and not held.
+        self._claimed = False
+        self._strays: set[int] = set()
         self._stopping = False
         self._failure = ""
 
@@ -128,6 +132,15 @@ class Outbox:
         """Return why targets cannot be used, by name; only those with a reason."""
         return {name: work.problem for name, work in self._works.items() if work.problem}
 
+    def target(self, name: str) -> Target | None:
+        """Return the target of a name, None where this process has none."""
+        work = self._works.get(name)
+        return work.target if work is not None else None
+
+    def states(self) -> dict[str, str]:
+        """Return "" or why it cannot be used now, for each target."""
+        return {name: work.problem for name, work in self._works.items()}
+
     def metrics(self) -> Mapping[str, float]:
         """Return the gauges; `waiting` and `oldest_seconds` are 0 in processes that do not clean."""
         found: dict[str, float] = {}
@@ -167,7 +180,7 @@ class Outbox:
 
     async def _sleep(self, work: _Work, claimed: int) -> None:
         """Wait until a delivery ends, a message may be due, or it is time to look."""
-        if claimed and work.held < CLAIMED_MAX:
+        if claimed and len(work.held) < CLAIMED_MAX:
             return
         try:
             async with asyncio.timeout(LOOK_SECONDS):
@@ -179,18 +192,18 @@ class Outbox:
     async def _claim(self, work: _Work) -> int:
         """Claim due messages and start their deliveries; return how many messages were claimed."""
         target, free = work.target, self._section.deliveries_max - len(work.running)
-        most = min(CLAIMED_MAX - work.held, CLAIMED_MAX if target.ordered else free)
+        most = min(CLAIMED_MAX - len(work.held), CLAIMED_MAX if target.ordered else free)
         if free <= 0 or most <= 0:
             return 0
         now = datetime.now(UTC)
         async with self._server.database.unit_of_work() as unit:
             rows = await claims.claim(unit, target.name, ordered=target.ordered, me=self._me, most=most, now=now)
+        self._claimed = self._claimed or bool(rows)
         groups: dict[Any, list[Any]] = {}
         for row in rows:
-            execution = (row.execution_project, row.execution_domain, row.execution_name)
-            groups.setdefault(execution if target.ordered else row.id, []).append(row)
+            groups.setdefault(execution_of(row) if target.ordered else row.id, []).append(row)
         for group in groups.values():
-            work.held += len(group)
+            work.held.update(row.id for row in group)
             task = asyncio.create_task(self._run(work, group))
             work.running.add(task)
             task.add_done_callback(work.running.discard)
@@ -198,18 +211,17 @@ class Outbox:
 
     async def _run(self, work: _Work, rows: Sequence[Any]) -> None:
         """Deliver messages one after the other; release the rest after one that must be tried again."""
-        left = list(rows)
+        target, done = work.target, 0
         try:
-            while left and await self._attempt(work, left[0]):
-                left.pop(0)
+            while done < len(rows) and await self._attempt(work, rows[done]):
+                done += 1
+            if done + 1 < len(rows):
+                await self._outcomes.give_back(target.name, execution_of(rows[0]), after=rows[done].id)
         except errors.FlyteError as error:
-            # The lease expires, and the message is tried again.
-            limited_log.warning("outbox_outcome_not_recorded", target=work.target.name, reason=error.message)
+            # `_renew` releases the messages, and they are tried again.
+            limited_log.warning("outbox_outcome_not_recorded", target=target.name, reason=error.message)
         finally:
-            work.held -= len(rows)
-            # The first one has an outcome, or its lease expires; the others are free for the next claim.
-            for row in left[1:]:
-                self._outcomes.give_back(row.id)
+            work.held.difference_update(row.id for row in rows)
             work.wake.set()
 
     # Attempts.
@@ -220,13 +232,12 @@ class Outbox:
             found = await unit.find(OutboxMessage, columns=("content",), id=row.id)
         if found is None:
             return True
-        execution = (row.execution_project, row.execution_domain, row.execution_name)
         delivery = Delivery(
             id=row.id,
             delivery_id=row.delivery_id,
             target=row.target,
             kind=row.kind,
-            execution=execution,
+            execution=execution_of(row),
             recipient=row.recipient,
             content=found.content,
             created_at=row.created_at,
@@ -322,8 +333,7 @@ class Outbox:
         while True:
             try:
                 await self._leases.release_ended()
-                if any(work.held for work in self._works.values()):
-                    await self._leases.renew()
+                await self._renew()
                 await self._cleaning.step()
             except errors.FlyteError as error:
                 limited_log.warning("outbox_not_maintained", reason=error.message)
@@ -331,3 +341,22 @@ class Outbox:
                 # The task must not end: leases would run out during a delivery.
                 log.exception("outbox_not_maintained")
             await asyncio.sleep(RENEW_SECONDS)
+
+    async def _renew(self) -> None:
+        """Renew leases. Release messages that nothing delivers any more, because their outcome was not recorded.
+
+        A claim that has just committed is not held yet, so a message is released when it is found twice.
+        """
+        held = set().union(*(work.held for work in self._works.values()))
+        if not held and not self._strays and not self._claimed:
+            return
+        self._claimed = False
+        strays = {int(key[0]) for key in await self._leases.renew()} - held
+        for message in strays & self._strays:
+            await self._leases.release((message,))
+        self._strays = strays
+
+
+def execution_of(row: Any) -> claims.Execution:
+    """Return project, domain and name of the execution that a message is about."""
+    return row.execution_project, row.execution_domain, row.execution_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,16 @@ import httpx
 from starlette.applications import Starlette
 
 from app.api.pages import notifications
+from app.background.outbox.build import outbox_of
 from app.runtime.dispatch import Server
+from app.settings.outbound import Emailer, EmailServer, Notifications
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import end, launch, rule, with_mail
+from tests.support.smtp_server import smtp_server
 
 Scenario = Callable[..., Any]
-PLACE = "/api/v1/notifications/p/development"
+ROOT = "/api/v1/notifications"
+PLACE, TEST = f"{ROOT}/p/development", f"{ROOT}/test"
 
 
 class Desk:
@@ -22,7 +27,8 @@ class Desk:
 
     def __init__(self, b: Any) -> None:
         self.server = Server(b.settings, b.database, b.blobs, b.engine)
-        self._app = Starlette(routes=notifications.routes(self.server))
+        self.outbox = outbox_of(self.server)
+        self._app = Starlette(routes=notifications.routes(self.server, self.outbox))
 
     async def __call__(self, verb: str, path: str, body: Any = None, **query: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://localhost") as client:
@@ -76,5 +82,52 @@ def test_pages_and_choices(bench: Scenario) -> None:
         for query in ({"state": "lost"}, {"target": "pigeon"}, {"limit": "0"}, {"limit": "1001"}, {"token": "x"}):
             refused = await call("GET", PLACE, **query)
             assert refused.status_code == 400, query
+
+    bench(scenario)
+
+
+def mail_at(b: Any, port: int) -> None:
+    server = EmailServer(service_name="smtp", smtp_server="localhost", smtp_port=str(port))
+    section = Notifications(emailer=Emailer(email_server_config=server, sender="flyte@example.com"))
+    b.settings = b.settings.model_copy(update={"notifications": section})
+
+
+def test_a_test_message_prints_the_conversation(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        async with smtp_server() as box:
+            mail_at(b, box.port)
+            call = Desk(b)
+            sent = (await call("POST", TEST, {"address": "a@example.com"})).json()
+            assert (sent["delivered"], sent["reply"], box.recipients) == (True, "250 queued", ["a@example.com"])
+            assert "> RCPT TO:<a@example.com>" in sent["conversation"]
+            box.replies = {"no@example.com": "550 unknown"}
+            refused = (await call("POST", TEST, {"address": "no@example.com"})).json()
+            assert (refused["delivered"], refused["reason"]) == (False, "RCPT TO: 550 unknown")
+            assert refused["conversation"][-1] == "550 unknown"
+            forbidden = (await call("POST", TEST, {"address": "http://127.0.0.1:1/"})).json()
+            assert "secretNames" in forbidden["reason"]
+            for body in ({}, {"address": ""}, {"address": "x" * 3000}, {"address": "a@b", "more": 1}, [1]):
+                assert (await call("POST", TEST, body)).status_code == 400
+            await call.outbox.target("mail").close()
+
+    bench(scenario)
+
+
+def test_the_targets_and_their_problems(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        assert (await Desk(b)("POST", TEST, {"address": "a@example.com"})).status_code == 400
+        mail_at(b, 1)
+        call = Desk(b)
+        await call.outbox.start()
+        try:
+            async with asyncio.timeout(20):
+                while not call.outbox.problems():  # noqa: ASYNC110 - as in test_outbox.py
+                    await asyncio.sleep(0.01)
+            targets = {one["name"]: one["problem"] for one in (await call("GET", ROOT)).json()["targets"]}
+            assert targets.pop("mail").startswith("SMTP server localhost:1: ")
+            assert targets == {"webhook": ""}
+            assert call.outbox.health() == ""
+        finally:
+            await call.outbox.stop()
 
     bench(scenario)

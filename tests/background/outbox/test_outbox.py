@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2
 
-from app import limited_log
+from app import errors, limited_log
 from app.background.outbox import claims, service
 from app.background.outbox.service import Outbox
 from app.background.outbox.targets import Away, Backoff, Delivery, Refused, TryAgain
@@ -95,7 +95,7 @@ async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
 
 
 async def settled(b: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await rows(b, state="pending"):  # noqa: ASYNC110 - as `until`
             await asyncio.sleep(0.01)
 
@@ -280,6 +280,29 @@ class TestLeases:
                 [row] = await claims.claim(ctx.db, "mail", ordered=False, me="a", most=1, now=datetime.now(UTC))
                 assert not await claims.record(ctx.db, row.id, "b", state="delivered", attempts=1)
                 assert await claims.record(ctx.db, row.id, "a", state="delivered", attempts=1)
+
+        bench(scenario)
+
+    def test_a_message_whose_outcome_could_not_be_recorded_is_delivered_again(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            monkeypatch.setattr(service, "RENEW_SECONDS", 0.05)
+            target = Recorder(ordered=True)
+            await put(b, "one", "two")
+            found = outbox_of(b, target)
+            record, failures = found._outcomes.delivered, iter([True])
+
+            async def delivered(delivery: Delivery, reply: str) -> None:
+                if next(failures, False):
+                    raise errors.Unavailable("the database is away")
+                await record(delivery, reply)
+
+            monkeypatch.setattr(found._outcomes, "delivered", delivered)
+            await found.start()
+            await settled(b)
+            await found.stop()
+            assert target.got == [b"one", b"one", b"two"]
 
         bench(scenario)
 
