@@ -31,7 +31,7 @@ type Task = Schema<"admin.TaskExecution">;
 /** Maps of more indices are read less often: each read returns all of them. */
 const MANY_INDICES = 1000;
 
-export function Panel({ store, execution }: { store: RunStore; execution: Schema<"admin.Execution"> }) {
+export function Panel({ store }: { store: RunStore }) {
   const key = selection.value.node;
   void store.version.value;
   const node = key === undefined ? undefined : store.tree.find(key);
@@ -52,7 +52,7 @@ export function Panel({ store, execution }: { store: RunStore; execution: Schema
       </aside>
     );
   }
-  return <NodePanel key={node.key} node={node} store={store} execution={execution} />;
+  return <NodePanel key={node.key} node={node} store={store} />;
 }
 
 function CloseButton() {
@@ -82,15 +82,7 @@ function useEscape(isOpen: boolean): void {
   }, [isOpen]);
 }
 
-function NodePanel({
-  node,
-  store,
-  execution,
-}: {
-  node: RunNode;
-  store: RunStore;
-  execution: Schema<"admin.Execution">;
-}) {
+function NodePanel({ node, store }: { node: RunNode; store: RunStore }) {
   const tasks = useTasks(node, store);
   const all = tasks.data ?? [];
   const { attempt: wanted, panel: wantedPanel } = selection.value;
@@ -118,14 +110,7 @@ function NodePanel({
           label={`Parts of ${node.name}`}
           onChange={(key) => setQuery({ node: node.key, panel: key, line: null })}
         >
-          <Part
-            panel={panel}
-            node={node}
-            attempt={attempt}
-            store={store}
-            execution={execution}
-            isRead={tasks.data !== undefined}
-          />
+          <Part panel={panel} node={node} attempt={attempt} store={store} isRead={tasks.data !== undefined} />
         </Tabs>
       )}
       {tabs.length === 0 && <p class="panel-text muted">{emptyText(node)}</p>}
@@ -143,11 +128,10 @@ interface PartProps {
   readonly node: RunNode;
   readonly attempt: Task | undefined;
   readonly store: RunStore;
-  readonly execution: Schema<"admin.Execution">;
   readonly isRead: boolean;
 }
 
-function Part({ panel, node, attempt, store, execution, isRead }: PartProps) {
+function Part({ panel, node, attempt, store, isRead }: PartProps) {
   switch (panel) {
     case "log":
       return attempt || isRead ? <AttemptLog node={node} attempt={attempt} /> : <Skeleton />;
@@ -158,7 +142,7 @@ function Part({ panel, node, attempt, store, execution, isRead }: PartProps) {
     case "arms":
       return <Arms node={node} store={store} />;
     case "answer":
-      return <Answer node={node} execution={execution} store={store} />;
+      return <Answer node={node} />;
     case "inputs":
     case "outputs":
       return <NodeIo node={node} part={panel} />;

@@ -12,6 +12,7 @@ import { Tabs } from "../../ui/Tabs.tsx";
 import { GraphView } from "./GraphView.tsx";
 import { Header } from "./Header.tsx";
 import { ExecutionIo } from "./io.tsx";
+import { Notifications } from "./Notifications.tsx";
 import { Panel } from "./Panel.tsx";
 import { Problem } from "./Problem.tsx";
 import { Spec } from "./Spec.tsx";
@@ -60,6 +61,9 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
     { key: "io", label: "Inputs and outputs" },
     { key: "spec", label: "Spec" },
   ];
+  // A bookmark of an execution without rules shows the tab, too.
+  const rules = execution.closure?.notifications?.length ?? 0;
+  if (rules > 0 || tab === "notifications") tabs.push({ key: "notifications", label: "Notifications" });
   const isRunView = tab === "timeline" || tab === "graph";
   return (
     <div class={isRunView ? "execution run-view" : "execution"}>
@@ -80,10 +84,11 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
             ) : (
               <GraphView store={store} />
             )}
-            <Panel store={store} execution={execution} />
+            <Panel store={store} />
           </div>
         )}
         {tab === "io" && <ExecutionIo execution={execution} />}
+        {tab === "notifications" && <Notifications execution={execution} />}
         {tab === "spec" && <Spec execution={execution} store={store} />}
       </Tabs>
     </div>
