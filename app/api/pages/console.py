@@ -32,9 +32,11 @@ from app.settings import Settings
 
 STATIC = Path(__file__).parents[2] / "console" / "static"
 PATH = "/console"
-# The built index.html names its files relative to itself, and the prefix of a proxy in an empty element `meta`.
+# The built index.html names its files relative to itself. Elements `meta` take the prefix of a proxy, and "off" where
+# there is no authentication: that spares each page a call of /me, whose 501 browsers show as an error.
 _ASSETS = '"./assets/'
 _ROOT = '<meta name="flyte-root" content=""'
+_SIGN_IN = '<meta name="flyte-sign-in" content=""'
 _METHODS = ["GET", "HEAD"]
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -129,7 +131,10 @@ class ConsolePages:
         """Return the start page for a prefix, which is percent-encoded."""
         text = (self._static / "index.html").read_text()
         text = text.replace(_ASSETS, f'"{escape(root)}{PATH}/assets/')
-        body = text.replace(_ROOT, f'{_ROOT[:-1]}{escape(root)}"').encode()
+        text = text.replace(_ROOT, f'{_ROOT[:-1]}{escape(root)}"')
+        if not self._settings.server.security.use_auth:
+            text = text.replace(_SIGN_IN, f'{_SIGN_IN[:-1]}off"')
+        body = text.encode()
         return _Index(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
     async def _content_origins(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from app.api.pages import console
+from app.blobs import Blobs
 from app.main import FlyteAdmin, create_app
 from app.settings import load
 from tests.api.asgi import Answer, ask
@@ -39,7 +40,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "static"
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text(
-        '<meta name="flyte-root" content="" /><script type="module" src="./assets/app-1.js"></script>'
+        '<meta name="flyte-root" content="" /><meta name="flyte-sign-in" content="" />'
+        '<script type="module" src="./assets/app-1.js"></script>'
         '<link rel="stylesheet" href="./assets/index-1.css">'
     )
     for name, text in {"app-1.js": "run()", "index-1.css": "a{}", "secret.txt": "no"}.items():
@@ -130,6 +132,14 @@ def test_a_prefix_of_a_proxy_is_in_every_address(built: Path, tmp_path: Path) ->
     assert get(app, "/flyte/", root_path="/flyte").headers["location"] == "/flyte/console"
     moved = get(app, "/flyte/projects/p/domains/d/executions/x", root_path="/flyte")
     assert moved.headers["location"] == "/flyte/console/projects/p/domains/d/executions/x"
+
+
+def test_the_start_page_says_where_nobody_signs_in(built: Path, tmp_path: Path) -> None:
+    element = b'<meta name="flyte-sign-in" content="%s"'
+    assert element % b"off" in get(app_of(tmp_path), "/console").body
+    settings = load(flags={"server.security.use_auth": True}, environ={}).settings
+    pages = console.ConsolePages(settings, Blobs(app_of(tmp_path).server.settings), built)
+    assert element % b"" in pages._read_index("", 0).body
 
 
 def test_older_addresses_are_redirected_as_they_were_sent(app: FlyteAdmin) -> None:
