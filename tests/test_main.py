@@ -22,17 +22,17 @@ from starlette.websockets import WebSocketDisconnect
 
 from app.api.pages.docs import DOCUMENT
 from app.api.routers import ALL, ROUTERS
-from app.database import migrations
 from app.main import FlyteAdmin, create_app
 from app.services import executions
 from app.settings import Settings
+from tests.support.databases import migrated
 
 PROJECTS = "/api/v1/projects"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    migrations.run(f"sqlite:///{tmp_path}/flyte.db")
+    migrated(tmp_path / "flyte.db")
     return Settings(home=tmp_path, database={"url": f"sqlite:///{tmp_path}/flyte.db"}, engine={"kind": "none"})
 
 

@@ -26,13 +26,14 @@ from app.api.grpc.app import GrpcApp, is_grpc
 from app.api.http.flow_control import ProcessFlow
 from app.api.http.http2 import protocol
 from app.blobs import Blobs
-from app.database import migrations, schema
+from app.database import schema
 from app.database.connect import database_at
 from app.engine.port import NoEngine
 from app.runtime.context import Context
 from app.runtime.dispatch import Server
 from app.runtime.rows import Rpc
 from app.settings import Settings
+from tests.support.databases import migrated
 
 ADMIN = "flyteidl.service.AdminService"
 GET_EXECUTION = f"/{ADMIN}/GetExecution"
@@ -156,8 +157,7 @@ def _pages(functions: Functions) -> Starlette:
 
 def server_of(folder: Path, **settings: Any) -> Server:
     """A Server on a migrated SQLite database in folder, not opened yet."""
-    url = f"sqlite:///{folder}/flyte.db"
-    migrations.run(url)
+    url = migrated(folder / "flyte.db")
     chosen = Settings(home=folder, **settings)
     database = database_at(url, connections_max=2, busy_timeout_seconds=5, statement_timeout_seconds=5)
     return Server(settings=chosen, database=database, blobs=Blobs(chosen), engine=NoEngine())

@@ -19,10 +19,10 @@ from app.api.routers import ALL
 from app.auth.authentication import Authentication
 from app.auth.identity import ALL as ALL_SCOPE
 from app.auth.identity import Identity, TaskGrant
-from app.database import migrations
 from app.main import FlyteAdmin, create_app
 from app.settings import Settings
 from tests.api.asgi import Answer, ask
+from tests.support.databases import migrated
 
 BY_NAME = {rpc.name: rpc for rpc in ALL}
 PROJECTS = ("p1", "p2", "shared", "team-a", "team-b", "teams")
@@ -87,8 +87,7 @@ ALICE, TEAM, ROOT, NOBODY = person("alice"), person("tina", groups=["teams"]), p
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     home = tmp_path_factory.mktemp("roles")
-    url = f"sqlite:///{home}/flyte.db"
-    migrations.run(url)
+    url = migrated(home / "flyte.db")
     roles = {"enabled": True, "admins": ("root",), "bindings": BINDINGS, "cache_seconds": 0.2}
     security = {"security": {"allowed_hosts": ("here",)}}
     settings = Settings(

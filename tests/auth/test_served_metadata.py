@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 
 from app import limited_log
 from app.auth.oauth.clients import DEVICE_CODE
-from app.database import migrations
 from app.main import FlyteAdmin, create_app
 from app.runtime.metrics import GAUGES
 from app.settings import Settings
+from tests.support.databases import migrated
 from tests.support.issuer import Issuer, running_issuer
 from tests.support.tokens import URL, a_claim_set, pem, rsa_key, signed
 
@@ -43,7 +43,7 @@ def secrets(tmp_path: Path) -> Path:
 @contextmanager
 def served(tmp_path: Path, issuer: Issuer, **auth: Any) -> Iterator[TestClient]:
     limited_log.clear()
-    migrations.run(f"sqlite:///{tmp_path}/flyte.db")
+    migrated(tmp_path / "flyte.db")
     settings = Settings.model_validate(
         {
             "home": tmp_path,

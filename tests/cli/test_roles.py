@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from app.auth import audit
 from app.cli.main import app
-from app.database import migrations
 from app.settings import Settings
+from tests.support.databases import migrated
 
 Run = Callable[..., Result]
 
@@ -21,8 +21,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Runs a command with a configuration of its own."""
-    url = f"sqlite:///{tmp_path}/flyte.db"
-    migrations.run(url)
+    url = migrated(tmp_path / "flyte.db")
     config = tmp_path / "config.yaml"
     config.write_text(
         json.dumps(

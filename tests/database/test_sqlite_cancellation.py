@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.database import migrations, schema
+from app.database import schema
 from app.database.base import Database
 from app.database.connect import database_at
+from tests.support.databases import migrated
 
 
 async def add_project(database: Database) -> None:
@@ -20,9 +21,7 @@ async def add_project(database: Database) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/flyte.db"
-    migrations.run(url)
-    return url
+    return migrated(tmp_path / "flyte.db")
 
 
 @pytest.mark.parametrize("steps", range(12))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.database import migrations
 from app.main import create_app
 from app.runtime import metrics
 from app.server import web_server
 from app.server.reload import SettingsSource
 from app.settings import Settings
+from tests.support.databases import migrated
 
 
 @pytest.fixture
@@ -29,8 +29,7 @@ def _handlers() -> object:
 
 @pytest.mark.usefixtures("_handlers")
 def test_a_worker_that_is_stopped_while_it_starts_takes_no_connection(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/flyte.db"
-    migrations.run(url)
+    url = migrated(tmp_path / "flyte.db")
     settings = Settings(home=tmp_path, database={"url": url}, engine={"kind": "none"})
     served: list[str] = []
 
