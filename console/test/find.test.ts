@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { filterFor, matches } from "../src/model/find.ts";
+import { containing, filterFor, matches } from "../src/model/find.ts";
 
 test("all words must occur; starts of words and of names come first", () => {
   const names = ["demo.retrain", "demo.train", "train", "other"];
@@ -27,4 +27,9 @@ test("a value is asked for exactly where the filter language can hold it", () =>
   assert.deepEqual(filterFor("version", "v2/a+bcdef:g=="), { filter: "contains(version,bcdef:g==)", exact: false });
   assert.deepEqual(filterFor("name", "a,b"), { filter: "contains(name,a)", exact: false });
   assert.equal(filterFor("name", "+;,"), undefined);
+});
+
+test("a text is looked for by its longest part that a filter can hold", () => {
+  assert.equal(containing("version", "1.0+build.77"), "contains(version,build.77)");
+  assert.equal(containing("version", "+"), undefined);
 });

@@ -47,6 +47,12 @@ export interface NameFilter {
  */
 export function filterFor(field: string, value: string): NameFilter | undefined {
   if (!UNFILTERABLE.test(value)) return { filter: `eq(${field},${value})`, exact: true };
-  const parts = value.split(UNFILTERABLE).sort((left, right) => right.length - left.length);
-  return parts[0] ? { filter: `contains(${field},${parts[0]})`, exact: false } : undefined;
+  const filter = containing(field, value);
+  return filter === undefined ? undefined : { filter, exact: false };
+}
+
+/** Return a filter for values that contain the longest part of a text that a filter can hold. */
+export function containing(field: string, text: string): string | undefined {
+  const parts = text.split(UNFILTERABLE).sort((left, right) => right.length - left.length);
+  return parts[0] ? `contains(${field},${parts[0]})` : undefined;
 }
