@@ -31,7 +31,7 @@ export default function SearchPage({ project, domain }: PageProps<"search">) {
   );
   const error = firstError(...Object.values(names), found);
   return (
-    <div class="stack search">
+    <div class="stack search-page">
       <h1>Search</h1>
       <input
         type="search"
