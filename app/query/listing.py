@@ -18,11 +18,13 @@ class Join:
         on: Pairs (column of the listed table, column of the joined table).
         one: Whether a listed row has at most one joined row, so that a SQL join repeats no listed row. Otherwise all
             filters on the entity become one EXISTS: one joined row must meet all of them.
+        counted: Whether an index can count the joined rows of a project and domain that match equalities.
     """
 
     entity: str
     on: tuple[tuple[str, str], ...]
     one: bool = True
+    counted: bool = False
 
     @property
     def by_id(self) -> bool:

@@ -9,7 +9,7 @@ filter that such an index does not cover makes the database read the table until
 | value_in on an ordered column | merge a page of each value | unnest(…) LATERAL; on SQLite UNION ALL |
 | ne, value_not_in on an enumerated column | use the other values | becomes value_in |
 | one with a partial index | write its value into the SQL | WHERE state = 1 |
-| on a counted column, or a joined entity of more rows | gather matching ids, up to 1,000 | WITH few AS MATERIALIZED |
+| on a counted column or tags, or a joined entity of more rows | gather ids, up to 1,000 | WITH few AS MATERIALIZED |
 | more than 1,000 matches, or any other filter | read the list in its order | WHERE …, ORDER BY …, LIMIT n |
 
 Why it pays: a page of 20 out of 200,000 executions, in ms without → with a strategy, fastest of 7 runs:
@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
 
@@ -99,6 +99,9 @@ async def narrow(
         sort: The order of the list.
     """
     gather: str | None = None
+    tagged = await _few_joined(ctx, listing, filters, where, given)
+    if tagged is not None and not tagged[1]:
+        return None
     for join in listing.joins:
         if not join.by_id or not any(one.entity == join.entity for one in filters):
             continue
@@ -111,7 +114,7 @@ async def narrow(
         by_id = Filter("value_in", listing.entity, join.on[0][0], tuple(ids))
         filters = (*(one for one in filters if one.entity != join.entity), by_id)
     filters = tuple(_normalized(listing, one) for one in filters)
-    merge = _filter_to_merge(listing, filters, sort)
+    merge = _filter_to_merge(listing, filters, sort) if tagged is None else None
     if merge is not None:
         filters = (*filters[:merge], _padded(filters[merge]), *filters[merge + 1 :])
     shapes = tuple(_shape(listing, one) for one in filters)
@@ -122,13 +125,36 @@ async def narrow(
         counted = (one.field for one in shapes if one.entity == listing.entity and one.field in listing.counted_columns)
         gather = next(counted, None)
     values = parameter_values(filters)
-    if gather is not None:
+    if tagged is not None:
+        gather = tagged[0]
+    elif gather is not None:
         statement = _count_statement(listing, where, shapes, gather)
         found = await ctx.db.one(statement, **given, **values, most=GATHERED_ROWS_MAX + 1)
         if found is None or not found.rows:
             return None
         gather = gather if found.rows <= GATHERED_ROWS_MAX else None
     return Narrowed(shapes, values, Strategy(merge, gather))
+
+
+async def _few_joined(
+    ctx: Context,
+    listing: Listing,
+    filters: tuple[Filter, ...],
+    where: tuple[tuple[str, str], ...],
+    given: Mapping[str, Any],
+) -> tuple[str, int] | None:
+    """Return the first counted join whose filters match few rows, and how many; None without one."""
+    for join in listing.joins:
+        own = tuple(one for one in filters if one.entity == join.entity)
+        if not join.counted or not own or any(one.function not in ("eq", "value_in") for one in own):
+            continue
+        scope = tuple((column, how) for column, how in where if how == "eq" and column in dict(join.on))
+        statement = _joined_count_statement(join, scope, tuple(one.shape for one in own))
+        bound = {f"where_{column}": given[f"where_{column}"] for column, _ in scope}
+        found = await ctx.db.one(statement, **bound, **parameter_values(own), most=GATHERED_ROWS_MAX + 1)
+        if found is None or found.rows <= GATHERED_ROWS_MAX:
+            return join.entity, found.rows if found is not None else 0
+    return None
 
 
 def selects_one_row(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...]) -> bool:
@@ -162,6 +188,11 @@ def gathered_ids(
         # This order makes PostgreSQL use the index. It would otherwise read the table, expecting frequent matches.
         return query.order_by(table.c.state, table.c[gather])
     other = schema.table(ENTITIES[gather][1]).alias("joined")
+    if not join.one:
+        matching = [filter_condition(other, shape, names) for shape, names in named]
+        scope = tuple((column, how) for column, how in where if how == "eq" and column in dict(join.on))
+        keys = select(*(other.c[theirs] for _, theirs in join.on)).where(*where_conditions(other, scope), *matching)
+        return select(table.c.id).where(tuple_(*(table.c[mine] for mine, _ in join.on)).in_(keys))
     ids = select(other.c.id).where(*(filter_condition(other, shape, names) for shape, names in named))
     return select(table.c.id).where(_AnyOf(table.c[join.on[0][0]], ids))
 
@@ -230,6 +261,15 @@ def _joined_ids_statement(entity: str, shapes: tuple[Shape, ...]) -> Statement:
     table = schema.table(ENTITIES[entity][1])
     conditions = [filter_condition(table, shape, parameter_names(i, shape.size)) for i, shape in enumerate(shapes)]
     return Statement(select(table.c.id).where(*conditions).limit(bindparam("most")), plan_mode=PlanMode.CUSTOM)
+
+
+@lru_cache(maxsize=256)
+def _joined_count_statement(join: Join, scope: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...]) -> Statement:
+    """Return the statement that counts the joined rows that match, up to the parameter `most`."""
+    table = schema.table(ENTITIES[join.entity][1])
+    conditions = [filter_condition(table, shape, parameter_names(i, shape.size)) for i, shape in enumerate(shapes)]
+    found = select(table.c.id).where(*where_conditions(table, scope), *conditions).limit(bindparam("most")).subquery()
+    return Statement(select(func.count().label("rows")).select_from(found), plan_mode=PlanMode.CUSTOM)
 
 
 @lru_cache(maxsize=256)

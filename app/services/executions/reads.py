@@ -28,7 +28,8 @@ _COLUMNS = (*EXECUTION_KEY, "spec", "closure", "phase", "abort_cause", "user")
 
 # Deviates: upstream joins tags by the execution's name only, and a page may have an execution more than once.
 _TAGS = tuple(
-    Join(entity, tuple((p, p) for p in EXECUTION_KEY), one=False) for entity in ("execution_tag", "admin_tag")
+    Join(entity, tuple((p, p) for p in EXECUTION_KEY), one=False, counted=True)
+    for entity in ("execution_tag", "admin_tag")
 )
 LISTING = Listing(
     schema.Execution,
@@ -41,7 +42,7 @@ LISTING = Listing(
     ),
     ordered_columns=frozenset({"launch_plan_id", "workflow_id", "phase", "mode", "user"}),
     enumerated_columns=(("phase", tuple(core_execution_pb2.WorkflowExecution.Phase.keys())),),
-    counted_columns=frozenset({"duration"}),
+    counted_columns=frozenset({"duration", "updated_at"}),
 )
 
 
