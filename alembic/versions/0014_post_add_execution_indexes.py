@@ -13,8 +13,8 @@ so it gets no index of tags. Orders by started_at or phase serve nobody, and no 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 _RUN = ["execution_project", "execution_domain"]
 # Index → (table, columns).
