@@ -150,6 +150,7 @@ export function Palette() {
           onEnter={() => run(0)}
           note={ranked.length > SHOWN_MAX ? `${ranked.length - SHOWN_MAX} more: type to find them` : undefined}
           autofocus
+          always
         />
         {here && text.trim() && (
           <p class="small muted">

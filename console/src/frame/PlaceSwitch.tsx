@@ -1,5 +1,5 @@
 /** The project and domain, as a button that opens a searchable list of all of them. */
-import { useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { navigate, route } from "../location.ts";
 import { links, type Place } from "../routes.ts";
 import { Combobox, type Option } from "../ui/Combobox.tsx";
@@ -45,11 +45,11 @@ export function PlaceSwitch() {
     label: `${one.project} / ${one.domain}`,
     detail: one.name !== one.project ? one.name : undefined,
   }));
-  const show = () => {
-    popup.current?.showPopover();
-    if (popup.current && opener.current) placePopup(popup.current, opener.current);
-    popup.current?.querySelector("input")?.focus();
-  };
+  useLayoutEffect(() => {
+    if (!open || !popup.current || !opener.current) return;
+    placePopup(popup.current, opener.current);
+    popup.current.querySelector("input")?.focus();
+  }, [open]);
   const pick = (value: string) => {
     popup.current?.hidePopover();
     opener.current?.focus();
@@ -64,7 +64,7 @@ export function PlaceSwitch() {
         class="button quiet place"
         aria-haspopup="dialog"
         aria-expanded={open}
-        onClick={() => (open ? popup.current?.hidePopover() : show())}
+        onClick={() => (open ? popup.current?.hidePopover() : popup.current?.showPopover())}
       >
         <span class="ellipsis">{here ? `${here.project} / ${here.domain}` : "Choose a project"}</span>
         <Icon name="chevron-down" size={12} />
@@ -88,6 +88,7 @@ export function PlaceSwitch() {
               value={text}
               onInput={setText}
               options={options}
+              always
               onPick={pick}
               onEnter={() => options[0] && pick(options[0].value)}
               note={found.length > SHOWN_MAX ? `${found.length - SHOWN_MAX} more: type to find them` : undefined}

@@ -23,6 +23,8 @@ interface ComboboxProps {
   inputClass?: string;
   id?: string;
   autofocus?: boolean;
+  /** The options are always shown, as in the palette; Escape is left to the dialog around. */
+  always?: boolean;
   onKeyDown?: (event: KeyboardEvent) => void;
   inputRef?: (element: HTMLInputElement | null) => void;
 }
@@ -49,9 +51,9 @@ export function Combobox(props: ComboboxProps) {
     if (step !== 0 && options.length > 0) {
       event.preventDefault();
       setOpen(true);
-      setAt(open ? (at + step + options.length + (at < 0 && step < 0 ? 1 : 0)) % options.length : 0);
+      setAt(open || props.always ? (at + step + options.length + (at < 0 && step < 0 ? 1 : 0)) % options.length : 0);
     } else if (event.key === "Enter" && !event.isComposing) {
-      if (open && at >= 0) {
+      if ((open || props.always) && at >= 0) {
         event.preventDefault();
         pick(options[at]);
       } else if (onEnter) {
@@ -59,13 +61,13 @@ export function Combobox(props: ComboboxProps) {
         setOpen(false);
         onEnter(value);
       }
-    } else if (event.key === "Escape" && open && options.length > 0) {
+    } else if (event.key === "Escape" && open && !props.always && options.length > 0) {
       event.preventDefault();
       event.stopPropagation();
       setOpen(false);
     } else props.onKeyDown?.(event);
   };
-  const isShown = open && options.length > 0;
+  const isShown = (open || props.always === true) && options.length > 0;
   return (
     <div class="combobox" ref={box}>
       <input

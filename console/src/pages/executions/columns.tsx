@@ -157,6 +157,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
       key: "menu",
       head: <span class="hidden-text">Actions</span>,
       width: "3rem",
+      class: "row-menu",
       cell: (run) => <RowMenu {...{ place, run, onAct }} />,
     },
   ];

@@ -28,6 +28,7 @@ import { columnsOf } from "./columns.tsx";
 import { type List, useRuns } from "./data.ts";
 import { FilterBar } from "./FilterBar.tsx";
 import { RunBars } from "./RunBars.tsx";
+import { Views } from "./Views.tsx";
 import "./style.css";
 
 /** Rows stay where they are once the page has scrolled this far, in px. */
@@ -65,6 +66,9 @@ export default function ExecutionsPage({ project, domain }: PageProps<"execution
     <>
       <div class="page-head">
         <h1>Executions</h1>
+        <div class="actions">
+          <Views place={place} q={filtersText(tokens)} />
+        </div>
       </div>
       <FilterBar
         place={place}
