@@ -72,7 +72,7 @@ GOOD: dict[str, Callable[[], str]] = {
     "kid alone": lambda: token(rsa_key("before"), header={"kid": OLD_ID}),
     "old key": lambda: token(rsa_key("before"), header={"key_id": OLD_ID}),
     "key_id wins over kid": lambda: token(header={"key_id": KEY_ID, "kid": OLD_ID}),
-    "expiry with a fraction": lambda: token(exp=time.time() + 0.5),
+    "expiry with a fraction": lambda: token(exp=int(time.time()) + 60.5),
     "iat and nbf now": lambda: token(iat=time.time(), nbf=time.time()),
     "nbf and iat 0": lambda: token(iat=0, nbf=0),
     "no subject": lambda: token(sub=...),

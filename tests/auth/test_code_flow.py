@@ -78,8 +78,8 @@ def test_a_reply_without_end_size_or_sense_means_that_the_provider_does_not_answ
             await client.close()
             await provider.close()
             serving.close()
-            await asyncio.wait(handlers, timeout=5)
+            await asyncio.wait(handlers, timeout=30)
 
     started = time.monotonic()
     asyncio.run(scenario())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20

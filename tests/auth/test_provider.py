@@ -135,7 +135,7 @@ def test_a_slow_provider_is_given_up(issuer: Issuer) -> None:
     started = time.monotonic()
     with pytest.raises(errors.Unavailable, match=r"no whole reply within 0\.3 s"):
         with_provider(lambda provider: provider.document(), issuer.url, provider_timeout_seconds=0.3)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < issuer.slow_seconds
 
 
 def test_a_caller_that_gives_up_does_not_end_the_fetch_of_the_others(issuer: Issuer) -> None:

@@ -321,9 +321,8 @@ def test_a_lease_of_a_process_that_ended_runs_out(bench: Callable[..., Any]) -> 
         async with desk.context() as ctx:
             until = datetime.now(UTC) + timedelta(seconds=0.3)
             await ctx.db.update(AuthSession, {"session_id": sessions._hash(value)}, refreshing_until=until)
-        began = time.monotonic()
         assert await one.session(header(value)) is not None
-        assert time.monotonic() - began >= 0.25
+        assert datetime.now(UTC) >= until
         assert provider.number == 1
 
     bench(scenario)
@@ -349,10 +348,10 @@ def test_a_session_ends_at_its_limit_whatever_its_tokens_allow(bench: Callable[.
         one = made(desk, Provider())
         value = await one.sign_in(session(3600), "")
         assert await one.session(header(value)) is not None
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.1)
         assert await one.session(header(value)) is None
 
-    bench(scenario, auth={"user_auth": {"session_seconds_max": 0.2}})
+    bench(scenario, auth={"user_auth": {"session_seconds_max": 1}})
 
 
 def test_expired_rows_are_deleted_in_steps(bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

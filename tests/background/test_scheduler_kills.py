@@ -81,7 +81,7 @@ def test_each_slot_has_one_execution(bench: Callable[..., Any], tmp_path: Path, 
     finally:
         for process in processes:
             process.terminate()
-        codes = [process.wait(30) for process in processes]
+        codes = [process.wait(60) for process in processes]
     # A process that has just started ends by the signal itself.
     assert set(codes) <= {0, -signal.SIGTERM}, log.read_text()[-3000:]
     executions, states, active = bench(found)

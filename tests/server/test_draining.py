@@ -17,7 +17,7 @@ from flyteidl.admin import project_pb2
 from flyteidl.service import admin_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.servers import Running, launch, serving
+from tests.support.servers import STOP_SECONDS_MAX, Running, launch, serving
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ def test_a_server_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
         assert client.get("/healthz/live").status_code == 200
         assert client.get("/healthcheck").status_code == 200
         assert health.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
-        assert server.process.wait(20) == 0
+        assert server.process.wait(STOP_SECONDS_MAX) == 0
 
 
 def test_a_hangup_in_the_first_moments_ends_nothing(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_hangup_in_the_first_moments_ends_nothing(tmp_path: Path) -> None:
         httpx.get(f"{server.web}/api/v1/projects").raise_for_status()
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(STOP_SECONDS_MAX) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -42,7 +42,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def eventually(condition: object, seconds_max: float = 20) -> None:
+def eventually(condition: object, seconds_max: float = 60) -> None:
     """Wait for a condition to become true."""
     deadline = time.monotonic() + seconds_max
     assert callable(condition)
@@ -99,7 +99,7 @@ class TestOneProcess:
             assert server.stop() == 0
 
     def test_metrics_listener(self, tmp_path: Path) -> None:
-        variables = {"FLYTEADMIN__STORAGE__CONNECTION__SECRETKEY": "hunter2", "FLYTEADMIN__CLOUDEVENTS__ENABLE": "true"}
+        variables = {"FLYTEADMIN__STORAGE__CONNECTION__SECRETKEY": "hunter2", "FLYTEADMIN__REMOTEDATA__REGION": "x"}
         with serving(tmp_path / "home", variables=variables) as server:
             list_projects(server)
             assert counted(server, "flyte:admin:admin:list_projects:success") == 1
@@ -111,7 +111,7 @@ class TestOneProcess:
             shown = httpx.get(f"{server.metrics}/config").text
             assert json.loads(shown)["home"] == str(tmp_path / "home")
             assert "hunter2" not in shown
-            assert "warning: FLYTEADMIN__CLOUDEVENTS__ENABLE in the environment has no effect" in server.printed
+            assert "warning: FLYTEADMIN__REMOTEDATA__REGION in the environment has no effect" in server.printed
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     @pytest.mark.smoke
@@ -127,7 +127,8 @@ class TestOneProcess:
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
             begun = time.monotonic()
             assert server.stop(number) == 0
-            assert time.monotonic() - begun < 6
+            # Clients that stay would hold it for ever.
+            assert time.monotonic() - begun < 20
 
     def test_a_second_start_finds_everything_as_it_was(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
@@ -157,7 +158,8 @@ def test_no_moment_of_the_start_is_deaf_to_the_wish_to_stop(tmp_path: Path, work
         process.terminate()
         # Before it has begun to listen for signals it simply ends by this one.
         assert process.wait(STOP_SECONDS_MAX) in (0, -signal.SIGTERM)
-        assert time.monotonic() - begun < 10, (part, (tmp_path / "log").read_text())
+        # A signal that is lost would let it run for ever.
+        assert time.monotonic() - begun < 25, (part, (tmp_path / "log").read_text())
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 

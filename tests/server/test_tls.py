@@ -126,7 +126,7 @@ def list_projects(made: grpc.Channel) -> int:
         return len(stub.ListProjects(project_pb2.ProjectListRequest(), timeout=10).projects)
 
 
-def wait_for(condition: object, seconds_max: float = 20) -> None:
+def wait_for(condition: object, seconds_max: float = 60) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds_max
     while not condition():
@@ -256,15 +256,16 @@ class TestHostileClients:
         shaken.connect()
         before = time.monotonic()
         assert connect(folder, port_of(server)).ask().status == 200
-        assert time.monotonic() - before < 1
+        # The silent ones before it, one after the other, would take 51 seconds.
+        assert time.monotonic() - before < 20
         for one in (*silent, slow):
             one.settimeout(10)
             assert one.recv(1000) == b""
             one.close()
-        assert 0.5 < time.monotonic() - started < 6
+        assert 0.5 < time.monotonic() - started < 25
         # A client that has completed the handshake must send a request within the time for heads.
         assert shaken.sock.recv(1000) == b""
-        assert 1.5 < time.monotonic() - started < 10
+        assert 1.5 < time.monotonic() - started < 30
 
     def test_plain_text_is_closed_with_a_log_line(self, folder: Path, server: Running) -> None:
         with socket.create_connection(("127.0.0.1", port_of(server)), 10) as plain:
@@ -416,7 +417,7 @@ def test_no_request_is_lost_when_the_server_stops(tmp_path: Path, workers: str) 
         wait_for(lambda: len(answered) > 10 * CLIENTS)
         stopping = time.monotonic()
         assert server.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - stopping < 8
+        assert time.monotonic() - stopping < 20
         for client in clients:
             client.join()
     assert not lost

@@ -16,7 +16,7 @@ COMMAND = (sys.executable, "-m", "app.cli.main")
 PORT_FLAGS = ("--port", "--grpc-port", "--metrics-port")
 ROOT = Path(__file__).parents[2]
 START_SECONDS_MAX = 180
-STOP_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 60
 
 
 class Running:

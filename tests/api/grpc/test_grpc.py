@@ -282,7 +282,7 @@ class TestRawCalls:
             started = time.monotonic()
             answer = connection.answer(connection.send(GET_EXECUTION, b"\0\0\0\0\5ab", end=False))
             assert (answer.code, answer.message) == (4, "no message arrived within 1 seconds")
-            assert 0.9 < time.monotonic() - started < 5
+            assert 0.9 < time.monotonic() - started < 20
 
 
 class TestDeadlines:
@@ -293,7 +293,7 @@ class TestDeadlines:
             started = time.monotonic()
             answer = connection.answer(connection.send(GET_EXECUTION, body, headers=(TE, (b"grpc-timeout", b"200m"))))
             assert (answer.code, answer.message) == (4, "context deadline exceeded")
-            assert 0.2 <= time.monotonic() - started < 5
+            assert 0.2 <= time.monotonic() - started < 20
         assert edge.functions.cancelled == before + 1
 
     def test_a_write_that_comes_too_late_leaves_nothing(self, edge: Edge, admin: Any) -> None:
@@ -344,7 +344,8 @@ class TestManyCalls:
                 started = time.monotonic()
                 replies = await asyncio.gather(*(stub.GetExecution(execution("sleep", "0.5")) for _ in range(100)))
                 assert len(replies) == 100
-                assert time.monotonic() - started < 10
+                # One after the other they would take 50 seconds.
+                assert time.monotonic() - started < 25
                 names = [f"n{number}" for number in range(1000)]
                 replies = await asyncio.gather(*(stub.GetExecution(execution(name)) for name in names))
                 assert [reply.id.name for reply in replies] == names

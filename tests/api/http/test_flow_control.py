@@ -137,7 +137,7 @@ class TestReadersThatDoNotRead:
         assert waiting_bytes(edge) <= UNSENT_BYTES_MAX
         with grpc.insecure_channel(edge.target) as channel:
             admin_pb2_grpc.AdminServiceStub(channel).GetExecution(
-                execution_pb2.WorkflowExecutionGetRequest(), timeout=2
+                execution_pb2.WorkflowExecutionGetRequest(), timeout=20
             )
         # Rule 3: all of them are ended in the end.
         read_nothing()

@@ -121,7 +121,8 @@ class TestLongConnections:
             while not connection.closed:
                 connection.receive()
             assert connection.goodbyes[0] == GOODBYE
-            assert time.monotonic() - noticed < http2.GOODBYE_SECONDS + 3
+            # Otherwise it would end when nothing has come for 75 seconds.
+            assert time.monotonic() - noticed < http2.GOODBYE_SECONDS + 20
 
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -197,7 +198,8 @@ class TestFloods:
                     with suppress(TimeoutError):
                         if not connection.recv(4096):
                             break
-            assert time.monotonic() - began < 1 + http2.GOODBYE_SECONDS + 2
+            # To send all bytes takes 40 seconds.
+            assert time.monotonic() - began < 20
 
     @pytest.mark.parametrize("start", [b"", b"PRI * HTTP", b"G"], ids=["nothing", "preface", "method"])
     def test_first_bytes_that_stay_incomplete_end_the_connection(self, tmp_path: Path, start: bytes) -> None:

