@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -28,10 +28,12 @@ class Health:
 
     Attributes:
         draining: Set when the process is about to stop: it still answers, and is no longer ready.
+        degraded: Returns the names of receivers outside that cannot be used. The process is ready all the same.
     """
 
     def __init__(self, database: Database, blobs: Blobs, timeout_seconds: float) -> None:
         self.draining = asyncio.Event()
+        self.degraded: Callable[[], Iterable[str]] = tuple
         self._database = database
         self._blobs = blobs
         self._timeout_seconds = timeout_seconds

@@ -19,7 +19,9 @@ def routes(health: Health) -> list[BaseRoute]:
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> Response:
-        failing = await health.failing()
-        return JSONResponse({"ready": not failing, "failing": list(failing)}, 503 if failing else 200)
+        failing, degraded = await health.failing(), sorted(health.degraded())
+        # Only names: the reasons hold addresses, and anybody may ask.
+        more = {"degraded": degraded} if degraded else {}
+        return JSONResponse({"ready": not failing, "failing": list(failing), **more}, 503 if failing else 200)
 
     return [Route("/healthz/live", live), Route("/healthz/ready", ready)]

@@ -18,4 +18,5 @@ def outbox_of(server: Server) -> Outbox:
     targets: list[Target] = [*notifications.targets_of(server), *events_out.targets_of(server)]
     outbox = Outbox(server, targets)
     server.outgoing.wake = outbox.wake
+    server.health.degraded = outbox.problems
     return outbox
