@@ -55,6 +55,10 @@ test-console: $(VENV)/.dev $(TASKS) ## Build the console and use every page of i
 	@$(MAKE) console
 	$(BIN)/python -m pytest -m "campaign or not campaign" tests/console $(ARGS)
 
+.PHONY: test-events
+test-events: $(VENV)/.dev ## Kill processes that publish events, and publish at NATS and at Google's server for Pub/Sub; needs go
+	$(BIN)/python -m pytest -m campaign tests/background/events_out $(ARGS)
+
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
 	$(PYTEST) -m "not slow and not campaign" $(ARGS)
 

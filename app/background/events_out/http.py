@@ -106,4 +106,4 @@ def _key(secret: str, setting: str) -> bytes:
     try:
         return signing_key(secret)
     except ValueError as error:
-        raise BadSetting(f"{setting}: {error}; make one with `flyteadmin secret init`") from error
+        raise BadSetting(f"{setting}: {error}; docs/events.md has a command that makes one") from error
