@@ -64,7 +64,8 @@ def console_url(settings: Settings, project: str, domain: str, name: str) -> str
 
 def trial_notice(address: str, settings: Settings) -> Notice:
     """Return a notice that only tests the way to a recipient."""
-    id = {"project": "test", "domain": "test", "name": "test", "version": "test"}
+    id = {"project": "test", "domain": "test", "name": "Test of notifications", "version": "test"}
     facts: dict[str, Any] = {"project": "test", "domain": "test", "name": "test", "workflow": id, "launch_plan": id}
     facts |= {"phase": "SUCCEEDED", "error": None, "occurred_at": ""}
-    return Notice(address, facts, "<p>This is a test of notifications of Flyte.</p>", settings.own_url)
+    text = "<p>This is a test of notifications of Flyte at {{ console_url }}.</p>"
+    return Notice(address, facts, text, settings.own_url)

@@ -51,7 +51,12 @@ def body(notice: Notice, section: Emailer) -> str:
     template = notice.template or section.body or BODY
     if not _CONSOLE.search(template):
         template += LINK
-    return fill(template, notice.values, html.escape)
+    return fill(template, notice.values, _escaped)
+
+
+def _escaped(value: str) -> str:
+    """Return text as HTML, with its lines: errors are tracebacks."""
+    return html.escape(value).replace("\n", "<br>\n")
 
 
 def text(notice: Notice, section: Emailer) -> str:

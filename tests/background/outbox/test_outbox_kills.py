@@ -1,0 +1,107 @@
+"""Outboxes in processes of their own, killed at random: every message arrives, in the order of its execution.
+
+`make test-all` kills 3 processes; the campaign kills 50.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.admin import event_pb2
+
+from app.database.outbox_tables import OutboxMessage
+from app.services import outbox
+from tests.services.test_events import run_id
+from tests.support.http_receiver import http_receiver
+
+pytestmark = pytest.mark.slow
+
+PROCESSES, EXECUTIONS, ROUNDS, DELIVERIES_MAX = 2, 8, 8, 16
+
+
+async def start(config: Path, log: Path) -> asyncio.subprocess.Process:
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.background.outbox.process", str(config), stdout=output, stderr=output
+        )
+
+
+async def put(b: Any, round: int) -> None:
+    """Write one message about each execution, as its event does."""
+    async with b.context() as ctx:
+        for number in range(EXECUTIONS):
+            request = event_pb2.WorkflowExecutionEventRequest(request_id=str(round))
+            request.event.execution_id.CopyFrom(run_id(f"e{number}"))
+            await outbox.put(
+                ctx,
+                target="cloud_events",
+                kind="workflow",
+                execution=request.event.execution_id,
+                content=request.SerializeToString(),
+                delivery_id=f"e{number}-{round}",
+            )
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.campaign)])
+def test_no_message_is_lost(bench: Callable[..., Any], tmp_path: Path, kills: int) -> None:
+    choice, log, config = random.Random(17), tmp_path / "log", tmp_path / "config.yaml"
+
+    async def scenario(b: Any) -> None:
+        async with http_receiver() as receiver:
+            receiver.delay = 0.01
+            config.write_text(
+                f"home: {tmp_path}\n"
+                f"database: {{url: '{b.url}'}}\n"
+                f"outbox: {{allowedNetworks: [127.0.0.0/8], deliveriesMax: {DELIVERIES_MAX}}}\n"
+                "cloudEvents:\n"
+                "  enable: true\n"
+                "  type: http\n"
+                f"  http: {{url: '{receiver.url}'}}\n"
+                "  eventsPublisher: {eventTypes: [all]}\n"
+            )
+            processes = [await start(config, log) for _ in range(PROCESSES)]
+            rounds = 0
+            try:
+                for _ in range(kills):
+                    wanted = len(receiver.received) + choice.randrange(1, ROUNDS * EXECUTIONS)
+                    for number in range(ROUNDS):
+                        await put(b, rounds + number)
+                    rounds += ROUNDS
+                    async with asyncio.timeout(60):
+                        while len(receiver.received) < wanted:  # noqa: ASYNC110 - the receiver has no event
+                            await asyncio.sleep(0.005)
+                    place = choice.randrange(PROCESSES)
+                    processes[place].send_signal(signal.SIGKILL)
+                    await processes[place].wait()
+                    processes[place] = await start(config, log)
+                async with asyncio.timeout(120):
+                    while await pending(b):  # noqa: ASYNC110 - nor has the outbox of another process
+                        await asyncio.sleep(0.2)
+            finally:
+                for process in processes:
+                    process.terminate()
+                codes = [await process.wait() for process in processes]
+        assert set(codes) <= {0, -signal.SIGTERM}, log.read_text()[-3000:]
+        check([one.headers["webhook-id"] for one in receiver.accepted], rounds, kills)
+
+    bench(scenario)
+
+
+async def pending(b: Any) -> int:
+    async with b.context() as ctx:
+        return int(await ctx.db.count(OutboxMessage, state="pending"))
+
+
+def check(ids: list[str], rounds: int, kills: int) -> None:
+    """Every message arrived, first in order; repeats are those that a killed process had not recorded."""
+    first = list(dict.fromkeys(ids))
+    for number in range(EXECUTIONS):
+        assert [one for one in first if one.startswith(f"e{number}-")] == [f"e{number}-{n}" for n in range(rounds)]
+    assert len(ids) - len(first) <= kills * DELIVERIES_MAX
