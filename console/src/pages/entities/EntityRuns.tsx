@@ -4,6 +4,7 @@ import { type Execution, runsOf } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
 import { navigate } from "../../location.ts";
 import { asPhase, phaseGroup, phaseLabel } from "../../model/phases.ts";
+import { runOf } from "../../model/runs.ts";
 import { durationMs, durationText } from "../../model/times.ts";
 import { type EntityKind, links, type Place } from "../../routes.ts";
 import { Bars } from "../../ui/Bars.tsx";
@@ -14,6 +15,7 @@ import { type Column, Table } from "../../ui/Table.tsx";
 import { Duration, Time } from "../../ui/Time.tsx";
 import { runs as isRunning } from "./data.ts";
 import { kindText } from "./EntityHead.tsx";
+import { executionsFilter } from "./filters.ts";
 
 /** Executions that are shown. */
 const RUNS_SHOWN = 100;
@@ -48,6 +50,11 @@ export function EntityRuns({ kind, place, name }: Props) {
       {runs.length > 0 && (
         <>
           <RunChart place={place} runs={runs} name={name} />
+          <p class="small">
+            <a href={links.executions(place, { q: executionsFilter(kind, name) })}>
+              All executions of this {kindText(kind).toLowerCase()}, with filters
+            </a>
+          </p>
           <Table
             label={`Executions of ${name}`}
             columns={columns}
@@ -99,6 +106,15 @@ function columnsOf(place: Place): Column<Execution>[] {
         run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
     },
     { key: "start", head: "Created", width: "11rem", cell: (run) => <Time at={run.closure?.created_at} /> },
+    {
+      key: "cause",
+      head: "Cause",
+      class: "wide",
+      cell: (run) => {
+        const { cause } = runOf(run);
+        return cause && <span title={cause}>{cause}</span>;
+      },
+    },
     {
       key: "duration",
       head: "Duration",

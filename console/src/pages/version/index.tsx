@@ -16,7 +16,8 @@ import { Icon } from "../../ui/Icon.tsx";
 import { Time } from "../../ui/Time.tsx";
 import { DescriptionText } from "../entities/DescriptionText.tsx";
 import { useDescription } from "../entities/data.ts";
-import { EntityHead } from "../entities/EntityHead.tsx";
+import { EntityHead, kindText } from "../entities/EntityHead.tsx";
+import { executionsFilter } from "../entities/filters.ts";
 import { InterfaceOf } from "../entities/InterfaceOf.tsx";
 import { type PlanDialogs, usePlanDialogs } from "../entities/planDialogs.tsx";
 import { PlanVersion } from "./PlanVersion.tsx";
@@ -85,7 +86,9 @@ function Content({ kind, place, name, version, of, description, dialogs }: Conte
           Registered <Time at={of.closure?.created_at} />
         </span>
         {kind === "launch_plan" && (of as LaunchPlan).closure?.state === "ACTIVE" && <Chip>active</Chip>}
-        <a href={links.executions(place, runsQuery(kind, name, version))}>Executions of this version</a>
+        <a href={links.executions(place, { q: executionsFilter(kind, name, version) })}>
+          Executions of this {kind === "workflow" ? "version" : kindText(kind).toLowerCase()}
+        </a>
       </p>
       <DescriptionText of={description} />
       {kind === "workflow" && <WorkflowGraph workflow={of as Workflow} />}
@@ -94,9 +97,4 @@ function Content({ kind, place, name, version, of, description, dialogs }: Conte
       {kind === "task" && <TaskVersion task={of as Task} />}
     </>
   );
-}
-
-/** Return the query of the list of executions for one version. */
-function runsQuery(kind: EntityKind, name: string, version: string): Record<string, string> {
-  return { [kind === "launch_plan" ? "lp" : kind]: name, version };
 }
