@@ -53,6 +53,12 @@ class Replies:
     missing: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    _recorded: dict[str, list[Recording]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Group the recordings by operation."""
+        for one in recordings():
+            self._recorded.setdefault(self._operation(one.path) or "", []).append(one)
 
     def answer(self, url: str) -> tuple[int, Any]:
         """Return the status and the body of a request."""
@@ -62,7 +68,7 @@ class Replies:
             self.unknown.add(parts.path)
             return 404, {"code": 5, "message": "Not Found", "details": []}
         self.asked.add(operation)
-        recorded = [one for one in recordings() if self._operation(one.path) == operation]
+        recorded = self._recorded.get(operation)
         if not recorded:
             self.missing.add(operation)
             return 501, {"code": 12, "message": "no recording", "details": []}

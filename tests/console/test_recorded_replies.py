@@ -83,7 +83,9 @@ def replies(new_page: Page) -> Replies:
             file = STATIC / path.removeprefix("/console/")
             file = file if file.is_file() else STATIC / "index.html"
             kind = mimetypes.guess_type(file.name)[0]
-            route.fulfill(body=file.read_bytes(), content_type=kind, status=200)
+            # The server writes the prefix of a proxy into the page in the same way.
+            body = file.read_bytes().replace(b'"./assets/', b'"/console/assets/')
+            route.fulfill(body=body, content_type=kind, status=200)
         elif path == "/me":
             # Without authentication upstream has no such route.
             route.fulfill(status=501, json={"code": 12, "message": "Not Implemented", "details": []})
