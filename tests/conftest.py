@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import httpx
 import hypothesis
 import pytest
 
@@ -38,6 +39,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("flyteadmin"), max_examples=500)
 hypothesis.settings.load_profile("flyteadmin")
+
+# A server on a machine with other work may need more than the 5 s after which httpx gives up by default.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
