@@ -220,6 +220,8 @@ class SchemaReader {
       const shape = this.shape(member, depth + 1);
       return { name, shape, required: required.includes(name), description, fallback: member.default };
     });
+    // The server keeps no order of members: required ones come first.
+    fields.sort((a, b) => Number(b.required) - Number(a.required) || a.name.localeCompare(b.name));
     const title = typeof schema.title === "string" ? schema.title : "";
     return { kind: "object", title, fields, others: schema.additionalProperties !== false };
   }

@@ -17,6 +17,8 @@ export interface PickerPage {
 interface Props {
   label: string;
   value: string;
+  /** Shown where there is no value. */
+  empty?: string;
   /** Changes when another list is meant. */
   source: string;
   read: (words: string, token: string, signal: AbortSignal) => Promise<PickerPage>;
@@ -32,7 +34,7 @@ interface Listed extends PickerPage {
 
 const NOTHING: Listed = { items: [], token: "", words: "", error: "" };
 
-export function Picker({ label, value, source, read, onPick }: Props) {
+export function Picker({ label, value, empty = "", source, read, onPick }: Props) {
   const id = useId();
   const [open, setOpen] = useState(false);
   const [words, setWords] = useState("");
@@ -108,7 +110,7 @@ export function Picker({ label, value, source, read, onPick }: Props) {
         autocomplete="off"
         spellcheck={false}
         value={open ? words : value}
-        placeholder={open ? value : ""}
+        placeholder={(open && value) || empty}
         onClick={() => setOpen(true)}
         onInput={(event) => {
           setOpen(true);

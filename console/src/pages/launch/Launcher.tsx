@@ -1,6 +1,6 @@
 /** Chooses version and launch plan, reads their inputs, and keeps the draft of the form. */
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import type { Literal } from "../../api/literals.ts";
 import { carriedForm, type Form, NO_OPTIONS, startForm } from "../../model/launch.ts";
@@ -14,6 +14,7 @@ import {
   loadPlan,
   loadTask,
   readEarlier,
+  readExecutions,
   readLaunchPlans,
   readVersions,
 } from "./data.ts";
@@ -32,7 +33,7 @@ export interface LaunchProps extends Place {
   onLaunched: (name: string) => void;
   onCancel?: () => void;
   /** Reports the choices, for the address. */
-  onChoice?: (choice: { version: string; plan: string }) => void;
+  onChoice?: (choice: { version: string; plan: string; from: string }) => void;
 }
 
 interface Chosen {
@@ -45,9 +46,11 @@ interface Chosen {
 const NO_LITERALS: Record<string, Literal> = {};
 
 export function Launcher(props: LaunchProps) {
-  const { kind, project, domain, name, from } = props;
+  const { kind, project, domain, name } = props;
+  const [from, setFrom] = useState(props.from ?? "");
   const place = useMemo(() => ({ project, domain }), [project, domain]);
-  const key = `${kind}/${project}/${domain}/${name}/${from ?? ""}`;
+  const key = `${kind}/${project}/${domain}/${name}/${from}`;
+  const shownKey = useRef("");
   const [earlier, setEarlier] = useState<Earlier | null>(null);
   const [version, setVersion] = useState(props.version ?? "");
   const [plan, setPlan] = useState(props.plan ?? "");
@@ -58,15 +61,18 @@ export function Launcher(props: LaunchProps) {
   useEffect(() => {
     const abort = new AbortController();
     const read = async (): Promise<void> => {
-      const old = earlier ?? (from ? await readEarlier(place, from, abort.signal) : null);
+      const known = earlier?.name === from ? earlier : null;
+      const old = known ?? (from ? await readEarlier(place, from, abort.signal) : null);
       if (abort.signal.aborted) return;
       const next = await choose(props, place, version, plan, old, abort.signal);
       if (abort.signal.aborted) return;
       setEarlier(old);
       setProblem("");
-      setForm((current) => nextForm(key, current, chosen?.loaded ?? null, next.loaded, old));
+      const before = shownKey.current === key ? (chosen?.loaded ?? null) : null;
+      setForm((current) => nextForm(key, current, before, next.loaded, old));
       setChosen(next);
-      if (next.loaded) props.onChoice?.({ version: next.version, plan: next.plan });
+      shownKey.current = key;
+      if (next.loaded) props.onChoice?.({ version: next.version, plan: next.plan, from });
     };
     read().catch((error: unknown) => {
       if (!abort.signal.aborted) setProblem(error instanceof Error ? error.message : String(error));
@@ -98,11 +104,21 @@ export function Launcher(props: LaunchProps) {
             onPick={setPlan}
           />
         )}
+        <Picker
+          label="Filled from the execution"
+          value={from}
+          empty="defaults"
+          source={key}
+          read={(words, token, signal) => readExecutions(kind, place, name, words, token, signal)}
+          onPick={setFrom}
+        />
       </div>
-      {from && (
-        <p class="field-help">
-          Filled from the inputs of <code>{from}</code>.
-          {earlier?.withheld && " They are too large to be read here: fill them in, or relaunch it from its own page."}
+      {earlier?.withheld && (
+        <p class="notice">
+          <span class="text">
+            The inputs of {from} are too large to be read here: fill them in, or relaunch it as it was from its own
+            page.
+          </span>
         </p>
       )}
       {problem && (
@@ -117,7 +133,7 @@ export function Launcher(props: LaunchProps) {
       )}
       {loaded && form && (
         <LaunchForm
-          key={`${loaded.target.name}/${loaded.target.version}`}
+          key={`${loaded.target.name}/${loaded.target.version}/${shownKey.current}`}
           {...loaded}
           given={earlier?.literals ?? NO_LITERALS}
           form={form}

@@ -61,6 +61,32 @@ export async function readVersions(
   return page(reply.workflows ?? [], reply.token);
 }
 
+const EXECUTION_FIELDS: Record<EntityKind, string> = {
+  workflow: "workflow.name",
+  task: "task.name",
+  launch_plan: "launch_plan.name",
+};
+
+/** Read a page of the executions of an entity, the newest first. */
+export async function readExecutions(
+  kind: EntityKind,
+  place: Place,
+  name: string,
+  words: string,
+  token: string,
+  signal: AbortSignal,
+): Promise<PickerPage> {
+  const filters = UNFILTERABLE.test(name) ? [] : [`eq(${EXECUTION_FIELDS[kind]},${name})`];
+  const searched = UNFILTERABLE.test(words) ? "" : words;
+  const args = { path: place, query: query(searched, "execution_name", token, filters) };
+  const reply = await api("ListExecutions", args, { signal });
+  const items = (reply.executions ?? []).map(({ id, closure }) => ({
+    value: id?.name ?? "",
+    note: `${(closure?.phase ?? "").toLowerCase()} ${(closure?.created_at ?? "").slice(0, 16).replace("T", " ")}`,
+  }));
+  return { items, token: reply.token ?? "" };
+}
+
 /** Read the launch plans of one version of a workflow. */
 export async function readLaunchPlans(
   place: Place,

@@ -19,7 +19,7 @@ export default function LaunchPage({ kind, project, domain, name }: PageProps<"l
         version={query.value.get("version") ?? undefined}
         plan={query.value.get("lp") ?? undefined}
         from={from}
-        onChoice={({ version, plan }) => setQuery({ version, lp: plan })}
+        onChoice={({ version, plan, from }) => setQuery({ version, lp: plan, from })}
         onLaunched={(launched) => navigate(links.execution(place, launched))}
       />
     </div>
