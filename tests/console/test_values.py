@@ -31,7 +31,7 @@ def test_integers_keep_their_digits(page: Page, world: World) -> None:
     open_values(page, world)
     outputs = page.get_by_role("list", name="outputs")
     expect(outputs.get_by_text("9007199254740993").first).to_be_visible()
-    page.get_by_role("button", name="Copy inputs as JSON").click()
+    page.get_by_title("Copy inputs as JSON").click()
     expect(page.get_by_role("status").filter(has_text="Copied")).to_have_count(1)
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))
     assert (copied["integer"], copied["number"], copied["maybe"]) == (9007199254740993, 0.1, None)

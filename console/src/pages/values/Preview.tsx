@@ -36,7 +36,7 @@ export function Preview({ place }: { place: Place }) {
       <span class="preview-actions">
         {readable && (
           <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
-            {open ? "Hide" : "Preview"}
+            Preview
           </button>
         )}
         {place.kind === "blob" && <Download uri={place.uri} />}
