@@ -43,7 +43,12 @@ export function Top() {
         </nav>
       )}
       <div class="tools">
-        <button type="button" class="button quiet search" onClick={() => (paletteOpen.value = true)}>
+        <button
+          type="button"
+          class="button quiet search"
+          aria-label="Search"
+          onClick={() => (paletteOpen.value = true)}
+        >
           <Icon name="search" />
           <span class="text">Search</span>
           <kbd aria-hidden="true">{isMac ? "⌘K" : "Ctrl K"}</kbd>

@@ -122,7 +122,6 @@ export function Picker({ label, value, empty = "", source, read, onPick }: Props
         <div class="picker-pop">
           <div id={`${id}-list`} role="listbox" aria-label={label} class="picker-list">
             {listed.items.map((item, index) => (
-              // biome-ignore lint/a11y/useKeyWithClickEvents: the keys are those of the combobox that has the focus
               <div
                 key={item.value}
                 id={`${id}-${index}`}
