@@ -32,6 +32,8 @@ LOOK_SECONDS = 1.0
 RENEW_SECONDS = 10.0
 # Times for which a target waits that cannot deliver anything: doubled from the first up to the second.
 AWAY_SECONDS, AWAY_SECONDS_MAX = 1.0, 60.0
+# Time between two looks at a receiver that could not be used, while no message is due.
+CHECK_SECONDS = 30.0
 # Longest time of one attempt. Targets have shorter limits of their own.
 ATTEMPT_SECONDS_MAX = 120.0
 # Time for the delivery of messages that are due when the service stops.
@@ -53,6 +55,7 @@ class _Work:
         self.problem = ""
         self.away_times = 0
         self.away_until = 0.0
+        self.checked_at = 0.0
 
 
 class Outbox:
@@ -173,6 +176,9 @@ class Outbox:
                 self._failure = str(error) or repr(error)
             if self._stopping and not claimed and not work.running:
                 return
+            if work.problem and not claimed and not work.held and not self._stopping and not self._is_away(work):
+                # No delivery shows whether the receiver is back.
+                await self._check(work)
             await self._sleep(work, claimed)
 
     def _is_away(self, work: _Work) -> bool:
@@ -316,15 +322,22 @@ class Outbox:
         work.problem, work.away_times, work.away_until = "", 0, 0.0
 
     async def _check(self, work: _Work) -> None:
-        """Try the receiver and log why it cannot be used. The process stays ready."""
+        """Try the receiver, at most once in CHECK_SECONDS, and log why it cannot be used. The process stays ready."""
+        now = asyncio.get_running_loop().time()
+        if work.checked_at and now - work.checked_at < CHECK_SECONDS:
+            return
+        work.checked_at = now
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS_MAX):
                 problem = await work.target.check()
         except Exception as error:  # noqa: BLE001 - the reason is logged and shown; deliveries try again
             problem = str(error) or type(error).__name__
-        work.problem = problem
-        if problem:
+        if not problem:
+            self._set_present(work)
+            return
+        if problem != work.problem:
             log.warning("target_not_available", target=work.target.name, reason=problem)
+        work.problem = problem
 
     # Leases and old messages.
 

@@ -231,6 +231,23 @@ class TestFailures:
 
         bench(scenario)
 
+    def test_a_receiver_that_is_back_is_found_without_an_event(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "CHECK_SECONDS", 0.02)
+
+        async def scenario(b: Any) -> None:
+            async with http_receiver() as receiver:
+                configure(b, **options(receiver.url))
+            plane = Plane(b)
+            async with plane.running() as outbox:
+                await until(outbox.problems)
+                server = await asyncio.start_server(receiver.serve, "127.0.0.1", receiver.port)
+                await until(lambda: not outbox.problems())
+                server.close()
+
+        bench(scenario)
+
     def test_a_private_receiver_is_refused(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             async with http_receiver() as receiver:
