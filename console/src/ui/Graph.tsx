@@ -33,10 +33,12 @@ interface View {
   readonly scale: number;
 }
 
-const SCALE_MIN = 0.02;
+const SCALE_MIN = 0.004;
 const SCALE_MAX = 2;
 /** Scale below which text cannot be read. */
 const TEXT_SCALE = 0.35;
+/** Scale of the first view of a graph that does not fit. */
+const START_SCALE = 0.7;
 const MINIMAP_NODES = 200;
 const MARGIN_PX = 24;
 
@@ -46,8 +48,8 @@ export function Graph(props: GraphProps) {
   const size = useSize(frame);
   const [view, setView] = useState<View | undefined>();
   const fit = () => setView(fitted(layout, size));
-  const shown = view ?? fitted(layout, size);
   const byId = useMemo(() => new Map(layout.nodes.map((node) => [node.id, node])), [layout]);
+  const shown = view ?? first(layout, size, selected === undefined ? undefined : byId.get(selected));
   // A new layout keeps the view, unless the user has not moved yet.
   useEffect(() => {
     const node = selected === undefined ? undefined : byId.get(selected);
@@ -263,6 +265,17 @@ function fitted(layout: Layout, size: Size): View {
   );
   const kept = Math.max(SCALE_MIN, scale);
   return { scale: kept, x: (size.width - layout.width * kept) / 2, y: (size.height - layout.height * kept) / 2 };
+}
+
+/** Return the first view: the whole graph where it can be read, else the selected node or the beginning. */
+function first(layout: Layout, size: Size, selected: PlacedNode | undefined): View {
+  const whole = fitted(layout, size);
+  if (whole.scale >= TEXT_SCALE || size.width === 0) return whole;
+  const node = selected ?? layout.nodes[0];
+  if (!node) return whole;
+  const scale = START_SCALE;
+  const x = selected ? size.width / 2 - (node.x + node.width / 2) * scale : MARGIN_PX - node.x * scale;
+  return { scale, x, y: size.height / 2 - (node.y + node.height / 2) * scale };
 }
 
 function zoomed(view: View, factor: number, x: number, y: number): View {

@@ -24,6 +24,8 @@ export interface LogSource {
   readonly href: string;
   /** Read a range of HTTP, such as "bytes=-1000". Undefined where the log has none of these bytes. */
   read(range: string, signal: AbortSignal): Promise<LogPiece | { readonly size: number }>;
+  /** Return the size in bytes. */
+  size(signal: AbortSignal): Promise<number>;
 }
 
 export interface LogProps {
@@ -67,6 +69,11 @@ class LogWindow {
   async open(position: number | undefined): Promise<void> {
     await this.exclusively(async () => {
       const from = position === undefined ? undefined : Math.max(0, position - OPEN_BYTES / 2);
+      // A range of an empty log is refused, so an attempt that has just begun is asked for its size first.
+      if (this.growing && (await this.source.size(this.abort.signal)) === 0) {
+        this.set({ isOpen: true });
+        return;
+      }
       const range = from === undefined ? `bytes=-${OPEN_BYTES}` : `bytes=${from}-${from + OPEN_BYTES - 1}`;
       const piece = await this.source.read(range, this.abort.signal);
       const buffer = new LogBuffer("bytes" in piece ? piece.first : 0);
@@ -97,7 +104,13 @@ class LogWindow {
     const { buffer } = this.state;
     let dropped = 0;
     await this.exclusively(async () => {
-      const range = `bytes=${buffer.end}-${buffer.end + PIECE_BYTES - 1}`;
+      if (buffer.end === 0) {
+        const size = await this.source.size(this.abort.signal);
+        if (size === 0) return;
+      }
+      // The last byte is read again: a range without bytes is refused.
+      const from = Math.max(0, buffer.end - 1);
+      const range = `bytes=${from}-${from + PIECE_BYTES}`;
       const piece = await this.source.read(range, this.abort.signal);
       if (!("bytes" in piece)) {
         // The log was written anew, by an attempt that runs again.
@@ -105,7 +118,9 @@ class LogWindow {
         else if (piece.size !== this.state.size) this.set({ size: piece.size });
         return;
       }
-      buffer.append(piece.bytes);
+      const fresh = piece.bytes.subarray(buffer.end - from);
+      if (fresh.length === 0) return;
+      buffer.append(fresh);
       if (buffer.end - buffer.first > HELD_BYTES_MAX) dropped = buffer.dropBefore(HELD_BYTES_MAX);
       this.set({ size: piece.size });
     });

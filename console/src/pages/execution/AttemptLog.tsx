@@ -67,7 +67,15 @@ export function sourcePath(uri: string | undefined): string | undefined {
 }
 
 function sourceOf(path: string): LogSource {
-  return { key: path, href: path, read: (range, signal) => readRange(path, range, signal) };
+  return {
+    key: path,
+    href: path,
+    read: (range, signal) => readRange(path, range, signal),
+    size: async (signal) => {
+      const response = await request("log", path, { method: "HEAD" }, { signal, background: true });
+      return Number(response.headers.get("content-length") ?? 0);
+    },
+  };
 }
 
 /** Read a range. A log without these bytes answers 416 with its size. */

@@ -42,7 +42,9 @@ export function ErrorText({ node, attempt }: { node: RunNode; attempt: Schema<"a
         <h3>Message</h3>
         <Copy text={message} label="Copy the message" />
       </div>
-      <pre class="message">{message}</pre>
+      <pre class="message" tabIndex={0}>
+        {message}
+      </pre>
     </div>
   );
 }

@@ -11,6 +11,7 @@ import { Copy } from "../../ui/Copy.tsx";
 import { Skeleton } from "../../ui/Empty.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Icon } from "../../ui/Icon.tsx";
+import { useKeys } from "../../ui/keys.ts";
 import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
 import { Tabs } from "../../ui/Tabs.tsx";
 import { Duration, Time } from "../../ui/Time.tsx";
@@ -313,14 +314,12 @@ function AttemptFacts({ task }: { task: Task }) {
 
 /** `[` and `]` go to the attempt before and after. */
 function useAttemptKeys(count: number): void {
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => {
-      const by = event.key === "[" ? -1 : event.key === "]" ? 1 : 0;
-      if (by === 0 || count < 2 || (event.target as HTMLElement).closest("input, textarea, select")) return;
-      const now = selection.peek().attempt ?? count;
-      setQuery({ attempt: Math.min(count, Math.max(1, now + by)), line: null });
-    };
-    document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
-  }, [count]);
+  const go = (by: number) => () => {
+    const now = selection.peek().attempt ?? count;
+    if (count > 1) setQuery({ attempt: Math.min(count, Math.max(1, now + by)), line: null });
+  };
+  useKeys("Attempts", [
+    { keys: "[", text: "attempt before", run: go(-1) },
+    { keys: "]", text: "attempt after", run: go(1) },
+  ]);
 }

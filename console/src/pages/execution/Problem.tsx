@@ -40,7 +40,11 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
           {node && <b>{placeOf(node, store)}: </b>}
           {lastLine(message) || error.code || "failed without a message"}
         </p>
-        {open && <pre class="problem-message">{message || error.code}</pre>}
+        {open && (
+          <pre class="problem-message" tabIndex={0}>
+            {message || error.code}
+          </pre>
+        )}
       </div>
       <span class="problem-tools">
         {node && (

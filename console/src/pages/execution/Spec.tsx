@@ -59,7 +59,9 @@ export function Spec({ execution, store }: { execution: Schema<"admin.Execution"
           <h2>As JSON</h2>
           <Copy text={text} label="Copy the spec" />
         </header>
-        <pre class="message panel-text">{text}</pre>
+        <pre class="message panel-text" tabIndex={0}>
+          {text}
+        </pre>
       </section>
     </div>
   );

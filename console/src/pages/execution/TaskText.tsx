@@ -52,7 +52,9 @@ export function TaskText({ node, attempt }: { node: RunNode; attempt: Schema<"ad
       {container && (
         <>
           <h3>Command</h3>
-          <pre class="message">{[...(container.command ?? []), ...(container.args ?? [])].join(" ")}</pre>
+          <pre class="message" tabIndex={0}>
+            {[...(container.command ?? []), ...(container.args ?? [])].join(" ")}
+          </pre>
         </>
       )}
       {container?.env && container.env.length > 0 && (
@@ -67,7 +69,9 @@ export function TaskText({ node, attempt }: { node: RunNode; attempt: Schema<"ad
       )}
       <details>
         <summary>Template as JSON</summary>
-        <pre class="message">{JSON.stringify(template, null, 2)}</pre>
+        <pre class="message" tabIndex={0}>
+          {JSON.stringify(template, null, 2)}
+        </pre>
       </details>
     </div>
   );

@@ -1,5 +1,5 @@
 /** The run as a tree with bars: search, filters, counts, and the keys of the tree. */
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import { asPhase, countGroups, GROUPS, groupLabel, isTerminal, phaseGroup, phaseLabel } from "../../model/phases.ts";
 import { type Row, type RowFilter, visibleRows } from "../../model/rows.ts";
@@ -9,6 +9,7 @@ import type { RunNode } from "../../model/tree.ts";
 import { Empty, Skeleton } from "../../ui/Empty.tsx";
 import { Axis, Bar } from "../../ui/Gantt.tsx";
 import { Icon } from "../../ui/Icon.tsx";
+import { useKeys } from "../../ui/keys.ts";
 import { PhaseIcon } from "../../ui/Phase.tsx";
 import { useNow } from "../../ui/Time.tsx";
 import { Tree, type TreeRow } from "../../ui/Tree.tsx";
@@ -53,7 +54,7 @@ export function Timeline({
     all.find((node) => node.key === selection.value.node),
   );
   const searchField = useRef<HTMLInputElement>(null);
-  useSlash(searchField);
+  useNodeKeys(searchField);
   const treeRows = rows.map((row) => treeRow(row, nowMs));
   const clear = () => {
     setFilter("all");
@@ -145,40 +146,25 @@ export function Timeline({
           onSelect={({ row }) => selectNode(row.node.key, false)}
           onToggle={({ row }, open) => void store.setOpen(row.node, open)}
           onActivate={() => (document.querySelector(".panel") as HTMLElement | null)?.focus()}
-          onKey={onKey}
         />
       )}
     </section>
   );
 }
 
-const PANEL_KEYS: Record<string, PanelKey> = { e: "error", l: "log", o: "outputs", i: "inputs" };
-
-/** Keys of the tree beside arrows: `e l o i` open a part of the panel, `[ ]` change the attempt. */
-function onKey(event: KeyboardEvent, row: NodeRow | undefined): boolean {
-  const panel = PANEL_KEYS[event.key];
-  if (!row || !panel) return false;
-  selectNode(row.key, true, panel);
-  return true;
-}
-
-function useSlash(field: { current: HTMLInputElement | null }): void {
-  useEffect(() => {
-    const listen = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement;
-      if (
-        event.key !== "/" ||
-        event.ctrlKey ||
-        event.metaKey ||
-        target.closest("input, textarea, select, [contenteditable]")
-      )
-        return;
-      event.preventDefault();
-      field.current?.focus();
-    };
-    document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
-  }, []);
+/** Keys of the page: they act on the selected node. */
+function useNodeKeys(field: { current: HTMLInputElement | null }): void {
+  const open = (panel: PanelKey) => () => {
+    const { node } = selection.peek();
+    if (node !== undefined) selectNode(node, true, panel);
+  };
+  useKeys("Nodes of the execution", [
+    { keys: "/", text: "search nodes", run: () => field.current?.focus() },
+    { keys: "l", text: "log of the selected node", run: open("log") },
+    { keys: "e", text: "error of the selected node", run: open("error") },
+    { keys: "i", text: "inputs of the selected node", run: open("inputs") },
+    { keys: "o", text: "outputs of the selected node", run: open("outputs") },
+  ]);
 }
 
 const FILTERS: { key: RowFilter; label: string }[] = [
