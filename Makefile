@@ -51,6 +51,9 @@ test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compi
 test-providers: $(VENV)/.dev ## Sign in at Dex and Keycloak with Chromium; needs chromium, go, java, mvn
 	$(BIN)/python -m pytest -m campaign tests/providers $(ARGS)
 
+test-kubernetes: $(VENV)/.dev ## Kill the process that places launches on Kubernetes 1,000 times
+	$(BIN)/python -m pytest -m campaign tests/engine/kubernetes $(ARGS)
+
 test-auth: $(VENV)/.dev $(TASKS) ## Sign in with flytekit and grpcurl, over TLS, and let tasks call back; grpcurl needs go
 	@if command -v go >/dev/null; then GOBIN=$(abspath .cache/clients) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3; fi
 	$(BIN)/python -m pytest -m campaign tests/auth/test_clients_sign_in.py $(ARGS)

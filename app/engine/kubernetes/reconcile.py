@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, exists, literal, select, tuple_
+from sqlalchemy import and_, bindparam, exists, literal, or_, select
 
 from app import errors, limited_log
 from app.database import schema
@@ -30,6 +30,8 @@ from app.services.execution_ids import execution_columns, execution_id, executio
 LEASE = "kubernetes_reconcile"
 _SELECTOR = f"{calls.TERMINATED_LABEL} notin ({calls.TERMINATED})"
 _ROWS = 500
+# Executions that one statement looks for by their keys.
+_NAMED_MAX = 100
 
 log = structlog.get_logger(__name__)
 
@@ -150,8 +152,8 @@ class Reconciler:
         before = datetime.now(UTC) - timedelta(seconds=self._section.grace_seconds)
         named = [(place, key) for place, metadata in found.items() if (key := _execution_of(metadata, before))]
         unknown = 0
-        for start in range(0, len(named), _ROWS):
-            page = named[start : start + _ROWS]
+        for start in range(0, len(named), _NAMED_MAX):
+            page = named[start : start + _NAMED_MAX]
             async with self._server.database.unit_of_work() as db:
                 rows = await db.all(_named([key for _, key in page]))
             known = {tuple(row) for row in rows}
@@ -188,4 +190,6 @@ def _execution_of(metadata: Any, before: datetime) -> tuple[str, str, str] | Non
 
 def _named(keys: list[tuple[str, str, str]]) -> Statement:
     columns = execution_columns(_executions)
-    return Statement(select(*columns).where(tuple_(*columns).in_(keys)))
+    # SQLite compares rows of values in another form than PostgreSQL.
+    each = [and_(*(column == literal(part) for column, part in zip(columns, key, strict=True))) for key in keys]
+    return Statement(select(*columns).where(or_(*each)))

@@ -1,0 +1,296 @@
+"""The Kubernetes engine against an API whose failures the test decides, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.admin import execution_pb2
+
+from app import errors
+from app.database import schema
+from app.engine.kubernetes import calls, engine, reconcile
+from app.engine.kubernetes.engine import KubernetesEngine
+from app.runtime.dispatch import Server
+from app.services import executions
+from app.services.phases import Workflow
+from tests.services.test_events import run_id
+from tests.services.test_executions import a_launch, prepare
+from tests.support.kubernetes_api import FakeCluster, failure, fake_cluster
+
+OBJECT = "/apis/flyte.lyft.com/v1alpha1/namespaces/p-development/flyteworkflows/{}"
+WAIT_SECONDS_MAX = 20.0
+Scenario = Callable[..., Any]
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    with fake_cluster() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(calls, "_PAUSE_SECONDS", 0.02)
+
+
+def settings(cluster: FakeCluster, folder: Path, **kubernetes: Any) -> dict[str, Any]:
+    section = {"grace_seconds": 0.1, "reconcile_seconds": 3600.0, **kubernetes}
+    return {
+        "engine": {"kind": "kubernetes", "kubernetes": section},
+        "server": {"kube_config": cluster.kubeconfig(folder)},
+        "scheduler": {"enabled": False},
+    }
+
+
+@asynccontextmanager
+async def running(b: Any) -> AsyncIterator[KubernetesEngine]:
+    server = Server(b.settings, b.database, b.blobs, b.engine)
+    found = KubernetesEngine(server)
+    server.engine = b.engine = found
+    await found.start()
+    try:
+        yield found
+    finally:
+        await found.stop()
+
+
+async def execution(b: Any, name: str) -> execution_pb2.Execution:
+    return await b.call(executions.get_execution, execution_pb2.WorkflowExecutionGetRequest(id=run_id(name)))
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            found = holds()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def has_phase(b: Any, name: str, phase: Any) -> bool:
+    return (await execution(b, name)).closure.phase == phase
+
+
+async def terminate(b: Any, name: str) -> None:
+    await b.call(
+        executions.terminate_execution, execution_pb2.ExecutionTerminateRequest(id=run_id(name), cause="enough")
+    )
+
+
+async def launches(b: Any) -> int:
+    async with b.context() as ctx:
+        return await ctx.db.find(schema.Launch, columns=("id",), execution_name="e1") is not None
+
+
+def test_a_launch_becomes_an_object(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: cluster.created)
+        assert cluster.created == [OBJECT.format("e1")]
+        document = cluster.objects[OBJECT.format("e1")]
+        assert document["executionId"] == {"project": "p", "domain": "development", "name": "e1"}
+        assert document["metadata"]["labels"]["shard-key"] == "3"
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+@pytest.mark.parametrize("fault", ["drop", failure(500, "", "busy"), failure(429, "TooManyRequests", "later")])
+def test_a_failure_that_passes_is_followed_by_another_call(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path, fault: Any
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        answers = iter([fault, fault, None])
+        cluster.fault = lambda method, path: next(answers, None) if method == "POST" else None
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: cluster.created)
+        assert cluster.created == [OBJECT.format("e1")]
+        assert await has_phase(b, "e1", Workflow.UNDEFINED)
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+def test_an_object_whose_answer_was_lost_is_found_again(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.after, answers = True, iter(["drop"])
+        cluster.fault = lambda method, path: next(answers, None) if method == "POST" else None
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+
+            async def placed() -> bool:
+                async with b.context() as ctx:
+                    row = await ctx.db.find(schema.Launch, columns=("placed_at",), execution_name="e1")
+                return row is not None and row.placed_at is not None
+
+            await until(placed)
+        assert cluster.created == [OBJECT.format("e1")]
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+@pytest.mark.parametrize("task", [False, True])
+def test_a_refusal_for_good_ends_the_execution(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path, task: bool
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.fault = lambda method, path: failure(403, "Forbidden", "may not") if method == "POST" else None
+        async with running(b):
+            if task:
+                with pytest.raises(errors.Internal, match="failed to create workflow in propeller may not"):
+                    await b.call(executions.create_execution, a_launch(task=True))
+            else:
+                await b.call(executions.create_execution, a_launch())
+            await until(lambda: has_phase(b, "e1", Workflow.FAILED))
+        error = (await execution(b, "e1")).closure.error
+        assert error.message == "failed to create workflow in propeller may not"
+        assert not await launches(b)
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+def test_a_launch_that_fails_all_the_time_ends(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.fault = lambda method, path: "drop" if method == "POST" else None
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: has_phase(b, "e1", Workflow.FAILED))
+        assert (await execution(b, "e1")).closure.error.message.endswith(": EOF")
+
+    bench(scenario, **settings(cluster, tmp_path, launch_retry_seconds=0.2))
+
+
+def test_a_launch_while_the_cluster_is_away_is_placed_by_the_next_engine(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.fault = lambda method, path: failure(503, "", "away")
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: launches(b))
+        assert cluster.created == []
+        cluster.fault = lambda method, path: None
+        async with running(b):
+            await until(lambda: cluster.created)
+        assert cluster.created == [OBJECT.format("e1")]
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+def test_two_engines_place_each_launch_once(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        async with running(b), running(b):
+            for number in range(20):
+                await b.call(executions.create_execution, a_launch(f"e{number}"))
+            await until(lambda: len(cluster.created) >= 20)
+            await asyncio.sleep(0.3)
+        assert sorted(cluster.created) == sorted(OBJECT.format(f"e{number}") for number in range(20))
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+class TestAborts:
+    def test_the_object_is_deleted_and_the_execution_ends(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: cluster.created)
+                await terminate(b, "e1")
+                assert cluster.deleted == [OBJECT.format("e1")]
+                assert await has_phase(b, "e1", Workflow.ABORTING)
+                # FlytePropeller, which would send ABORTED, does not run here.
+                await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
+            assert (await execution(b, "e1")).closure.abort_metadata.cause == "enough"
+            assert not await launches(b)
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_an_execution_that_was_never_placed_ends_without_an_object(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            b.engine = type(b.engine)()
+            await b.call(executions.create_execution, a_launch())
+            await terminate(b, "e1")
+            async with running(b):
+                await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
+            assert cluster.created == []
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_a_refused_deletion_is_an_error_and_is_repeated(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: cluster.created)
+                cluster.fault = lambda method, path: (
+                    failure(403, "Forbidden", "may not") if method == "DELETE" else None
+                )
+                with pytest.raises(errors.Internal, match=r"failed to terminate execution: .* with err may not"):
+                    await terminate(b, "e1")
+                cluster.fault = lambda method, path: None
+                await until(lambda: cluster.deleted)
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+
+class TestReconcile:
+    def test_an_execution_whose_object_was_deleted_by_force_ends(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reconcile, "_ROWS", 2)
+
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b) as found:
+                for number in range(5):
+                    await b.call(executions.create_execution, a_launch(f"e{number}"))
+                await until(lambda: len(cluster.created) == 5)
+                await asyncio.sleep(0.3)
+                del cluster.objects[OBJECT.format("e1")]
+                await found._reconciler.compare()
+            assert (await execution(b, "e1")).closure.error.message == "execution lost by its cluster"
+            assert await has_phase(b, "e1", Workflow.FAILED)
+            for number in (0, 2, 3, 4):
+                assert await has_phase(b, f"e{number}", Workflow.UNDEFINED)
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    @pytest.mark.parametrize("delete", [False, True])
+    def test_an_object_without_an_execution_is_reported(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path, delete: bool
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            path = OBJECT.format("stray")
+            labels = {"project": "p", "domain": "development", "execution-id": "stray"}
+            metadata = {"name": "stray", "namespace": "p-development", "labels": labels}
+            cluster.objects[path] = {"metadata": {**metadata, "creationTimestamp": "2026-01-01T00:00:00Z"}}
+            async with running(b) as found:
+                await found._reconciler.compare()
+                assert found.metrics()["unknown_objects"] == 1
+            assert (path in cluster.objects) is not delete
+
+        bench(scenario, **settings(cluster, tmp_path, delete_unknown_objects=delete))
