@@ -46,7 +46,7 @@ export function RunBars({ place, rows, onRange }: RunBarsProps) {
     <figure class="card run-bars">
       <div
         class="bars"
-        role="img"
+        role="group"
         aria-label={`Durations of the last ${bars.length} executions, ${failed} of them failed. The table has the same.`}
         onPointerDown={(event) => {
           from.current = indexOf(event);
