@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.wire.cron import Cron, parse_cron
@@ -107,6 +107,7 @@ def test_equals_cronsim_in_utc(start: datetime, minute: str, hour: str, days: st
     assert cron.following(moment) == next(CronSim(f"{minute} {hour} {day} * {weekday}", moment))
 
 
+@example("Africa/Monrovia", datetime(1972, 1, 1))
 @given(st.sampled_from(sorted(available_timezones())), st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1)))
 def test_times_rise_in_every_zone(zone: str, start: datetime) -> None:
     for written in ("*/30 * * * *", "30 2 * * *", "0 0 29 2 *"):
@@ -115,7 +116,9 @@ def test_times_rise_in_every_zone(zone: str, start: datetime) -> None:
             found = parse_cron(f"CRON_TZ={zone} {written}").following(moment, **choices)  # type: ignore[arg-type]
             assert found is not None
             assert found > moment
-            assert (found.second, found.microsecond) == (0, 0)
+            # Until 1972 the offset of Africa/Monrovia was no whole number of minutes.
+            wall = found.astimezone(ZoneInfo(zone))
+            assert (wall.second, wall.microsecond) == (0, 0)
 
 
 @pytest.mark.parametrize("written", ["0 0 31 2 *", "0 0 30 2 1-5", "0 0 31 4,6,9,11 *", ", * * * *"])
