@@ -170,5 +170,7 @@ def test_form_is_accessible(page: Page, world: World) -> None:
     page.get_by_text("Advanced options").click()
     page.get_by_label("integer", exact=True).fill("x")
     expect(page.get_by_text("An integer, such as 42, is needed")).to_be_visible()
+    # The bar at the top stays while the page scrolls, so it covers some control wherever a script scrolls to.
+    page.evaluate("scrollTo(0, 0)")
     check_accessible(page)
     check_no_sideways_scrolling(page)
