@@ -28,11 +28,7 @@ export function Bars({ bars, label, small = false }: { bars: readonly Bar[]; lab
   const longest = Math.max(0, ...bars.map((bar) => bar.ms));
   return (
     // An image must hold no links, even where they are no tab stops.
-    <div
-      class={small ? "bars small" : "bars"}
-      role={bars.some((bar) => bar.href) ? "group" : "img"}
-      aria-label={label}
-    >
+    <div class={small ? "bars small" : "bars"} role={bars.some((bar) => bar.href) ? "group" : "img"} aria-label={label}>
       {bars.map((bar) => {
         const inside = <span class="bar" style={{ height: `${100 * barHeight(bar.ms, longest)}%` }} />;
         const shared = { class: `phase-${bar.group}`, title: bar.title };
