@@ -1,1 +1,0 @@
-import{t as e}from"./jsxRuntime.module-BBxg9EqW.js";function t(t){return e(`h1`,{children:`Executions`})}export{t as default};

@@ -1,0 +1,1 @@
+import{_ as e,m as t}from"./Icon-C-E6snRh.js";var n=e({zone:`utc`,problems:[]});function r(e,r=!1){let{problems:i}=t(n);return i.filter(t=>(r||t.path.length===e.length)&&e.every((e,n)=>t.path[n]===e)).map(t=>{let n=t.path.slice(e.length).join(`.`);return n?`${n}: ${t.message}`:t.message})}export{r as n,n as t};

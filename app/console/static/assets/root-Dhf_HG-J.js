@@ -1,1 +1,0 @@
-var e=typeof document>`u`?``:document.querySelector(`meta[name="flyte-root"]`)?.content??``,t=`${e}/console`;export{e as n,t};

@@ -1,1 +1,0 @@
-import{t as e}from"./EntityList-BZengHwO.js";import{t}from"./jsxRuntime.module-BBxg9EqW.js";function n({project:n,domain:r}){return t(e,{kind:`task`,place:{project:n,domain:r}})}export{n as default};
