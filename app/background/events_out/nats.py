@@ -71,7 +71,7 @@ class NatsPublisher:
                 stored = await stream.publish(self._subject, body, headers=headers)
                 return f"stream {stored.stream}, sequence {stored.seq}"
             await client.publish(self._subject, body)
-            await client.flush(int(TIMEOUT_SECONDS))
+            await _flush(client)
         except self._js_errors.NoStreamResponseError as error:
             raise Away(f"no stream of JetStream takes the subject {self._subject}") from error
         except (self._errors.Error, TimeoutError, OSError) as error:
@@ -129,3 +129,20 @@ class NatsPublisher:
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = str(error) or type(error).__name__
+
+
+async def _flush(client: Any) -> None:
+    """Wait until the server has received what was published before.
+
+    The PING of the client's flush() overtakes messages that the client still holds, so the reply to a PING counts only
+    when the client held none before it.
+
+    Raises:
+        TimeoutError: The server has not answered in time.
+    """
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while client.pending_data_size:
+            await client.flush(int(TIMEOUT_SECONDS))
+        await client.flush(int(TIMEOUT_SECONDS))
+    if not client.is_connected:
+        raise TimeoutError("the connection ended")
