@@ -129,7 +129,8 @@ export function refreshAll(prefix: string): void {
   }
 }
 
-function subscribe<T>(key: string, fetch: Fetch<T>, interval: Interval<T>): [Entry<T>, () => void] {
+/** Read a key until the returned function is called; `useLive` does so for a component. */
+export function subscribe<T>(key: string, fetch: Fetch<T>, interval: Interval<T>): [Entry<T>, () => void] {
   let entry = entries.get(key) as Entry<T> | undefined;
   if (entry) {
     entry.fetch = fetch;

@@ -8,7 +8,8 @@ import { type Bar, barHeight } from "../../ui/Bars.tsx";
 import { useNow } from "../../ui/Time.tsx";
 
 const BARS_MAX = 100;
-const SECOND_MS = 1000;
+/** A row is stored later than its creation, by which it is shown; filters compare the time of storing. */
+const STORED_MS = 1000;
 
 interface RunBarsProps {
   place: Place;
@@ -39,7 +40,7 @@ export function RunBars({ place, rows, onRange }: RunBarsProps) {
     setRange(null);
     if (start === null || to === null || start === to) return;
     const [first, second] = [last[Math.min(start, to)], last[Math.max(start, to)]];
-    if (first && second) onRange(first.createdMs, second.createdMs + SECOND_MS);
+    if (first && second) onRange(first.createdMs, second.createdMs + STORED_MS);
   };
   const failed = last.filter((run) => phaseGroup(run.phase) === "failed").length;
   return (
