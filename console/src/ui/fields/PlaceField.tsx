@@ -11,7 +11,7 @@ export function PlaceField({ shape, draft, onChange, path, id, label, describedB
   const folder = shape.kind === "blob" && shape.multipart;
   const anyFormat = (shape.kind === "blob" || shape.kind === "dataset") && shape.format === "";
   return (
-    <div class="place">
+    <div class="place-field">
       <div class="field-line">
         <input
           id={id}
