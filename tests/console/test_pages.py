@@ -80,7 +80,9 @@ EVERY = (*OTHERS, *PATHS, *RUNS)
 
 @both_themes
 @pytest.mark.parametrize("name", EVERY)
-def test_a_page_shows_its_data_accessibly(world: World, page: Page, name: str, theme: str) -> None:
+def test_a_page_shows_its_data_accessibly(world: World, page: Page, faults: Faults, name: str, theme: str) -> None:
+    # The deck's script tries to reach the page around it.
+    faults.allow('Blocked a frame with origin "null"' if name == "hostile deck" else "^$")
     open_page(page, path_of(world, name))
     expect(page.locator("main")).not_to_be_empty()
     check_accessible(page)
@@ -94,12 +96,14 @@ def test_a_page_is_no_wider_than_its_window(world: World, page: Page, name: str,
     check_no_sideways_scrolling(page)
 
 
-@pytest.mark.parametrize("name", [*PATHS, *RUNS])
+# The grid reads the nodes of each run that it shows.
+@pytest.mark.parametrize("name", [one for one in (*PATHS, *RUNS) if one != "grid"])
 def test_a_page_opens_with_few_calls(world: World, page: Page, faults: Faults, name: str) -> None:
     open_page(page, path_of(world, name))
-    calls = [one for one in faults.calls() if "OPTIONS" not in one]
-    # A page that lives repeats its calls.
-    assert len(set(calls)) <= CALLS_MAX, "\n".join(calls)
+    page.wait_for_timeout(500)
+    # The frame reads the projects once. A page of something that runs asks for what changed since.
+    calls = {one for one in faults.calls() if "/projects?" not in one and "gte(updated_at" not in one}
+    assert len(calls) <= CALLS_MAX, "\n".join(sorted(calls))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -118,10 +118,8 @@ def _launch(world: World, files: Path) -> None:
     launch("aborted", "shown.long_nap")
     launch("long_nap", "shown.long_nap")
     launch("gated", "gated", {"x": 1})
-    launch(
-        "every_type", "shown.every_type", labels={"values": {"team": "vision", "markup": "b-i"}}, tags=["exp1", MARKUP]
-    )
-    launch("hostile", "shown.hostile")
+    launch("every_type", "shown.every_type", labels={"values": {"team": "vision"}}, tags=["exp1"])
+    launch("hostile", "shown.hostile", tags=[MARKUP])
     launch("hostile_failure", "shown.hostile_failure")
     launch("some_fail", "shown.some_fail")
     launch("most_fail", "shown.most_fail")

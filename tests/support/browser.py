@@ -69,27 +69,36 @@ def cookies(context: BrowserContext) -> dict[str, dict[str, Any]]:
 _REFUSED_RESPONSE = re.compile(r"^Failed to load resource: the server responded with a status of \d+")
 # A page that is left cancels its requests.
 _CANCELLED = ("net::ERR_ABORTED",)
+# Files of users, which frames show at signed addresses.
+_DECK = "/storage/"
+
+
+def _is_inside_deck(request: Request) -> bool:
+    """Return whether a deck's own document asks for something."""
+    return request.resource_type != "document" and _DECK in request.frame.url
 
 
 class Faults:
     """What went wrong in the pages of a context: errors in the console, refused requests, violations of the CSP.
 
-    `/me` answers 501 where authentication is off, so that is none.
+    `/me` answers 501 where authentication is off, so that is none. A deck is the work of a user in its own sandbox,
+    so faults inside its frame are none.
     """
 
     def __init__(self, context: BrowserContext) -> None:
         self.found: list[str] = []
         self.requests: list[Request] = []
+        self._of_decks: set[str] = set()
         self._allowed = [re.compile(r"^501 GET \S*/me$")]
         context.on("console", self._console)
         context.on("weberror", lambda error: self._add(f"uncaught {error.error}"))
-        context.on("request", lambda request: self.requests.append(request))
+        context.on("request", self._request)
         context.on("response", self._response)
         context.on("requestfailed", self._failed)
         # A violation inside a worker or of a report-only policy has no line in the console.
         context.expose_function("reportViolation", lambda text: self._add(f"CSP violation: {text}"))
         context.add_init_script(
-            "addEventListener('securitypolicyviolation', e => "
+            f"if (!location.pathname.includes('{_DECK}')) addEventListener('securitypolicyviolation', e => "
             "reportViolation(`${e.effectiveDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`))"
         )
 
@@ -110,13 +119,22 @@ class Faults:
         self.found.append(text)
 
     def _console(self, message: ConsoleMessage) -> None:
+        source = message.location.get("url", "")
+        if _DECK in source or source in self._of_decks or _DECK in message.text:
+            return
         if message.type in ("error", "assert") and not _REFUSED_RESPONSE.search(message.text):
             self._add(f"console: {message.text} ({message.location.get('url', '')})")
 
+    def _request(self, request: Request) -> None:
+        if _is_inside_deck(request):
+            self._of_decks.add(request.url)
+        else:
+            self.requests.append(request)
+
     def _response(self, response: Response) -> None:
-        if response.status >= 400:
+        if response.status >= 400 and response.url not in self._of_decks:
             self._add(f"{response.status} {response.request.method} {response.url}")
 
     def _failed(self, request: Request) -> None:
-        if request.failure not in _CANCELLED:
+        if request.failure not in _CANCELLED and request.url not in self._of_decks:
             self._add(f"{request.failure} {request.method} {request.url}")
