@@ -18,7 +18,7 @@ from tests.console.checks import (
 from tests.console.world import World
 from tests.support.browser import Faults
 
-pytestmark = [pytest.mark.slow]
+pytestmark = pytest.mark.campaign
 
 
 @both_themes

@@ -18,7 +18,7 @@ from tests.console.checks import (
 from tests.console.world import DOMAIN, PROJECT, SCOPE, World
 from tests.support.browser import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 LIST = f"{SCOPE}/executions"
 NAP_SECONDS_MAX = 30_000

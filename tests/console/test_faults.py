@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from tests.console.checks import check_accessible, check_no_sideways_scrolling
 from tests.support.browser import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 _HEAD = "<!doctype html><html lang=en><title>t</title><link rel=icon href='data:,'><script src=/script.js></script>"
 _SCRIPTS = {

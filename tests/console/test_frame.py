@@ -18,7 +18,7 @@ from tests.console.checks import (
 from tests.console.world import PROJECT, SCOPE, World
 from tests.support.browser import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 LIST = f"{SCOPE}/executions"
 RECOVERY_MS = 20_000

@@ -14,7 +14,7 @@ from tests.console.checks import both_themes, both_widths, check_accessible, che
 from tests.console.world import DOMAIN, PROJECT, SCOPE, World
 from tests.support.browser import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 FORM = f"{SCOPE}/workflows/shown.every_type/launch"
 INT64_MAX = 9223372036854775807

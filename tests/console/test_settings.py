@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.console.checks import both_themes, both_widths, check_accessible, check_no_sideways_scrolling, open_page
 from tests.console.world import DOMAIN, MARKUP, PROJECT, SCOPE, World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 PAGE = f"{SCOPE}/settings"
 
