@@ -207,8 +207,9 @@ def test_a_drag_over_bars_is_a_range_of_time(page: Page, world: World) -> None:
     page.mouse.move(last["x"] + 3, last["y"] + last["height"] - 2, steps=5)
     page.mouse.up()
     expect(page).to_have_url(re.compile(r"q=after:.*\+before:"))
+    expect(page.locator("tr[data-row]").nth(2)).to_be_visible()
     expect(row(page, world.names["nested"])).to_have_count(0)
-    assert 3 <= page.locator("tr[data-row]").count() < count
+    assert page.locator("tr[data-row]").count() < count
 
 
 def test_a_view_is_saved_and_opened_from_the_first_page(page: Page) -> None:
