@@ -23,7 +23,9 @@ from tests.support.servers import Running
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server with executions of every kind: that of FLYTEADMIN_TEST_CONSOLE, else one for this session."""
     if given := os.environ.get("FLYTEADMIN_TEST_CONSOLE"):
-        yield worlds.running_at(Path(given))
+        found = worlds.running_at(Path(given))
+        yield found
+        found.remote.close()
         return
     with worlds.server(tmp_path_factory.mktemp("console") / "home") as made:
         yield made
