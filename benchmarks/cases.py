@@ -146,14 +146,14 @@ def _executions(size: Size) -> list[Case]:
         "scheduled": ("eq(mode,1)",),
         "recovered, none": ("eq(mode,5)",),
         "of a cluster": ("eq(cluster,propeller)",),
-        "of a label": ("eq(execution_tag.key,day)", f"eq(execution_tag.value,{middle:%Y-%m-%d})"),
+        "of a label": ("eq(execution_tag.key,hour)", f"eq(execution_tag.value,{middle:%Y-%m-%dT%H})"),
         "of a label, running or failed": (
-            f"eq(execution_tag.value,{middle:%Y-%m-%d})",
-            "eq(execution_tag.key,day)",
+            f"eq(execution_tag.value,{middle:%Y-%m-%dT%H})",
+            "eq(execution_tag.key,hour)",
             "value_in(phase,RUNNING;FAILED)",
         ),
         "of no label": ("eq(execution_tag.key,nothing)",),
-        "of a frequent label": ("eq(execution_tag.key,day)",),
+        "of a frequent label": ("eq(execution_tag.key,hour)",),
         "changed since": (f"gte(updated_at,{around})",),
         "changed, none": ("gte(updated_at,2100-01-01T00:00:00.000Z)",),
     }

@@ -185,12 +185,12 @@ def _executions(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:
 
 
 def _tags(size: Size) -> Iterator[tuple[Any, ...]]:
-    """Every tenth execution has a label of its day."""
+    """Every tenth execution has a label of its hour."""
     for index, number in enumerate(range(4, size.executions, 10)):
         created = _text(moment(number))
         project = slot_project(version_of(size, number))
-        day = f"{moment(number):%Y-%m-%d}"
-        yield (index + 2, created, created, project, DOMAIN, execution_name(number), "day", day)
+        hour = f"{moment(number):%Y-%m-%dT%H}"
+        yield (index + 2, created, created, project, DOMAIN, execution_name(number), "hour", hour)
 
 
 def _nodes(size: Size, seed: Templates) -> Iterator[tuple[Any, ...]]:

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -42,12 +43,18 @@ class Plan:
 
 @contextmanager
 def recorded() -> Iterator[list[tuple[Statement, dict[str, Any]]]]:
-    """The statements that units of work run while the block lasts, with their values."""
+    """The statements that units of work run for this task and those that it starts, with their values.
+
+    Services that run beside requests belong to tasks that were started before, and their statements are left out.
+    """
     found: list[tuple[Statement, dict[str, Any]]] = []
+    recording = ContextVar("recording", default=False)
+    recording.set(True)
 
     def noting(run: Any) -> Any:
         async def noted(self: Any, statement: Statement, parameters: dict[str, Any]) -> Any:
-            found.append((statement, dict(parameters)))
+            if recording.get():
+                found.append((statement, dict(parameters)))
             return await run(self, statement, parameters)
 
         return noted
