@@ -15,6 +15,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,7 @@ class World:
 @contextmanager
 def server(home: Path, *arguments: str) -> Iterator[World]:
     """Yield a server with the local engine whose executions have ended, but those that wait or run for ever."""
-    tasks = environment.path()
+    tasks = _tasks()
     variables = {
         "FLYTEADMIN_ENGINE": "local",
         "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(tasks),
@@ -87,7 +88,13 @@ def server(home: Path, *arguments: str) -> Iterator[World]:
 def running_at(home: Path) -> World:
     """Return the world of a server that somebody else started."""
     kept = json.loads((home / "world.json").read_text())
-    return World(Remote(kept["web"], home, environment.path() / "bin" / "python"), kept["names"])
+    return World(Remote(kept["web"], home, _tasks() / "bin" / "python"), kept["names"])
+
+
+def _tasks() -> Path:
+    """Return the environment of tasks. It asks asyncio in a thread: playwright's loop runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(environment.path).result()
 
 
 def _fill(world: World, home: Path) -> None:
