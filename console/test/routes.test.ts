@@ -48,6 +48,7 @@ const TABLE: [string, Route][] = [
     `${BASE}/launch_plan/nightly/version/release/version/2`,
     { page: "version", kind: "launch_plan", ...P, name: "nightly", version: "release/version/2" },
   ],
+  [`${BASE}/task/t/version/a//b`, { page: "version", kind: "task", ...P, name: "t", version: "a//b" }],
   // Decoded once: an encoded escape stays an escape. A percent sign that escapes nothing stays, too.
   [`${BASE}/task/t/version/100%2525`, { page: "version", kind: "task", ...P, name: "t", version: "100%25" }],
   [`${BASE}/task/t/version/100%`, { page: "version", kind: "task", ...P, name: "t", version: "100%" }],

@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 # Keys of a scope: the parsed head of the request, and the pairs of a form that was posted instead of a query.
 _HEAD = "flyteadmin.head"
 _FORM = "flyteadmin.form"
+_CONSOLE = (b"/console/", b"/projects/")
 # Deviates: upstream writes this document of RFC 8414 in lowerCamelCase, unless a client asks for application/json.
 _SNAKE_CASE = frozenset({"/.well-known/oauth-authorization-server"})
 # Replies that are cached as a whole are not cached as encoded messages too.
@@ -197,7 +198,8 @@ class RestRouter(APIRouter):
                 reply, key = found
                 await exchange.send_reply(send, scope, head, reply, cached=(self._server.cache, key))
                 return
-            clean = clean_path(path.decode("latin-1"))
+            # Versions in addresses that flytekit prints may hold "//"; the console takes them as they are.
+            clean = None if path.startswith(_CONSOLE) else clean_path(path.decode("latin-1"))
             if clean is not None:
                 await exchange.redirect(send, scope, quote(scope.get("root_path", "")) + clean)
                 return

@@ -13,12 +13,15 @@ const TABLE: readonly [string, string][] = [
 
 /** The keys of the page and of tables, and where to read more. */
 export function Help() {
-  const groups = commands.value.filter((one) => one.commands.length > 0);
+  const groups = Map.groupBy(
+    commands.value.flatMap(({ group, commands: list }) => list.map((command) => ({ group, command }))),
+    (one) => one.group,
+  );
   return (
     <Dialog title="Help" onClose={() => (helpOpen.value = false)}>
       <div class="help">
-        {groups.map(({ group, commands: list }, index) => (
-          <Keys key={`${group}${index}`} title={group} rows={list.map((one) => [one.keys, one.text])} />
+        {[...groups].map(([group, list]) => (
+          <Keys key={group} title={group} rows={list.map(({ command }) => [command.keys, command.text])} />
         ))}
         <Keys title="In tables" rows={TABLE} />
         <section>

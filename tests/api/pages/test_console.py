@@ -62,6 +62,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"{BASE}/task/m.t/version/v1/2+3:4==",
         f"{BASE}/task/m.t/version/v1%2F2%2B3",
         f"{BASE}/tasks/%C3%BC%20x",
+        f"{BASE}/task/m.t/version/a//b/./c",
     ],
 )
 def test_every_address_shows_the_start_page(built: Path, tmp_path: Path, path: str) -> None:
