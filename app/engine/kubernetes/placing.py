@@ -38,7 +38,7 @@ from app.wire.text import text
 NOT_CREATED = "failed to create workflow in propeller"
 LOST = "execution lost by its cluster"
 _EXECUTION = ("phase", "cluster", "spec", "abort_cause")
-_LAUNCH = ("created_at", "tries", "placed_at", "removed_at")
+_LAUNCH = ("created_at", "tries", "placed_at", "removed_at", "next_try_at")
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ class Placer:
         elif launch.placed_at is None:
             await self._create(work)
         else:
-            await self._update(id, next_try_at=None)
+            await self._done(work)
 
     # Creation.
 
@@ -157,9 +157,7 @@ class Placer:
         return not calls.is_over(found)
 
     async def _placed(self, work: Work) -> None:
-        await self._update(
-            work.id, placed_at=datetime.now(UTC), next_try_at=None, tries=0, problem=None, owner=None, leased_until=None
-        )
+        await self._done(work, placed_at=datetime.now(UTC), tries=0, problem=None)
 
     async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
         waited = (datetime.now(UTC) - work.launch.created_at).total_seconds()
@@ -169,44 +167,28 @@ class Placer:
         if not temporary or waited > self._section.launch_retry_seconds:
             await self._fail(work, "Internal", f"{NOT_CREATED} {error}")
             raise errors.Internal(f"{NOT_CREATED} {error}")
-        limited_log.warning(
-            "execution_not_placed", key=error.status, execution=execution_path(work.id), reason=str(error)
-        )
-        tries = work.launch.tries or 0
-        await self._later(work.id, calls.pause_seconds(tries, error), str(error), tries=tries + 1)
+        await self._again(work, error, "execution_not_placed")
 
     async def _fail(self, work: Work, code: str, message: str) -> None:
-        """End the execution as FAILED, by the same event as FlytePropeller's."""
-
-        async def record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-            request = orphans.end_event(ctx, id, phases.Workflow.FAILED)
-            request.event.error.code, request.event.error.message = code, message
-            request.event.error.kind = core_execution_pb2.ExecutionError.SYSTEM
-            await events.create_workflow_event(ctx, request)
-            await ctx.db.delete(schema.Launch, **execution_key(id))
-
         log.warning("execution_refused", execution=execution_path(work.id), reason=message)
-        await perform(self._server, record, work.id)
+        await self.end(work.id, phases.Workflow.FAILED, message, code=code)
 
     # Deletion.
 
     async def _delete(self, work: Work) -> None:
         launch = work.launch
-        never_sent = launch.placed_at is None and not launch.tries
-        gone = never_sent
-        if not never_sent:
-            try:
-                await work.api.delete(work.namespace, work.id.name)
-            except ApiError as error:
-                if error.status != 404:
-                    await self._not_deleted(work, error)
-                    raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
-                gone = launch.placed_at is None or self._grace_is_over(launch.removed_at)
-        if gone:
-            await self.end(work.id, work.cause or LOST, phases.Workflow.ABORTED)
-            return
+        try:
+            # Also where no creation is recorded: a process may have ended between the creation and its record.
+            await work.api.delete(work.namespace, work.id.name)
+        except ApiError as error:
+            if error.status != 404:
+                await self._again(work, error, "execution_not_deleted")
+                raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
+            if launch.placed_at is None or self._grace_is_over(launch.removed_at):
+                await self.end(work.id, phases.Workflow.ABORTED, work.cause or LOST)
+                return
         removed_at = launch.removed_at or datetime.now(UTC)
-        await self._later(work.id, self._section.grace_seconds, None, removed_at=removed_at, tries=launch.tries)
+        await self._later(work.id, self._section.grace_seconds, None, removed_at=removed_at)
 
     def _grace_is_over(self, removed_at: datetime | None) -> bool:
         """Return whether FlytePropeller has had the time to send the last event of a deleted object."""
@@ -214,22 +196,23 @@ class Placer:
             return False
         return datetime.now(UTC) - removed_at >= timedelta(seconds=self._section.grace_seconds)
 
-    async def _not_deleted(self, work: Work, error: ApiError) -> None:
-        tries = work.launch.tries or 0
-        limited_log.warning(
-            "execution_not_deleted", key=error.status, execution=execution_path(work.id), reason=str(error)
-        )
-        pause = calls.pause_seconds(tries, error)
-        await self._later(work.id, pause, str(error), tries=tries + 1)
+    async def end(
+        self, id: identifier_pb2.WorkflowExecutionIdentifier, phase: Any, cause: str, *, code: str = "Internal"
+    ) -> None:
+        """End an execution that has no object, by the same event as FlytePropeller's; its open parts become ABORTED.
 
-    async def end(self, id: identifier_pb2.WorkflowExecutionIdentifier, cause: str, phase: Any) -> None:
-        """End an execution whose object is missing: its open nodes and attempts become ABORTED."""
+        Args:
+            id: The execution.
+            phase: FAILED or ABORTED.
+            cause: The reason, which a FAILED execution has as its error.
+            code: The code of that error.
+        """
 
         async def record(ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
             await orphans.end_parts(ctx, id, cause)
             request = orphans.end_event(ctx, id, phase)
             if phase == phases.Workflow.FAILED:
-                request.event.error.code, request.event.error.message = "Internal", cause
+                request.event.error.code, request.event.error.message = code, cause
                 request.event.error.kind = core_execution_pb2.ExecutionError.SYSTEM
             await events.create_workflow_event(ctx, request)
             await ctx.db.delete(schema.Launch, **execution_key(id))
@@ -237,6 +220,20 @@ class Placer:
         await perform(self._server, record, id)
 
     # Records.
+
+    async def _done(self, work: Work, **values: Any) -> None:
+        """Record that nothing is to be done, unless an abort asked for work since the record was read."""
+        key = execution_key(work.id)
+        async with self._server.database.unit_of_work() as db:
+            if values:
+                await db.update(schema.Launch, key, **values)
+            await db.update(schema.Launch, {**key, "next_try_at": work.launch.next_try_at}, next_try_at=None)
+
+    async def _again(self, work: Work, error: ApiError, event: str) -> None:
+        """Repeat a call that failed after a pause; log the event."""
+        limited_log.warning(event, key=error.status, execution=execution_path(work.id), reason=str(error))
+        tries = work.launch.tries or 0
+        await self._later(work.id, calls.pause_seconds(tries, error), str(error), tries=tries + 1)
 
     async def _later(
         self,
@@ -246,12 +243,9 @@ class Placer:
         **values: Any,
     ) -> None:
         next_try_at = datetime.now(UTC) + timedelta(seconds=seconds)
-        await self._update(id, next_try_at=next_try_at, problem=problem, **values)
+        async with self._server.database.unit_of_work() as db:
+            await db.update(schema.Launch, execution_key(id), next_try_at=next_try_at, problem=problem, **values)
 
     async def _forget(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         async with self._server.database.unit_of_work() as db:
             await db.delete(schema.Launch, **execution_key(id))
-
-    async def _update(self, id: identifier_pb2.WorkflowExecutionIdentifier, **values: Any) -> None:
-        async with self._server.database.unit_of_work() as db:
-            await db.update(schema.Launch, execution_key(id), **values)

@@ -135,7 +135,7 @@ class Reconciler:
                 if await self._is_gone(api, namespace, id):
                     log.warning("execution_lost", execution=execution_path(id), cluster=cluster)
                     aborting = row.phase == "ABORTING"
-                    await self._placer.end(id, LOST, phases.Workflow.ABORTED if aborting else phases.Workflow.FAILED)
+                    await self._placer.end(id, phases.Workflow.ABORTED if aborting else phases.Workflow.FAILED, LOST)
             if len(rows) < _ROWS:
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from app import errors
 from app.database import schema
 from app.engine.kubernetes import calls, engine, reconcile
 from app.engine.kubernetes.engine import KubernetesEngine
+from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.services import executions
 from app.services.phases import Workflow
@@ -234,6 +236,44 @@ class TestAborts:
             async with running(b):
                 await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
             assert cluster.created == []
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_an_object_that_a_killed_process_created_without_a_record_is_deleted(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            await b.call(executions.create_execution, a_launch())
+            cluster.objects[OBJECT.format("e1")] = {"metadata": {"name": "e1"}}
+            await terminate(b, "e1")
+            async with running(b):
+                await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
+            assert cluster.objects == {}
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_an_abort_by_another_process_during_the_creation_is_not_lost(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            created, answer = threading.Event(), threading.Event()
+
+            def hold(method: str, path: str) -> None:
+                if method == "POST":
+                    created.set()
+                    assert answer.wait(WAIT_SECONDS_MAX)
+
+            cluster.fault = hold
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(created.is_set)
+                # Another process has no work on the execution that it could repeat.
+                b.engine = NoEngine()
+                await terminate(b, "e1")
+                answer.set()
+                await until(lambda: cluster.deleted)
 
         bench(scenario, **settings(cluster, tmp_path))
 
