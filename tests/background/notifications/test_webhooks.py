@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -151,8 +152,11 @@ class TestDelivery:
                 with pytest.raises(TryAgain) as again:
                     await target.deliver(delivery(receiver.url))
                 assert again.value.after_seconds == 30
-            with pytest.raises(TryAgain):
-                await target.deliver(delivery(receiver.url))
+            # The socket keeps the port, which the server of another test could take; nothing listens there.
+            with socket.socket() as closed:
+                closed.bind(("127.0.0.1", 0))
+                with pytest.raises(TryAgain):
+                    await target.deliver(delivery(f"http://127.0.0.1:{closed.getsockname()[1]}/"))
             await target.close()
 
         asyncio.run(scenario())
