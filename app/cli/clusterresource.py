@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Files, errors_in_one_line, group, load_settings, progress
+from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 
 if TYPE_CHECKING:
     from app.engine.kubernetes.resources.sync import Summary
@@ -21,12 +21,8 @@ def sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")] = False,
 ) -> None:
     """Apply the templates once. The exit code is 1 if an object could not be applied."""
-    from app.server import logs, startup
-
     with errors_in_one_line():
-        settings = load_settings(context, config)
-        logs.set_up(settings)
-        startup.check_migrated(settings)
+        settings = service_settings(context, config)
         summary = asyncio.run(_sync(settings, dry_run=dry_run))
     for text in summary.errors:
         typer.echo(text, err=True)
@@ -39,13 +35,10 @@ def sync(
 def run(context: typer.Context, config: Files = None) -> None:
     """Apply the templates again and again, in a process of its own."""
     from app.engine.kubernetes.resources.service import ResourceService
-    from app.server import logs, startup
     from app.server.alone import run_alone
 
     with errors_in_one_line():
-        settings = load_settings(context, config)
-        logs.set_up(settings)
-        startup.check_migrated(settings)
+        settings = service_settings(context, config)
         progress().line("the resources of projects are kept in step; end it with Ctrl-C")
         run_alone(settings, ResourceService)
 

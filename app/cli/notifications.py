@@ -25,29 +25,14 @@ def list_(
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """List messages with their state, the reply of the receiver, and why they were not delivered."""
-    import orjson
-
     from app.settings import BadSetting
 
     with errors_in_one_line():
         if place.count("/") not in (1, 2):
             raise BadSetting(f"{place!r} is no PROJECT/DOMAIN[/EXECUTION]")
-        found: list[dict[str, Any]] = []
-        token = ""
-        while len(found) < limit:
-            query = {"limit": str(min(500, limit - len(found))), "token": token}
-            query |= {name: value for name, value in (("state", state), ("target", target)) if value}
-            page = rest.call(endpoint, "GET", f"{PATH}/{place}", query=query)
-            found += page["deliveries"]
-            token = page["token"]
-            if not token:
-                break
-        if json:
-            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-            return
-        for one in found:
-            _print(one)
-        typer.echo(f"{len(found)} message{'' if len(found) == 1 else 's'}")
+        query = {name: value for name, value in (("state", state), ("target", target)) if value}
+        found = rest.listed(endpoint, f"{PATH}/{place}", "deliveries", query=query, limit=limit)
+        rest.print_list(found, "message", _print, json=json)
 
 
 def _print(one: dict[str, Any]) -> None:

@@ -54,6 +54,20 @@ def load_settings(context: typer.Context, config: list[Path] | None, **flags: An
     return loaded.settings
 
 
+def service_settings(context: typer.Context, config: list[Path] | None) -> "Settings":
+    """Return the settings for a command that does the work of a server, with its logs and on its migrated database.
+
+    Raises:
+        BadSetting: A setting is wrong, or the database is not migrated.
+    """
+    from app.server import logs, startup
+
+    settings = load_settings(context, config)
+    logs.set_up(settings)
+    startup.check_migrated(settings)
+    return settings
+
+
 def sources_of(
     context: typer.Context, config: list[Path] | None, **flags: Any
 ) -> tuple[tuple[Path, ...], dict[str, Any]]:

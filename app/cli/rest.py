@@ -1,10 +1,12 @@
 """Calls of a running server's own routes, for commands with `--endpoint`."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 TIMEOUT_SECONDS = 30.0
+PAGE_ROWS = 500
 TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
 LOCAL = "http://localhost:30080"
 
@@ -59,6 +61,45 @@ def call(
     if reply.is_error:
         raise BadSetting(f"{reply.status_code}: {found.get('message', reply.reason_phrase)}")
     return found
+
+
+def listed(
+    endpoint: str, path: str, key: str, *, query: dict[str, str] | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of a list, page by page.
+
+    Args:
+        endpoint: The address of the server.
+        path: The path of the list.
+        key: The field of a page that has its rows.
+        query: The query, without limit and token.
+        limit: The largest number of rows; None for all.
+
+    Raises:
+        BadSetting: As `call`.
+    """
+    found: list[dict[str, Any]] = []
+    token = ""
+    while limit is None or len(found) < limit:
+        rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit - len(found))
+        page = call(endpoint, "GET", path, query={"limit": str(rows), "token": token, **(query or {})})
+        found += page[key]
+        token = page["token"]
+        if not token:
+            break
+    return found
+
+
+def print_list(found: list[dict[str, Any]], what: str, show: Callable[[dict[str, Any]], None], *, json: bool) -> None:
+    """Print rows as JSON, or one by one and then their number. what: the word for one row."""
+    import orjson
+
+    if json:
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        return
+    for one in found:
+        show(one)
+    typer.echo(f"{len(found)} {what}{'' if len(found) == 1 else 's'}")
 
 
 def _advice(error: Exception) -> str:

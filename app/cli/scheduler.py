@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import rest
-from app.cli.options import Files, errors_in_one_line, group, load_settings, progress
+from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 from app.cli.rest import LOCAL, Endpoint
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from app.wire.cron import Cron
 
+PATH = "/api/v1/schedules"
 # A backfill launches its executions one after the other.
 BACKFILL_TIMEOUT_SECONDS = 600.0
 TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
@@ -28,13 +29,10 @@ Plan = Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN/NAME[/VERSION]", he
 def run(context: typer.Context, config: Files = None) -> None:
     """Fire schedules in a process of its own, beside servers that run with `serve --no-scheduler`."""
     from app.background.scheduler import Scheduler
-    from app.server import logs, startup
     from app.server.alone import run_alone
 
     with errors_in_one_line():
-        settings = load_settings(context, config)
-        logs.set_up(settings)
-        startup.check_migrated(settings)
+        settings = service_settings(context, config)
         progress().line("the scheduler runs; end it with Ctrl-C")
         run_alone(settings, Scheduler)
 
@@ -115,28 +113,14 @@ def list_(
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """List schedules with their state, their following slot, and the reason of trouble."""
-    import orjson
-
     from app.settings import BadSetting
 
     with errors_in_one_line():
         if place.count("/") not in (1, 2):
             raise BadSetting(f"{place!r} is no PROJECT/DOMAIN[/NAME]")
-        found: list[dict[str, Any]] = []
-        token = ""
-        while True:
-            query = {"limit": "500", "token": token, **({"problems": "true"} if problems else {})}
-            page = _call(endpoint, "GET", place, query=query)
-            found += page["schedules"]
-            token = page["token"]
-            if not token:
-                break
-        if json:
-            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-            return
-        for one in found:
-            _print_schedule(one)
-        typer.echo(f"{len(found)} schedule{'' if len(found) == 1 else 's'}")
+        query = {"problems": "true"} if problems else {}
+        found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
+        rest.print_list(found, "schedule", _print_schedule, json=json)
 
 
 def _print_schedule(one: dict[str, Any]) -> None:
@@ -238,4 +222,4 @@ def _call(
 ) -> Any:
     """Call a route of schedules. Raises BadSetting with the server's message."""
     seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else rest.TIMEOUT_SECONDS
-    return rest.call(endpoint, verb, f"/api/v1/schedules/{path}", body, query, seconds=seconds)
+    return rest.call(endpoint, verb, f"{PATH}/{path}", body, query, seconds=seconds)

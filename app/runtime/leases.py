@@ -14,13 +14,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, bindparam, or_, select, update
 
+from app import errors
 from app.database import schema
 from app.database.base import Database, UnitOfWork
 from app.database.statements import Statement
 
 LEASE_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
 
 Key = tuple[Any, ...]
 
@@ -108,6 +112,13 @@ class Leases:
         """Give up one row, or all rows of this process."""
         where = dict(zip(self._key, key, strict=True)) if key is not None else {}
         await self._free(owner=self.owner, **where)
+
+    async def release_if_possible(self, key: Key | None = None) -> None:
+        """Give up one row, or all rows, at the end of their work; without the database the leases expire."""
+        try:
+            await self.release(key)
+        except errors.FlyteError as error:
+            log.warning("leases_not_released", reason=error.message)
 
     async def release_ended(self) -> None:
         """Free the rows of processes that have ended without releasing them."""

@@ -27,6 +27,10 @@ class NamespaceMapping(Section):
     template: str = "{{ project }}-{{ domain }}"
     """Template of the namespace of an execution, with `{{ project }}` and `{{ domain }}`."""
 
+    def of(self, project: str, domain: str) -> str:
+        """Return the namespace of a project and domain."""
+        return self.template.replace("{{ project }}", project).replace("{{ domain }}", domain)
+
 
 class ResourceSet(Section):
     """Quantities of Kubernetes; empty means that the platform sets none."""

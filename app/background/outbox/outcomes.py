@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -39,45 +38,15 @@ class Outcomes:
 
     async def delivered(self, delivery: Delivery, reply: str) -> None:
         """Record that the receiver has the message. Returns after the commit."""
-        now = datetime.now(UTC)
-        await self._record(
-            delivery.id,
-            state=claims.DELIVERED,
-            attempts=delivery.attempts + 1,
-            next_at=None,
-            finished_at=now,
-            reply=reply[:TEXT_LENGTH_MAX],
-            reason=None,
-            updated_at=now,
-        )
+        await self._record(delivery, claims.DELIVERED, reply=reply[:TEXT_LENGTH_MAX])
 
     async def failed(self, delivery: Delivery, reason: str) -> None:
         """Record that the message cannot be delivered. Returns after the commit."""
-        now = datetime.now(UTC)
-        await self._record(
-            delivery.id,
-            state=claims.FAILED,
-            attempts=delivery.attempts + 1,
-            next_at=None,
-            finished_at=now,
-            reply=None,
-            reason=reason[:TEXT_LENGTH_MAX],
-            updated_at=now,
-        )
+        await self._record(delivery, claims.FAILED, reason=reason[:TEXT_LENGTH_MAX])
 
     async def again(self, delivery: Delivery, after: timedelta, reason: str, *, counts: bool) -> None:
         """Record that the message is tried again. Returns after the commit."""
-        now = datetime.now(UTC)
-        await self._record(
-            delivery.id,
-            state=claims.PENDING,
-            attempts=delivery.attempts + counts,
-            next_at=now + after,
-            finished_at=None,
-            reply=None,
-            reason=reason[:TEXT_LENGTH_MAX],
-            updated_at=now,
-        )
+        await self._record(delivery, claims.PENDING, reason=reason[:TEXT_LENGTH_MAX], after=after, attempts=int(counts))
 
     async def give_back(self, target: str, execution: claims.Execution, *, after: int) -> None:
         """Release the messages of an execution that were claimed after one message. Returns after the commit."""
@@ -92,11 +61,35 @@ class Outcomes:
         while self._writer is not None:
             await asyncio.wait((self._writer,))
 
-    async def _record(self, message: int, **columns: Any) -> None:
+    async def _record(
+        self,
+        delivery: Delivery,
+        state: str,
+        *,
+        reply: str | None = None,
+        reason: str | None = None,
+        after: timedelta | None = None,
+        attempts: int = 1,
+    ) -> None:
+        """Write an outcome. after: the time until the next attempt, None where there is none."""
+        now = datetime.now(UTC)
+
         async def write(unit: UnitOfWork) -> None:
-            if not await claims.record(unit, message, self._me, **columns):
+            recorded = await claims.record(
+                unit,
+                delivery.id,
+                self._me,
+                state=state,
+                attempts=delivery.attempts + attempts,
+                next_at=None if after is None else now + after,
+                finished_at=now if after is None else None,
+                reply=reply,
+                reason=reason,
+                updated_at=now,
+            )
+            if not recorded:
                 # Another process took the message after this one's lease ran out, and will record it.
-                log.warning("outbox_lease_lost", message=message, state=columns["state"])
+                log.warning("outbox_lease_lost", message=delivery.id, state=state)
 
         await self._put(write)
 

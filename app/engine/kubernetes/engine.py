@@ -88,11 +88,7 @@ class KubernetesEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._clusters.close()
-        try:
-            await self._leases.release()
-        except errors.FlyteError as error:
-            # The leases expire by themselves.
-            log.warning("leases_not_released", reason=error.message)
+        await self._leases.release_if_possible()
 
     def health(self) -> str:
         """Return why due records cannot be read, "" while they can."""
@@ -166,9 +162,7 @@ class KubernetesEngine:
                 if key not in self._again:
                     return
         finally:
-            with suppress(errors.FlyteError):
-                # Without the database the lease expires by itself.
-                await self._leases.release(key)
+            await self._leases.release_if_possible(key)
 
     async def _poll(self) -> None:
         """Start due work and renew the leases, until the engine stops."""

@@ -16,7 +16,6 @@ from app.engine.kubernetes.flyte_workflow import LaunchData
 from app.runtime.context import Context
 from app.services import checks, matchable_attributes, task_resources
 from app.services.execution_ids import execution_key
-from app.services.executions.reads import namespace
 
 _ROW = ("workflow_id", "launch_plan_id", "spec", "inputs_uri", "created_at", "execution_created_at")
 _WORKFLOW = ("project", "domain", "name", "remote_closure_identifier", "digest")
@@ -71,7 +70,7 @@ async def launch_data(
         child_queue=await _child_queue(ctx, workflow),
         plugin_overrides=await _plugin_overrides(ctx, id, "" if single_task else workflow.name, plan),
         recovered=spec.metadata.reference_execution if recovered else None,
-        namespace=namespace(ctx, id.project, id.domain),
+        namespace=ctx.settings.namespace_mapping.of(id.project, id.domain),
         accepted_at=row.execution_created_at or row.created_at,
     )
 

@@ -129,7 +129,7 @@ class Reconciler:
             for row in rows:
                 after_id = row.id
                 id = execution_id(row)
-                namespace = self._namespace(id)
+                namespace = self._server.settings.namespace_mapping.of(id.project, id.domain)
                 if (row.cluster or "") != cluster or (namespace, id.name) in found:
                     continue
                 if await self._is_gone(api, namespace, id):
@@ -172,10 +172,6 @@ class Reconciler:
             await api.delete(namespace, name)
         except ApiError as error:
             limited_log.warning("unknown_object_not_deleted", key=cluster, cluster=cluster, reason=str(error))
-
-    def _namespace(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> str:
-        template = self._server.settings.namespace_mapping.template
-        return template.replace("{{ project }}", id.project).replace("{{ domain }}", id.domain)
 
 
 def _execution_of(metadata: Any, before: datetime) -> tuple[str, str, str] | None:

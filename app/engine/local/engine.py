@@ -124,7 +124,7 @@ class LocalEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._changes.close()
         await self.runner.close()
-        await self._release()
+        await self._leases.release_if_possible()
 
     def health(self) -> str:
         """Return why the engine does not renew its leases, "" while it does."""
@@ -268,7 +268,7 @@ class LocalEngine:
                 self._tasks[key].cancel()
         # An execution whose run ended with an exception still has its lease: release it to be run again.
         for key in mine - began - set(self._tasks):
-            await self._release(key)
+            await self._leases.release_if_possible(key)
 
     async def _start_free(self) -> None:
         """Start executions without an owner, as many as the limit allows."""
@@ -281,14 +281,6 @@ class LocalEngine:
         self._more_waiting = len(free) > room or len(free) == _LAUNCHES_MAX
         for row in (*urgent, *free[:room]):
             self._start_run((row[0], row[1], row[2]))
-
-    async def _release(self, key: ExecutionKey | None = None) -> None:
-        """Release the lease of an execution, or of all."""
-        try:
-            await self._leases.release(key)
-        except errors.FlyteError as error:
-            # The leases expire by themselves.
-            log.warning("leases_not_released", reason=error.message)
 
 
 def _key(id: identifier_pb2.WorkflowExecutionIdentifier) -> ExecutionKey:

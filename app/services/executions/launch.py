@@ -27,7 +27,6 @@ from app.services import checks, literal_limits, matchable_attributes
 from app.services import execution_config as configuration
 from app.services.execution_ids import check_execution_id, execution_key, random_name
 from app.services.executions import clusters, launch_checks, launcher_identity, single_task
-from app.services.executions.reads import namespace
 
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
 
@@ -316,7 +315,7 @@ def _stored_spec(
     """
     spec.security_context.CopyFrom(config.security_context)
     spec.metadata.system_metadata.Clear()
-    spec.metadata.system_metadata.namespace = namespace(ctx, id.project, id.domain)
+    spec.metadata.system_metadata.namespace = ctx.settings.namespace_mapping.of(id.project, id.domain)
     spec.metadata.system_metadata.execution_cluster = cluster
     return spec
 

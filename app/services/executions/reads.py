@@ -91,12 +91,6 @@ def _in_list(row: Any) -> execution_pb2.Execution:
     return message
 
 
-def namespace(ctx: Context, project: str, domain: str) -> str:
-    """Return the namespace of a project-domain: the configured template with both placeholders replaced."""
-    template = ctx.settings.namespace_mapping.template
-    return template.replace("{{ project }}", project).replace("{{ domain }}", domain)
-
-
 async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGetRequest) -> execution_pb2.Execution:
     """Return an execution.
 
@@ -109,7 +103,9 @@ async def get_execution(ctx: Context, request: execution_pb2.WorkflowExecutionGe
     row = await row_of(ctx, check_id(request), columns=_COLUMNS)
     message = to_message(row)
     if not message.spec.metadata.system_metadata.namespace:
-        message.spec.metadata.system_metadata.namespace = namespace(ctx, request.id.project, request.id.domain)
+        message.spec.metadata.system_metadata.namespace = ctx.settings.namespace_mapping.of(
+            request.id.project, request.id.domain
+        )
     return message
 
 

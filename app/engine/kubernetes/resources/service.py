@@ -52,11 +52,7 @@ class ResourceService:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._clusters.close()
-        try:
-            await self._leases.release()
-        except errors.FlyteError as error:
-            # The lease expires by itself.
-            log.warning("leases_not_released", reason=error.message)
+        await self._leases.release_if_possible()
 
     def health(self) -> str:
         """Return the errors of the last run, "" for none."""

@@ -154,9 +154,8 @@ class ResourceSync:
             for domain in settings.domains:
                 found = await matchable_attributes.resolve(ctx, kind, project, domain.id)
                 attributes = dict(found.cluster_resource_attributes.attributes) if found is not None else {}
-                template = settings.namespace_mapping.template
                 # Parity: the namespace has the domain's name, the values have its id.
-                namespace = template.replace("{{ project }}", project).replace("{{ domain }}", domain.name)
+                namespace = settings.namespace_mapping.of(project, domain.name)
                 system = {"project": project, "domain": domain.id, "namespace": namespace}
                 places.append(Place(namespace, self._values.of(domain.id, attributes, system)))
         return found_places
