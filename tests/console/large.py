@@ -43,6 +43,7 @@ from app.runtime.dispatch import Server, perform
 from app.services import events, executions, launch_plans, projects, tasks, workflows
 from app.settings import Settings
 from benchmarks.load import COLUMNS
+from tests.support.browser import beside_playwright
 from tests.support.servers import Running, run, serving
 
 PROJECT, DOMAIN, VERSION = "flytesnacks", "development", "v1"
@@ -251,7 +252,7 @@ def server(home: Path, *arguments: str) -> Iterator[Running]:
     )
     migrations.run(url)
     shapes = (layered(), chains(), MAP, LOG)
-    asyncio.run(_register(settings, url, shapes))
+    beside_playwright(lambda: asyncio.run(_register(settings, url, shapes)))
     _insert(path, shapes)
     _write_log(home)
     with serving(home, *arguments) as running:

@@ -15,7 +15,6 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from tests.engine import environment
 from tests.engine.conftest import FLOWS
 from tests.engine.graphs.remote import Remote
+from tests.support.browser import beside_playwright
 from tests.support.servers import serving
 
 PROJECT, DOMAIN = "flytesnacks", "development"
@@ -92,9 +92,8 @@ def running_at(home: Path) -> World:
 
 
 def _tasks() -> Path:
-    """Return the environment of tasks. It asks asyncio in a thread: playwright's loop runs in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(environment.path).result()
+    """Return the environment of tasks."""
+    return beside_playwright(environment.path)
 
 
 def _fill(world: World, home: Path) -> None:

@@ -6,12 +6,15 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
+
+T = TypeVar("T")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -43,6 +46,12 @@ def browsing(*flags: str) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def beside_playwright(function: Callable[[], T]) -> T:
+    """Call a function that runs an event loop of its own, while playwright's runs in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function).result()
 
 
 @contextmanager
