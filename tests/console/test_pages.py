@@ -96,8 +96,8 @@ def test_a_page_is_no_wider_than_its_window(world: World, page: Page, name: str,
     check_no_sideways_scrolling(page)
 
 
-# The grid reads the nodes of each run that it shows.
-@pytest.mark.parametrize("name", [one for one in (*PATHS, *RUNS) if one != "grid"])
+# The grid reads the nodes of each run that it shows, a graph those of each group that it unfolds.
+@pytest.mark.parametrize("name", [one for one in (*PATHS, *RUNS) if one not in ("grid", "graph", "branches")])
 def test_a_page_opens_with_few_calls(world: World, page: Page, faults: Faults, name: str) -> None:
     open_page(page, path_of(world, name))
     page.wait_for_timeout(500)

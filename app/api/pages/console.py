@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors, limited_log
@@ -96,10 +96,10 @@ class ConsolePages:
         try:
             # The time makes a console that was built again show without a restart.
             changed = (self._static / "index.html").stat().st_mtime_ns
+            index = self._index_of(quote(request.scope.get("root_path", "")), changed)
         except FileNotFoundError:
             text = "This installation has no built console. Build it from the sources: make console"
             return html.page("The console is not built", html.paragraph(text), status=404)
-        index = self._index_of(quote(request.scope.get("root_path", "")), changed)
         headers = {
             "etag": index.tag,
             "cache-control": "no-cache",
@@ -117,15 +117,21 @@ class ConsolePages:
         name = request.path_params["name"]
         media_type = _MEDIA_TYPES.get(Path(name).suffix)
         path = self._static / "assets" / name
-        if "/" in name or media_type is None or not path.is_file():
-            return Response("there is no such file; the console may have been updated since\n", 404)
+        if "/" in name or media_type is None:
+            return _no_such_file()
         headers = {"cache-control": _FOR_EVER, "x-content-type-options": "nosniff"}
         packed = path.with_name(f"{name}.gz")
         if packed.is_file():
             headers["vary"] = "Accept-Encoding"
             if accepts_gzip(request.scope["headers"]):
                 path, headers["content-encoding"] = packed, "gzip"
-        return FileResponse(path, headers=headers, media_type=media_type)
+        try:
+            # Whole, since `make console` may remove the file at any moment.
+            body = await asyncio.to_thread(path.read_bytes)
+        except (FileNotFoundError, IsADirectoryError):
+            return _no_such_file()
+        headers["content-length"] = str(len(body))
+        return Response(b"" if request.method == "HEAD" else body, headers=headers, media_type=media_type)
 
     def _read_index(self, root: str, changed: int) -> _Index:
         """Return the start page for a prefix, which is percent-encoded."""
@@ -177,6 +183,10 @@ def _origins(addresses: tuple[str, ...]) -> tuple[str, ...]:
         elif parts.scheme in ("http", "https") and parts.netloc:
             found[f"{parts.scheme}://{parts.netloc}"] = None
     return tuple(found)
+
+
+def _no_such_file() -> Response:
+    return Response("there is no such file; the console may have been updated since\n", 404)
 
 
 async def _to_console(request: Request) -> Response:

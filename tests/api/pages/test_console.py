@@ -124,6 +124,29 @@ def test_other_files_are_not_served(built: Path, tmp_path: Path, name: str) -> N
     assert get(app_of(tmp_path), f"/console/assets/{name}").status == 404
 
 
+@pytest.mark.parametrize(
+    ("removed", "path"), [("assets/app-1.js.gz", "/console/assets/app-1.js"), ("index.html", "/console")]
+)
+def test_a_file_that_a_build_removes_while_it_is_served_is_absent(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: str, path: str
+) -> None:
+    """The file is removed between the look for it and its reading."""
+    app = app_of(tmp_path)
+    read_bytes, read_text = Path.read_bytes, Path.read_text
+
+    def reading(read: Any) -> Any:
+        def without(self: Path, *given: Any, **named: Any) -> Any:
+            if self == built / removed:
+                self.unlink()
+            return read(self, *given, **named)
+
+        return without
+
+    monkeypatch.setattr(Path, "read_bytes", reading(read_bytes))
+    monkeypatch.setattr(Path, "read_text", reading(read_text))
+    assert get(app, path, {"accept-encoding": "gzip"}).status == 404
+
+
 def test_a_prefix_of_a_proxy_is_in_every_address(built: Path, tmp_path: Path) -> None:
     app = app_of(tmp_path)
     answer = get(app, "/flyte/console", root_path="/flyte")

@@ -1,7 +1,7 @@
 /** The page of a workflow, task or launch plan: description, schedule, executions, versions, launch plans, interface. */
 import { query, setQuery } from "../../location.ts";
 import { links, type PageProps } from "../../routes.ts";
-import { Empty, Skeleton } from "../../ui/Empty.tsx";
+import { Skeleton } from "../../ui/Empty.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
 import { Icon } from "../../ui/Icon.tsx";
 import { Menu } from "../../ui/Menu.tsx";
@@ -32,14 +32,17 @@ export default function EntityPage({ kind, project, domain, name }: PageProps<"e
   const chosen = (query.value.get("tab") ?? "executions") as TabName;
   if (newest.data === null) {
     return (
-      <Empty title={`There is no ${kindText(kind).toLowerCase()} ${name}`}>
+      <div class="stack">
+        <h1>
+          There is no {kindText(kind).toLowerCase()} {name}
+        </h1>
         <p>
           {project} / {domain} has no version of this name.
         </p>
-        <a class="button" href={links.list(place, "search", { q: name })}>
-          Search the project
-        </a>
-      </Empty>
+        <p>
+          <a href={links.list(place, "search", { q: name })}>Search the project</a>
+        </p>
+      </div>
     );
   }
   return (
