@@ -26,6 +26,7 @@ from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
 from app.auth.caller_access import access_check
+from app.background.change_listener import ChangeListener
 from app.background.notifications.build import readers_of
 from app.background.outbox.build import outbox_of
 from app.background.scheduler import Scheduler
@@ -220,7 +221,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
 
         server.auth = authentication_of(settings, database)
         server.task_tokens = task_tokens_of(settings)
-    services: list[Service] = [DescriptorWatch()]
+    services: list[Service] = [DescriptorWatch(), ChangeListener(server)]
     if server.auth is not None and server.auth.oauth is not None:
         services.extend(server.auth.oauth.services)
     # Services stop in the reverse order: a refresh of a session ends before the connections to its provider close.

@@ -32,6 +32,7 @@ class Part(StrEnum):
     ENGINE = "engine"
     START = "start"
     BEARER = "bearer"
+    SCHEDULES = "schedules"
 
 
 @app.command("run")
@@ -43,6 +44,7 @@ def run(
     pairs: Annotated[int, typer.Option(min=1, help="Runs of each route, each next to one of the unit.")] = 5,
     durable: Annotated[bool, typer.Option(help="PostgreSQL waits for the disk at every commit.")] = False,
     ghz: Annotated[bool, typer.Option(help="Load gRPC with ghz, as Go's figures were taken.")] = False,
+    schedules: Annotated[int, typer.Option(min=100, help="Schedules that are due in one minute.")] = 10_000,
     lock: Annotated[Path | None, typer.Option(help="A file to lock while measuring, on a shared machine.")] = None,
     keep: Annotated[bool | None, typer.Option(help="Write to benchmarks/results; by default if all is run.")] = None,
 ) -> None:
@@ -64,6 +66,8 @@ def run(
                     result |= _routes(Path(folder), chosen, databases, settings, lock)
                 elif each is Part.BEARER:
                     result |= _bearer(Path(folder), databases, settings, lock)
+                elif each is Part.SCHEDULES:
+                    result |= _schedules(Path(folder), databases, schedules, lock)
                 else:
                     result |= _engine(Path(folder), lock) if each is Part.ENGINE else _start(Path(folder), pairs, lock)
                 if keep or (keep is None and everything):
@@ -116,6 +120,18 @@ def _bearer(folder: Path, databases: tuple[str, ...], settings: dict[str, Any], 
             figures.append(row | {"alone": alone})
             print(bearer.line(row), flush=True)
     return {"bearer": figures}
+
+
+def _schedules(folder: Path, databases: tuple[str, ...], number: int, lock: Path | None) -> dict[str, Any]:
+    from benchmarks import schedules
+
+    figures = []
+    for database in databases:
+        with held(lock) as alone:
+            how: dict[str, Any] = {"schedules": number, "requests": min(number, 2_000), "idle_seconds": 30.0}
+            figures.append(schedules.measure(folder, database, **how) | {"alone": alone})
+        print(schedules.line(figures[-1]), flush=True)
+    return {"schedules": figures}
 
 
 def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:

@@ -77,12 +77,8 @@ class Filler:
         await self._database.open()
         try:
             async with self._context() as ctx:
-                await projects.register_project(ctx, messages.project())
-                for number in range(messages.NODES):
-                    await tasks.create_task(ctx, messages.task(task_name(number), "v0"))
+                await register_templates(ctx)
                 name = workflow_name(0)
-                await workflows.create_workflow(ctx, messages.workflow(name, "v0"))
-                await launch_plans.create_launch_plan(ctx, messages.launch_plan(name, "v0"))
                 await launch.create_execution(ctx, messages.execution(execution_name(0), name, "v0"))
             for phase in (core_execution.WorkflowExecution.RUNNING, core_execution.WorkflowExecution.SUCCEEDED):
                 async with self._context(START + timedelta(seconds=phase)) as ctx:
@@ -97,10 +93,10 @@ class Filler:
                 ]
         finally:
             await self._database.close()
-        _insert(self._url, copies)
+        insert(self._url, copies)
 
     async def _tasks(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.Task, version_key(_id(identifier_pb2.TASK, task_name(0), 0)))
+        row = await row_of(ctx, schema.Task, version_key(_id(identifier_pb2.TASK, task_name(0), 0)))
         closure = task_pb2.TaskClosure.FromString(row["closure"])
 
         def copy(id: identifier_pb2.Identifier) -> Values:
@@ -110,7 +106,7 @@ class Filler:
         return map(copy, _versions(identifier_pb2.TASK, task_name, TASK_NAMES, registered=messages.NODES))
 
     async def _workflows(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.Workflow, version_key(_id(identifier_pb2.WORKFLOW, workflow_name(0), 0)))
+        row = await row_of(ctx, schema.Workflow, version_key(_id(identifier_pb2.WORKFLOW, workflow_name(0), 0)))
         raw = await self._blobs.read(row["remote_closure_identifier"], bytes_max=0)
         closure = workflow_pb2.WorkflowClosure.FromString(raw)
 
@@ -126,7 +122,7 @@ class Filler:
         return map(copy, _versions(identifier_pb2.WORKFLOW, workflow_name, WORKFLOW_NAMES))
 
     async def _launch_plans(self, ctx: Context) -> Iterator[Values]:
-        row = await _row(ctx, schema.LaunchPlan, version_key(_id(identifier_pb2.LAUNCH_PLAN, workflow_name(0), 0)))
+        row = await row_of(ctx, schema.LaunchPlan, version_key(_id(identifier_pb2.LAUNCH_PLAN, workflow_name(0), 0)))
         spec = launch_plan_pb2.LaunchPlanSpec.FromString(row["spec"])
 
         def copy(id: identifier_pb2.Identifier) -> Values:
@@ -138,7 +134,7 @@ class Filler:
     async def _executions(self, ctx: Context) -> Iterator[Values]:
         id = identifier_pb2.WorkflowExecutionIdentifier(project=messages.PROJECT, domain=messages.DOMAIN)
         id.name = execution_name(0)
-        row = await _row(ctx, schema.Execution, execution_key(id))
+        row = await row_of(ctx, schema.Execution, execution_key(id))
         closure = execution_pb2.ExecutionClosure.FromString(row["closure"])
 
         def copy(number: int) -> Values:
@@ -151,6 +147,15 @@ class Filler:
             return row | times | {"execution_name": execution_name(number), "closure": closure.SerializeToString()}
 
         return map(copy, range(1, EXECUTIONS))
+
+
+async def register_templates(ctx: Context) -> None:
+    """Register a project, the tasks of a workflow, the workflow, and its launch plan."""
+    await projects.register_project(ctx, messages.project())
+    for number in range(messages.NODES):
+        await tasks.create_task(ctx, messages.task(task_name(number), "v0"))
+    await workflows.create_workflow(ctx, messages.workflow(workflow_name(0), "v0"))
+    await launch_plans.create_launch_plan(ctx, messages.launch_plan(workflow_name(0), "v0"))
 
 
 def _tags() -> Iterator[Values]:
@@ -168,8 +173,8 @@ def _versions(
             yield _id(kind, name(number), version)
 
 
-def _insert(url: str, copies: list[tuple[type[schema.Base], Iterator[Values]]]) -> None:
-    """Insert rows at the speed of COPY, then give each launch plan the row of its workflow."""
+def insert(url: str, copies: list[tuple[type[schema.Base], Iterator[Values]]], *, link: bool = True) -> None:
+    """Insert rows at the speed of COPY. link: give each launch plan the row of the workflow with its name."""
     if url.startswith("sqlite:///"):
         with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as lite:
             for model, rows in copies:
@@ -177,7 +182,8 @@ def _insert(url: str, copies: list[tuple[type[schema.Base], Iterator[Values]]]) 
                 marks = ", ".join("?" * len(names))
                 table = schema.table(model).name
                 lite.executemany(f"INSERT INTO {table} ({_quoted(names)}) VALUES ({marks})", tuples)
-            lite.execute(_LINK)
+            if link:
+                lite.execute(_LINK)
             lite.execute("ANALYZE")
             lite.commit()
         return
@@ -188,7 +194,8 @@ def _insert(url: str, copies: list[tuple[type[schema.Base], Iterator[Values]]]) 
             with connection.cursor().copy(copy.encode()) as stream:
                 for values in tuples:
                     stream.write_row(values)
-        connection.execute(_LINK)
+        if link:
+            connection.execute(_LINK)
         connection.execute("VACUUM ANALYZE")
 
 
@@ -220,7 +227,7 @@ def _id(kind: int, name: str, version: int) -> identifier_pb2.Identifier:
     return messages.identifier(kind, name, f"v{version}")
 
 
-async def _row(ctx: Context, model: type[schema.Base], key: dict[str, Any]) -> dict[str, Any]:
+async def row_of(ctx: Context, model: type[schema.Base], key: dict[str, Any]) -> dict[str, Any]:
     """The values of a row but for those that the database numbers."""
     columns = tuple(column.name for column in schema.table(model).columns if column.name != "id")
     row = await ctx.db.find(model, columns=columns, **key)

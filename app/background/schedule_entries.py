@@ -73,6 +73,16 @@ class Entry:
         self.slot = self.timing.following(newest) if self.timing is not None and newest is not None else None
 
 
+def key_of(row: Any) -> Key:
+    """Return the key of a row of app.services.schedules.states."""
+    return (row.project, row.domain, row.name, row.version)
+
+
+def version_of(row: Any) -> tuple[Any, ...]:
+    """Return the part of a row that makes another entry when it changes."""
+    return (row.active, row.updated_at, row.cron_expression, row.fixed_rate_value, row.unit, row.resume_from)
+
+
 def entry_of(row: Any, settings: Settings, now: datetime, snapshot: Mapping[str, datetime]) -> Entry:
     """Return the entry of a row of app.services.schedules.states, at its first slot that was not decided.
 
@@ -84,8 +94,7 @@ def entry_of(row: Any, settings: Settings, now: datetime, snapshot: Mapping[str,
         now: The activation of a row that has no times.
         snapshot: The last times that upstream's scheduler stored, by `snapshot_key`.
     """
-    key = (row.project, row.domain, row.name, row.version)
-    version = (row.active, row.updated_at, row.cron_expression, row.fixed_rate_value, row.unit, row.resume_from)
+    key, version = key_of(row), version_of(row)
     options = states.options_of(row, settings)
     try:
         chosen = timing(row, options, utc=settings.scheduler.workflow_executor.local.use_utc_tz)

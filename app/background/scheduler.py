@@ -4,8 +4,9 @@ Of all processes on a database one leads, by a lease; another takes over when th
 work: a slot is launched once whatever processes try, because its execution's name is derived from the slot and the
 state of the schedule changes in the same transaction (app/services/schedules/fire.py).
 
-The state of schedules is in the database. Memory holds the following slot of each active schedule. The leader looks
-for changed schedules every LOOK_SECONDS. The process's clock decides what is due.
+The state of schedules is in the database. Memory holds the following slot of each active schedule. Changes are
+announced (app/runtime/changes.py); the leader also looks for them from time to time. The process's clock decides what
+is due.
 
 Source: flyteadmin/scheduler, with the differences that docs/schedules.md lists.
 """
@@ -24,10 +25,11 @@ import structlog
 
 from app import errors
 from app.background import snapshots
-from app.background.schedule_entries import Entry, entry_of
+from app.background.schedule_entries import Entry, entry_of, key_of, version_of
 from app.background.slot_launcher import SlotLauncher
 from app.database import schema
 from app.engine.owner import has_ended, owner_name
+from app.runtime.changes import SCHEDULES
 from app.runtime.dispatch import Server
 from app.runtime.leases import Leases
 from app.services.schedules import slots, states
@@ -36,6 +38,8 @@ from app.services.schedules.slots import Key
 LEASE = "scheduler"
 # Time between two looks for changed schedules, and between two looks whether the lease is free.
 LOOK_SECONDS = 0.5
+# The same where changes by other processes are announced (app/runtime/changes.py).
+ANNOUNCED_LOOK_SECONDS = 5.0
 # Time between two renewals of the lease.
 RENEW_SECONDS = 10.0
 # Time between two snapshots for upstream's scheduler.
@@ -84,7 +88,10 @@ class Scheduler:
         self._launching: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        # The time of the next look for changes, by the event loop's clock.
+        self._look_at = 0.0
         self._failure = ""
+        server.changes.subscribe(SCHEDULES, self._changed)
 
     async def start(self) -> None:
         """Begin to look for due slots."""
@@ -121,6 +128,12 @@ class Scheduler:
             "lateness_seconds": self._launcher.lateness_seconds,
         }
 
+    def _changed(self) -> None:
+        """Look for changes now."""
+        if self._leading:
+            self._look_at = 0.0
+            self._wake.set()
+
     async def _run(self) -> None:
         while True:
             try:
@@ -141,6 +154,11 @@ class Scheduler:
 
     async def _look(self) -> None:
         """Take or renew the lease; where this process leads, read changed schedules and write the snapshot."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return
+        announced = self._leading and self._server.changes.listening
+        self._look_at = now + (ANNOUNCED_LOOK_SECONDS if announced else LOOK_SECONDS)
         await self._lead()
         if self._leading:
             await self._read_changes()
@@ -148,7 +166,7 @@ class Scheduler:
 
     async def _sleep(self) -> None:
         """Wait until a slot may be due, a launch has ended, or it is time to look for changes."""
-        seconds = LOOK_SECONDS
+        seconds = max(0.0, self._look_at - asyncio.get_running_loop().time())
         if self._leading and self._heap:
             seconds = min(seconds, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
         if self._late and len(self._launching) < self._section.launches_max:
@@ -234,10 +252,10 @@ class Scheduler:
 
     def _put(self, row: Any) -> None:
         """Add, replace or remove the entry of a schedule; leave an entry alone whose row has not changed."""
-        entry = entry_of(row, self._server.settings, self._clock(), self._snapshot)
-        known = self._entries.get(entry.key)
-        if known is not None and known.version == entry.version:
+        known = self._entries.get(key_of(row))
+        if known is not None and known.version == version_of(row):
             return
+        entry = entry_of(row, self._server.settings, self._clock(), self._snapshot)
         if known is not None:
             # A slot that was due before the deactivation is launched; a new generation ends the others.
             stopped_at = None if row.active or row.paused else row.updated_at

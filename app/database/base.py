@@ -14,13 +14,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
 from app import errors
 from app.database import schema, statements
 from app.database.statements import Statement
+
+if TYPE_CHECKING:
+    from app.database.listening import Listener
 
 log = structlog.get_logger(__name__)
 # Asked before each statement, because a debug line that is dropped takes 4 µs.
@@ -99,6 +102,14 @@ class UnitOfWork(ABC):
     @abstractmethod
     async def close(self, *, commit: bool) -> None:
         """Commit or roll back the transaction that `begin` opened."""
+
+    async def notify(self, topic: str) -> bool:
+        """Send a notice about changed rows to the listeners of other processes, with the commit.
+
+        Returns:
+            False where the database passes no notices on.
+        """
+        return False
 
     async def all(self, statement: Statement, **parameters: Any) -> Sequence[Row]:
         """Return all rows of a statement."""
@@ -202,3 +213,7 @@ class Database(ABC):
         Raises:
             Unavailable: The database is not open.
         """
+
+    def listener(self) -> Listener | None:
+        """Return a listener for the notices of other processes, not opened yet; None where there are none."""
+        return None

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from app import errors
+from app.database.listening import Listener
 from app.database.pipeline import PipelinedConnection
 
 IDLE_SECONDS_MAX = 600.0
@@ -66,6 +67,10 @@ class ConnectionPool:
         self._opening_shared: asyncio.Task[PipelinedConnection] | None = None
         self._cancelling: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    def listener(self) -> Listener:
+        """Return a listener that connects as this pool does. Its connection is not one of the pool."""
+        return Listener(self._conninfo, self._parameters, connect_seconds_max=self._connect_seconds_max + 1)
 
     async def shared(self) -> PipelinedConnection:
         """Return the connection of the short reads, opening it when necessary.

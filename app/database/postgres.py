@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from sqlalchemy import Text, bindparam, func, select
 
 from app import errors
 from app.database import schema
 from app.database.base import SCHEMA_PROBLEM, Database, Row, UnitOfWork, already_exists
 from app.database.connection_pool import RESPONSE_MARGIN_SECONDS, ConnectionPool
 from app.database.growth import TableGrowth
+from app.database.listening import CHANNEL, Listener
 from app.database.pipeline import ConnectionLost, PipelinedConnection
 from app.database.server_lock import SERVER_LOCK_SQL
 from app.database.statements import POSTGRESQL, Statement
+
+_NOTIFY = Statement(select(func.pg_notify(CHANNEL, bindparam("topic", type_=Text())).label("sent")))
 
 # SQLSTATE → error. Others become INTERNAL: the server caused them, not the client.
 _SQLSTATES: dict[str, type[errors.FlyteError]] = {
@@ -107,6 +111,12 @@ class PostgresDatabase(Database):
             raise errors.Unavailable("the database is not open")
         return PostgresUnit(self._pool, self._growth)
 
+    def listener(self) -> Listener:
+        """Return a listener for the notices of other processes. Raises Unavailable where the database is not open."""
+        if self._pool is None:
+            raise errors.Unavailable("the database is not open")
+        return self._pool.listener()
+
 
 class PostgresUnit(UnitOfWork):
     """Unit of work on PostgreSQL.
@@ -138,6 +148,12 @@ class PostgresUnit(UnitOfWork):
         if row_id is not None:
             self._inserted[schema.table(model).name] += 1
         return row_id
+
+    async def notify(self, topic: str) -> bool:
+        """Send a notice, with the commit."""
+        await self.begin()
+        await self.one(_NOTIFY, topic=topic)
+        return True
 
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
         compiled = statement.compiled(POSTGRESQL)

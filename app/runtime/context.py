@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.auth.identity import Identity
 from app.engine.port import Engine
+from app.runtime.changes import Changes
 from app.runtime.outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Context:
         auth: Authentication; None where it is off.
         credentials: The headers of the request; None where authentication is off, and for engines and services.
         outgoing: The writers of messages about events, and the way to the outbox.
+        changes: The subscribers to changed rows.
         callbacks: The after-commit callbacks.
     """
 
@@ -55,6 +58,7 @@ class Context:
     credentials: Credentials | None = None
     access: Access | None = None
     outgoing: Outgoing = field(default_factory=Outgoing)
+    changes: Changes = field(default_factory=Changes)
     callbacks: list[AfterCommit] = field(default_factory=list)
 
     @property
@@ -65,3 +69,8 @@ class Context:
     def after_commit(self, callback: AfterCommit) -> None:
         """Run the callback after the transaction is committed. It does not run after a rollback."""
         self.callbacks.append(callback)
+
+    async def announce(self, topic: str) -> None:
+        """Notify the subscribers of a topic after the commit: here, and on PostgreSQL in other processes."""
+        await self.db.notify(topic)
+        self.after_commit(partial(self.changes.notify, topic))

@@ -37,6 +37,7 @@ from app.cache import ByteCache
 from app.database.base import Database
 from app.engine.port import Engine
 from app.runtime import debug_log, failures
+from app.runtime.changes import Changes
 from app.runtime.context import Context
 from app.runtime.health import Health
 from app.runtime.outgoing import Outgoing
@@ -74,6 +75,7 @@ class Server:
         access: Decides what a caller may do; None where neither authentication nor roles are on.
         audit: The audit log; None where it is off.
         outgoing: The writers of messages about events, and the way to the outbox.
+        changes: The subscribers to changed rows.
         cache: JSON and whole replies (`cached_reply`), shared by all edges, so that `limits.kept_json_bytes_max`
             bounds the process.
         health: Readiness, which /healthz/ready and the gRPC health service report.
@@ -89,6 +91,7 @@ class Server:
     access: AccessCheck | None = None
     audit: audit.AuditLog | None = None
     outgoing: Outgoing = field(default_factory=Outgoing)
+    changes: Changes = field(default_factory=Changes)
     cache: ByteCache = field(init=False)
     health: Health = field(init=False)
 
@@ -361,6 +364,7 @@ async def perform(
             auth=server.auth,
             credentials=call.credentials if call is not None else None,
             outgoing=server.outgoing,
+            changes=server.changes,
         )
         response = await function(ctx, request)
     for callback in ctx.callbacks:

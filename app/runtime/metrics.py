@@ -45,6 +45,8 @@ _OF_TARGET = {
 # Every gauge of a background service (app/runtime/lifecycle.py) by service and name, with its help text.
 GAUGES = {
     ("assistants", "healthy"): "1 while the MCP endpoint and the REST adapter work",
+    ("change_listener", "healthy"): "1 while the service runs",
+    ("change_listener", "listening"): "1 while notices of other processes arrive; PostgreSQL only",
     ("cluster_resources", "healthy"): "1 unless the last run could not apply an object",
     ("cluster_resources", "failed"): "objects that the last run could not apply",
     ("descriptor_watch", "healthy"): "1 while the process has descriptors left",

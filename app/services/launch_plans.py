@@ -21,6 +21,7 @@ from app.database.schedule_tables import ScheduleState
 from app.database.statements import Statement
 from app.query import lists, pages
 from app.query.filters import Filter
+from app.runtime.changes import SCHEDULES
 from app.runtime.context import Context
 from app.runtime.threads import in_thread_if_large
 from app.services import literal_limits, registered_names
@@ -341,14 +342,17 @@ async def update_launch_plan(
     if request.state == launch_plan_pb2.ACTIVE:
         keys = {f"key_{part}": value for part, value in key.items()}
         await ctx.db.run(_deactivate_others(), **keys)
-        await ctx.db.run(_stop_other_schedules(), **keys, now=ctx.now)
+        stopped = await ctx.db.run(_stop_other_schedules(), **keys, now=ctx.now)
         if _has_schedule(metadata.schedule):
             await _start_schedule(ctx, key, metadata.schedule)
+        if stopped or _has_schedule(metadata.schedule):
+            await ctx.announce(SCHEDULES)
         await ctx.db.run(_activate(), **keys)
     else:
         await ctx.db.update(schema.LaunchPlan, key, state=launch_plan_pb2.INACTIVE, updated_at=ctx.now)
         if metadata.HasField("schedule"):
             await ctx.db.update(schema.SchedulableEntity, key, active=False, updated_at=ctx.now)
+            await ctx.announce(SCHEDULES)
     return launch_plan_pb2.LaunchPlanUpdateResponse()
 
 

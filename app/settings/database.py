@@ -84,8 +84,8 @@ class DatabaseSection(Section):
     """Largest number of unused connections that stay open."""
 
     max_open_connections: int = Field(default=20, ge=1)
-    """Largest number of connections to PostgreSQL, of all workers together; each worker may take two at least. The
-    default is 100 with a configuration file."""
+    """Largest number of connections to PostgreSQL, of all workers together; each worker may take two at least, and
+    one more that listens to other processes. The default is 100 with a configuration file."""
 
     conn_max_life_time_seconds: Seconds = 3600.0
     """Age at which a connection is replaced, as a duration."""

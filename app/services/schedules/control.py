@@ -11,6 +11,7 @@ from flyteidl.core import identifier_pb2
 from app import errors
 from app.database import schema
 from app.database.schedule_tables import ScheduleState
+from app.runtime.changes import SCHEDULES
 from app.runtime.context import Context
 from app.services.checks import not_registered
 from app.services.schedules.fire import Due, columns_of, record
@@ -48,6 +49,7 @@ async def pause(ctx: Context, key: Key, reason: str, *, by: str) -> None:
         paused_by=by,
         paused_at=ctx.now,
     )
+    await ctx.announce(SCHEDULES)
 
 
 async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
@@ -81,6 +83,7 @@ async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
         paused_by=None,
         paused_at=None,
     )
+    await ctx.announce(SCHEDULES)
 
 
 async def record_failure(ctx: Context, failure: tuple[Due, errors.FlyteError]) -> None:
