@@ -3,6 +3,8 @@
 `?index=3&retry=0` selects an element of a map task. A Range header selects a part of the log, `?tail=<lines>` its last
 lines. Each name becomes one component of a path, so no name leads out of the folder of attempts.
 
+A browser that navigates to a log is redirected to the log in the console, unless the address has `?raw=1`.
+
 Logs are as open as the API: where authentication is on, a caller needs a token, and where roles are on, the role `view`
 in the project and domain. A log is stored in the home of the server that ran the attempt; servers with other homes
 answer 404.
@@ -17,12 +19,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from flyteidl.core import identifier_pb2
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from app.api.pages import console, html
 from app.api.pages.page_access import answering_errors, require
 from app.auth.roles import Need, Role
 from app.engine.local.processes import folders
@@ -33,7 +37,12 @@ TAIL_LINES_MAX = 100_000
 _PIECE_BYTES = 256 * 1024
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache", "accept-ranges": "bytes"}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",
+    "accept-ranges": "bytes",
+    "vary": "accept",
+}
 
 
 class _BadRequest(Exception):
@@ -58,8 +67,12 @@ class _Part:
 def routes(server: Server) -> list[BaseRoute]:
     """Return the route for logs."""
     home = server.settings.home_path
+    has_console = server.settings.console.enabled
 
     async def serve(request: Request) -> Response:
+        if has_console and html.wants_html(request) and "raw" not in request.query_params:
+            # Before the check of access: the console signs in, and the address alone shows nothing.
+            return _to_console(request)
         place = request.path_params["project"], request.path_params["domain"]
         await require(server, request, Need(Role.VIEW, *place), "logs")
         try:
@@ -85,6 +98,22 @@ def routes(server: Server) -> list[BaseRoute]:
         return _respond(request, descriptor, part)
 
     return [Route(PATH, answering_errors(serve), methods=["GET", "HEAD"])]
+
+
+def _to_console(request: Request) -> Response:
+    """Redirect to the log in the console, whose attempts count from 1."""
+    names, given = request.path_params, request.query_params
+    try:
+        attempt, index = _number(names, "attempt"), _number(given, "index")
+    except _BadRequest as error:
+        return _reply(400, str(error))
+    assert attempt is not None
+    query = {"node": names["node"], "attempt": attempt + 1}
+    query |= {"panel": "log"} if index is None else {"panel": "indices", "index": index}
+    root = quote(request.scope.get("root_path", ""))
+    project, domain, execution = (quote(names[name], safe="") for name in ("project", "domain", "execution"))
+    page = f"{root}{console.PATH}/projects/{project}/domains/{domain}/executions/{execution}"
+    return RedirectResponse(f"{page}?{urlencode(query)}", 303, headers=_HEADERS)
 
 
 def _path(home: Path, request: Request) -> Path:

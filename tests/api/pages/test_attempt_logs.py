@@ -215,3 +215,40 @@ def test_a_log_that_grows_while_it_is_sent_does_not_make_the_answer_longer(tmp_p
 
     assert asyncio.run(serve()) == 1_000_000
     assert b"".join(sent) == b"x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("url", "query"),
+    [
+        ("/logs/p/d/ex1/n0/0", "node=n0&attempt=1&panel=log"),
+        ("/logs/p/d/ex1/n1/2?index=7&retry=1", "node=n1&attempt=3&panel=indices&index=7"),
+    ],
+)
+def test_a_browser_is_sent_to_the_attempt_in_the_console(url: str, query: str, get: Get, tmp_path: Path) -> None:
+    """Attempts count from 0 in the API and from 1 in the console."""
+    write(tmp_path, b"line")
+    reply = get(url, accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert (reply.status_code, reply.headers["vary"]) == (303, "accept")
+    assert reply.headers["location"] == f"/console/projects/p/domains/d/executions/ex1?{query}"
+
+
+def test_an_address_with_raw_is_the_text_in_browsers_too(get: Get, tmp_path: Path) -> None:
+    write(tmp_path, b"line")
+    assert get(f"{URL}?raw=1", accept="text/html").text == "line"
+
+
+def test_a_bad_attempt_is_not_redirected(get: Get) -> None:
+    assert get("/logs/p/d/ex1/n0/x", accept="text/html").status_code == 400
+
+
+def test_without_a_console_browsers_get_the_text(tmp_path: Path) -> None:
+    server = server_at(tmp_path)
+    server.settings = Settings.model_validate({"home": tmp_path, "console": {"enabled": False}})
+    write(tmp_path, b"line")
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=attempt_logs.routes(server)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(URL, headers={"accept": "text/html"})
+
+    assert asyncio.run(send()).text == "line"

@@ -69,7 +69,8 @@ export function sourcePath(uri: string | undefined): string | undefined {
 function sourceOf(path: string): LogSource {
   return {
     key: path,
-    href: path,
+    // Without `raw`, a browser that navigates to a log is sent to the console.
+    href: `${path}${path.includes("?") ? "&" : "?"}raw=1`,
     read: (range, signal) => readRange(path, range, signal),
     size: async (signal) => {
       const response = await request("log", path, { method: "HEAD" }, { signal, background: true });
