@@ -19,7 +19,7 @@ ATTEMPT_ERROR_BYTES_MAX = 10_000
 REASON_BYTES_MAX = 1000
 # The limit of one field of one row: all reasons, all log links, custom info, inline outputs.
 FIELD_BYTES_MAX = 4096
-# External resources, one for each index of a map task, which flyteconsole shows from the list. Some 6,000 fit.
+# External resources, one for each index of a map task, which flyteconsole shows from the list. Some 4,500 fit.
 RESOURCES_BYTES_MAX = 1024 * 1024
 
 
@@ -57,11 +57,11 @@ def trim_task(closure: task_execution_pb2.TaskExecutionClosure) -> None:
 
 def _trim_error(closure: Any, bytes_max: int = ERROR_BYTES_MAX) -> None:
     if closure.WhichOneof("output_result") == "error":
-        closure.error.message = _end(closure.error.message, bytes_max)
+        closure.error.message = last_lines(closure.error.message, bytes_max)
         closure.error.code = errors.cut(closure.error.code, ERROR_BYTES_MAX)
 
 
-def _end(text: str, bytes_max: int) -> str:
+def last_lines(text: str, bytes_max: int) -> str:
     """Return the last lines that fit, without blank ones at the end; of a last line that is too long its beginning.
 
     Deviates: upstream keeps the first 100 bytes, which for a failed task are the head of a traceback. The cause stands

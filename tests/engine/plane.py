@@ -169,14 +169,20 @@ class Plane:
 
     async def attempts(self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str) -> list[tuple[str, str]]:
         """Phase and error code of each attempt of a node."""
+        closures = await self.attempt_closures(id, node)
+        names = type(closures[0]).DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number if closures else {}
+        return [(names[one.phase].name, one.error.code) for one in closures]
+
+    async def attempt_closures(
+        self, id: identifier_pb2.WorkflowExecutionIdentifier, node: str
+    ) -> list[admin_task_execution_pb2.TaskExecutionClosure]:
+        """The closures of the attempts of a node, in order."""
         async with self.server.database.unit_of_work() as db:
             rows = await db.find_all(schema.TaskExecution, **execution_key(id), node_id=node)
-        closures = [
+        return [
             admin_task_execution_pb2.TaskExecutionClosure.FromString(row.closure)
             for row in sorted(rows, key=lambda row: row.retry_attempt)
         ]
-        names = type(closures[0]).DESCRIPTOR.fields_by_name["phase"].enum_type.values_by_number if closures else {}
-        return [(names[one.phase].name, one.error.code) for one in closures]
 
     async def open_rows(self) -> dict[str, str]:
         """What is left unfinished: nodes and attempts of all executions that have no end."""

@@ -1,6 +1,7 @@
 // The indices of a map: one entry for each index, read from the external resources of its task execution. No DOM.
 
 import type { ExternalResource } from "./api.ts";
+import { lastCause } from "./logText.ts";
 import { asPhase, isActive, isFailure, type Phase } from "./phases.ts";
 
 /** One index of a map, with its last attempt. */
@@ -13,7 +14,7 @@ export interface MapIndex {
   /** The log links of the last attempt. */
   readonly logs: ExternalResource["logs"];
   readonly startedMs: number | undefined;
-  /** From start to end, or to now while the index runs. */
+  /** From start to end; undefined while the index runs, and where the engine reports no times. */
   readonly durationMs: number | undefined;
   /** The last line of the error, where the engine reports it. */
   readonly error: string;
@@ -45,7 +46,7 @@ function indexOf(resource: ExternalResource): MapIndex {
     logs: resource.logs ?? [],
     startedMs: started,
     durationMs: started !== undefined && ended !== undefined ? ended - started : undefined,
-    error: typeof info.error === "string" ? info.error : "",
+    error: typeof info.error === "string" ? lastCause(info.error) : "",
   };
 }
 

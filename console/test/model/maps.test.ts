@@ -9,7 +9,7 @@ const resources = [
     index: 0,
     retry_attempt: 1,
     phase: "FAILED" as const,
-    custom_info: { started_at: 10, ended_at: 11, error: "ValueError: x" } as never,
+    custom_info: { started_at: 10, ended_at: 11, error: "  File x\nValueError: x\n" } as never,
   },
   { index: 1, retry_attempt: 0, phase: "UNDEFINED" as const },
 ];
@@ -28,6 +28,7 @@ test("an index is its last attempt, and without a phase it has not started", () 
     indices.map((one) => one.durationMs),
     [1000, undefined, 2500],
   );
+  assert.equal(indices[0]?.error, "ValueError: x");
 });
 
 test("indices are sorted, chosen by phase, and found", () => {

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from app.engine.local.processes.task_attempt import TaskAttempt
 from tests.engine.fake_runner import boom
@@ -57,6 +58,28 @@ def test_too_many_failures_report_the_messages_of_the_indices(run_plane: RunPlan
         assert await plane.attempts(id, "n0") == [("FAILED", "")]
 
     run_plane(scenario, {"mapped": odd_only})
+
+
+def test_indices_report_their_times_and_errors(run_plane: RunPlane) -> None:
+    def flaky(x: int, attempt: TaskAttempt) -> Any:
+        return {"o": x} if attempt.attempt >= x else boom("File x\nValueError: no", retryable=True)
+
+    async def scenario(plane: Plane) -> None:
+        element = with_metadata(task_node("n0", "mapped"), retries=1)
+        await register(plane, array(element, min_success_ratio=0.5, x=[0, 1, 2, 3]))
+        id = await plane.launch("wf")
+        assert await plane.phase(id) == "SUCCEEDED"
+        (closure,) = await plane.attempt_closures(id, "n0")
+        infos = {
+            (one.index, one.retry_attempt): json_format.MessageToDict(one.custom_info)
+            for one in closure.metadata.external_resources
+        }
+        assert infos.keys() == {(0, 0), *((index, retry) for index in (1, 2, 3) for retry in (0, 1))}
+        for key, info in infos.items():
+            assert 0 <= info["ended_at"] - info["started_at"] < 60
+            assert info.get("error", "") == ("" if key in {(0, 0), (1, 1)} else "File x\nValueError: no")
+
+    run_plane(scenario, {"mapped": flaky})
 
 
 @pytest.mark.parametrize(("ratio", "phase"), [(0.5, "SUCCEEDED"), (0.6, "FAILED")])

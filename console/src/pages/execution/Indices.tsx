@@ -10,6 +10,7 @@ import { isActive, isFailure, type Phase, phaseGroup, phaseLabel } from "../../m
 import { durationText } from "../../model/times.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
+import { Duration } from "../../ui/Time.tsx";
 import { Tree, type TreeRow } from "../../ui/Tree.tsx";
 import { LogOf, sourcePath } from "./AttemptLog.tsx";
 import { selection } from "./selection.ts";
@@ -94,7 +95,7 @@ export function Indices({ node, attempt }: { node: RunNode; attempt: Schema<"adm
                 {one.attempt > 0 && <span class="node-kind">attempt {one.attempt + 1}</span>}
               </span>
               <span role="gridcell" class="index-time number">
-                {one.durationMs === undefined ? "" : durationText(one.durationMs)}
+                <IndexTime one={one} />
               </span>
               <span role="gridcell" class="index-error ellipsis">
                 <IndexError one={one} />
@@ -143,6 +144,11 @@ function rowOf(one: MapIndex, index: number, all: readonly MapIndex[]): IndexRow
     siblings: all.length,
     label: () => `Index ${one.index}, ${phaseLabel(one.phase)}${one.error ? `, ${one.error}` : ""}`,
   };
+}
+
+function IndexTime({ one }: { one: MapIndex }) {
+  if (one.durationMs !== undefined) return <>{durationText(one.durationMs)}</>;
+  return one.startedMs !== undefined && isActive(one.phase) ? <Duration from={one.startedMs} /> : null;
 }
 
 /** The last line of a failed index: as reported, else the end of its log, which is read for rows in view only. */

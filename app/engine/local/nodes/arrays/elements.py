@@ -129,10 +129,13 @@ class TaskElements:
             if not self._cached:
                 progress.change(index, Task.SUCCEEDED, loop.attempt)
             return ended
-        progress.change(index, Task.FAILED, loop.attempt)
         if isinstance(ended, Failed):
-            raise IndexFailed(loop.budget.exhausted(ended).message)
-        raise IndexFailed(f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have")
+            error, message = ended.error.message, loop.budget.exhausted(ended).message
+        else:
+            message = f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have"
+            error = message
+        progress.change(index, Task.FAILED, loop.attempt, error=error)
+        raise IndexFailed(message)
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:
         """Add the link to the log of an attempt, once: the control plane keeps links."""
@@ -202,7 +205,7 @@ class _Index:
         self._progress.change(self._index, Task.RUNNING, attempt)
 
     async def failed(self, attempt: int, failed: Failed) -> None:
-        self._progress.change(self._index, Task.FAILED, attempt)
+        self._progress.change(self._index, Task.FAILED, attempt, error=failed.error.message)
 
 
 class ChildElements:
@@ -241,7 +244,7 @@ class ChildElements:
                 progress.change(index, Task.RUNNING, 0)
             outputs = await outputs_of(child)
         except ChildFailed as failed:
-            progress.change(index, Task.FAILED, 0)
+            progress.change(index, Task.FAILED, 0, error=failed.error.message)
             raise IndexFailed(failed.error.message) from failed
         progress.change(index, Task.SUCCEEDED, 0)
         return outputs

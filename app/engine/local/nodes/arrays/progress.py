@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from flyteidl.core import catalog_pb2, execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
@@ -18,6 +19,7 @@ from app.engine.local.graph import unique_ids
 from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.task_events import bare_event
+from app.services import trimming
 
 Task = execution_pb2.TaskExecution
 CacheStatus = catalog_pb2.CatalogCacheStatus
@@ -29,6 +31,37 @@ _ENDS = (Task.SUCCEEDED, Task.FAILED, Task.ABORTED)
 # Every array is reported with the type of old map tasks, as upstream does.
 CONTAINER_ARRAY = "container_array"
 _PLUGIN = "k8s-array"
+# Of the error of one element; the node's error has the messages at more length.
+_ERROR_BYTES_MAX = 200
+
+
+@dataclass(slots=True)
+class _Run:
+    """The process, or child execution, of one attempt of an element.
+
+    Attributes:
+        started: Seconds since 1970; 0 if it has none, as for outputs from the cache.
+        ended: Seconds since 1970; 0 while it runs.
+        error: The last lines of its error.
+    """
+
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+
+    def describe(self, resource: event_pb2.ExternalResourceInfo) -> None:
+        """Set `custom_info`: {"started_at": seconds, "ended_at": seconds, "error": text}, as far as they are known.
+
+        Deviates: upstream reports neither times nor errors of elements, although the message has room for them.
+        """
+        known = {"started_at": self.started, "ended_at": self.ended, "error": self.error}
+        if any(known.values()):
+            resource.custom_info.update({name: value for name, value in known.items() if value})
+
+    @classmethod
+    def of(cls, resource: event_pb2.ExternalResourceInfo) -> _Run:
+        """Return the run of a report of an earlier server."""
+        return cls(started=resource.custom_info.fields["started_at"].number_value)
 
 
 class ArrayProgress:
@@ -61,6 +94,8 @@ class ArrayProgress:
         self._retries = [0] * size
         self._cache: dict[int, int] = {}
         self._changed: dict[tuple[int, int], int] = {}
+        # By element and attempt, until the end of the attempt has been reported: the control plane keeps reports.
+        self._runs: dict[tuple[int, int], _Run] = {}
         self._has_changes = asyncio.Event()
         self._earlier: dict[int, dict[int, AttemptClosure]] = {}
         self._version = context.execution.events.phase_version(context.unique_id, attempt)
@@ -71,6 +106,8 @@ class ArrayProgress:
             self._earlier.setdefault(resource.index, {})[resource.retry_attempt] = AttemptClosure(phase=resource.phase)
             self._phases[resource.index] = resource.phase
             self._retries[resource.index] = resource.retry_attempt
+            if resource.phase not in _ENDS and resource.HasField("custom_info"):
+                self._runs[resource.index, resource.retry_attempt] = _Run.of(resource)
             if resource.cache_status:
                 self._cache[resource.index] = resource.cache_status
 
@@ -86,15 +123,36 @@ class ArrayProgress:
         """Return the number of the current attempt of an element."""
         return self._retries[index]
 
-    def change(self, index: int, phase: int, retry: int, cache_status: int = CacheStatus.CACHE_DISABLED) -> None:
-        """Set the phase of an element, to be sent with the next event."""
+    def change(
+        self, index: int, phase: int, retry: int, cache_status: int = CacheStatus.CACHE_DISABLED, error: str = ""
+    ) -> None:
+        """Set the phase of an element, to be sent with the next event.
+
+        Args:
+            index: The element.
+            phase: Of core.TaskExecution.
+            retry: The attempt of the element, from 0.
+            cache_status: Of core.CatalogCacheStatus.
+            error: The message of a failure.
+        """
         if cache_status:
             self._cache[index] = cache_status
         elif (self._phases[index], self._retries[index]) == (phase, retry):
             return
         self._phases[index], self._retries[index] = phase, retry
         self._changed[index, retry] = phase
+        self._note(index, phase, retry, error)
         self._has_changes.set()
+
+    def _note(self, index: int, phase: int, retry: int, error: str) -> None:
+        """Note when an attempt started and ended, and its error."""
+        run = self._runs.setdefault((index, retry), _Run())
+        if phase == Task.RUNNING and not run.started:
+            run.started = round(time.time(), 3)
+        if phase in _ENDS and run.started:
+            run.ended = round(time.time(), 3)
+        if error:
+            run.error = trimming.last_lines(error, _ERROR_BYTES_MAX)
 
     def submitted(self) -> event_pb2.TaskExecutionEvent:
         """Return the first event, which lists all elements."""
@@ -134,6 +192,9 @@ class ArrayProgress:
             self._changed = {**changed, **self._changed}
             raise
         self._running_sent = True
+        for key, phase in changed.items():
+            if phase in _ENDS:
+                self._runs.pop(key, None)
 
     def _running(self) -> event_pb2.TaskExecutionEvent:
         event = self._event(Task.RUNNING, ((*key, phase) for key, phase in sorted(self._changed.items())))
@@ -157,5 +218,8 @@ class ArrayProgress:
                 external_id=f"{self._prefix}-n{index}-{retry}", index=index, retry_attempt=retry, phase=state
             )
             resource.cache_status = self._cache.get(index, CacheStatus.CACHE_DISABLED)
-            self._describe(resource, (index, retry) in self._changed)
+            changed = (index, retry) in self._changed
+            if changed and (run := self._runs.get((index, retry))):
+                run.describe(resource)
+            self._describe(resource, changed)
         return event
