@@ -21,7 +21,7 @@ from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, console, docs, health, notifications, roles, schedules, storage
+from app.api.pages import attempt_logs, console, docs, health, notifications, own_roles, roles, schedules, storage
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -82,6 +82,7 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))
+        self.router.routes.extend(own_roles.routes(server))
         if server.auth is not None:
             # Its libraries take 0.2 s of CPU to import.
             from app.api.pages import oauth

@@ -77,6 +77,7 @@ PAGES: Mapping[str, Rule] = {
     "/storage/{key:path}": Rule("signature", "the signature in the address is made for one object, and expires"),
     "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}": Rule("identity", "logs hold what tasks print"),
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
+    "/api/v1/roles/mine": Rule("identity", "it names the places in which the caller has roles"),
     "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
     "/api/v1/notifications": Rule("identity", "it names mail servers and topics that do not answer"),
     "/api/v1/notifications/test": Rule("identity", "administrators send test messages there"),

@@ -319,6 +319,14 @@ class TestPages:
         }
         assert len(desk.rest(ROOT, "GET", f"/api/v1/roles?limit=2&token={found['token']}").json["roles"]) == 2
 
+    def test_callers_read_their_own_roles(self, desk: Desk) -> None:
+        found = desk.rest(ALICE, "GET", "/api/v1/roles/mine").json
+        assert found["enabled"] is True
+        assert {"role": "run", "project": "p1", "domain": "development"} in found["grants"]
+        everywhere = {"role": "admin", "project": "*", "domain": "*"}
+        assert everywhere in desk.rest(ROOT, "GET", "/api/v1/roles/mine").json["grants"]
+        assert everywhere not in found["grants"]
+
     def test_a_change_has_effect_at_once_here(self, desk: Desk) -> None:
         binding = {"role": "view", "project": "p2", "domain": "*", "member": "carol"}
         carol = person("carol")

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, api, onOutcome } from "../api/client.ts";
 import { CONSOLE, NO_SIGN_IN, ROOT } from "../root.ts";
+import { readRoles } from "./roles.ts";
 
 export type User =
   | { state: "unknown" }
@@ -68,6 +69,7 @@ async function readUser(): Promise<void> {
           name: reply.name || reply.preferred_username || reply.email || reply.subject,
         }
       : { state: "none" };
+    if (reply.subject) void readRoles();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 501 || error.status === 404) user.value = { state: "none" };

@@ -110,27 +110,25 @@ function Comparison({ place, executions, names }: ComparisonProps) {
   const heads = executions.map((one) => <Subject key={one.id?.name} place={place} execution={one} onDrop={drop} />);
   const shared = { heads, all };
   return (
-    <>
-      <Tabs
-        label="What is compared"
-        tabs={[
-          { key: "values", label: "Inputs and outputs" },
-          { key: "nodes", label: "Nodes" },
-          { key: "settings", label: "Versions and settings" },
-        ]}
-        value={tab}
-        onChange={(key) => setQuery({ tab: key !== "values" && key })}
-      >
-        <div class="stack">
-          <Check on={!all} onChange={(on) => setQuery({ all: !on && "1" })}>
-            Differences only
-          </Check>
-          {tab === "values" && <ValuesOf place={place} names={ids} {...shared} />}
-          {tab === "nodes" && <NodesOf place={place} names={ids} nodeNames={nodeNames} {...shared} />}
-          {tab === "settings" && <Rows title="Settings" rows={compareValues(executions.map(factsOf))} {...shared} />}
-        </div>
-      </Tabs>
-    </>
+    <Tabs
+      label="What is compared"
+      tabs={[
+        { key: "values", label: "Inputs and outputs" },
+        { key: "nodes", label: "Nodes" },
+        { key: "settings", label: "Versions and settings" },
+      ]}
+      value={tab}
+      onChange={(key) => setQuery({ tab: key !== "values" && key })}
+    >
+      <div class="stack">
+        <Check on={!all} onChange={(on) => setQuery({ all: !on && "1" })}>
+          Differences only
+        </Check>
+        {tab === "values" && <ValuesOf place={place} names={ids} {...shared} />}
+        {tab === "nodes" && <NodesOf place={place} names={ids} nodeNames={nodeNames} {...shared} />}
+        {tab === "settings" && <Rows title="Settings" rows={compareValues(executions.map(factsOf))} {...shared} />}
+      </div>
+    </Tabs>
   );
 }
 

@@ -1,6 +1,7 @@
 /** The lists of workflows and of tasks: one row per name. */
 import { useMemo } from "preact/hooks";
 import { type Execution, resourceType, type Task, type Workflow } from "../../api/entities.ts";
+import { Guarded, guarded } from "../../frame/Guarded.tsx";
 import { navigate, setQuery } from "../../location.ts";
 import { type EntityRow, entityRows, shownRows, type View } from "../../model/entityRows.ts";
 import type { Interface } from "../../model/signature.ts";
@@ -154,19 +155,21 @@ function Actions({ kind, place, row }: { kind: Kind; place: Place; row: Row }) {
   const version = row.versions[0]?.id?.version;
   return (
     <span class="row tight actions-row">
-      <a class="button small" href={links.launch(kind, place, row.name, { version })}>
+      <Guarded need="run" place={place} class="button small" href={links.launch(kind, place, row.name, { version })}>
         Launch
-      </a>
+      </Guarded>
       <Menu
         button={<Icon name="dots" />}
         label={`More about ${row.name}`}
         class="button quiet small icon-only"
         items={[
           ...(kind === "workflow" ? [{ label: "Run grid", href: links.grid(place, row.name) }] : []),
-          {
-            label: row.archived ? "Take out of the archive" : "Archive",
-            onSelect: () => void archive(kind, place, row.name, !row.archived),
-          },
+          ...guarded("register", place, [
+            {
+              label: row.archived ? "Take out of the archive" : "Archive",
+              onSelect: () => void archive(kind, place, row.name, !row.archived),
+            },
+          ]),
         ]}
       />
     </span>

@@ -2,6 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { type Execution, runsOf } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
 import { asPhase, phaseGroup, phaseLabel } from "../../model/phases.ts";
 import { runOf } from "../../model/runs.ts";
@@ -42,9 +43,9 @@ export function EntityRuns({ kind, place, name }: Props) {
       {read.data === undefined && !read.error && <Skeleton />}
       {read.data && runs.length === 0 && (
         <Empty title={`No executions of this ${kindText(kind).toLowerCase()} yet`}>
-          <a class="button primary" href={links.launch(kind, place, name)}>
+          <Guarded need="run" place={place} class="button primary" href={links.launch(kind, place, name)}>
             Launch one
-          </a>
+          </Guarded>
         </Empty>
       )}
       {runs.length > 0 && (

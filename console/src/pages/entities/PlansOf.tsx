@@ -1,5 +1,6 @@
 import { useMemo } from "preact/hooks";
 import type { LaunchPlan } from "../../api/entities.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
 import { versionsByName } from "../../model/lastRuns.ts";
 import { byName, nextSlot, type ScheduleState, scheduleOf } from "../../model/schedule.ts";
@@ -74,7 +75,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
       width: "10rem",
       cell: (row) => (
         <span class="row tight one-line">
-          <ActiveSwitch name={row.name} active={row.active} ask={ask} />
+          <ActiveSwitch place={place} name={row.name} active={row.active} ask={ask} />
           {row.active && <span class="ellipsis">{row.active}</span>}
         </span>
       ),
@@ -107,9 +108,14 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
       width: "5.5rem",
       class: "actions",
       cell: (row) => (
-        <a class="button small" href={links.launch("launch_plan", place, row.name, { version: row.plan.id?.version })}>
+        <Guarded
+          need="run"
+          place={place}
+          class="button small"
+          href={links.launch("launch_plan", place, row.name, { version: row.plan.id?.version })}
+        >
           Launch
-        </a>
+        </Guarded>
       ),
     },
   ];

@@ -2,6 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { type Execution, type LaunchPlan, listVersions, type Versions as OfKind, runsOf } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
 import { BARS } from "../../model/lastRuns.ts";
 import { scheduleOf } from "../../model/schedule.ts";
@@ -107,7 +108,7 @@ function columnsOf({ kind, place, name, active, ask }: Props): Column<Row>[] {
       cell: (row) => <Time at={row.of.closure?.created_at} />,
     },
   ];
-  if (kind === "launch_plan") columns.push(...planColumns(name, active, ask));
+  if (kind === "launch_plan") columns.push(...planColumns(place, name, active, ask));
   columns.push(
     { key: "run", head: "Last run", width: "11rem", cell: (row) => <LastRun place={place} runs={row.runs} /> },
     {
@@ -122,16 +123,21 @@ function columnsOf({ kind, place, name, active, ask }: Props): Column<Row>[] {
       width: "5.5rem",
       class: "actions",
       cell: (row) => (
-        <a class="button small" href={links.launch(kind, place, name, { version: row.version })}>
+        <Guarded
+          need="run"
+          place={place}
+          class="button small"
+          href={links.launch(kind, place, name, { version: row.version })}
+        >
           Launch
-        </a>
+        </Guarded>
       ),
     },
   );
   return columns;
 }
 
-function planColumns(name: string, active: string | null, ask: (asked: Ask) => void): Column<Row>[] {
+function planColumns(place: Place, name: string, active: string | null, ask: (asked: Ask) => void): Column<Row>[] {
   return [
     {
       key: "schedule",
@@ -148,17 +154,23 @@ function planColumns(name: string, active: string | null, ask: (asked: Ask) => v
       width: "8rem",
       cell: ({ version }) =>
         version === active ? (
-          <button type="button" class="button small" onClick={() => ask({ what: "deactivate", name, active })}>
+          <Guarded
+            need="register"
+            place={place}
+            class="button small"
+            onClick={() => ask({ what: "deactivate", name, active })}
+          >
             Deactivate…
-          </button>
+          </Guarded>
         ) : (
-          <button
-            type="button"
+          <Guarded
+            need="register"
+            place={place}
             class="button small quiet"
             onClick={() => ask({ what: "activate", name, active, chosen: version })}
           >
             Activate…
-          </button>
+          </Guarded>
         ),
     },
   ];

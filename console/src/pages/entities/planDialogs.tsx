@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { ApiError } from "../../api/client.ts";
 import { type PlanId, triggerSchedule } from "../../api/schedules.ts";
+import { guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
 import { type ScheduleState, statusOf } from "../../model/schedule.ts";
 import { links, type Place } from "../../routes.ts";
@@ -64,12 +65,16 @@ export async function launchNow(plan: PlanId): Promise<void> {
 
 /** Return the actions that the state of a schedule allows. */
 export function scheduleItems(state: ScheduleState, ask: (asked: Ask) => void): MenuItem[] {
-  const items: MenuItem[] = [];
+  const changes: MenuItem[] = [];
   if (statusOf(state) === "paused") {
-    items.push({ label: "Resume…", onSelect: () => ask({ what: "resume", plan: state }) });
+    changes.push({ label: "Resume…", onSelect: () => ask({ what: "resume", plan: state }) });
   }
-  if (state.active) items.push({ label: "Pause…", onSelect: () => ask({ what: "pause", plan: state }) });
-  items.push({ label: "Launch now", onSelect: () => void launchNow(state) });
-  items.push({ label: "Backfill…", onSelect: () => ask({ what: "backfill", plan: state }) });
-  return items;
+  if (state.active) changes.push({ label: "Pause…", onSelect: () => ask({ what: "pause", plan: state }) });
+  return [
+    ...guarded("register", state, changes),
+    ...guarded("run", state, [
+      { label: "Launch now", onSelect: () => void launchNow(state) },
+      { label: "Backfill…", onSelect: () => ask({ what: "backfill", plan: state }) },
+    ]),
+  ];
 }

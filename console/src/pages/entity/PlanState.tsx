@@ -1,4 +1,5 @@
 import type { LaunchPlan } from "../../api/entities.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { scheduleOf } from "../../model/schedule.ts";
 import { links, type Place } from "../../routes.ts";
 import { ActiveSwitch } from "../entities/ActiveSwitch.tsx";
@@ -25,11 +26,16 @@ export function PlanState({ place, name, active, newest, ask }: Props) {
   return (
     <>
       <div class="row">
-        <ActiveSwitch name={name} active={active ? version : null} ask={ask} labelled />
+        <ActiveSwitch place={place} name={name} active={active ? version : null} ask={ask} labelled />
         {active && (
-          <button type="button" class="button small" onClick={() => ask({ what: "activate", name, active: version })}>
+          <Guarded
+            need="register"
+            place={place}
+            class="button small"
+            onClick={() => ask({ what: "activate", name, active: version })}
+          >
             Change version…
-          </button>
+          </Guarded>
         )}
         {workflow?.name && (
           <span class="muted">

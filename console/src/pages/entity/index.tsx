@@ -1,4 +1,5 @@
 /** The page of a workflow, task or launch plan: description, schedule, executions, versions, launch plans, interface. */
+import { Guarded, guarded } from "../../frame/Guarded.tsx";
 import { query, setQuery } from "../../location.ts";
 import { links, type PageProps } from "../../routes.ts";
 import { Skeleton } from "../../ui/Empty.tsx";
@@ -53,18 +54,25 @@ export default function EntityPage({ kind, project, domain, name }: PageProps<"e
             <Icon name="grid" /> Run grid
           </a>
         )}
-        <a class="button primary" href={links.launch(kind, place, name, { version: activeVersion })}>
+        <Guarded
+          need="run"
+          place={place}
+          class="button primary"
+          href={links.launch(kind, place, name, { version: activeVersion })}
+        >
           <Icon name="play" /> Launch
-        </a>
+        </Guarded>
         <Menu
           button={<Icon name="dots" />}
           label={`More about ${name}`}
           class="button icon-only"
           items={[
-            {
-              label: archived ? "Take out of the archive" : "Archive",
-              onSelect: () => void archive(kind, place, name, !archived),
-            },
+            ...guarded("register", place, [
+              {
+                label: archived ? "Take out of the archive" : "Archive",
+                onSelect: () => void archive(kind, place, name, !archived),
+              },
+            ]),
           ]}
         />
       </EntityHead>

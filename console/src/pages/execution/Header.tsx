@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import { refreshAll } from "../../api/live.ts";
+import { Guarded, guarded } from "../../frame/Guarded.tsx";
 import { asPhase, isActive, isTerminal } from "../../model/phases.ts";
 import { durationMs } from "../../model/times.ts";
 import { links, type Place } from "../../routes.ts";
@@ -81,27 +82,29 @@ function Actions({
   const change = links.launch(isTask ? "task" : "workflow", placeOf(id), launchName, { from: id.name });
   return (
     <span class="execution-actions">
-      <a class="button" href={change}>
+      <Guarded need="run" place={id} class="button" href={change}>
         <Icon name="rocket" /> Relaunch
-      </a>
+      </Guarded>
       {(phase === "FAILED" || phase === "TIMED_OUT" || phase === "ABORTED") && (
-        <button type="button" class="button" onClick={() => setDialog("recover")}>
+        <Guarded need="run" place={id} class="button" onClick={() => setDialog("recover")}>
           <Icon name="refresh" /> Recover
-        </button>
+        </Guarded>
       )}
       {isActive(phase) && (
-        <button type="button" class="button" onClick={() => setDialog("terminate")}>
+        <Guarded need="run" place={id} class="button" onClick={() => setDialog("terminate")}>
           <Icon name="stop" /> Terminate
-        </button>
+        </Guarded>
       )}
       <Menu
         class="button icon-only"
         label="More actions"
         button={<Icon name="dots" />}
-        items={[
-          { key: "relaunch", label: "Relaunch as it was…", onSelect: () => setDialog("relaunch") },
-          { key: "archive", label: archived ? "Restore…" : "Archive…", onSelect: () => setDialog("archive") },
-        ]}
+        items={() =>
+          guarded("run", id, [
+            { key: "relaunch", label: "Relaunch as it was…", onSelect: () => setDialog("relaunch") },
+            { key: "archive", label: archived ? "Restore…" : "Archive…", onSelect: () => setDialog("archive") },
+          ])
+        }
       />
       {dialog === "terminate" && <TerminateDialog ids={[id]} onClose={close} onDone={done} />}
       {dialog === "archive" && <ArchiveDialog ids={[id]} restore={archived} onClose={close} onDone={done} />}

@@ -1,5 +1,6 @@
 /** Actions on one or several executions: the bar of a selection, and the dialogs, which are loaded when one is opened. */
 import { useEffect, useState } from "preact/hooks";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
 import { isActive } from "../../model/phases.ts";
 import type { Run } from "../../model/runs.ts";
@@ -76,18 +77,24 @@ export function SelectionBar({ place, runs, onAct, onClear }: SelectionBarProps)
   return (
     <div class="selection-bar" role="toolbar" aria-label="Selected executions">
       <strong>{runs.length} selected</strong>
-      <button
-        type="button"
+      <Guarded
+        need="run"
+        place={place}
         class="button"
         disabled={active.length === 0}
         title={active.length === 0 ? "None of them is running" : undefined}
         onClick={() => onAct({ kind: "terminate", runs: active })}
       >
         Terminate{active.length > 0 && active.length < runs.length ? ` ${active.length}` : ""}…
-      </button>
-      <button type="button" class="button" onClick={() => onAct({ kind: archived ? "restore" : "archive", runs })}>
+      </Guarded>
+      <Guarded
+        need="run"
+        place={place}
+        class="button"
+        onClick={() => onAct({ kind: archived ? "restore" : "archive", runs })}
+      >
         {archived ? "Restore" : "Archive"}…
-      </button>
+      </Guarded>
       <button
         type="button"
         class="button"

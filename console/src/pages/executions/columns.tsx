@@ -1,12 +1,13 @@
 /** The columns of the list. */
 import type { ComponentChildren } from "preact";
 import type { FilterKey } from "../../api/filters.ts";
+import { guarded } from "../../frame/Guarded.tsx";
 import { isActive, phaseGroup } from "../../model/phases.ts";
 import type { Run } from "../../model/runs.ts";
 import { links, type Place } from "../../routes.ts";
 import { copyText } from "../../ui/Copy.tsx";
 import { Icon } from "../../ui/Icon.tsx";
-import { Menu } from "../../ui/Menu.tsx";
+import { Menu, type MenuItem } from "../../ui/Menu.tsx";
 import { Phase } from "../../ui/Phase.tsx";
 import type { Column } from "../../ui/Table.tsx";
 import { Duration, Time } from "../../ui/Time.tsx";
@@ -170,34 +171,38 @@ function phaseWord(run: Run): string {
 }
 
 function RowMenu({ place, run, onAct }: { place: Place; run: Run; onAct: (act: Act) => void }) {
-  const runs = [run];
   return (
     <Menu
       class="button quiet icon-only small"
       label={`Actions on ${run.name}`}
       button={<Icon name="dots" />}
       items={() => [
-        { label: "Relaunch…", href: relaunchAddress(place, run) },
-        {
-          label: "Recover…",
-          onSelect: () => onAct({ kind: "recover", runs }),
-          reason:
-            phaseGroup(run.phase) === "failed" && !isActive(run.phase)
-              ? undefined
-              : "only failed executions are recovered",
-        },
-        {
-          label: "Terminate…",
-          onSelect: () => onAct({ kind: "terminate", runs }),
-          reason: isActive(run.phase) ? undefined : "it has ended",
-        },
-        {
-          label: run.archived ? "Restore…" : "Archive…",
-          onSelect: () => onAct({ kind: run.archived ? "restore" : "archive", runs }),
-          separated: true,
-        },
+        ...guarded("run", place, actionItems(place, run, onAct)),
         { label: "Copy the name", onSelect: () => void copyText(run.name) },
       ]}
     />
   );
+}
+
+function actionItems(place: Place, run: Run, onAct: (act: Act) => void): MenuItem[] {
+  const runs = [run];
+  return [
+    { label: "Relaunch…", href: relaunchAddress(place, run) },
+    {
+      label: "Recover…",
+      onSelect: () => onAct({ kind: "recover", runs }),
+      reason:
+        phaseGroup(run.phase) === "failed" && !isActive(run.phase) ? undefined : "only failed executions are recovered",
+    },
+    {
+      label: "Terminate…",
+      onSelect: () => onAct({ kind: "terminate", runs }),
+      reason: isActive(run.phase) ? undefined : "it has ended",
+    },
+    {
+      label: run.archived ? "Restore…" : "Archive…",
+      onSelect: () => onAct({ kind: run.archived ? "restore" : "archive", runs }),
+      separated: true,
+    },
+  ];
 }

@@ -7,6 +7,7 @@ import { type Draft, initialDraft, literalOfDraft } from "../../api/drafts.ts";
 import { booleanLiteral, type Literal, Report } from "../../api/literals.ts";
 import { refreshAll } from "../../api/live.ts";
 import { type LiteralType, shapeOf } from "../../api/shapes.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { zone as zoneChoice } from "../../store.ts";
 import { announce } from "../../ui/announce.ts";
 import { FormContext } from "../../ui/fields/context.ts";
@@ -59,12 +60,24 @@ export function SignalForm({ execution, signalId, type, approval, onSent }: Prop
     return (
       <div class="stack">
         <div class="row">
-          <button type="button" class="button primary" disabled={busy} onClick={() => void send(booleanLiteral(true))}>
+          <Guarded
+            need="run"
+            place={execution}
+            class="button primary"
+            disabled={busy}
+            onClick={() => void send(booleanLiteral(true))}
+          >
             Approve
-          </button>
-          <button type="button" class="button danger" disabled={busy} onClick={() => void send(booleanLiteral(false))}>
+          </Guarded>
+          <Guarded
+            need="run"
+            place={execution}
+            class="button danger"
+            disabled={busy}
+            onClick={() => void send(booleanLiteral(false))}
+          >
             Reject
-          </button>
+          </Guarded>
         </div>
         {problem}
       </div>
@@ -85,9 +98,9 @@ export function SignalForm({ execution, signalId, type, approval, onSent }: Prop
       >
         <Field shape={shape} draft={draft} onChange={setDraft} path={["value"]} label={signalId} required />
         <div class="row">
-          <button type="submit" class="button primary" disabled={busy}>
+          <Guarded need="run" place={execution} type="submit" class="button primary" disabled={busy}>
             {busy ? "Sending…" : "Send and go on"}
-          </button>
+          </Guarded>
         </div>
         {problem}
       </form>

@@ -2,6 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { type Execution, runsOf } from "../../api/entities.ts";
 import { useLive } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { type GridCell, type GridRow, gridRows, RUNS_MAX, share, type Verdict } from "../../model/grid.ts";
 import { asPhase, phaseGroup, phaseLabel } from "../../model/phases.ts";
 import { durationMs, durationText } from "../../model/times.ts";
@@ -46,9 +47,9 @@ export default function GridPage({ project, domain, name }: PageProps<"grid">) {
         <a class="button" href={links.entity("workflow", place, name)}>
           <Icon name="graph" /> Workflow
         </a>
-        <a class="button primary" href={links.launch("workflow", place, name)}>
+        <Guarded need="run" place={place} class="button primary" href={links.launch("workflow", place, name)}>
           <Icon name="play" /> Launch
-        </a>
+        </Guarded>
       </EntityHead>
       <ErrorBox error={firstError(read, nodes)} />
       {read.data === undefined && !read.error && <Skeleton />}

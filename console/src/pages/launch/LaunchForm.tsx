@@ -7,6 +7,7 @@ import { draftOfJson, looseJson, sameDraft } from "../../api/drafts.ts";
 import { emptyObject, isObject, parseJson, printJson } from "../../api/json.ts";
 import { inferredShape, jsonOfLiteral, type Problem } from "../../api/literals.ts";
 import { shapeLabel } from "../../api/shapes.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { curlCommand, pyflyteCommand } from "../../model/commands.ts";
 import {
   createRequest,
@@ -124,9 +125,9 @@ export function LaunchForm(props: Props) {
               Cancel
             </button>
           )}
-          <button type="submit" class="button primary" disabled={sending}>
+          <Guarded need="run" place={target} type="submit" class="button primary" disabled={sending}>
             {sending ? "Launching…" : "Launch"}
-          </button>
+          </Guarded>
         </div>
       </form>
     </FormContext.Provider>

@@ -1,5 +1,6 @@
 import { useMemo } from "preact/hooks";
 import type { Execution, LaunchPlan } from "../../api/entities.ts";
+import { Guarded, guarded } from "../../frame/Guarded.tsx";
 import { navigate, query, setQuery } from "../../location.ts";
 import { type EntityRow, entityRows } from "../../model/entityRows.ts";
 import { byName, nextSlot, type PlanSchedule, type ScheduleState, scheduleOf } from "../../model/schedule.ts";
@@ -171,7 +172,7 @@ function Active({ place, row, ask }: CellProps) {
   const version = row.active?.id?.version ?? null;
   return (
     <span class="row tight one-line">
-      <ActiveSwitch name={row.name} active={version} ask={ask} />
+      <ActiveSwitch place={place} name={row.name} active={version} ask={ask} />
       {version !== null && (
         <a class="ellipsis" href={links.version("launch_plan", place, row.name, version)} title={version}>
           {version}
@@ -200,21 +201,30 @@ function Actions({ place, row, ask }: CellProps) {
   const workflow = (row.active ?? row.versions[0])?.spec?.workflow_id?.name;
   return (
     <span class="row tight actions-row">
-      <a class="button small" href={links.launch("launch_plan", place, row.name, { version })}>
+      <Guarded
+        need="run"
+        place={place}
+        class="button small"
+        href={links.launch("launch_plan", place, row.name, { version })}
+      >
         Launch
-      </a>
+      </Guarded>
       <Menu
         button={<Icon name="dots" />}
         label={`More about ${row.name}`}
         class="button quiet small icon-only"
         items={[
-          { label: "Change the active version…", onSelect: () => ask({ what: "activate", name: row.name, active }) },
+          ...guarded("register", place, [
+            { label: "Change the active version…", onSelect: () => ask({ what: "activate", name: row.name, active }) },
+          ]),
           ...(row.state && row.active ? scheduleItems(row.state, ask) : []),
           ...(workflow ? [{ label: "Run grid of the workflow", href: links.grid(place, workflow) }] : []),
-          {
-            label: row.archived ? "Take out of the archive" : "Archive",
-            onSelect: () => void archive("launch_plan", place, row.name, !row.archived),
-          },
+          ...guarded("register", place, [
+            {
+              label: row.archived ? "Take out of the archive" : "Archive",
+              onSelect: () => void archive("launch_plan", place, row.name, !row.archived),
+            },
+          ]),
         ]}
       />
     </span>

@@ -1,6 +1,7 @@
 /** The projects, with a link for each domain. */
 import { useEffect, useState } from "preact/hooks";
 import { refresh } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { PROJECTS_KEY, type Project, useProjects } from "../../frame/projects.ts";
 import { rank } from "../../model/match.ts";
 import { links, type PageProps } from "../../routes.ts";
@@ -77,9 +78,9 @@ export default function ProjectsPage(_: PageProps<"projects">) {
       <div class="page-head">
         <h1>Projects</h1>
         <div class="actions">
-          <button type="button" class="button" onClick={create}>
+          <Guarded need="admin" place={{ project: "*", domain: "*" }} class="button" onClick={create}>
             <Icon name="plus" /> New project
-          </button>
+          </Guarded>
         </div>
       </div>
       {error && <ErrorBox error={error} onRetry={() => refresh(PROJECTS_KEY)} />}

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { api } from "../../api/client.ts";
 import { refreshAll, useLive } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { query, setQuery } from "../../location.ts";
 import {
   ATTRIBUTE_KINDS,
@@ -74,18 +75,19 @@ function ProjectCard({ project: id }: { project: string }) {
   if (!project) return null;
   const labels = Object.entries(project.labels?.values ?? {});
   const archived = project.state === "ARCHIVED";
+  const whole = { project: id, domain: "*" };
   return (
     <section class="card" aria-label="Project">
       <header>
         <h2>{project.name || id}</h2>
         {archived && <Chip>archived</Chip>}
         <span class="row spread">
-          <button type="button" class="button small" onClick={() => setDialog("edit")}>
+          <Guarded need="admin" place={whole} class="button small" onClick={() => setDialog("edit")}>
             Edit
-          </button>
-          <button type="button" class="button small" onClick={() => setDialog("state")}>
+          </Guarded>
+          <Guarded need="admin" place={whole} class="button small" onClick={() => setDialog("state")}>
             {archived ? "Restore" : "Archive"}
-          </button>
+          </Guarded>
         </span>
       </header>
       <dl class="facts settings-facts">
@@ -129,9 +131,14 @@ function Overrides({ kind, project, domain }: { kind: AttributeKind; project: st
   const found = configurationsOf(data, project, domain);
   const at = (level: Level): Configuration | undefined => found.find((one) => levelOf(one) === level);
   const add = (level: Level, scope: Scope) => (
-    <button type="button" class="button small" onClick={() => setOpen({ action: "edit", scope, level, value: {} })}>
+    <Guarded
+      need="admin"
+      place={{ project, domain: level === "project" ? "*" : domain }}
+      class="button small"
+      onClick={() => setOpen({ action: "edit", scope, level, value: {} })}
+    >
       Set for {level === "project" ? `project ${project}` : level === "domain" ? `domain ${domain}` : scope.workflow}
-    </button>
+    </Guarded>
   );
   return (
     <div class="stack">
@@ -205,6 +212,7 @@ function Override({ kind, configuration, onOpen }: OverrideProps) {
   const level = levelOf(configuration);
   const name = configuration.workflow || configuration.domain || configuration.project || "";
   const facts = factsOf(kind, configuration.attributes);
+  const where = { project: configuration.project || "*", domain: configuration.domain || "*" };
   return (
     <section class="card" aria-label={`${kind.label} of ${level} ${name}`}>
       <header>
@@ -212,22 +220,24 @@ function Override({ kind, configuration, onOpen }: OverrideProps) {
           <span class="muted">{level}</span> {name}
         </h3>
         <span class="row spread">
-          <button
-            type="button"
+          <Guarded
+            need="admin"
+            place={where}
             class="button small"
             aria-label={`Edit ${level} ${name}`}
             onClick={() => onOpen("edit")}
           >
             Edit
-          </button>
-          <button
-            type="button"
+          </Guarded>
+          <Guarded
+            need="admin"
+            place={where}
             class="button small"
             aria-label={`Delete ${level} ${name}`}
             onClick={() => onOpen("delete")}
           >
             Delete
-          </button>
+          </Guarded>
         </span>
       </header>
       <dl class="facts settings-facts">

@@ -9,7 +9,7 @@ interface Props {
 export function DataTable({ head, rows, note }: Props) {
   return (
     <>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls needs the focus to be scrolled by keys */}
+      {/* The box takes the focus, so that it is scrolled by keys. */}
       <section class="data-table" tabIndex={0} aria-label="Rows of the table">
         <table>
           <thead>

@@ -1,4 +1,5 @@
 import type { LaunchPlan } from "../../api/entities.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { scheduleOf } from "../../model/schedule.ts";
 import { links, type Place } from "../../routes.ts";
 import { Chip } from "../../ui/Fields.tsx";
@@ -27,8 +28,9 @@ export function PlanVersion({ place, plan, ask }: Props) {
     <>
       <div class="row">
         {active.data !== undefined && (
-          <button
-            type="button"
+          <Guarded
+            need="register"
+            place={place}
             class="button"
             onClick={() =>
               ask(
@@ -39,7 +41,7 @@ export function PlanVersion({ place, plan, ask }: Props) {
             }
           >
             {isActive ? "Deactivate…" : "Activate…"}
-          </button>
+          </Guarded>
         )}
         {!isActive && activeVersion !== null && (
           <span class="muted">

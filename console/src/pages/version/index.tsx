@@ -1,4 +1,5 @@
 /** The page of one version: a workflow's graph, a task's container and template, a launch plan's settings. */
+
 import {
   type Description,
   getVersion,
@@ -8,6 +9,7 @@ import {
   type Workflow,
 } from "../../api/entities.ts";
 import { type Live, useLive } from "../../api/live.ts";
+import { Guarded } from "../../frame/Guarded.tsx";
 import { type EntityKind, links, type PageProps, type Place } from "../../routes.ts";
 import { Skeleton } from "../../ui/Empty.tsx";
 import { ErrorBox } from "../../ui/ErrorBox.tsx";
@@ -38,9 +40,9 @@ export default function VersionPage({ kind, project, domain, name, version }: Pa
         <a class="button" href={links.entity(kind, place, name, { tab: "versions" })}>
           <Icon name="list" /> All versions
         </a>
-        <a class="button primary" href={links.launch(kind, place, name, { version })}>
+        <Guarded need="run" place={place} class="button primary" href={links.launch(kind, place, name, { version })}>
           <Icon name="play" /> Launch
-        </a>
+        </Guarded>
       </EntityHead>
       {missing ? <Missing place={place} kind={kind} name={name} /> : <ErrorBox error={read.error} />}
       {read.data === undefined && !read.error && <Skeleton />}
