@@ -250,7 +250,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         if settings.cluster_resources.template_path and not settings.cluster_resources.standalone_deployment:
             from app.engine.kubernetes.resources.service import ResourceService
 
-            services.append(ResourceService(server))
+            services.append(ResourceService(server, kubernetes.clusters))
     if settings.scheduler.enabled:
         services.append(Scheduler(server))
     assistants = _assistants(server)

@@ -26,6 +26,7 @@ class FakeCluster:
         objects: The objects by path.
         created: The paths of objects in the order of their creation.
         fault: Decides the answer to a call by method and path; the call takes effect first where `after` is set.
+        tokens: The bearer tokens that are valid, None for any; each call's header is in `authorizations`.
     """
 
     def __init__(self) -> None:
@@ -34,24 +35,29 @@ class FakeCluster:
         self.deleted: list[str] = []
         self.fault: Callable[[str, str], Fault] = lambda method, path: None
         self.after = False
+        self.tokens: set[str] | None = None
+        self.authorizations: list[str] = []
         self.address = ""
         self._lock = threading.Lock()
 
-    def kubeconfig(self, folder: Path) -> str:
-        """Write a kubeconfig file for this cluster and return its path."""
+    def kubeconfig(self, folder: Path, **user: Any) -> str:
+        """Write a kubeconfig file for this cluster and return its path. user: its user, instead of a token."""
         path = folder / "kubeconfig"
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "x",
             "clusters": [{"name": "c", "cluster": {"server": self.address}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
+            "users": [{"name": "u", "user": user or {"token": "t"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         }
         path.write_text(json.dumps(document))
         return str(path)
 
-    def answer(self, method: str, path: str, body: bytes) -> Fault:
+    def answer(self, method: str, path: str, body: bytes, authorization: str) -> Fault:
+        self.authorizations.append(authorization)
+        if self.tokens is not None and authorization.removeprefix("Bearer ") not in self.tokens:
+            return failure(401, "Unauthorized", "Unauthorized")
         fault = self.fault(method, path)
         if fault is not None and not self.after:
             return fault
@@ -95,7 +101,8 @@ def fake_cluster() -> Iterator[FakeCluster]:
             length = int(self.headers.get("content-length") or 0)
             body = self.rfile.read(length)
             whole = len(body) == length
-            found = cluster.answer(self.command, self.path.split("?")[0], body) if whole else "drop"
+            authorization = self.headers.get("authorization", "")
+            found = cluster.answer(self.command, self.path.split("?")[0], body, authorization) if whole else "drop"
             if not isinstance(found, tuple):
                 self.close_connection = True
                 self.connection.close()

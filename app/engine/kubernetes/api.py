@@ -1,8 +1,4 @@
-"""Calls to the Kubernetes API of one cluster: create, read, list, delete and apply objects.
-
-lightkube reads kubeconfig files and signs requests (tokens, client certificates, exec plugins). Objects are JSON values
-here, so its typed resources are not used.
-"""
+"""Calls to the Kubernetes API of one cluster: create, read, list, delete and apply objects, which are JSON values."""
 
 from __future__ import annotations
 
@@ -12,9 +8,9 @@ from typing import Any
 
 import httpx2
 import orjson
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-from lightkube.config.kubeconfig import SingleConfig
 
+from app.engine.kubernetes.credentials import CredentialsError
+from app.engine.kubernetes.kubeconfig import Access
 from app.settings.server import KubeClient
 
 GROUP, VERSION, PLURAL = "flyte.lyft.com", "v1alpha1", "flyteworkflows"
@@ -46,16 +42,16 @@ class ClusterApi:
     """The API of one cluster.
 
     Args:
-        config: Address and credentials.
+        access: Address and credentials.
         limits: Rate, burst and timeout of the calls.
         requests_max: Calls at once.
     """
 
-    def __init__(self, config: SingleConfig, limits: KubeClient, *, requests_max: int) -> None:
+    def __init__(self, access: Access, limits: KubeClient, *, requests_max: int) -> None:
         self._timeout_seconds = limits.timeout_seconds
-        timeout = httpx2.Timeout(limits.timeout_seconds or None)
-        self._http = AsyncClient(config, ConnectionParams(timeout=timeout, trust_env=False))
-        self._address = config.cluster.server.rstrip("/")
+        # The timeout of the whole call is set in `call`.
+        self._http = httpx2.AsyncClient(verify=access.tls, auth=access.auth, timeout=None, trust_env=False)
+        self._address = access.address
         self._slots = asyncio.Semaphore(requests_max)
         self._rate = _Rate(limits.qps, limits.burst)
 
@@ -118,11 +114,14 @@ class ClusterApi:
         async with self._slots:
             await self._rate.wait()
             try:
-                async with self._http.stream(
-                    method, self._address + path, params=parameters, content=body, headers=headers
-                ) as answer:
+                async with (
+                    asyncio.timeout(self._timeout_seconds or None),
+                    self._http.stream(
+                        method, self._address + path, params=parameters, content=body, headers=headers
+                    ) as answer,
+                ):
                     content = await _read(answer)
-            except httpx2.HTTPError as error:
+            except (httpx2.HTTPError, TimeoutError) as error:
                 url = f"{self._address}{path}?timeout={self._timeout_seconds:g}s"
                 raise ApiError(f'{method.capitalize()} "{url}": {_cause(error, self._address)}') from error
         if not answer.is_success:
@@ -192,12 +191,14 @@ def _refusal(method: str, path: str, answer: httpx2.Response, content: bytes) ->
     return ApiError(text, status=status, reason=reason, retry_after=float(after) if after.isdigit() else 0.0)
 
 
-def _cause(error: httpx2.HTTPError, address: str) -> str:
+def _cause(error: httpx2.HTTPError | TimeoutError, address: str) -> str:
     """Return the text of Go for a call without an answer."""
     host = httpx2.URL(address).netloc.decode()
     if isinstance(error, httpx2.ConnectError):
         return f"dial tcp {host}: {_connect_cause(error)}"
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, CredentialsError):
+        return f"getting credentials: {error}"
+    if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
         return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
     if isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError)):
         return "EOF"

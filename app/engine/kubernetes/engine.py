@@ -51,6 +51,9 @@ class KubernetesEngine:
     Args:
         server: Holds settings, database and store.
 
+    Attributes:
+        clusters: The clusters, open until the engine stops.
+
     Raises:
         BadSetting: The credentials of a cluster cannot be read.
     """
@@ -60,14 +63,14 @@ class KubernetesEngine:
     def __init__(self, server: Server) -> None:
         self._server = server
         section = server.settings.engine.kubernetes
-        self._clusters = ClusterApis(server.settings)
-        self._placer = Placer(server, self._clusters)
+        self.clusters = ClusterApis(server.settings)
+        self._placer = Placer(server, self.clusters)
         self._leases = leases.Leases(
             server.database, schema.Launch, EXECUTION_KEY, owner=owner_name(), has_ended=has_ended
         )
-        self._reconciler = Reconciler(server, self._clusters, self._placer)
+        self._reconciler = Reconciler(server, self.clusters, self._placer)
         self._first_try_seconds = section.first_try_ms / 1000
-        self._works_max = section.requests_max * _WORK_PER_CALL * max(1, len(self._clusters.all()))
+        self._works_max = section.requests_max * _WORK_PER_CALL * max(1, len(self.clusters.all()))
         self._works: dict[Key, asyncio.Task[None]] = {}
         # Executions whose rows changed while they were worked on.
         self._again: set[Key] = set()
@@ -87,7 +90,7 @@ class KubernetesEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._clusters.close()
+        await self.clusters.close()
         await self._leases.release_if_possible()
 
     def health(self) -> str:

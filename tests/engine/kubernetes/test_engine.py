@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(cluster: FakeCluster, folder: Path, **kubernetes: Any) -> dict[str, Any]:
-    section = {"grace_seconds": 0.1, "reconcile_seconds": 3600.0, **kubernetes}
+    section = {"grace_seconds": 0.1, "reconcile_seconds": 3600.0, "first_try_ms": 20_000, **kubernetes}
     return {
         "engine": {"kind": "kubernetes", "kubernetes": section},
         "server": {"kube_config": cluster.kubeconfig(folder)},

@@ -27,15 +27,21 @@ log = structlog.get_logger(__name__)
 class ResourceService:
     """Applies the templates every `refreshInterval`.
 
+    Args:
+        server: Holds settings and database.
+        clusters: The clusters of the engine, whose connections and limits it shares; None makes and closes its own.
+
     Raises:
         BadSetting: A configured value is missing, or the credentials of a cluster cannot be read.
     """
 
     name = "cluster_resources"
 
-    def __init__(self, server: Server) -> None:
-        self._clusters = ClusterApis(server.settings)
-        self._sync = ResourceSync(server, self._clusters)
+    def __init__(self, server: Server, clusters: ClusterApis | None = None) -> None:
+        self._own_clusters: ClusterApis | None = None
+        if clusters is None:
+            clusters = self._own_clusters = ClusterApis(server.settings)
+        self._sync = ResourceSync(server, clusters)
         self._interval_seconds = server.settings.cluster_resources.refresh_interval_seconds
         self._leases = leases.Leases(server.database, schema.Lease, ("name",), owner=owner_name(), has_ended=has_ended)
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +57,8 @@ class ResourceService:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._clusters.close()
+        if self._own_clusters is not None:
+            await self._own_clusters.close()
         await self._leases.release_if_possible()
 
     def health(self) -> str:
