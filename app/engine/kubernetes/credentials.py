@@ -40,7 +40,7 @@ class CredentialsError(httpx2.RequestError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What proves who calls.
+    """A proof of the identity of the caller.
 
     Attributes:
         token: The bearer token, "" for none.

@@ -35,7 +35,7 @@ class Access:
     Attributes:
         address: The address of its API server, without a slash at the end.
         tls: The TLS context of the connections, with the client certificate.
-        auth: What signs the requests, None where the client certificate or nothing does.
+        auth: Signs the requests; None where the client certificate or nothing does.
     """
 
     address: str
