@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.console import large as larges
 from tests.console import world as worlds
 from tests.console.world import World
-from tests.support.browser import Faults, browsing, tab
+from tests.support.browser import Faults, browsing, skip_without_chromium, tab
 from tests.support.servers import Running
+
+# The time that a page has to show what is expected, on a machine with much else to do.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +30,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield found
         found.remote.close()
         return
+    skip_without_chromium()
     with worlds.server(tmp_path_factory.mktemp("console") / "home") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server with executions of 1,000 and 10,000 nodes, a map of 100,000 indices and a log of 100 MB."""
-    with larges.server(tmp_path_factory.mktemp("large") / "home") as running:
+    """A server with large executions and a million small ones: see tests/console/large.py."""
+    skip_without_chromium()
+    with larges.server(tmp_path_factory.mktemp("large") / "home", many=larges.MANY) as running:
         yield running
 
 

@@ -1,5 +1,7 @@
 """A server with large executions, written as rows: 1,000 and 10,000 nodes, a map of 100,000 indices, a log of 100 MB.
 
+Another domain can have a million executions.
+
 `python -m tests.console.large --port 31090` starts one and keeps it.
 """
 
@@ -51,6 +53,7 @@ SCOPE = f"/console/projects/{PROJECT}/domains/{DOMAIN}"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LAYERED_NODES, CHAINS, CHAIN_NODES, INDICES = 1_000, 100, 100, 100_000
 LOG_BYTES = 100_000_000
+MANY, MANY_DOMAIN = 1_000_000, "production"
 _NodePhase = phases.NodeExecution
 _TaskPhase = phases.TaskExecution
 
@@ -228,6 +231,26 @@ def _insert(path: Path, shapes: tuple[Shape, ...]) -> None:
     connection.close()
 
 
+def _insert_many(path: Path, count: int) -> None:
+    """Copy one execution to another domain, a second apart, the last one now."""
+    columns = [name for name in COLUMNS["executions"] if name != "id"]
+    other = {
+        "execution_name": "printf('f%07d', number)",
+        "execution_domain": f"'{MANY_DOMAIN}'",
+        "created_at": f"strftime('%Y-%m-%d %H:%M:%f000', 'now', (number - {count}) || ' seconds')",
+    }
+    other["execution_created_at"] = other["created_at"]
+    names = ", ".join(f'"{one}"' for one in columns)
+    values = ", ".join(other.get(one, f'"{one}"') for one in columns)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(
+        f"INSERT INTO executions ({names}) WITH RECURSIVE numbers(number) AS "
+        f"(SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {count}) "
+        f"SELECT {values} FROM numbers, executions WHERE execution_name = '{LOG.name}'"
+    )
+    connection.close()
+
+
 def _write_log(home: Path) -> None:
     """Write the log of the attempt of LOG, as the local engine keeps it on the machine where the attempt ran."""
     id = identifier_pb2.WorkflowExecutionIdentifier(project=PROJECT, domain=DOMAIN, name=LOG.name)
@@ -241,8 +264,14 @@ def _write_log(home: Path) -> None:
 
 
 @contextmanager
-def server(home: Path, *arguments: str) -> Iterator[Running]:
-    """Yield a server without an engine and with the large executions."""
+def server(home: Path, *arguments: str, many: int = 0) -> Iterator[Running]:
+    """Yield a server without an engine and with the large executions.
+
+    Args:
+        home: The folder of the server's data.
+        *arguments: Further arguments of `flyteadmin serve`.
+        many: Number of executions in MANY_DOMAIN.
+    """
     done = run(home, "migrate", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     path = home / "flyteadmin.db"
@@ -255,6 +284,8 @@ def server(home: Path, *arguments: str) -> Iterator[Running]:
     beside_playwright(lambda: asyncio.run(_register(settings, url, shapes)))
     _insert(path, shapes)
     _write_log(home)
+    if many:
+        _insert_many(path, many)
     with serving(home, *arguments) as running:
         yield running
 
@@ -263,9 +294,13 @@ def main() -> None:
     """Start a server and keep it until it is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", default="31090")
-    port = parser.parse_args().port
+    parser.add_argument("--many", type=int, default=0, help="executions in the domain production")
+    given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "home", "--port", port) as running:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server(Path(folder) / "home", "--port", given.port, many=given.many) as running,
+    ):
         for name in ("layered", "chains", "map", "log"):
             print(f"{running.web}{SCOPE}/executions/{name}", flush=True)  # noqa: T201
         with contextlib.suppress(KeyboardInterrupt):

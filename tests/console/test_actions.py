@@ -9,7 +9,7 @@ from tests.console.checks import both_themes, check_accessible, open_page
 from tests.console.world import MARKUP, SCOPE, World
 from tests.support.browser import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 
 def opened_name(page: Page, before: str) -> str:

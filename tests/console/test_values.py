@@ -17,7 +17,7 @@ from tests.console.checks import (
 )
 from tests.console.world import World
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 
 
 def open_values(page: Page, world: World, scenario: str = "every_type") -> None:

@@ -67,8 +67,14 @@ class World:
 
 
 @contextmanager
-def server(home: Path, *arguments: str) -> Iterator[World]:
-    """Yield a server with the local engine whose executions have ended, but those that wait or run for ever."""
+def server(home: Path, *arguments: str, small: bool = False) -> Iterator[World]:
+    """Yield a server with the local engine whose executions have ended, but those that wait or run for ever.
+
+    Args:
+        home: The folder of the server's data.
+        *arguments: Further arguments of `flyteadmin serve`.
+        small: Whether a few executions suffice, which takes a quarter of the time.
+    """
     tasks = _tasks()
     variables = {
         "FLYTEADMIN_ENGINE": "local",
@@ -79,7 +85,7 @@ def server(home: Path, *arguments: str) -> Iterator[World]:
     with serving(home, *arguments, variables=variables) as running:
         world = World(Remote(running.web, home, tasks / "bin" / "python"))
         try:
-            _fill(world, home)
+            (_fill_few if small else _fill)(world, home)
             yield world
         finally:
             world.remote.close()
@@ -116,6 +122,17 @@ def _fill(world: World, home: Path) -> None:
         remote.wait(world.names[scenario])
     _hostile_log_link(world)
     (home / "world.json").write_text(json.dumps({"web": world.web, "names": world.names}))
+
+
+def _fill_few(world: World, home: Path) -> None:
+    """Run what tests/console/test_smoke.py looks at."""
+    world.remote.script("register.py", "--", "shown", "--", "graphs", "nested", "failing")
+    world.launch("long_nap", "shown.long_nap")
+    world.launch("failing", "failing", {"message": f"the shape of the data is wrong {MARKUP}"})
+    world.launch("nested", "nested", {"x": 3})
+    for scenario in ("failing", "nested"):
+        world.remote.wait(world.names[scenario])
+    _hostile_log_link(world)
 
 
 def _launch(world: World, files: Path) -> None:

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 T = TypeVar("T")
@@ -27,10 +29,15 @@ MILLISECONDS_MAX = 30_000
 
 
 def skip_without_chromium() -> None:
-    """Skip the test where no browser is installed. Debian: apt-get install chromium."""
+    """Skip the test where no browser is installed, or playwright's driver. Debian: apt-get install chromium."""
+    missing = ""
     if CHROMIUM is None or sys.platform != "linux":
-        warnings.warn("NO CHROMIUM on this machine: nothing is TESTED in a real browser", stacklevel=2)
-        pytest.skip("NO CHROMIUM on this machine: this is NOT TESTED")
+        missing = "CHROMIUM"
+    elif not all(Path(part).exists() for part in compute_driver_executable()):
+        missing = "DRIVER OF PLAYWRIGHT"
+    if missing:
+        warnings.warn(f"NO {missing} on this machine: nothing is TESTED in a real browser", stacklevel=2)
+        pytest.skip(f"NO {missing} on this machine: this is NOT TESTED")
 
 
 @contextmanager

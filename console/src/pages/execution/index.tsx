@@ -43,8 +43,10 @@ export default function ExecutionPage({ project, domain, name, at }: PageProps<"
     (execution) => (isTerminal(asPhase(execution.closure?.phase)) ? null : (store.interval() ?? 1000)),
   );
   const nodesKey = `ListNodeExecutions ${project} ${domain} ${name}`;
+  // The server answers an empty list for the nodes of an execution that does not exist or is forbidden.
+  const isRefused = !live.data && live.error !== undefined && !live.error.isTransient;
   const nodes = useLive<number>(
-    nodesKey,
+    isRefused ? null : nodesKey,
     (signal, _, background) => store.poll({ signal, background }),
     () => store.interval(),
   );
