@@ -30,10 +30,12 @@ from app.cli import (
     storage,
 )
 from app.cli.options import INTERRUPTED, Files, group, masker
+from app.cli.terminal import get
 
-SERVER, DATA, ASSISTANTS = "Server", "Data", "AI assistants"
+EXECUTIONS, SERVER, DATA, ASSISTANTS = "Executions", "Server", "Data", "AI assistants"
 
 app = group("A Flyte control plane. Start with `flyteadmin serve`.")
+app.command("get", rich_help_panel=EXECUTIONS)(get.get)
 app.command("serve", rich_help_panel=SERVER)(serve.serve)
 app.add_typer(migrate.commands, name="migrate", rich_help_panel=SERVER)
 app.add_typer(config.commands, name="config", rich_help_panel=SERVER)

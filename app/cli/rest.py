@@ -1,18 +1,24 @@
-"""Calls of a running server's own routes, for commands with `--endpoint`."""
+"""Calls of a running server's routes, for commands with `--endpoint`; app/cli/client.py has the HTTP client."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-TIMEOUT_SECONDS = 30.0
-PAGE_ROWS = 500
-TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
-LOCAL = "http://localhost:30080"
+from app.cli.calls import PAGE_ROWS, TIMEOUT_SECONDS, TOKEN_VARIABLE
+
+# Stands for the server that `app.cli.sign_in.connection` finds.
+LOCAL = ""
 
 Endpoint = Annotated[
     str,
-    typer.Option(metavar="URL", help=f"Address of the server. {TOKEN_VARIABLE} is sent as bearer token."),
+    typer.Option(
+        metavar="URL",
+        help=f"Address of the server. {TOKEN_VARIABLE} is sent as bearer token.",
+        show_default="that of pyflyte's configuration, else http://localhost:30080",
+    ),
 ]
 
 
@@ -38,29 +44,12 @@ def call(
     Raises:
         BadSetting: There is no reply, or an error; the message is the server's.
     """
-    import os
     from urllib.parse import quote
 
-    import httpx
+    from app.cli.client import connected
 
-    from app.settings import BadSetting
-
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    address = f"{endpoint.rstrip('/')}{quote(path)}"
-    try:
-        reply = httpx.request(verb, address, json=body, params=query, headers=headers, timeout=seconds)
-    except httpx.HTTPError as error:
-        raise BadSetting(f"no answer of {endpoint}: {error}; {_advice(error)}") from error
-    try:
-        found = reply.json()
-    except ValueError:
-        found = {"message": reply.text[:200]}
-    if reply.status_code == httpx.codes.UNAUTHORIZED and not token:
-        raise BadSetting(f"the server asks for a token; put one into {TOKEN_VARIABLE} (flyteadmin auth token create)")
-    if reply.is_error:
-        raise BadSetting(f"{reply.status_code}: {found.get('message', reply.reason_phrase)}")
-    return found
+    with connected(endpoint, seconds=seconds) as client:
+        return client.call(verb, quote(path), body, query)
 
 
 def listed(
@@ -78,16 +67,18 @@ def listed(
     Raises:
         BadSetting: As `call`.
     """
+    from urllib.parse import quote
+
+    from app.cli.client import connected
+
     found: list[dict[str, Any]] = []
-    token = ""
-    while limit is None or len(found) < limit:
-        rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit - len(found))
-        page = call(endpoint, "GET", path, query={"limit": str(rows), "token": token, **(query or {})})
-        found += page[key]
-        token = page["token"]
-        if not token:
-            break
-    return found
+    rows = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit)
+    with connected(endpoint) as client:
+        for page in client.pages(quote(path), key, query, rows=rows):
+            found += page
+            if limit is not None and len(found) >= limit:
+                break
+    return found[:limit]
 
 
 def print_list(found: list[dict[str, Any]], what: str, show: Callable[[dict[str, Any]], None], *, json: bool) -> None:
@@ -100,9 +91,3 @@ def print_list(found: list[dict[str, Any]], what: str, show: Callable[[dict[str,
     for one in found:
         show(one)
     typer.echo(f"{len(found)} {what}{'' if len(found) == 1 else 's'}")
-
-
-def _advice(error: Exception) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "name the authority of the certificate in SSL_CERT_FILE"
-    return "is the server running (flyteadmin serve), and is --endpoint its address?"

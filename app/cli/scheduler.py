@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import rest
+from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 from app.cli.rest import LOCAL, Endpoint
 
@@ -221,5 +222,5 @@ def _call(
     endpoint: str, verb: str, path: str, body: dict[str, Any] | None = None, query: dict[str, str] | None = None
 ) -> Any:
     """Call a route of schedules. Raises BadSetting with the server's message."""
-    seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else rest.TIMEOUT_SECONDS
+    seconds = BACKFILL_TIMEOUT_SECONDS if path.endswith("/backfill") else TIMEOUT_SECONDS
     return rest.call(endpoint, verb, f"{PATH}/{path}", body, query, seconds=seconds)

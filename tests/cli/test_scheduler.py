@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -17,27 +16,6 @@ PLAN = "p/development/nightly"
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["scheduler", *arguments])
-
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Return a function that sets the replies of the server and returns the list of the requests sent."""
-    monkeypatch.delenv("FLYTE_API_KEY", raising=False)
-
-    def use(*replies: httpx.Response | Exception) -> list[dict[str, Any]]:
-        sent: list[dict[str, Any]] = []
-
-        def request(verb: str, url: str, **more: Any) -> httpx.Response:
-            sent.append({"verb": verb, "url": url, **more})
-            reply = replies[min(len(sent), len(replies)) - 1]
-            if isinstance(reply, Exception):
-                raise reply
-            return reply
-
-        monkeypatch.setattr(httpx, "request", request)
-        return sent
-
-    return use
 
 
 def schedules(*versions: str) -> httpx.Response:
@@ -63,10 +41,16 @@ def test_a_backfill_takes_the_times_that_list_prints(answer: Any, given: str, se
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
-        (httpx.Response(401, json={"message": "upstream's text"}), "put one into FLYTE_API_KEY"),
+        (
+            httpx.Response(401, json={"message": "upstream's text"}),
+            "put a token into FLYTE_API_KEY (flyteadmin auth token create)",
+        ),
         (schedules(), f"{PLAN} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all"),
         (schedules("v1", "v2"), f"{PLAN} has 2 active or paused schedules: name the version"),
-        (httpx.ConnectError("refused"), "no answer of http://localhost:30080: refused; is the server running"),
+        (
+            httpx.ConnectError("refused"),
+            "no answer of http://localhost:30080 (named by the default): refused; is the server running",
+        ),
         (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "authority of the certificate in SSL_CERT_FILE"),
     ],
 )
@@ -80,7 +64,7 @@ def test_an_error_names_the_way_out(answer: Any, reply: httpx.Response | Excepti
 def test_a_refused_token_is_reported_with_the_reason(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(httpx.Response(401, json={"message": "the token has expired"}))
     monkeypatch.setenv("FLYTE_API_KEY", "old")
-    assert run("list", "p/development").stderr == "flyteadmin: 401: the token has expired\n"
+    assert run("list", "p/development").stderr.startswith("flyteadmin: 401: the token has expired; sign in anew")
 
 
 @pytest.mark.parametrize("place", ["p", "p/d/n/v"])

@@ -1,0 +1,14 @@
+"""Limits and paths of the calls that commands send to a server."""
+
+TIMEOUT_SECONDS = 30.0
+PAGE_ROWS = 500
+# Calls of one command at once.
+CALLS_MAX = 8
+TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
+
+
+def path_of(*parts: str) -> str:
+    """Return a path of the API, with each part quoted."""
+    from urllib.parse import quote
+
+    return "/".join(("/api/v1", *(quote(part, safe="") for part in parts)))

@@ -1,0 +1,199 @@
+"""Draw an execution for a terminal, with Rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.client import Client
+from app.cli.terminal import phases, times
+from app.cli.terminal.tree import Node, Tree
+
+# Rows that one level shows before it is folded, and rows of a drawing.
+LEVEL_ROWS_MAX = 30
+ROWS_MAX = 300
+ERRORS_MAX = 5
+ERROR_LINES_MAX = 12
+_CACHE = {
+    "CACHE_HIT": "cached",
+    "CACHE_POPULATED": "stored in cache",
+    "CACHE_LOOKUP_FAILURE": "cache not readable",
+    "CACHE_PUT_FAILURE": "not stored in cache",
+    "CACHE_SKIPPED": "cache skipped",
+    "CACHE_EVICTED": "cache evicted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a tree.
+
+    Attributes:
+        prefix: The lines of the tree before it.
+        node: The node; None for a fold.
+        text: The text of a fold.
+    """
+
+    prefix: str
+    node: Node | None
+    text: str = ""
+
+
+def rows_of(nodes: Sequence[Node], *, level_rows_max: int = LEVEL_ROWS_MAX, rows_max: int = ROWS_MAX) -> list[Row]:
+    """Return the rows that a tree shows.
+
+    Of a level with too many nodes, those that failed or run come first and the others are counted.
+    """
+    rows: list[Row] = []
+    for row in _rows(nodes, "", level_rows_max):
+        if len(rows) == rows_max:
+            rows.append(Row("", None, f"more nodes are left out: the limit is {rows_max} rows (--all shows all)"))
+            break
+        rows.append(row)
+    return rows
+
+
+def _rows(nodes: Sequence[Node], prefix: str, level_rows_max: int) -> Iterator[Row]:
+    shown, folded = _folded(nodes, level_rows_max)
+    for at, node in enumerate(shown):
+        last = at == len(shown) - 1 and not folded
+        yield Row(prefix + ("└─ " if last else "├─ "), node)
+        yield from _rows(node.nodes, prefix + ("   " if last else "│  "), level_rows_max)
+    if folded:
+        yield Row(prefix + "└─ ", None, folded)
+
+
+def _folded(nodes: Sequence[Node], rows_max: int) -> tuple[Sequence[Node], str]:
+    """Return the nodes of a level that are shown, and a line that counts the others."""
+    if len(nodes) <= rows_max:
+        return nodes, ""
+    order = {phase: rank for rank, phase in enumerate(phases.NOTABLE)}
+    ranked = sorted(range(len(nodes)), key=lambda at: order.get(nodes[at].phase, len(order)))
+    chosen = sorted(ranked[:rows_max])
+    counts: dict[str, int] = {}
+    for at in ranked[rows_max:]:
+        counts[nodes[at].phase] = counts.get(nodes[at].phase, 0) + 1
+    return [nodes[at] for at in chosen], f"{counted(counts)} more (--all shows all)"
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Return numbers by phase as text, such as `9,970 succeeded, 3 failed`."""
+    order = {phase: rank for rank, phase in enumerate(phases.NOTABLE)}
+    ranked = sorted(counts.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+    return ", ".join(f"{number:,} {phase.lower().replace('_', ' ')}" for phase, number in ranked)
+
+
+def picture(tree: Tree, client: Client, rows: Sequence[Row], *, height: int | None = None) -> RenderableType:
+    """Return the drawing of an execution.
+
+    Args:
+        tree: The execution.
+        client: The client, for addresses.
+        rows: The rows of its nodes.
+        height: The number of lines of the terminal; None for no limit.
+    """
+    head = heading(tree, client)
+    errors = list(_errors(tree, client))
+    if height is not None:
+        room = max(3, height - 6 - (4 if errors else 0))
+        if len(rows) > room:
+            rows = [*rows[: room - 1], Row("", None, f"{len(rows) - room + 1} more rows; enlarge the window")]
+        errors = errors[:1]
+    body = table(rows) if rows else Text("no node has begun", style="dim")
+    return Group(*head, Text(""), body, *errors)
+
+
+def heading(tree: Tree, client: Client) -> list[Text]:
+    """Return the lines above the tree."""
+    look = phases.look_of(tree.phase)
+    first = Text.assemble(
+        (str(tree.place), "bold"), "  ", (f"{look.sign} {tree.phase}", look.style), f"  {times.shown(tree.seconds)}"
+    )
+    plan = tree.row["spec"]["launch_plan"]
+    metadata = tree.row["spec"].get("metadata") or {}
+    created = times.ago(tree.row["closure"].get("created_at"), tree.read_at)
+    by = f" by {metadata['principal']}" if metadata.get("principal") else ""
+    second = Text.assemble(
+        ("workflow ", "dim"),
+        tree.workflow,
+        ("  version ", "dim"),
+        plan["version"],
+        (f"  launched {created}{by}", "dim"),
+    )
+    lines = [first, second, Text.assemble(("console  ", "dim"), tree.place.console(client))]
+    lines[-1].no_wrap, lines[-1].overflow = False, "fold"
+    if cause := (tree.row["closure"].get("abort_metadata") or {}).get("cause"):
+        lines.append(Text.assemble(("aborted  ", "dim"), cause))
+    return lines
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the nodes as a table: tree, phase, duration, notes."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=None)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(overflow="fold")
+    for row in rows:
+        if row.node is None:
+            grid.add_row(Text(f"{row.prefix}…", style="dim"), "", "", Text(row.text, style="dim"))
+            continue
+        node = row.node
+        look = phases.look_of(node.phase)
+        name = Text.assemble((row.prefix, "dim"), (node.id, "bold"), " ", node.name or node.kind)
+        phase = Text(f"{look.sign} {node.phase.lower().replace('_', ' ')}", style=look.style)
+        grid.add_row(name, phase, times.shown(node.seconds), Text(", ".join(notes(node)), style="dim"))
+    return grid
+
+
+def notes(node: Node) -> list[str]:
+    """Return the remarks behind a node."""
+    found = []
+    if node.elements is not None and node.elements.size:
+        found.append(f"{node.elements.size:,} elements: {counted(node.elements.phases)}")
+        if node.elements.failed:
+            indices = ", ".join(map(str, node.elements.failed[:5]))
+            found.append(f"failed indices {indices}{', …' if len(node.elements.failed) > 5 else ''}")
+    if node.attempts is not None and node.attempts > 1:
+        found.append(f"{node.attempts} attempts")
+    if note := _CACHE.get(node.cache):
+        found.append(note)
+    if node.signal:
+        found.append(f"waits for the signal {node.signal}")
+    if node.child is not None:
+        found.append(f"execution {node.child.name}")
+    if node.phase == "QUEUED" and node.reason:
+        found.append(node.reason)
+    return found
+
+
+def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
+    """Yield the errors of the lowest failed nodes, with the command that shows the log."""
+    failed = [node for node in tree.walk() if node.error and not any(below.error for below in node.nodes)]
+    for node in failed[:ERRORS_MAX]:
+        yield Text("")
+        yield Text.assemble((f"✗ {node.id}", "bold red"), f" {node.name}  ", (node.code, "red"))
+        yield Padding(Text(shortened(node.error), overflow="fold"), (0, 0, 0, 2))
+        if node.attempts:
+            yield Text(f"  log: flyteadmin logs {tree.place.shown(client)} {node.id}", style="dim")
+    if len(failed) > ERRORS_MAX:
+        yield Text(f"\n… and {len(failed) - ERRORS_MAX:,} more errors (--output json has them)", style="dim")
+    error = tree.row["closure"].get("error") or {}
+    if not failed and error.get("message"):
+        yield Text("")
+        yield Text.assemble(("✗ ", "bold red"), (str(error.get("code") or ""), "red"))
+        yield Padding(Text(shortened(str(error["message"])), overflow="fold"), (0, 0, 0, 2))
+
+
+def shortened(message: str) -> str:
+    """Return an error with its first lines and its last ones, where a traceback has the reason."""
+    lines = message.strip().splitlines()
+    if len(lines) <= ERROR_LINES_MAX:
+        return "\n".join(lines)
+    first, last = lines[:2], lines[2 - ERROR_LINES_MAX :]
+    return "\n".join((*first, f"… {len(lines) - ERROR_LINES_MAX} lines left out", *last))

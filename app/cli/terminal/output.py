@@ -1,0 +1,46 @@
+"""Output of these commands: text through Rich, JSON, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.options import errors_in_one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# The exit code where the outcome of an execution could not be found out.
+UNKNOWN = 3
+
+
+def console() -> Console:
+    """Return the console of stdout. Pipes get plain text whose lines are not cut."""
+    import sys
+
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, markup=False, soft_wrap=not terminal, width=None if terminal else 200)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+
+
+@contextmanager
+def outcome_errors() -> Iterator[None]:
+    """Exit as `errors_in_one_line`, with code UNKNOWN in place of 1, which stands for a failed execution."""
+    try:
+        with errors_in_one_line():
+            yield
+    except SystemExit as exit:
+        if exit.code == 1 and exit.__cause__ is not None:
+            raise SystemExit(UNKNOWN) from exit.__cause__
+        raise

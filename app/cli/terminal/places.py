@@ -1,0 +1,106 @@
+"""Names of executions on the command line, and the options that all commands of this package share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import quote, unquote
+
+import typer
+
+if TYPE_CHECKING:
+    from app.cli.client import Client
+
+PROJECT, DOMAIN = "flytesnacks", "development"
+
+_URL = re.compile(r"https?://.*/projects/([^/?#]+)/domains/([^/?#]+)/executions/([^/?#]+)")
+
+Execution = Annotated[
+    str,
+    typer.Argument(metavar="EXECUTION", help="Its name, PROJECT/DOMAIN/NAME, or its address in a console."),
+]
+Project = Annotated[
+    str,
+    typer.Option(
+        "--project",
+        "-p",
+        metavar="ID",
+        show_default=f"that of pyflyte's configuration, else {PROJECT}",
+        help="Project.",
+    ),
+]
+Domain = Annotated[
+    str,
+    typer.Option(
+        "--domain", "-d", metavar="ID", show_default=f"that of pyflyte's configuration, else {DOMAIN}", help="Domain."
+    ),
+]
+Output = Annotated[
+    Literal["text", "json"], typer.Option("--output", "-o", help="Text for people, or JSON for programs.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The id of an execution.
+
+    Attributes:
+        project: The project.
+        domain: The domain.
+        name: The name.
+    """
+
+    project: str
+    domain: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.domain}/{self.name}"
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Return project, domain and name."""
+        return self.project, self.domain, self.name
+
+    @property
+    def id(self) -> dict[str, str]:
+        """Return the id as JSON of the API."""
+        return {"project": self.project, "domain": self.domain, "name": self.name}
+
+    def shown(self, client: Client) -> str:
+        """Return the shortest text that names the execution on a command line."""
+        project, domain = place_of(client, "", "")
+        return self.name if (self.project, self.domain) == (project, domain) else str(self)
+
+    def console(self, client: Client) -> str:
+        """Return the address of the execution in the console."""
+        project, domain, name = (quote(part, safe="") for part in self.parts)
+        return f"{client.url}/console/projects/{project}/domains/{domain}/executions/{name}"
+
+
+def place_of(client: Client, project: str, domain: str) -> tuple[str, str]:
+    """Return project and domain of a command: the options, else those of the configuration, else the first ones."""
+    connection = client.connection
+    return project or connection.project or PROJECT, domain or connection.domain or DOMAIN
+
+
+def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
+    """Return the id of an execution that the command line names.
+
+    Raises:
+        BadSetting: The text is none of the three forms.
+    """
+    from app.settings import BadSetting
+
+    if found := _URL.match(text):
+        return Place(*(unquote(part) for part in found.groups()))
+    parts = text.split("/")
+    if len(parts) == 1 and text:
+        return Place(*place_of(client, project, domain), text)
+    if len(parts) == 3 and all(parts):
+        return Place(*parts)
+    raise BadSetting(
+        f"{text!r} names no execution; give a name, PROJECT/DOMAIN/NAME or an address of a console, "
+        "and see the latest ones with `flyteadmin get`"
+    )

@@ -1,0 +1,198 @@
+"""`flyteadmin get`: the exact drawing, what is folded, and what a refusal says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.main import app
+from app.cli.terminal import tree as trees
+from tests.cli.api import Api
+from tests.cli.terminal import rows
+
+
+class Noon(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return datetime(2026, 1, 2, 12, 5, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "datetime", Noon)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["get", *arguments])
+
+
+def lines(*arguments: str) -> list[str]:
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return [line.rstrip() for line in done.stdout.splitlines()]
+
+
+def test_a_tree_with_attempts_cache_and_an_error(api: Api) -> None:
+    nodes = [
+        rows.node("start-node"),
+        rows.node("n0", task_node_metadata={"cache_status": "CACHE_HIT"}),
+        rows.node("n1", "FAILED", error={"code": "USER:ValueError", "message": "Traceback\n\nValueError: odd"}),
+        rows.node("n2", "RUNNING", duration=None),
+    ]
+    compiled = rows.workflow(rows.task("n0", "wf.load"), rows.task("n1"), rows.task("n2"), rows.task("n3", "wf.save"))
+    rows.serve(api, rows.execution("RUNNING"), nodes, compiled)
+    api.routes[f"GET /api/v1/task_executions/{rows.PATH}/n1"] = {
+        "task_executions": [rows.attempt("n1", 1, "FAILED"), rows.attempt("n1", 0, "FAILED")]
+    }
+    assert lines("f1") == [
+        "flytesnacks/development/f1  ● RUNNING  5 min 0 s",
+        "workflow wf.main  version v1  launched 5 min 0 s ago by ada",
+        "console  http://localhost:30080/console/projects/flytesnacks/domains/development/executions/f1",
+        "",
+        "├─ n0 wf.load  ✓ succeeded       1.5 s  cached",
+        "├─ n1 wf.work  ✗ failed          1.5 s  2 attempts",
+        "├─ n2 wf.work  ● running    4 min 59 s",
+        "└─ n3 wf.save  · waiting",
+        "",
+        "✗ n1 wf.work  USER:ValueError",
+        "  Traceback",
+        "",
+        "  ValueError: odd",
+        "  log: flyteadmin logs f1 n1",
+    ]
+
+
+def test_levels_below_and_a_map(api: Api) -> None:
+    sub = {"project": "flytesnacks", "domain": "development", "name": "wf.inner", "version": "v1"}
+    compiled = rows.workflow(
+        {"id": "n0", "workflow_node": {"sub_workflow_ref": sub}},
+        {"id": "n1", "array_node": {"node": rows.task("n1", "wf.each")}},
+        {"id": "n2", "gate_node": {"approve": {"signal_id": "go"}}},
+        subs=({"template": {"id": sub, "nodes": [rows.task("m0", "wf.deep")]}},),
+    )
+    top = [
+        rows.node("n0", metadata={"is_parent_node": True}),
+        rows.node("n1", metadata={"is_array": True, "is_parent_node": True}),
+        rows.node("n2", "RUNNING"),
+    ]
+    rows.serve(api, rows.execution(), top, compiled)
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}"] = lambda request: {
+        "node_executions": {"": top, "n0": [rows.node("n0-0-m0", spec="m0")]}[
+            request.url.params.get("uniqueParentId", "")
+        ],
+        "token": "",
+    }
+    api.routes[f"GET /api/v1/task_executions/{rows.PATH}/n0-0-m0"] = {"task_executions": [rows.attempt("n0-0-m0")]}
+    phases = ["SUCCEEDED"] * 97 + ["FAILED"] * 2 + ["RUNNING"]
+    external = [{"index": at, "phase": phase} for at, phase in enumerate(phases)]
+    external.append({"index": 99, "phase": "SUCCEEDED", "retry_attempt": 1})
+    api.routes[f"GET /api/v1/task_executions/{rows.PATH}/n1"] = {
+        "task_executions": [rows.attempt("n1", metadata={"external_resources": external})]
+    }
+    assert lines("f1")[4:] == [
+        "├─ n0 wf.inner         ✓ succeeded       1.5 s",
+        "│  └─ n0-0-m0 wf.deep  ✓ succeeded       1.5 s",
+        "├─ n1 wf.each          ✓ succeeded       1.5 s  100 elements: 2 failed, 98 succeeded, failed indices 97, 98",
+        "└─ n2 go               ‖ paused     4 min 59 s  waits for the signal go",
+    ]
+
+
+def test_ten_thousand_nodes_are_folded_and_read_with_few_calls(api: Api) -> None:
+    nodes = [rows.node(f"n{at}", "FAILED" if at == 7_777 else "SUCCEEDED") for at in range(10_000)]
+    rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(*(rows.task(f"n{at}") for at in range(10_000))))
+
+    def page(request: httpx.Request) -> dict[str, Any]:
+        start, limit = int(request.url.params["token"] or 0), int(request.url.params["limit"])
+        end = start + limit
+        return {"node_executions": nodes[start:end], "token": str(end) if end < len(nodes) else ""}
+
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}"] = page
+    found = lines("f1")
+    assert found[4].startswith("├─ n0 wf.work")
+    assert "├─ n7777 wf.work  ✗ failed     1.5 s" in found
+    assert [part.strip() for part in found[-1].split("  ") if part] == [
+        "└─ …",
+        "9,970 succeeded more (--all shows all)",
+    ]
+    assert len(found) == 4 + 30 + 1
+    assert len(api.sent) == 2 + 10 + 30
+
+
+def test_json_has_what_the_drawing_has(api: Api) -> None:
+    rows.serve(api, rows.execution(), [rows.node("n0")], rows.workflow(rows.task("n0")))
+    found = json.loads(run("f1", "-o", "json").stdout)
+    assert (found["name"], found["phase"], found["seconds"], found["workflow"]) == ("f1", "SUCCEEDED", 83.2, "wf.main")
+    assert found["nodes"][0] == {
+        "id": "n0",
+        "spec_id": "n0",
+        "name": "wf.work",
+        "kind": "task",
+        "phase": "SUCCEEDED",
+        "seconds": 1.5,
+        "attempts": 1,
+        "cache": "",
+        "error": None,
+        "signal": None,
+        "execution": None,
+        "elements": None,
+        "logs": [{"name": "Task log", "uri": f"http://localhost:30080/logs/{rows.PATH}/n0/0"}],
+        "nodes": [],
+    }
+
+
+def test_a_list_of_the_latest_executions(api: Api) -> None:
+    api.routes["GET /api/v1/executions/flytesnacks/development"] = {"executions": [rows.execution()], "token": ""}
+    found = lines()
+    assert found[0].split() == ["execution", "workflow", "phase", "took", "launched"]
+    assert found[1].startswith("f1         wf.main   ✓ succeeded  1 min 23 s  ")
+
+
+@pytest.mark.parametrize(
+    ("execution", "path"),
+    [
+        ("f1", "flytesnacks/development/f1"),
+        ("p/d/f1", "p/d/f1"),
+        ("https://flyte.example.com/console/projects/p/domains/d/executions/f1?tab=x", "p/d/f1"),
+    ],
+)
+def test_the_forms_of_a_name(api: Api, execution: str, path: str) -> None:
+    assert run(execution).exit_code == 1
+    assert api.paths() == [f"GET /api/v1/executions/{path}"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (
+            httpx.Response(404, json={"code": 5, "message": "missing entity"}),
+            "there is no execution flytesnacks/development/f1; see the latest ones with "
+            "`flyteadmin get -p flytesnacks -d development`",
+        ),
+        (
+            httpx.Response(403, json={"code": 7, "message": "no role"}),
+            "403: no role; ask an administrator for the role (flyteadmin auth role add)",
+        ),
+        (httpx.ConnectError("refused"), "is the server running (flyteadmin serve), and is --endpoint its address?"),
+        (httpx.Response(502, text="<html>"), "502: <html>"),
+    ],
+)
+def test_a_refusal_says_what_to_do(api: Api, reply: httpx.Response | Exception, text: str) -> None:
+    api.replies = [reply]
+    done = run("f1")
+    assert done.exit_code == 1
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_text_that_is_no_name(api: Api) -> None:
+    done = run("a/b")
+    assert done.stderr == (
+        "flyteadmin: 'a/b' names no execution; give a name, PROJECT/DOMAIN/NAME or an address of a console, "
+        "and see the latest ones with `flyteadmin get`\n"
+    )
+    assert api.sent == []
