@@ -35,6 +35,13 @@ class LocalEngine(Section):
     log_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1024)
     """Bytes of an attempt's output that its log keeps."""
 
+    log_followers_max: int = Field(default=100, ge=0)
+    """Clients of one server process that follow logs at once (`/logs/…?follow`); 0 switches following off. Others get
+    RESOURCE_EXHAUSTED."""
+
+    log_interval_seconds: float = Field(default=0.25, gt=0)
+    """Time between two looks at a log that a client follows, in seconds."""
+
     printed_bytes_max: int = Field(default=1024**3, ge=0)
     """Bytes of output after which an attempt is ended; 0 means no limit."""
 

@@ -5,9 +5,11 @@ lines. Each name becomes one component of a path, so no name leads out of the fo
 
 A browser that navigates to a log is redirected to the log in the console, unless the address has `?raw=1`.
 
+`?follow` sends the log as it grows, as chunked text, until the attempt ends (log_follow.py).
+
 Logs are as open as the API: where authentication is on, a caller needs a token, and where roles are on, the role `view`
-in the project and domain. A log is stored in the home of the server that ran the attempt; servers with other homes
-answer 404.
+in the project and domain. While an attempt runs, its log is in the home of the server that runs it; servers with other
+homes answer 404. After the end it is in the object store too.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,10 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import BaseRoute, Route
 
 from app.api.pages import console, html
+from app.api.pages.log_follow import MEDIA_TYPE, Followers
 from app.api.pages.page_access import answering_errors, require
 from app.auth.roles import Need, Role
-from app.engine.local.processes import folders
+from app.engine.local.processes import folders, stored_logs
 from app.runtime.dispatch import Server
 
 PATH = "/logs/{project}/{domain}/{execution}/{node:path}/{attempt}"
@@ -68,6 +71,7 @@ def routes(server: Server) -> list[BaseRoute]:
     """Return the route for logs."""
     home = server.settings.home_path
     has_console = server.settings.console.enabled
+    follow = Followers(server)
 
     async def serve(request: Request) -> Response:
         if has_console and html.wants_html(request) and "raw" not in request.query_params:
@@ -83,18 +87,23 @@ def routes(server: Server) -> list[BaseRoute]:
         try:
             descriptor = await asyncio.to_thread(folders.open_log, path)
         except OSError:
-            return _reply(404, "this machine has no log of such an attempt: it has not started, or it ran elsewhere")
+            return await _stored(server, request, path, tail)
         try:
             size = os.fstat(descriptor).st_size
+            follows = "follow" in request.query_params and request.method == "GET"
             part = _part(request.headers.get("range", ""), size)
-            if part is None:
+            if part is None and not follows:
                 os.close(descriptor)
-                return _reply(416, f"the log has {size} bytes", {"content-range": f"bytes */{size}"})
+                return _too_far(size)
             if tail is not None:
-                part = _Part(await asyncio.to_thread(_start_of_tail, descriptor, size, tail), size, size)
+                part = _Part(await asyncio.to_thread(_start_of_tail, _file(descriptor), size, tail), size, size)
+            if follows:
+                first = _first(request.headers.get("range", "")) if part is None else part.first
+                return follow.respond(descriptor, path.parent, first, _HEADERS)
         except BaseException:
             os.close(descriptor)
             raise
+        assert part is not None
         return _respond(request, descriptor, part)
 
     return [Route(PATH, answering_errors(serve), methods=["GET", "HEAD"])]
@@ -114,6 +123,42 @@ def _to_console(request: Request) -> Response:
     project, domain, execution = (quote(names[name], safe="") for name in ("project", "domain", "execution"))
     page = f"{root}{console.PATH}/projects/{project}/domains/{domain}/executions/{execution}"
     return RedirectResponse(f"{page}?{urlencode(query)}", 303, headers=_HEADERS)
+
+
+async def _stored(server: Server, request: Request, path: Path, tail: int | None) -> Response:
+    """Return the log that the server of the attempt has copied into the store."""
+    data = await stored_logs.read(
+        server.blobs,
+        path.parent,
+        element="index" in request.query_params,
+        bytes_max=server.settings.engine.local.log_bytes_max,
+    )
+    if data is None:
+        return _reply(
+            404, "there is no log of such an attempt here: it has not started, printed nothing, or runs elsewhere"
+        )
+    part = _part(request.headers.get("range", ""), len(data))
+    if part is None:
+        return _too_far(len(data))
+    if tail is not None:
+        part = _Part(_start_of_tail(lambda size, at: data[at : at + size], len(data), tail), len(data), len(data))
+    status, headers = _head(part)
+    content = b"" if request.method == "HEAD" else data[part.first : part.end]
+    return Response(content, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _file(descriptor: int) -> Callable[[int, int], bytes]:
+    return lambda size, at: os.pread(descriptor, size, at)
+
+
+def _too_far(size: int) -> Response:
+    return _reply(416, f"the log has {size} bytes", {"content-range": f"bytes */{size}"})
+
+
+def _first(header: str) -> int:
+    """Return the first byte of a range that begins at or behind the present end."""
+    match = _RANGE.fullmatch(header.strip())
+    return int(match[1]) if match is not None and match[1] else 0
 
 
 def _path(home: Path, request: Request) -> Path:
@@ -154,14 +199,20 @@ def _part(header: str, size: int) -> _Part | None:
     return _Part(int(first), end, size) if int(first) < end else None
 
 
-def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
-    """Return the position of the last lines. A newline at the end of the log starts no line."""
+def _start_of_tail(read: Callable[[int, int], bytes], size: int, lines: int) -> int:
+    """Return the position of the last lines. A newline at the end of the log starts no line.
+
+    Args:
+        read: Returns so many bytes at a position.
+        size: The size of the log.
+        lines: The number of lines.
+    """
     if lines == 0 or size == 0:
         return size
     position = size - 1
     while position > 0:
         start = max(0, position - _PIECE_BYTES)
-        piece = os.pread(descriptor, position - start, start)
+        piece = read(position - start, start)
         found = piece.count(b"\n")
         if found >= lines:
             at = len(piece)
@@ -173,18 +224,21 @@ def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
     return 0
 
 
-def _respond(request: Request, descriptor: int, part: _Part) -> Response:
+def _head(part: _Part) -> tuple[int, dict[str, str]]:
+    """Return status and headers of a reply with a part."""
     headers = {**_HEADERS, "content-length": str(part.end - part.first)}
     whole = part.first == 0 and part.end == part.size_bytes
     if not whole:
         headers["content-range"] = f"bytes {part.first}-{part.end - 1}/{part.size_bytes}"
-    status = 200 if whole else 206
+    return (200 if whole else 206), headers
+
+
+def _respond(request: Request, descriptor: int, part: _Part) -> Response:
+    status, headers = _head(part)
     if request.method == "HEAD" or part.first == part.end:
         os.close(descriptor)
-        return Response(status_code=status, headers=headers, media_type="text/plain; charset=utf-8")
-    return StreamingResponse(
-        _pieces(descriptor, part), status_code=status, headers=headers, media_type="text/plain; charset=utf-8"
-    )
+        return Response(status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    return StreamingResponse(_pieces(descriptor, part), status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
 async def _pieces(descriptor: int, part: _Part) -> AsyncIterator[bytes]:

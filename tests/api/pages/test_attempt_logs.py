@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from flyteidl.core import identifier_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,18 +24,21 @@ from app.api.pages import attempt_logs
 from app.blobs import Blobs
 from app.database.connect import database_at
 from app.engine.local.processes import folders
+from app.engine.local.processes.forkserver.stamp import process_stamp
+from app.engine.local.processes.stored_logs import StoredLogs, uri_of
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.settings import Settings
+from app.settings.engine import EngineSection, LocalEngine
 
 ID = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1")
 URL = "/logs/p/d/ex1/n0/0"
 Get = Callable[..., httpx.Response]
 
 
-def server_at(home: Path) -> Server:
+def server_at(home: Path, **sections: Any) -> Server:
     """Return the objects of a process whose home is this folder."""
-    known = Settings(home=home)
+    known = Settings(home=home, **sections)
     database = database_at(
         f"sqlite:///{home}/x.db", connections_max=1, busy_timeout_seconds=1, statement_timeout_seconds=1
     )
@@ -252,3 +261,142 @@ def test_without_a_console_browsers_get_the_text(tmp_path: Path) -> None:
             return await client.get(URL, headers={"accept": "text/html"})
 
     assert asyncio.run(send()).text == "line"
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a coroutine as a test."""
+
+    @functools.wraps(test)
+    def call(*arguments: Any, **more: Any) -> None:
+        asyncio.run(test(*arguments, **more))
+
+    return call
+
+
+class TestFollow:
+    """`?follow`, on a real socket: httpx.ASGITransport returns a reply when it has all of it."""
+
+    @in_loop
+    async def test_the_reply_grows_and_ends_with_the_attempt(self, tmp_path: Path) -> None:
+        path = write(tmp_path, b"one\n")
+        alive(path)
+        async with following(tmp_path) as (client, _), client.stream("GET", f"{URL}?follow") as reply:
+            assert reply.status_code == 200
+            assert "content-length" not in reply.headers
+            pieces = reply.aiter_raw()
+            assert await anext(pieces) == b"one\n"
+            with path.open("ab") as file:
+                file.write(b"two\n")
+            assert await anext(pieces) == b"two\n"
+            with path.open("ab") as file:
+                file.write(b"three\n")
+            (path.parent / "exit.json").write_text("{}")
+            assert [piece async for piece in pieces] == [b"three\n"]
+
+    @in_loop
+    async def test_tail_and_range_choose_where_it_begins(self, tmp_path: Path) -> None:
+        path = write(tmp_path, b"one\ntwo\nthree\n")
+        (path.parent / "exit.json").write_text("{}")
+        async with following(tmp_path) as (client, _):
+            assert (await client.get(f"{URL}?follow&tail=1")).content == b"three\n"
+            assert (await client.get(f"{URL}?follow", headers={"range": "bytes=4-"})).content == b"two\nthree\n"
+            assert (await client.get(f"{URL}?follow", headers={"range": "bytes=14-"})).content == b""
+
+    @in_loop
+    async def test_it_ends_when_the_supervisor_is_gone(self, tmp_path: Path) -> None:
+        path = write(tmp_path, b"one\n")
+        (path.parent / "process.json").write_text('{"pid": 1, "stamp": "of another process"}')
+        async with following(tmp_path) as (client, _):
+            assert (await client.get(f"{URL}?follow")).content == b"one\n"
+
+    @in_loop
+    async def test_followers_are_limited_and_those_that_leave_make_room(self, tmp_path: Path) -> None:
+        alive(write(tmp_path, b"one\n"))
+        async with following(tmp_path, followers=1) as (client, _):
+            async with client.stream("GET", f"{URL}?follow") as first:
+                assert await anext(first.aiter_raw()) == b"one\n"
+                refused = await client.get(f"{URL}?follow")
+                assert refused.status_code == 429
+                assert "engine.local.logFollowersMax=1" in refused.json()["message"]
+                assert (await client.get(URL)).content == b"one\n"
+            # The task prints nothing meanwhile: the server sees that the client is gone.
+            async with asyncio.timeout(10):
+                while True:
+                    async with client.stream("GET", f"{URL}?follow") as reply:
+                        if reply.status_code == 200:
+                            return
+                    await asyncio.sleep(0.02)
+
+    @in_loop
+    async def test_a_server_that_stops_ends_its_replies(self, tmp_path: Path) -> None:
+        alive(write(tmp_path, b"one\n"))
+        async with following(tmp_path) as (client, server), client.stream("GET", f"{URL}?follow") as reply:
+            pieces = reply.aiter_raw()
+            assert await anext(pieces) == b"one\n"
+            server.health.draining.set()
+            assert [piece async for piece in pieces] == []
+
+
+def alive(log: Path) -> None:
+    """Record this process as the supervisor of an attempt."""
+    record = {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+    (log.parent / "process.json").write_text(json.dumps(record))
+
+
+@asynccontextmanager
+async def following(home: Path, followers: int = 100) -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
+    """A client of a server on a socket whose home is this folder."""
+    local = LocalEngine(log_followers_max=followers, log_interval_seconds=0.01)
+    server = server_at(home, engine=EngineSection(local=local))
+    web = uvicorn.Server(
+        uvicorn.Config(Starlette(routes=attempt_logs.routes(server)), log_level="error", lifespan="off")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(web.serve([listener]))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            yield client, server
+        web.should_exit = True
+        await serving
+
+
+class TestStore:
+    """Logs that another machine has copied into the store."""
+
+    @pytest.mark.parametrize("element", [{}, {"index": 3, "retry": 1}])
+    def test_a_copied_log_is_served_without_the_file(self, get: Get, tmp_path: Path, element: dict[str, int]) -> None:
+        path = write(tmp_path, b"one\ntwo\n", **element)
+        url = URL + ("?index=3&retry=1" if element else "?")
+
+        async def copy() -> None:
+            logs = StoredLogs(Blobs(Settings(home=tmp_path)), 1024)
+            logs.keep(path, element=bool(element))
+            await logs.close()
+
+        asyncio.run(copy())
+        path.unlink()
+        assert get(url).content == b"one\ntwo\n"
+        assert get(f"{url}&follow").content == b"one\ntwo\n"
+        assert get(f"{url}&tail=1").content == b"two\n"
+        part = get(url, range="bytes=4-5")
+        assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"tw", "bytes 4-5/8")
+        assert get(url, range="bytes=8-").status_code == 416
+        assert get(url, "HEAD").headers["content-length"] == "8"
+
+    def test_a_bucket_gets_a_copy_of_the_bytes(self, tmp_path: Path) -> None:
+        """The store of a bucket has no links: the log is written as an object."""
+        path = write(tmp_path, b"one\n")
+        blobs = Blobs(Settings(home=tmp_path / "elsewhere"))
+        blobs.local = False
+
+        async def copy() -> None:
+            logs = StoredLogs(blobs, 1024)
+            logs.keep(path, element=False)
+            await logs.close()
+
+        asyncio.run(copy())
+        stored = Path(uri_of(blobs, path.parent, element=False))
+        assert stored.read_bytes() == b"one\n"
+        assert not stored.samefile(path)
+
+    def test_a_log_that_is_nowhere(self, get: Get) -> None:
+        assert get(URL).status_code == 404

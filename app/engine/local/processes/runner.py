@@ -21,6 +21,7 @@ from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.engine.local.processes.stored_logs import StoredLogs
 from app.engine.local.processes.supervisor_process import SupervisorProcess
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
@@ -71,6 +72,7 @@ class TaskRunner:
                 _SENSORS: FairSemaphore(max(1, self._local.sensors_max // workers)),
             },
         )
+        self._logs = StoredLogs(blobs, self._local.log_bytes_max)
         self._environment: Environment | None = None
         self._installing = asyncio.Lock()
 
@@ -182,6 +184,7 @@ class TaskRunner:
         attempt = running.attempt
         async with self._platform.renewing(attempt):
             ended = await self._pool.wait(running)
+        self._logs.keep(attempt.log_path, element=attempt.array_index is not None)
         try:
             result = await self._outcome(attempt, ended)
         except BlobUnavailable as error:
@@ -213,6 +216,7 @@ class TaskRunner:
     async def close(self) -> None:
         """Start no more processes. Running processes continue, and a later server can adopt them."""
         await self._pool.close()
+        await self._logs.close()
 
     async def _command(self, attempt: TaskAttempt, template: tuple[str, ...]) -> tuple[str, ...]:
         """Replace the variables in a command, after reading or writing the files that they need."""
