@@ -7,7 +7,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-BUNDLED = ("alembic.ini", "alembic/env.py", "alembic/script.py.mako", "alembic/versions/*.py", "openapi/flyte.json")
+BUNDLED = (
+    *("alembic.ini", "alembic/env.py", "alembic/script.py.mako", "alembic/versions/*.py"),
+    *("openapi/flyte.json", "examples/hello.py"),
+)
 
 
 class BuildPy(build_py):

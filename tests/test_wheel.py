@@ -75,7 +75,7 @@ def test_the_wheel_holds_app_alone_and_all_of_it(wheel: Path) -> None:
         names = set(archive.namelist())
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"app"}
     assert set(tracked("app")) <= names
-    top = [*tracked("alembic"), "alembic.ini", "openapi/flyte.json"]
+    top = [*tracked("alembic"), "alembic.ini", "openapi/flyte.json", "examples/hello.py"]
     assert {f"app/bundled/{name}" for name in top} <= names
 
 

@@ -4,6 +4,8 @@ TIMEOUT_SECONDS = 30.0
 PAGE_ROWS = 500
 # Calls of one command at once.
 CALLS_MAX = 8
+# Logs that one command follows at once.
+STREAMS_MAX = 16
 TOKEN_VARIABLE = "FLYTE_API_KEY"  # nosec B105 - the name of a variable
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
-from app.cli.calls import CALLS_MAX, PAGE_ROWS, TIMEOUT_SECONDS, TOKEN_VARIABLE
+from app.cli.calls import CALLS_MAX, PAGE_ROWS, STREAMS_MAX, TIMEOUT_SECONDS, TOKEN_VARIABLE
 from app.cli.sign_in import connection as connections
 from app.cli.sign_in.connection import Connection
 from app.cli.sign_in.tls import verification
@@ -54,8 +55,12 @@ class Client:
             headers={"accept": "application/json"},
             timeout=seconds,
             verify=verification(connection),
-            limits=httpx.Limits(max_connections=CALLS_MAX),
+            limits=httpx.Limits(max_connections=CALLS_MAX + STREAMS_MAX),
         )
+
+    def token(self) -> str:
+        """Return the bearer token that calls send now; "" without one."""
+        return os.environ.get(TOKEN_VARIABLE, "")
 
     def close(self) -> None:
         """Close the connections."""
@@ -190,8 +195,6 @@ def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Cl
 
 
 def _auth(connection: Connection) -> httpx.Auth | None:
-    import os
-
     import httpx
 
     class Bearer(httpx.Auth):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,6 +63,7 @@ class Connection:
         unverified: Whether certificates are not checked.
         project: The default project of the file.
         domain: The default domain of the file.
+        values: The content of the file, where it is that of this server.
     """
 
     url: str
@@ -77,6 +78,7 @@ class Connection:
     unverified: bool = False
     project: str = ""
     domain: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def find(endpoint: str = "", *, home: Path | None = None) -> Connection:
@@ -98,10 +100,11 @@ def find(endpoint: str = "", *, home: Path | None = None) -> Connection:
         named = str(admin.get("endpoint", ""))
         same = bool(named) and _netloc(named) == _netloc(given)
         # Secrets and authorities of the file are those of its own server.
-        admin = admin if same else {}
+        if not same:
+            admin, values = {}, {key: value for key, value in values.items() if key == "task"}
         source = "--endpoint" if endpoint else ENDPOINT_VARIABLE
     address = given or str(admin.get("endpoint") or LOCAL)
-    connection = Connection(_url(address, admin, source), source)
+    connection = Connection(_url(address, admin, source), source, values=values)
     tasks = values.get("task") or {}
     connection = replace(connection, project=str(tasks.get("project", "")), domain=str(tasks.get("domain", "")))
     return _with_credentials(connection, admin)

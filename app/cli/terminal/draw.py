@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,7 @@ LEVEL_ROWS_MAX = 30
 ROWS_MAX = 300
 ERRORS_MAX = 5
 ERROR_LINES_MAX = 12
+_MAP = re.compile(r"(.*\.)?map_(.+)_[0-9a-f]{32}(?:-arraynode)?")
 _CACHE = {
     "CACHE_HIT": "cached",
     "CACHE_POPULATED": "stored in cache",
@@ -145,10 +146,16 @@ def table(rows: Sequence[Row]) -> Table:
             continue
         node = row.node
         look = phases.look_of(node.phase)
-        name = Text.assemble((row.prefix, "dim"), (node.id, "bold"), " ", node.name or node.kind)
+        name = Text.assemble((row.prefix, "dim"), (node.id, "bold"), " ", name_of(node))
         phase = Text(f"{look.sign} {node.phase.lower().replace('_', ' ')}", style=look.style)
         grid.add_row(name, phase, times.shown(node.seconds), Text(", ".join(notes(node)), style="dim"))
     return grid
+
+
+def name_of(node: Node) -> str:
+    """Return the name of a node for people: flytekit names the task of a map by a digest."""
+    found = _MAP.fullmatch(node.name)
+    return f"{found[1]}{found[2]} (map)" if found is not None else node.name or node.kind
 
 
 def notes(node: Node) -> list[str]:
@@ -174,11 +181,16 @@ def notes(node: Node) -> list[str]:
 
 def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
     """Yield the errors of the lowest failed nodes, with the command that shows the log."""
-    failed = [node for node in tree.walk() if node.error and not any(below.error for below in node.nodes)]
+    # A node that was aborted because another one failed is no cause.
+    failed = [
+        node
+        for node in tree.walk()
+        if node.error and node.phase != "ABORTED" and not any(below.error for below in node.nodes)
+    ]
     for node in failed[:ERRORS_MAX]:
         yield Text("")
-        yield Text.assemble((f"✗ {node.id}", "bold red"), f" {node.name}  ", (node.code, "red"))
-        yield Padding(Text(shortened(node.error), overflow="fold"), (0, 0, 0, 2))
+        yield Text.assemble((f"✗ {node.id}", "bold red"), f" {name_of(node)}  ", (node.code, "red"))
+        yield from _indented(node.error)
         if node.attempts:
             yield Text(f"  log: flyteadmin logs {tree.place.shown(client)} {node.id}", style="dim")
     if len(failed) > ERRORS_MAX:
@@ -187,7 +199,12 @@ def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
     if not failed and error.get("message"):
         yield Text("")
         yield Text.assemble(("✗ ", "bold red"), (str(error.get("code") or ""), "red"))
-        yield Padding(Text(shortened(str(error["message"])), overflow="fold"), (0, 0, 0, 2))
+        yield from _indented(str(error["message"]))
+
+
+def _indented(message: str) -> Iterator[Text]:
+    for line in shortened(message).splitlines():
+        yield Text(f"  {line}", overflow="fold")
 
 
 def shortened(message: str) -> str:

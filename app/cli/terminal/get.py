@@ -10,6 +10,7 @@ from app.cli.calls import path_of
 from app.cli.options import errors_in_one_line
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json
+from app.cli.terminal.output import show as print_drawing
 from app.cli.terminal.places import Domain, Output, Project, execution_of, place_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def show(client: Client, place: Place, output: str, *, all_rows: bool = False) -
     if output == "json":
         print_json(as_json(tree, client))
         return
-    console().print(draw.picture(tree, client, rows))
+    print_drawing(console(), draw.picture(tree, client, rows))
 
 
 def as_json(tree: Tree, client: Client) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _list(client: Client, project: str, domain: str, limit: int, output: str) ->
         look = phases.look_of(one["phase"])
         phase = Text(f"{look.sign} {one['phase'].lower()}", style=look.style)
         table.add_row(one["name"], one["workflow"], phase, times.shown(one["seconds"]), times.ago(one["created_at"]))
-    screen.print(table)
+    print_drawing(screen, table)
     if len(rows) == limit:
         screen.print(f"\nthe latest {limit} of {'/'.join(place)}; --limit shows more")
 

@@ -11,7 +11,7 @@ import typer
 from app.cli.options import errors_in_one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 # The exit code where the outcome of an execution could not be found out.
 UNKNOWN = 3
@@ -27,11 +27,26 @@ def console() -> Console:
     return Console(highlight=False, markup=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
+def show(screen: Console, drawing: RenderableType) -> None:
+    """Print a drawing without the blanks that fill its lines."""
+    with screen.capture() as captured:
+        screen.print(drawing)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     import orjson
 
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON, at once."""
+    import orjson
+
+    typer.echo(orjson.dumps(value))
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class Node:
         is_array: Whether it is a map.
         nodes: The nodes below.
         logs: The log links of the last attempt.
+        rows: The attempts, as JSON of the API.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Node:
     is_array: bool = False
     nodes: list[Node] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
+    rows: Sequence[Mapping[str, Any]] = ()
 
     def walk(self) -> Iterable[Node]:
         """Yield this node and all below."""
@@ -312,7 +314,7 @@ def _runs_task(node: Node) -> bool:
 
 
 def _add_attempts(node: Node, rows: Sequence[Mapping[str, Any]]) -> None:
-    node.attempts = len(rows)
+    node.attempts, node.rows = len(rows), rows
     if not rows:
         return
     last = rows[-1]

@@ -1,0 +1,245 @@
+"""`flyteadmin relaunch`, `recover`, `terminate`, `signal` and `waiting`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.calls import path_of
+from app.cli.options import errors_in_one_line
+from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.output import console, outcome_errors, print_json
+from app.cli.terminal.places import Domain, Execution, Output, Place, Project, execution_of, place_of
+
+if TYPE_CHECKING:
+    from app.cli.client import Client
+
+# Running executions whose signals `waiting` reads.
+EXECUTIONS_MAX = 200
+SIGNALS_MAX = 1000
+
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the new execution. [default: made up]")]
+Watched = Annotated[bool, typer.Option("--watch", "-w", help="Watch it until it ends.")]
+
+
+def relaunch(
+    execution: Execution,
+    name: Name = "",
+    overwrite_cache: Annotated[
+        bool, typer.Option("--overwrite-cache", help="Run cached tasks again, and store their outputs.")
+    ] = False,
+    watched: Watched = False,
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Launch an execution again, with the same inputs."""
+    body = {"overwrite_cache": overwrite_cache}
+    _again("relaunch", "relaunched as", execution, name, body, watched, project, domain, output, endpoint)
+
+
+def recover(
+    execution: Execution,
+    name: Name = "",
+    watched: Watched = False,
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Launch a failed execution again, with the outputs of the nodes that have succeeded."""
+    _again("recover", "recovered as", execution, name, {}, watched, project, domain, output, endpoint)
+
+
+def _again(
+    verb: str,
+    done: str,
+    text: str,
+    name: str,
+    body: Mapping[str, Any],
+    watched: bool,
+    project: str,
+    domain: str,
+    output: str,
+    endpoint: str,
+) -> None:
+    from app.cli.client import connected
+    from app.cli.terminal.interrupts import counted
+    from app.cli.terminal.watch import Watch, advice
+
+    with outcome_errors(), connected(endpoint) as client:
+        old = execution_of(client, text, project, domain)
+        made = _call(client, "POST", path_of("executions", verb), {"id": old.id, "name": name, **body}, old)["id"]
+        new = Place(made["project"], made["domain"], made["name"])
+        if not watched:
+            if output == "json":
+                print_json({**new.id, "console": new.console(client)})
+                return
+            typer.echo(f"{old} is {done} {new}")
+            typer.echo(advice(client, new))
+            return
+        with counted() as interrupts:
+            raise SystemExit(Watch(client, new, interrupts, json=output == "json").run())
+
+
+def terminate(
+    execution: Execution,
+    cause: Annotated[str, typer.Option(metavar="TEXT", help="Recorded as the reason.")] = "by flyteadmin terminate",
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Abort a running execution with all its tasks."""
+    from app.cli.client import connected
+
+    with errors_in_one_line(), connected(endpoint) as client:
+        place = execution_of(client, execution, project, domain)
+        abort(client, place, cause)
+        if output == "json":
+            print_json({**place.id, "cause": cause})
+            return
+        typer.echo(f"{place} is being aborted; its end: flyteadmin watch {place.shown(client)}")
+
+
+def abort(client: Client, place: Place, cause: str) -> None:
+    """Abort an execution. Raises BadSetting."""
+    _call(client, "DELETE", path_of("executions", *place.parts), {"cause": cause}, place)
+
+
+def _call(client: Client, verb: str, path: str, body: Mapping[str, Any], place: Place) -> Any:
+    """Call the API about an execution; a refusal ends with the command that shows its state."""
+    from app.cli.client import Refused
+
+    try:
+        return client.call(verb, path, body)
+    except Refused as error:
+        if error.status == 404:
+            advice = f"see the latest ones with `flyteadmin get -p {place.project} -d {place.domain}`"
+        elif error.status in (400, 409):
+            advice = f"see its state with `flyteadmin get {place.shown(client)}`"
+        else:
+            raise
+        raise Refused(f"{error}; {advice}", error.status, error.code) from error
+
+
+def signal(
+    execution: Execution,
+    signal_id: Annotated[str, typer.Argument(metavar="SIGNAL", help="Id of the signal, as `waiting` lists it.")],
+    value: Annotated[
+        str, typer.Argument(metavar="[VALUE]", help="The value; of an approval true or false. [default: true]")
+    ] = "true",
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Give a gate the value, or the approval, that it waits for."""
+    from app.cli.client import connected
+    from app.cli.terminal.values import literal_of
+    from app.settings import BadSetting
+
+    with errors_in_one_line(), connected(endpoint) as client:
+        place = execution_of(client, execution, project, domain)
+        found = {one["id"]["signal_id"]: one for one in _signals(client, place)}
+        if signal_id not in found:
+            known = f"it has {', '.join(sorted(found))}" if found else "no gate of it has begun to wait"
+            raise BadSetting(
+                f"{place} has no signal {signal_id}: {known}; see its nodes with `flyteadmin get {place.shown(client)}`"
+            )
+        type = found[signal_id].get("type") or {}
+        try:
+            literal = literal_of(type, value)
+        except ValueError as error:
+            raise BadSetting(f"{value!r} is no value of the signal {signal_id} ({type_name(type)}): {error}") from error
+        body = {"id": {"signal_id": signal_id, "execution_id": place.id}, "value": literal}
+        _call(client, "POST", path_of("signals"), body, place)
+        if output == "json":
+            print_json({**place.id, "signal": signal_id, "value": value})
+            return
+        typer.echo(f"signal {signal_id} of {place} is {value}; it continues: flyteadmin watch {place.shown(client)}")
+
+
+def waiting(
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """List the gates of running executions that wait for a person."""
+    from app.cli.client import connected
+    from app.cli.terminal import times
+
+    with errors_in_one_line(), connected(endpoint) as client:
+        where = place_of(client, project, domain)
+        query = {
+            "limit": str(EXECUTIONS_MAX),
+            "filters": "eq(phase,RUNNING)",
+            "sort_by.key": "created_at",
+            "sort_by.direction": "DESCENDING",
+        }
+        page = client.get(path_of("executions", *where), **query)
+        rows = page["executions"]
+        places = [Place(row["id"]["project"], row["id"]["domain"], row["id"]["name"]) for row in rows]
+        found = []
+        for row, place, signals in zip(
+            rows, places, client.each(lambda place: _signals(client, place), places), strict=True
+        ):
+            found += [
+                {
+                    **place.id,
+                    "signal": one["id"]["signal_id"],
+                    "type": type_name(one.get("type") or {}),
+                    "workflow": (row["closure"].get("workflow_id") or {}).get("name"),
+                    "launched_at": row["closure"].get("created_at"),
+                    "command": f"flyteadmin signal {place.shown(client)} {one['id']['signal_id']} VALUE",
+                }
+                for one in signals
+                if not one.get("value")
+            ]
+        if output == "json":
+            print_json(found)
+            return
+        screen = console()
+        for one in found:
+            screen.print(
+                f"{one['name']}  {one['workflow']}  waits for {one['signal']} ({one['type']}), "
+                f"launched {times.ago(one['launched_at'])}",
+                soft_wrap=True,
+            )
+            screen.print(f"  {one['command']}", style="dim", soft_wrap=True)
+        if not found:
+            screen.print(f"nothing in {'/'.join(where)} waits for a person")
+        if page.get("token"):
+            screen.print(f"only the latest {EXECUTIONS_MAX} running executions were read")
+
+
+def _signals(client: Client, place: Place) -> list[dict[str, Any]]:
+    from app.cli.client import Refused
+
+    try:
+        found = client.get(path_of("signals", *place.parts), limit=str(SIGNALS_MAX))
+    except Refused as error:
+        if error.status != 404:
+            raise
+        raise Refused(
+            f"{error}; see the latest executions with `flyteadmin get -p {place.project} -d {place.domain}`",
+            404,
+            error.code,
+        ) from error
+    return list(found.get("signals") or [])
+
+
+def type_name(type: Mapping[str, Any]) -> str:
+    """Return the name of a type for people."""
+    simple = str(type.get("simple") or "")
+    if simple and simple != "NONE":
+        return "approval" if simple == "BOOLEAN" else simple.lower()
+    if values := (type.get("enum_type") or {}).get("values"):
+        return f"one of {', '.join(values)}"
+    if inner := type.get("collection_type"):
+        return f"list of {type_name(inner)}"
+    return next((name.removesuffix("_type") for name, value in type.items() if value), "value")

@@ -1,0 +1,290 @@
+"""`flyteadmin run` and `flyteadmin hello`: register with the task environment's own pyflyte, launch and watch."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.options import INTERRUPTED, load_settings
+from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json, print_json_line
+from app.cli.terminal.places import Domain, Output, Place, Project, place_of
+
+if TYPE_CHECKING:
+    from app.cli.client import Client
+    from app.cli.terminal.interrupts import Interrupts
+
+# Options after FILE belong to the workflow.
+CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+ABORT_CAUSE = "by Ctrl-C in flyteadmin run"
+EXAMPLE = "examples/hello.py"
+# pyflyte reads the token from a variable, so that no argument and no file has it.
+TOKEN_VARIABLE = "FLYTEADMIN_RUN_TOKEN"  # nosec B105 - the name of a variable
+OUTPUT_BYTES_MAX = 16 * 1024
+END_SECONDS_MAX = 5.0
+
+Detach = Annotated[bool, typer.Option("--detach", help="Do not watch: print the name of the execution and end.")]
+
+
+def run(
+    context: typer.Context,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE WORKFLOW [INPUTS]...",
+            help="A Python file, a workflow or task in it, and its inputs such as --x 3. "
+            "Options of `pyflyte run` stand before FILE.",
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the execution. [default: made up]")] = "",
+    detach: Detach = False,
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Register a workflow, launch it and watch it until it ends.
+
+    `flyteadmin run FILE WORKFLOW --help` prints the inputs of the workflow. Ctrl-C asks whether to abort the execution.
+    Exit codes are those of `flyteadmin watch`.
+    """
+    with outcome_errors():
+        _check_file(arguments)
+        raise SystemExit(
+            _run(context, arguments, name, project, domain, endpoint, detach=detach, json=output == "json")
+        )
+
+
+def hello(
+    context: typer.Context,
+    x: Annotated[int, typer.Option("--x", help="The input of the example.")] = 3,
+    detach: Detach = False,
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Register, run and watch an example that comes with this program."""
+    from app import bundled
+
+    source = bundled.path(EXAMPLE)
+    with outcome_errors():
+        json = output == "json"
+        if not json:
+            typer.echo(f"the example is {source}")
+        arguments = [str(source), "main", "--x", str(x)]
+        code = _run(context, arguments, "", project, domain, endpoint, detach=detach, json=json)
+        if not json and code == 0 and not detach:
+            typer.echo(f"\nnext: copy the example, change it and run it\n  cp {source} .")
+            typer.echo(f"  flyteadmin run hello.py main --x {x + 1}")
+        raise SystemExit(code)
+
+
+def _check_file(arguments: Sequence[str]) -> None:
+    from app.settings import BadSetting
+
+    files = [word for word in arguments if word.endswith(".py")]
+    if files and not Path(files[0]).exists():
+        raise BadSetting(f"there is no file {files[0]}; give the path of a Python file, or try `flyteadmin hello`")
+
+
+def _run(
+    context: typer.Context,
+    arguments: Sequence[str],
+    name: str,
+    project: str,
+    domain: str,
+    endpoint: str,
+    *,
+    detach: bool,
+    json: bool,
+) -> int:
+    """Register, launch and watch; return the exit code. Raises BadSetting."""
+    from app.cli.client import connected
+    from app.cli.terminal.interrupts import counted
+    from app.cli.terminal.watch import advice
+
+    with connected(endpoint) as client:
+        place = Place(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
+        pyflyte = _pyflyte(context)
+        if "--help" in arguments:
+            return subprocess.run([str(pyflyte), "run", *arguments], check=False).returncode
+        # Signs in, and finds out whether the server answers, before minutes are spent on registration.
+        client.get("/api/v1/version")
+        with counted() as interrupts:
+            code = _launch(client, pyflyte, place, arguments, interrupts, quiet=json)
+            if code:
+                return code
+            if detach:
+                if json:
+                    print_json({**place.id, "console": place.console(client)})
+                else:
+                    typer.echo(f"launched {place}; {advice(client, place)}")
+                return 0
+            code = watch_or_abort(client, place, interrupts, json=json)
+        _print_outputs(client, place, code, json=json)
+        return code
+
+
+def _pyflyte(context: typer.Context) -> Path:
+    """Return the task environment's pyflyte; install the environment where there is none.
+
+    Raises:
+        BadSetting: The environment cannot be made, or has no pyflyte.
+    """
+    import asyncio
+
+    from app.engine.local.processes import environment
+    from app.settings import BadSetting
+
+    settings = load_settings(context, None)
+    screen = console()
+    try:
+        with screen.status("making the environment of tasks (once, takes a minute or more)") as status:
+
+            def show(line: str) -> None:
+                status.update(f"environment of tasks: {line[:100]}")
+
+            made = asyncio.run(environment.ensure(settings, show))
+    except environment.EnvironmentBroken as error:
+        raise BadSetting(str(error)) from error
+    found = made.programs / "pyflyte"
+    if not found.exists():
+        raise BadSetting(
+            f"the environment of tasks {made.path} has no pyflyte; install flytekit into it, or name another one with "
+            f"{environment.NAME_SETTING}"
+        )
+    return found
+
+
+def _launch(
+    client: Client,
+    pyflyte: Path,
+    place: Place,
+    arguments: Sequence[str],
+    interrupts: Interrupts,
+    *,
+    quiet: bool,
+) -> int:
+    """Register and launch with pyflyte; return 0, or an exit code where it failed."""
+    command = ["run", "--remote", "-p", place.project, "-d", place.domain, "--name", place.name, *arguments]
+    with _configuration(client) as (file, variables), tempfile.TemporaryFile() as written:
+        process = subprocess.Popen(
+            [str(pyflyte), "--config", str(file), *command],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches this command alone, which ends pyflyte.
+            start_new_session=True,
+        )
+        with console().status("registering with pyflyte") if not quiet else nullcontext():
+            while process.poll() is None:
+                if interrupts.pause(0.05):
+                    _end(process)
+        said = _last_lines(written)
+    if interrupts.pressed.is_set():
+        typer.echo("interrupted before the launch; nothing runs, and files that were uploaded stay", err=True)
+        return INTERRUPTED
+    if process.returncode == 0:
+        return 0
+    typer.echo(said, err=True)
+    typer.echo(
+        f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); "
+        "correct the error above",
+        err=True,
+    )
+    return UNKNOWN
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_lines(written: IO[bytes]) -> str:
+    """Return the end of the output of pyflyte."""
+    size = written.seek(0, os.SEEK_END)
+    written.seek(max(0, size - OUTPUT_BYTES_MAX))
+    return written.read().decode("utf-8", "replace").strip()
+
+
+@contextmanager
+def _configuration(client: Client) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Write pyflyte's configuration for the server of this command; yield its file and the variables of pyflyte."""
+    import yaml
+
+    connection = client.connection
+    values: dict[str, Any] = dict(connection.values)
+    scheme, _, host = connection.url.partition("://")
+    admin: dict[str, Any] = {"endpoint": f"dns:///{host}", "insecure": scheme == "http"}
+    if connection.ca_file:
+        admin["caCertFilePath"] = connection.ca_file
+    if connection.unverified:
+        admin["insecureSkipVerify"] = True
+    prefixes = ("FLYTE_PLATFORM_", "FLYTE_CREDENTIALS_", "FLYTECTL_CONFIG")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    if token := client.token():
+        admin |= {"authType": "ExternalCommand", "command": ["printenv", TOKEN_VARIABLE]}
+        variables[TOKEN_VARIABLE] = token
+    values["admin"] = admin
+    with tempfile.TemporaryDirectory(prefix="flyteadmin-run-") as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(yaml.safe_dump(values))
+        yield file, variables
+
+
+def watch_or_abort(client: Client, place: Place, interrupts: Interrupts, *, json: bool) -> int:
+    """Watch an execution; at Ctrl-C ask whether to abort it. Return the exit code."""
+    from app.cli.terminal.control import abort
+    from app.cli.terminal.watch import Watch, advice
+
+    watch = Watch(client, place, interrupts, json=json)
+    while (code := watch.run()) == INTERRUPTED:
+        if not _asked(place, interrupts):
+            typer.echo(f"{place} continues; {advice(client, place)}", err=True)
+            return INTERRUPTED
+        abort(client, place, ABORT_CAUSE)
+    return code
+
+
+def _asked(place: Place, interrupts: Interrupts) -> bool:
+    """Return whether a person wants to abort an execution. A second Ctrl-C, and no terminal, are a no."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        with interrupts.raising():
+            return typer.confirm(f"\nabort {place}?", default=False, err=True)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo(err=True)
+        return False
+
+
+def _print_outputs(client: Client, place: Place, code: int, *, json: bool) -> None:
+    from app.cli.calls import path_of
+    from app.cli.terminal import values
+
+    if code == INTERRUPTED:
+        return
+    literals: dict[str, Any] = {}
+    if code == 0:
+        data = client.get(path_of("data", "executions", *place.parts))
+        literals = (data.get("full_outputs") or {}).get("literals") or {}
+    if json:
+        print_json_line({**place.id, "exit_code": code, "outputs": {k: values.plain(v) for k, v in literals.items()}})
+        return
+    for name, literal in sorted(literals.items()):
+        console().print(f"{name} = {values.shown(literal)}", soft_wrap=True)

@@ -1,0 +1,172 @@
+"""`flyteadmin watch`: draw an execution until it ends, and exit with its outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.options import INTERRUPTED
+from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.output import console, outcome_errors, print_json_line, show
+from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from app.cli.client import Client
+    from app.cli.terminal.interrupts import Interrupts
+    from app.cli.terminal.places import Place
+    from app.cli.terminal.tree import Tree
+
+SECONDS_MIN = 1.0
+# A large execution is read less often, so that reading it takes a fifth of the time at most.
+_PART_OF_TIME = 4.0
+# Time for which a server may not answer before the watch ends.
+OUTAGE_SECONDS_MAX = 60.0
+
+
+def watch(
+    execution: Execution,
+    project: Project = "",
+    domain: Domain = "",
+    output: Output = "text",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """Draw an execution until it ends.
+
+    The exit code is the outcome: 0 where it succeeded, 1 where it failed, was aborted or timed out, 3 where the outcome
+    could not be found out, 130 after Ctrl-C. Ctrl-C ends the watch; the execution continues.
+    """
+    from app.cli.client import connected
+    from app.cli.terminal.interrupts import counted
+
+    with outcome_errors(), connected(endpoint) as client:
+        place = execution_of(client, execution, project, domain)
+        with counted() as interrupts:
+            code = Watch(client, place, interrupts, json=output == "json").run()
+        if code == INTERRUPTED:
+            typer.echo(f"the watch has ended, {place} continues; {advice(client, place)}", err=True)
+        raise SystemExit(code)
+
+
+def advice(client: Client, place: Place) -> str:
+    """Return the commands that watch or end an execution."""
+    name = place.shown(client)
+    return f"watch it with `flyteadmin watch {name}`, end it with `flyteadmin terminate {name}`"
+
+
+class Watch:
+    """Draws one execution until it ends or Ctrl-C is pressed.
+
+    Args:
+        client: The client.
+        place: The execution.
+        interrupts: Ctrl-C.
+        json: Whether each change is printed as a line of JSON.
+    """
+
+    def __init__(self, client: Client, place: Place, interrupts: Interrupts, *, json: bool = False) -> None:
+        from app.cli.terminal.tree import TreeReader
+
+        self._client = client
+        self._place = place
+        self._interrupts = interrupts
+        self._json = json
+        self._reader = TreeReader(client, place)
+        # The phase of each node that was printed last, where there is no terminal.
+        self._printed: dict[str, str] = {}
+
+    def run(self) -> int:
+        """Return the exit code: the outcome, or INTERRUPTED.
+
+        Raises:
+            BadSetting: The server refuses, or does not answer for OUTAGE_SECONDS_MAX.
+        """
+        from app.cli.terminal import phases
+
+        screen = console()
+        live = screen.is_terminal and not self._json
+        tree = None
+        with _live(screen) if live else _nothing() as drawing:
+            while tree is None or not tree.ended:
+                began = time.monotonic()
+                tree = self._read(drawing)
+                if tree is None:
+                    return INTERRUPTED
+                self._show(tree, screen, drawing)
+                if tree.ended:
+                    break
+                if self._interrupts.pause(max(SECONDS_MIN, _PART_OF_TIME * (time.monotonic() - began))):
+                    return INTERRUPTED
+        return phases.exit_code(tree.phase)
+
+    def _read(self, drawing: Live | None) -> Tree | None:
+        """Return the execution; None after Ctrl-C. Repeat the call while the server does not answer."""
+        from app.cli.client import Refused, Unreachable
+
+        since = time.monotonic()
+        while True:
+            try:
+                return self._reader.read()
+            except (Unreachable, Refused) as error:
+                passing = isinstance(error, Unreachable) or error.status in (429, 502, 503, 504)
+                if not passing or time.monotonic() - since > OUTAGE_SECONDS_MAX:
+                    raise
+                if drawing is not None:
+                    from rich.text import Text
+
+                    drawing.update(Text(f"waiting for the server: {error}", style="yellow"), refresh=True)
+            if self._interrupts.pause(SECONDS_MIN):
+                return None
+
+    def _show(self, tree: Tree, screen: Console, drawing: Live | None) -> None:
+        from app.cli.terminal import draw
+
+        rows = draw.rows_of(tree.nodes)
+        if drawing is None:
+            self._print_changes(tree, screen)
+            if tree.ended and not self._json:
+                self._reader.add_attempts([row.node for row in rows if row.node is not None])
+                screen.print()
+                show(screen, draw.picture(tree, self._client, rows))
+            return
+        self._reader.add_attempts([row.node for row in rows if row.node is not None])
+        height = None if tree.ended else screen.size.height
+        drawing.update(draw.picture(tree, self._client, rows, height=height), refresh=True)
+
+    def _print_changes(self, tree: Tree, screen: Console) -> None:
+        """Print a line for each node whose phase is another one than before."""
+        from app.cli.terminal import draw, phases, times
+
+        for id, phase, name, seconds in (
+            *((node.id, node.phase, draw.name_of(node), node.seconds) for node in tree.walk()),
+            ("", tree.phase, str(tree.place), tree.seconds),
+        ):
+            if self._printed.get(id) == phase or phase == phases.WAITING:
+                continue
+            self._printed[id] = phase
+            if self._json:
+                line: dict[str, Any] = {"node": id or None, "name": name, "phase": phase, "seconds": seconds}
+                print_json_line(line)
+                continue
+            word = phase.lower().replace("_", " ")
+            took = f"  {times.shown(seconds)}" if phase in phases.TERMINAL and seconds is not None else ""
+            screen.print(f"{phases.look_of(phase).sign} {f'{id} ' if id else ''}{name}  {word}{took}")
+
+
+@contextmanager
+def _live(screen: Console) -> Iterator[Live]:
+    from rich.live import Live
+
+    with Live(console=screen, auto_refresh=False, vertical_overflow="visible") as drawing:
+        yield drawing
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None

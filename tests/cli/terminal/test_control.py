@@ -1,0 +1,157 @@
+"""`relaunch`, `recover`, `terminate`, `signal` and `waiting`: requests, replies, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from app.cli.main import app
+from tests.cli.api import Api
+from tests.cli.terminal import rows
+
+NEW = {"id": {**rows.PLACE, "name": "f2"}}
+SIGNALS = f"GET /api/v1/signals/{rows.PATH}"
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments)
+
+
+def signal_row(id: str, type: dict[str, Any], value: Any = None) -> dict[str, Any]:
+    return {"id": {"signal_id": id, "execution_id": {**rows.PLACE, "name": "f1"}}, "type": type, "value": value}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "printed"),
+    [
+        (
+            ("relaunch", "f1", "--overwrite-cache"),
+            {"id": {**rows.PLACE, "name": "f1"}, "name": "", "overwrite_cache": True},
+            "flytesnacks/development/f1 is relaunched as flytesnacks/development/f2\n",
+        ),
+        (
+            ("recover", "f1", "--name", "f2"),
+            {"id": {**rows.PLACE, "name": "f1"}, "name": "f2"},
+            "flytesnacks/development/f1 is recovered as flytesnacks/development/f2\n",
+        ),
+    ],
+)
+def test_launching_again(api: Api, arguments: tuple[str, ...], sent: dict[str, Any], printed: str) -> None:
+    api.routes[f"POST /api/v1/executions/{arguments[0]}"] = NEW
+    done = run(*arguments)
+    assert done.stdout == printed + ("watch it with `flyteadmin watch f2`, end it with `flyteadmin terminate f2`\n")
+    assert api.sent[0]["json"] == sent
+    assert json.loads(run(*arguments, "-o", "json").stdout)["name"] == "f2"
+
+
+def test_termination_records_the_cause(api: Api) -> None:
+    api.routes[f"DELETE /api/v1/executions/{rows.PATH}"] = {}
+    done = run("terminate", "f1", "--cause", "wrong input")
+    assert done.stdout == "flytesnacks/development/f1 is being aborted; its end: flyteadmin watch f1\n"
+    assert api.sent[0]["json"] == {"cause": "wrong input"}
+
+
+@pytest.mark.parametrize("command", ["terminate", "relaunch", "recover"])
+@pytest.mark.parametrize(
+    ("reply", "advice", "code"),
+    [
+        (
+            httpx.Response(404, json={"code": 5, "message": "missing"}),
+            "`flyteadmin get -p flytesnacks -d development`",
+            5,
+        ),
+        (httpx.Response(400, json={"code": 9, "message": "ended"}), "see its state with `flyteadmin get f1`", 9),
+        (httpx.Response(403, json={"code": 7, "message": "no"}), "ask an administrator for the role", 7),
+    ],
+)
+def test_a_refusal_ends_with_what_to_do(api: Api, command: str, reply: httpx.Response, advice: str, code: int) -> None:
+    api.replies = [reply]
+    done = run(command, "f1")
+    assert done.exit_code in (1, 3)
+    assert advice in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+class TestSignal:
+    @pytest.mark.parametrize(
+        ("type", "text", "value"),
+        [
+            ({"simple": "BOOLEAN"}, "yes", {"scalar": {"primitive": {"boolean": True}}}),
+            (
+                {"simple": "INTEGER"},
+                "12345678901234567890",
+                {"scalar": {"primitive": {"integer": "12345678901234567890"}}},
+            ),
+            ({"simple": "FLOAT"}, "0.5", {"scalar": {"primitive": {"float_value": 0.5}}}),
+            ({"simple": "STRING"}, "a b", {"scalar": {"primitive": {"string_value": "a b"}}}),
+            (
+                {"simple": "DATETIME"},
+                "2026-01-31T12:00:00+01:00",
+                {"scalar": {"primitive": {"datetime": "2026-01-31T11:00:00.000000Z"}}},
+            ),
+            ({"simple": "DURATION"}, "90s", {"scalar": {"primitive": {"duration": "90.0s"}}}),
+            ({"simple": "STRUCT"}, '{"a": 1}', {"scalar": {"generic": {"a": 1}}}),
+            ({"enum_type": {"values": ["low", "high"]}}, "low", {"scalar": {"primitive": {"string_value": "low"}}}),
+            (
+                {"collection_type": {"simple": "INTEGER"}},
+                "[1]",
+                {"collection": {"literals": [{"scalar": {"primitive": {"integer": "1"}}}]}},
+            ),
+        ],
+    )
+    def test_a_text_becomes_a_value_of_the_type(
+        self, api: Api, type: dict[str, Any], text: str, value: dict[str, Any]
+    ) -> None:
+        api.routes |= {SIGNALS: {"signals": [signal_row("go", type)]}, "POST /api/v1/signals": {}}
+        done = run("signal", "f1", "go", text)
+        assert done.exit_code == 0, done.output
+        assert api.sent[-1]["json"]["value"] == value
+
+    @pytest.mark.parametrize(
+        ("id", "type", "text", "refusal"),
+        [
+            ("go", {"simple": "BOOLEAN"}, "maybe", "'maybe' is no value of the signal go (approval): allowed are true"),
+            ("go", {"simple": "INTEGER"}, "1.5", "(integer): allowed is a whole number"),
+            ("go", {"enum_type": {"values": ["low"]}}, "high", "(one of low): allowed are low"),
+            (
+                "go",
+                {"blob": {"dimensionality": "SINGLE"}},
+                "x",
+                "(blob): such a value cannot be given as text; set it in",
+            ),
+            ("went", {"simple": "BOOLEAN"}, "true", "has no signal went: it has go; see its nodes with"),
+        ],
+    )
+    def test_a_value_of_another_type_is_not_sent(
+        self, api: Api, id: str, type: dict[str, Any], text: str, refusal: str
+    ) -> None:
+        api.routes[SIGNALS] = {"signals": [signal_row("go", type)]}
+        done = run("signal", "f1", id, text)
+        assert done.exit_code == 1
+        assert refusal in done.stderr
+        assert api.paths() == [SIGNALS]
+
+
+def test_the_gates_that_wait(api: Api) -> None:
+    api.routes["GET /api/v1/executions/flytesnacks/development"] = {
+        "executions": [rows.execution("RUNNING")],
+        "token": "",
+    }
+    value = {"scalar": {"primitive": {"boolean": True}}}
+    api.routes[SIGNALS] = {
+        "signals": [signal_row("done", {"simple": "BOOLEAN"}, value), signal_row("go", {"simple": "BOOLEAN"})]
+    }
+    found = run("waiting").stdout.splitlines()
+    assert found[0].startswith("f1  wf.main  waits for go (approval), launched ")
+    assert found[1:] == ["  flyteadmin signal f1 go VALUE"]
+    assert api.sent[0]["query"]["filters"] == "eq(phase,RUNNING)"
+    assert [one["signal"] for one in json.loads(run("waiting", "-o", "json").stdout)] == ["go"]
+
+
+def test_nothing_waits(api: Api) -> None:
+    api.routes["GET /api/v1/executions/p/d"] = {"executions": [], "token": ""}
+    assert run("waiting", "-p", "p", "-d", "d").stdout == "nothing in p/d waits for a person\n"
