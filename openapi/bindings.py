@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flyteidl.datacatalog import datacatalog_pb2
 from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 from google.api import annotations_pb2
 
 ROOT = Path(__file__).parent.parent
 SERVICES = tuple(
     service
-    for module in (admin_pb2, dataproxy_pb2, signal_pb2, auth_pb2, identity_pb2)
+    for module in (admin_pb2, dataproxy_pb2, signal_pb2, auth_pb2, identity_pb2, datacatalog_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 
@@ -33,6 +34,7 @@ class Operation:
         template: The path; "" for an RPC without a REST form.
         body: Whether the HTTP body is the whole request message.
         immutable: Whether a successful reply never changes.
+        reads: Whether an RPC without a REST form changes nothing.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Operation:
     module: str
     function: str
     immutable: bool
+    reads: bool
 
     @property
     def served(self) -> bool:
@@ -113,6 +116,7 @@ def operations() -> list[Operation]:
                     module=line.get("module", table["module"]),
                     function=line.get("function") or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
                     immutable=line.get("immutable", False),
+                    reads=line.get("reads", False),
                 )
             )
     if pending:

@@ -66,7 +66,11 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": "/", "description": "The server that this document comes from"}],
         "security": [{}, {"bearer": []}],
-        "tags": [{"name": tag, "description": table["description"]} for tag, table in tags().items()],
+        "tags": [
+            {"name": tag, "description": table["description"]}
+            for tag, table in tags().items()
+            if tag in {line.tag for line in lines}
+        ],
         "paths": paths,
         "components": {
             "schemas": {"Error": ERROR, **dict(sorted(schemas.known.items()))},

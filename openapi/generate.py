@@ -47,7 +47,7 @@ def router(tag: str, lines: list[Operation]) -> str:
             f"        request={request},",
             f"        response={response},",
             *(["        bindings=(", *bindings, "        ),"] if bindings else []),
-            *([] if any(verb == "GET" for verb, _, _ in forms) else ["        writes=True,"]),
+            *([] if line.reads or any(verb == "GET" for verb, _, _ in forms) else ["        writes=True,"]),
             *(["        immutable=True,"] if line.immutable else []),
             "    ),",
         ]

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flyteidl.datacatalog import datacatalog_pb2
 from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 from google.api import annotations_pb2
 from google.protobuf import message_factory
@@ -40,6 +41,7 @@ SERVICES = [
         (signal_pb2, "SignalService"),
         (identity_pb2, "IdentityService"),
         (auth_pb2, "AuthMetadataService"),
+        (datacatalog_pb2, "DataCatalog"),
     )
 ]
 METHODS = [method for service in SERVICES for method in service.methods]

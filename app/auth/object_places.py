@@ -2,6 +2,7 @@
 
     metadata/<project>/<domain>/…              inputs and offloaded data of executions
     metadata/propeller/<project>/<domain>/…    inputs and outputs of tasks
+    metadata/catalog/<project>/<domain>/…      outputs that clients of DataCatalog cached
     raw/<project>/<domain>/…                   files and tables of tasks
     <flyteadmin.metadataStoragePrefix>/<project>/<domain>/…   compiled workflows
     <server.dataProxy.upload.storagePrefix>/<project>/<domain>/…   uploads
@@ -21,7 +22,7 @@ from app.settings import Settings
 
 Place = tuple[str, str]
 EVERYWHERE: tuple[Place, ...] = (("*", "*"),)
-_FOLDERS = (("metadata",), ("metadata", "propeller"), ("raw",))
+_FOLDERS = (("metadata",), ("metadata", "propeller"), ("metadata", "catalog"), ("raw",))
 
 
 class ObjectPlaces:

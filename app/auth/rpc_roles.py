@@ -168,6 +168,17 @@ RULES: Mapping[str, Needs] = {
     "CreateWorkflowEvent": _in(ADMIN, f"event.{_EXECUTION}"),
     "CreateNodeEvent": _in(ADMIN, f"event.id.{_EXECUTION}"),
     "CreateTaskEvent": _in(ADMIN, f"event.parent_node_execution_id.{_EXECUTION}"),
+    # Cached outputs are written by engines: whoever may write them decides about outcomes of later executions.
+    "CreateDataset": _in(ADMIN, "dataset.id"),
+    "CreateArtifact": _in(ADMIN, "artifact.dataset"),
+    "UpdateArtifact": _in(ADMIN, "dataset"),
+    "AddTag": _in(ADMIN, "tag.dataset"),
+    "GetOrExtendReservation": _in(ADMIN, "reservation_id.dataset_id"),
+    "ReleaseReservation": _in(ADMIN, "reservation_id.dataset_id"),
+    "GetDataset": _in(VIEW, "dataset"),
+    "GetArtifact": _in(VIEW, "dataset"),
+    "ListArtifacts": _in(VIEW, "dataset"),
+    "ListDatasets": _nothing,
     # Objects of the storage.
     "CreateUploadLocation": _upload,
     "CreateDownloadLocation": _download,

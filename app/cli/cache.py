@@ -1,4 +1,4 @@
-"""`flyteadmin cache`: list and delete entries of the task cache of the local engine."""
+"""`flyteadmin cache`: list and delete cached outputs of tasks."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def list_entries(
 
         async def read(database: "Database") -> Sequence[Any]:
             async with database.unit_of_work() as db:
-                return await catalog.list_artifacts(db, chosen, after=start, limit=limit + 1)
+                return await catalog.list_cached(db, chosen, after=start, limit=limit + 1)
 
         rows = startup.on_database(settings, read)
         lines = [_shown(row) for row in rows[:limit]]
@@ -104,8 +104,8 @@ def delete_entries(
             typer.confirm(f"Delete all {entries} entries of {startup.shown(settings.database_url)}?", abort=True)
 
         async def delete(database: "Database") -> int:
-            deleted, some = 0, ROWS_MAX
-            while some == ROWS_MAX:
+            deleted, some = 0, 1
+            while some:
                 async with database.unit_of_work() as db:
                     some = await catalog.delete_artifacts(db, chosen, limit=ROWS_MAX)
                 deleted += some

@@ -425,39 +425,13 @@ class Launch(Base, table=True):
     removed_at: datetime | None = Field(sa_type=UtcTime)
 
 
-class CatalogArtifact(Base, table=True):
-    """Our own table: cached outputs of a task, which upstream keeps in another service.
-
-    The key is that of a core.CatalogMetadata. The columns task_version, execution_*, node_id and retry_attempt name the
-    attempt that produced the outputs; its task has project, domain and name of the dataset.
-
-    Attributes:
-        output_uri: The attempt's outputs.pb.
-        digest: SHA-256 of its content.
-    """
-
-    __tablename__ = "catalog_artifacts"
-    dataset_project: str = text_column(key=True)
-    dataset_domain: str = text_column(key=True)
-    dataset_name: str = text_column(key=True)
-    dataset_version: str = text_column(key=True)
-    tag: str = text_column(key=True)
-    artifact_id: str = text_column(nullable=False)
-    output_uri: str = text_column(nullable=False)
-    digest: bytes = _bytes(nullable=False)
-    task_version: str = text_column(nullable=False)
-    execution_project: str = text_column(nullable=False)
-    execution_domain: str = text_column(nullable=False)
-    execution_name: str = text_column(nullable=False)
-    node_id: str = text_column(nullable=False)
-    retry_attempt: int = _integer(nullable=False)
-
-
 class CatalogReservation(Base, table=True):
-    """Our own table: the node that produces the outputs of a key while others wait. It is valid while the node runs.
+    """Our own table: the owner that computes the outputs of a key while others wait (app/services/catalog).
 
     Attributes:
-        owner: "" for the node itself, or the index in an array node.
+        owner: "" for the node itself, or the index in an array node; the owner's id of a client of DataCatalog, whose
+            other columns are empty.
+        expires_at: The end of a client's reservation; None for a node of the local engine, which has it while it runs.
     """
 
     __tablename__ = "catalog_reservations"
@@ -471,6 +445,7 @@ class CatalogReservation(Base, table=True):
     execution_name: str = text_column(nullable=False)
     node_id: str = text_column(nullable=False)
     owner: str = text_column(nullable=False)
+    expires_at: datetime | None = Field(sa_type=UtcTime)
 
 
 class Lease(Base, table=True):

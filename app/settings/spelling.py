@@ -23,6 +23,9 @@ _EXCEPTIONS = {
     "secrets_prefix": "secrets-prefix",
     "env_prefix": "env-prefix",
     "show_source": "show-source",
+    # Keys of datacatalog.
+    "heartbeat_grace_period_multiplier": "heartbeat-grace-period-multiplier",
+    "max_reservation_heartbeat_seconds": "max-reservation-heartbeat",
     # Keys of auth and notifications.
     "http_proxy_url": "httpProxyURL",
     "third_party_config": "thirdPartyConfig",

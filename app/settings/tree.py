@@ -11,6 +11,7 @@ from app.settings.auth import Auth
 from app.settings.clusters import ClusterPools, ClusterResources, Clusters
 from app.settings.console import Console
 from app.settings.database import DatabaseSection
+from app.settings.datacatalog import DataCatalog
 from app.settings.engine import EngineSection
 from app.settings.limits import Limits, Switching
 from app.settings.logger import Logger, Secrets
@@ -57,6 +58,7 @@ class Settings(Section):
     secrets: Secrets = Secrets()
     storage: Storage = Storage()
     database: DatabaseSection = DatabaseSection()
+    datacatalog: DataCatalog = DataCatalog()
     logger: Logger = Logger()
 
     @property

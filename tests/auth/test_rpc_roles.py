@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flyteidl.datacatalog import datacatalog_pb2
 from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -21,7 +22,7 @@ from app.settings import Settings
 
 SERVICES = [
     service
-    for module in (admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2)
+    for module in (admin_pb2, auth_pb2, datacatalog_pb2, dataproxy_pb2, identity_pb2, signal_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 BY_NAME = {rpc.name: rpc for rpc in routers.ALL}
@@ -34,6 +35,7 @@ WITHOUT_PLACE = {
     "GetDomains",
     "ListProjects",
     "ListMatchableAttributes",
+    "ListDatasets",
 }
 NAMES = {"CreateDownloadLocation": ("native_url", "{base}/p/d/x/y"), "GetData": ("flyte_url", "flyte://v1/p/d/e/n0/i")}
 
@@ -62,7 +64,10 @@ def fill(message: Message, depth: int = 0) -> None:
         if field.is_repeated or depth > 5:
             continue
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            if field.message_type.full_name.startswith("flyteidl.") and field.containing_oneof is None:
+            if (
+                field.message_type.full_name.startswith(("flyteidl.", "datacatalog."))
+                and field.containing_oneof is None
+            ):
                 fill(getattr(message, field.name), depth + 1)
                 getattr(message, field.name).SetInParent()
         elif field.name in ("project", "domain"):

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import main as cli
-from app.database import schema
+from app.database.catalog_tables import CatalogArtifact, CatalogTag
 from app.database.connect import database_at
 from app.services.catalog import CacheKey
 from tests.conftest import DATABASES
@@ -64,7 +64,10 @@ def url(request: pytest.FixtureRequest, emptied_database: Callable[[str], str]) 
         await database.open()
         async with database.unit_of_work() as unit:
             for values in ENTRIES[::-1]:
-                await unit.insert(schema.CatalogArtifact, **values)
+                artifact = {name: value for name, value in values.items() if name != "tag"}
+                tag = {name: values[name] for name in (*CacheKey._fields, "artifact_id")}
+                await unit.insert(CatalogArtifact, **artifact)
+                await unit.insert(CatalogTag, **tag)
         await database.close()
 
     asyncio.run(fill())

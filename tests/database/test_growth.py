@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary
 
 from app.database import schema
 from app.database.base import Database, UnitOfWork
+from app.database.catalog_tables import CatalogArtifact, CatalogTag
 from app.database.connect import database_at
 from app.database.growth import TableGrowth
 
@@ -34,7 +35,8 @@ MODELS = [
     schema.Signal,
     schema.SchedulableEntity,
     schema.Launch,
-    schema.CatalogArtifact,
+    CatalogArtifact,
+    CatalogTag,
 ]
 
 

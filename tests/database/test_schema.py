@@ -22,7 +22,10 @@ SAMPLE = Path(__file__).parents[1] / "sample"
 OURS = {
     "launches",
     "catalog_artifacts",
+    "catalog_datasets",
+    "catalog_partitions",
     "catalog_reservations",
+    "catalog_tags",
     "registered_names",
     "leases",
     "shared_values",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from flyteidl.datacatalog import datacatalog_pb2
 from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.message import Message
@@ -20,7 +21,16 @@ from app.api.grpc.stream import RequestStream, StreamHandler
 
 _FILES = tuple(
     module.DESCRIPTOR
-    for module in (admin_pb2, auth_pb2, dataproxy_pb2, health_pb2, identity_pb2, reflection_pb2, signal_pb2)
+    for module in (
+        admin_pb2,
+        auth_pb2,
+        datacatalog_pb2,
+        dataproxy_pb2,
+        health_pb2,
+        identity_pb2,
+        reflection_pb2,
+        signal_pb2,
+    )
 )
 _ALPHA = reflection.SERVICE_NAME
 _V1 = _ALPHA.replace("v1alpha", "v1")

@@ -2,6 +2,7 @@
 
 from app.api.routers import (
     auth_metadata,
+    catalog,
     dataproxy,
     description_entities,
     events,
@@ -34,6 +35,7 @@ ROUTERS = (
     named_entities.router,
     description_entities.router,
     signals.router,
+    catalog.router,
     version.router,
     identity.router,
     auth_metadata.router,
@@ -52,6 +54,7 @@ ALL: tuple[Rpc, ...] = (
     *named_entities.RPCS,
     *description_entities.RPCS,
     *signals.RPCS,
+    *catalog.RPCS,
     *version.RPCS,
     *identity.RPCS,
     *auth_metadata.RPCS,

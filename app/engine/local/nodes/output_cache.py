@@ -258,12 +258,12 @@ async def _find(ctx: Context, key: catalog.CacheKey) -> Any | None:
 
 async def _forget(ctx: Context, request: tuple[catalog.CacheKey, Any]) -> None:
     key, row = request
-    await catalog.delete_artifact(ctx.db, key, row.artifact_id, row.output_uri)
+    await catalog.delete_artifact(ctx.db, key.dataset, row.artifact_id, row.output_uri)
 
 
 async def _reserve(ctx: Context, request: tuple[catalog.CacheKey, catalog.ReservationOwner]) -> bool:
     key, owner = request
-    return not await catalog.is_reserved(ctx.db, key, owner) and await catalog.reserve(ctx.db, key, owner)
+    return not await catalog.is_reserved(ctx, key, owner) and await catalog.reserve(ctx, key, owner)
 
 
 def _digest(outputs: literals_pb2.LiteralMap) -> bytes:

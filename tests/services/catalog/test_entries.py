@@ -83,9 +83,9 @@ class TestPut:
             async with desk.context() as ctx:
                 await catalog.store_artifact(ctx.db, KEY, entry("a", "e1"), overwrite=False)
                 await catalog.store_artifact(ctx.db, KEY, entry("b", "e2"), overwrite=True)
-                await catalog.delete_artifact(ctx.db, KEY, "a", "/e1/outputs.pb")
+                await catalog.delete_artifact(ctx.db, KEY.dataset, "a", "/e1/outputs.pb")
                 assert await catalog.find_artifact(ctx.db, KEY) is not None
-                await catalog.delete_artifact(ctx.db, KEY, "a", "/e2/outputs.pb")
+                await catalog.delete_artifact(ctx.db, KEY.dataset, "a", "/e2/outputs.pb")
                 assert await catalog.find_artifact(ctx.db, KEY) is None
 
         bench(scenario)
@@ -96,19 +96,19 @@ class TestReservations:
         async def scenario(desk: Any) -> None:
             async with desk.context() as ctx:
                 await launched(ctx.db, ONE, TWO)
-                assert await catalog.reserve(ctx.db, KEY, ONE)
+                assert await catalog.reserve(ctx, KEY, ONE)
             async with desk.context() as ctx:
-                assert await catalog.reserve(ctx.db, KEY, ONE), "the holder may ask again"
-                assert not await catalog.is_reserved(ctx.db, KEY, ONE)
-                assert not await catalog.reserve(ctx.db, KEY, TWO)
-                assert await catalog.is_reserved(ctx.db, KEY, TWO)
-                assert await catalog.reserve(ctx.db, OTHER, TWO)
+                assert await catalog.reserve(ctx, KEY, ONE), "the holder may ask again"
+                assert not await catalog.is_reserved(ctx, KEY, ONE)
+                assert not await catalog.reserve(ctx, KEY, TWO)
+                assert await catalog.is_reserved(ctx, KEY, TWO)
+                assert await catalog.reserve(ctx, OTHER, TWO)
             async with desk.context() as ctx:
                 await ctx.db.delete(schema.Launch, **execution_key(ONE.node.execution_id))
             async with desk.context() as ctx:
-                assert not await catalog.is_reserved(ctx.db, KEY, TWO)
-                assert await catalog.reserve(ctx.db, KEY, TWO)
-                assert await catalog.is_reserved(ctx.db, KEY, ONE)
+                assert not await catalog.is_reserved(ctx, KEY, TWO)
+                assert await catalog.reserve(ctx, KEY, TWO)
+                assert await catalog.is_reserved(ctx, KEY, ONE)
 
         bench(scenario)
 
@@ -116,12 +116,12 @@ class TestReservations:
         async def scenario(desk: Any) -> None:
             async with desk.context() as ctx:
                 await launched(ctx.db, ONE, TWO)
-                assert await catalog.reserve(ctx.db, KEY, ONE)
+                assert await catalog.reserve(ctx, KEY, ONE)
                 row = {**execution_key(ONE.node.execution_id), "node_id": "n0", "input_uri": "", "duration": 0}
                 await ctx.db.insert(schema.NodeExecution, **row, phase="RUNNING")
-                assert not await catalog.reserve(ctx.db, KEY, TWO)
+                assert not await catalog.reserve(ctx, KEY, TWO)
                 await ctx.db.update(schema.NodeExecution, {"execution_name": "e1"}, phase="FAILED")
-                assert await catalog.reserve(ctx.db, KEY, TWO)
+                assert await catalog.reserve(ctx, KEY, TWO)
 
         bench(scenario)
 
@@ -130,12 +130,12 @@ class TestReservations:
             part = owner("e1", part="7")
             async with desk.context() as ctx:
                 await launched(ctx.db, ONE, TWO)
-                assert await catalog.reserve(ctx.db, KEY, part)
+                assert await catalog.reserve(ctx, KEY, part)
                 for other in (ONE, TWO, owner("e1", part="8"), owner("e1", "n1", "7")):
                     await catalog.release(ctx.db, KEY, other)
-                    assert not await catalog.reserve(ctx.db, KEY, other)
+                    assert not await catalog.reserve(ctx, KEY, other)
                 await catalog.release(ctx.db, KEY, part)
-                assert await catalog.reserve(ctx.db, KEY, TWO)
+                assert await catalog.reserve(ctx, KEY, TWO)
 
         bench(scenario)
 
@@ -146,7 +146,7 @@ class TestReservations:
 
             async def reserve(one: ReservationOwner) -> bool:
                 async with desk.context() as ctx:
-                    return await catalog.reserve(ctx.db, KEY, one)
+                    return await catalog.reserve(ctx, KEY, one)
 
             async with desk.context() as ctx:
                 await launched(ctx.db, *owners)
