@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from app.settings.connectors import LocalConnectors
 from app.settings.values import Requirements, Section
 
 # The user and folders, language and time zone, certificates and proxies, graphics cards, flytekit's secrets.
@@ -95,6 +96,8 @@ class LocalEngine(Section):
 
     python_path: str = ""
     """PYTHONPATH of tasks."""
+
+    connectors: LocalConnectors = LocalConnectors()
 
 
 class KubernetesEngine(Section):

@@ -5,6 +5,7 @@ Source: flyteplugins/go/tasks/pluginmachinery/flytek8s/config at v1.16.8.
 
 from pydantic import Field
 
+from app.settings.connectors import AgentService, ConnectorService
 from app.settings.values import Section
 
 
@@ -25,3 +26,5 @@ class Plugins(Section):
     """Plugins of tasks."""
 
     k8s: K8sPlugin = K8sPlugin()
+    connector_service: ConnectorService = ConnectorService()
+    agent_service: AgentService = AgentService()

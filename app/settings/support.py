@@ -30,6 +30,11 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "flyteadmin.metrics_keys": "the metrics of this server have fixed labels",
     "notifications.reconnect_attempts": _REPEATED,
     "notifications.reconnect_delay_seconds": _REPEATED,
+    **{
+        f"plugins.{section}.web_api.{name}": "calls are limited by webApi.readRateLimiter and webApi.caching.workers"
+        for section in ("connector_service", "agent_service")
+        for name in ("caching.size", "write_rate_limiter", "resource_quotas", "resource_constraints")
+    },
     "quality_of_service": "no engine of this version delays executions by tier",
     "remote_data.region": "storage.connection.region is the region of the bucket",
     "remote_data.signed_urls.signing_principal": "addresses are signed with the credentials of the storage",

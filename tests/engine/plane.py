@@ -60,8 +60,9 @@ class Plane:
             await self.server.database.close()
 
     async def start(self) -> None:
-        self.server.engine = LocalEngine(self.server, progress=print, runner=self.runner)
-        await self.server.engine.start()
+        engine = LocalEngine(self.server, progress=print, runner=self.runner)
+        self.server.engine, self.engine, self.connectors = engine, engine, engine.connectors
+        await engine.start()
 
     async def restart(self) -> None:
         """Stop the engine, as a server that ends, and start another one. The attempts of tasks run on."""

@@ -26,6 +26,7 @@ from app import errors
 from app.database import schema
 from app.database.statements import Statement
 from app.engine.closures import ClosureCache
+from app.engine.local.connectors.runner import ConnectorRunner
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.aborts import EAGER_LABEL
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
@@ -80,6 +81,7 @@ class LocalEngine:
         self.runner: AttemptRunner = runner or TaskRunner(
             settings, server.blobs, progress=progress, tokens=server.task_tokens
         )
+        self.connectors = ConnectorRunner(server)
         # Bounds the memory of this process; further executions wait in their launch records.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
@@ -112,6 +114,7 @@ class LocalEngine:
         if self._stopping:
             raise RuntimeError("the local engine starts once; make a new application with create_app")
         await self.runner.remove_abandoned_folders()
+        await self.connectors.start()
         self._polling = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
@@ -123,6 +126,7 @@ class LocalEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._changes.close()
+        await self.connectors.stop()
         await self.runner.close()
         await self._leases.release_if_possible()
 
@@ -131,8 +135,8 @@ class LocalEngine:
         return self._failure
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the number of executions that are held in memory."""
-        return {"executions": len(self._tasks)}
+        """Return the number of executions that are held in memory, and those of tasks and calls of services."""
+        return {"executions": len(self._tasks), **self.connectors.metrics()}
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False) -> None:
         """Start to run an execution, unless another process takes it first or too many run already."""
@@ -210,6 +214,7 @@ class LocalEngine:
             await run_execution(self, self._server, id)
             debug_log.write(log, "execution_ended", execution=key[2])
             self._running.discard(key)
+            await self.connectors.forget(id)
             async with self._server.database.unit_of_work() as db:
                 await db.delete(schema.Launch, **execution_key(id))
                 # Reservations of an execution without a launch record count no more.

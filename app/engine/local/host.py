@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from flyteidl.core import compiler_pb2, identifier_pb2
 
+from app.engine.local.connectors.runner import ConnectorRunner
 from app.engine.local.processes.supervisor_process import SupervisorProcess
 from app.engine.local.processes.task_attempt import Outcome, PreparedAttempt, RunningAttempt, TaskAttempt
 
@@ -86,12 +87,14 @@ class Host(Protocol):
 
     Attributes:
         runner: Starts the processes of tasks.
+        connectors: Runs tasks by services.
         watch: Notifies of signals and of the ends of child executions.
         platform: Environment variables through which a task finds this server.
         console_url: Base of the console's addresses; "" when there is no console.
     """
 
     runner: AttemptRunner
+    connectors: ConnectorRunner
     watch: Watch
     platform: Mapping[str, str]
     console_url: str

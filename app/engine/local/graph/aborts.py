@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flyteidl.admin import execution_pb2 as admin_execution_pb2
@@ -22,6 +23,7 @@ from app import errors
 from app.blobs import BlobError
 from app.database import schema
 from app.database.statements import Statement
+from app.engine.local.connectors.jobs import Job
 from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import ExecutionState, GraphScope, NodeContext
@@ -66,7 +68,7 @@ _LAUNCHED = Statement(
 
 
 async def end_attempts(execution: ExecutionState, unique_id: str, reason: str, *, report: bool) -> None:
-    """End the processes and child executions of one node, but not the node.
+    """End the processes, tasks of services and child executions of one node, but not the node.
 
     Args:
         execution: The execution.
@@ -80,7 +82,8 @@ async def end_attempts(execution: ExecutionState, unique_id: str, reason: str, *
     async with execution.server.database.unit_of_work() as db:
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id))
         children = await db.all(_CHILDREN, **execution_key(execution.id))
-    abort = _Abort(execution, reason, (), attempts, children)
+    jobs = await execution.host.connectors.open_jobs(execution.id)
+    abort = _Abort(execution, reason, (), attempts, children, jobs)
     events = await abort.end_attempts(unique_id)
     if report:
         await execution.events.send(*events)
@@ -104,7 +107,8 @@ async def end(
         nodes = await db.all(OPEN_NODES, **execution_key(execution.id))
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id)) if nodes else ()
         children = await db.all(_CHILDREN, **execution_key(execution.id)) if nodes else ()
-    await _Abort(execution, reason, nodes, attempts, children).end(within, below)
+    jobs = await execution.host.connectors.open_jobs(execution.id) if nodes else {}
+    await _Abort(execution, reason, nodes, attempts, children, jobs).end(within, below)
 
 
 async def terminate_launched(execution: ExecutionState) -> None:
@@ -120,8 +124,17 @@ async def terminate_launched(execution: ExecutionState) -> None:
 
 
 class _Abort:
-    def __init__(self, execution: ExecutionState, reason: str, nodes: Any, attempts: Any, children: Any) -> None:
+    def __init__(
+        self,
+        execution: ExecutionState,
+        reason: str,
+        nodes: Any,
+        attempts: Any,
+        children: Any,
+        jobs: Mapping[str, Sequence[Job]],
+    ) -> None:
         self._execution = execution
+        self._jobs = jobs
         self._reason = reason
         self._nodes = {row.id: row for row in nodes}
         self._below: dict[int, list[Any]] = defaultdict(list)
@@ -152,12 +165,21 @@ class _Abort:
         await asyncio.gather(*(self._end(row) for row in roots))
 
     async def end_attempts(self, node_id: str) -> list[event_pb2.TaskExecutionEvent]:
-        """End the processes and child executions of a node; return ABORTED events for its open attempts."""
+        """End the processes, tasks of services and child executions of a node.
+
+        Returns:
+            ABORTED events for its open attempts. A task that its service did not delete is named as the reason.
+        """
         execution = self._execution
         await execution.host.runner.kill_below(execution.folder(node_id))
+        jobs = self._jobs.get(node_id, ())
+        left = await asyncio.gather(*(execution.host.connectors.delete(job) for job in jobs))
         children = self._children[node_id]
         await asyncio.gather(*(terminate(execution, execution_id(child), self._reason) for child in children))
-        return [attempt_aborted(execution.id, attempt) for attempt in self._attempts[node_id]]
+        events = [attempt_aborted(execution.id, attempt) for attempt in self._attempts[node_id]]
+        for event in events:
+            event.reason = next(filter(None, left), "")
+        return events
 
     async def _end(self, row: Any) -> None:
         """End the nodes inside a node first, then its processes; report it ABORTED last."""

@@ -59,6 +59,11 @@ class EventSender:
         """Return the version of the last recorded event of an attempt, 0 without one."""
         return self._recorded.get((node_id, str(attempt)), (0, 0))[1]
 
+    def next_version(self, event: event_pb2.TaskExecutionEvent) -> int:
+        """Return the version with which an event of an attempt follows the last recorded one of the same step."""
+        step, version = self._recorded.get(_key(event), (0, 0))
+        return version + 1 if step == _TASK_STEPS.get(event.phase, _ENDED) else 0
+
     def deck(self, node_id: str) -> str:
         """Return the URI of the deck that a node shows, "" where it shows none."""
         return self._decks.get(node_id, "")

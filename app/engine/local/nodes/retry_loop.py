@@ -18,6 +18,9 @@ from typing import Protocol
 import structlog
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
+from app.engine.local.connectors.jobs import Job
+from app.engine.local.connectors.reports import ConnectorTask, Report
+from app.engine.local.connectors.runner import NoService
 from app.engine.local.graph import retries, unique_ids
 from app.engine.local.graph.failures import error_of
 from app.engine.local.graph.history import AttemptClosure
@@ -63,6 +66,9 @@ class AttemptListener(Protocol):
     async def running(self, attempt: int) -> None:
         """Record that an attempt has a process."""
 
+    async def reported(self, attempt: int, report: Report) -> None:
+        """Record the state of an attempt that a service runs."""
+
     async def failed(self, attempt: int, failed: Failed) -> None:
         """Record that an attempt has failed and another one follows. The last failure is returned by the loop."""
 
@@ -104,6 +110,8 @@ class RetryLoop:
         self._timeout = retries.timeout_seconds(node)
         self._started_at = time.time()
         self._after_outage = False
+        # The name of upstream's plugin for the service that runs the attempt; "" for a process.
+        self.plugin = ""
         self.attempt = 0
         self.budget = Budget(attempts_max=(node.metadata.retries.retries or task.metadata.retries.retries) + 1)
 
@@ -162,8 +170,57 @@ class RetryLoop:
         running = await self._execution.host.runner.adopt(run)
         if running is not None:
             return await self._watch(running)
+        if self._execution.host.connectors.may_run(self._task):
+            ended = await self._run_by_service(run, recorded)
+            if ended is not None:
+                return ended
         past = await self._recorded_outcome(run, recorded) if recorded is not None else None
         return past if past is not None else await self._start(run)
+
+    async def _run_by_service(self, run: TaskAttempt, recorded: AttemptClosure | None) -> Outcome | None:
+        """Run one attempt by a service; return None where it runs as a process."""
+        connectors, task = self._execution.host.connectors, self._for_service(run)
+        try:
+            route = await connectors.route(task)
+        except NoService as error:
+            return error.failed
+        if route is None:
+            return None
+        self.plugin = route.plugin
+        if recorded is not None and recorded.phase in (Task.FAILED, Task.ABORTED):
+            return await self._recorded_outcome(run, recorded)
+        await self._listener.submitted(self.attempt)
+
+        async def report(state: Report) -> None:
+            await self._listener.reported(self.attempt, state)
+
+        job = await connectors.submit(task, route, report, seconds_max=self._timeout or None)
+        if not isinstance(job, Job):
+            return job
+        self._started_at = job.created_at
+        try:
+            async with asyncio.timeout(self._seconds_left()) as clock:
+                return await connectors.follow(task, job, report, _shown(recorded))
+        except TimeoutError:
+            if not clock.expired():
+                raise
+        late = retries.expired(self._node)
+        if left := await connectors.end_attempt(task):
+            late.error.message += f"; {left}"
+        return late
+
+    def _for_service(self, run: TaskAttempt) -> ConnectorTask:
+        execution = self._execution
+        suffix = "" if run.array_index is None else f"-n{run.array_index}"
+        return ConnectorTask(
+            attempt=run,
+            template=self._task,
+            node_id=f"{self._node.id}{suffix}",
+            labels=dict(execution.config.labels.values),
+            annotations=dict(execution.config.annotations.values),
+            security_context=execution.config.security_context,
+            interruptible=execution.interruptible(self._node),
+        )
 
     async def _recorded_outcome(self, run: TaskAttempt, earlier: AttemptClosure) -> Outcome | None:
         """Return the outcome of a recorded attempt without a process on this machine; None when it was not started."""
@@ -237,6 +294,18 @@ class RetryLoop:
         """Run the nodes that a dynamic task returned, in the time that is left of its attempt."""
         ended = await run_nodes(self.attempt, dynamic, self._seconds_left())
         return retries.expired(self._node) if ended is None else ended
+
+
+def _shown(recorded: AttemptClosure | None) -> Report:
+    """Return the state that the events of an attempt have reported."""
+    if recorded is None:
+        return Report()
+    return Report(
+        phase=recorded.phase,
+        message=recorded.reason,
+        log_links=tuple(recorded.logs),
+        custom_info=recorded.custom_info if recorded.HasField("custom_info") else None,
+    )
 
 
 def _decision(ended: Succeeded | Dynamic | Failed, *, retry_follows: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flyteidl.core import execution_pb2, identifier_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
+from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import unique_ids
 from app.engine.local.graph.state import NodeContext
 
@@ -42,6 +43,8 @@ def attempt_event(
     output_uri: str = "",
     error: execution_pb2.ExecutionError | None = None,
     has_log: bool = False,
+    plugin: str = "",
+    report: Report | None = None,
 ) -> event_pb2.TaskExecutionEvent:
     """Return an event of an attempt of a task node.
 
@@ -55,9 +58,11 @@ def attempt_event(
         output_uri: Of a SUCCEEDED event.
         error: Of a FAILED event.
         has_log: Whether the attempt has a process, so that a link to its log is shown.
+        plugin: The name of upstream's plugin; "" for that of containers.
+        report: The state of an attempt that a service runs: its message, links and further information.
     """
     execution = context.execution
-    event = bare_event(context, task.id, attempt, phase, task_type=task.type, plugin=_PLUGIN)
+    event = bare_event(context, task.id, attempt, phase, task_type=task.type, plugin=plugin or _PLUGIN)
     event.input_uri = context.input_uri
     event.reason = reason
     event.output_uri = output_uri
@@ -68,4 +73,9 @@ def attempt_event(
         event.error.CopyFrom(error)
     if has_log:
         event.logs.add(name="Task log", uri=execution.host.log_url(execution.id, context.unique_id, attempt))
+    if report is not None:
+        event.reason = reason or report.message
+        event.logs.extend(report.log_links)
+        if report.custom_info is not None:
+            event.custom_info.CopyFrom(report.custom_info)
     return event

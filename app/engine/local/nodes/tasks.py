@@ -10,6 +10,8 @@ from typing import Any
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 from flyteidl.event import event_pb2
 
+from app.engine.local.connectors.replies import is_live
+from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import recovery, retries
 from app.engine.local.graph.failures import NodeFailed, error_of
 from app.engine.local.graph.state import NodeContext
@@ -53,6 +55,7 @@ class TaskNode:
         self._is_recovered = recovered is not None
         self.is_dynamic = False
         self._reservation = reservation
+        self._report: Report | None = None
         self._execution = context.execution
         self._task = task
         self._deck = DeckWatch(context.execution.server.settings, context.execution.server.blobs)
@@ -128,6 +131,14 @@ class TaskNode:
         if self._generates_deck and events.deck(self._context.unique_id) != uri:
             self._deck.start(uri, lambda: events.send(*self._shown(uri)))
 
+    async def reported(self, attempt: int, report: Report) -> None:
+        """Report the state of an attempt that a service runs. The end is reported by another event."""
+        self._report = report
+        if is_live(report.phase):
+            event = self._event(report.phase, has_log=True)
+            event.phase_version = self._execution.events.next_version(event)
+            await self._execution.events.send(event, self._node_event(Node.RUNNING))
+
     async def failed(self, attempt: int, failed: Failed) -> None:
         """Report the attempt FAILED, unless an earlier run of the execution has."""
         await self._deck.stop()
@@ -135,6 +146,7 @@ class TaskNode:
         if attempt + 1 not in self._context.recorded_attempts:
             await self._execution.events.send(*self._failure(failed), *self._shown(await self._deck_of(failed)))
         self.is_dynamic = self._is_recovered = False
+        self._report = None
         await self._permit.acquire()
 
     def _failure(self, failed: Failed) -> list[event_pb2.TaskExecutionEvent]:
@@ -222,6 +234,8 @@ class TaskNode:
             self._loop.attempt,
             phase,
             interruptible=interruptible and self._execution.interruptible(context.node),
+            plugin=self._loop.plugin,
+            report=self._report,
             **fields,
         )
 

@@ -42,7 +42,7 @@ def task_variables(
         **container.env,
         **_of_the_engine(attempt),
         **attempt.envs,
-        **_of_the_array(attempt.array_index),
+        **array_variables(attempt.array_index),
         **attempt.platform,
     }
     variables["PATH"] = f"{programs}{os.pathsep}{variables.get('PATH') or os.defpath}"
@@ -81,5 +81,6 @@ def _of_the_engine(attempt: TaskAttempt) -> Mapping[str, str]:
     return variables
 
 
-def _of_the_array(index: int | None) -> Mapping[str, str]:
+def array_variables(index: int | None) -> Mapping[str, str]:
+    """Return the variables that name the index of an array node; none without one."""
     return {} if index is None else {"BATCH_JOB_ARRAY_INDEX_VAR_NAME": ARRAY_INDEX, ARRAY_INDEX: str(index)}

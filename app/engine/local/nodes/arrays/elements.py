@@ -14,6 +14,8 @@ from google.protobuf.message import DecodeError
 
 from app.blobs import BlobMissing
 from app.database import schema
+from app.engine.local.connectors.replies import is_live
+from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import unique_ids
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.progress import ArrayProgress
@@ -77,6 +79,9 @@ class TaskElements:
         self.id = task.id
         # For each running process another element waits with its command prepared.
         self.at_once_max = 2 * context.execution.host.runner.processes_max
+        if context.execution.host.connectors.may_run(task):
+            self.at_once_max = context.execution.server.settings.engine.local.connectors.array_tasks_max
+        self._reports: dict[tuple[int, int], Report] = {}
         self._context = context
         self._attempt = attempt
         self._shape = shape
@@ -120,7 +125,7 @@ class TaskElements:
             self._shape.element,
             self._task,
             make_attempt=lambda retry: self._task_attempt(index, retry),
-            listener=_Index(index, progress),
+            listener=_Index(index, progress, self._reports),
             earlier=progress.earlier(index),
         )
         ended = await loop.run()
@@ -145,6 +150,11 @@ class TaskElements:
             )
             log = f"{url}?index={resource.index}&retry={resource.retry_attempt}"
             resource.logs.add(name=f"Task log-{resource.index}", uri=log)
+        report = self._reports.get((resource.index, resource.retry_attempt))
+        if changed and report is not None:
+            resource.logs.extend(report.log_links)
+            if report.custom_info is not None:
+                resource.custom_info.CopyFrom(report.custom_info)
 
     async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
         """Return the outputs of an element that succeeded before the server was restarted."""
@@ -191,9 +201,10 @@ class TaskElements:
 class _Index:
     """Reports the attempts of one element to the progress of the array."""
 
-    def __init__(self, index: int, progress: ArrayProgress) -> None:
+    def __init__(self, index: int, progress: ArrayProgress, reports: dict[tuple[int, int], Report]) -> None:
         self._index = index
         self._progress = progress
+        self._reports = reports
 
     async def waiting(self) -> None:
         return None
@@ -203,6 +214,11 @@ class _Index:
 
     async def running(self, attempt: int) -> None:
         self._progress.change(self._index, Task.RUNNING, attempt)
+
+    async def reported(self, attempt: int, report: Report) -> None:
+        self._reports[self._index, attempt] = report
+        if is_live(report.phase):
+            self._progress.show(self._index, report.phase, attempt)
 
     async def failed(self, attempt: int, failed: Failed) -> None:
         self._progress.change(self._index, Task.FAILED, attempt, error=failed.error.message)

@@ -154,6 +154,13 @@ class ArrayProgress:
         if error:
             run.error = trimming.last_lines(error, _ERROR_BYTES_MAX)
 
+    def show(self, index: int, phase: int, retry: int) -> None:
+        """Report an element with the next event, although its phase may not have changed."""
+        self._phases[index], self._retries[index] = phase, retry
+        self._changed[index, retry] = phase
+        self._note(index, phase, retry, "")
+        self._has_changes.set()
+
     def submitted(self) -> event_pb2.TaskExecutionEvent:
         """Return the first event, which lists all elements."""
         event = self._event(Task.QUEUED, ((index, 0, Task.UNDEFINED) for index in range(len(self._phases))))
