@@ -154,7 +154,7 @@ class TaskElements:
         if changed and report is not None:
             resource.logs.extend(report.log_links)
             if report.custom_info is not None:
-                resource.custom_info.CopyFrom(report.custom_info)
+                resource.custom_info.MergeFrom(report.custom_info)
 
     async def _outputs(self, index: int, retry: int) -> literals_pb2.LiteralMap:
         """Return the outputs of an element that succeeded before the server was restarted."""
