@@ -25,7 +25,10 @@ def upgrade() -> None:
         _TABLE,
         row_id,
         *(sa.Column(name, time) for name in ("created_at", "updated_at", "deleted_at")),
-        *(sa.Column(name, sa.Text(), nullable=False) for name in (*_KEY, "node_id", "plugin", "deployment", "task_type")),
+        *(
+            sa.Column(name, sa.Text(), nullable=False)
+            for name in (*_KEY, "node_id", "plugin", "deployment", "task_type")
+        ),
         sa.Column("task_type_version", sa.Integer(), nullable=False),
         sa.Column("resource_meta", sa.LargeBinary(), nullable=False),
         sa.Column("reply", sa.LargeBinary()),

@@ -46,6 +46,7 @@ def context_of(folder: Path, events: Report) -> Any:
         platform={},
         console_url="",
         runner=SimpleNamespace(processes_max=2),
+        connectors=SimpleNamespace(may_run=lambda task: False),
         log_url=lambda id, node, attempt: "http://log",
     )
     server: Any = SimpleNamespace(settings=settings, blobs=Blobs(settings))
