@@ -29,7 +29,7 @@ _TYPES_MAX = 10_000
 
 @dataclass(slots=True)
 class ServiceState:
-    """What is known of one service.
+    """The types of one service, and its last answer.
 
     Attributes:
         connection: The connection to it.
@@ -93,7 +93,7 @@ class Route:
     Attributes:
         connection: The connection to the service.
         task_type: The type of the task.
-        version: The version that the service knows.
+        version: The version that the service announces.
         sync: Whether the service runs the task within one call.
     """
 

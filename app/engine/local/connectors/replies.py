@@ -89,7 +89,7 @@ def call_failed(doing: str, reason: object, *, code: str = TASK_FAILED, retryabl
     """Return the failure of an attempt whose service did not do what was asked.
 
     Args:
-        doing: What failed, in the words of upstream.
+        doing: The words of upstream for the failed call.
         reason: The error of the call.
         code: The code of the failure.
         retryable: Whether another attempt may follow.

@@ -1,4 +1,4 @@
-"""What a service reports of a task, in the form in which events show it."""
+"""States of tasks that services report, in the form in which events show them."""
 
 from __future__ import annotations
 

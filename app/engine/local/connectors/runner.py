@@ -40,7 +40,7 @@ SendReport = Callable[[Report], Awaitable[None]]
 
 GET_FAILED = "AutoRefreshCacheFailed"
 _CREATE_WORDS, _GET_WORDS = "failed to create task from connector with ", "failed to get task from connector with "
-# Types of the engine itself and of processes, which no service takes unless the settings say so.
+# Types of the engine itself and of processes, which services take by a route of the settings only.
 _LOCAL_TYPES = frozenset({"python-task", "raw-container", "container_array", "echo", "sidecar"})
 _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 15.0
@@ -383,7 +383,7 @@ class _Follower:
         return None
 
     async def _show(self, report: Report, *, from_service: bool = True) -> None:
-        """Send a state that differs from the last one. A phase never goes back."""
+        """Send a state that differs from the last one. No phase follows a later one."""
         shown = self._shown
         if order(report.phase) < order(shown.phase):
             report = replace(report, phase=shown.phase)
