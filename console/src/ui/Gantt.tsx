@@ -28,7 +28,6 @@ export function Bar({ range, segments }: { range: Range; segments: readonly Segm
           <span
             key={index}
             class={`segment segment-${segment.kind} phase-${phaseGroup(segment.phase)}`}
-            title={segmentText(segment)}
             style={{ left: percent(left), width: percent(width) }}
           />
         );

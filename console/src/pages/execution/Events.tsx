@@ -3,8 +3,16 @@ import type { Schema } from "../../api/client.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { DataLink } from "../../ui/Fields.tsx";
 import { Time } from "../../ui/Time.tsx";
+import { NodeTimes } from "./NodeTimes.tsx";
+import type { RunStore } from "./store.ts";
 
-export function Events({ node, attempt }: { node: RunNode; attempt: Schema<"admin.TaskExecution"> | undefined }) {
+interface Props {
+  node: RunNode;
+  attempt: Schema<"admin.TaskExecution"> | undefined;
+  store: RunStore;
+}
+
+export function Events({ node, attempt, store }: Props) {
   const closure = attempt?.closure;
   const reasons = closure?.reasons?.length
     ? closure.reasons
@@ -29,6 +37,12 @@ export function Events({ node, attempt }: { node: RunNode; attempt: Schema<"admi
         <Fact name="Retry group">{node.run?.metadata?.retry_group}</Fact>
         <Fact name="Deprecated">{task?.metadata?.deprecated_error_message}</Fact>
       </dl>
+      {store.operationsOf(node).length > 0 && (
+        <>
+          <h3>Where the time went</h3>
+          <NodeTimes node={node} store={store} />
+        </>
+      )}
       <h3>Reasons</h3>
       {reasons.length === 0 ? (
         <p class="muted">The engine has given no reasons for this attempt.</p>

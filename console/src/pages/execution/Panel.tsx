@@ -152,7 +152,7 @@ function Part({ panel, node, attempt, store, isRead }: PartProps) {
     case "task":
       return <TaskText node={node} attempt={attempt} />;
     default:
-      return <Events node={node} attempt={attempt} />;
+      return <Events node={node} attempt={attempt} store={store} />;
   }
 }
 

@@ -14,6 +14,7 @@ import { PhaseIcon } from "../../ui/Phase.tsx";
 import { useNow } from "../../ui/Time.tsx";
 import { Tree, type TreeRow } from "../../ui/Tree.tsx";
 import { kindLabel } from "./kinds.ts";
+import { HoverCard, useHover } from "./NodeTimes.tsx";
 import { type PanelKey, selection, selectNode } from "./selection.ts";
 import { ROWS_MAX, type RunStore } from "./store.ts";
 
@@ -55,6 +56,7 @@ export function Timeline({
   );
   const searchField = useRef<HTMLInputElement>(null);
   useNodeKeys(searchField);
+  const { hover, handlersOf } = useHover();
   const treeRows = rows.map((row) => treeRow(row, nowMs));
   const clear = () => {
     setFilter("all");
@@ -103,7 +105,7 @@ export function Timeline({
             <Icon name="plus" label="Show less time around the selected node" />
           </button>
         </span>
-        <Counts nodes={all} />
+        <Counts nodes={all.filter((node) => store.isKnown(node))} />
       </div>
       {store.isTruncated("") && (
         <p class="notice warning">Only the first {ROWS_MAX.toLocaleString("en")} nodes are shown.</p>
@@ -138,7 +140,7 @@ export function Timeline({
               <span role="gridcell" class="cell-time number">
                 {lengthText(row.node, nowMs)}
               </span>
-              <span role="gridcell" class="cell-bar" aria-hidden="true">
+              <span role="gridcell" class="cell-bar" aria-hidden="true" {...handlersOf(row.node)}>
                 <Bar range={range} segments={segments(row.node, store.attemptsOf(row.node), nowMs)} />
               </span>
             </>
@@ -148,6 +150,7 @@ export function Timeline({
           onActivate={() => (document.querySelector(".panel") as HTMLElement | null)?.focus()}
         />
       )}
+      {hover && <HoverCard hover={hover} store={store} />}
     </section>
   );
 }
@@ -196,7 +199,9 @@ function Counts({ nodes }: { nodes: readonly RunNode[] }) {
   const counts = countGroups(leaves.map((node) => node.phase));
   return (
     <span class="counts" role="status">
-      <span class="muted">{leaves.length.toLocaleString("en")} nodes</span>
+      <span class="muted">
+        {leaves.length.toLocaleString("en")} {leaves.length === 1 ? "node" : "nodes"}
+      </span>
       {GROUPS.filter((group) => counts.get(group)).map((group) => (
         <span key={group} class={`phase phase-${group}`} title={`${counts.get(group)} ${groupLabel(group)}`}>
           <PhaseIcon group={group} size={12} />

@@ -8,6 +8,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, api, type Reply, type Schema } from "../../api/client.ts";
 import { asPhase, isTerminal } from "../../model/phases.ts";
+import { type Operation, operationsByNode } from "../../model/spans.ts";
 import { ClosureIndex } from "../../model/spec.ts";
 import { type AttemptTimes, attemptKey, attemptsFromSpans } from "../../model/timeline.ts";
 import { durationMs, timeMs } from "../../model/times.ts";
@@ -21,8 +22,9 @@ const OVERLAP_MS = 2000;
 const WHOLE_EVERY_MS = 30_000;
 /** Largest execution whose attempts are read for the timeline in one call. */
 const ATTEMPTS_NODES_MAX = 1000;
-/** Executions that are looked through for the children of an eager task. */
-const EAGER_ROWS_MAX = 1000;
+/** Children of an eager task that are shown, and that one call reads. */
+const EAGER_ROWS_MAX = 5000;
+const EAGER_PAGE_ROWS = 1000;
 const EAGER_LABEL = "eager-exec";
 
 interface ContainerState {
@@ -48,6 +50,7 @@ export class RunStore {
   readonly unfolded = signal<ReadonlyMap<string, boolean>>(new Map());
   readonly specError = signal<ApiError | undefined>(undefined);
   attempts: ReadonlyMap<string, readonly AttemptTimes[]> = new Map();
+  private operations: ReadonlyMap<string, readonly Operation[]> = new Map();
   /** Time of the last change that a poll found, in ms since 1970. */
   changedAt = Date.now();
   /** The phase of the execution itself, as last read. */
@@ -145,9 +148,23 @@ export class RunStore {
     return this.containers.get(key)?.truncated ?? false;
   }
 
+  /** Whether a node's phase is known: a node of a group that ran and was not read looks as if it had not started. */
+  isKnown(node: RunNode): boolean {
+    if (node.run) return true;
+    for (let above = node.parent; above; above = above.parent) {
+      if (above.run && above.isContainer && !this.tree.isLoaded(above.key)) return false;
+    }
+    return true;
+  }
+
   /** Return the attempts of a node, as far as they were read. */
   attemptsOf(node: RunNode): readonly AttemptTimes[] | undefined {
     return this.attempts.get(attemptKey(node.execution, node.id));
+  }
+
+  /** Return what a node spent its time on, as far as it was read. */
+  operationsOf(node: RunNode): readonly Operation[] {
+    return this.operations.get(attemptKey(node.execution, node.id)) ?? [];
   }
 
   setAttempts(node: RunNode, attempts: readonly AttemptTimes[]): void {
@@ -175,6 +192,7 @@ export class RunStore {
       const found = new Map(this.attempts);
       for (const [id, times] of attemptsFromSpans(span)) found.set(id, times);
       this.attempts = found;
+      this.operations = operationsByNode(span);
       this.version.value++;
     } catch (error) {
       // The timeline shows nodes without attempts; the frame shows that calls fail.
@@ -322,25 +340,20 @@ export class RunStore {
     if (whole) state.wholeAt = now;
   }
 
-  /** Find the executions that an eager task launched: flytekit labels them with the name of the task's execution. */
+  /** Read the executions that an eager task launched: flytekit labels them with the name of the task's execution. */
   private async readEager(key: string, state: ContainerState, call: Call): Promise<void> {
-    const node = this.tree.find(key);
-    const from = timeMs(node?.run?.closure?.created_at) ?? 0;
-    const until = node?.endedMs;
-    const filters = [`gte(execution_created_at,${new Date(from).toISOString()})`];
-    if (until !== undefined) filters.push(`lte(execution_created_at,${new Date(until + OVERLAP_MS).toISOString()})`);
     const { project, domain, name } = state.execution;
+    const filters = `value_in(execution_tag.key,${EAGER_LABEL})+value_in(execution_tag.value,${name})`;
     const children: ChildExecution[] = [];
     let token = "";
-    let rows = 0;
     do {
       const reply: Reply<"ListExecutions"> = await api(
         "ListExecutions",
         {
           path: { project, domain },
           query: {
-            limit: 500,
-            filters: filters.join("+"),
+            limit: EAGER_PAGE_ROWS,
+            filters,
             "sort_by.key": "execution_created_at",
             "sort_by.direction": "ASCENDING",
             ...(token ? { token } : {}),
@@ -348,11 +361,9 @@ export class RunStore {
         },
         call,
       );
-      const page = reply.executions ?? [];
-      rows += page.length;
-      for (const one of page) if (one.spec?.labels?.values?.[EAGER_LABEL] === name) children.push(childOf(one));
+      children.push(...(reply.executions ?? []).map(childOf));
       token = reply.token ?? "";
-    } while (token && rows < EAGER_ROWS_MAX);
+    } while (token && children.length < EAGER_ROWS_MAX);
     state.truncated = token !== "";
     this.tree.setChildExecutions(key, children);
   }

@@ -3,12 +3,15 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Head, readHead, signedUrl } from "../../api/artifacts.ts";
 import { parseJson } from "../../api/json.ts";
+import { literalOf } from "../../api/protobuf.ts";
 import { bytesText, extensionOf, imageType, parseCsv, previewKind, textOf } from "../../model/preview.ts";
-import { type Place, treeOfJson } from "../../model/valueTree.ts";
+import { type Place, type TreeNode, treeOfJson, treeOfLiteral } from "../../model/valueTree.ts";
+import { zone } from "../../store.ts";
 import { isWebAddress } from "../../ui/Fields.tsx";
 import { Json } from "../../ui/Json.tsx";
 import { DataTable } from "./DataTable.tsx";
 import { Markdown } from "./Markdown.tsx";
+import { readStored } from "./stored.ts";
 import "./style.css";
 
 /** Bytes of a text, table or JSON that are read. */
@@ -23,6 +26,7 @@ type Shown =
   | { kind: "image"; url: string }
   | { kind: "markdown"; text: string; note: string }
   | { kind: "json"; text: string }
+  | { kind: "value"; root: TreeNode }
   | { kind: "text"; text: string; note: string }
   | { kind: "none"; note: string };
 
@@ -30,13 +34,13 @@ export function Preview({ place }: { place: Place }) {
   const [open, setOpen] = useState(false);
   if (!place.uri) return null;
   if (place.kind === "blob" && place.multipart) return <span class="muted small"> (a folder has no download)</span>;
-  const readable = place.kind !== "schema" && place.kind !== "offloaded";
+  const readable = place.kind !== "schema";
   return (
     <>
       <span class="preview-actions">
         {readable && (
           <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
-            Preview
+            {place.kind === "offloaded" ? (open ? "Hide the value" : "Show the value") : "Preview"}
           </button>
         )}
         {place.kind === "blob" && <Download uri={place.uri} />}
@@ -111,6 +115,8 @@ function Content({ shown }: { shown: Shown }) {
       );
     case "json":
       return <JsonText text={shown.text} />;
+    case "value":
+      return <Json root={shown.root} label="value" placeView={Preview} />;
     case "text":
       return (
         <>
@@ -137,6 +143,7 @@ function JsonText({ text }: { text: string }) {
 }
 
 async function read(place: Place, signal: AbortSignal): Promise<Shown> {
+  if (place.kind === "offloaded") return readValue(place, signal);
   if (place.kind === "dataset" || previewKind(place.uri, place.format) === "parquet") return readTable(place, signal);
   const kind = previewKind(place.uri, place.format);
   if (kind === "image") return readImage(place, signal);
@@ -149,6 +156,12 @@ async function read(place: Place, signal: AbortSignal): Promise<Shown> {
   if (kind === "markdown") return { kind, text, note };
   if (kind === "json" && complete) return { kind, text };
   return { kind: "text", text, note };
+}
+
+async function readValue(place: Place, signal: AbortSignal): Promise<Shown> {
+  const found = await readStored(place.uri, Number(place.sizeBytes), signal);
+  if (typeof found === "string") return { kind: "none", note: found };
+  return { kind: "value", root: treeOfLiteral(literalOf(found), zone.value === "utc" ? "utc" : "local") };
 }
 
 const sizeOf = (head: Head): string => bytesText(head.total ?? head.bytes.length);

@@ -1,7 +1,9 @@
 /** Inputs or outputs of an execution, a node or an attempt. */
 
+import { useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import { printPython } from "../../api/json.ts";
+import { literalMapOf } from "../../api/protobuf.ts";
 import { pythonOfLiteral, remoteSnippet } from "../../model/commands.ts";
 import { bytesText } from "../../model/preview.ts";
 import { treeOfLiteral } from "../../model/valueTree.ts";
@@ -9,6 +11,7 @@ import type { Place } from "../../routes.ts";
 import { zone } from "../../store.ts";
 import { Json } from "../../ui/Json.tsx";
 import { Preview } from "./Preview.tsx";
+import { readStored } from "./stored.ts";
 import "./style.css";
 
 interface Props {
@@ -24,6 +27,37 @@ interface Props {
   empty?: string;
 }
 
+/** Values that are too large for a reply: they are read from the store when they are asked for. */
+function StoredMap({ label, url, bytes, rest }: { label: string; url: string; bytes: number; rest: Rest }) {
+  const [found, setFound] = useState<Props["literals"] | string>();
+  const read = async (): Promise<void> => {
+    setFound("Reading…");
+    try {
+      const raw = await readStored(url, bytes, new AbortController().signal);
+      setFound(typeof raw === "string" ? raw : literalMapOf(raw));
+    } catch (error) {
+      setFound(error instanceof Error ? error.message : String(error));
+    }
+  };
+  if (typeof found === "object") return <Values label={label} literals={found} {...rest} />;
+  return (
+    <div class="stack">
+      <p class="muted">
+        The {label} have {bytesText(bytes)}, which is more than this server sends at once.
+      </p>
+      {found ? (
+        <p role="status">{found}</p>
+      ) : (
+        <button type="button" class="button small" onClick={() => void read()}>
+          Read the {label} from the store
+        </button>
+      )}
+    </div>
+  );
+}
+
+type Rest = Pick<Props, "place" | "flyteUrl">;
+
 /** Show values as a tree with types, search, copies and previews of files and tables. */
 export function Values({ label, literals, place, flyteUrl, stored, empty }: Props) {
   const found = literals?.literals ?? {};
@@ -31,11 +65,7 @@ export function Values({ label, literals, place, flyteUrl, stored, empty }: Prop
   if (names.length === 0) {
     const bytes = Number(stored?.bytes ?? 0);
     if (bytes > 0) {
-      return (
-        <p class="muted">
-          The {label} are too large to be sent: {bytesText(bytes)} at <code>{stored?.url}</code>
-        </p>
-      );
+      return <StoredMap label={label} url={stored?.url ?? ""} bytes={bytes} rest={{ place, flyteUrl }} />;
     }
     return <p class="muted">{empty ?? `There are no ${label}.`}</p>;
   }
