@@ -218,6 +218,14 @@ def running_pids(pids: list[int]) -> list[int]:
     return [pid for pid in pids if process_stamp(pid)]
 
 
+async def until_ended(pids: list[int]) -> None:
+    """Wait until none of these processes runs."""
+    deadline = time.monotonic() + 20
+    while running_pids(pids):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def printed(attempt: TaskAttempt, text: str, seconds_max: float = 30.0) -> None:
     """Wait until the attempt has printed something."""
     deadline = time.monotonic() + seconds_max

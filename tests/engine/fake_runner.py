@@ -13,7 +13,8 @@ from flyteidl.core import dynamic_job_pb2, execution_pb2, literals_pb2
 
 from app.blobs import Blobs
 from app.engine.local.graph.failures import error_of
-from app.engine.local.processes.supervisor_process import SupervisorProcess
+from app.engine.local.processes.foreign_process import ForeignProcess
+from app.engine.local.processes.pool import RunningProcess
 from app.engine.local.processes.task_attempt import (
     Dynamic,
     Failed,
@@ -87,27 +88,26 @@ class FakeRunner:
         return self._handle(attempt) if attempt.generated_name in self._running else None
 
     async def wait(self, running: RunningAttempt) -> Outcome:
-        task = self._running[running.stamp]
+        task = self._running[running.first.stamp]
         await asyncio.wait((task,))
         return Killed() if task.cancelled() else task.result()
 
-    async def kill(self, running: SupervisorProcess, *, grace_seconds: float | None = None) -> None:
-        task = self._running[running.stamp]
+    async def kill(self, running: RunningProcess, *, grace_seconds: float | None = None) -> None:
+        task = self._running[running.first.stamp]
         task.cancel()
         await asyncio.wait((task,))
 
     async def kill_below(self, folder: Path) -> None:
         for name in self.alive:
             if self.attempts[name].directory.is_relative_to(folder):
-                await self.kill(SupervisorProcess(0, name))
+                await self.kill(self._handle(self.attempts[name]))
 
     async def close(self) -> None:
         return None
 
     def _handle(self, run: TaskAttempt) -> RunningAttempt:
-        return RunningAttempt(
-            pid=0, stamp=run.generated_name, folder=run.directory, task_pid=0, started_at=0.0, attempt=run
-        )
+        process = ForeignProcess(0, run.generated_name)
+        return RunningAttempt(folder=run.directory, supervisor=process, first=process, started_at=0.0, attempt=run)
 
     async def _outcome(self, run: TaskAttempt) -> Outcome:
         given = literals_pb2.LiteralMap.FromString(await self.blobs.read(run.input_uri, bytes_max=0))

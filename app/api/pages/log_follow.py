@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.engine.local.graph.cancellation import cancel_and_wait
+from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, PROCESS_RECORD
 from app.engine.local.processes.pool import read_record
-from app.engine.local.processes.supervisor_process import SupervisorProcess
 from app.runtime.dispatch import Server
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
@@ -119,4 +119,4 @@ def _has_ended(folder: Path) -> bool:
     if not record:
         # It is about to start, or the machine stopped before the record was written.
         return False
-    return not SupervisorProcess(int(record["pid"]), str(record["stamp"])).is_running()
+    return not ForeignProcess(int(record["pid"]), str(record["stamp"])).is_running()

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from flyteidl.core import compiler_pb2, identifier_pb2
 
 from app.engine.local.connectors.runner import ConnectorRunner
-from app.engine.local.processes.supervisor_process import SupervisorProcess
+from app.engine.local.processes.pool import RunningProcess
 from app.engine.local.processes.task_attempt import Outcome, PreparedAttempt, RunningAttempt, TaskAttempt
 
 # Project, domain and name of an execution.
@@ -62,7 +62,7 @@ class AttemptRunner(Protocol):
             BlobError: The outcome cannot be read from the store.
         """
 
-    async def kill(self, running: SupervisorProcess, *, grace_seconds: float | None = None) -> None:
+    async def kill(self, running: RunningProcess, *, grace_seconds: float | None = None) -> None:
         """End an attempt with all its processes, and return when they have ended."""
 
     async def kill_below(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Clients of the fork servers, the processes in forkserver/ that start the supervisors of tasks.
+"""Clients of the fork servers, the processes in forkserver/ that start and supervise tasks.
 
 A fork server is started when it is first needed. It is replaced after a number of tasks, when packages of its
 environment have changed, and when it was killed. One fork server is "plain" and executes any program. The others are
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _IMPORT_SECONDS_MAX = 120.0
 _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
+_END_SECONDS_MAX = 2.0
 _LENGTH = struct.Struct(">I")
 _HERE = Path(__file__).parent
 # Programs for `python -c`. They import the package forkserver by the path of this folder and then restore sys.path.
@@ -70,7 +71,7 @@ class _Ended(Exception):
 
 
 class ForkServer:
-    """One fork server. It starts one supervisor after the other, each in a few milliseconds.
+    """One fork server. It starts one task after the other, each in a few milliseconds.
 
     Args:
         python: The interpreter.
@@ -90,6 +91,8 @@ class ForkServer:
         self._reader: asyncio.StreamReader | None = None
         self._report: dict[str, Any] = {}
         self._packages_seen: tuple[int, ...] = ()
+        # Earlier processes, which supervise their last tasks.
+        self._retired: list[subprocess.Popen[bytes]] = []
         self._started = 0
         self._closed = False
 
@@ -116,10 +119,10 @@ class ForkServer:
         return frozenset(self._report.get("read", ())) - _SET_AGAIN
 
     async def start(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Start one supervisor.
+        """Start one task.
 
         Args:
-            request: The request (forkserver/supervisor.py).
+            request: The request (forkserver/task.py).
 
         Returns:
             The record of the started process, or `error` with a reason.
@@ -138,7 +141,7 @@ class ForkServer:
                 except (_Ended, TimeoutError) as error:
                     process = self._process
                     assert process is not None
-                    await self._stop()
+                    await self._kill()
                     log.warning(
                         "fork_server_replaced",
                         pid=process.pid,
@@ -157,6 +160,9 @@ class ForkServer:
         async with self._lock:
             self._closed = True
             await self._stop()
+            for process in self._retired:
+                # It outlives this server on purpose; without a code, Popen warns about a process that still runs.
+                process.returncode = process.poll() or 0
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
     async def _send_request(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -176,6 +182,7 @@ class ForkServer:
         return answer
 
     async def _start_process(self) -> None:
+        self._retired = [process for process in self._retired if process.poll() is None]
         own_end, other_end = socket.socketpair()
         try:
             self._spawn(other_end)
@@ -188,7 +195,7 @@ class ForkServer:
         try:
             self._report = await asyncio.wait_for(self._receive(), _IMPORT_SECONDS_MAX)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
-            await self._stop()
+            await self._kill()
             lines = self._log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise EnvironmentBroken(
                 f"{self._command[0]} does not serve as the interpreter of tasks: {' | '.join(lines) or 'no answer'}. "
@@ -222,12 +229,30 @@ class ForkServer:
         restore_limit(self._process.pid)
 
     async def _stop(self) -> None:
+        """Let the process end when its last task has ended, which may be now."""
+        if self._process is None or self._writer is None:
+            return
+        running = 0
+        try:
+            self._writer.write_eof()
+            running = (await asyncio.wait_for(self._receive(), _END_SECONDS_MAX))["running"]
+        except (ConnectionError, OSError, asyncio.IncompleteReadError, TimeoutError):
+            # It has ended, or it is killed below.
+            running = 0
+        if running:
+            self._writer.close()
+            self._retired.append(self._process)
+            self._process = self._writer = self._reader = None
+        else:
+            await self._kill()
+
+    async def _kill(self) -> None:
         if self._writer is not None:
             self._writer.close()
         if self._process is not None:
             process = self._process
             try:
-                await asyncio.to_thread(process.wait, 2.0)
+                await asyncio.to_thread(process.wait, _END_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)

@@ -1,7 +1,7 @@
 """The process pool: starts processes from descriptions, adopts those of an earlier server, waits for them, kills them.
 
-The supervisor of a process (forkserver/supervisor.py) writes `process.json` into the private folder when the process
-begins and `exit.json` when it has ended. From these records any server on this machine can wait for the process and
+The supervisor of processes (forkserver/supervisor.py) writes `process.json` into the private folder of a process when
+it begins and `exit.json` when it has ended. From these records any server on this machine can wait for the process and
 read its exit status. Nothing here uses Flyte's messages.
 """
 
@@ -18,30 +18,66 @@ from pathlib import Path
 from typing import Any
 
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
-from app.engine.local.processes.forkserver.layout import EXIT_RECORD, PROCESS_RECORD
+from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
 from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
-from app.engine.local.processes.supervisor_process import SupervisorProcess
 
-# Time for a supervisor to end after SIGUSR2, before it is killed itself.
+# Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.
 _END_SECONDS_MAX = 15.0
+# Between the end of the first process of a task and the record of its end, the supervisor ends what remains.
+_RECORD_SECONDS = (0.001, 0.2)
+
+# The stamp of a process whose record is lost; no process has it.
+_LOST = "lost"
 
 ExitRecord = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class RunningProcess(SupervisorProcess):
+class RunningProcess:
     """A process that was started, by this server or an earlier one.
 
     Attributes:
         folder: Its private folder.
-        task_pid: The pid of the process below the supervisor, which is also its process group.
+        supervisor: The process that supervises it: a fork server.
+        first: The first process of the task; its pid is also its process group.
         started_at: Seconds since 1970.
     """
 
     folder: Path
-    task_pid: int
+    supervisor: ForeignProcess
+    first: ForeignProcess
     started_at: float
+
+    def is_running(self) -> bool:
+        """Return whether it has not ended, or its supervisor has not recorded the end yet."""
+        return self.supervisor.is_running() and not (self.folder / EXIT_RECORD).exists()
+
+    async def wait(self) -> None:
+        """Wait until it has ended with all processes that it started, or its supervisor was killed."""
+        if not self.is_running():
+            return
+        await self.first.wait()
+        seconds, seconds_max = _RECORD_SECONDS
+        while self.is_running():
+            await asyncio.sleep(seconds)
+            seconds = min(seconds * 2, seconds_max)
+
+    def request_stop(self, request: str) -> bool:
+        """Let the supervisor stop it (layout.STOP_REQUEST); return False if it has ended."""
+        if not self.is_running():
+            return False
+        own = self.folder / f".{STOP_REQUEST}-{os.getpid()}"
+        own.write_text(request, encoding="ascii")
+        own.replace(self.folder / STOP_REQUEST)
+        # Supervisors of earlier versions have one process each, and read the request from the signal alone.
+        return self.supervisor.send(signal.SIGUSR2 if request == KILL else signal.SIGUSR1)
+
+    def kill_group(self) -> None:
+        """Send SIGKILL to its process group, without the supervisor."""
+        if self.first.is_running():
+            os.killpg(self.first.pid, signal.SIGKILL)
 
 
 class ProcessPool:
@@ -58,7 +94,7 @@ class ProcessPool:
         self._preload = preload and sys.platform == "linux"
         self._semaphores = semaphores
         # Tasks that wait for the ends of processes, to release their permits.
-        self._holders: dict[SupervisorProcess, asyncio.Task[None]] = {}
+        self._holders: dict[Path, asyncio.Task[None]] = {}
 
     async def start(self, spec: ProcessSpec, *, before: Callable[[], Awaitable[None]] | None = None) -> RunningProcess:
         """Wait for a permit and start the process. It holds the permit until it has ended.
@@ -117,21 +153,20 @@ class ProcessPool:
         await running.wait()
         return read_record(running.folder / EXIT_RECORD) or None
 
-    async def kill(self, running: SupervisorProcess, *, grace_seconds: float) -> None:
+    async def kill(self, running: RunningProcess, *, grace_seconds: float) -> None:
         """Send SIGTERM to a process, and SIGKILL after the grace period; return when all its processes have ended."""
-        if grace_seconds > 0 and running.send(signal.SIGUSR1):
+        if grace_seconds > 0 and running.request_stop(TERMINATE):
             try:
                 await asyncio.wait_for(running.wait(), grace_seconds)
             except TimeoutError:
                 pass
             else:
                 return
-        if running.send(signal.SIGUSR2):
+        if running.request_stop(KILL):
             try:
                 await asyncio.wait_for(running.wait(), _END_SECONDS_MAX)
             except TimeoutError:
-                # The system kills the process together with its supervisor (PR_SET_PDEATHSIG).
-                running.send(signal.SIGKILL)
+                running.kill_group()
 
     async def kill_below(self, folder: Path, *, grace_seconds: float) -> None:
         """Kill every process whose private folder lies below a folder, also those of earlier servers."""
@@ -174,19 +209,18 @@ class ProcessPool:
 
     def _release_at_end(self, running: RunningProcess, permit: Permit) -> None:
         """Let a process hold a permit until it has ended. A second permit for the same process is released at once."""
-        process = SupervisorProcess(running.pid, running.stamp)
-        if process in self._holders:
+        if running.folder in self._holders:
             permit.release()
             return
 
         async def hold() -> None:
             try:
-                await process.wait()
+                await running.wait()
             finally:
-                del self._holders[process]
+                del self._holders[running.folder]
                 permit.release()
 
-        self._holders[process] = asyncio.create_task(hold())
+        self._holders[running.folder] = asyncio.create_task(hold())
 
     async def _write_files(self, spec: ProcessSpec) -> None:
         if not spec.files:
@@ -251,15 +285,15 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
 
 def _running(folder: Path, record: Mapping[str, Any]) -> RunningProcess:
     return RunningProcess(
-        pid=record.get("pid", 0),
-        stamp=record.get("stamp", "lost"),
         folder=folder,
-        task_pid=record.get("task_pid", 0),
+        supervisor=ForeignProcess(record.get("pid", 0), record.get("stamp", _LOST)),
+        # Earlier versions recorded no stamp of the first process.
+        first=ForeignProcess(record.get("task_pid", 0), record.get("task_stamp", _LOST)),
         started_at=record.get("started_at", 0.0),
     )
 
 
-def _running_below(folder: Path) -> list[SupervisorProcess]:
+def _running_below(folder: Path) -> list[RunningProcess]:
     """Return what runs in <attempt>/ of a node's folder, and in <attempt>/<index>/<retry>/ for the indices of a map."""
     found = []
     for pattern in (f"[0-9]*/{PROCESS_RECORD}", f"[0-9]*/[0-9]*/[0-9]*/{PROCESS_RECORD}"):
@@ -267,5 +301,5 @@ def _running_below(folder: Path) -> list[SupervisorProcess]:
             # A map leaves thousands of records, nearly all of processes that have ended.
             record = None if (path.parent / EXIT_RECORD).exists() else read_record(path)
             if record:
-                found.append(SupervisorProcess(record["pid"], record["stamp"]))
+                found.append(_running(path.parent, record))
     return [running for running in found if running.is_running()]

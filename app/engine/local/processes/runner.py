@@ -22,7 +22,6 @@ from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProc
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.stored_logs import StoredLogs
-from app.engine.local.processes.supervisor_process import SupervisorProcess
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Failed,
@@ -195,7 +194,7 @@ class TaskRunner:
         await asyncio.to_thread(_remove_private_folders, attempt.directory)
         return result
 
-    async def kill(self, running: SupervisorProcess, *, grace_seconds: float | None = None) -> None:
+    async def kill(self, running: RunningProcess, *, grace_seconds: float | None = None) -> None:
         """End an attempt with all its processes, and return when they have ended.
 
         Args:
@@ -271,10 +270,9 @@ def _key(attempt: TaskAttempt) -> tuple[str, str, str]:
 
 def _attempt(attempt: TaskAttempt, running: RunningProcess) -> RunningAttempt:
     return RunningAttempt(
-        pid=running.pid,
-        stamp=running.stamp,
         folder=running.folder,
-        task_pid=running.task_pid,
+        supervisor=running.supervisor,
+        first=running.first,
         started_at=running.started_at,
         attempt=attempt,
     )

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.task_attempt import CannotBuild, Failed, Succeeded
-from tests.engine.conftest import Bench, literal, run, script, with_runner
+from app.engine.local.processes.task_attempt import CannotBuild, Failed, Killed, Succeeded
+from tests.engine.conftest import Bench, literal, run, running_pids, script, until_ended, with_runner
 
 Benches = Callable[..., Bench]
 
@@ -98,11 +98,11 @@ def test_an_idle_fork_server_uses_no_cpu(bench: Benches) -> None:
     with_runner(made, main)
 
 
-def test_a_killed_fork_server_is_replaced_and_its_tasks_run_on(bench: Benches) -> None:
+def test_a_killed_fork_server_is_replaced_and_its_tasks_are_lost(bench: Benches) -> None:
     made = bench()
 
     async def main(runner: TaskRunner) -> None:
-        sleeping = await runner.start(await runner.prepare(made.attempt("sleep", {"seconds": 1.5})))
+        sleeping = await runner.start(await runner.prepare(made.attempt("sleep", {"seconds": 60.0})))
         (pid,) = fork_servers(made)
         os.kill(pid, signal.SIGKILL)
         with capture_logs() as logs:
@@ -110,9 +110,28 @@ def test_a_killed_fork_server_is_replaced_and_its_tasks_run_on(bench: Benches) -
         replaced = [line for line in logs if line["event"] == "fork_server_replaced"]
         assert [(line["pid"], line["exit_code"]) for line in replaced] == [(pid, -signal.SIGKILL)]
         assert pid not in fork_servers(made)
-        assert isinstance(await runner.wait(sleeping), Succeeded)
+        # The engine starts another attempt.
+        outcome = await runner.wait(sleeping)
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.code, outcome.system) == ("ResourceDeletedExternally", True)
 
     with_runner(made, main)
+
+
+def test_a_replaced_fork_server_stays_until_its_last_task_has_ended(bench: Benches) -> None:
+    made = bench(warm_tasks_max=1)
+
+    async def main(runner: TaskRunner) -> None:
+        sleeping = await runner.start(await runner.prepare(made.attempt("sleep", {"seconds": 60.0})))
+        assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
+        assert len(fork_servers(made)) == 2
+        assert running_pids([sleeping.first.pid]) == [sleeping.first.pid]
+        await runner.kill(sleeping)
+        assert await runner.wait(sleeping) == Killed()
+        await until_ended([sleeping.supervisor.pid])
+
+    with_runner(made, main)
+    assert not fork_servers(made)
 
 
 def test_a_fork_server_is_replaced_after_a_number_of_tasks(bench: Benches) -> None:
@@ -280,7 +299,7 @@ def test_the_process_of_a_cancelled_start_can_be_adopted(bench: Benches) -> None
         running = await runner.adopt(attempt)
         assert running is not None
         await runner.kill(running, grace_seconds=0)
-        assert not process_stamp(running.task_pid)
+        assert not process_stamp(running.first.pid)
         # The fork server has not mixed up its answers.
         assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
+from app.engine.local.processes.forkserver.layout import TERMINATE
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.spec import temporary_link
 from app.engine.local.processes.task_attempt import (
@@ -381,7 +382,7 @@ class TestKill:
             await runner.kill(running)
             assert time.monotonic() - before < 20
             assert await runner.wait(running) == Killed()
-            assert not running_pids([running.pid, running.task_pid])
+            assert not running_pids([running.first.pid])
 
         with_runner(made, main)
 
@@ -396,7 +397,7 @@ class TestKill:
             await runner.kill(running, grace_seconds=0.5)
             assert 0.5 <= time.monotonic() - before < 20
             assert await runner.wait(running) == Killed()
-            assert not running_pids([running.pid, running.task_pid])
+            assert not running_pids([running.first.pid])
 
         with_runner(made, main)
 
@@ -407,7 +408,7 @@ class TestKill:
         async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "deaf")
-            os.kill(running.pid, signal.SIGUSR1)
+            assert running.request_stop(TERMINATE)
             assert await asyncio.wait_for(runner.wait(running), 10) == Killed()
 
         with_runner(made, main)
@@ -439,7 +440,7 @@ class TestKill:
 
         async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
-            os.kill(running.pid, signal.SIGTERM)
+            os.kill(running.supervisor.pid, signal.SIGTERM)
             assert isinstance(await runner.wait(running), Succeeded)
 
         with_runner(made, main)
@@ -451,15 +452,15 @@ class TestKill:
         async def main(runner: TaskRunner) -> None:
             running = await runner.start(await runner.prepare(attempt))
             await printed(attempt, "asleep")
-            os.kill(running.pid, signal.SIGKILL)
+            os.kill(running.supervisor.pid, signal.SIGKILL)
             outcome = await asyncio.wait_for(runner.wait(running), 10)
             assert isinstance(outcome, Failed)
             assert (outcome.error.code, outcome.system, outcome.retryable) == ("ResourceDeletedExternally", True, True)
             for _ in range(100):
-                if not running_pids([running.task_pid]):
+                if not running_pids([running.first.pid]):
                     break
                 await asyncio.sleep(0.05)
-            assert not running_pids([running.task_pid])
+            assert not running_pids([running.first.pid])
 
         with_runner(made, main)
 

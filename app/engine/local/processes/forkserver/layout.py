@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PROCESS_RECORD = "process.json"
 EXIT_RECORD = "exit.json"
+# The server's request to stop the task; its content is one of the two words.
+STOP_REQUEST = "stop"
+TERMINATE, KILL = "terminate", "kill"
 # The working directory of the task.
 WORK = "work"
 # Temporary files of the task.

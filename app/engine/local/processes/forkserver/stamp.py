@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ def process_stamp(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else f"{_boot_id()}:{fields[19]}"
 
 
+@functools.cache
 def _boot_id() -> str:
     # The start time of a process counts from the start of the machine, so it may repeat after the next one.
     try:

@@ -1,241 +1,249 @@
-"""The supervisor of a task: it claims the attempt, starts the task, writes its log, and records its end.
+"""The supervisor of tasks: the event loop of a fork server, which forks tasks and stays until they have ended.
 
-SIGUSR1 makes it send SIGTERM to the task, and SIGKILL after the grace period; SIGUSR2 makes it send SIGKILL. It ignores
-SIGTERM, SIGINT, SIGHUP and SIGQUIT, so that it still records the end of the task if all processes get them. When the
-first process of the task ends, all other processes of the task are killed, daemons included.
+It writes their logs, enforces their limits, kills the processes that they leave behind, and records their ends. When
+the server has ended, it starts no more tasks, but stays until its last task has ended. A later server adopts its tasks.
+
+SIGUSR1 and SIGUSR2 make it look for requests to stop a task (layout.STOP_REQUEST). It ignores SIGTERM, SIGINT, SIGHUP
+and SIGQUIT, so that it still records the ends of tasks if all processes get them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
+import resource
 import select
-import shutil
 import signal
-import sys
+import socket
+import struct
 import time
 import traceback
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
-from . import flytekit_command, layout, stamp
-from .log import Log
+from . import system
+from .stamp import process_stamp
+from .task import Task
+from .task_process import HANDLED, STOPPING, Inherited, become_task
 
-_EXIT_BYTES = 8192
+_LENGTH = struct.Struct(">I")
+_READ_BYTES = 65536
 _WATCH_SECONDS = 1.0
 _REAP_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_PRIVATE_FOLDERS = (layout.WORK, layout.TEMPORARY, layout.SECRETS)
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
-
-def run(request: dict[str, Any], report: int) -> NoReturn:
-    """Supervise one task in this forked process, and end the process.
-
-    Args:
-        request: The request, as `Supervisor` describes it.
-        report: The descriptor of a pipe. It gets one JSON message, and is then closed.
-    """
-    code, supervisor = 1, None
-    try:
-        supervisor = Supervisor(request, report)
-        supervisor.run()
-        code = 0
-    except BaseException as error:  # noqa: BLE001 - the callers belong to the fork server, which this process is not.
-        traceback.print_exc()
-        if supervisor is None or not supervisor.reported:
-            _write_all(report, json.dumps({"error": f"{type(error).__name__}: {error}", "errno": 0}).encode())
-    finally:
-        os._exit(code)
+_DESCRIPTORS_MAX = 65536
 
 
 class Supervisor:
-    """Supervises one task.
+    """Starts and supervises tasks for one server.
+
+    A message in either direction is JSON after its length in four bytes. Each request starts one task, and is answered
+    by the record of the task or by `error`. When the server closes its side, the supervisor sends `running`, the number
+    of tasks that it still has.
 
     Args:
-        request: The task, with these keys.
-            directory: Its private directory. temporary: A short link to the folder `tmp` in it. log: Its log file.
-            program, argv, env: The program to execute, its arguments and all its variables.
-            warm: Whether to run flytekit's command `argv` in this interpreter instead. image: The task's image.
-            data_paths: Folders outside `directory` that the task fills.
-            grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max: Limits (spec.Limits).
-        report: The descriptor of a pipe that gets the report of the start.
+        connection: The connection to the server.
     """
 
-    def __init__(self, request: dict[str, Any], report: int) -> None:
-        self.request = request
-        self.report = report
-        self.reported = False
-        self.directory: str = request["directory"]
-        self.status: int | None = None
-        self.reason = ""
-        self.deadline: float | None = None
-        self.oom_kills = _oom_kills()
-        self.pid = 0
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection: socket.socket | None = connection
+        self._received = bytearray()
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._tasks: dict[int, Task] = {}
+        # Tasks whose program is not executed yet.
+        self._starting: set[int] = set()
+        # Processes that remove folders.
+        self._removers: set[int] = set()
+        # For each task that has ended: when to stop waiting for the end of its remaining processes.
+        self._give_up: dict[int, float] = {}
+        self._next_check = 0.0
+        self._itself: dict[str, Any] = {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+        self._descriptors_max, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raised = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(self._descriptors_max, raised), hard))
 
     def run(self) -> None:
-        """Start the task, report the start, and supervise the task until its end is recorded."""
-        os.setsid()
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        wakeup, wakeup_end = self._catch_signals()
-        output, output_end = os.pipe()
-        go, go_end = os.pipe()
-        failure, failure_end = os.pipe()
-        for name in _PRIVATE_FOLDERS:
-            os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
-        self._link_temporary()
-        parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            signal.set_wakeup_fd(-1)
-            for descriptor in (output, go_end, failure, wakeup, wakeup_end, self.report):
-                os.close(descriptor)
-            _task(self.request, parent, go, failure_end, output_end)
-        for descriptor in (output_end, go, failure_end):
-            os.close(descriptor)
-        answer = self._start(go_end, failure)
-        _write_all(self.report, json.dumps(answer).encode())
-        os.close(self.report)
-        self.reported = True
-        if "error" in answer:
-            # If the attempt was started before, its supervisor uses the link.
-            if not answer.get("claimed"):
-                self._unlink_temporary()
+        """Serve until the server has closed the connection and the last task has ended."""
+        system.adopt_orphans()
+        self._catch_signals()
+        assert self._connection is not None
+        self._connection.setblocking(False)
+        self._register(self._connection.fileno(), self._read_requests)
+        while self._connection is not None or self._tasks or self._removers:
+            for descriptor, event in self._poll.poll(self._timeout()):
+                handler = self._handlers.get(descriptor)
+                if handler is not None:
+                    handler(event)
+            self._reap()
+            self._enforce()
+            self._end_leftovers()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message to the server, if it still runs."""
+        if self._connection is None:
             return
-        log = Log(self.request["log"], self.request["log_bytes_max"])
-        self._watch(output, wakeup, log)
-        self._end_leftovers()
-        log.drain(output)
-        log.close()
-        if self.status != 0:
-            self._enforce_limits()
-        self._write_exit(log)
-        self._free_space()
-
-    def _link_temporary(self) -> None:
-        """Make the short link to the temporary folder.
-
-        Raises:
-            FileExistsError: Something else has this path.
-        """
-        link, folder = self.request["temporary"], os.path.join(self.directory, layout.TEMPORARY)
+        body = json.dumps(message).encode()
+        self._connection.setblocking(True)
         try:
-            os.symlink(folder, link)
-        except FileExistsError:
-            # An earlier start of this attempt may have been killed together with its supervisor.
-            if os.path.realpath(link) != os.path.realpath(folder) or os.lstat(link).st_uid != os.geteuid():
-                raise
+            self._connection.sendall(_LENGTH.pack(len(body)) + body)
+        except OSError:
+            self._close_connection()
+        else:
+            self._connection.setblocking(False)
 
-    def _unlink_temporary(self) -> None:
-        if os.path.islink(self.request["temporary"]):
-            os.unlink(self.request["temporary"])
-
-    def _catch_signals(self) -> tuple[int, int]:
-        """Return a pipe that gets the number of each signal: SIGCHLD, SIGUSR1 and SIGUSR2."""
+    def _catch_signals(self) -> None:
+        """Make SIGCHLD, SIGUSR1 and SIGUSR2 wake the loop, and ignore the signals that stop processes."""
         wakeup, wakeup_end = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(wakeup_end, False)
-        for ignored in _STOPPING:
+        for ignored in STOPPING:
             signal.signal(ignored, signal.SIG_IGN)
-        for caught in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        for caught in HANDLED:
             signal.signal(caught, _do_nothing)
         signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
-        return wakeup, wakeup_end
+        self._wakeup_end = wakeup_end
 
-    def _start(self, go_end: int, failure: int) -> dict[str, Any]:
-        """Claim the attempt and let the task run its program. Return the record of the task, or `error`."""
-        answer = self._claim()
-        if "error" not in answer:
-            # The task waits for this byte. If the pipe is closed without it, the task exits.
-            os.write(go_end, b"g")
-        os.close(go_end)
-        with os.fdopen(failure, "rb") as pipe:
-            reported = pipe.read()
-        if reported:
-            answer = json.loads(reported)
-            self._save_exit({"code": None, "signal": None, "reason": "", "exec_error": answer["error"]})
-        if "error" in answer:
-            os.waitpid(self.pid, 0)
-        return answer
+        def woken(event: int) -> None:
+            numbers = os.read(wakeup, 4096)
+            if signal.SIGUSR1 in numbers or signal.SIGUSR2 in numbers:
+                for task in self._tasks.values():
+                    task.stop_as_requested()
 
-    def _claim(self) -> dict[str, Any]:
-        """Create the record of this attempt; return `error` if it exists already.
+        self._register(wakeup, woken)
 
-        Creating a hard link fails if its name exists, so only one of several supervisors can succeed.
-        """
-        pid = os.getpid()
-        record = {"pid": pid, "stamp": stamp.process_stamp(pid), "task_pid": self.pid, "started_at": time.time()}
-        own = os.path.join(self.directory, f".process-{pid}")
+    def _register(self, descriptor: int, handler: Callable[[int], None]) -> None:
+        self._handlers[descriptor] = handler
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _unregister(self, descriptor: int) -> None:
+        if self._handlers.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    def _timeout(self) -> float | None:
+        """Return the milliseconds until the next limit has to be checked; None without a task."""
+        if not self._tasks:
+            return None
+        times = [self._next_check, *self._give_up.values()]
+        times += [task.deadline for task in self._tasks.values() if task.deadline is not None]
+        return max(0.0, min(times) - time.monotonic()) * 1000
+
+    def _read_requests(self, event: int) -> None:
+        assert self._connection is not None
         try:
-            with open(own, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-            # The disk space of the exit record is allocated now, so that a full disk cannot prevent writing it.
-            with open(self._reserved(), "w", encoding="utf-8") as file:
-                file.write(" " * _EXIT_BYTES)
-            os.link(own, os.path.join(self.directory, layout.PROCESS_RECORD))
-            os.unlink(own)
-        except FileExistsError:
-            os.unlink(own)
-            os.unlink(self._reserved())
-            return {"error": "this attempt was started before", "claimed": True, "errno": 0}
-        except OSError as error:
-            return {"error": f"{error.strerror}: {error.filename}", "errno": error.errno}
-        return record
-
-    def _reserved(self) -> str:
-        return os.path.join(self.directory, f".exit-{os.getpid()}")
-
-    def _watch(self, output: int, wakeup: int, log: Log) -> None:
-        """Copy output, react to signals and enforce limits until the first process of the task has ended."""
-        poll = select.poll()
-        poll.register(output, select.POLLIN)
-        poll.register(wakeup, select.POLLIN)
-        printed_max = self.request["printed_bytes_max"]
-        next_check = time.monotonic() + _WATCH_SECONDS
-        while self.status is None:
-            now = time.monotonic()
-            until = next_check if self.deadline is None else min(next_check, self.deadline)
-            for descriptor, event in poll.poll(max(0.0, until - now) * 1000):
-                if descriptor == output and (event & select.POLLIN == 0 or not log.copy(output)):
-                    poll.unregister(output)
-                elif descriptor == wakeup:
-                    self._react(os.read(wakeup, 512))
-            self._reap()
-            now = time.monotonic()
-            if printed_max and log.bytes_seen > printed_max:
-                self._kill("printed")
-            if self.deadline is not None and now >= self.deadline:
-                self._kill("terminated")
-            if now >= next_check:
-                self._enforce_limits()
-                next_check = now + _WATCH_SECONDS
-
-    def _react(self, numbers: bytes) -> None:
-        if signal.SIGUSR2 in numbers:
-            self._kill("terminated")
-        elif signal.SIGUSR1 in numbers and self.deadline is None:
-            self.reason = self.reason or "terminated"
-            self.deadline = time.monotonic() + self.request["grace_seconds"]
-            self._signal(signal.SIGTERM)
-
-    def _kill(self, reason: str) -> None:
-        self.reason = self.reason or reason
-        self.deadline = None
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            # Before the task has called setsid there is no process group with its pid.
-            if self.status is None:
-                os.kill(self.pid, number)
-        except PermissionError:
-            # macOS reports this for a group whose members have all ended.
+            data = self._connection.recv(_READ_BYTES)
+        except BlockingIOError:
             return
+        except OSError:
+            data = b""
+        if not data:
+            self.send({"running": len(self._tasks)})
+            self._close_connection()
+            return
+        self._received += data
+        while len(self._received) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+            if len(self._received) < end:
+                return
+            request = json.loads(self._received[_LENGTH.size : end])
+            del self._received[:end]
+            self._start(request)
+
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            self._unregister(self._connection.fileno())
+            self._connection.close()
+            self._connection = None
+
+    def _start(self, request: dict[str, Any]) -> None:
+        """Fork a task, claim its attempt, and let it run. The answer follows when its program is executed."""
+        try:
+            task = Task(request)
+        except OSError as error:
+            self.send({"error": f"{error.strerror}: {error.filename}", "errno": error.errno})
+            return
+        try:
+            task.link_temporary()
+            self._fork(task)
+        except OSError as error:
+            task.log.close()
+            self.send({"error": f"{error.strerror}: {error.filename}", "errno": error.errno})
+
+    def _fork(self, task: Task) -> None:
+        pipes: list[int] = []
+        try:
+            for _ in range(3):
+                pipes += os.pipe()
+            output, output_end, go, go_end, failure, failure_end = pipes
+            task.pid = os.fork()
+        except OSError as error:
+            for descriptor in pipes:
+                os.close(descriptor)
+            task.unlink_temporary()
+            task.log.close()
+            self.send({"error": f"the system refused to start a process: {error.strerror}", "errno": error.errno})
+            return
+        if task.pid == 0:
+            foreign = [*self._handlers, self._wakeup_end, *(other.log.file for other in self._tasks.values())]
+            foreign += [task.log.file, output, go_end, failure]
+            become_task(
+                task.request,
+                Inherited(self._itself["pid"], go, failure_end, output_end, foreign, self._descriptors_max),
+            )
+        for descriptor in (output_end, go, failure_end):
+            os.close(descriptor)
+        answer = task.claim(self._itself)
+        if "error" in answer:
+            # The pipe is closed without the byte, so the task exits.
+            for descriptor in (go_end, output, failure):
+                os.close(descriptor)
+            task.log.close()
+            os.waitpid(task.pid, 0)
+            if not answer.get("claimed"):
+                # If the attempt was started before, the process of that start uses the link.
+                task.unlink_temporary()
+            self.send(answer)
+            return
+        os.write(go_end, b"g")
+        os.close(go_end)
+        self._watch(task, output)
+        self._await_execution(task, answer, failure)
+
+    def _await_execution(self, task: Task, answer: dict[str, Any], failure: int) -> None:
+        """Answer the server when the pipe `failure` ends, which is when the program is executed or is refused."""
+        self._starting.add(task.pid)
+        reported = bytearray()
+
+        def read(event: int) -> None:
+            data = os.read(failure, _READ_BYTES)
+            reported.extend(data)
+            if data:
+                return
+            self._unregister(failure)
+            os.close(failure)
+            self._starting.discard(task.pid)
+            if reported:
+                refusal = json.loads(reported)
+                task.exec_error = refusal["error"]
+                self.send(refusal)
+            else:
+                self.send(answer)
+
+        self._register(failure, read)
+
+    def _watch(self, task: Task, output: int) -> None:
+        if not self._tasks:
+            self._next_check = time.monotonic() + _WATCH_SECONDS
+        self._tasks[task.pid] = task
+        task.output = output
+
+        def copy(event: int) -> None:
+            if event & select.POLLIN == 0 or not task.log.copy(output):
+                self._unregister(output)
+
+        self._register(output, copy)
 
     def _reap(self) -> None:
+        """Collect the statuses of children, and kill the process groups of tasks that have ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -243,178 +251,64 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if pid == self.pid:
-                self.status = status
+            self._removers.discard(pid)
+            task = self._tasks.get(pid)
+            if task is not None:
+                task.status = status
+                task.signal(signal.SIGKILL)
+                self._give_up[pid] = time.monotonic() + _REAP_SECONDS
 
-    def _enforce_limits(self) -> None:
-        """Kill a task that fills the disk or has too many processes. Called once a second."""
-        free_min, processes_max = self.request["free_bytes_min"], self.request["processes_max"]
-        if free_min:
-            disk = os.statvfs(self.directory)
-            # A task with few bytes on the disk is not the one that filled it.
-            if disk.f_bavail * disk.f_frsize < free_min and self._held_bytes(free_min) >= free_min:
-                self._kill("disk")
-        if processes_max and len(_descendants(processes_max + 1)) > processes_max:
-            self._kill("processes")
-
-    def _held_bytes(self, enough: int) -> int:
-        """Return the bytes on disk below the directories of the task; stop counting at `enough`."""
-        total = 0
-        for root in (*(os.path.join(self.directory, name) for name in _PRIVATE_FOLDERS), *self.request["data_paths"]):
-            for parent, _, names in os.walk(root):
-                for name in names:
-                    try:
-                        total += os.lstat(os.path.join(parent, name)).st_blocks * 512
-                    except FileNotFoundError:
-                        continue
-                if total >= enough:
-                    return total
-        return total
+    def _enforce(self) -> None:
+        now = time.monotonic()
+        check = now >= self._next_check
+        for task in self._tasks.values():
+            if task.status is None:
+                task.enforce_time_and_output(now)
+                if check:
+                    task.enforce_limits()
+        if check:
+            self._next_check = now + _WATCH_SECONDS
 
     def _end_leftovers(self) -> None:
-        """Kill the remaining processes of the task: its group, and orphans, whose parent is now this process."""
-        self._signal(signal.SIGKILL)
-        give_up = time.monotonic() + _REAP_SECONDS
-        while time.monotonic() < give_up:
-            for pid in _children(os.getpid()):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                time.sleep(0.005)
+        """Kill what tasks that have ended left behind, and record their ends when all of it has ended.
 
-    def _write_exit(self, log: Log) -> None:
-        assert self.status is not None
-        code = os.waitstatus_to_exitcode(self.status)
-        record: dict[str, Any] = {
-            "code": code if code >= 0 else None,
-            "signal": -code if code < 0 else None,
-            "reason": self.reason,
-            "oom": _oom_kills() > self.oom_kills,
-            "printed_bytes": log.bytes_seen,
-            "log_error": log.error,
-            "ended_at": time.time(),
-            "tail": log.last(2048),
-        }
-        while len(json.dumps(record)) > _EXIT_BYTES and record["tail"]:
-            record["tail"] = record["tail"][len(record["tail"]) // 4 + 1 :]
-        self._save_exit(record)
-
-    def _save_exit(self, record: dict[str, Any]) -> None:
-        with open(self._reserved(), "r+", encoding="utf-8") as file:
-            file.write(json.dumps(record).ljust(_EXIT_BYTES))
-        os.rename(self._reserved(), os.path.join(self.directory, layout.EXIT_RECORD))
-
-    def _free_space(self) -> None:
-        """Remove the private directories, and the raw data of a task that was killed because it filled the disk."""
-        ended_well = self.status == 0 and not self.reason
-        # The server still reads the output files of a raw container that ended well.
-        for name in _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT):
-            shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
-        self._unlink_temporary()
-        if self.reason != "disk":
+        A task adopts its own orphans. So a child of this process that is no task was left behind by a task that has
+        ended.
+        """
+        if not self._give_up:
             return
-        for root in self.request["data_paths"]:
-            for parent, directories, names in os.walk(root):
-                # The next attempt may read the checkpoints of this one.
-                directories[:] = [name for name in directories if name != "_flytecheckpoints"]
-                for name in names:
-                    os.unlink(os.path.join(parent, name))
+        left = [pid for pid in system.children(os.getpid()) if pid not in self._tasks and pid not in self._removers]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        # SIGCHLD wakes the loop again when one of them has ended.
+        now = time.monotonic()
+        for pid, give_up in list(self._give_up.items()):
+            if pid not in self._starting and (not left or now >= give_up):
+                del self._give_up[pid]
+                self._finish(self._tasks.pop(pid))
 
+    def _finish(self, task: Task) -> None:
+        self._unregister(task.output)
+        task.log.drain(task.output)
+        os.close(task.output)
+        try:
+            if task.finish():
+                self._remove_elsewhere(task)
+        except OSError:
+            # Without a record of its end the task counts as lost, and the server runs it again.
+            traceback.print_exc()
 
-def _task(request: dict[str, Any], parent: int, go: int, failure: int, output: int) -> NoReturn:
-    """Turn this forked process into the task: make its session, enter its directory, and run its command."""
-    code = 127
-    try:
-        os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent or os.read(go, 1) != b"g":
-            os._exit(code)
-        os.close(go)
-        for number in (*_STOPPING, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(nothing)
-        os.close(output)
-        _volunteer_for_oom()
-        os.chdir(os.path.join(request["directory"], layout.WORK))
-        if request["warm"]:
-            os.close(failure)
-            code = flytekit_command.run(request["argv"], request["env"], sys.path, request["image"])
-        else:
-            # The interpreter ignores these two signals; other programs expect the default of the system.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-            os.execve(request["program"], request["argv"], request["env"])
-    except OSError as error:
-        _write_all(failure, json.dumps({"error": error.strerror, "exec": True, "errno": error.errno}).encode())
-    finally:
-        os._exit(code)
+    def _remove_elsewhere(self, task: Task) -> None:
+        """Remove many files in a forked process, so that other tasks do not wait."""
+        pid = os.fork()
+        if pid:
+            self._removers.add(pid)
+            return
+        try:
+            task.remove_folders()
+        finally:
+            os._exit(0)
 
 
 def _do_nothing(number: int, frame: object) -> None:
     """Handle a signal whose number is read from the wakeup descriptor, which needs a handler to be set."""
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def _volunteer_for_oom() -> None:
-    """Make the kernel kill the task rather than the server when memory runs out."""
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-            score.write("500")
-    except OSError:
-        # Not Linux, or a container without this file: the system chooses the process to kill by itself.
-        return
-
-
-def _oom_kills() -> int:
-    """Return how many processes the kernel has killed for lack of memory; 0 if it does not count them."""
-    try:
-        with open("/proc/vmstat", encoding="ascii") as counters:
-            for line in counters:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        return 0
-    return 0
-
-
-def _children(pid: int) -> list[int]:
-    """Return the direct children of a process; none if the system has no list of them."""
-    found: list[int] = []
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        for thread in threads:
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listed:
-                found += [int(number) for number in listed.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return found
-    return found
-
-
-def _descendants(count_max: int) -> list[int]:
-    """Return the descendants of this process, and stop looking at `count_max`."""
-    found: list[int] = []
-    waiting = [os.getpid()]
-    while waiting and len(found) < count_max:
-        below = _children(waiting.pop())
-        found += below
-        waiting += below
-    return found
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

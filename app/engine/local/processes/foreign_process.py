@@ -1,7 +1,8 @@
-"""The supervisor of a task as seen by the server: whether it runs, signals to it, and its end.
+"""Processes that are no children of this server: whether they run, signals to them, and their ends.
 
-A supervisor is a child of a fork server, not of this server, so it cannot be waited for with waitpid. On Linux a
-descriptor of the process (pidfd) becomes readable at its end; on other systems its state is polled.
+A fork server may belong to an earlier server, and tasks are children of fork servers, so this server cannot wait for
+them with waitpid. On Linux a descriptor of the process (pidfd) becomes readable at its end; on other systems its state
+is polled.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class SupervisorProcess:
-    """A supervisor, running or ended.
+class ForeignProcess:
+    """A process, running or ended.
 
     Attributes:
         pid: Its process id.
@@ -34,7 +35,7 @@ class SupervisorProcess:
         return process_stamp(self.pid) == self.stamp
 
     def send(self, number: signal.Signals) -> bool:
-        """Send a signal to the supervisor; return False if it has ended."""
+        """Send a signal to the process; return False if it has ended."""
         if not self.is_running():
             return False
         try:
@@ -57,7 +58,7 @@ class SupervisorProcess:
         return True
 
     async def wait(self) -> None:
-        """Wait until the supervisor has ended, and with it all processes of its task."""
+        """Wait until the process has ended."""
         if sys.platform != "linux":
             while self.is_running():  # noqa: ASYNC110 - on these systems nothing could set an event.
                 await asyncio.sleep(_POLL_SECONDS)

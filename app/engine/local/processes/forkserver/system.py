@@ -1,0 +1,76 @@
+"""Requests of the supervisor to the operating system: attributes of processes, children, kills for lack of memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of descendants whose own parents have ended, where the system can."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Make the system send SIGKILL to this process when its parent ends, where the system can."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def volunteer_for_oom() -> None:
+    """Make the kernel kill the task rather than the server when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write("500")
+    except OSError:
+        # Not Linux, or a container without this file: the system chooses the process to kill by itself.
+        return
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory; 0 if it does not count them."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as counters:
+            for line in counters:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        return 0
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    """Return the direct children of a process; none if the system has no list of them."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        for thread in threads:
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listed:
+                found += [int(number) for number in listed.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    return found
+
+
+def family(pid: int, count_max: int) -> list[int]:
+    """Return a process and its descendants, and stop looking at `count_max`."""
+    found = [pid]
+    waiting = [pid]
+    while waiting and len(found) < count_max:
+        below = children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a blocking descriptor."""
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,247 @@
+"""One task below its supervisor: its folders and records, its log, its limits, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from typing import Any
+
+from . import layout, system
+from .log import Log
+from .stamp import process_stamp
+
+_EXIT_BYTES = 8192
+# Number of entries in the private folders beyond which a process of its own removes them.
+_REMOVED_AT_ONCE = 200
+_PRIVATE_FOLDERS = (layout.WORK, layout.TEMPORARY, layout.SECRETS)
+
+
+class Task:
+    """A task that its supervisor has forked. Makes the private folders.
+
+    Args:
+        request: The task, with these keys.
+            directory: Its private directory. temporary: A short link to the folder `tmp` in it. log: Its log file.
+            program, argv, env: The program to execute, its arguments and all its variables.
+            warm: Whether to run flytekit's command `argv` in the forked interpreter instead. image: The task's image.
+            data_paths: Folders outside `directory` that the task fills.
+            grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max: Limits (spec.Limits).
+
+    Raises:
+        OSError: A private folder cannot be made, or the log cannot be opened.
+
+    Attributes:
+        pid: The pid of the task's first process, which is also its process group and its session.
+        status: The status of the task's first process as waitpid returns it; None while it runs.
+        reason: Why the supervisor killed it: "terminated", "printed", "disk" or "processes"; "" if it did not.
+        deadline: The time, by the monotonic clock, at which SIGKILL follows SIGTERM; None without SIGTERM.
+        output: The descriptor of the pipe with the task's output.
+        exec_error: Why the system refused to execute the program; "" if it did not.
+        log: The log.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.directory: str = request["directory"]
+        self.pid = 0
+        self.status: int | None = None
+        self.reason = ""
+        self.deadline: float | None = None
+        self.output = -1
+        self.exec_error = ""
+        for name in _PRIVATE_FOLDERS:
+            os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
+        self.log = Log(request["log"], request["log_bytes_max"])
+        self._oom_kills = system.oom_kills()
+
+    def link_temporary(self) -> None:
+        """Make the short link to the temporary folder.
+
+        Raises:
+            OSError: Something else has the path of the link.
+        """
+        link, folder = self.request["temporary"], os.path.join(self.directory, layout.TEMPORARY)
+        try:
+            os.symlink(folder, link)
+        except FileExistsError:
+            # An earlier start of this attempt may have been killed together with its supervisor.
+            if os.path.realpath(link) != os.path.realpath(folder) or os.lstat(link).st_uid != os.geteuid():
+                raise
+
+    def claim(self, supervisor: dict[str, Any]) -> dict[str, Any]:
+        """Create the record of this attempt.
+
+        Creating a hard link fails if its name exists, so only one of several supervisors can succeed.
+
+        Args:
+            supervisor: The supervisor's `pid` and `stamp`, for the record.
+
+        Returns:
+            The record; or `error`, with `claimed` if the attempt was started before.
+        """
+        record = {
+            **supervisor,
+            "task_pid": self.pid,
+            "task_stamp": process_stamp(self.pid),
+            "started_at": time.time(),
+        }
+        own = os.path.join(self.directory, f".process-{self.pid}")
+        try:
+            with open(own, "w", encoding="utf-8") as file:
+                json.dump(record, file)
+            # The disk space of the exit record is allocated now, so that a full disk cannot prevent writing it.
+            with open(self._reserved(), "w", encoding="utf-8") as file:
+                file.write(" " * _EXIT_BYTES)
+            os.link(own, os.path.join(self.directory, layout.PROCESS_RECORD))
+            os.unlink(own)
+        except FileExistsError:
+            os.unlink(own)
+            os.unlink(self._reserved())
+            return {"error": "this attempt was started before", "claimed": True, "errno": 0}
+        except OSError as error:
+            return {"error": f"{error.strerror}: {error.filename}", "errno": error.errno}
+        return record
+
+    def stop_as_requested(self) -> None:
+        """Obey the server's request in the private folder, if there is one (layout.STOP_REQUEST)."""
+        try:
+            with open(os.path.join(self.directory, layout.STOP_REQUEST), encoding="ascii") as file:
+                request = file.read()
+        except FileNotFoundError:
+            return
+        if request == layout.KILL:
+            self.kill("terminated")
+        elif request == layout.TERMINATE and self.deadline is None and self.status is None:
+            self.reason = self.reason or "terminated"
+            self.deadline = time.monotonic() + self.request["grace_seconds"]
+            self.signal(signal.SIGTERM)
+
+    def kill(self, reason: str) -> None:
+        """Send SIGKILL to all processes of the task's group."""
+        self.reason = self.reason or reason
+        self.deadline = None
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the task's process group."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # Before the task has called setsid there is no process group with its pid.
+            if self.status is None:
+                os.kill(self.pid, number)
+        except PermissionError:
+            # macOS reports this for a group whose members have all ended.
+            return
+
+    def enforce_time_and_output(self, now: float) -> None:
+        """Kill a task that has printed too much, or whose grace period is over."""
+        printed_max = self.request["printed_bytes_max"]
+        if printed_max and self.log.bytes_seen > printed_max:
+            self.kill("printed")
+        if self.deadline is not None and now >= self.deadline:
+            self.kill("terminated")
+
+    def enforce_limits(self) -> None:
+        """Kill a task that fills the disk or has too many processes. Called once a second."""
+        free_min, processes_max = self.request["free_bytes_min"], self.request["processes_max"]
+        if free_min:
+            disk = os.statvfs(self.directory)
+            # A task with few bytes on the disk is not the one that filled it.
+            if disk.f_bavail * disk.f_frsize < free_min and self._held_bytes(free_min) >= free_min:
+                self.kill("disk")
+        if processes_max and self.status is None and len(system.family(self.pid, processes_max + 1)) > processes_max:
+            self.kill("processes")
+
+    def finish(self) -> bool:
+        """Record the end of the task, after all its processes have ended.
+
+        Returns:
+            Whether the private folders remain, because they hold many files. Then `remove_folders` is to be called in
+            another process.
+        """
+        self.log.close()
+        if self.status != 0:
+            self.enforce_limits()
+        large = self._is_large()
+        if not large:
+            self.remove_folders()
+        if self.exec_error:
+            self._save_exit({"code": None, "signal": None, "reason": "", "exec_error": self.exec_error})
+        else:
+            self._write_exit()
+        return large
+
+    def remove_folders(self) -> None:
+        """Remove the private folders, and the raw data of a task that was killed because it filled the disk."""
+        ended_well = self.status == 0 and not self.reason
+        # The server still reads the output files of a raw container that ended well.
+        for name in _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT):
+            shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
+        self.unlink_temporary()
+        if self.reason != "disk":
+            return
+        for root in self.request["data_paths"]:
+            for parent, directories, names in os.walk(root):
+                # The next attempt may read the checkpoints of this one.
+                directories[:] = [name for name in directories if name != "_flytecheckpoints"]
+                for name in names:
+                    os.unlink(os.path.join(parent, name))
+
+    def unlink_temporary(self) -> None:
+        """Remove the short link to the temporary folder."""
+        if os.path.islink(self.request["temporary"]):
+            os.unlink(self.request["temporary"])
+
+    def _is_large(self) -> bool:
+        if self.reason == "disk":
+            return True
+        seen = 0
+        for name in _PRIVATE_FOLDERS:
+            for _, folders, files in os.walk(os.path.join(self.directory, name)):
+                seen += len(folders) + len(files)
+                if seen > _REMOVED_AT_ONCE:
+                    return True
+        return False
+
+    def _held_bytes(self, enough: int) -> int:
+        """Return the bytes on disk below the directories of the task; stop counting at `enough`."""
+        total = 0
+        for root in (*(os.path.join(self.directory, name) for name in _PRIVATE_FOLDERS), *self.request["data_paths"]):
+            for parent, _, names in os.walk(root):
+                for name in names:
+                    try:
+                        total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+                    except FileNotFoundError:
+                        continue
+                if total >= enough:
+                    return total
+        return total
+
+    def _write_exit(self) -> None:
+        assert self.status is not None
+        code = os.waitstatus_to_exitcode(self.status)
+        record: dict[str, Any] = {
+            "code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "reason": self.reason,
+            "oom": self.status != 0 and system.oom_kills() > self._oom_kills,
+            "printed_bytes": self.log.bytes_seen,
+            "log_error": self.log.error,
+            "ended_at": time.time(),
+            "tail": self.log.last(2048),
+        }
+        while len(json.dumps(record)) > _EXIT_BYTES and record["tail"]:
+            record["tail"] = record["tail"][len(record["tail"]) // 4 + 1 :]
+        self._save_exit(record)
+
+    def _reserved(self) -> str:
+        return os.path.join(self.directory, f".exit-{self.pid}")
+
+    def _save_exit(self, record: dict[str, Any]) -> None:
+        with open(self._reserved(), "r+", encoding="utf-8") as file:
+            file.write(json.dumps(record).ljust(_EXIT_BYTES))
+        os.rename(self._reserved(), os.path.join(self.directory, layout.EXIT_RECORD))

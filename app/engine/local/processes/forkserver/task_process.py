@@ -1,0 +1,84 @@
+"""The forked process that becomes a task: its session, its folder, its streams, and its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from . import flytekit_command, layout, system
+
+# Signals that the supervisor ignores or handles, and that a task gets as the system delivers them by default.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+HANDLED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Descriptors and numbers that a new task gets from its supervisor.
+
+    Attributes:
+        supervisor: The pid of the supervisor.
+        go: A pipe whose first byte lets the task run; if it ends without that byte, the task exits.
+        failure: A pipe that gets the reason, as JSON, if the program cannot be executed.
+        output: The pipe that receives standard output and standard error.
+        foreign: Descriptors of the supervisor that the task must not hold.
+        descriptors_max: The soft limit of open files that tasks have.
+    """
+
+    supervisor: int
+    go: int
+    failure: int
+    output: int
+    foreign: Iterable[int]
+    descriptors_max: int
+
+
+def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
+    """Turn this forked process into the task of a request (`Task`), and run its command."""
+    code = 127
+    try:
+        signal.set_wakeup_fd(-1)
+        for descriptor in inherited.foreign:
+            os.close(descriptor)
+        os.setsid()
+        system.end_with_parent()
+        # Orphans of this task stay below it until it ends. Then the supervisor becomes their parent, and kills them.
+        system.adopt_orphans()
+        if os.getppid() != inherited.supervisor or os.read(inherited.go, 1) != b"g":
+            os._exit(code)
+        os.close(inherited.go)
+        _restore_defaults(inherited)
+        os.chdir(os.path.join(request["directory"], layout.WORK))
+        if request["warm"]:
+            os.close(inherited.failure)
+            code = flytekit_command.run(request["argv"], request["env"], sys.path, request["image"])
+        else:
+            # The interpreter ignores these two signals; other programs expect the default of the system.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            os.execve(request["program"], request["argv"], request["env"])
+    except OSError as error:
+        reason = {"error": error.strerror, "exec": True, "errno": error.errno}
+        system.write_all(inherited.failure, json.dumps(reason).encode())
+    finally:
+        os._exit(code)
+
+
+def _restore_defaults(inherited: Inherited) -> None:
+    for number in (*STOPPING, *HANDLED):
+        signal.signal(number, signal.SIG_DFL)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (inherited.descriptors_max, hard))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(inherited.output, 1)
+    os.dup2(inherited.output, 2)
+    os.close(nothing)
+    os.close(inherited.output)
+    system.volunteer_for_oom()
