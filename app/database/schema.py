@@ -407,7 +407,7 @@ class Launch(Base, table=True):
         tries: Failed calls to Kubernetes since the last success.
         problem: The error of the last failed call.
         placed_at: When Kubernetes had the object of the execution, NULL before.
-        removed_at: When Kubernetes accepted the deletion of the object.
+        removed_at, object_uid: When Kubernetes accepted the deletion of the object; its uid, NULL where not known.
     """
 
     __tablename__ = "launches"
@@ -423,6 +423,7 @@ class Launch(Base, table=True):
     problem: str | None = text_column()
     placed_at: datetime | None = Field(sa_type=UtcTime)
     removed_at: datetime | None = Field(sa_type=UtcTime)
+    object_uid: str | None = text_column()
 
 
 class CatalogReservation(Base, table=True):

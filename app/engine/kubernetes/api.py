@@ -71,9 +71,20 @@ class ClusterApi:
         """Return a FlyteWorkflow. Raises ApiError, with status 404 where there is none."""
         return await self.call("GET", workflows_path(namespace, name))
 
-    async def delete(self, namespace: str, name: str) -> None:
-        """Delete a FlyteWorkflow in the background. Raises ApiError, with status 404 where there is none."""
-        options = {"kind": "DeleteOptions", "apiVersion": f"{GROUP}/{VERSION}", "propagationPolicy": "Background"}
+    async def delete(self, namespace: str, name: str, *, uid: str = "") -> None:
+        """Delete a FlyteWorkflow in the background.
+
+        Args:
+            namespace: Its namespace.
+            name: Its name.
+            uid: Its uid, so that no later object of the same name is deleted; "" deletes any.
+
+        Raises:
+            ApiError: With status 404 where there is none, 409 where the object of this name has another uid.
+        """
+        options = {"kind": "DeleteOptions", "apiVersion": f"{GROUP}/{VERSION}", "propagationPolicy": "Background"} | (
+            {"preconditions": {"uid": uid}} if uid else {}
+        )
         await self.call("DELETE", workflows_path(namespace, name), orjson.dumps(options))
 
     async def list_metadata(self, selector: str) -> AsyncIterator[dict[str, Any]]:

@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, func, literal, select, true
 
 from app import errors
 from app.database import schema
@@ -25,22 +26,32 @@ from app.engine.kubernetes.reconcile import Reconciler
 from app.engine.owner import has_ended, owner_name
 from app.runtime import leases
 from app.runtime.dispatch import Server
-from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_id
+from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_id, same_execution
 
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 5.0
-# Records that are worked on at once, per cluster and allowed call.
+# Records that are worked on at once, for each call that a cluster may get at once.
 _WORK_PER_CALL = 2
 
 log = structlog.get_logger(__name__)
 
-_launches = schema.table(schema.Launch)
-_DUE = Statement(
-    select(*execution_columns(_launches))
-    .where(_launches.c.next_try_at <= bindparam("now"), leases.is_free(_launches))
-    .order_by(_launches.c.next_try_at)
-    .limit(bindparam("rows"))
-)
+_launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
+
+
+def _due(condition: ColumnElement[bool]) -> Statement:
+    """Return the statement for records that are to be worked on; condition: limits the executions."""
+    return Statement(
+        select(*execution_columns(_launches))
+        .select_from(_launches.join(_executions, same_execution(_launches, _executions)))
+        .where(_launches.c.next_try_at <= bindparam("now"), leases.is_free(_launches), condition)
+        .order_by(_launches.c.next_try_at)
+        .limit(bindparam("rows"))
+    )
+
+
+_cluster = func.coalesce(_executions.c.cluster, "")
+_DUE = _due(true())
+_DUE_OF_CLUSTER = _due(_cluster == bindparam("cluster"))
 
 Key = tuple[str, str, str]
 
@@ -64,13 +75,16 @@ class KubernetesEngine:
         self._server = server
         section = server.settings.engine.kubernetes
         self.clusters = ClusterApis(server.settings)
-        self._placer = Placer(server, self.clusters)
+        self._placer = Placer(server, self.clusters, works_max=section.requests_max * _WORK_PER_CALL)
         self._leases = leases.Leases(
             server.database, schema.Launch, EXECUTION_KEY, owner=owner_name(), has_ended=has_ended
         )
         self._reconciler = Reconciler(server, self.clusters, self._placer)
         self._first_try_seconds = section.first_try_ms / 1000
-        self._works_max = section.requests_max * _WORK_PER_CALL * max(1, len(self.clusters.all()))
+        names = list(self.clusters.all())
+        # Of executions whose cluster is not configured any more.
+        self._due_elsewhere = _due(_cluster.not_in([literal(name) for name in names])) if len(names) > 1 else None
+        self._works_max = self._placer.works_max * len(names)
         self._works: dict[Key, asyncio.Task[None]] = {}
         # Executions whose rows changed while they were worked on.
         self._again: set[Key] = set()
@@ -131,9 +145,10 @@ class KubernetesEngine:
         key = (id.project, id.domain, id.name)
         if self._stopping:
             return None
-        if key in self._works:
+        running = self._works.get(key)
+        if running is not None and not running.done():
             self._again.add(key)
-            return self._works[key]
+            return running
         if len(self._works) >= self._works_max:
             self._wake.set()
             return None
@@ -142,7 +157,8 @@ class KubernetesEngine:
         return task
 
     def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
-        self._works.pop(key, None)
+        if self._works.get(key) is task:
+            del self._works[key]
         self._wake.set()
         if task.cancelled():
             return
@@ -151,21 +167,24 @@ class KubernetesEngine:
             log.error("execution_not_worked_on", execution="/".join(key), exc_info=error)
 
     async def _work(self, id: identifier_pb2.WorkflowExecutionIdentifier, key: Key) -> None:
-        async with self._server.database.unit_of_work() as db:
-            if not await self._leases.take(db, key):
-                return
-        try:
-            while True:
-                self._again.discard(key)
-                try:
-                    await self._placer.work(id)
-                except errors.Internal:
-                    if key not in self._again:
-                        raise
-                if key not in self._again:
+        """Work on an execution until none of its rows changed meanwhile. Raises the error of the last work."""
+        while True:
+            self._again.discard(key)
+            refusal: errors.Internal | None = None
+            async with self._server.database.unit_of_work() as db:
+                if not await self._leases.take(db, key):
                     return
-        finally:
-            await self._leases.release_if_possible(key)
+            try:
+                await self._placer.work(id)
+            except errors.Internal as error:
+                refusal = error
+            finally:
+                await self._leases.release_if_possible(key)
+            # No await follows, so that a change is seen here or starts new work.
+            if key not in self._again:
+                if refusal is not None:
+                    raise refusal
+                return
 
     async def _poll(self) -> None:
         """Start due work and renew the leases, until the engine stops."""
@@ -195,10 +214,21 @@ class KubernetesEngine:
                     await asyncio.sleep(POLL_SECONDS / 5)
 
     async def _start_due(self) -> None:
-        room = self._works_max - len(self._works)
+        """Start due work; each cluster has its own share, so that one that does not answer delays no other."""
+        now = datetime.now(UTC)
+        for name in self.clusters.all():
+            room = min(self._placer.room(name), self._works_max - len(self._works))
+            if self._due_elsewhere is None:
+                await self._start_rows(_DUE, room, now=now)
+            else:
+                await self._start_rows(_DUE_OF_CLUSTER, room, now=now, cluster=name)
+        if self._due_elsewhere is not None:
+            await self._start_rows(self._due_elsewhere, self._works_max - len(self._works), now=now)
+
+    async def _start_rows(self, due: Statement, room: int, **parameters: Any) -> None:
         if room <= 0:
             return
         async with self._server.database.unit_of_work() as db:
-            rows = await db.all(_DUE, now=datetime.now(UTC), rows=room)
+            rows = await db.all(due, rows=room, **parameters)
         for row in rows:
             self._start_work(execution_id(row))

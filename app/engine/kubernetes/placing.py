@@ -6,6 +6,8 @@ ends between the commit and the call, or between the call and its record, is fol
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,7 +40,7 @@ from app.wire.text import text
 NOT_CREATED = "failed to create workflow in propeller"
 LOST = "execution lost by its cluster"
 _EXECUTION = ("phase", "cluster", "spec", "abort_cause")
-_LAUNCH = ("created_at", "tries", "placed_at", "removed_at", "next_try_at")
+_LAUNCH = ("created_at", "tries", "placed_at", "removed_at", "next_try_at", "object_uid")
 
 log = structlog.get_logger(__name__)
 
@@ -62,11 +64,19 @@ class Work:
 
 
 class Placer:
-    """Works on launch records that this process has the lease of."""
+    """Works on launch records that this process has the lease of.
 
-    def __init__(self, server: Server, clusters: ClusterApis) -> None:
+    Args:
+        server: Holds settings, database and store.
+        clusters: The clusters.
+        works_max: Records of one cluster that are worked on at once.
+    """
+
+    def __init__(self, server: Server, clusters: ClusterApis, *, works_max: int) -> None:
         self._server = server
         self._clusters = clusters
+        self.works_max = works_max
+        self._working: Counter[str] = Counter()
         settings = server.settings
         self._section = settings.engine.kubernetes
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
@@ -78,8 +88,12 @@ class Placer:
         )
         self._namespaces_follow = bool(settings.cluster_resources.template_path)
 
+    def room(self, cluster: str) -> int:
+        """Return the number of further records of a cluster that can be worked on now."""
+        return self.works_max - self._working[cluster]
+
     async def work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
-        """Do what the rows of an execution ask for.
+        """Do what the rows of an execution ask for; nothing where its cluster has no room, so that a later poll does.
 
         Raises:
             errors.Internal: Kubernetes refused the object for good, or the deletion failed for now.
@@ -101,14 +115,20 @@ class Placer:
             limited_log.error("cluster_is_not_configured", key=row.cluster, cluster=row.cluster)
             await self._later(id, 60.0, error.message)
             raise
-        namespace = spec.metadata.system_metadata.namespace
+        cluster, namespace = row.cluster or "", spec.metadata.system_metadata.namespace
+        if self.room(cluster) <= 0:
+            return
         work = Work(id, launch, api, namespace, row.abort_cause or "")
-        if phase == core_execution_pb2.WorkflowExecution.ABORTING:
-            await self._delete(work)
-        elif launch.placed_at is None:
-            await self._create(work)
-        else:
-            await self._done(work)
+        self._working[cluster] += 1
+        try:
+            if phase == core_execution_pb2.WorkflowExecution.ABORTING:
+                await self._delete(work)
+            elif launch.placed_at is None:
+                await self._create(work)
+            else:
+                await self._done(work)
+        finally:
+            self._working[cluster] -= 1
 
     # Creation.
 
@@ -123,15 +143,17 @@ class Placer:
             await self._fail(work, "Unknown", str(error))
             return
         try:
-            await work.api.create(work.namespace, document)
+            created = await work.api.create(work.namespace, document)
         except ApiError as error:
-            if error.status == 409 and error.reason == "AlreadyExists" and await self._is_placed(work):
-                await self._placed(work)
+            exists = error.status == 409 and error.reason == "AlreadyExists"
+            found = await self._own_object(work) if exists else None
+            if found is not None:
+                await self._placed(work, found)
                 return
             temporary = calls.is_temporary(error, namespaces_follow=self._namespaces_follow)
             await self._not_created(work, error, temporary=temporary)
             return
-        await self._placed(work)
+        await self._placed(work, created)
 
     async def _document(self, work: Work) -> Any:
         """Return the object; with addresses instead of contents where it is too large."""
@@ -146,18 +168,17 @@ class Placer:
                 return document
         return document
 
-    async def _is_placed(self, work: Work) -> bool:
-        """Return whether the object that exists is that of the execution, from a call whose answer was lost."""
+    async def _own_object(self, work: Work) -> dict[str, Any] | None:
+        """Return the object that exists where it is that of the execution, from a call whose answer was lost."""
         try:
             found = await work.api.get(work.namespace, work.id.name)
         except ApiError:
-            return False
-        if not calls.belongs_to(found, work.id):
-            return False
-        return not calls.is_over(found)
+            return None
+        return found if calls.belongs_to(found, work.id) and not calls.is_over(found) else None
 
-    async def _placed(self, work: Work) -> None:
-        await self._done(work, placed_at=datetime.now(UTC), tries=0, problem=None)
+    async def _placed(self, work: Work, found: Mapping[str, Any]) -> None:
+        uid = found.get("metadata", {}).get("uid")
+        await self._done(work, placed_at=datetime.now(UTC), tries=0, problem=None, object_uid=uid)
 
     async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
         waited = (datetime.now(UTC) - work.launch.created_at).total_seconds()
@@ -176,19 +197,34 @@ class Placer:
     # Deletion.
 
     async def _delete(self, work: Work) -> None:
-        launch = work.launch
+        launch, is_gone = work.launch, False
         try:
-            # Also where no creation is recorded: a process may have ended between the creation and its record.
-            await work.api.delete(work.namespace, work.id.name)
+            is_gone = await self._is_replaced(work)
+            if not is_gone:
+                # Also where no creation is recorded: a process may have ended between the creation and its record.
+                # Parity: by its name alone, as upstream does.
+                await work.api.delete(work.namespace, work.id.name)
         except ApiError as error:
             if error.status != 404:
                 await self._again(work, error, "execution_not_deleted")
                 raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
-            if launch.placed_at is None or self._grace_is_over(launch.removed_at):
-                await self.end(work.id, phases.Workflow.ABORTED, work.cause or LOST)
-                return
+            is_gone = True
+        if is_gone and (launch.placed_at is None or self._grace_is_over(launch.removed_at)):
+            await self.end(work.id, phases.Workflow.ABORTED, work.cause or LOST)
+            return
         removed_at = launch.removed_at or datetime.now(UTC)
         await self._later(work.id, self._section.grace_seconds, None, removed_at=removed_at)
+
+    async def _is_replaced(self, work: Work) -> bool:
+        """Return whether the name belongs to a later object, which must not be deleted."""
+        if not work.launch.object_uid:
+            return False
+        try:
+            found = await work.api.get(work.namespace, work.id.name)
+        except ApiError:
+            # The deletion reports the same failure.
+            return False
+        return bool(found.get("metadata", {}).get("uid") != work.launch.object_uid)
 
     def _grace_is_over(self, removed_at: datetime | None) -> bool:
         """Return whether FlytePropeller has had the time to send the last event of a deleted object."""

@@ -7,6 +7,7 @@ time. Objects are listed by their metadata, page by page.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,12 +165,12 @@ class Reconciler:
                 object_name = f"{namespace}/{name}"
                 limited_log.warning("object_without_execution", key=cluster, cluster=cluster, object=object_name)
                 if self._section.delete_unknown_objects:
-                    await self._delete_unknown(cluster, api, namespace, name)
+                    await self._delete_unknown(cluster, api, found[namespace, name])
         return unknown
 
-    async def _delete_unknown(self, cluster: str, api: ClusterApi, namespace: str, name: str) -> None:
+    async def _delete_unknown(self, cluster: str, api: ClusterApi, metadata: Mapping[str, Any]) -> None:
         try:
-            await api.delete(namespace, name)
+            await api.delete(metadata["namespace"], metadata["name"], uid=metadata.get("uid", ""))
         except ApiError as error:
             limited_log.warning("unknown_object_not_deleted", key=cluster, cluster=cluster, reason=str(error))
 

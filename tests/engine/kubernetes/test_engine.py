@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,12 @@ async def launches(b: Any) -> int:
         return await ctx.db.find(schema.Launch, columns=("id",), execution_name="e1") is not None
 
 
+async def placed(b: Any) -> bool:
+    async with b.context() as ctx:
+        row = await ctx.db.find(schema.Launch, columns=("placed_at",), execution_name="e1")
+    return bool(row is not None and row.placed_at is not None)
+
+
 def test_a_launch_becomes_an_object(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
     async def scenario(b: Any) -> None:
         await prepare(b)
@@ -131,12 +137,7 @@ def test_an_object_whose_answer_was_lost_is_found_again(bench: Scenario, cluster
         async with running(b):
             await b.call(executions.create_execution, a_launch())
 
-            async def placed() -> bool:
-                async with b.context() as ctx:
-                    row = await ctx.db.find(schema.Launch, columns=("placed_at",), execution_name="e1")
-                return row is not None and row.placed_at is not None
-
-            await until(placed)
+            await until(lambda: placed(b))
         assert cluster.created == [OBJECT.format("e1")]
 
     bench(scenario, **settings(cluster, tmp_path))
@@ -206,6 +207,55 @@ def test_two_engines_place_each_launch_once(bench: Scenario, cluster: FakeCluste
     bench(scenario, **settings(cluster, tmp_path))
 
 
+def two_clusters(clusters: Sequence[FakeCluster], folder: Path, **kubernetes: Any) -> dict[str, Any]:
+    """Return the settings for the clusters c0 and c1; a label of the same name chooses one."""
+    for name in ("token", "authority"):
+        (folder / name).write_text("")
+    auth = {"token_path": str(folder / "token"), "cert_path": str(folder / "authority")}
+    configs = [
+        {"name": f"c{number}", "endpoint": one.address, "auth": auth, "enabled": True}
+        for number, one in enumerate(clusters)
+    ]
+    labels = {f"c{number}": [{"id": f"c{number}", "weight": 1.0}] for number in range(len(clusters))}
+    return {**settings(clusters[0], folder, **kubernetes), "server": {}} | {
+        "clusters": {"cluster_configs": configs, "label_cluster_map": labels}
+    }
+
+
+def labelled(name: str, label: str) -> execution_pb2.ExecutionCreateRequest:
+    request = a_launch(name)
+    request.spec.execution_cluster_label.value = label
+    return request
+
+
+def test_a_cluster_that_does_not_answer_delays_no_other(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    released = threading.Event()
+
+    def hang(method: str, path: str) -> None:
+        assert released.wait(WAIT_SECONDS_MAX)
+
+    with fake_cluster() as healthy:
+
+        async def both(b: Any) -> None:
+            await prepare(b)
+            cluster.fault = hang
+            try:
+                async with running(b):
+                    # More than the engine works on at once, for the cluster that hangs.
+                    for number in range(10):
+                        await b.call(executions.create_execution, labelled(f"h{number}", "c0"))
+                    for number in range(5):
+                        await b.call(executions.create_execution, labelled(f"e{number}", "c1"))
+                    await until(lambda: len(healthy.created) == 5)
+                    assert cluster.created == []
+                    released.set()
+                    await until(lambda: len(cluster.created) == 10)
+            finally:
+                released.set()
+
+        bench(both, **two_clusters((cluster, healthy), tmp_path, requests_max=2))
+
+
 class TestAborts:
     def test_the_object_is_deleted_and_the_execution_ends(
         self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
@@ -250,6 +300,21 @@ class TestAborts:
             async with running(b):
                 await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
             assert cluster.objects == {}
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_a_later_object_of_the_same_name_is_not_deleted(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: placed(b))
+                cluster.objects[OBJECT.format("e1")]["metadata"]["uid"] = "another"
+                await terminate(b, "e1")
+                await until(lambda: has_phase(b, "e1", Workflow.ABORTED))
+            assert cluster.deleted == []
 
         bench(scenario, **settings(cluster, tmp_path))
 

@@ -8,6 +8,7 @@ Deviates: upstream computes patches itself. Fields that leave a template then st
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -117,7 +118,10 @@ async def apply(
                 raise
             # Another server was faster.
             live = await _live(api, name) or {}
-    if not dry_run:
+    created = _created_fields(live)
+    if created is not None and not dry_run:
+        if await _is_as_created(api, path, document, live, created):
+            return Applied("unchanged", live, live)
         await _own_created_fields(api, name, live)
     after = await api.call("PATCH", name, body, query={**query, "force": "true"}, content_type=_APPLY)
     return Applied("unchanged" if _content(live) == _content(after) else "changed", live, after)
@@ -132,13 +136,47 @@ async def _live(api: ClusterApi, path: str) -> dict[str, Any] | None:
         raise
 
 
+def _is_own(entry: Mapping[str, Any], operation: str) -> bool:
+    return (
+        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == operation and not entry.get("subresource")
+    )
+
+
+def _created_fields(document: Mapping[str, Any]) -> Any:
+    """Return the fields that this server set when it created an object; None once it has applied the object."""
+    managers = document.get("metadata", {}).get("managedFields") or []
+    if any(_is_own(entry, "Apply") for entry in managers):
+        return None
+    return next((entry.get("fieldsV1") for entry in managers if _is_own(entry, "Update")), None)
+
+
+async def _is_as_created(
+    api: ClusterApi, path: str, document: Mapping[str, Any], live: Mapping[str, Any], created: Any
+) -> bool:
+    """Return whether an object that was created, and never applied, still is what the template makes of it.
+
+    An apply would record the new owner of its fields, and so change each object once without need. Two dry runs decide:
+    the apply, which changes no content, and a creation under another name, which sets the same fields.
+    """
+    query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
+    name = f"{path}/{document['metadata']['name']}"
+    body = orjson.dumps(document)
+    applied = await api.call("PATCH", name, body, query={**query, "force": "true"}, content_type=_APPLY)
+    if _content(applied) != _content(live):
+        return False
+    other = {**document, "metadata": {**document["metadata"], "name": f"{FIELD_MANAGER}-{secrets.token_hex(8)}"}}
+    try:
+        made = await api.call("POST", path, orjson.dumps(other), query=query)
+    except ApiError:
+        # A quota may be used up. Then the object is applied, which needs no room.
+        return False
+    return bool(_created_fields(made) == created)
+
+
 async def _own_created_fields(api: ClusterApi, path: str, live: Mapping[str, Any]) -> None:
     """Turn the fields that this server created into fields that it applies, so that they go with the template."""
-    managers = live.get("metadata", {}).get("managedFields") or []
-    mine = [entry for entry in managers if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")]
-    if any(entry.get("operation") == "Apply" for entry in mine) or not mine:
-        return
-    changed = [{**entry, "operation": "Apply"} if entry in mine[:1] else entry for entry in managers]
+    managers = live["metadata"]["managedFields"]
+    changed = [{**entry, "operation": "Apply"} if _is_own(entry, "Update") else entry for entry in managers]
     patch = [
         {"op": "replace", "path": "/metadata/managedFields", "value": changed},
         {"op": "replace", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
