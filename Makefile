@@ -9,6 +9,8 @@ CACHE := .cache/flytekit
 TASKS := $(if $(FLYTEADMIN_TEST_ENVIRONMENT),,$(CACHE)/envs/default)
 # Load comes from wrk, a Debian package, and from a small program that Go builds.
 BENCH := .cache/bench
+# Programs of Kubernetes for tests: Go builds them once, in 6 minutes of CPU, and etcd is a Debian package.
+KUBERNETES := .cache/kubernetes
 PIP_INSTALL := -m pip install --disable-pip-version-check
 
 # Python writes bytecode also where this variable forbids it elsewhere: without it, each test process compiles all tests,
@@ -51,8 +53,9 @@ test-clients: $(VENV)/.dev ## Generate clients in TypeScript, Go and Java, compi
 test-providers: $(VENV)/.dev ## Sign in at Dex and Keycloak with Chromium; needs chromium, go, java, mvn
 	$(BIN)/python -m pytest -m campaign tests/providers $(ARGS)
 
-test-kubernetes: $(VENV)/.dev ## Kill the process that places launches on Kubernetes 1,000 times
-	$(BIN)/python -m pytest -m campaign tests/engine/kubernetes $(ARGS)
+.PHONY: test-kubernetes
+test-kubernetes: $(VENV)/.dev $(KUBERNETES)/.programs ## Use a real API server of Kubernetes, and kill the placing process 1,000 times; needs go, etcd
+	$(BIN)/python -m pytest -m campaign tests/engine/kubernetes tests/kubernetes $(ARGS)
 
 test-auth: $(VENV)/.dev $(TASKS) ## Sign in with flytekit and grpcurl, over TLS, and let tasks call back; grpcurl needs go
 	@if command -v go >/dev/null; then GOBIN=$(abspath .cache/clients) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3; fi
@@ -164,6 +167,22 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 # The same function makes the environment of a user's tasks; it says what it does.
 $(CACHE)/envs/default: | $(VENV)/.dev
 	@$(BIN)/python -m tests.engine.environment
+
+# Tests that lack a program are skipped, with its name.
+$(KUBERNETES)/.programs: tests/kubernetes/apiserver/go.mod
+	@mkdir -p $(KUBERNETES)
+	@if ! command -v etcd >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing etcd"; \
+		apt-get install -qq -y etcd-server >/dev/null || { apt-get update -qq && apt-get install -qq -y etcd-server; }; \
+	fi
+	@if command -v go >/dev/null; then \
+		for program in kube-apiserver kube-controller-manager; do \
+			echo "building $$program"; \
+			go -C tests/kubernetes/apiserver build -trimpath -ldflags "-s -w" -o $(abspath $(KUBERNETES))/ \
+				k8s.io/kubernetes/cmd/$$program || exit 1; \
+		done; \
+		touch $@; \
+	fi
 
 # The benchmark itself names a missing program, if the chosen routes need it.
 $(BENCH)/.tools: benchmarks/grpcload/main.go benchmarks/grpcload/go.mod

@@ -316,7 +316,7 @@ class TestClusterResources:
         [
             ("a: [", "no YAML"),
             ("apiVersion: nowhere.org/v1\nkind: Thing\nmetadata: {name: x}\n", 'no matches for kind "Thing"'),
-            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NO}\n", "a lowercase RFC 1123 subdomain"),
+            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: No_Name}\n", "a lowercase RFC 1123 subdomain"),
         ],
     )
     def test_a_bad_template_stops_no_other(
