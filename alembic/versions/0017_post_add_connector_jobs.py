@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0014"
+down_revision = "0016"
 
 _TABLE = "connector_jobs"
 _KEY = ["execution_project", "execution_domain", "execution_name", "generated_name"]
