@@ -15,6 +15,46 @@ PASSED_VARIABLES = (
 )
 
 
+class ImageRule(Section):
+    """What tasks with certain images run in."""
+
+    image: str
+    """Pattern of image names, such as `ghcr.io/me/*`."""
+
+    use: str
+    """Path of an interpreter, of a virtual environment or of a requirements file or pyproject.toml, from which an
+    environment is made; or `default`."""
+
+
+class Environments(Section):
+    """The environments that the local engine makes for images."""
+
+    images: tuple[ImageRule, ...] = ()
+    """What images mean; the first rule whose pattern matches holds."""
+
+    other_images: bool = True
+    """Run tasks whose image maps to nothing in the default environment. `false` lets them fail."""
+
+    archives: bool = True
+    """Make an environment of `requirements.txt` or `pyproject.toml` at the root of the uploaded code, for tasks that
+    would run in the default environment."""
+
+    archive_bytes_max: int = Field(default=100 * 1024 * 1024, ge=0)
+    """Size of an archive up to which it is searched for these files, in bytes."""
+
+    bytes_max: int = Field(default=20 * 1024**3, ge=0)
+    """Bytes of all environments together; above it those used longest ago are removed. 0 means no limit."""
+
+    making_max: int = Field(default=2, ge=1)
+    """Environments that are made at once."""
+
+    making_seconds_max: float = Field(default=1800.0, gt=0)
+    """Time for each step of an installation, in seconds."""
+
+    retry_seconds: float = Field(default=30.0, ge=0)
+    """Time for which tasks get the error of a failed installation before one of them tries again, in seconds."""
+
+
 class LocalEngine(Section):
     """The engine that runs tasks as processes on this machine."""
 
@@ -23,6 +63,8 @@ class LocalEngine(Section):
 
     requirements: Requirements = ("flytekit>=1.16.8,<1.17",)
     """Packages that are installed into the environment when this server makes it, in pip's form."""
+
+    environments: Environments = Environments()
 
     processes_max: int = Field(default=0, ge=0)
     """Tasks that run at once; 0 means one for each CPU."""

@@ -13,6 +13,7 @@ from flyteidl.core import dynamic_job_pb2, execution_pb2, literals_pb2
 
 from app.blobs import Blobs
 from app.engine.local.graph.failures import error_of
+from app.engine.local.processes.environments.choice import Choice
 from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.pool import RunningProcess
 from app.engine.local.processes.task_attempt import (
@@ -55,7 +56,6 @@ class FakeRunner:
     DynamicJobSpec; it may take the attempt under the name `attempt`, and it may be a coroutine function that waits.
     """
 
-    ready = True
     processes_max = 2
 
     def __init__(self, blobs: Blobs, tasks: dict[str, Callable[..., Any]]) -> None:
@@ -73,8 +73,11 @@ class FakeRunner:
     async def remove_abandoned_folders(self) -> None:
         return None
 
+    async def waits_for(self, attempt: TaskAttempt) -> str:
+        return ""
+
     async def prepare(self, attempt: TaskAttempt) -> PreparedAttempt:
-        return cast(PreparedAttempt, SimpleNamespace(attempt=attempt))
+        return cast(PreparedAttempt, SimpleNamespace(attempt=attempt, choice=Choice()))
 
     async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
         run = prepared.attempt

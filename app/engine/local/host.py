@@ -29,9 +29,12 @@ class AttemptRunner(Protocol):
     def processes_max(self) -> int:
         """Return how many processes of tasks may run at a time, sensors and eager tasks excepted."""
 
-    @property
-    def ready(self) -> bool:
-        """Return whether `prepare` can start at once, without first installing the environment of tasks."""
+    async def waits_for(self, attempt: TaskAttempt) -> str:
+        """Return what `prepare` has to make first, which may take minutes; "" for nothing.
+
+        Raises:
+            BlobError: The store cannot be read.
+        """
 
     async def remove_abandoned_folders(self) -> None:
         """Remove the folders that killed servers have left behind."""

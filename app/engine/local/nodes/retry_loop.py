@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -57,11 +57,16 @@ _EXITED_WELL = {"reason": "", "code": 0}
 class AttemptListener(Protocol):
     """Receives the events of attempts, in order. An event may arrive again after a restart of the server."""
 
-    async def waiting(self) -> None:
-        """Record that the first attempt waits until the environment of tasks is installed."""
+    async def waiting(self, attempt: int, waits_for: str) -> None:
+        """Record that an attempt waits until its environment is made."""
 
-    async def submitted(self, attempt: int) -> None:
-        """Record that an attempt is prepared and waits for a permit to start its process."""
+    async def submitted(self, attempt: int, notices: Sequence[str] = ()) -> None:
+        """Record that an attempt is prepared and waits for a permit to start its process.
+
+        Args:
+            attempt: The attempt.
+            notices: What the user should know about its environment.
+        """
 
     async def running(self, attempt: int) -> None:
         """Record that an attempt has a process."""
@@ -253,14 +258,14 @@ class RetryLoop:
             # the store answers.
             await self._listener.submitted(self.attempt)
             await self._execution.server.blobs.exists(run.input_uri)
-        if not runner.ready:
-            # Installing the environment takes a while; report the node meanwhile.
-            await self._listener.waiting()
+        waits_for = await runner.waits_for(run)
+        if waits_for:
+            await self._listener.waiting(self.attempt, waits_for)
         try:
             prepared = await runner.prepare(run)
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
-        await self._listener.submitted(self.attempt)
+        await self._listener.submitted(self.attempt, prepared.choice.notices)
         try:
             return await self._watch(await runner.start(prepared))
         except CannotBuild as error:

@@ -5,6 +5,7 @@ Source: flytepropeller pkg/controller/nodes/task, nodes/executor.go (retries), f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
@@ -115,13 +116,14 @@ class TaskNode:
         self._permit.release()
         return await dynamics.run(context, scope, dynamic, seconds_max)
 
-    async def waiting(self) -> None:
-        """Report the node QUEUED."""
-        await self._execution.events.send(self._node_event(Node.QUEUED))
+    async def waiting(self, attempt: int, waits_for: str) -> None:
+        """Report the attempt INITIALIZING, with what it waits for."""
+        await self.submitted(attempt)
+        await self._execution.events.send(self._event(Task.INITIALIZING, reason=f"waits for {waits_for}"))
 
-    async def submitted(self, attempt: int) -> None:
+    async def submitted(self, attempt: int, notices: Sequence[str] = ()) -> None:
         """Report the attempt QUEUED and the node RUNNING."""
-        submitted = self._event(Task.QUEUED, reason="task submitted")
+        submitted = self._event(Task.QUEUED, reason="\n".join(("task submitted", *notices)))
         await self._execution.events.send(self._node_event(Node.QUEUED), submitted, self._node_event(Node.RUNNING))
 
     async def running(self, attempt: int) -> None:

@@ -12,46 +12,37 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.runtime import own_environment
+from app.engine.local.processes.environments import plugin
+from app.engine.local.processes.environments.installer import Installer, Packages, Progress, StepFailed, Stopped
 from app.settings import Settings, redact
 
 NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
 REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
-_LAST_LINES = 5
+_STEP_SECONDS_MAX = 3600.0
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][\w.]{0,200})'")
 
-Progress = Callable[[str], None]
+# Ends with this process.
+_installer = Installer()
 
 
 class EnvironmentBroken(Exception):
     """The environment of tasks cannot be used. The message names the setting to change."""
 
 
-# Set when this process stops.
-_stopping = threading.Event()
-_installers: set[subprocess.Popen[str]] = set()
-
-
 def interrupt() -> None:
     """End the running installers and start no more, because this process stops."""
-    _stopping.set()
-    for process in tuple(_installers):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+    _installer.stop()
 
 
 def interrupted() -> bool:
     """Return whether this process stops, so that a failed installation needs no warning."""
-    return _stopping.is_set()
+    return _installer.stopping
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +51,23 @@ class Environment:
 
     Attributes:
         path: Its root, without symbolic links.
+        interpreter: Its interpreter, where that is not bin/python.
+        lock: The file that a task locks while it uses the environment, so that nobody removes it; None for none.
     """
 
     path: Path
+    interpreter: Path | None = None
+    lock: Path | None = None
 
     @property
     def programs(self) -> Path:
         """Return the folder of its interpreter and scripts."""
-        return self.path / "bin"
+        return self.python.parent
 
     @property
     def python(self) -> Path:
         """Return the path of its interpreter."""
-        return self.programs / "python"
+        return self.interpreter or self.path / "bin" / "python"
 
 
 async def ensure(settings: Settings, progress: Progress) -> Environment:
@@ -99,17 +94,25 @@ def _ensure(settings: Settings, progress: Progress) -> Environment:
         return Environment(path.resolve())
     requirements = settings.engine.local.requirements
     target = path.parent / f"default-{_digest(requirements)}"
-    if path.resolve() == target.resolve() and path.exists():
-        return Environment(target)
+    made = Environment(target, lock=lock_of(target))
+    if path.resolve() == target.resolve() and path.exists() and plugin.is_current(target):
+        return made
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent / "default.lock", progress):
             if not (path.exists() and path.resolve() == target.resolve()):
                 _install(target, requirements, progress)
                 _set_link(path, target)
+            elif not plugin.is_current(target):
+                plugin.install(target)
     except OSError as error:
         raise _broken(f"{error.strerror}: {error.filename}") from error
-    return Environment(target)
+    return made
+
+
+def lock_of(target: Path) -> Path:
+    """Return the file that is locked while an environment is made or used."""
+    return target.with_name(f"{target.name}.lock")
 
 
 def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
@@ -153,10 +156,16 @@ def _install(target: Path, requirements: tuple[str, ...], progress: Progress) ->
     # A folder without the link is an installation that was interrupted.
     shutil.rmtree(target, ignore_errors=True)
     progress(f"making {target} (only once, takes a minute or more)")
-    _run([sys.executable, "-m", "venv", str(target)], progress)
     progress(f"installing {', '.join(requirements)}")
-    pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    _run([*pip, "--progress-bar=off", *requirements], progress)
+    try:
+        packages = Packages(arguments=requirements, with_pip=True)
+        _installer.make(target, "", packages, progress, seconds_max=_STEP_SECONDS_MAX)
+    except StepFailed as error:
+        raise _broken(str(error)) from error
+    except Stopped as error:
+        raise EnvironmentBroken("the environment of tasks is not made: the server stops") from error
+    lock_of(target).touch(mode=0o600)
+    plugin.install(target)
 
 
 def _set_link(link: Path, target: Path) -> None:
@@ -164,48 +173,6 @@ def _set_link(link: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target.name)
     fresh.replace(link)
-
-
-def _run(command: list[str], progress: Progress) -> None:
-    """Run one step of the installation.
-
-    Raises:
-        EnvironmentBroken: The step failed; the message has the last lines of its output.
-    """
-    variables = own_environment.of_installer()
-    last: list[str] = []
-    if interrupted():
-        raise EnvironmentBroken("the environment of tasks is not made: the server stops")
-    # The installer has SIGINT blocked and a process group of its own: on Ctrl-C the server ends it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=variables,
-            text=True,
-            errors="replace",
-            process_group=0,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _installers.add(process)
-    try:
-        if interrupted():
-            # interrupt() was called after the check above and before the installer was in the set.
-            interrupt()
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.strip():
-                    last = [*last[1 - _LAST_LINES :], line.rstrip()]
-                    progress(line.rstrip())
-    finally:
-        _installers.discard(process)
-    if process.returncode:
-        raise _broken(f"`{' '.join(command[1:4])} …` exited with {process.returncode}: {' | '.join(last)}")
 
 
 def _broken(reason: str) -> EnvironmentBroken:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,10 +224,12 @@ class ProcessPool:
         self._holders[running.folder] = asyncio.create_task(hold())
 
     async def _write_files(self, spec: ProcessSpec) -> None:
-        if not spec.files:
+        if not spec.files and not spec.notice:
             return
         try:
             await asyncio.to_thread(write_private, spec.files)
+            if spec.notice:
+                await asyncio.to_thread(_begin_log, spec.log, spec.notice)
         except OSError as error:
             raise NotStarted(f"{error.strerror}: {error.filename}") from error
 
@@ -242,6 +245,13 @@ def write_private(files: Mapping[Path, bytes]) -> None:
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
+
+
+def _begin_log(path: Path, notice: str) -> None:
+    """Write the first lines of a log that does not exist yet."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(notice)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -269,6 +279,7 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
         "directory": str(spec.folder),
         "temporary": str(temporary_link(spec.folder)),
         "log": str(spec.log),
+        "held": str(spec.held or ""),
         "program": program,
         "argv": argv,
         "image": spec.image,

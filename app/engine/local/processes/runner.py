@@ -12,7 +12,12 @@ from flyteidl.core import literals_pb2
 from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, storage_failures
-from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, Progress, ensure
+from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure
+from app.engine.local.processes.environments.choice import Choice, NoEnvironment
+from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
+from app.engine.local.processes.environments.installer import Progress
+from app.engine.local.processes.environments.maker import EnvironmentMaker
+from app.engine.local.processes.environments.store import NotMade
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers, remove_abandoned
 from app.engine.local.processes.forkserver import layout
@@ -74,11 +79,26 @@ class TaskRunner:
         self._logs = StoredLogs(blobs, self._local.log_bytes_max)
         self._environment: Environment | None = None
         self._installing = asyncio.Lock()
+        self._images = Images(settings, blobs)
+        self._maker = EnvironmentMaker(settings)
 
-    @property
-    def ready(self) -> bool:
-        """Return whether the environment of tasks is installed, so that `prepare` takes no minutes."""
-        return self._environment is not None
+    async def waits_for(self, attempt: TaskAttempt) -> str:
+        """Return what `prepare` has to make first, which may take minutes; "" for nothing.
+
+        Raises:
+            BlobError: The store cannot be read.
+        """
+        try:
+            container = commands.container_of(attempt.task, attempt.generated_name)
+            wanted = (await self._images.choose(attempt.task, container)).wanted
+        except (CannotBuild, NoEnvironment):
+            # prepare() raises it again.
+            return ""
+        if wanted is not None:
+            if self._maker.is_ready(wanted.key):
+                return ""
+            return f"environment {wanted.key} for image [{container.image}]; `flyteadmin envs` shows its progress"
+        return "" if self._environment is not None else "the default environment"
 
     async def environment(self) -> Environment:
         """Return the environment of tasks; install it at the first call.
@@ -103,18 +123,19 @@ class TaskRunner:
         if not container.command:
             raise bad_task(f"container [{container.name}] of task [{task.id.name}] has neither command nor args")
         argv = await self._command(attempt, container.command)
-        try:
-            environment = await self.environment()
-        except EnvironmentBroken as error:
-            raise CannotBuild(str(error)) from error
+        choice, environment = await self._chosen(attempt, container)
         variables = task_variables(
             attempt,
             container,
+            of_image=choice.variables,
             programs=environment.programs,
             passed=self._local.passed_variables,
             defaults=self._provided.defaults,
             python_path=self._local.python_path,
         )
+        if choice.wanted is not None:
+            # They are in the environment.
+            variables.pop(RUNTIME_PACKAGES, None)
         private = await self._provided.private(attempt, variables)
         variables.update(private.variables)
         if container.data_config is not None:
@@ -139,8 +160,10 @@ class TaskRunner:
             key=_key(attempt),
             preload=environment if _is_flytekit(program, argv, environment) else None,
             image=container.image,
+            notice="".join(f"flyteadmin: {line}\n" for line in choice.notices),
+            held=environment.lock,
         )
-        return PreparedAttempt(attempt, spec, container.data_config)
+        return PreparedAttempt(attempt, spec, container.data_config, choice)
 
     async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
         """Start the process of an attempt as soon as the limit on processes allows it.
@@ -155,13 +178,16 @@ class TaskRunner:
         """
         attempt, spec, data_config = prepared.attempt, prepared.spec, prepared.data_config
 
-        async def lay_out_inputs() -> None:
+        async def with_permit() -> None:
+            # The environment may have been removed while the attempt waited.
+            if prepared.choice.wanted is not None:
+                await self._maker.ensure(prepared.choice.wanted, spec.image)
             if data_config is not None:
                 await copilot.download(attempt, data_config, self._blobs, self._settings)
 
         try:
-            running = await self._pool.start(spec, before=lay_out_inputs)
-        except EnvironmentBroken as error:
+            running = await self._pool.start(spec, before=with_permit)
+        except (EnvironmentBroken, NotMade) as error:
             raise CannotBuild(str(error)) from error
         except NotExecutable as error:
             raise bad_task(f"command [{spec.argv[0]}] cannot be executed: {error}") from error
@@ -209,13 +235,35 @@ class TaskRunner:
         await self._pool.kill_below(folder, grace_seconds=self._local.grace_seconds)
 
     async def remove_abandoned_folders(self) -> None:
-        """Remove the folders of fork servers whose server was killed."""
+        """Remove what killed servers have left: folders of fork servers, and parts of environments."""
         await asyncio.to_thread(remove_abandoned, self._fork_servers_folder)
+        await asyncio.to_thread(self._maker.store.clean)
 
     async def close(self) -> None:
         """Start no more processes. Running processes continue, and a later server can adopt them."""
+        await self._maker.close()
         await self._pool.close()
         await self._logs.close()
+
+    async def _chosen(self, attempt: TaskAttempt, container: commands.Container) -> tuple[Choice, Environment]:
+        """Return the environment of an attempt, and how it was chosen; make it if need be.
+
+        Raises:
+            CannotBuild: It cannot be chosen or made.
+            BlobError: The store cannot be read.
+        """
+        try:
+            choice = await self._images.choose(attempt.task, container)
+            if choice.wanted is not None:
+                await self._maker.ensure(choice.wanted, container.image)
+                key = choice.wanted.key
+                return choice, Environment(self._maker.store.path(key), lock=self._maker.store.lock_path(key))
+            if choice.given is not None:
+                found = choice.given
+                return choice, Environment(found) if found.is_dir() else Environment(found.parent.parent, found)
+            return choice, await self.environment()
+        except (EnvironmentBroken, NoEnvironment, NotMade) as error:
+            raise CannotBuild(str(error)) from error
 
     async def _command(self, attempt: TaskAttempt, template: tuple[str, ...]) -> tuple[str, ...]:
         """Replace the variables in a command, after reading or writing the files that they need."""

@@ -61,6 +61,8 @@ class ProcessSpec:
         preload: The environment whose flytekit runs `argv`, in an interpreter that has imported flytekit already if
             possible. None executes `program`.
         image: The container image that the task names, for flytekit's `ImageSpec.is_container()`.
+        notice: Text at the beginning of the log.
+        held: A file that the process locks together with others until it ends; None for none.
     """
 
     folder: Path
@@ -75,6 +77,8 @@ class ProcessSpec:
     key: Hashable
     preload: Environment | None
     image: str
+    notice: str = ""
+    held: Path | None = None
 
 
 def temporary_link(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flyteidl.core import dynamic_job_pb2, execution_pb2, identifier_pb2, literals_pb2, tasks_pb2
 
+from app.engine.local.processes.environments.choice import Choice
 from app.engine.local.processes.folders import LOG
 from app.engine.local.processes.pool import RunningProcess
 from app.engine.local.processes.spec import ProcessSpec
@@ -115,11 +116,13 @@ class PreparedAttempt:
         attempt: The attempt.
         spec: Its process.
         data_config: The configuration of the copilot, for a raw container that uses it.
+        choice: How its environment was chosen.
     """
 
     attempt: TaskAttempt
     spec: ProcessSpec
     data_config: tasks_pb2.DataLoadingConfig | None
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def task_variables(
     passed: tuple[str, ...],
     python_path: str,
     defaults: Mapping[str, str],
+    of_image: Mapping[str, str],
 ) -> dict[str, str]:
     """Return all variables of the process but for secrets.
 
@@ -34,11 +35,13 @@ def task_variables(
         passed: Patterns of the names of this server's variables that tasks get.
         python_path: PYTHONPATH; "" for none.
         defaults: Variables of every task, which a task or a launch may override.
+        of_image: Variables that the image sets.
     """
     variables = {
         **_from_server(passed),
         **_of_this_machine(attempt.directory, python_path),
         **defaults,
+        **of_image,
         **container.env,
         **_of_the_engine(attempt),
         **attempt.envs,

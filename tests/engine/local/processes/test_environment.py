@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import threading
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.engine.local.processes import environment
 from app.engine.local.processes.environment import EnvironmentBroken, ensure
+from app.engine.local.processes.environments.installer import Installer, StepFailed
 from app.settings import Settings
 
 
@@ -105,14 +104,13 @@ def test_a_home_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_installer_that_starts_while_the_server_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = subprocess.Popen
+    start, installer = subprocess.Popen, Installer()
 
     def started_late(*given: Any, **options: Any) -> subprocess.Popen[str]:
         process: subprocess.Popen[str] = start(*given, **options)
-        environment.interrupt()
+        installer.stop()
         return process
 
-    monkeypatch.setattr(environment, "_stopping", threading.Event())
     monkeypatch.setattr(subprocess, "Popen", started_late)
-    with pytest.raises(EnvironmentBroken, match="exited with -15"):
-        environment._run(["sleep", "60"], print)
+    with pytest.raises(StepFailed, match="exited with -15"):
+        installer.run(["sleep", "60"], print)

@@ -5,6 +5,7 @@ Source: flytepropeller pkg/controller/nodes/array (handler.go, node_execution_co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from flyteidl.admin import launch_plan_pb2
@@ -206,10 +207,10 @@ class _Index:
         self._progress = progress
         self._reports = reports
 
-    async def waiting(self) -> None:
+    async def waiting(self, attempt: int, waits_for: str) -> None:
         return None
 
-    async def submitted(self, attempt: int) -> None:
+    async def submitted(self, attempt: int, notices: Sequence[str] = ()) -> None:
         self._progress.change(self._index, Task.QUEUED, attempt)
 
     async def running(self, attempt: int) -> None:

@@ -7,12 +7,15 @@ computed from the specification in the code of the user, so it can be set only t
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
 from . import preload
 
 _ID = "_F_IMG_ID"
+# Our image builder (environments/taskside/flyteadmin_images.py) appends this to the tag.
+_MARK = re.compile(r"-env[0-9a-f]{20}$")
 
 
 def recognize(image: str, argv: list[str]) -> None:
@@ -45,10 +48,13 @@ def _names(spec: Any, image: str, fast: bool) -> bool:
     """
     if spec.builder == "noop":
         return bool(spec.base_image == image)
+    image = _MARK.sub("", image)
     try:
         if spec.image_name() == image:
             return True
-        reproducible = fast and not getattr(spec, "source_copy_mode", None)
+        # The name of a base image that our builder has sent is not known here.
+        based = spec.base_image is not None and not isinstance(spec.base_image, str)
+        reproducible = fast and not getattr(spec, "source_copy_mode", None) and not based
     except (OSError, ValueError):
         reproducible = False
     repository = f"{spec.registry}/{spec.name}" if spec.registry else spec.name

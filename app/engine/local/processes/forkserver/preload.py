@@ -26,6 +26,8 @@ from typing import Any
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
 FAST = "pyflyte-fast-execute"
 _PLUGINS = "flytekit.plugins"
+# environments/plugin.py installs it.
+_OWN_PLUGIN = "flyteadmin"
 # Import hooks of installers, which an interpreter may load at its start. They have no state.
 _HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
 # Compiled packages that requirements of flytekit import if they are installed. They have no state.
@@ -178,7 +180,8 @@ def _plugins_deferred() -> Iterator[None]:
     def entry_points(**selected: Any) -> Any:
         found = original(**selected)
         if deferring and selected.get("group") == _PLUGINS:
-            plugins[:] = list(found)
+            # Tasks register nothing, so they do not need our plugin.
+            plugins[:] = [plugin for plugin in found if plugin.name != _OWN_PLUGIN]
             return ()
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -32,6 +33,14 @@ def volunteer_for_oom() -> None:
     except OSError:
         # Not Linux, or a container without this file: the system chooses the process to kill by itself.
         return
+
+
+def hold(path: str) -> None:
+    """Lock a file together with others, "" for none. The lock ends with the last process that has its descriptor."""
+    if path:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+        os.set_inheritable(descriptor, True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def oom_kills() -> int:

@@ -27,6 +27,7 @@ class Task:
             directory: Its private directory. temporary: A short link to the folder `tmp` in it. log: Its log file.
             program, argv, env: The program to execute, its arguments and all its variables.
             warm: Whether to run flytekit's command `argv` in the forked interpreter instead. image: The task's image.
+            held: A file that the task locks together with others until it ends; "" for none.
             data_paths: Folders outside `directory` that the task fills.
             grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max: Limits (spec.Limits).
 

@@ -54,6 +54,7 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
             os._exit(code)
         os.close(inherited.go)
         _restore_defaults(inherited)
+        system.hold(request["held"])
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(inherited.failure)

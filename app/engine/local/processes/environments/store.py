@@ -1,0 +1,300 @@
+"""The environments that this machine has made, in folders below envs/ of the home folder.
+
+<key>/          the virtual environment; used only while the record says `ready`
+<key>.json      its record; the time of the last change of this file is that of the last use
+<key>.log       the output of the installation
+<key>.txt       the requirements that were installed
+<key>.lock      locked alone by who makes or removes it, and together by tasks that use it
+
+The system unlocks the files of a process that is killed. So a record `making` without a lock is an installation that
+was interrupted. The installer holds the lock too, so it is not made again while its installer runs on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from app.engine.local.processes.environments import plugin
+from app.engine.local.processes.environments.installer import Installer, Packages, StepFailed, Stopped
+from app.engine.local.processes.environments.wanted import Wanted
+from app.settings import redact
+
+_LOCK_POLL_SECONDS = 0.2
+_REMOVED = ".removed-"
+_LOG_BYTES_MAX = 1024 * 1024
+_RECORD_BYTES_MAX = 4 * 1024 * 1024
+
+State = Literal["making", "ready", "failed"]
+
+
+class NotMade(Exception):
+    """An environment cannot be made. The message names its packages and has the end of the installer's output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known about an environment.
+
+    Attributes:
+        key: The name of its folder.
+        state: making, ready, failed.
+        python: The interpreter or version, "" for that of the server.
+        requirements: What was asked for.
+        image: The first image that it was made for.
+        packages: What is installed, as name==version.
+        size_bytes: The size on the disk. Files that environments share by links count for each.
+        started_at: When its making began, in seconds since 1970.
+        made_at: When it was ready; 0 before.
+        used_at: When it was used last; read from the file system.
+        reason: Why it could not be made.
+    """
+
+    key: str
+    state: State
+    python: str = ""
+    requirements: tuple[str, ...] = ()
+    image: str = ""
+    packages: tuple[str, ...] = ()
+    size_bytes: int = 0
+    started_at: float = 0.0
+    made_at: float = 0.0
+    used_at: float = field(default=0.0, compare=False)
+    reason: str = ""
+
+
+class EnvironmentStore:
+    """Makes, lists and removes environments. Several servers of a machine may share the folder.
+
+    Args:
+        folder: The folder envs/.
+        installer: Runs the steps of installations.
+        seconds_max: Time for each step of an installation.
+    """
+
+    def __init__(self, folder: Path, installer: Installer, *, seconds_max: float) -> None:
+        self._folder = folder
+        self._installer = installer
+        self._seconds_max = seconds_max
+
+    def path(self, key: str) -> Path:
+        """Return the folder of an environment."""
+        return self._folder / key
+
+    def lock_path(self, key: str) -> Path:
+        """Return the file that tasks lock while they use an environment."""
+        return self._folder / f"{key}.lock"
+
+    def log_path(self, key: str) -> Path:
+        """Return the file with the output of the installation."""
+        return self._folder / f"{key}.log"
+
+    def is_ready(self, key: str) -> bool:
+        """Return whether an environment is complete."""
+        record = self.record(key)
+        return record is not None and record.state == "ready" and (self.path(key) / "bin" / "python").exists()
+
+    def touch(self, key: str) -> None:
+        """Record the use of an environment."""
+        try:
+            os.utime(self._record_path(key))
+        except FileNotFoundError:
+            # It was removed in this moment; whoever uses it makes it again.
+            return
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of an environment; None without one."""
+        path = self._record_path(key)
+        try:
+            with path.open("rb") as file:
+                used_at = os.fstat(file.fileno()).st_mtime
+                found: dict[str, Any] = json.loads(file.read(_RECORD_BYTES_MAX))
+        except (FileNotFoundError, ValueError):
+            return None
+        lists = {name: tuple(found[name]) for name in ("requirements", "packages")}
+        return Record(**{**found, **lists, "used_at": used_at})
+
+    def all(self) -> list[Record]:
+        """Return the records of all environments, the one that was used last first."""
+        keys = [path.stem for path in self._folder.glob("*.json")]
+        found = [record for key in keys if (record := self.record(key)) is not None]
+        return sorted((self._checked(record) for record in found), key=lambda record: -record.used_at)
+
+    def make(self, wanted: Wanted, image: str) -> None:
+        """Make an environment that is not ready; wait if another process makes it.
+
+        Args:
+            wanted: Its contents.
+            image: The image that it is made for.
+
+        Raises:
+            NotMade: It cannot be made. Nothing is left of it but its record and its log.
+            Stopped: This process stops.
+        """
+        key = wanted.key
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked(key) as lock:
+                if not self.is_ready(key):
+                    self._make(wanted, image, lock.fileno())
+        except OSError as error:
+            raise NotMade(f"environment {key} cannot be made: {_cause(error)}") from error
+
+    def remove(self, key: str) -> bool:
+        """Remove an environment; return False if it is made or used at present."""
+        with self.lock_path(key).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._record_path(key).unlink(missing_ok=True)
+            self._remove_folder(key)
+            # The lock file stays: a task may be about to lock it.
+            for suffix in (".log", ".txt"):
+                (self._folder / f"{key}{suffix}").unlink(missing_ok=True)
+        return True
+
+    def clean(self) -> list[str]:
+        """Remove what interrupted installations and removals have left; return the names."""
+        removed = []
+        for path in self._folder.glob(f"{_REMOVED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+            removed.append(path.name)
+        for record in self.all():
+            if record.state == "failed" and self.path(record.key).exists() and self._unlocked(record.key):
+                self._remove_folder(record.key)
+                removed.append(record.key)
+        return removed
+
+    def _checked(self, record: Record) -> Record:
+        """Return a record as it holds now: an installation whose process was killed has failed."""
+        if record.state == "making" and self._unlocked(record.key):
+            return replace(record, state="failed", reason="the installation was interrupted; the next task repeats it")
+        return record
+
+    def _unlocked(self, key: str) -> bool:
+        try:
+            with self.lock_path(key).open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[IO[str]]:
+        """Hold the lock of an environment alone.
+
+        Raises:
+            Stopped: This process stops.
+        """
+        with self.lock_path(key).open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if self._installer.stopping:
+                        raise Stopped from None
+                    time.sleep(_LOCK_POLL_SECONDS)
+            yield lock
+
+    def _make(self, wanted: Wanted, image: str, held: int) -> None:
+        key = wanted.key
+        record = Record(
+            key=key,
+            state="making",
+            python=wanted.python,
+            requirements=wanted.shown,
+            image=image,
+            started_at=time.time(),
+        )
+        self._save(record)
+        self._remove_folder(key)
+        try:
+            self._install(wanted, held)
+            plugin.install(self.path(key))
+            ready = replace(
+                record,
+                state="ready",
+                packages=_packages(self.path(key)),
+                size_bytes=_size(self.path(key)),
+                made_at=time.time(),
+            )
+            self._save(ready)
+        except Stopped:
+            self._remove_folder(key)
+            self._record_path(key).unlink(missing_ok=True)
+            raise
+        except (StepFailed, OSError) as error:
+            self._remove_folder(key)
+            cause = _cause(error) if isinstance(error, OSError) else redact(str(error))
+            reason = f"environment {key} with the packages [{', '.join(wanted.shown)}] cannot be made: {cause}"
+            try:
+                self._save(replace(record, state="failed", reason=reason))
+            except OSError as full:
+                # The record says `making` then; without the lock that is read as an interrupted installation.
+                reason += f"; its record cannot be written: {_cause(full)}"
+            raise NotMade(reason) from error
+
+    def _install(self, wanted: Wanted, held: int) -> None:
+        key = wanted.key
+        requirements = self._folder / f"{key}.txt"
+        requirements.touch(mode=0o600)
+        requirements.write_text("".join(f"{line}\n" for line in wanted.requirements))
+        packages = Packages(arguments=("-r", str(requirements)), sources=wanted.sources)
+        with self.log_path(key).open("w") as log:
+
+            def write(line: str) -> None:
+                if log.tell() < _LOG_BYTES_MAX:
+                    log.write(f"{line}\n")
+                    log.flush()
+
+            target = self.path(key)
+            self._installer.make(target, wanted.python, packages, write, seconds_max=self._seconds_max, held=held)
+
+    def _remove_folder(self, key: str) -> None:
+        """Remove the folder of an environment, so that no part of it is ever used."""
+        removed = self._folder / f"{_REMOVED}{key}-{os.getpid()}"
+        try:
+            self.path(key).rename(removed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(removed, ignore_errors=True)
+
+    def _record_path(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
+
+    def _save(self, record: Record) -> None:
+        written = {name: value for name, value in asdict(record).items() if name != "used_at"}
+        fresh = self._folder / f".{record.key}-{os.getpid()}"
+        fresh.write_text(json.dumps(written, indent=1))
+        fresh.replace(self._record_path(record.key))
+
+
+def _cause(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+
+
+def _packages(environment: Path) -> tuple[str, ...]:
+    folders = [str(path) for path in environment.glob("lib/python*/site-packages")]
+    found = importlib.metadata.distributions(path=folders)
+    return tuple(sorted({f"{one.metadata['Name']}=={one.version}" for one in found if one.metadata["Name"]}))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+    return total
