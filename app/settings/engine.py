@@ -16,7 +16,7 @@ PASSED_VARIABLES = (
 
 
 class ImageRule(Section):
-    """What tasks with certain images run in."""
+    """The environment of tasks with certain images."""
 
     image: str
     """Pattern of image names, such as `ghcr.io/me/*`."""
@@ -30,7 +30,7 @@ class Environments(Section):
     """The environments that the local engine makes for images."""
 
     images: tuple[ImageRule, ...] = ()
-    """What images mean; the first rule whose pattern matches holds."""
+    """Environments of images; the first rule whose pattern matches holds."""
 
     other_images: bool = True
     """Run tasks whose image maps to nothing in the default environment. `false` lets them fail."""

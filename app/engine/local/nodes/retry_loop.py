@@ -65,7 +65,7 @@ class AttemptListener(Protocol):
 
         Args:
             attempt: The attempt.
-            notices: What the user should know about its environment.
+            notices: Notices to the user about its environment.
         """
 
     async def running(self, attempt: int) -> None:

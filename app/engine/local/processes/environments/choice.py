@@ -21,7 +21,7 @@ class Choice:
         wanted: The contents of an environment that this server makes.
         given: The interpreter or the folder of an environment that the setting names.
         variables: Environment variables of the image.
-        notices: What the user should know, for the log of the task.
+        notices: Notices to the user, for the log of the task.
     """
 
     wanted: Wanted | None = None

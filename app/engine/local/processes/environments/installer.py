@@ -71,7 +71,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packages:
-    """What is installed into an environment.
+    """The packages of an environment.
 
     Attributes:
         arguments: Requirements and options of `pip install`, such as `-r` with a file; none installs nothing.
@@ -96,6 +96,10 @@ class Installer:
         """Return whether installations are ended because this process stops."""
         return self._stopping.is_set()
 
+    def stops_within(self, seconds: float) -> bool:
+        """Wait for some seconds; return earlier, and True, when this process stops."""
+        return self._stopping.wait(seconds)
+
     def stop(self) -> None:
         """End the running installations and start no more."""
         self._stopping.set()
@@ -110,7 +114,7 @@ class Installer:
         Args:
             target: Its folder.
             python: The interpreter or a version such as 3.12; "" for the interpreter of this server.
-            packages: What is installed.
+            packages: Its packages.
             progress: Called with each line of output, in this thread.
             seconds_max: Time for each step.
             held: A descriptor with a lock that each step holds too, even if this process is killed; -1 for none.

@@ -1,6 +1,6 @@
 """The environments that this machine has made, in folders below envs/ of the home folder.
 
-<key>/          the virtual environment; used only while the record says `ready`
+<key>/          the virtual environment; used only while the state in the record is `ready`
 <key>.json      its record; the time of the last change of this file is that of the last use
 <key>.log       the output of the installation
 <key>.txt       the requirements that were installed
@@ -43,15 +43,15 @@ class NotMade(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known about an environment.
+    """The description of an environment on the disk.
 
     Attributes:
         key: The name of its folder.
         state: making, ready, failed.
         python: The interpreter or version, "" for that of the server.
-        requirements: What was asked for.
+        requirements: The requirements that were asked for.
         image: The first image that it was made for.
-        packages: What is installed, as name==version.
+        packages: The installed packages, as name==version.
         size_bytes: The size on the disk. Files that environments share by links count for each.
         started_at: When its making began, in seconds since 1970.
         made_at: When it was ready; 0 before.
@@ -204,9 +204,8 @@ class EnvironmentStore:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if self._installer.stopping:
+                    if self._installer.stops_within(_LOCK_POLL_SECONDS):
                         raise Stopped from None
-                    time.sleep(_LOCK_POLL_SECONDS)
             yield lock
 
     def _make(self, wanted: Wanted, image: str, held: int) -> None:
@@ -243,7 +242,7 @@ class EnvironmentStore:
             try:
                 self._save(replace(record, state="failed", reason=reason))
             except OSError as full:
-                # The record says `making` then; without the lock that is read as an interrupted installation.
+                # The state stays `making`; without the lock that is read as an interrupted installation.
                 reason += f"; its record cannot be written: {_cause(full)}"
             raise NotMade(reason) from error
 

@@ -1,4 +1,4 @@
-"""What an environment of tasks consists of. Environments of equal contents are one environment."""
+"""The contents of an environment of tasks. Environments of equal contents are one environment."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _FOLDER = "flyteadmin-images"
 _FILE = "image.json"
 _FILE_BYTES_MAX = 1024 * 1024
 
-# What the server does not do. The server names them in the log of each task.
+# Attributes without effect on the server. The server names them in the log of each task.
 _IGNORED = ("apt_packages", "conda_packages", "cuda", "cudnn", "commands", "copy", "pip_secret_mounts")
 
 # The descriptions of images that this process has sent, by the name of the image.
@@ -126,7 +126,7 @@ def _destination() -> tuple[Any, str, str]:
 
 
 def _command_line() -> dict[str, Any]:
-    """Return what the options of pyflyte say: remote, config, project, domain."""
+    """Return the options of pyflyte: remote, config, project, domain."""
     click: Any = importlib.import_module("click")
     context = click.get_current_context(silent=True)
     found: dict[str, Any] = {}
