@@ -55,7 +55,7 @@ class Images:
         self._section = settings.engine.local.environments
         self._blobs = blobs
         self._prefix = [step for step in settings.server.data_proxy.upload.storage_prefix.split("/") if step]
-        # Choices of descriptions and requirements of archives. Neither can change: the names have digests of the contents.
+        # Choices of descriptions, and requirements of archives. The names have digests of the contents.
         self._kept: dict[str, Any] = {}
 
     async def choose(self, task: tasks_pb2.TaskTemplate, container: Container) -> Choice:
