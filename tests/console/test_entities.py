@@ -113,6 +113,23 @@ def test_a_launch_plan_is_deactivated_and_activated(page: Page, world: World) ->
     assert world.remote.call("GET", plan)["closure"]["state"] == "ACTIVE"
 
 
+def test_another_version_is_activated(page: Page, world: World) -> None:
+    plan = f"/launch_plans/{PLACE}/shown.often"
+    spec = world.remote.call("GET", f"{plan}/v1")["spec"]
+    id = {"resource_type": "LAUNCH_PLAN", "project": PROJECT, "domain": DOMAIN, "name": "shown.often", "version": "v2"}
+    if world.remote.text(f"/api/v1{plan}/v2").status_code == 404:
+        world.remote.call("POST", "/launch_plans", {"id": id, "spec": spec})
+    open_page(page, f"{SCOPE}/launchPlans/shown.often")
+    for version, other in (("v2", "v1"), ("v1", "v2")):
+        page.get_by_role("button", name="Change version…").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("radio", name=re.compile(f"^{version}")).check()
+        dialog.get_by_role("button", name="Activate", exact=True).click()
+        expect(dialog).to_have_count(0)
+        assert world.remote.call("GET", f"{plan}/{version}")["closure"]["state"] == "ACTIVE"
+        assert world.remote.call("GET", f"{plan}/{other}")["closure"]["state"] == "INACTIVE"
+
+
 def test_a_schedule_is_paused_with_a_reason_and_resumed(page: Page, world: World) -> None:
     open_page(page, f"{SCOPE}/launchPlans/shown.nightly")
     panel = page.get_by_role("region", name="Schedule")

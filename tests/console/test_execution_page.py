@@ -146,3 +146,25 @@ def test_an_execution_that_does_not_exist_is_named(world: World, page: Page, fau
     faults.allow("404")
     page.goto("/console/projects/flytesnacks/domains/development/executions/is-not-there")
     expect(page.get_by_role("heading", name="There is no execution is-not-there")).to_be_visible()
+
+
+def test_values_of_gates_are_typed_and_approvals_refused(world: World, page: Page) -> None:
+    """A value of the wrong type is not sent; a rejection fails the node."""
+    name = world.launch("typed gate", "gated", {"x": 1})
+    world.remote.signals(name, 2)
+    open_page(page, world.execution("typed gate"))
+    page.locator(".tree-row", has_text="number").click()
+    panel = page.locator(".panel")
+    panel.get_by_label("number").fill("many")
+    panel.get_by_role("button", name="Send and go on").click()
+    expect(panel.get_by_text("An integer, such as 42, is needed")).to_be_visible()
+    panel.get_by_label("number").fill("9007199254740993")
+    panel.get_by_role("button", name="Send and go on").click()
+    expect(panel).to_contain_text("Succeeded")
+    signals = world.remote.call("GET", f"/signals/flytesnacks/development/{name}?limit=10")["signals"]
+    [value] = [one["value"] for one in signals if one["id"]["signal_id"] == "number"]
+    assert value["scalar"]["primitive"] == {"integer": "9007199254740993"}
+    page.locator(".tree-row", has_text="fine").click()
+    panel.get_by_role("button", name="Reject").click()
+    world.remote.until(lambda: world.remote.execution(name)["closure"]["phase"] == "FAILED", "it failed")
+    expect(page.locator(".execution-head .phase").first).to_contain_text("Failed", timeout=30_000)

@@ -164,6 +164,23 @@ def test_terminating_by_the_keyboard_ends_the_execution(page: Page, world: World
     expect(row(page, name)).to_contain_text("no longer needed", timeout=NAP_SECONDS_MAX)
 
 
+def test_several_are_terminated_and_one_is_relaunched_by_keys(page: Page, world: World) -> None:
+    names = [world.launch(f"several {number}", "shown.long_nap") for number in (1, 2)]
+    open_page(page, f"{LIST}?q=workflow:shown.long_nap+phase:running,queued")
+    for name in names:
+        page.get_by_role("checkbox", name=f"Select {name}").check()
+    page.get_by_role("toolbar", name="Selected executions").get_by_role("button", name="Terminate").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Cause").fill("both")
+    dialog.get_by_role("button", name="Terminate").click()
+    world.remote.until(lambda: all(phase_of(world, name) == "ABORTED" for name in names), "both are aborted")
+    assert phase_of(world, world.names["long_nap"]) == "RUNNING"
+    open_page(page, f"{LIST}?q=name:{world.names['nested']}")
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    expect(page).to_have_url(re.compile(f"from={world.names['nested']}"))
+
+
 def test_several_are_archived_and_restored(page: Page, world: World) -> None:
     names = [world.launch(f"archived {number}", "nested", {"x": number}) for number in (1, 2)]
     for name in names:

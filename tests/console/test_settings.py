@@ -98,3 +98,25 @@ def test_settings_are_accessible(page: Page, world: World) -> None:
     check_accessible(page)
     page.get_by_role("button", name=f"Set for domain {DOMAIN}").click()
     check_accessible(page)
+
+
+def test_a_project_is_registered_archived_and_restored(page: Page, world: World) -> None:
+    open_page(page, "/console/select-project")
+    page.get_by_role("button", name="New project").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Id").fill("Not An Id")
+    expect(dialog.get_by_role("alert").first).to_be_visible()
+    name = f"made-{len(world.remote.call('GET', '/projects?limit=100')['projects'])}"
+    dialog.get_by_label("Id").fill(name)
+    dialog.get_by_label("Name").fill("Made here")
+    dialog.get_by_role("button", name="Register").click()
+    expect(page.get_by_role("row", name="Made here")).to_be_visible()
+    assert world.remote.call("GET", f"/projects/{name}")["name"] == "Made here"
+    open_page(page, f"/console/projects/{name}/domains/{DOMAIN}/settings")
+    card = page.get_by_role("region", name="Project")
+    for word, state in (("Archive", "ARCHIVED"), ("Restore", "ACTIVE")):
+        card.get_by_role("button", name=word).click()
+        page.get_by_role("dialog").get_by_role("button", name=word).click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert world.remote.call("GET", f"/projects/{name}")["state"] == state
+    expect(card.get_by_role("button", name="Archive")).to_be_visible()

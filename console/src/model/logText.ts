@@ -31,9 +31,9 @@ export class LogBuffer {
     this.aligned = position === 0;
   }
 
-  /** Return all lines, the unfinished last one included. */
+  /** Return all lines, the unfinished last one included, in an array of their own: `lines` grows in place. */
   shown(): readonly LogLine[] {
-    if (this.tail.length === 0) return this.lines;
+    if (this.tail.length === 0) return [...this.lines];
     return [...this.lines, this.line(this.tail, this.end - this.tail.length)];
   }
 

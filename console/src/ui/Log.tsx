@@ -208,10 +208,11 @@ export function Log({ source, growing, line, onLine }: LogProps) {
     // What was written between the last poll and the end of the attempt.
     if (!growing && window.state.isOpen && window.atEnd) void window.readAfter();
   }, [growing]);
-  const { buffer, size, error, isOpen } = window.state;
+  const { buffer, size, version, error, isOpen } = window.state;
   const matcher = useMemo(() => matcherOf(words), [words]);
-  const held = buffer.shown();
-  const lines = found?.lines ?? (matcher ? held.filter((one) => matcher(one.text)) : held);
+  const held = useMemo(() => buffer.shown(), [buffer, version]);
+  const matching = useMemo(() => (matcher ? held.filter((one) => matcher(one.text)) : held), [held, matcher]);
+  const lines = found?.lines ?? matching;
   const searchAll = () => {
     searching.current?.abort();
     const controller = new AbortController();

@@ -143,3 +143,12 @@ test("lines of flytekit's logger are readable, and the cause of a failure is fou
   assert.equal(lastCause("a\nValueError: x\n"), "ValueError: x");
   assert.equal(lastCause(""), "");
 });
+
+test("what is shown does not change with the buffer, so that a page sees the difference", () => {
+  const buffer = new LogBuffer(0);
+  buffer.append(bytes("one\n"));
+  const before = buffer.shown();
+  buffer.append(bytes("two\n"));
+  assert.equal(before.length, 1);
+  assert.notEqual(buffer.shown(), before);
+});

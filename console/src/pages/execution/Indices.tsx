@@ -1,12 +1,12 @@
 /** The indices of a map: counts, durations, a table that draws the rows in view, and the log of the chosen index. */
 import { useMemo, useState } from "preact/hooks";
-import { request, type Schema } from "../../api/client.ts";
+import { api, request, type Schema } from "../../api/client.ts";
 import { useLive } from "../../api/live.ts";
 import { setQuery } from "../../location.ts";
 import { plainText } from "../../model/ansi.ts";
 import { lastCause } from "../../model/logText.ts";
 import { histogram, type MapIndex, type MapSort, mapIndices, sortedIndices } from "../../model/maps.ts";
-import { isActive, isFailure, type Phase, phaseGroup, phaseLabel } from "../../model/phases.ts";
+import { asPhase, isActive, isFailure, type Phase, phaseGroup, phaseLabel } from "../../model/phases.ts";
 import { durationText } from "../../model/times.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
@@ -19,13 +19,16 @@ const ROW_PX = 28;
 const BINS = 24;
 /** Bytes at the end of a log that are read for the last line of an error. */
 const END_BYTES = 8000;
+/** Indices from which the attempt itself is read: a list of attempts leaves out what is beyond 1 MiB. */
+const LISTED_MAX = 1000;
+const WHOLE_EVERY_MS = 5000;
 
 interface IndexRow extends TreeRow {
   readonly one: MapIndex;
 }
 
 export function Indices({ node, attempt }: { node: RunNode; attempt: Schema<"admin.TaskExecution"> }) {
-  const resources = attempt.closure?.metadata?.external_resources;
+  const resources = useResources(attempt);
   const indices = useMemo(() => mapIndices(resources ?? []), [resources]);
   const [sort, setSort] = useState<MapSort>("failed");
   const [phases, setPhases] = useState<ReadonlySet<Phase>>(new Set());
@@ -132,6 +135,31 @@ export function Indices({ node, attempt }: { node: RunNode; attempt: Schema<"adm
       )}
     </div>
   );
+}
+
+/** Return all indices of an attempt: those of the list until the attempt itself is read. */
+function useResources(attempt: Schema<"admin.TaskExecution">) {
+  const listed = attempt.closure?.metadata?.external_resources;
+  const active = isActive(asPhase(attempt.closure?.phase));
+  const { node_execution_id: node, task_id: task, retry_attempt } = attempt.id ?? {};
+  const path = {
+    execution_project: node?.execution_id?.project ?? "",
+    execution_domain: node?.execution_id?.domain ?? "",
+    execution_name: node?.execution_id?.name ?? "",
+    node_id: node?.node_id ?? "",
+    task_project: task?.project ?? "",
+    task_domain: task?.domain ?? "",
+    task_name: task?.name ?? "",
+    version: task?.version ?? "",
+    retry_attempt: retry_attempt ?? 0,
+  };
+  const key = `GetTaskExecution ${Object.values(path).join(" ")} ${active ? "active" : "ended"}`;
+  const live = useLive<Schema<"admin.TaskExecution">>(
+    (listed?.length ?? 0) >= LISTED_MAX ? key : null,
+    (signal, _, background) => api("GetTaskExecution", { path }, { signal, background }),
+    () => (active ? WHOLE_EVERY_MS : null),
+  );
+  return live.data?.closure?.metadata?.external_resources ?? listed;
 }
 
 function rowOf(one: MapIndex, index: number, all: readonly MapIndex[]): IndexRow {
