@@ -167,11 +167,12 @@ class CallMetrics:
 
 def rpcs() -> tuple[tuple[str, str], ...]:
     """Return service and name of all RPCs, in the order of the proto files."""
+    from flyteidl.datacatalog import datacatalog_pb2
     from flyteidl.service import admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2
 
     return tuple(
         (service.full_name, method.name)
-        for module in (admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2)
+        for module in (admin_pb2, auth_pb2, dataproxy_pb2, identity_pb2, signal_pb2, datacatalog_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     )
