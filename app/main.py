@@ -21,7 +21,18 @@ from app.api.http.no_store import has_session, uncached
 from app.api.http.origins import Origins
 from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
-from app.api.pages import attempt_logs, console, docs, health, notifications, own_roles, roles, schedules, storage
+from app.api.pages import (
+    attempt_logs,
+    console,
+    docs,
+    health,
+    notifications,
+    own_document,
+    own_roles,
+    roles,
+    schedules,
+    storage,
+)
 from app.api.pages.guard import PageGuard
 from app.api.rest.router import RestRouter
 from app.auth import audit
@@ -79,6 +90,7 @@ class FlyteAdmin(FastAPI):
         # Paths that belong to no RPC are matched route by route, so the pages come first.
         self.router.routes.extend(health.routes(server.health))
         self.router.routes.extend(docs.routes())
+        self.router.routes.extend(own_document.routes())
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))

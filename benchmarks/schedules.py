@@ -22,6 +22,7 @@ from google.protobuf.json_format import MessageToJson
 from sqlalchemy import create_engine, text
 
 from app.database import migrations, schema
+from app.database.schedule_tables import ScheduleState
 from app.services.checks import version_key
 from benchmarks import fill, messages
 from benchmarks.servers import Processes, need_postgres
@@ -112,7 +113,13 @@ class _Plans(fill.Filler):
         times = dict.fromkeys(("created_at", "updated_at"), fill.START)
         rest = {"cron_expression": "0 0 31 2 *", "fixed_rate_value": 0, "unit": 0, "kickoff_time_input_arg": ""}
         rows = (times | version_key(_id(number)) | rest | {"active": True} for number in range(1, self._number + 1))
-        fill.insert(self._url, [(schema.LaunchPlan, plans), (schema.SchedulableEntity, rows)], link=False)
+        state = dict.fromkeys(("launched", "missed", "skipped", "failed", "failures_in_row"), 0) | {"paused": False}
+        states = (times | version_key(_id(number)) | state for number in range(1, self._number + 1))
+        fill.insert(
+            self._url,
+            [(schema.LaunchPlan, plans), (schema.SchedulableEntity, rows), (ScheduleState, states)],
+            link=False,
+        )
 
 
 def _id(number: int) -> identifier_pb2.Identifier:
@@ -158,7 +165,7 @@ def _fired(folder: Path, made: _Database, schedules: int, idle_seconds: float) -
     slot = datetime.now(UTC).replace(second=0, microsecond=0)
     while (slot - datetime.now(UTC)).total_seconds() < SETTLE_SECONDS + idle_seconds + 15:
         slot += timedelta(minutes=1)
-    cron = f"CRON_TZ=UTC {slot.minute} {slot.hour} {slot.day} {slot.month} *"
+    cron = f"CRON_TZ=UTC {slot.minute} {slot.hour} * * *"
     made.run("UPDATE schedulable_entities SET cron_expression = :cron", cron=cron)
     with _scheduler(folder, made) as process:
         leads = time.monotonic() + WAIT_SECONDS_MAX

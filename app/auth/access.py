@@ -57,6 +57,7 @@ PAGES: Mapping[str, Rule] = {
     "/healthz/ready": _PROBE,
     "/api/v1/openapi": _DESCRIPTION,
     "/openapi.json": _DESCRIPTION,
+    "/openapi-own.json": _DESCRIPTION,
     "/docs": _DESCRIPTION,
     "/docs/assets": Rule("nothing", "the files of Swagger UI"),
     "/oauth2/authorize": Rule("nothing", "it sends the browser to the sign-in"),

@@ -27,12 +27,16 @@ class Entry:
 
     Attributes:
         version: The part of the row that makes another entry when it changes.
+        row_id: The id of the row.
         slot: The following slot; None for a schedule that never fires.
         last: The newest slot that was decided; None before the first one.
         timing: None for a schedule that cannot be evaluated.
         generation: A higher number makes all entries in the heap with a lower one void.
         ending: The schedule was stopped after `slot` was due.
+        buffered: The slot waits for the end of an execution (overlap `buffer-one`).
         retry_at: The time of the next attempt at the slot; None before the first attempt.
+        failing: Whether the last slot that was decided could not be launched.
+        hashed: The key in upstream's snapshots, once it was needed.
     """
 
     key: Key
@@ -46,6 +50,16 @@ class Entry:
     ending: bool = False
     retry_at: datetime | None = None
     attempts: int = 0
+    row_id: int = 0
+    hashed: str = ""
+    failing: bool = False
+    buffered: bool = False
+
+    def snapshot_key(self) -> str:
+        """Return the key in upstream's snapshots."""
+        if not self.hashed:
+            self.hashed = snapshot_key(self.key)
+        return self.hashed
 
     def due_at(self) -> datetime | None:
         """Return when the slot is launched: at the slot with its jitter, or at the next attempt."""
@@ -67,10 +81,22 @@ class Entry:
 
     def advance(self, slot: datetime | None = None) -> None:
         """Go on to the slot after this one, or after the given one."""
-        self.retry_at, self.attempts = None, 0
+        self.retry_at, self.attempts, self.buffered = None, 0, False
         newest = slot or self.slot
         self.last = newest
         self.slot = self.timing.following(newest) if self.timing is not None and newest is not None else None
+        self._log_clock_change()
+
+    def _log_clock_change(self) -> None:
+        """Log where the clocks of a cron schedule's zone change before the following slot, and what is done then."""
+        if self.timing is None or self.timing.cron is None or self.last is None or self.slot is None:
+            return
+        zone = self.timing.cron.zone or self.timing.zone
+        before, after = self.last.astimezone(zone), self.slot.astimezone(zone)
+        if before.utcoffset() != after.utcoffset():
+            choice = f"{self.options.gap}-gap,{self.options.repeat}"
+            slots = {"slot": before.isoformat(), "following": after.isoformat()}
+            log.info("clock_change_between_slots", schedule="/".join(self.key), dst=choice, **slots)
 
 
 def key_of(row: Any) -> Key:
@@ -100,10 +126,15 @@ def entry_of(row: Any, settings: Settings, now: datetime, snapshot: Mapping[str,
         chosen = timing(row, options, utc=settings.scheduler.workflow_executor.local.use_utc_tz)
     except NeverFires as error:
         log.warning("schedule_set_aside", schedule="/".join(key), reason=str(error))
-        return Entry(key, version, options, None, None)
+        return Entry(key, version, options, None, None, row_id=row.id, failing=True)
     # Slots up to the activation are not due, except those for which the schedule was resumed.
     start = row.resume_from or row.updated_at or row.created_at or now
     last = max(filter(None, (row.last_slot, snapshot.get(snapshot_key(key)))), default=None)
     if last is not None and last > start:
         start = last
-    return Entry(key, version, options, chosen, chosen.following(start), last, row.kickoff_time_input_arg or "")
+    kickoff_input = row.kickoff_time_input_arg or ""
+    found = Entry(key, version, options, chosen, chosen.following(start), last, kickoff_input, row_id=row.id)
+    found.failing = row.problem_code is not None
+    if options.problems:
+        log.warning("schedule_annotations_ignored", schedule="/".join(key), reasons=options.problems)
+    return found

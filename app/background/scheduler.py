@@ -28,11 +28,13 @@ from app.background import snapshots
 from app.background.schedule_entries import Entry, entry_of, key_of, version_of
 from app.background.slot_launcher import SlotLauncher
 from app.database import schema
+from app.database.schedule_tables import ScheduleState
 from app.engine.owner import has_ended, owner_name
 from app.runtime.changes import SCHEDULES
 from app.runtime.dispatch import Server
 from app.runtime.leases import Leases
-from app.services.schedules import slots, states
+from app.services.schedules import states
+from app.services.schedules.read_ahead import SLOTS_MAX
 from app.services.schedules.slots import Key
 
 LEASE = "scheduler"
@@ -47,6 +49,8 @@ SNAPSHOT_SECONDS = 30.0
 # Clocks of writers may differ by this much, and their transactions may take this long.
 CHANGES_OVERLAP = timedelta(seconds=30)
 PAGE_ROWS = 500
+# Decided slots that lie further in the future than this show a wrong clock.
+CLOCKS_DIFFER_MAX = timedelta(seconds=60)
 # A slot that is later than this is caught up: after the slots that are due now, and at a limited rate.
 LATE_SECONDS = 60.0
 # Time that launches have to end when the service stops.
@@ -74,10 +78,12 @@ class Scheduler:
         self._leading = False
         self._renewed = 0.0
         self._entries: dict[Key, Entry] = {}
-        self._never = 0
+        self._never = self._paused = 0
         self._since: datetime | None = None
         self._snapshot: dict[str, datetime] = {}
         self._snapshot_at = 0.0
+        # Whether a last time may have changed since the last snapshot.
+        self._times_changed = True
         # The entries by the time at which they are due: (time, number, entry, generation of the entry).
         self._heap: list[tuple[datetime, int, Entry, int]] = []
         self._numbers = itertools.count()
@@ -124,8 +130,11 @@ class Scheduler:
             "leading": float(self._leading),
             "schedules": float(len(self._entries) - self._never),
             "never": float(self._never),
+            "failing": float(sum(entry.failing for entry in self._entries.values())),
+            "paused": float(self._paused),
             "waiting": float(len(self._live) + len(self._late) + len(self._launching)),
             "lateness_seconds": self._launcher.lateness_seconds,
+            **self._launcher.lateness.numbers(),
         }
 
     def _changed(self) -> None:
@@ -149,6 +158,9 @@ class Scheduler:
                     log.exception("scheduler_failed")
                 self._failure = f"the last look for changes failed ({type(error).__name__})"
             if self._leading:
+                self._collect_due()
+                if self._live and not self._launcher.has_read(self._live[0][0]):
+                    await self._launcher.read_ahead([entry for entry, _ in itertools.islice(self._live, SLOTS_MAX)])
                 self._launch_due()
             await self._sleep()
 
@@ -212,7 +224,8 @@ class Scheduler:
         self._heap.clear()
         self._live.clear()
         self._late.clear()
-        self._never, self._since = 0, None
+        self._never = self._paused = 0
+        self._since = None
 
     async def _read_changes(self) -> None:
         """Read the active schedules at first, later those that changed."""
@@ -233,7 +246,19 @@ class Scheduler:
                 break
             after = rows[-1].id
         self._since = started
-        self._never = sum(entry.slot is None for entry in self._entries.values()) if rows else self._never
+        if since is None:
+            self._warn_of_clock(started)
+        if rows or since is None:
+            self._never = sum(entry.slot is None for entry in self._entries.values())
+            async with self._server.database.unit_of_work() as unit:
+                self._paused = await unit.count(ScheduleState, paused=True)
+
+    def _warn_of_clock(self, now: datetime) -> None:
+        """Log where the clock is before the newest stored time: schedules wait until it has passed that time."""
+        newest = max((entry.last for entry in self._entries.values() if entry.last is not None), default=now)
+        if newest - now > CLOCKS_DIFFER_MAX:
+            times = {"clock": now.isoformat(), "newest_slot": newest.isoformat()}
+            log.warning("clock_before_stored_times", advice="schedules wait for their next slot after it", **times)
 
     async def _write_snapshot(self, *, at_once: bool) -> None:
         """Write the last times for upstream's scheduler, where they have changed."""
@@ -241,7 +266,10 @@ class Scheduler:
         if not at_once and now - self._snapshot_at < SNAPSHOT_SECONDS:
             return
         self._snapshot_at = now
-        last = {slots.snapshot_key(entry.key): entry.last for entry in self._entries.values() if entry.last is not None}
+        if not self._times_changed:
+            return
+        self._times_changed = False
+        last = {entry.snapshot_key(): entry.last for entry in self._entries.values() if entry.last is not None}
         # Schedules that are not active now keep the times of the snapshot that was read.
         last = {**self._snapshot, **last}
         if last == self._snapshot:
@@ -274,14 +302,18 @@ class Scheduler:
         if due is not None:
             heapq.heappush(self._heap, (due, next(self._numbers), entry, entry.generation))
 
-    def _launch_due(self) -> None:
-        """Start the launches of due slots, as many as may run at the same time: live slots first."""
-        now, loop_time = self._clock(), asyncio.get_running_loop().time()
+    def _collect_due(self) -> None:
+        """Move the entries whose slots are due from the heap to the queues."""
+        now = self._clock()
         while self._heap and self._heap[0][0] <= now:
             due, _, entry, generation = heapq.heappop(self._heap)
             if generation == entry.generation:
                 late = (now - due).total_seconds() > LATE_SECONDS
                 (self._late if late else self._live).append((entry, generation))
+
+    def _launch_due(self) -> None:
+        """Start the launches of due slots, as many as may run at the same time: live slots first."""
+        loop_time = asyncio.get_running_loop().time()
         while len(self._launching) < self._section.launches_max:
             if self._live:
                 self._begin(*self._live.popleft())
@@ -306,6 +338,7 @@ class Scheduler:
             log.exception("slot_not_decided", schedule="/".join(entry.key))
             entry.retry(self._clock())
         finally:
+            self._times_changed = True
             if entry.ending and entry.retry_at is None:
                 self._entries.pop(entry.key, None)
             elif generation == entry.generation:

@@ -5,10 +5,11 @@ An object's key is the path of its location: `metadata/x` for s3://bucket/metada
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 from urllib.parse import unquote
@@ -124,6 +125,10 @@ class Bucket:
                 return False
             raise _unwritable(uri, error) from error
         return True
+
+    async def write_all(self, objects: Sequence[tuple[str, str, bytes]]) -> None:
+        """Store objects, given as key, location and data, at the same time; errors as `Blobs.write`."""
+        await asyncio.gather(*(self.write(key, uri, data, replace=True) for key, uri, data in objects))
 
     def upload_headers(self, content_md5: str, *, with_metadata: bool) -> dict[str, str]:
         """Return the headers of an upload except its length: the MD5, also as metadata where the store accepts it.

@@ -14,6 +14,7 @@ import secrets
 import stat
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from app.blobs import blob_errors
@@ -127,6 +128,14 @@ class Folder:
     async def write(self, path: str, uri: str, data: bytes, *, replace: bool) -> bool:
         """Store data at `path` completely or not at all; arguments, result and errors as `Blobs.create`."""
         return await asyncio.to_thread(self._write, path, uri, data, replace)
+
+    async def write_all(self, objects: Sequence[tuple[str, str, bytes]]) -> None:
+        """Store objects, given as path, location and data, in one thread; errors as `Blobs.write`."""
+        await asyncio.to_thread(self._write_all, objects)
+
+    def _write_all(self, objects: Sequence[tuple[str, str, bytes]]) -> None:
+        for path, uri, data in objects:
+            self._write(path, uri, data, True)
 
     def _write(self, path: str, uri: str, data: bytes, replace: bool) -> bool:
         with IncomingFile(self, path, uri) as incoming:

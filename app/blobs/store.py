@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -189,6 +189,17 @@ class Blobs:
             BlobUnwritable, BlobUnavailable, BlobNameRefused, StorageFull: The object cannot be stored.
         """
         await self._write(uri, data, replace=True)
+
+    async def write_all(self, objects: Mapping[str, bytes]) -> None:
+        """Store several objects of one kind of store by location, as `write` does, with less work than one by one."""
+        by_store: dict[Folder | Bucket, list[tuple[str, str, bytes]]] = {}
+        for uri, data in objects.items():
+            if not self.contains(uri):
+                raise blob_errors.outside(uri)
+            store, key = self._locate(uri)
+            by_store.setdefault(store, []).append((key, uri, data))
+        for store, some in by_store.items():
+            await self._recorded(store.write_all(some))
 
     async def create(self, uri: str, data: bytes) -> bool:
         """Store an object unless one exists; errors as `write`.

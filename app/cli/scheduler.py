@@ -1,5 +1,6 @@
 """`flyteadmin scheduler`: run the scheduler alone, explain a cron expression, and look after schedules of a server."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 PATH = "/api/v1/schedules"
 # A backfill launches its executions one after the other.
 BACKFILL_TIMEOUT_SECONDS = 600.0
+# Time between two looks whether executions of a backfill have ended.
+BACKFILL_POLL_SECONDS = 2.0
 TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
 TIME_HELP = "this time, such as 2026-03-29T01:00:00Z. Without an offset in UTC."
 
@@ -29,13 +32,14 @@ Plan = Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN/NAME[/VERSION]", he
 @commands.command("run")
 def run(context: typer.Context, config: Files = None) -> None:
     """Fire schedules in a process of its own, beside servers that run with `serve --no-scheduler`."""
+    from app.background.change_listener import ChangeListener
     from app.background.scheduler import Scheduler
     from app.server.alone import run_alone
 
     with errors_in_one_line():
         settings = service_settings(context, config)
         progress().line("the scheduler runs; end it with Ctrl-C")
-        run_alone(settings, Scheduler)
+        run_alone(settings, ChangeListener, Scheduler)
 
 
 @commands.command("next")
@@ -122,6 +126,9 @@ def list_(
         query = {"problems": "true"} if problems else {}
         found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
         rest.print_list(found, "schedule", _print_schedule, json=json)
+        if not json:
+            version = _call(endpoint, "GET", place, query={"limit": "1"})["tzdata"]
+            typer.echo(f"time zones of tzdata {version or 'without a version'}")
 
 
 def _print_schedule(one: dict[str, Any]) -> None:
@@ -172,11 +179,17 @@ def resume(
 
 
 @commands.command("trigger")
-def trigger(plan: Plan, endpoint: Endpoint = LOCAL) -> None:
+def trigger(
+    plan: Plan,
+    if_allowed: Annotated[
+        bool, typer.Option("--if-allowed", help="Not while it is paused, or where its option overlap forbids it.")
+    ] = False,
+    endpoint: Endpoint = LOCAL,
+) -> None:
     """Launch a scheduled launch plan now; its slots stay as they are."""
     with errors_in_one_line():
         path = _with_version(endpoint, plan)
-        typer.echo(_call(endpoint, "POST", f"{path}/trigger", {})["execution"])
+        typer.echo(_call(endpoint, "POST", f"{path}/trigger", {"if_allowed": if_allowed})["execution"])
 
 
 @commands.command("backfill")
@@ -186,14 +199,48 @@ def backfill(
     end: Annotated[datetime, typer.Option("--to", metavar="TIME", formats=TIMES, help=f"Slots up to {TIME_HELP}")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the slots.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Launch again slots that have an execution.")] = False,
+    at_a_time: Annotated[
+        int, typer.Option("--at-a-time", min=0, help="Executions that run at the same time; 0 for all at once.")
+    ] = 0,
     endpoint: Endpoint = LOCAL,
 ) -> None:
-    """Launch the executions of past slots that have none."""
+    """Print the past slots of a time, then launch those that have no execution."""
     with errors_in_one_line():
         path = _with_version(endpoint, plan)
-        body = {"from": _utc(start), "to": _utc(end), "dry_run": dry_run, "force": force}
-        for slot in _call(endpoint, "POST", f"{path}/backfill", body)["slots"]:
-            typer.echo(f"{slot['slot']}  {slot['execution']}  {slot['outcome']}")
+        body = {"from": _utc(start), "to": _utc(end), "dry_run": True, "force": force}
+        slots = _call(endpoint, "POST", f"{path}/backfill", body)["slots"]
+        for slot in slots:
+            _print_backfill(slot)
+        due = [slot for slot in slots if slot["outcome"] == "would launch"]
+        if dry_run or not due:
+            return
+        typer.echo(f"launching {len(due)} of {len(slots)} slots")
+        if not at_a_time:
+            for slot in _call(endpoint, "POST", f"{path}/backfill", body | {"dry_run": False})["slots"]:
+                _print_backfill(slot)
+            return
+        running: list[str] = []
+        for slot in due:
+            while len(running) >= at_a_time:
+                running = [name for name in running if _runs(endpoint, path, name)]
+                if len(running) >= at_a_time:
+                    asyncio.run(asyncio.sleep(BACKFILL_POLL_SECONDS))
+            moment = datetime.fromisoformat(slot["slot"])
+            one = body | {"dry_run": False, "from": _utc(moment - timedelta(seconds=1)), "to": _utc(moment)}
+            for launched in _call(endpoint, "POST", f"{path}/backfill", one)["slots"]:
+                _print_backfill(launched)
+                running.append(launched["execution"])
+
+
+def _print_backfill(slot: dict[str, Any]) -> None:
+    typer.echo(f"{slot['slot']}  {slot['execution']}  {slot['outcome']}")
+
+
+def _runs(endpoint: str, path: str, name: str) -> bool:
+    """Return whether an execution in the project and domain of a plan has not ended."""
+    project, domain = path.split("/")[:2]
+    found = rest.call(endpoint, "GET", f"/api/v1/executions/{project}/{domain}/{name}")
+    return found["closure"].get("phase", "UNDEFINED") not in ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
 
 
 def _utc(moment: datetime) -> str:

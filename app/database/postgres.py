@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -17,7 +18,7 @@ from app.database.growth import TableGrowth
 from app.database.listening import CHANNEL, Listener
 from app.database.pipeline import ConnectionLost, PipelinedConnection
 from app.database.server_lock import SERVER_LOCK_SQL
-from app.database.statements import POSTGRESQL, Statement
+from app.database.statements import POSTGRESQL, Statement, insert_row_in_order
 
 _NOTIFY = Statement(select(func.pg_notify(CHANNEL, bindparam("topic", type_=Text())).label("sent")))
 
@@ -148,6 +149,16 @@ class PostgresUnit(UnitOfWork):
         if row_id is not None:
             self._inserted[schema.table(model).name] += 1
         return row_id
+
+    async def insert_in_order(self, model: type[schema.Base], order: str, **values: Any) -> int | None:
+        """Insert a row under a lock, as the base class describes it, and count it for `TableGrowth`."""
+        await self.begin()
+        now = datetime.now(UTC)
+        values = {"created_at": now, "updated_at": now, **values}
+        rows, _ = await self._runner()(insert_row_in_order(model, tuple(values)), {**values, "order": order})
+        if rows:
+            self._inserted[schema.table(model).name] += 1
+        return int(rows[0].id) if rows else None
 
     async def notify(self, topic: str) -> bool:
         """Send a notice, with the commit."""

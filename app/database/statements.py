@@ -12,7 +12,8 @@ from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, Update, bindparam, delete, func, select, update
+from sqlalchemy import Select, Table, Text, Update, bindparam, delete, func, select, update
+from sqlalchemy import cast as cast_sql
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.dml import ReturningInsert
@@ -190,6 +191,22 @@ def insert_row(model: type[schema.Base], columns: tuple[str, ...], if_absent: bo
         return cast("ReturningInsert[Any]", statement.returning(table.c.id))
 
     return Statement(build)
+
+
+@lru_cache(maxsize=64)
+def insert_row_in_order(model: type[schema.Base], columns: tuple[str, ...]) -> Statement:
+    """Return the INSERT of one row for PostgreSQL that first takes the lock `order` until the transaction ends.
+
+    The id is drawn after the lock was taken, so rows with the same lock have ids in the order of their commits. An
+    existing key is no error.
+    """
+    table = schema.table(model)
+    number = func.hashtextextended(bindparam("order", type_=Text()), 0)
+    # PostgreSQL keeps a function with side effects, although nobody reads its column.
+    lock = select(func.pg_advisory_xact_lock(number).label("locked")).subquery("taken")
+    values = select(*(cast_sql(bindparam(c, type_=table.c[c].type), table.c[c].type) for c in columns))
+    statement = postgresql.insert(table).from_select(list(columns), values.select_from(lock))
+    return Statement(statement.on_conflict_do_nothing().returning(table.c.id))
 
 
 @lru_cache(maxsize=1024)

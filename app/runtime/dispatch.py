@@ -367,15 +367,26 @@ async def perform(
             changes=server.changes,
         )
         response = await function(ctx, request)
+    await _run_callbacks(ctx, function.__name__)
+    return response
+
+
+async def _run_callbacks(ctx: Context, function: str) -> None:
+    """Run the after-commit callbacks of a call. A failure of one does not keep the others from running.
+
+    Raises:
+        FlyteError: The first one of a callback: an engine refuses work that was committed.
+    """
+    refusal: errors.FlyteError | None = None
     for callback in ctx.callbacks:
         try:
             outcome = callback()
             if inspect.isawaitable(outcome):
                 await outcome
-        except errors.FlyteError:
-            # An engine refuses work that was committed.
-            raise
+        except errors.FlyteError as error:
+            refusal = refusal or error
         except Exception:
             # The commit stands, so the caller receives success; an engine finds committed work again by itself.
-            log.exception("after_commit_failed", function=function.__name__, request_id=ctx.request_id)
-    return response
+            log.exception("after_commit_failed", function=function, request_id=ctx.request_id)
+    if refusal is not None:
+        raise refusal

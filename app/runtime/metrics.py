@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -71,9 +72,18 @@ GAUGES = {
     ("scheduler", "schedules"): "active schedules that have a following slot",
     ("scheduler", "never"): "active schedules that never fire",
     ("scheduler", "waiting"): "slots that are due and not launched yet",
+    ("scheduler", "failing"): "active schedules whose last slot could not be launched",
+    ("scheduler", "paused"): "schedules that are paused",
     ("scheduler", "lateness_seconds"): "time between the newest launched slot and its launch",
     ("session_expiry", "healthy"): "1 unless expired sessions cannot be deleted",
     ("task_environment", "healthy"): "1 unless the environment of tasks cannot be made",
+}
+# Every histogram of a background service by service and name: its help text and the upper bounds of its buckets.
+HISTOGRAMS = {
+    ("scheduler", "slot_lateness_seconds"): (
+        "time between a slot and its launch",
+        (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0),
+    ),
 }
 QUANTILES = (0.5, 0.9, 0.99)
 RECENT_CALLS = 256
@@ -102,6 +112,46 @@ _ENDPOINTS = {
 }
 
 
+class Histogram:
+    """Counts values by buckets since the start of the process; a service returns `numbers` among its gauges.
+
+    Args:
+        service: The service.
+        name: A name that HISTOGRAMS has for the service.
+    """
+
+    def __init__(self, service: str, name: str) -> None:
+        self._name, self._bounds = name, HISTOGRAMS[service, name][1]
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def numbers(self) -> dict[str, float]:
+        """Return the sum and the count of each bucket, by the names in shared memory."""
+        names = _bucket_names(self._name, self._bounds)
+        return {f"{self._name}_sum": self._sum, **dict(zip(names, map(float, self._counts), strict=True))}
+
+
+def _bucket_names(name: str, bounds: Sequence[float]) -> list[str]:
+    """Return the names of the buckets in shared memory, the one without an upper bound last."""
+    return [f"{name}_bucket_{bound:g}" for bound in (*bounds, math.inf)]
+
+
+# All numbers of services in shared memory: gauges, and the sums and buckets of histograms.
+_NUMBERS = (
+    *GAUGES,
+    *(
+        (service, number)
+        for (service, name), (_, bounds) in HISTOGRAMS.items()
+        for number in (f"{name}_sum", *_bucket_names(name, bounds))
+    ),
+)
+
+
 class CallMetrics:
     """The counts and durations that one process has recorded, by RPC, and the gauges of its services.
 
@@ -116,14 +166,14 @@ class CallMetrics:
         else:
             self._numbers = numbers
         self._rows = {name: place * _ROW for place, name in enumerate(names)}
-        self._gauges = {gauge: len(names) * _ROW + place for place, gauge in enumerate(GAUGES)}
+        self._gauges = {gauge: len(names) * _ROW + place for place, gauge in enumerate(_NUMBERS)}
         if numbers is None:
             self.clear_gauges()
 
     @staticmethod
     def size(names: Sequence[str]) -> int:
         """Return how many doubles the metrics of these RPCs need."""
-        return len(names) * _ROW + len(GAUGES)
+        return len(names) * _ROW + len(_NUMBERS)
 
     def set_gauges(self, values: Mapping[tuple[str, str], float]) -> None:
         """Store the gauges of the process's services, by service and name."""
@@ -201,7 +251,7 @@ def exposition(all_counts: Sequence[CallMetrics], rpcs: Sequence[tuple[str, str]
 
 
 def service_exposition(gauges: Iterable[Mapping[tuple[str, str], float]], *, scope: str) -> str:
-    """Return the gauges of background services, summed over all processes, in Prometheus' text format."""
+    """Return the numbers of background services, summed over all processes, in Prometheus' text format."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry, total = CollectorRegistry(), Counter[tuple[str, str]]()
@@ -209,9 +259,28 @@ def service_exposition(gauges: Iterable[Mapping[tuple[str, str], float]], *, sco
         for gauge, value in some.items():
             total[gauge] += value  # type: ignore[assignment]  # typeshed has counters of integers only.
     for service, name in total:
+        if (service, name) not in GAUGES:
+            continue
         made = Gauge(f"{scope}admin:{service}:{name}", GAUGES[service, name], registry=registry)
         made.set(total[service, name])
-    return generate_latest(registry).decode()
+    lines = [line for (service, name) in HISTOGRAMS for line in _histogram(service, name, total, scope)]
+    return generate_latest(registry).decode() + "".join(f"{line}\n" for line in lines)
+
+
+def _histogram(service: str, name: str, total: Mapping[tuple[str, str], float], scope: str) -> Iterator[str]:
+    """Yield the lines of a histogram; none where no process counts it."""
+    if (service, f"{name}_sum") not in total:
+        return
+    shown, (text, bounds) = f"{scope}admin:{service}:{name}", HISTOGRAMS[service, name]
+    yield f"# HELP {shown} {text}"
+    yield f"# TYPE {shown} histogram"
+    counted = 0
+    for bound, number in zip((*bounds, math.inf), _bucket_names(name, bounds), strict=True):
+        counted += int(total[service, number])
+        upper = "+Inf" if bound == math.inf else f"{bound:g}"
+        yield f'{shown}_bucket{{le="{upper}"}} {counted}'
+    yield f"{shown}_sum {total[service, f'{name}_sum']:.6f}"
+    yield f"{shown}_count {counted}"
 
 
 def _lines(all_counts: Sequence[CallMetrics], service: str, name: str, scope: str) -> Iterator[str]:

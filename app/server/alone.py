@@ -1,8 +1,8 @@
-"""Run one background service in a process of its own, until SIGTERM or Ctrl-C."""
+"""Run background services in a process of their own, until SIGTERM or Ctrl-C."""
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.blobs import Blobs
 from app.database.connect import database_of
@@ -12,18 +12,18 @@ from app.runtime.lifecycle import Service, Services
 from app.settings import Settings
 
 
-def run_alone(settings: Settings, make: Callable[[Server], Service]) -> None:
-    """Run a service that `make` returns for the objects of this process."""
-    asyncio.run(_run(settings, make))
+def run_alone(settings: Settings, *makers: Callable[[Server], Service]) -> None:
+    """Run the services that functions return for the objects of this process; they start in this order."""
+    asyncio.run(_run(settings, makers))
 
 
-async def _run(settings: Settings, make: Callable[[Server], Service]) -> None:
+async def _run(settings: Settings, makers: Sequence[Callable[[Server], Service]]) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     server = Server(settings, database_of(settings, serves=True), Blobs(settings), NoEngine())
     await server.database.open()
-    services = Services([make(server)])
+    services = Services([make(server) for make in makers])
     try:
         await services.start()
         await ended.wait()

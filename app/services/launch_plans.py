@@ -6,7 +6,7 @@ of the active version starts executions.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from flyteidl.admin import common_pb2, launch_plan_pb2, schedule_pb2
@@ -36,6 +36,7 @@ from app.services.checks import (
     version_key,
 )
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
+from app.services.schedules.options import Options, of_annotations
 from app.wire.cron import parse_cron
 from app.wire.go.digest import digest
 from app.wire.page import Page
@@ -120,7 +121,8 @@ async def store(
         errors.FlyteError: As create_launch_plan.
     """
     id, spec = request.id, request.spec
-    await in_thread_if_large(spec.ByteSize() + interface.ByteSize(), _check_spec, spec, interface)
+    check = partial(_check_spec, strict=ctx.settings.scheduler.strict)
+    await in_thread_if_large(spec.ByteSize() + interface.ByteSize(), check, spec, interface)
     literal_limits.check(ctx.settings, "fixed_inputs", spec.fixed_inputs)
     literal_limits.check(ctx.settings, "default_inputs", spec.default_inputs)
     closure = launch_plan_pb2.LaunchPlanClosure(expected_inputs=spec.default_inputs)
@@ -150,9 +152,11 @@ async def store(
         raise errors.Aborted(f"launch plan {id.name} was registered and removed meanwhile, try again")
 
 
-def _check_spec(spec: launch_plan_pb2.LaunchPlanSpec, interface: interface_pb2.TypedInterface) -> None:
+def _check_spec(spec: launch_plan_pb2.LaunchPlanSpec, interface: interface_pb2.TypedInterface, *, strict: bool) -> None:
     """Check a spec, and set default_inputs to all inputs that are not fixed (upstream ValidateLaunchPlan)."""
     check_labels(spec.labels.values)
+    if strict and (problems := of_annotations(spec.annotations.values, Options()).problems):
+        raise errors.InvalidArgument(f"{problems[0]} (scheduler.strict)")
     check_literals(spec.fixed_inputs.literals, "fixed_inputs")
     check_parameters(spec.default_inputs.parameters, "default_inputs")
     expected = expected_inputs(interface.inputs.variables, spec.fixed_inputs.literals, spec.default_inputs.parameters)

@@ -17,7 +17,7 @@ from app.database.outbox_tables import OutboxMessage
 from app.database.statements import Statement
 from app.runtime.context import Context
 from app.runtime.outgoing import RecordedEvent
-from app.services.execution_ids import execution_key
+from app.services.execution_ids import execution_key, execution_path
 
 # Characters of a reply or a reason that are kept.
 TEXT_LENGTH_MAX = 1000
@@ -53,6 +53,7 @@ async def put(
     delivery_id: str = "",
     delivered_at: datetime | None = None,
     undeliverable: str = "",
+    ordered: bool = False,
 ) -> None:
     """Write a message, in the transaction of the request. It is delivered after the commit.
 
@@ -66,37 +67,39 @@ async def put(
         delivery_id: An id; a message with this id that exists already is left as it is. "" for a random one.
         delivered_at: The time of the first attempt, None for now.
         undeliverable: Why the message cannot be delivered; it is then only kept for lists.
+        ordered: Whether the ids of the execution's messages must have the order of their commits. The transaction then
+            keeps a lock on the execution's messages.
     """
     state: Literal["pending", "failed"] = "failed" if undeliverable else "pending"
-    await ctx.db.insert_if_absent(
-        OutboxMessage,
-        delivery_id=delivery_id or secrets.token_hex(16),
-        target=target,
-        kind=kind,
-        recipient=recipient,
+    values: dict[str, Any] = {
+        "delivery_id": delivery_id or secrets.token_hex(16),
+        "target": target,
+        "kind": kind,
+        "recipient": recipient,
         **execution_key(execution),
-        content=content,
-        state=state,
-        attempts=0,
-        next_at=None if undeliverable else delivered_at or ctx.now,
-        finished_at=ctx.now if undeliverable else None,
-        reason=undeliverable[:TEXT_LENGTH_MAX] or None,
-    )
+        "content": content,
+        "state": state,
+        "attempts": 0,
+        "next_at": None if undeliverable else delivered_at or ctx.now,
+        "finished_at": ctx.now if undeliverable else None,
+        "reason": undeliverable[:TEXT_LENGTH_MAX] or None,
+    }
+    if ordered:
+        await ctx.db.insert_in_order(OutboxMessage, f"outbox/{execution_path(execution)}", **values)
+    else:
+        await ctx.db.insert_if_absent(OutboxMessage, **values)
     if not undeliverable and ctx.outgoing.wake not in ctx.callbacks:
         ctx.after_commit(ctx.outgoing.wake)
 
 
 async def publish(ctx: Context, event: RecordedEvent) -> None:
-    """Call the writers of a kind of event, in the event's transaction.
+    """Call the writers of a kind of event, as the last statements of the event's transaction.
 
-    The row of the execution is locked first. So the ids of an execution's messages have the order of its commits. An
-    event of the execution itself has locked the row already.
+    Writers put messages with `ordered`. Later statements could wait for a transaction that waits for this one.
     """
-    writers = [writer for writer in ctx.outgoing.writers if event.kind in writer.kinds]
-    if writers and event.kind != "workflow":
-        await ctx.db.find(schema.Execution, columns=("id",), for_update=True, **execution_key(event.execution))
-    for writer in writers:
-        await writer.write(ctx, event)
+    for writer in ctx.outgoing.writers:
+        if event.kind in writer.kinds:
+            await writer.write(ctx, event)
 
 
 @lru_cache(maxsize=64)

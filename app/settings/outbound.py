@@ -126,7 +126,7 @@ class Notifications(Section):
     upstream's."""
 
     recipient_messages_per_minute: float = Field(default=30.0, gt=0)
-    """Messages a minute to one recipient, for each process; further ones wait. Not upstream's."""
+    """Messages a minute to one recipient, of all processes together; further ones wait. Not upstream's."""
 
     reconnect_attempts: int = Field(default=0, ge=0)
     """Number of attempts to connect to the queue again."""

@@ -118,6 +118,10 @@ class Scheduler(Section):
     """Which of these slots are launched where a launch plan does not choose by its annotation
     `schedule.flyte.org/catchup`: all, the newest of each schedule, or none. Not upstream's."""
 
+    strict: bool = False
+    """Refuse the registration of a launch plan whose annotations `schedule.flyte.org/…` have unknown names or values.
+    Without it they count as absent and are shown with the schedule. Not upstream's."""
+
     catch_up_age_seconds: Seconds = 0.0
     """Age above which these slots are dropped, as a duration; 0 means never. Not upstream's."""
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import structlog
 from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2
 from flyteidl.core import identifier_pb2, types_pb2
 
@@ -319,6 +320,55 @@ class TestCatchUp:
         bench(scenario)
 
 
+class TestClocks:
+    """Only a slot after the newest decided one is due, whatever the clock does."""
+
+    def test_an_hour_forward_and_back_with_restarts(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "*/10 * * * *")
+            clock = Clock()
+            for by in (10, 60, -60, 30, 40):
+                async with running(b, clock) as found:
+                    await settled(found, clock)
+                    clock.now += by * MINUTE
+                    await settled(found, clock)
+            # The clock has shown 1:10; then it went back to 0:10 and on to 1:20.
+            assert await launched(b) == at(*range(10, 90, 10))
+            assert (await state(b)).launched == 8
+
+        bench(scenario, scheduler={"catch_up_rate": 1000})
+
+    def test_it_stands_still_and_goes_back_while_the_process_runs(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "*/10 * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                for by in (10, 0, 60, -60, -24 * 60, 25 * 60, 10):
+                    clock.now += by * MINUTE
+                    await settled(found, clock)
+            assert await launched(b) == at(*range(10, 90, 10))
+
+        bench(scenario, scheduler={"catch_up_rate": 1000})
+
+    def test_a_start_with_a_clock_before_the_stored_times_waits_and_names_them(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, "*/10 * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 30 * MINUTE, step=10 * MINUTE)
+            clock.now = datetime(1970, 1, 1, tzinfo=UTC)
+            with structlog.testing.capture_logs() as lines:
+                async with running(b, clock) as found:
+                    await settled(found, clock)
+                    clock.now = START + 40 * MINUTE
+                    await settled(found, clock)
+            assert await launched(b) == at(10, 20, 30, 40)
+            [line] = [one for one in lines if one["event"] == "clock_before_stored_times"]
+            assert line["newest_slot"] == "2026-01-01T00:30:00+00:00"
+
+        bench(scenario)
+
+
 class TestOverlap:
     """A schedule of every two minutes; its first execution, of minute 2, ends in minute 5 or 7."""
 
@@ -366,6 +416,26 @@ class TestOverlap:
             clock.now += timedelta(seconds=5)
             looked = found._since
             await until(lambda before=looked: found._since is not before and not (found._launching or found._live))
+
+    def test_a_failing_slot_is_given_up_at_the_limit_of_catch_up(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fails(ctx: Any, due: Any) -> Any:
+            raise errors.Unavailable("away")
+
+        async def scenario(b: Any) -> None:
+            await register(b, "0 * * * *", catchup="10m")
+            clock = Clock()
+            async with running(b, clock) as found:
+                with monkeypatch.context() as patch:
+                    patch.setattr(slot_launcher, "fire", fails)
+                    await move(found, clock, 60 * MINUTE)
+                    await move(found, clock, 16 * MINUTE, step=MINUTE)
+                await move(found, clock, 44 * MINUTE)
+            assert await launched(b) == at(120)
+            assert (await state(b)).missed == 1
+
+        bench(scenario)
 
 
 class TestTrouble:
@@ -474,7 +544,11 @@ class TestTrouble:
                 await until(lambda: bool(found.metrics()["schedules"] == 2))
                 clock.now += MINUTE
                 await until(lambda: found._entries[KEY].last == START + MINUTE)
+                await settled(found, clock)
                 assert found.health() == ""
+                async with b.context() as ctx:
+                    damaged = await ctx.db.find(ScheduleState, name="lp", version="v2")
+                assert (damaged.last_outcome, damaged.problem_code) == ("failed", 9)
             assert await launched(b) == at(1)
 
         bench(scenario)

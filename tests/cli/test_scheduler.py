@@ -72,3 +72,26 @@ def test_a_list_needs_project_and_domain(answer: Any, place: str) -> None:
     requests = answer(schedules())
     assert run("list", place).stderr == f"flyteadmin: '{place}' is no PROJECT/DOMAIN[/NAME]\n"
     assert requests == []
+
+
+def test_a_backfill_runs_some_executions_at_a_time(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.scheduler.BACKFILL_POLL_SECONDS", 0.0)
+
+    def slots(outcome: str, *hours: int) -> httpx.Response:
+        times = {f"f{hour}": f"2026-01-01T0{hour}:00:00+00:00" for hour in hours}
+        found = [{"slot": slot, "execution": name, "outcome": outcome} for name, slot in times.items()]
+        return httpx.Response(200, json={"slots": found})
+
+    def phase(name: str) -> httpx.Response:
+        return httpx.Response(200, json={"closure": {"phase": name}})
+
+    dry = slots("would launch", 1, 2)
+    requests = answer(dry, slots("launched", 1), phase("RUNNING"), phase("SUCCEEDED"), slots("launched", 2))
+    done = run("backfill", f"{PLAN}/v1", "--from", "2026-01-01", "--to", "2026-01-02", "--at-a-time", "1")
+    assert done.exit_code == 0, done.output
+    assert [one["url"].rpartition("/")[2] for one in requests] == ["backfill", "backfill", "f1", "f1", "backfill"]
+    assert [one["json"]["dry_run"] for one in requests if one["json"]] == [True, False, False]
+    assert (requests[4]["json"]["from"], requests[4]["json"]["to"]) == (
+        "2026-01-01T01:59:59+00:00",
+        "2026-01-01T02:00:00+00:00",
+    )

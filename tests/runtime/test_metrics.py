@@ -81,3 +81,20 @@ def test_every_rpc_has_a_name_of_its_own() -> None:
 )
 def test_endpoints_have_upstreams_names(service: str, name: str, expected: str) -> None:
     assert metrics.endpoint(f"flyteidl.service.{service}", name) == expected
+
+
+def test_histograms_of_services_add_up_over_processes() -> None:
+    processes = []
+    for values in ((0.05, 0.1, 0.3), (7, 100_000)):
+        histogram, numbers = metrics.Histogram("scheduler", "slot_lateness_seconds"), metrics.CallMetrics(NAMES)
+        for value in values:
+            histogram.observe(value)
+        numbers.set_gauges({("scheduler", name): number for name, number in histogram.numbers().items()})
+        processes.append(numbers.gauges())
+    text = metrics.service_exposition(processes, scope="flyte:")
+    [family] = [one for one in text_string_to_metric_families(text) if one.type == "histogram"]
+    found = {sample.labels.get("le", sample.name.rpartition("_")[2]): sample.value for sample in family.samples}
+    assert family.name == "flyte:admin:scheduler:slot_lateness_seconds"
+    assert [found[le] for le in ("0.1", "0.25", "0.5", "5", "10", "86400", "+Inf")] == [2, 2, 3, 3, 4, 4, 5]
+    assert (found["count"], found["sum"]) == (5, pytest.approx(100_007.45))
+    assert "slot_lateness_seconds_bucket_" not in text

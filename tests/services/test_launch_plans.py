@@ -243,6 +243,20 @@ class TestCreateLaunchPlan:
 
         bench(scenario)
 
+    def test_unknown_options_of_a_schedule_are_refused_where_the_setting_asks_for_it(self, bench: Bench) -> None:
+        async def scenario(b: Any) -> None:
+            await register(b, workflow=True)
+            request = a_launch_plan(cron="* * * * *")
+            request.spec.annotations.values["schedule.flyte.org/overlap"] = "sometimes"
+            found = await refusal(b, launch_plans.create_launch_plan, request)
+            assert isinstance(found, errors.InvalidArgument)
+            assert found.message.startswith("annotation schedule.flyte.org/overlap: 'sometimes' is not allowed")
+            assert found.message.endswith("(scheduler.strict)")
+            request.spec.annotations.values["schedule.flyte.org/overlap"] = "skip"
+            await b.call(launch_plans.create_launch_plan, request)
+
+        bench(scenario, scheduler={"strict": True})
+
 
 class TestUpdateLaunchPlan:
     async def _fill(self, b: Any) -> None:

@@ -28,7 +28,7 @@ from app.auth.roles import Need, Role
 from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.services.schedules import control, runs, states
-from app.services.schedules.slots import Key
+from app.services.schedules.slots import Key, tzdata_version
 from app.services.schedules.views import view
 
 PATH = "/api/v1/schedules"
@@ -51,7 +51,9 @@ class Resume(_Body):
 
 
 class Trigger(_Body):
-    """The body of `trigger`."""
+    """The body of `trigger`. if_allowed: refuse where the schedule is paused, or where `overlap` allows no launch."""
+
+    if_allowed: bool = False
 
 
 class Backfill(_Body):
@@ -107,7 +109,7 @@ class _Page:
         if only_problems:
             found = [one for one in found if one["problem"] or one["warnings"] or one["never"]]
         token = str(rows[limit - 1].id) if len(rows) > limit else ""
-        return json_pages.reply({"schedules": found, "token": token})
+        return json_pages.reply({"schedules": found, "token": token, "tzdata": tzdata_version()})
 
     def action(
         self, what: str, body: type[_Body], role: Role, function: Callable[..., Awaitable[Any]]
@@ -154,7 +156,7 @@ class _Page:
         """Launch the launch plan now."""
 
         async def launch(ctx: Context, body: Trigger) -> str:
-            return await runs.trigger(ctx, key)
+            return await runs.trigger(ctx, key, if_allowed=body.if_allowed)
 
         return {"execution": await self._perform(caller, launch, body)}
 

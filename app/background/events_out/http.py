@@ -9,16 +9,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from app.background.events_out.publisher import Message, required
 from app.background.http_out import ForbiddenAddress, HttpOut, Reply, Unreachable, signature_headers, signing_key
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, Ended, Refused, TryAgain
 from app.settings import BadSetting
 from app.settings.events_out import Http
 from app.wire.cloud_events import STRUCTURED
 
-# Statuses about the receiver, not about a message: its address or the credentials are wrong, or it was removed.
-_WRONG_RECEIVER = (401, 403, 404, 405, 407, 410)
+log = structlog.get_logger(__name__)
+
 _AGAIN = (408, 425, 429)
+# The receiver wants no further events.
+_GONE = 410
+GONE = "the receiver ended the subscription (410 Gone); a restart of the server begins to send again"
 
 
 class HttpPublisher:
@@ -40,6 +45,7 @@ class HttpPublisher:
         self._section = section
         self._keys = [_key(secret.get_secret_value(), "cloudEvents.http.secrets") for secret in section.secrets]
         self._http = HttpOut(allowed, timeout_seconds=section.timeout_seconds, connections_max=connections_max)
+        self._gone = False
         self._file_keys()
 
     async def open(self) -> None:
@@ -47,6 +53,8 @@ class HttpPublisher:
 
     async def check(self) -> str:
         """Connect to the receiver, without a request."""
+        if self._gone:
+            return GONE
         try:
             await self._http.reach(self._section.url)
         except (ForbiddenAddress, Unreachable) as error:
@@ -56,6 +64,8 @@ class HttpPublisher:
     async def publish(self, message: Message) -> str:
         """Send a request; any status of success is an acknowledgement."""
         assert message.event is not None
+        if self._gone:
+            raise Ended(GONE)
         if self._section.mode == "binary":
             headers, body = message.event.http_headers(), message.event.data
         else:
@@ -72,6 +82,10 @@ class HttpPublisher:
             reply = await self._http.post(self._section.url, headers=headers, body=body)
         except (ForbiddenAddress, Unreachable) as error:
             raise Away(str(error)) from error
+        if reply.status == _GONE:
+            self._gone = True
+            log.error("subscription_ended", setting="cloudEvents.http.url", reason=reply.summary())
+            raise Ended(GONE)
         return _acknowledged(reply)
 
     async def close(self) -> None:
@@ -97,8 +111,10 @@ def _acknowledged(reply: Reply) -> str:
         return summary
     if reply.status in _AGAIN or reply.status >= 500:
         raise TryAgain(summary, after_seconds=reply.retry_after_seconds)
-    if reply.status in _WRONG_RECEIVER or 300 <= reply.status < 400:
-        raise Away(f"{summary} (check cloudEvents.http.url and its credentials; redirects are not followed)")
+    if 300 <= reply.status < 400:
+        raise Refused(f"{summary} (redirects are not followed; check cloudEvents.http.url)")
+    if reply.status in (401, 403, 404):
+        raise Refused(f"{summary} (check cloudEvents.http.url and its credentials)")
     raise Refused(summary)
 
 

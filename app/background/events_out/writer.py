@@ -36,4 +36,6 @@ class EventsWriter:
             return
         content = event.request.SerializeToString(deterministic=True)
         for target in self._targets[event.kind]:
-            await outbox.put(ctx, target=target, kind=event.kind, execution=event.execution, content=content)
+            await outbox.put(
+                ctx, target=target, kind=event.kind, execution=event.execution, content=content, ordered=True
+            )

@@ -128,7 +128,7 @@ class MailTarget:
             mail = _prepared(delivery)
         else:
             mail = self.mail(notice_of(delivery, self._settings), delivery.delivery_id, delivery.created_at)
-        self._rates.take(hashlib.sha256(mail.recipient.encode()).hexdigest())
+        self._rates.take(hashlib.sha256(mail.recipient.encode()).hexdigest(), processes=delivery.processes)
         return await self._service.send(mail)
 
     async def send_trial(self, notice: Notice, delivery_id: str, now: datetime, conversation: list[str]) -> str:

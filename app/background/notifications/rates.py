@@ -1,4 +1,4 @@
-"""The limit of messages to one recipient, for each process."""
+"""The limit of messages to one recipient. Each process that delivers messages has an equal share of it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ class Rates:
         # By recipient: the time of the next free place, and the last place that was promised to a message.
         self._places: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, recipient: str, *, seconds: float | None = None, burst: int = BURST) -> None:
+    def take(self, recipient: str, *, seconds: float | None = None, burst: int = BURST, processes: int = 1) -> None:
         """Count a message. Raises TryAgain, with a time, where the recipient has received too many.
 
         Args:
             recipient: The recipient.
             seconds: The time between two messages, None for that of the settings.
-            burst: Messages at once.
+            burst: Messages at once, of all processes.
+            processes: The processes that share the limit.
         """
-        step = max(self._seconds, seconds or 0.0)
+        step = max(self._seconds, seconds or 0.0) * processes
+        burst = max(1, burst // processes)
         now = asyncio.get_running_loop().time()
         free, promised = self._places.pop(recipient, (now, now))
         free = max(free, now)

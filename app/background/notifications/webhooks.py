@@ -85,7 +85,8 @@ class WebhookTarget:
         """Send one request."""
         post = post_of(notice_of(delivery, self._settings), self._settings, delivery.delivery_id, delivery.created_at)
         burst = {"burst": 1} if post.seconds is not None else {}
-        self._rates.take(hashlib.sha256(post.url.encode()).hexdigest(), seconds=post.seconds, **burst)
+        recipient = hashlib.sha256(post.url.encode()).hexdigest()
+        self._rates.take(recipient, seconds=post.seconds, processes=delivery.processes, **burst)
         return _outcome(await self._send(post, delivery.delivery_id))
 
     async def send_trial(self, notice: Notice, delivery_id: str, now: datetime, conversation: list[str]) -> str:

@@ -17,7 +17,8 @@ import structlog
 from app import errors, limited_log
 from app.background.outbox import claims, cleaning
 from app.background.outbox.outcomes import Outcomes
-from app.background.outbox.targets import TARGETS, Away, Backoff, Delivery, Refused, Target, TryAgain, by_name
+from app.background.outbox.processes import Processes
+from app.background.outbox.targets import TARGETS, Away, Backoff, Delivery, Ended, Refused, Target, TryAgain, by_name
 from app.database import schema
 from app.database.outbox_tables import OutboxMessage
 from app.engine.owner import has_ended, owner_name
@@ -76,6 +77,7 @@ class Outbox:
         self._leases = Leases(server.database, OutboxMessage, ("id",), owner=self._me, has_ended=has_ended)
         self._outcomes = Outcomes(server.database, self._me)
         self._cleaning = cleaning.Cleaning(server.database, server.settings, TARGETS, self._me)
+        self._processes = Processes(server.database, self._me)
         self._tasks: list[asyncio.Task[None]] = []
         # Whether messages were claimed since the last renewal, and messages that were owned then and not held.
         self._claimed = False
@@ -119,6 +121,7 @@ class Outbox:
         await asyncio.gather(*delivering, *maintaining, *running, return_exceptions=True)
         await self._outcomes.flush()
         try:
+            await self._processes.stop()
             await self._cleaning.stop()
             await self._leases.release()
         except errors.FlyteError as error:
@@ -248,6 +251,7 @@ class Outbox:
             content=found.content,
             created_at=row.created_at,
             attempts=row.attempts,
+            processes=self._processes.number,
         )
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS_MAX):
@@ -257,6 +261,8 @@ class Outbox:
             await self._outcomes.again(delivery, timedelta(0), str(error), counts=False)
             return False
         except Refused as error:
+            if isinstance(error, Ended):
+                work.problem = str(error)
             await self._fail(work, delivery, str(error))
             return True
         except TryAgain as error:
@@ -345,6 +351,7 @@ class Outbox:
         """Renew leases, free those of ended processes, and delete old messages."""
         while True:
             try:
+                await self._processes.renew()
                 await self._leases.release_ended()
                 await self._renew()
                 await self._cleaning.step()

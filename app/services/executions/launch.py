@@ -29,6 +29,8 @@ from app.services.execution_ids import check_execution_id, execution_key, random
 from app.services.executions import clusters, launch_checks, launcher_identity, single_task
 
 _CONFIG = matchable_resource_pb2.WORKFLOW_EXECUTION_CONFIG
+# The columns of a launch plan that a launch reads.
+PLAN_COLUMNS = ("id", "spec", "closure", "workflow_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
             workflow_row=generated.workflow_row,
             task_row=generated.task_row,
         )
-    columns = ("id", "spec", "closure", "workflow_id")
-    row = await ctx.db.find(schema.LaunchPlan, columns=columns, **checks.version_key(reference))
+    row = await ctx.db.find(schema.LaunchPlan, columns=PLAN_COLUMNS, **checks.version_key(reference))
     if row is None:
         raise checks.not_registered("LAUNCH_PLAN", reference)
     plan = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)
@@ -330,8 +331,8 @@ async def _write_inputs(
     # Each launch writes to a new folder: a launch that loses the race for a name must not overwrite other inputs.
     folder = ctx.blobs.uri("metadata", id.project, id.domain, id.name, secrets.token_hex(4))
     uris = f"{folder}/inputs", f"{folder}/user_inputs"
-    for uri, values in zip(uris, (all_inputs, user_inputs), strict=True):
-        await ctx.blobs.write(uri, values.SerializeToString(deterministic=True))
+    values = (each.SerializeToString(deterministic=True) for each in (all_inputs, user_inputs))
+    await ctx.blobs.write_all(dict(zip(uris, values, strict=True)))
     return uris
 
 

@@ -29,6 +29,8 @@ from app.services.schedules.options import Options
 from app.services.schedules.slots import Key, execution_name
 
 PARTS = ("project", "domain", "name", "version")
+SCHEDULE_COLUMNS = ("active", "updated_at")
+STATE_COLUMNS = ("last_slot", "activated_by", "paused")
 Outcome = Literal["launched", "skipped", "missed", "failed"]
 # The most executions that one slot with overlap `replace` terminates.
 REPLACED_MAX = 100
@@ -75,8 +77,8 @@ async def fire(ctx: Context, due: Due) -> str | None:
             plan's concurrency_policy is reached.
     """
     where = columns_of(due.key)
-    row = await ctx.db.find(schema.SchedulableEntity, columns=("active", "updated_at"), **where)
-    state = await ctx.db.find(ScheduleState, columns=("last_slot", "activated_by", "paused"), **where)
+    row = await ctx.db.find(schema.SchedulableEntity, columns=SCHEDULE_COLUMNS, **where)
+    state = await ctx.db.find(ScheduleState, columns=STATE_COLUMNS, **where)
     if row is None or (state is not None and state.last_slot is not None and state.last_slot >= due.slot):
         return None
     if not row.active and (state is not None and state.paused):
@@ -88,7 +90,7 @@ async def fire(ctx: Context, due: Due) -> str | None:
     ctx.identity = Identity(subject=(state.activated_by if state is not None else "") or "", method="internal")
     request = await request_of(ctx, due)
     await launch(ctx, request)
-    await _check_overlap(ctx, due, request.name)
+    await check_overlap(ctx, due, request.name)
     await record(ctx, due, "launched", execution=request.name)
     return execution_name(due.key, due.slot)
 
@@ -134,7 +136,7 @@ async def _is_required(ctx: Context, due: Due) -> bool:
     return parameter is not None and parameter.required
 
 
-async def _check_overlap(ctx: Context, due: Due, own_name: str) -> None:
+async def check_overlap(ctx: Context, due: Due, own_name: str) -> None:
     """Apply the option `overlap`. The transaction is open and holds the new execution.
 
     Parity: a concurrency_policy in the launch plan, which `launch` has applied, takes precedence.
@@ -195,20 +197,21 @@ async def record(
         slots: The number of slots that have this outcome, up to `due.slot`.
     """
     where = columns_of(due.key)
-    await ctx.db.insert_if_absent(ScheduleState, **where)
-    counts = {f"add_{name}": slots if name == outcome else 0 for name in _COUNTED}
-    changed = await ctx.db.run(
-        _advance(),
+    values = {
         **{f"key_{part}": value for part, value in where.items()},
-        **counts,
-        slot=due.slot,
-        execution=execution or None,
-        outcome=outcome,
-        code=problem.code if problem is not None else None,
-        message=problem.message if problem is not None else None,
-        now=ctx.now,
-    )
-    if changed == 0:
+        **{f"add_{name}": slots if name == outcome else 0 for name in _COUNTED},
+        "slot": due.slot,
+        "execution": execution or None,
+        "outcome": outcome,
+        "code": problem.code if problem is not None else None,
+        "message": problem.message if problem is not None else None,
+        "now": ctx.now,
+    }
+    if await ctx.db.run(_advance(), **values):
+        return
+    # Upstream's activation writes no state.
+    inserted = await ctx.db.insert_if_absent(ScheduleState, **where)
+    if inserted is None or not await ctx.db.run(_advance(), **values):
         raise errors.Aborted(f"another process decided the slot {due.slot.isoformat()}")
 
 

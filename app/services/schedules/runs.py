@@ -16,7 +16,7 @@ from app.services.execution_ids import random_name
 from app.services.executions.launch import launch
 from app.services.schedules import states
 from app.services.schedules.control import no_schedule
-from app.services.schedules.fire import Due, request_of
+from app.services.schedules.fire import Due, Overlaps, check_overlap, request_of
 from app.services.schedules.slots import Key, NeverFires, execution_name, timing
 
 # The most slots of one backfill.
@@ -47,13 +47,22 @@ async def row_of(ctx: Context, key: Key) -> Any:
     return rows[0]
 
 
-async def trigger(ctx: Context, key: Key) -> str:
+async def trigger(ctx: Context, key: Key, *, if_allowed: bool = False) -> str:
     """Launch the launch plan now and return the name of the execution.
 
-    The execution is a manual one. The kickoff input receives the current time. A pause, the option `overlap` and the
-    slots of the schedule do not matter, and do not change.
+    The execution is a manual one. The kickoff input receives the current time. The slots of the schedule do not change.
+
+    Args:
+        ctx: The call.
+        key: The schedule.
+        if_allowed: Whether a pause and the option `overlap` count.
+
+    Raises:
+        errors.FailedPrecondition: With `if_allowed`: the schedule is paused, or an execution runs.
     """
     row = await row_of(ctx, key)
+    if if_allowed and row.paused:
+        raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is paused: {row.paused_reason}")
     now = ctx.now.replace(microsecond=0)
     due = Due(key, now, states.options_of(row, ctx.settings), row.kickoff_time_input_arg or "")
     request = await request_of(ctx, due)
@@ -61,6 +70,12 @@ async def trigger(ctx: Context, key: Key) -> str:
     request.spec.metadata.mode = execution_pb2.ExecutionMetadata.MANUAL
     request.spec.metadata.ClearField("scheduled_at")
     launched = await launch(ctx, request)
+    if if_allowed:
+        try:
+            await check_overlap(ctx, due, request.name)
+        except Overlaps as error:
+            text = f"an execution of launch plan {'/'.join(key)} runs, and overlap is {due.options.overlap}"
+            raise errors.FailedPrecondition(text) from error
     return str(launched.id.name)
 
 

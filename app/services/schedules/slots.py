@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo
 
 from app.services.schedules.options import Options
 from app.wire.cron import Cron, parse_cron
@@ -95,12 +97,28 @@ def local_zone() -> tzinfo:
         return UTC
 
 
+@lru_cache(maxsize=1)
+def tzdata_version() -> str:
+    """Return the version of the time zones that slots are computed with, such as 2025b; "" where none is named."""
+    for folder in TZPATH:
+        try:
+            with (Path(folder) / "tzdata.zi").open() as file:
+                found = re.match(r"# version (\S+)", file.readline())
+        except (OSError, UnicodeDecodeError):
+            continue
+        if found is not None:
+            return found[1]
+    # Systems without time zones of their own use the package.
+    return str(getattr(importlib.import_module("tzdata"), "IANA_VERSION", ""))
+
+
 def _zone_name() -> str:
     """Return the name of the machine's time zone, as far as the link to its file shows it."""
     parts = _LOCAL_ZONE.resolve().parts
     return "/".join(parts[parts.index("zoneinfo") + 1 :]) if "zoneinfo" in parts else "local"
 
 
+@lru_cache(maxsize=1024)
 def execution_name(key: Key, slot: datetime) -> str:
     """Return the name of a slot's execution. It is the key by which each slot is launched once.
 

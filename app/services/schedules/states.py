@@ -38,6 +38,12 @@ def _columns() -> list[Any]:
     return [*_SCHEDULES.c, *own, _PLANS.c.spec.label("plan_spec")]
 
 
+def select_with_plans(ids: Sequence[Any]) -> Any:
+    """Return the SELECT of schedules with these ids, their states and what a launch reads of their launch plans."""
+    plan = (_PLANS.c[name].label(f"plan_{name}") for name in ("id", "closure", "workflow_id"))
+    return _joined(*_columns(), _STATES.c.id.label("state_id"), *plan).where(_SCHEDULES.c.id.in_(ids))
+
+
 @lru_cache(maxsize=1)
 def _active() -> Statement:
     where = (_SCHEDULES.c.active.is_(True), _SCHEDULES.c.id > bindparam("after"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flyteidl.admin import schedule_pb2
+from flyteidl.admin import launch_plan_pb2, schedule_pb2
+from google.protobuf.message import DecodeError
 
 from app.services.schedules import states
 from app.services.schedules.slots import NeverFires, timing
@@ -60,9 +61,21 @@ def view(row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
             "dst": f"{options.gap}-gap,{options.repeat}",
             "pause_after": options.pause_after,
         },
-        "warnings": list(options.problems),
+        "warnings": [*options.problems, *_limits(row)],
         "activated_by": row.activated_by or "",
     }
+
+
+def _limits(row: Any) -> list[str]:
+    """Return a warning where the launch plan allows no execution at all."""
+    try:
+        spec = launch_plan_pb2.LaunchPlanSpec.FromString(row.plan_spec or b"")
+    except DecodeError:
+        # The options of the row have the reason.
+        return []
+    if spec.HasField("concurrency_policy") and spec.concurrency_policy.max == 0:
+        return ["the concurrency_policy of the launch plan has max 0: the schedule never launches"]
+    return []
 
 
 def _start(row: Any, now: datetime) -> datetime:

@@ -13,6 +13,7 @@ from app.api.pages import notifications
 from app.background.outbox.build import outbox_of
 from app.runtime.dispatch import Server
 from app.settings.outbound import Emailer, EmailServer, Notifications
+from tests.api.pages import own_replies
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import end, launch, rule, with_mail
 from tests.support.smtp_server import smtp_server
@@ -32,7 +33,9 @@ class Desk:
 
     async def __call__(self, verb: str, path: str, body: Any = None, **query: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://localhost") as client:
-            return await client.request(verb, path, json=body, params=query)
+            reply = await client.request(verb, path, json=body, params=query)
+        own_replies.check(verb, path, reply)
+        return reply
 
 
 def test_the_messages_of_an_execution(bench: Scenario) -> None:

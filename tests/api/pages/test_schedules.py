@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,8 +25,10 @@ from app.services.schedules import slots
 from app.services.schedules.fire import Due, record
 from app.services.schedules.options import Options
 from app.settings import Settings
+from tests.api.pages import own_replies
 from tests.background.test_scheduler import KEY, START, activate, register, state
 from tests.support.builders import a_launch_plan, an_id
+from tests.support.builders import register as register_basics
 
 Scenario = Callable[..., Any]
 PLACE = "/api/v1/schedules/p/development"
@@ -41,7 +44,9 @@ class Desk:
 
     async def __call__(self, verb: str, path: str, body: Any = None, **query: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://localhost") as client:
-            return await client.request(verb, path, json=body, params=query)
+            reply = await client.request(verb, path, json=body, params=query)
+        own_replies.check(verb, path, reply)
+        return reply
 
 
 async def executions_of(b: Any) -> dict[str, Any]:
@@ -106,7 +111,9 @@ def test_pages_of_schedules(bench: Scenario) -> None:
         assert found == ["v1", "w0", "w1", "w2", "w3"]
         [never] = (await call("GET", PLACE, problems="true")).json()["schedules"]
         assert (never["version"], never["never"]) == ("w3", True)
-        assert (await call("GET", "/api/v1/schedules/p/elsewhere")).json() == {"schedules": [], "token": ""}
+        nothing = (await call("GET", "/api/v1/schedules/p/elsewhere")).json()
+        assert (nothing["schedules"], nothing["token"]) == ([], "")
+        assert re.fullmatch(r"20\d\d[a-z]+", nothing["tzdata"])
 
     bench(scenario)
 
@@ -253,5 +260,34 @@ def test_actions_are_in_the_audit_log_with_their_outcome(bench: Scenario) -> Non
             ("write", "schedule pause", "p/development/none", "error 5"),
             ("write", "schedule pause", "p/development/lp", "error 3"),
         ]
+
+    bench(scenario)
+
+
+def test_a_launch_now_that_is_asked_to_respect_pause_and_overlap(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register(b, "0 0 * * *", overlap="skip")
+        call = Desk(b)
+        assert (await call("POST", f"{PLAN}/trigger", {"if_allowed": True})).status_code == 200
+        refused = await call("POST", f"{PLAN}/trigger", {"if_allowed": True})
+        assert (refused.status_code, "overlap is skip" in refused.json()["message"]) == (400, True)
+        await call("POST", f"{PLAN}/pause", {"reason": "maintenance"})
+        refused = await call("POST", f"{PLAN}/trigger", {"if_allowed": True})
+        assert "is paused: maintenance" in refused.json()["message"]
+        assert len(await executions_of(b)) == 1
+
+    bench(scenario)
+
+
+def test_a_limit_of_zero_is_shown(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await register_basics(b, workflow=True)
+        plan = a_launch_plan(cron="* * * * *")
+        plan.spec.concurrency_policy.max = 0
+        plan.spec.concurrency_policy.behavior = launch_plan_pb2.CONCURRENCY_LIMIT_BEHAVIOR_SKIP
+        await b.call(launch_plans.create_launch_plan, plan)
+        await activate(b)
+        [one] = (await Desk(b)("GET", PLACE, problems="true")).json()["schedules"]
+        assert "never launches" in one["warnings"][0]
 
     bench(scenario)

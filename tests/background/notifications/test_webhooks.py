@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -202,5 +203,21 @@ class TestRates:
                     waiting.append((now + (error.after_seconds or 0), number))
             assert sent == pytest.approx([0, 0, 0, 0, 0, *range(1, 16)])
             rates.take("b")
+
+        asyncio.run(scenario())
+
+    def test_processes_share_the_rate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def scenario() -> None:
+            now = 1000.0
+            monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+            sent = 0
+            for rates in (Rates(60), Rates(60)):
+                for second in range(60):
+                    now = 1000.0 + second
+                    with contextlib.suppress(TryAgain):
+                        rates.take("a", processes=2)
+                        sent += 1
+            # Of each process: a burst of two instead of four, then one in two seconds.
+            assert sent == 2 * 31
 
         asyncio.run(scenario())

@@ -12,7 +12,8 @@ import pytest
 from flyteidl.core import identifier_pb2
 
 from app import errors, limited_log
-from app.background.outbox import claims, service
+from app.background.outbox import claims, processes, service
+from app.background.outbox.processes import Processes
 from app.background.outbox.service import Outbox
 from app.background.outbox.targets import Away, Backoff, Delivery, Refused, TryAgain
 from app.database.outbox_tables import OutboxMessage
@@ -256,6 +257,34 @@ class TestOrder:
         bench(scenario)
 
 
+@pytest.mark.parametrize("bench", ["postgresql"], indirect=True)
+def test_ordered_messages_of_an_execution_have_ids_in_the_order_of_their_commits(bench: Scenario) -> None:
+    """On SQLite there is one writer at a time."""
+
+    async def scenario(b: Any) -> None:
+        async def later(name: str, content: bytes) -> None:
+            async with b.context() as ctx:
+                how = {"target": "mail", "kind": "k", "content": content, "ordered": True}
+                await outbox.put(ctx, execution=execution(name), **how)
+
+        async with b.context() as first:
+            await outbox.put(first, target="mail", kind="k", execution=execution("a"), content=b"first", ordered=True)
+            waits = asyncio.create_task(later("a", b"second"))
+            # Another execution waits for nobody.
+            await later("b", b"other")
+            await asyncio.sleep(0.2)
+            assert not waits.done()
+            await outbox.put(
+                first, target="mail", kind="k", execution=execution("a"), content=b"first too", ordered=True
+            )
+        await waits
+        async with b.context() as ctx:
+            rows = await ctx.db.find_all(OutboxMessage, execution_name="a")
+        assert [row.content for row in sorted(rows, key=lambda row: row.id)] == [b"first", b"first too", b"second"]
+
+    bench(scenario)
+
+
 class TestLeases:
     def test_messages_of_an_ended_process_are_delivered(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
@@ -359,3 +388,22 @@ class TestBounds:
             assert [row.content for row in await rows(b)] == [b"1", b"2", b"3", b"4"]
 
         bench(scenario)
+
+
+def test_processes_are_counted_while_they_live(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(b: Any) -> None:
+        first, second = (Processes(b.database, f"machine/{number}/1") for number in (1, 2))
+        for each in (first, second, first):
+            await each.renew()
+        assert (first.number, second.number) == (2, 2)
+        await second.stop()
+        await first.renew()
+        assert first.number == 1
+        # One that was killed.
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "LEASE_SECONDS", -1.0)
+            await second.renew()
+        await first.renew()
+        assert first.number == 1
+
+    bench(scenario)
