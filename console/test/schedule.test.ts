@@ -135,7 +135,7 @@ test("options are put in words; clock changes only where the zone has them", () 
     "While a run is active": "skip the slot",
     "Missed slots": "launch those of the last 6 hours",
     "Delay of launches": "up to 90 s",
-    "Clock changes": "move-gap,once",
+    "Clock changes": "a time that is skipped runs at the end of the gap, a repeated time runs once",
     "Pauses itself after": "1 failed slot",
   });
 });

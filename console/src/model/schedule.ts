@@ -208,9 +208,23 @@ export function optionsInWords(state: ScheduleState): [string, string][] {
     ["Missed slots", age ? `launch those of the last ${secondsInWords(age)}` : (CATCH_UPS[catchUp] ?? catchUp)],
   ];
   if (jitter) found.push(["Delay of launches", `up to ${secondsInWords(jitter)}`]);
-  if (state.zone && !["UTC", "Etc/UTC"].includes(state.zone)) found.push(["Clock changes", dst]);
+  if (state.zone && !["UTC", "Etc/UTC"].includes(state.zone)) found.push(["Clock changes", clockChanges(dst)]);
   if (limit) found.push(["Pauses itself after", `${limit} failed ${limit === 1 ? "slot" : "slots"}`]);
   return found;
+}
+
+const CLOCK_CHANGES: Record<string, string> = {
+  "skip-gap": "a time that is skipped has no run",
+  "move-gap": "a time that is skipped runs at the end of the gap",
+  once: "a repeated time runs once",
+  twice: "a repeated time runs twice",
+};
+
+function clockChanges(dst: string): string {
+  return dst
+    .split(",")
+    .map((one) => CLOCK_CHANGES[one] ?? one)
+    .join(", ");
 }
 
 function secondsInWords(seconds: number): string {

@@ -114,8 +114,9 @@ function VersionChoice({ plan, active, checked, onChoose }: ChoiceProps) {
       <span class="mono">{version}</span>
       {version === active && <span class="chip">active</span>}
       <span class="muted small spread">
-        {schedule && <ScheduleWords expression={schedule.expression} zone={schedule.zone} />}{" "}
-        <Time at={plan.closure?.created_at} />
+        {schedule && <ScheduleWords expression={schedule.expression} zone={schedule.zone} />}
+        {schedule && ", "}
+        registered <Time at={plan.closure?.created_at} />
       </span>
     </label>
   );

@@ -29,12 +29,18 @@ interface Props {
   name: string;
 }
 
-export function EntityRuns({ kind, place, name }: Props) {
-  const read = useLive<Execution[]>(
+/** The last executions of one entity. Its readers share one poll. */
+export function useRunsOf({ kind, place, name }: Props) {
+  return useLive<Execution[]>(
     `ListExecutions last of ${kind} ${place.project} ${place.domain} ${name}`,
     (signal, _, background) => runsOf(kind, place, name, { signal, background }, RUNS_SHOWN),
     (found) => (found.some(isRunning) ? ACTIVE_MS : IDLE_MS),
   );
+}
+
+export function EntityRuns(props: Props) {
+  const { kind, place, name } = props;
+  const read = useRunsOf(props);
   const runs = read.data ?? [];
   const columns = useMemo(() => columnsOf(place), [place.project, place.domain]);
   return (

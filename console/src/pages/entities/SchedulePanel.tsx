@@ -1,3 +1,4 @@
+import type { Execution } from "../../api/entities.ts";
 import {
   nextSlot,
   optionsInWords,
@@ -7,7 +8,8 @@ import {
   statusOf,
 } from "../../model/schedule.ts";
 import { links, type Place } from "../../routes.ts";
-import { Time } from "../../ui/Time.tsx";
+import { Phase } from "../../ui/Phase.tsx";
+import { Time, useNow } from "../../ui/Time.tsx";
 import type { Ask } from "./planDialogs.tsx";
 import { ScheduleActions } from "./ScheduleActions.tsx";
 import { ScheduleBadge } from "./ScheduleBadge.tsx";
@@ -20,10 +22,12 @@ interface Props {
   /** Undefined while it is read or where the server keeps none; null on a server without states of schedules. */
   state: ScheduleState | null | undefined;
   ask: (asked: Ask) => void;
+  /** Executions among which that of the last slot is looked for. */
+  runs?: readonly Execution[];
 }
 
 /** The schedule of a launch plan: its expression, and where the server offers it, its state and actions. */
-export function SchedulePanel({ place, schedule, active, state, ask }: Props) {
+export function SchedulePanel({ place, schedule, active, state, ask, runs = [] }: Props) {
   return (
     <section class="card schedule-panel" aria-label="Schedule">
       <header>
@@ -35,9 +39,10 @@ export function SchedulePanel({ place, schedule, active, state, ask }: Props) {
       </header>
       <div class="stack body">
         {state ? (
-          <State place={place} state={state} schedule={schedule} ask={ask} />
+          <State place={place} state={state} schedule={schedule} ask={ask} runs={runs} />
         ) : (
           <>
+            {!active && <p>The schedule runs while a version is active: turn on the switch above.</p>}
             <Facts schedule={schedule} />
             {state === null && (
               <p class="muted small">This server does not report when schedules ran and when they run next.</p>
@@ -56,7 +61,7 @@ function Facts({ schedule }: { schedule: PlanSchedule }) {
       <dd class="mono">{schedule.expression}</dd>
       {schedule.kickoffInput && (
         <>
-          <dt>Time of the slot is input</dt>
+          <dt>Input with the time of the run</dt>
           <dd class="mono">{schedule.kickoffInput}</dd>
         </>
       )}
@@ -69,19 +74,20 @@ interface StateProps {
   state: ScheduleState;
   schedule: PlanSchedule;
   ask: (asked: Ask) => void;
+  runs: readonly Execution[];
 }
 
-function State({ place, state, schedule, ask }: StateProps) {
+function State({ place, state, schedule, ask, runs }: StateProps) {
   return (
     <>
       <Trouble state={state} />
       <div class="schedule-columns">
         <dl class="facts">
           <dt>Next</dt>
-          <dd>{nextSlot(state) ? <NextSlots slots={state.next} /> : <span class="muted">None</span>}</dd>
+          <dd>{nextSlot(state) ? <NextSlots slots={state.next} /> : <span class="muted">{noNext(state)}</span>}</dd>
           <dt>Last</dt>
           <dd>
-            <LastSlot place={place} state={state} />
+            <LastSlot place={place} state={state} runs={runs} />
           </dd>
           <dt>Slots</dt>
           <dd>
@@ -99,7 +105,7 @@ function State({ place, state, schedule, ask }: StateProps) {
           <dd class="mono">{schedule.expression}</dd>
           {state.kickoff_input && (
             <>
-              <dt>Time of the slot is input</dt>
+              <dt>Input with the time of the run</dt>
               <dd class="mono">{state.kickoff_input}</dd>
             </>
           )}
@@ -149,17 +155,19 @@ function Trouble({ state }: { state: ScheduleState }) {
   );
 }
 
+function noNext(state: ScheduleState): string {
+  return statusOf(state) === "paused" ? "None while the schedule is paused" : "None";
+}
+
 function NextSlots({ slots }: { slots: readonly string[] }) {
+  const now = useNow();
   return (
     <ol class="slots">
       {slots.map((slot, index) => (
         <li key={slot} class={index > 0 ? "muted" : undefined}>
           <Time at={slot} />
           {index === 0 && (
-            <span class="muted">
-              {" "}
-              (<Time at={slot} relative />)
-            </span>
+            <span class="muted"> ({Date.parse(slot) <= now ? "due now" : <Time at={slot} relative />})</span>
           )}
         </li>
       ))}
@@ -167,15 +175,18 @@ function NextSlots({ slots }: { slots: readonly string[] }) {
   );
 }
 
-/** The last slot of a schedule, with a link to its execution. */
-export function LastSlot({ place, state }: { place: Place; state: ScheduleState }) {
+/** The last slot of a schedule, with a link to its execution, and how it ended where it is among `runs`. */
+export function LastSlot({ place, state, runs }: { place: Place; state: ScheduleState; runs?: readonly Execution[] }) {
   const last = state.last;
   if (!last) return <span class="muted">None yet</span>;
+  const run = last.execution ? runs?.find((one) => one.id?.name === last.execution) : undefined;
   return (
     <>
       <Time at={last.slot} />{" "}
       {last.execution ? (
-        <a href={links.execution(place, last.execution)}>{last.outcome ?? "execution"}</a>
+        <a href={links.execution(place, last.execution)}>
+          {run ? <Phase phase={run.closure?.phase} /> : (last.outcome ?? "execution")}
+        </a>
       ) : (
         last.outcome
       )}

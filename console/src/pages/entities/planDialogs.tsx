@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { ApiError } from "../../api/client.ts";
+import { refreshAll } from "../../api/live.ts";
 import { type PlanId, triggerSchedule } from "../../api/schedules.ts";
 import { guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
@@ -54,6 +55,7 @@ export async function launchNow(plan: PlanId): Promise<void> {
   try {
     const execution = await triggerSchedule(plan);
     refreshPlans();
+    refreshAll("ListExecutions");
     toast(`Launched ${execution}`, {
       action: { label: "Open", run: () => navigate(links.execution(plan, execution)) },
     });

@@ -4,6 +4,7 @@ import { scheduleOf } from "../../model/schedule.ts";
 import { links, type Place } from "../../routes.ts";
 import { ActiveSwitch } from "../entities/ActiveSwitch.tsx";
 import { useSchedules } from "../entities/data.ts";
+import { useRunsOf } from "../entities/EntityRuns.tsx";
 import type { Ask } from "../entities/planDialogs.tsx";
 import { SchedulePanel } from "../entities/SchedulePanel.tsx";
 
@@ -23,6 +24,7 @@ export function PlanState({ place, name, active, newest, ask }: Props) {
   const version = plan.id?.version ?? "";
   const state = states.data === null ? null : states.data?.find((one) => one.version === version);
   const workflow = plan.spec?.workflow_id;
+  const runs = useRunsOf({ kind: "launch_plan", place, name });
   return (
     <>
       <div class="row">
@@ -45,7 +47,14 @@ export function PlanState({ place, name, active, newest, ask }: Props) {
         )}
       </div>
       {schedule ? (
-        <SchedulePanel place={place} schedule={schedule} active={active !== null} state={state} ask={ask} />
+        <SchedulePanel
+          place={place}
+          schedule={schedule}
+          active={active !== null}
+          state={state}
+          ask={ask}
+          runs={runs.data ?? []}
+        />
       ) : (
         <p class="muted">
           No schedule: {active ? "the active version" : "the newest version"} runs when it is launched.

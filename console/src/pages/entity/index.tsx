@@ -16,10 +16,11 @@ import { InterfaceOf } from "../entities/InterfaceOf.tsx";
 import { PlansOf } from "../entities/PlansOf.tsx";
 import { usePlanDialogs } from "../entities/planDialogs.tsx";
 import { Versions } from "../entities/Versions.tsx";
+import { Numbers } from "./Numbers.tsx";
 import { PlanState } from "./PlanState.tsx";
 import "../entities/style.css";
 
-type TabName = "executions" | "versions" | "plans" | "interface";
+type TabName = "executions" | "versions" | "plans" | "numbers" | "interface";
 
 export default function EntityPage({ kind, project, domain, name }: PageProps<"entity">) {
   const place = { project, domain };
@@ -91,6 +92,7 @@ export default function EntityPage({ kind, project, domain, name }: PageProps<"e
         {chosen === "executions" && <EntityRuns kind={kind} place={place} name={name} />}
         {chosen === "versions" && <Versions {...{ kind, place, name, ask }} active={activeVersion} />}
         {chosen === "plans" && <PlansOf place={place} workflow={name} ask={ask} />}
+        {chosen === "numbers" && <Numbers kind={kind} place={place} name={name} />}
         {chosen === "interface" && (newest.data ? <InterfaceOf of={active.data ?? newest.data} /> : <Skeleton />)}
       </Tabs>
       {dialog}
@@ -103,6 +105,7 @@ function tabsOf(kind: PageProps<"entity">["kind"]): { key: TabName; label: strin
     { key: "executions", label: "Executions" },
     { key: "versions", label: "Versions" },
     ...(kind === "workflow" ? [{ key: "plans" as const, label: "Launch plans" }] : []),
+    { key: "numbers", label: "Numbers" },
     { key: "interface", label: "Inputs and outputs" },
   ];
 }

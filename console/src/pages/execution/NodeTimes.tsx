@@ -18,8 +18,9 @@ export function NodeTimes({ node, store }: { node: RunNode; store: RunStore }) {
   const operations = store.operationsOf(node);
   if (operations.length === 0) return null;
   const attempts = new Set(operations.flatMap((one) => one.attempt ?? [])).size;
-  const from = Math.min(...operations.map((one) => one.startMs));
-  const length = Math.max(1, ...operations.map((one) => one.startMs + one.lengthMs - from));
+  const from = Math.min(...operations.map((one) => one.startMs), node.createdMs ?? Number.POSITIVE_INFINITY);
+  const ends = operations.map((one) => one.startMs + one.lengthMs);
+  const length = Math.max(1, Math.max(...ends, node.endedMs ?? 0) - from);
   return (
     <table class="node-times">
       <caption class="hidden-text">Where the time went</caption>

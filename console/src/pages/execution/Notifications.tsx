@@ -88,8 +88,8 @@ function Deliveries({
     <ul class="deliveries">
       {reply.deliveries.map((one) => (
         <li key={one.id} class="panel-text">
-          <span class={`phase phase-${STATE_PHASES[one.state]}`}>{one.state}</span> {one.kind} to {one.recipient}{" "}
-          <span class="muted">by {one.target}</span>, <Time at={one.finished_at ?? one.created_at} />
+          <span class={`phase phase-${STATE_PHASES[one.state]}`}>{one.state}</span> {one.kind} to {one.recipient},{" "}
+          <Time at={one.finished_at ?? one.created_at} />
           {one.attempts > 1 && `, ${one.attempts} attempts`}
           {one.state === "pending" && one.next_at && (
             <>

@@ -1,4 +1,5 @@
 import { useMemo } from "preact/hooks";
+import type { Execution } from "../../api/entities.ts";
 import { navigate, query, setQuery } from "../../location.ts";
 import { matches } from "../../model/find.ts";
 import { nextSlot, reasonOf, type ScheduleState, statusOf } from "../../model/schedule.ts";
@@ -10,7 +11,7 @@ import { Icon } from "../../ui/Icon.tsx";
 import { Menu } from "../../ui/Menu.tsx";
 import { type Column, Table } from "../../ui/Table.tsx";
 import { Time } from "../../ui/Time.tsx";
-import { useSchedules } from "../entities/data.ts";
+import { useNewestRuns, useSchedules } from "../entities/data.ts";
 import { type Ask, scheduleItems, usePlanDialogs } from "../entities/planDialogs.tsx";
 import { ScheduleBadge } from "../entities/ScheduleBadge.tsx";
 import { Counts, LastSlot } from "../entities/SchedulePanel.tsx";
@@ -36,7 +37,8 @@ export default function SchedulesPage({ project, domain }: PageProps<"schedules"
     text,
     (one) => one.name,
   );
-  const columns = useMemo(() => columnsOf(place, ask), [project, domain]);
+  const runs = useNewestRuns(place).data;
+  const columns = useMemo(() => columnsOf(place, ask, runs ?? []), [project, domain, runs]);
   return (
     <div class="stack entity-list">
       <div class="row list-head">
@@ -109,7 +111,7 @@ function NoSchedules({ place, filtered }: { place: Place; filtered: boolean }) {
   );
 }
 
-function columnsOf(place: Place, ask: (asked: Ask) => void): Column<ScheduleState>[] {
+function columnsOf(place: Place, ask: (asked: Ask) => void, runs: readonly Execution[]): Column<ScheduleState>[] {
   return [
     {
       key: "name",
@@ -142,10 +144,10 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<ScheduleStat
     },
     {
       key: "last",
-      head: "Last slot",
+      head: "Last run",
       width: "14rem",
       label: "Last",
-      cell: (one) => <LastSlot place={place} state={one} />,
+      cell: (one) => <LastSlot place={place} state={one} runs={runs} />,
     },
     { key: "counts", head: "Slots", width: "12rem", cell: (one) => <Counts state={one} /> },
     {
