@@ -25,6 +25,7 @@ from app.api.pages import (
     attempt_logs,
     console,
     docs,
+    environments,
     health,
     notifications,
     own_document,
@@ -94,6 +95,7 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(storage.routes(server.blobs, server.settings))
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))
+        self.router.routes.extend(environments.routes(server))
         self.router.routes.extend(own_roles.routes(server))
         if server.auth is not None:
             # Its libraries take 0.2 s of CPU to import.

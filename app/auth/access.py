@@ -80,6 +80,8 @@ PAGES: Mapping[str, Rule] = {
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
     "/api/v1/roles/mine": Rule("identity", "it names the places in which the caller has roles"),
     "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
+    "/api/v1/environments": Rule("identity", "it names images and packages"),
+    "/api/v1/environments/{id}/log": Rule("identity", "it has the output of installers"),
     "/api/v1/notifications": Rule("identity", "it names mail servers and topics that do not answer"),
     "/api/v1/notifications/test": Rule("identity", "administrators send test messages there"),
     "/api/v1/notifications/{project}/{domain}": Rule("identity", "it names executions and recipients"),

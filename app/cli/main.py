@@ -19,6 +19,7 @@ from app.cli import (
     clusterresource,
     config,
     doctor,
+    envs,
     events,
     executions,
     mcp,
@@ -57,6 +58,7 @@ app.add_typer(notifications.commands, name="notifications", rich_help_panel=SERV
 app.add_typer(executions.commands, name="executions", rich_help_panel=DATA)
 app.add_typer(events.commands, name="events", rich_help_panel=DATA)
 app.add_typer(cache.commands, name="cache", rich_help_panel=DATA)
+app.add_typer(envs.commands, name="envs", rich_help_panel=DATA)
 app.add_typer(storage.commands, name="storage", rich_help_panel=DATA)
 
 

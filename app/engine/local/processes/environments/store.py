@@ -31,6 +31,7 @@ from app.settings import redact
 
 _LOCK_POLL_SECONDS = 0.2
 _REMOVED = ".removed-"
+_LAST_LINE_BYTES = 4096
 _LOG_BYTES_MAX = 1024 * 1024
 _RECORD_BYTES_MAX = 4 * 1024 * 1024
 
@@ -97,6 +98,20 @@ class EnvironmentStore:
     def log_path(self, key: str) -> Path:
         """Return the file with the output of the installation."""
         return self._folder / f"{key}.log"
+
+    def last_line(self, key: str) -> str:
+        """Return the last line of the output of the installation, "" without one."""
+        lines = self.log_of(key, _LAST_LINE_BYTES).splitlines()
+        return redact(lines[-1]) if lines else ""
+
+    def log_of(self, key: str, bytes_max: int) -> str:
+        """Return the end of the output of the installation."""
+        try:
+            with self.log_path(key).open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - bytes_max))
+                return log.read(bytes_max).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
 
     def is_ready(self, key: str) -> bool:
         """Return whether an environment is complete."""

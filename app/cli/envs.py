@@ -1,0 +1,104 @@
+"""`flyteadmin envs`: list and remove the environments of images on this machine."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.options import Files, errors_in_one_line, group, load_settings
+
+_MEBIBYTE = 1024**2
+_PACKAGES_SHOWN = 8
+
+commands = group("List and remove the environments that the local engine has made for images.")
+
+
+@commands.callback(invoke_without_command=True, no_args_is_help=False)
+def envs(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: Files = None,
+) -> None:
+    """List environments with state, size, last use and packages, those used last first.
+
+    The default environment is not listed: `flyteadmin doctor` describes it.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    import orjson
+
+    from app.engine.local.processes.environments.views import store_of, view
+
+    with errors_in_one_line():
+        store = store_of(load_settings(_root(context), config))
+        found = [view(record, store) for record in store.all()]
+        if json:
+            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+            return
+        for one in found:
+            _print(one)
+        size = sum(one["size_bytes"] for one in found) // _MEBIBYTE
+        typer.echo(f"{len(found)} environment{'' if len(found) == 1 else 's'}, {size} MiB")
+
+
+@commands.command("log")
+def log(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The id in the list.")],
+    config: Files = None,
+) -> None:
+    """Print the output of the installer."""
+    from app.engine.local.processes.environments.views import store_of
+    from app.settings import BadSetting, redact
+
+    with errors_in_one_line():
+        store = store_of(load_settings(_root(context), config))
+        if store.record(id) is None:
+            raise BadSetting(f"there is no environment {id}; `flyteadmin envs` lists them")
+        typer.echo(redact(store.log_of(id, _MEBIBYTE)), nl=False)
+
+
+@commands.command("prune")
+def prune(
+    context: typer.Context,
+    unused_for: Annotated[str, typer.Option(metavar="DURATION", help="Time without use, such as 720h.")] = "720h",
+    everything: Annotated[bool, typer.Option("--all", help="Remove every environment that is not in use.")] = False,
+    config: Files = None,
+) -> None:
+    """Remove environments that no task has used for a time, and those that could not be made.
+
+    An environment in use stays. A task that needs a removed one makes it again.
+    """
+    from datetime import UTC, datetime
+
+    from app.cli.options import time_before
+    from app.engine.local.processes.environments import pruning
+    from app.engine.local.processes.environments.views import store_of
+
+    with errors_in_one_line():
+        store = store_of(load_settings(_root(context), config))
+        before = None if everything else time_before(unused_for)
+        seconds = 0.0 if before is None else (datetime.now(UTC) - before).total_seconds()
+        store.clean()
+        removed = pruning.unused(store, seconds)
+        for record in removed:
+            typer.echo(f"removed {record.key}  {record.size_bytes // _MEBIBYTE} MiB  {record.image}")
+        size = sum(record.size_bytes for record in removed) // _MEBIBYTE
+        typer.echo(f"removed {len(removed)} environment{'' if len(removed) == 1 else 's'}, {size} MiB")
+
+
+def _root(context: typer.Context) -> typer.Context:
+    """Return the context with the files that were given before the command."""
+    return context.find_root() if context.obj is None else context
+
+
+def _print(one: dict[str, Any]) -> None:
+    used = f"used {one['used_at']}" if one["used_at"] else f"begun {one['started_at']}"
+    typer.echo(f"{one['id']}  {one['state']:7}{one['size_bytes'] // _MEBIBYTE:6} MiB  {used}  {one['image']}")
+    asked = {line.split("==")[0].lower() for line in one["requirements"]}
+    listed = [package for package in one["packages"] if package.split("==")[0].lower() in asked] or one["requirements"]
+    more = len(one["packages"]) - len(listed)
+    rest = f" and {more} more" if more > 0 else ""
+    typer.echo(f"  {', '.join(listed[:_PACKAGES_SHOWN])}{', …' if len(listed) > _PACKAGES_SHOWN else ''}{rest}")
+    for name in ("progress", "reason"):
+        if one[name]:
+            typer.echo(f"  {name}: {one[name]}")

@@ -1,0 +1,129 @@
+"""Environments on the disk: made once and whole, never used half-made, removed only when nobody uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import main as cli
+from app.engine.local.processes.environments import pruning
+from app.engine.local.processes.environments.installer import Installer, Sources
+from app.engine.local.processes.environments.maker import EnvironmentMaker
+from app.engine.local.processes.environments.store import EnvironmentStore, NotMade
+from app.engine.local.processes.environments.wanted import Wanted
+from app.settings import Settings
+from tests.engine.local.processes.test_environment import a_wheel
+
+SECONDS_MAX = 120.0
+
+
+def store_in(folder: Path) -> EnvironmentStore:
+    return EnvironmentStore(folder / "envs", Installer(), seconds_max=SECONDS_MAX)
+
+
+def wanted(folder: Path, requirement: str) -> Wanted:
+    sources = Sources(arguments=("--no-index", "--find-links", str(folder)))
+    return Wanted(requirements=(requirement,), sources=sources)
+
+
+def recorded(folder: Path, key: str, *, state: str = "ready", days: float = 0.0, size_bytes: int = 0) -> None:
+    """Write an environment as if it had been made and last used some days ago."""
+    envs = folder / "envs"
+    (envs / key / "bin").mkdir(parents=True)
+    (envs / key / "bin" / "python").write_text("")
+    fields = {
+        "key": key,
+        "state": state,
+        "python": "",
+        "requirements": ["six"],
+        "image": "me:tag",
+        "packages": ["six==1.17.0", "pip==25.0"],
+        "size_bytes": size_bytes,
+        "started_at": 1.0,
+        "made_at": 2.0,
+        "reason": "",
+    }
+    (envs / f"{key}.json").write_text(json.dumps(fields))
+    then = time.time() - days * 86400
+    os.utime(envs / f"{key}.json", (then, then))
+
+
+@pytest.mark.slow
+def test_tasks_and_servers_that_want_one_environment_at_once_make_it_once(tmp_path: Path) -> None:
+    a_wheel(tmp_path, "1.0")
+    settings = Settings.model_validate({"home": tmp_path})
+    one = wanted(tmp_path, "tiny-part==1.0")
+
+    async def main() -> None:
+        makers = [EnvironmentMaker(settings) for _ in range(2)]
+        await asyncio.gather(*(maker.ensure(one, "me:tag") for maker in makers for _ in range(3)))
+        absent = wanted(tmp_path, "absent-part")
+        for _ in range(2):
+            with pytest.raises(NotMade, match=r"\[absent-part\] cannot be made: .*absent-part was not found"):
+                await makers[0].ensure(absent, "me:tag")
+        assert not makers[0].store.path(absent.key).exists()
+        for maker in makers:
+            await maker.close()
+
+    asyncio.run(main())
+    store = store_in(tmp_path)
+    made, failed = sorted(store.all(), key=lambda record: record.state != "ready")
+    assert (made.state, made.packages) == ("ready", ("flyteadmin-images==1", "tiny-part==1.0"))
+    assert made.size_bytes > 0
+    assert (failed.state, "absent-part" in failed.reason) == ("failed", True)
+    assert store.log_of(made.key, 10_000).count("tiny-part==1.0") == 1
+    shown = subprocess.run(
+        [str(store.path(made.key) / "bin" / "python"), "-c", "import tiny_part; print(tiny_part.VERSION)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "1.0\n"
+
+
+def test_an_interrupted_installation_is_not_used_and_shown_as_failed(tmp_path: Path) -> None:
+    recorded(tmp_path, "a" * 16, state="making")
+    store = store_in(tmp_path)
+    assert not store.is_ready("a" * 16)
+    (record,) = store.all()
+    assert (record.state, "interrupted" in record.reason) == ("failed", True)
+    assert store.clean() == ["a" * 16]
+    assert not store.path("a" * 16).exists()
+
+
+def test_environments_in_use_or_just_used_are_not_removed(tmp_path: Path) -> None:
+    for key, days in (("a" * 16, 3), ("b" * 16, 2), ("c" * 16, 1), ("d" * 16, 0)):
+        recorded(tmp_path, key, days=days, size_bytes=100)
+    store = store_in(tmp_path)
+    with store.lock_path("a" * 16).open("w") as task:
+        fcntl.flock(task, fcntl.LOCK_SH)
+        removed = pruning.to_size(store, 250)
+    assert [record.key for record in removed] == ["b" * 16, "c" * 16]
+    assert {record.key for record in store.all()} == {"a" * 16, "d" * 16}
+    assert [record.key for record in pruning.to_size(store, 0)] == ["a" * 16]
+
+
+def test_the_command_lists_and_removes_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path))
+    recorded(tmp_path, "a" * 16, days=40, size_bytes=3 * 1024**2)
+    recorded(tmp_path, "b" * 16)
+    runner = CliRunner()
+    listed = runner.invoke(cli.app, ["envs"])
+    assert listed.exit_code == 0, listed.output
+    assert "a" * 16 + "  ready       3 MiB" in listed.output
+    assert "six==1.17.0 and 1 more" in listed.output
+    assert "2 environments, 3 MiB" in listed.output
+    assert [one["id"] for one in json.loads(runner.invoke(cli.app, ["envs", "--json"]).output)] == ["b" * 16, "a" * 16]
+    pruned = runner.invoke(cli.app, ["envs", "prune"])
+    assert "removed 1 environment, 3 MiB" in pruned.output, pruned.output
+    assert runner.invoke(cli.app, ["envs", "log", "c" * 16]).exit_code == 1
+    assert "removed 1 environment" in runner.invoke(cli.app, ["envs", "prune", "--all"]).output
+    assert not list((tmp_path / "envs").glob("*.json"))
