@@ -3,7 +3,7 @@
 GET /api/v1/environments    {"environments": [{"id": "5c9e…", "state": "making" | "ready" | "failed", "python": "",
     "image": "me:tag-env…", "requirements": ["six"], "packages": ["six==1.17.0"], "size_bytes": 1, "reason": "",
     "started_at": "2026-01-01T00:00:00Z", "made_at": null, "used_at": null, "progress": "Resolved …"}]}
-GET /api/v1/environments/{id}/log    the end of the output of the installer, as text
+GET /api/v1/environments/{id}/log    {"log": "…"}, the end of the output of the installer
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import re
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app import errors
@@ -44,7 +44,7 @@ def routes(server: Server) -> list[BaseRoute]:
         if not _ID.fullmatch(id) or store.record(id) is None:
             raise errors.NotFound(f"this machine has no environment [{id[:40]}]; GET {PATH} lists them")
         text = await asyncio.to_thread(store.log_of, id, LOG_BYTES_MAX)
-        return PlainTextResponse(redact(text), headers={"cache-control": "no-store"})
+        return json_pages.reply({"log": redact(text)})
 
     return [
         Route(PATH, answering_errors(list_all), methods=["GET"]),

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.api.pages import notifications, own_models, own_roles, roles, schedules
+from app.api.pages import environments, notifications, own_models, own_roles, roles, schedules
 from app.api.pages.json_pages import PAGE_ROWS_MAX
 from app.runtime.metrics import TARGETS
 
@@ -82,6 +82,8 @@ OPERATIONS: tuple[Operation, ...] = (
         own_models.Deliveries,
         query=_MESSAGES,
     ),
+    Operation("get", environments.PATH, "List the environments of images", own_models.Environments),
+    Operation("get", f"{environments.PATH}/{{id}}/log", "Read an installer's output", own_models.EnvironmentLog),
     Operation("get", roles.PATH, "List the bindings of roles", own_models.RoleBindings, query=_PAGE),
     Operation("post", roles.PATH, "Store a binding", own_models.Nothing, own_models.RoleBinding),
     Operation("get", own_roles.PATH, "List the roles of the caller", own_models.Grants),

@@ -16,6 +16,35 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Environment(Model):
+    """An environment of an image. used_at: the last start of a task. progress: the installer's last line."""
+
+    id: str
+    state: Literal["making", "ready", "failed"]
+    python: str
+    image: str
+    requirements: list[str]
+    packages: list[str]
+    size_bytes: int
+    started_at: AwareDatetime | None
+    made_at: AwareDatetime | None
+    used_at: AwareDatetime | None
+    reason: str
+    progress: str
+
+
+class Environments(Model):
+    """The environments of the machine that replies."""
+
+    environments: list[Environment]
+
+
+class EnvironmentLog(Model):
+    """The end of the output of the installer."""
+
+    log: str
+
+
 class Paused(Model):
     """Why a schedule is paused, by whom, and since when."""
 
