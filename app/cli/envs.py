@@ -29,7 +29,7 @@ def envs(
     from app.engine.local.processes.environments.views import store_of, view
 
     with errors_in_one_line():
-        store = store_of(load_settings(_root(context), config))
+        store = store_of(load_settings(context, config))
         found = [view(record, store) for record in store.all()]
         if json:
             typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
@@ -51,7 +51,7 @@ def log(
     from app.settings import BadSetting, redact
 
     with errors_in_one_line():
-        store = store_of(load_settings(_root(context), config))
+        store = store_of(load_settings(context, config))
         if store.record(id) is None:
             raise BadSetting(f"there is no environment {id}; `flyteadmin envs` lists them")
         typer.echo(redact(store.log_of(id, _MEBIBYTE)), nl=False)
@@ -75,7 +75,7 @@ def prune(
     from app.engine.local.processes.environments.views import store_of
 
     with errors_in_one_line():
-        store = store_of(load_settings(_root(context), config))
+        store = store_of(load_settings(context, config))
         before = None if everything else time_before(unused_for)
         seconds = 0.0 if before is None else (datetime.now(UTC) - before).total_seconds()
         store.clean()
@@ -84,11 +84,6 @@ def prune(
             typer.echo(f"removed {record.key}  {record.size_bytes // _MEBIBYTE} MiB  {record.image}")
         size = sum(record.size_bytes for record in removed) // _MEBIBYTE
         typer.echo(f"removed {len(removed)} environment{'' if len(removed) == 1 else 's'}, {size} MiB")
-
-
-def _root(context: typer.Context) -> typer.Context:
-    """Return the context with the files that were given before the command."""
-    return context.find_root() if context.obj is None else context
 
 
 def _print(one: dict[str, Any]) -> None:
