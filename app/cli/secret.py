@@ -1,16 +1,19 @@
-"""`flyteadmin secret`: the secrets of authentication."""
+"""`flyteadmin secret`: the secrets of authentication, and those of tasks."""
 
 import shlex
 import stat
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.options import Files, errors_in_one_line, group, load_settings
 
-commands = group("Make the secrets of authentication.")
+if TYPE_CHECKING:
+    from app.engine.local.processes.secret_store import SecretName
+
+commands = group("Make the secrets of authentication; set those of tasks.")
 
 
 @commands.command("init")
@@ -75,3 +78,67 @@ def init(
             f"-d scope=all {address}/oauth2/token",
             err=True,
         )
+
+
+Name = Annotated[str, typer.Argument(metavar="[GROUP/]KEY", help="As in Secret(group=…, key=…) of the task.")]
+Version = Annotated[str, typer.Option(metavar="VERSION", help="As in Secret(group_version=…).")]
+
+
+@commands.command("set")
+def set_(context: typer.Context, name: Name, group_version: Version = "", config: Files = None) -> None:
+    """Set a secret of tasks. The value is asked for, or read from stdin.
+
+    Values are encrypted in the home folder, with a key beside them. A running server uses them from the next task on.
+    """
+    import sys
+
+    from app.engine.local.processes.secret_store import VALUE_BYTES_MAX, SecretStore
+    from app.settings import BadSetting
+
+    with errors_in_one_line():
+        store, wanted = SecretStore(load_settings(context, config)), _secret_name(name, group_version)
+        if sys.stdin.isatty():
+            value = typer.prompt("Value", hide_input=True, confirmation_prompt=True, err=True).encode()
+        else:
+            value = sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
+            value = value.removesuffix(b"\n")
+        if not value:
+            raise BadSetting("the value is empty; `flyteadmin secret delete` removes a secret")
+        store.set(wanted, value)
+        typer.echo(f"set {wanted.path}")
+
+
+@commands.command("list")
+def list_(context: typer.Context, config: Files = None) -> None:
+    """List the names of the secrets of tasks that `flyteadmin secret set` has stored, without values."""
+    from app.engine.local.processes.secret_store import SecretStore
+
+    with errors_in_one_line():
+        names = SecretStore(load_settings(context, config)).names()
+        for one in names:
+            typer.echo(f"{one.group or '-'}  {one.key or '-'}{f'  version {one.version}' if one.version else ''}")
+        typer.echo(f"{len(names)} secret{'' if len(names) == 1 else 's'}", err=True)
+
+
+@commands.command("delete")
+def delete(context: typer.Context, name: Name, group_version: Version = "", config: Files = None) -> None:
+    """Delete a secret of tasks."""
+    from app.engine.local.processes.secret_store import SecretStore
+    from app.settings import BadSetting
+
+    with errors_in_one_line():
+        wanted = _secret_name(name, group_version)
+        if not SecretStore(load_settings(context, config)).delete(wanted):
+            raise BadSetting(f"there is no secret {wanted.path}; `flyteadmin secret list` lists them")
+        typer.echo(f"deleted {wanted.path}")
+
+
+def _secret_name(name: str, version: str) -> "SecretName":
+    """Return the name in an argument [GROUP/]KEY. Raises BadSetting for another form."""
+    from app.engine.local.processes.secret_store import SecretName
+    from app.settings import BadSetting
+
+    group, _, key = name.rpartition("/")
+    if not key or "/" in group or "/" in version:
+        raise BadSetting(f"{name!r} is no [GROUP/]KEY")
+    return SecretName.of(group, version, key)

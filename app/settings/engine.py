@@ -136,6 +136,10 @@ class LocalEngine(Section):
     passed_variables: tuple[str, ...] = PASSED_VARIABLES
     """Patterns of the names of this server's environment variables that tasks receive."""
 
+    keyring_service: str = "flyteadmin"
+    """Service under which the system's keyring has secrets of tasks, with group/version/key as the user. It is read
+    where the extra `keyring` is installed. Empty: the keyring is not read."""
+
     python_path: str = ""
     """PYTHONPATH of tasks."""
 

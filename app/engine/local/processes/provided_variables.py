@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from app.engine.local.processes.forkserver.layout import SECRETS
 from app.engine.local.processes.platform_access import PlatformAccess
+from app.engine.local.processes.secret_store import Keyring, SecretStore
 from app.engine.local.processes.storage_variables import StorageAccess, storage_access
 from app.engine.local.processes.task_attempt import TaskAttempt
 from app.engine.local.processes.task_secrets import VariablesAndFiles, secrets_of
@@ -31,6 +32,7 @@ class ProvidedVariables:
         self._environ = environ
         self._platform = platform
         self._access: StorageAccess = storage_access(settings, environ)
+        self._secret_stores = (SecretStore(settings).get, Keyring(settings.engine.local.keyring_service).get)
         plugin = settings.plugins.k8s
         copied = {name: source for table in plugin.default_env_vars_from_env for name, source in table.items()}
         self.defaults: dict[str, str] = {
@@ -52,7 +54,9 @@ class ProvidedVariables:
         """
         folder = attempt.directory / SECRETS
         # In a thread: a secret's file may lie on a network file system.
-        secrets = await asyncio.to_thread(secrets_of, attempt.task, variables, self._environ, folder)
+        secrets = await asyncio.to_thread(
+            secrets_of, attempt.task, variables, self._environ, folder, self._secret_stores
+        )
         paths = {name: folder / ".storage" / name for name in self._access.files}
         named = {self._access.paths[name]: str(path) for name, path in paths.items()}
         files = {paths[name]: text.encode() for name, text in self._access.files.items()}

@@ -5,13 +5,18 @@ Source: flytekit.core.context_manager.SecretsManager. Its names of variables and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flyteidl.core import security_pb2, tasks_pb2
 
+from app.engine.local.processes.secret_store import SecretName
 from app.engine.local.processes.task_attempt import CannotBuild, bad_task
+from app.settings import BadSetting
+
+# Returns a secret, None for one that is not there. Raises BadSetting where it cannot be read.
+Lookup = Callable[[SecretName], bytes | None]
 
 _ENV_PREFIX = "FLYTE_SECRETS_ENV_PREFIX"
 _DEFAULT_DIR = "FLYTE_SECRETS_DEFAULT_DIR"
@@ -59,7 +64,11 @@ class _SecretSource:
 
 
 def secrets_of(
-    task: tasks_pb2.TaskTemplate, variables: Mapping[str, str], environ: Mapping[str, str], folder: Path
+    task: tasks_pb2.TaskTemplate,
+    variables: Mapping[str, str],
+    environ: Mapping[str, str],
+    folder: Path,
+    stores: Sequence[Lookup] = (),
 ) -> VariablesAndFiles:
     """Return the secrets that a task requests, each as a variable or as a file, as its request asks for.
 
@@ -71,6 +80,7 @@ def secrets_of(
         variables: The variables of the attempt, without secrets.
         environ: The server's environment.
         folder: The private folder for the attempt's secrets.
+        stores: Further places, which are asked in this order.
 
     Raises:
         CannotBuild: A secret is missing, or cannot have the requested form.
@@ -84,7 +94,7 @@ def secrets_of(
     for request in requests:
         _check(task, request)
         already_set = variables.get(in_task.variable(request))
-        value = _value(task, request, on_server, environ) if already_set is None else already_set.encode()
+        value = _value(task, request, on_server, environ, stores) if already_set is None else already_set.encode()
         is_file = request.mount_requirement == security_pb2.Secret.FILE
         path = in_task.file(request)
         if as_files:
@@ -112,8 +122,24 @@ def _check(task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret) -> None:
         raise bad_task(f"task [{task.id.name}] requests a {_shown(secret)}, which cannot be the name of a file")
 
 
+def _stored(task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret, stores: Sequence[Lookup]) -> bytes | None:
+    name = SecretName.of(secret.group, secret.group_version, secret.key)
+    for find in stores:
+        try:
+            value = find(name)
+        except BadSetting as error:
+            raise CannotBuild(f"the {_shown(secret)} of task [{task.id.name}] cannot be read: {error}") from error
+        if value is not None:
+            return value
+    return None
+
+
 def _value(
-    task: tasks_pb2.TaskTemplate, secret: security_pb2.Secret, source: _SecretSource, environ: Mapping[str, str]
+    task: tasks_pb2.TaskTemplate,
+    secret: security_pb2.Secret,
+    source: _SecretSource,
+    environ: Mapping[str, str],
+    stores: Sequence[Lookup],
 ) -> bytes:
     name, path = source.variable(secret), source.file(secret)
     # With an empty prefix a task could request every variable of the server.
@@ -123,9 +149,15 @@ def _value(
         with path.open("rb") as file:
             value = file.read(_SECRET_BYTES_MAX + 1)
     except OSError as error:
+        stored = _stored(task, secret, stores)
+        if stored is not None:
+            return stored
+        version = f" --group-version {secret.group_version}" if secret.group_version else ""
+        full_name = "/".join(part for part in (secret.group, secret.key) if part)
         raise CannotBuild(
             f"[SecretNotFound] the {_shown(secret)} of task [{task.id.name}] is missing: the environment of the server "
-            f"has no variable [{name}], and file [{path}] cannot be read: {error.strerror}"
+            f"has no variable [{name}], file [{path}] cannot be read: {error.strerror}, and it is in no store of "
+            f"secrets. Set it on the machine of the server: flyteadmin secret set {full_name}{version}"
         ) from error
     if len(value) > _SECRET_BYTES_MAX:
         raise bad_task(f"the {_shown(secret)} in file [{path}] is larger than {_SECRET_BYTES_MAX} bytes")
