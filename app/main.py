@@ -32,6 +32,7 @@ from app.api.pages import (
     own_roles,
     roles,
     schedules,
+    status,
     storage,
 )
 from app.api.pages.guard import PageGuard
@@ -107,6 +108,7 @@ class FlyteAdmin(FastAPI):
                 from app.api.pages import login
 
                 self.router.routes.extend(login.routes(server.auth.sign_in))
+        self.router.routes.extend(status.routes(server, self.services.health))
         self.router.routes.extend(schedules.routes(server))
         self.router.routes.extend(notifications.routes(server, outbox))
         self.router.routes.extend(console.routes(server.settings, server.blobs))

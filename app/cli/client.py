@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import orjson
 
 from app.cli.calls import CALLS_MAX, PAGE_ROWS, STREAMS_MAX, TIMEOUT_SECONDS, TOKEN_VARIABLE
 from app.cli.sign_in import connection as connections
+from app.cli.sign_in.bearer import Bearer
 from app.cli.sign_in.connection import Connection
 from app.cli.sign_in.tls import verification
 from app.settings import BadSetting
@@ -49,18 +49,20 @@ class Client:
     def __init__(self, connection: Connection, *, seconds: float = TIMEOUT_SECONDS) -> None:
         self.connection = connection
         self.url = connection.url
+        verify = verification(connection)
+        self._bearer = Bearer(connection, verify, connections.home())
         self._http = httpx.Client(
             base_url=connection.url,
-            auth=_auth(connection),
+            auth=self._bearer,
             headers={"accept": "application/json"},
             timeout=seconds,
-            verify=verification(connection),
+            verify=verify,
             limits=httpx.Limits(max_connections=CALLS_MAX + STREAMS_MAX),
         )
 
     def token(self) -> str:
         """Return the bearer token that calls send now; "" without one."""
-        return os.environ.get(TOKEN_VARIABLE, "")
+        return self._bearer.token()
 
     def close(self) -> None:
         """Close the connections."""
@@ -192,18 +194,6 @@ def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Cl
         yield client
     finally:
         client.close()
-
-
-def _auth(connection: Connection) -> httpx.Auth | None:
-    import httpx
-
-    class Bearer(httpx.Auth):
-        def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
-            request.headers["authorization"] = f"Bearer {token}"
-            yield request
-
-    token = os.environ.get(TOKEN_VARIABLE, "")
-    return Bearer() if token else None
 
 
 def _advice(error: Exception) -> str:

@@ -31,11 +31,11 @@ from app.cli import (
     storage,
 )
 from app.cli.options import INTERRUPTED, Files, group, masker
-from app.cli.terminal import control, get, logs, run, watch
+from app.cli.terminal import control, get, logs, run, status, watch
 
 EXECUTIONS, SERVER, DATA, ASSISTANTS = "Executions", "Server", "Data", "AI assistants"
 
-app = group("A Flyte control plane. Start with `flyteadmin serve`.")
+app = group("A Flyte control plane. Start with `flyteadmin serve`, then try `flyteadmin hello`.", completes=True)
 app.command("hello", rich_help_panel=EXECUTIONS)(run.hello)
 app.command("run", rich_help_panel=EXECUTIONS, context_settings=run.CONTEXT)(run.run)
 app.command("get", rich_help_panel=EXECUTIONS)(get.get)
@@ -46,6 +46,7 @@ app.command("relaunch", rich_help_panel=EXECUTIONS)(control.relaunch)
 app.command("recover", rich_help_panel=EXECUTIONS)(control.recover)
 app.command("waiting", rich_help_panel=EXECUTIONS)(control.waiting)
 app.command("signal", rich_help_panel=EXECUTIONS)(control.signal)
+app.command("status", rich_help_panel=SERVER)(status.status)
 app.command("serve", rich_help_panel=SERVER)(serve.serve)
 app.add_typer(migrate.commands, name="migrate", rich_help_panel=SERVER)
 app.add_typer(config.commands, name="config", rich_help_panel=SERVER)

@@ -25,11 +25,16 @@ Files = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
-def group(help: str) -> typer.Typer:
-    """Return a group of commands."""
+def group(help: str, *, completes: bool = False) -> typer.Typer:
+    """Return a group of commands.
+
+    Args:
+        help: The help text.
+        completes: Whether it has the options that install the completion of shells.
+    """
     return typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completes,
         # `main` prints tracebacks, because Typer's own would print local variables, and with them secrets.
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",

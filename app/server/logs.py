@@ -14,6 +14,7 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
+from app import last_error
 from app.settings import Masker, Settings, masker_of
 
 # Upstream counts 0 panic, 1 fatal, 2 error, 3 warning, 4 info, 5 debug, 6 trace.
@@ -58,6 +59,7 @@ def set_up(settings: Settings) -> None:
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         without_secrets(masker_of(settings)),
+        last_error.remember,
         console if readable else structlog.processors.JSONRenderer(_json),
     ]
     structlog.configure(

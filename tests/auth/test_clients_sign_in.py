@@ -6,6 +6,7 @@ execution that has succeeded also shows that its task was let in.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ from tests.auth.deployment import (
 
 # A fixture that is asked for by name.
 from tests.engine.conftest import environment  # noqa: F401
+from tests.support.servers import COMMAND
 
 pytestmark = pytest.mark.campaign
 
@@ -220,3 +222,31 @@ def test_curl(deployment: Deployment) -> None:
 
     token = re.findall(r'"access_token" ?: ?"([^"]+)"', run(*credentials, f"{deployment.url}/oauth2/token"))[0]
     assert SERVICE in run("-H", f"Authorization: Bearer {token}", f"{deployment.url}/me")
+
+
+@pytest.mark.parametrize(("way", "who"), [("Pkce", ALICE), ("ClientSecret", SERVICE)])
+def test_our_commands_sign_in_as_pyflyte_does_and_hand_it_the_token(
+    deployment: Deployment, tmp_path: Path, way: str, who: str
+) -> None:
+    """`flyteadmin run` with a home of its own, then a command that finds the stored token."""
+    config = secret_config(deployment) if way == "ClientSecret" else deployment.config("ours", authType=way)
+    variables = {
+        **deployment.variables(),
+        "FLYTECTL_CONFIG": str(config),
+        "FLYTEADMIN_HOME": str(tmp_path),
+        "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(deployment.programs.parent),
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def ours(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *arguments]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240, check=False)
+
+    done = ours("run", "-o", "json", str(FOLDER / "calling_back.py"), "calls_back")
+    assert done.returncode == 0, done
+    assert json.loads(done.stdout.splitlines()[-1])["outputs"]["o0"] == who
+    listed = ours("get", "-o", "json", "--limit", "1")
+    assert json.loads(listed.stdout)[0]["phase"] == "SUCCEEDED"
+    assert "sign in with a browser" not in listed.stderr
+    logs = ours("logs", json.loads(listed.stdout)[0]["name"])
+    assert (logs.returncode, logs.stderr) == (0, "")

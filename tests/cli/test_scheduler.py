@@ -43,7 +43,7 @@ def test_a_backfill_takes_the_times_that_list_prints(answer: Any, given: str, se
     [
         (
             httpx.Response(401, json={"message": "upstream's text"}),
-            "put a token into FLYTE_API_KEY (flyteadmin auth token create)",
+            "does not describe its sign-in at /.well-known/oauth-authorization-server; put a token into FLYTE_API_KEY",
         ),
         (schedules(), f"{PLAN} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all"),
         (schedules("v1", "v2"), f"{PLAN} has 2 active or paused schedules: name the version"),

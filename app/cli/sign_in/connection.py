@@ -81,18 +81,16 @@ class Connection:
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def find(endpoint: str = "", *, home: Path | None = None) -> Connection:
+def find(endpoint: str = "") -> Connection:
     """Return the server of a command.
 
     Args:
         endpoint: The value of `--endpoint`; "" without one.
-        home: The home folder; by default that of the environment.
 
     Raises:
         BadSetting: The address or the file cannot be used.
     """
-    home = home or _home()
-    file, source = _file(home)
+    file, source = _file(home())
     values = _read(file) if file is not None else {}
     admin = values.get("admin") or {}
     given = endpoint or os.environ.get(ENDPOINT_VARIABLE, "")
@@ -110,11 +108,12 @@ def find(endpoint: str = "", *, home: Path | None = None) -> Connection:
     return _with_credentials(connection, admin)
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Return the home folder of this command."""
     return Path(os.environ.get("FLYTEADMIN_HOME") or "~/.flyteadmin").expanduser()
 
 
-def _file(home: Path) -> tuple[Path | None, str]:
+def _file(folder: Path) -> tuple[Path | None, str]:
     """Return the configuration file and its name for messages; None without one."""
     from app.server.home import holder
 
@@ -123,8 +122,8 @@ def _file(home: Path) -> tuple[Path | None, str]:
         if not file.exists():
             raise BadSetting(f"{FILE_VARIABLE}={named} does not exist; name a file, or remove the variable")
         return file, f"{FILE_VARIABLE}={named}"
-    own, users = home / "config.yaml", Path.home() / ".flyte" / "config.yaml"
-    order = (own, users) if own.exists() and holder(home) else (users, own)
+    own, users = folder / "config.yaml", Path.home() / ".flyte" / "config.yaml"
+    order = (own, users) if own.exists() and holder(folder) else (users, own)
     for file in order:
         if file.exists():
             return file, str(file)

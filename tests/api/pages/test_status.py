@@ -1,0 +1,67 @@
+"""The state of a server, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from app import last_error
+from app.api.pages import status
+from app.runtime.dispatch import Server
+from tests.services.test_executions import prepare
+from tests.services.test_notifications import launch
+
+Scenario = Callable[..., Any]
+
+
+async def read(b: Any, services: dict[str, str]) -> dict[str, Any]:
+    server = Server(b.settings, b.database, b.blobs, b.engine)
+    app = Starlette(routes=status.routes(server, lambda: services))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        reply = await client.get(status.PATH)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+
+def test_sizes_the_work_of_the_engine_and_the_last_error(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        await launch(b)
+        last_error.clear()
+        found = await read(b, {"local_engine": "", "scheduler": "no lease"})
+        assert found["engine"]["queued"] == 1
+        assert found["engine"]["running"] == 0
+        assert found["database"]["bytes"] > 1000
+        assert found["storage"]["complete"]
+        assert found["services"] == {"local_engine": "", "scheduler": "no lease"}
+        assert found["last_error"] is None
+        event = {
+            "event": "no_disk",
+            "level": "error",
+            "time": "t",
+            "path": "/x",
+            "exception": "Traceback\nOSError: full",
+        }
+        assert last_error.remember(None, "error", event) is event
+        last_error.remember(None, "info", {"event": "fine", "level": "info"})
+        assert (await read(b, {}))["last_error"] == {
+            "time": "t",
+            "level": "error",
+            "event": "no_disk",
+            "reason": "path=/x; OSError: full",
+        }
+
+    bench(scenario)
+
+
+def test_bytes_are_counted_for_a_limited_time(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"x" * 5)
+    (tmp_path / "link").symlink_to("/etc")
+    assert status.count_bytes(tmp_path, 60) == (15, True)
+    assert status.count_bytes(tmp_path, -1) == (0, False)
