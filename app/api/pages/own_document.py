@@ -18,7 +18,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.api.pages import environments, notifications, own_models, own_roles, roles, schedules
+from app.api.pages import (
+    environments,
+    notifications,
+    own_models,
+    own_roles,
+    roles,
+    schedules,
+    status,
+    status_model,
+)
 from app.api.pages.json_pages import PAGE_ROWS_MAX
 from app.runtime.metrics import TARGETS
 
@@ -87,6 +96,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("get", roles.PATH, "List the bindings of roles", own_models.RoleBindings, query=_PAGE),
     Operation("post", roles.PATH, "Store a binding", own_models.Nothing, own_models.RoleBinding),
     Operation("get", own_roles.PATH, "List the roles of the caller", own_models.Grants),
+    Operation("get", status.PATH, "Show the state of this server", status_model.Status),
     Operation("delete", roles.PATH, "Remove a binding", own_models.Nothing, own_models.RoleBinding),
 )
 

@@ -10,7 +10,7 @@ import httpx
 from starlette.applications import Starlette
 
 from app import last_error
-from app.api.pages import status
+from app.api.pages import status, status_model
 from app.runtime.dispatch import Server
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import launch
@@ -24,6 +24,7 @@ async def read(b: Any, services: dict[str, str]) -> dict[str, Any]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         reply = await client.get(status.PATH)
         assert reply.status_code == 200, reply.text
+        status_model.Status.model_validate(reply.json())
         return dict(reply.json())
 
 
