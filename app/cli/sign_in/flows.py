@@ -154,12 +154,12 @@ class Session:
                     raise BadSetting(f"the sign-in was refused: {error}; run the command again") from error
         raise BadSetting("nobody confirmed the code in time; run the command again")
 
-    def _fetch(self, form: Mapping[str, str], secret: str = "") -> Tokens:
+    def _fetch(self, form: Mapping[str, str], secret: str | None = None) -> Tokens:
         """Return the tokens of a grant.
 
         Args:
             form: The parameters of the grant.
-            secret: The secret of the client; "" for a public one, which names itself in the form.
+            secret: The secret of the client; None for a public one, which names itself in the form.
 
         Raises:
             OAuthError: The server refuses.
