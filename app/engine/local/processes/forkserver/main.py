@@ -7,6 +7,7 @@ import socket
 import sys
 from typing import Any
 
+from . import flytekit_command
 from .preload import preload
 from .supervisor import Supervisor
 
@@ -17,6 +18,7 @@ def main() -> None:
     hello: dict[str, Any] = {"warm": False}
     if sys.argv[2] == "warm":
         hello = preload()
+    flytekit_command.remember_own_modules()
     gc.collect()
     # The collector skips frozen objects. It would write to their pages, and forked processes could not share these.
     gc.freeze()
