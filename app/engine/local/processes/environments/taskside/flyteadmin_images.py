@@ -30,6 +30,11 @@ _FOLDER = "flyteadmin-images"
 _FILE = "image.json"
 _FILE_BYTES_MAX = 1024 * 1024
 
+_NOT_SENT = (
+    "The packages of image {} are not sent to flyteadmin: {}. When its tasks run, flyteadmin uses the rule in "
+    "engine.local.environments.images, or the default environment."
+)
+
 # Attributes without effect on the server. The server names them in the log of each task.
 _IGNORED = ("apt_packages", "conda_packages", "cuda", "cudnn", "commands", "copy", "pip_secret_mounts")
 
@@ -45,20 +50,47 @@ class PackagesSender(_image_spec.ImageSpecBuilder):  # type: ignore[misc] # flyt
         return True
 
     def build_image(self, image_spec: Any) -> str:
-        """Upload the description and return the name of the image."""
+        """Upload the description and return the name of the image.
+
+        Without a server or project, as for `pyflyte package`, the name carries no digest.
+        """
         described = describe(image_spec)
         content = json.dumps(described, sort_keys=True, indent=1).encode()
         if len(content) > _FILE_BYTES_MAX:
             raise ValueError(f"the packages of image {image_spec.name} take more than {_FILE_BYTES_MAX} bytes")
         digest = hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
         remote, project, domain = _destination()
+        if not project or not domain:
+            return _not_sent(image_spec, "this command names no project and domain")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / _FILE
             file.write_bytes(content)
-            remote.upload_file(file, project, domain, f"{_FOLDER}/{digest}")
+            try:
+                remote.upload_file(file, project, domain, f"{_FOLDER}/{digest}")
+            except Exception as error:
+                if not _is_unreachable(error):
+                    raise
+                return _not_sent(image_spec, "no server answers")
         name = f"{image_spec.image_name()}{_MARK}{digest}"
         _sent[name] = described
         return name
+
+
+def _not_sent(image_spec: Any, reason: str) -> str:
+    name: str = image_spec.image_name()
+    click: Any = importlib.import_module("click")
+    click.echo(_NOT_SENT.format(name, reason), err=True)
+    return name
+
+
+def _is_unreachable(error: BaseException | None) -> bool:
+    """Return whether an error comes from a server that does not answer."""
+    grpc: Any = importlib.import_module("grpc")
+    while error is not None:
+        if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+            return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def describe(spec: Any) -> dict[str, Any]:
@@ -99,7 +131,7 @@ def _requirements(path: str) -> list[str]:
 
 
 def _destination() -> tuple[Any, str, str]:
-    """Return the FlyteRemote that registers the task with this image, and the project and domain of the task.
+    """Return the FlyteRemote that registers the task with this image, and the project and domain of the task if known.
 
     flytekit gives neither to a builder, so they are taken from the functions that called it.
     """
@@ -120,8 +152,6 @@ def _destination() -> tuple[Any, str, str]:
         remote = given.get("remote") or _configured(given.get("config"))
     project = getattr(settings, "project", None) or given.get("project") or remote.default_project
     domain = getattr(settings, "domain", None) or given.get("domain") or remote.default_domain
-    if not project or not domain:
-        raise ValueError("the packages of an image are sent to a project and domain; name both, as in pyflyte -p -d")
     return remote, project, domain
 
 
