@@ -155,10 +155,10 @@ def test_values_of_gates_are_typed_and_approvals_refused(world: World, page: Pag
     open_page(page, world.execution("typed gate"))
     page.locator(".tree-row", has_text="number").click()
     panel = page.locator(".panel")
-    panel.get_by_label("number").fill("many")
+    panel.get_by_role("textbox", name="number").fill("many")
     panel.get_by_role("button", name="Send and go on").click()
     expect(panel.get_by_text("An integer, such as 42, is needed")).to_be_visible()
-    panel.get_by_label("number").fill("9007199254740993")
+    panel.get_by_role("textbox", name="number").fill("9007199254740993")
     panel.get_by_role("button", name="Send and go on").click()
     expect(panel).to_contain_text("Succeeded")
     signals = world.remote.call("GET", f"/signals/flytesnacks/development/{name}?limit=10")["signals"]

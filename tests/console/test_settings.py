@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.console.checks import both_themes, both_widths, check_accessible, check_no_sideways_scrolling, open_page
 from tests.console.world import DOMAIN, MARKUP, PROJECT, SCOPE, World
+from tests.support.browser import Faults
 
 pytestmark = pytest.mark.campaign
 
@@ -100,11 +101,13 @@ def test_settings_are_accessible(page: Page, world: World) -> None:
     check_accessible(page)
 
 
-def test_a_project_is_registered_archived_and_restored(page: Page, world: World) -> None:
+def test_a_project_is_registered_archived_and_restored(page: Page, world: World, faults: Faults) -> None:
+    faults.allow("^400 POST .*/projects$")
     open_page(page, "/console/select-project")
     page.get_by_role("button", name="New project").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Id").fill("Not An Id")
+    dialog.get_by_role("button", name="Register").click()
     expect(dialog.get_by_role("alert").first).to_be_visible()
     name = f"made-{len(world.remote.call('GET', '/projects?limit=100')['projects'])}"
     dialog.get_by_label("Id").fill(name)
