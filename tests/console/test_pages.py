@@ -82,7 +82,9 @@ MANY_CALLS = ("grid", "graph", "branches", *OTHERS)
 
 @both_themes
 @pytest.mark.parametrize("name", EVERY)
-def test_a_page_is_accessible_narrow_and_asks_little(world: World, page: Page, faults: Faults, name: str) -> None:
+def test_a_page_is_accessible_narrow_and_asks_little(
+    world: World, page: Page, faults: Faults, name: str, theme: str
+) -> None:
     # The deck's script tries to reach the page around it.
     faults.allow('Blocked a frame with origin "null"' if name == "hostile deck" else "^$")
     open_page(page, path_of(world, name))
@@ -95,16 +97,9 @@ def test_a_page_is_accessible_narrow_and_asks_little(world: World, page: Page, f
     page.set_viewport_size(PHONE)
     page.wait_for_timeout(100)
     check_no_sideways_scrolling(page)
+    if theme == "light":
+        check_accessible(page)
     check_not_attacked(page)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_a_page_is_accessible_on_a_phone(world: World, page: Page, faults: Faults, name: str) -> None:
-    faults.allow('Blocked a frame with origin "null"' if name == "hostile deck" else "^$")
-    page.set_viewport_size(PHONE)
-    open_page(page, path_of(world, name))
-    check_accessible(page)
-    check_no_sideways_scrolling(page)
 
 
 def test_an_execution_that_does_not_exist(world: World, page: Page, faults: Faults) -> None:
