@@ -367,11 +367,11 @@ async def perform(
             changes=server.changes,
         )
         response = await function(ctx, request)
-    await _run_callbacks(ctx, function.__name__)
+    await _run_callbacks(ctx, function)
     return response
 
 
-async def _run_callbacks(ctx: Context, function: str) -> None:
+async def _run_callbacks(ctx: Context, function: Callable[..., Any]) -> None:
     """Run the after-commit callbacks of a call. A failure of one does not keep the others from running.
 
     Raises:
@@ -387,6 +387,8 @@ async def _run_callbacks(ctx: Context, function: str) -> None:
             refusal = refusal or error
         except Exception:
             # The commit stands, so the caller receives success; an engine finds committed work again by itself.
-            log.exception("after_commit_failed", function=function, request_id=ctx.request_id)
+            # A functools.partial has no name.
+            name = getattr(function, "__name__", repr(function))
+            log.exception("after_commit_failed", function=name, request_id=ctx.request_id)
     if refusal is not None:
         raise refusal
