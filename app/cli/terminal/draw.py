@@ -79,7 +79,7 @@ def _folded(nodes: Sequence[Node], rows_max: int) -> tuple[Sequence[Node], str]:
     counts: dict[str, int] = {}
     for at in ranked[rows_max:]:
         counts[nodes[at].phase] = counts.get(nodes[at].phase, 0) + 1
-    return [nodes[at] for at in chosen], f"{counted(counts)} more (--all shows all)"
+    return [nodes[at] for at in chosen], f"and {counted(counts)} (--all shows all)"
 
 
 def counted(counts: dict[str, int]) -> str:
@@ -126,8 +126,9 @@ def heading(tree: Tree, client: Client) -> list[Text]:
         plan["version"],
         (f"  launched {created}{by}", "dim"),
     )
-    lines = [first, second, Text.assemble(("console  ", "dim"), tree.place.console(client))]
-    lines[-1].no_wrap, lines[-1].overflow = False, "fold"
+    address = tree.place.console(client)
+    # A terminal that knows links opens the whole address, also where it is wrapped.
+    lines = [first, second, Text.assemble(("console  ", "dim"), (address, f"link {address}"), overflow="fold")]
     if cause := (tree.row["closure"].get("abort_metadata") or {}).get("cause"):
         lines.append(Text.assemble(("aborted  ", "dim"), cause))
     return lines

@@ -87,7 +87,7 @@ def _latest(client: Client, project: str, domain: str) -> dict[str, Any]:
                 "name": rows[0]["id"]["name"],
                 "phase": closure["phase"],
                 "created_at": closure.get("created_at"),
-                "error": message[-1][:200] if message else "",
+                "error": message[-1].strip()[:200] if message else "",
             }
     return found
 

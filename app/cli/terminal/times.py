@@ -47,4 +47,5 @@ def ago(text: str | None, now: datetime | None = None) -> str:
     at = moment(text)
     if at is None:
         return ""
-    return f"{shown(max(0.0, ((now or datetime.now(UTC)) - at).total_seconds()))} ago"
+    seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())
+    return f"{round(seconds / 60)} min ago" if 600 <= seconds < 3570 else f"{shown(seconds)} ago"

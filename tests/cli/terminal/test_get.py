@@ -117,7 +117,7 @@ def test_ten_thousand_nodes_are_folded_and_read_with_few_calls(api: Api) -> None
     assert "├─ n7777 wf.work  ✗ failed     1.5 s" in found
     assert [part.strip() for part in found[-1].split("  ") if part] == [
         "└─ …",
-        "9,970 succeeded more (--all shows all)",
+        "and 9,970 succeeded (--all shows all)",
     ]
     assert len(found) == 4 + 30 + 1
     assert len(api.sent) == 2 + 10 + 30
