@@ -152,10 +152,23 @@ def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
     curl += _token(settings)
     client = f"{pyflyte} --config {settings.home_path / 'config.yaml'}"
     return (
+        *((f"{_program(settings)} hello",) if settings.engine.kind == "local" else ()),
         f"{client} run --remote -p {FIRST_PROJECT} -d development {example} main --x 3",
         f"{curl} {web}/api/v1/executions/{FIRST_PROJECT}/development/<name>",
         f"{curl} {web}/api/v1/data/executions/{FIRST_PROJECT}/development/<name>",
     )
+
+
+def _program(settings: "Settings") -> str:
+    """Return this program, with the variable of its home where that is not the default one."""
+    import sys
+
+    program = Path(sys.argv[0]).absolute()
+    name = "flyteadmin"
+    if program.name == name and program.is_relative_to(Path.cwd()):
+        name = str(program.relative_to(Path.cwd()))
+    default = Path("~/.flyteadmin").expanduser()
+    return name if settings.home_path == default else f"FLYTEADMIN_HOME={settings.home_path} {name}"
 
 
 def _token(settings: "Settings") -> str:

@@ -127,7 +127,7 @@ def heading(tree: Tree, client: Client) -> list[Text]:
         (f"  launched {created}{by}", "dim"),
     )
     address = tree.place.console(client)
-    # A terminal that knows links opens the whole address, also where it is wrapped.
+    # As a link, the address can be opened where it is wrapped, too.
     lines = [first, second, Text.assemble(("console  ", "dim"), (address, f"link {address}"), overflow="fold")]
     if cause := (tree.row["closure"].get("abort_metadata") or {}).get("cause"):
         lines.append(Text.assemble(("aborted  ", "dim"), cause))
