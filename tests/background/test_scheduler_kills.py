@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -23,28 +24,46 @@ from app.database.schedule_tables import ScheduleState
 from app.services import launch_plans
 from app.services.schedules.slots import execution_name
 from tests.support.builders import a_launch_plan, an_id, register
-from tests.support.servers import COMMAND, environment
+from tests.support.servers import COMMAND, START_SECONDS_MAX, environment
 
 pytestmark = pytest.mark.slow
 
 PROCESSES, PLANS = 3, 10
+CATCH_UP_SECONDS_MAX = 180
 SECOND = timedelta(seconds=1)
 
 
-def start(home: Path, url: str, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [*COMMAND, "scheduler", "run"],
-            env=environment(home, FLYTEADMIN_DATABASE_URL=url, FLYTEADMIN_STORAGE_URL=str(home / "storage")),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+class Scheduler:
+    """A process that fires schedules, and its log."""
+
+    def __init__(self, home: Path, url: str, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*COMMAND, "scheduler", "run"],
+                env=environment(home, FLYTEADMIN_DATABASE_URL=url, FLYTEADMIN_STORAGE_URL=str(home / "storage")),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self) -> None:
+        """Kill the process, which has started before: a slow machine would kill it before it does anything."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while b"the scheduler runs" not in self.log.read_bytes():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.campaign)])
 def test_each_slot_has_one_execution(bench: Callable[..., Any], tmp_path: Path, kills: int) -> None:
-    choice, log = random.Random(17), tmp_path / "log"
+    choice, numbers = random.Random(17), itertools.count()
+
+    def start() -> Scheduler:
+        return Scheduler(tmp_path, url, tmp_path / f"log-{next(numbers)}")
 
     async def prepare(b: Any) -> None:
         await register(b, workflow=True)
@@ -64,26 +83,25 @@ def test_each_slot_has_one_execution(bench: Callable[..., Any], tmp_path: Path, 
 
     bench(prepare)
     url = bench(_url)
-    processes = [start(tmp_path, url, log) for _ in range(PROCESSES)]
+    processes = [start() for _ in range(PROCESSES)]
     try:
         for _ in range(kills):
             time.sleep(choice.uniform(0.1, 1.2))
             place = choice.randrange(PROCESSES)
-            processes[place].send_signal(signal.SIGKILL)
-            processes[place].wait()
-            processes[place] = start(tmp_path, url, log)
+            processes[place].kill()
+            processes[place] = start()
         ended = datetime.now(UTC)
         # The slots up to now are decided after the processes had time to catch up.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + CATCH_UP_SECONDS_MAX
         while any(state.last_slot is None or state.last_slot < ended for state in bench(found)[1]):
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, _logs(processes)
             time.sleep(0.5)
     finally:
-        for process in processes:
-            process.terminate()
-        codes = [process.wait(60) for process in processes]
+        for each in processes:
+            each.process.terminate()
+        codes = [each.process.wait(60) for each in processes]
     # A process that has just started ends by the signal itself.
-    assert set(codes) <= {0, -signal.SIGTERM}, log.read_text()[-3000:]
+    assert set(codes) <= {0, -signal.SIGTERM}, _logs(processes)
     executions, states, active = bench(found)
     names = [row.execution_name for row in executions]
     assert len(names) == len(set(names))
@@ -97,6 +115,10 @@ def test_each_slot_has_one_execution(bench: Callable[..., Any], tmp_path: Path, 
             expected.add(execution_name(key, slot))
     assert set(names) == expected
     assert sum(state.launched for state in states) == len(expected)
+
+
+def _logs(processes: list[Scheduler]) -> str:
+    return "\n".join(each.log.read_text()[-1500:] for each in processes)
 
 
 async def _url(b: Any) -> str:
