@@ -94,6 +94,10 @@ class LocalEngine(Section):
     task_processes_max: int = Field(default=1000, ge=0)
     """Processes of one attempt at once; an attempt with more is ended; 0 means no limit."""
 
+    resource_limits: bool = True
+    """End tasks that use more memory than their limit, and let tasks run on no more CPUs than their limit. On
+    Linux only."""
+
     warm: bool = True
     """Fork flytekit's commands from a process that has imported flytekit, which saves its import."""
 

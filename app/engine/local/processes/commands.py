@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.json_format import MessageToDict
@@ -16,9 +17,11 @@ from google.protobuf.json_format import MessageToDict
 from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt, bad_task
 from app.wire.go import gotext
+from app.wire.go.quantity import Quantity
 from app.wire.text import text
 
 PRIMARY_CONTAINER_KEY = "primary_container_name"
+_Resource = tasks_pb2.Resources.ResourceName
 ECHO = "echo"
 SENSOR = "sensor"
 
@@ -46,6 +49,8 @@ class Container:
         command: The command with its arguments.
         env: Its environment variables.
         data_config: The configuration of the copilot; None if it is not enabled.
+        memory_bytes_max: The limit of its memory; 0 for none.
+        cpus_max: The limit of its CPUs, as a whole number; 0 for none.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Container:
     command: tuple[str, ...]
     env: Mapping[str, str]
     data_config: tasks_pb2.DataLoadingConfig | None
+    memory_bytes_max: int = 0
+    cpus_max: int = 0
 
 
 def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container:
@@ -74,6 +81,7 @@ def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container
             command=(*container.command, *container.args),
             env={pair.key: pair.value for pair in container.env},
             data_config=_data_config(container),
+            **_limits({_Resource.Name(entry.name).lower(): entry.value for entry in container.resources.limits}),
         )
     if target != "k8s_pod" or not task.k8s_pod.HasField("pod_spec"):
         raise bad_task(
@@ -99,8 +107,20 @@ def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
                 # Without Kubernetes there are no values from secrets, config maps or fields of the pod.
                 env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},
                 data_config=_data_config(task.k8s_pod),
+                **_limits(container.get("resources", {}).get("limits", {})),
             )
     raise bad_task(f"invalid TaskSpecification, primary container [{name}] not defined")
+
+
+def _limits(written: Mapping[str, Any]) -> dict[str, int]:
+    """Return the limits of memory and CPUs. As with upstream, a quantity that cannot be parsed counts as absent."""
+    found = {}
+    for name, field in (("memory", "memory_bytes_max"), ("cpu", "cpus_max")):
+        try:
+            found[field] = max(0, Quantity.parse(str(written.get(name) or "0")).rounded)
+        except ValueError:
+            continue
+    return found
 
 
 def _data_config(holder: tasks_pb2.Container | tasks_pb2.K8sPod) -> tasks_pb2.DataLoadingConfig | None:

@@ -106,6 +106,13 @@ async def _deck(attempt: TaskAttempt, blobs: Blobs) -> str:
 
 
 def _from_exit(attempt: TaskAttempt, ended: ExitRecord, deck_uri: str) -> Failed:
+    if ended["reason"] == "memory":
+        used, limit = (ended[name] / 1024**2 for name in ("memory_bytes", "memory_bytes_max"))
+        message = (
+            f"[{_container_name(attempt)}] terminated with exit code (137). Reason [OOMKilled]. It used "
+            f"{used:.0f} MiB of memory; the limit of the task is {limit:.0f} MiB. Message: \n{ended['tail']}"
+        )
+        return _failed("OOMKilled", message, _Kind.USER, deck_uri)
     if ended["reason"]:
         code, message = _LIMITS[ended["reason"]](ended)
         return _failed(code, f"[{_container_name(attempt)}] {message}", _Kind.USER, deck_uri, retryable=False)

@@ -291,6 +291,8 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
         "printed_bytes_max": limits.printed_bytes_max,
         "free_bytes_min": limits.free_bytes_min,
         "processes_max": limits.processes_max,
+        "memory_bytes_max": limits.memory_bytes_max,
+        "cpus_max": limits.cpus_max,
     }
 
 

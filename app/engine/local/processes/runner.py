@@ -155,7 +155,7 @@ class TaskRunner:
             files=private.files,
             log=attempt.log_path,
             data_folders=tuple(path for path in (attempt.raw_output_prefix,) if path.startswith("/")),
-            limits=self._limits(),
+            limits=self._limits(container),
             queue=_queue(attempt),
             key=_key(attempt),
             preload=environment if _is_flytekit(program, argv, environment) else None,
@@ -289,7 +289,7 @@ class TaskRunner:
             requirements=self._local.requirements,
         )
 
-    def _limits(self) -> Limits:
+    def _limits(self, container: commands.Container) -> Limits:
         local = self._local
         return Limits(
             grace_seconds=local.grace_seconds,
@@ -297,6 +297,8 @@ class TaskRunner:
             printed_bytes_max=local.printed_bytes_max,
             free_bytes_min=local.free_bytes_min,
             processes_max=local.task_processes_max,
+            memory_bytes_max=container.memory_bytes_max if local.resource_limits else 0,
+            cpus_max=container.cpus_max if local.resource_limits else 0,
         )
 
 

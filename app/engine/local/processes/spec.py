@@ -33,6 +33,8 @@ class Limits:
         printed_bytes_max: Size of the output beyond which the process is killed.
         free_bytes_min: Free disk space below which the process is killed, if its own files take as much.
         processes_max: Number of simultaneous processes beyond which all are killed.
+        memory_bytes_max: Memory of all processes together beyond which they are killed.
+        cpus_max: Number of CPUs that the processes run on.
     """
 
     grace_seconds: float
@@ -40,6 +42,8 @@ class Limits:
     printed_bytes_max: int
     free_bytes_min: int
     processes_max: int
+    memory_bytes_max: int = 0
+    cpus_max: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

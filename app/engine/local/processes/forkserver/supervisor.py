@@ -29,6 +29,7 @@ from .task_process import HANDLED, STOPPING, Inherited, become_task
 _LENGTH = struct.Struct(">I")
 _READ_BYTES = 65536
 _WATCH_SECONDS = 1.0
+_MEMORY_SECONDS = 0.1
 _REAP_SECONDS = 10.0
 _DESCRIPTORS_MAX = 65536
 
@@ -57,6 +58,7 @@ class Supervisor:
         # For each task that has ended: when to stop waiting for the end of its remaining processes.
         self._give_up: dict[int, float] = {}
         self._next_check = 0.0
+        self._next_memory_check = 0.0
         self._itself: dict[str, Any] = {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
         self._descriptors_max, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         raised = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
@@ -124,6 +126,8 @@ class Supervisor:
         if not self._tasks:
             return None
         times = [self._next_check, *self._give_up.values()]
+        if any(task.limits_memory for task in self._tasks.values()):
+            times.append(self._next_memory_check)
         times += [task.deadline for task in self._tasks.values() if task.deadline is not None]
         return max(0.0, min(times) - time.monotonic()) * 1000
 
@@ -261,11 +265,16 @@ class Supervisor:
     def _enforce(self) -> None:
         now = time.monotonic()
         check = now >= self._next_check
+        check_memory = now >= self._next_memory_check
         for task in self._tasks.values():
             if task.status is None:
                 task.enforce_time_and_output(now)
+                if check_memory and task.limits_memory:
+                    task.enforce_memory()
                 if check:
                     task.enforce_limits()
+        if check_memory:
+            self._next_memory_check = now + _MEMORY_SECONDS
         if check:
             self._next_check = now + _WATCH_SECONDS
 

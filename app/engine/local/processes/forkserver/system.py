@@ -7,7 +7,9 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterable
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -77,6 +79,52 @@ def family(pid: int, count_max: int) -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def memory_of(pids: Iterable[int], enough: int) -> int:
+    """Return the memory of processes in bytes, without pages of files; 0 if the system has no /proc.
+
+    A page that processes share counts in parts. That takes long to read, so it is read only where the sum of all pages
+    is above `enough`; otherwise this sum is returned.
+    """
+    total = 0
+    for pid in pids:
+        total += int((_read(f"/proc/{pid}/statm").split() or ["0", "0"])[1]) * _PAGE_BYTES
+    if total <= enough:
+        return total
+    return sum(_own_memory(pid) for pid in pids)
+
+
+def _own_memory(pid: int) -> int:
+    kilobytes = dict.fromkeys(("Pss", "Pss_File"), 0)
+    lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name in kilobytes:
+            kilobytes[name] = int(value.split()[0])
+    if kilobytes["Pss"]:
+        return (kilobytes["Pss"] - kilobytes["Pss_File"]) * 1024
+    # A kernel without this file, or a process that has just ended.
+    fields = _read(f"/proc/{pid}/statm").split() or ["0", "0", "0"]
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+
+
+def limit_cpus(count: int) -> None:
+    """Let this process and its children run on so many CPUs only, where the system can; 0 for no limit."""
+    if not count or sys.platform != "linux":
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    if count < len(allowed):
+        first = os.getpid() % len(allowed)
+        os.sched_setaffinity(0, {allowed[(first + number) % len(allowed)] for number in range(count)})
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -16,6 +16,8 @@ from .stamp import process_stamp
 _EXIT_BYTES = 8192
 # Number of entries in the private folders beyond which a process of its own removes them.
 _REMOVED_AT_ONCE = 200
+# Number of processes of a task whose memory is measured.
+_MEASURED_MAX = 1000
 _PRIVATE_FOLDERS = (layout.WORK, layout.TEMPORARY, layout.SECRETS)
 
 
@@ -29,7 +31,8 @@ class Task:
             warm: Whether to run flytekit's command `argv` in the forked interpreter instead. image: The task's image.
             held: A file that the task locks together with others until it ends; "" for none.
             data_paths: Folders outside `directory` that the task fills.
-            grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max: Limits (spec.Limits).
+            grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max,
+            memory_bytes_max, cpus_max: Limits (spec.Limits).
 
     Raises:
         OSError: A private folder cannot be made, or the log cannot be opened.
@@ -37,7 +40,8 @@ class Task:
     Attributes:
         pid: The pid of the task's first process, which is also its process group and its session.
         status: The status of the task's first process as waitpid returns it; None while it runs.
-        reason: Why the supervisor killed it: "terminated", "printed", "disk" or "processes"; "" if it did not.
+        reason: Why the supervisor killed it: "terminated", "printed", "disk", "processes" or "memory"; "" if
+            it did not.
         deadline: The time, by the monotonic clock, at which SIGKILL follows SIGTERM; None without SIGTERM.
         output: The descriptor of the pipe with the task's output.
         exec_error: Why the system refused to execute the program; "" if it did not.
@@ -53,6 +57,7 @@ class Task:
         self.deadline: float | None = None
         self.output = -1
         self.exec_error = ""
+        self._memory_bytes = 0
         for name in _PRIVATE_FOLDERS:
             os.makedirs(os.path.join(self.directory, name), mode=0o700, exist_ok=True)
         self.log = Log(request["log"], request["log_bytes_max"])
@@ -157,6 +162,19 @@ class Task:
         if processes_max and self.status is None and len(system.family(self.pid, processes_max + 1)) > processes_max:
             self.kill("processes")
 
+    @property
+    def limits_memory(self) -> bool:
+        """Return whether the memory of the task is limited and has to be watched."""
+        return bool(self.request["memory_bytes_max"]) and self.status is None
+
+    def enforce_memory(self) -> None:
+        """Kill a task whose processes together use more memory than it may."""
+        limit = self.request["memory_bytes_max"]
+        used = system.memory_of(system.family(self.pid, _MEASURED_MAX), limit)
+        if used > limit:
+            self._memory_bytes = used
+            self.kill("memory")
+
     def finish(self) -> bool:
         """Record the end of the task, after all its processes have ended.
 
@@ -230,6 +248,8 @@ class Task:
             "signal": -code if code < 0 else None,
             "reason": self.reason,
             "oom": self.status != 0 and system.oom_kills() > self._oom_kills,
+            "memory_bytes": self._memory_bytes,
+            "memory_bytes_max": self.request["memory_bytes_max"],
             "printed_bytes": self.log.bytes_seen,
             "log_error": self.log.error,
             "ended_at": time.time(),

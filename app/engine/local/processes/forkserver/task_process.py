@@ -55,6 +55,7 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
         os.close(inherited.go)
         _restore_defaults(inherited)
         system.hold(request["held"])
+        system.limit_cpus(request["cpus_max"])
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(inherited.failure)
