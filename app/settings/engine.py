@@ -98,6 +98,21 @@ class LocalEngine(Section):
     """End tasks that use more memory than their limit, and let tasks run on no more CPUs than their limit. On
     Linux only."""
 
+    memory_bytes_max: int = Field(default=0, ge=0)
+    """Memory of all running tasks together, in bytes, by their requests; other tasks wait. 0 means `memoryShare` of the
+    machine's memory."""
+
+    memory_share: float = Field(default=0.8, gt=0)
+    """Share of the machine's memory, or of the container's, that tasks have together."""
+
+    memory_bytes_of_task: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Memory that is counted for a task that requests none, in bytes."""
+
+    gpus: str = "auto"
+    """Graphics cards that tasks get one by one in CUDA_VISIBLE_DEVICES: a number, or a list of ids with commas; `auto`
+    asks nvidia-smi. A task that requests none gets no such variable. One server process, not several workers, can
+    share them out."""
+
     warm: bool = True
     """Fork flytekit's commands from a process that has imported flytekit, which saves its import."""
 

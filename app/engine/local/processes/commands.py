@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ class Container:
         data_config: The configuration of the copilot; None if it is not enabled.
         memory_bytes_max: The limit of its memory; 0 for none.
         cpus_max: The limit of its CPUs, as a whole number; 0 for none.
+        memory_requested: The memory that it requests, or its limit; 0 for neither.
+        gpus: The number of graphics cards that it requests.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Container:
     data_config: tasks_pb2.DataLoadingConfig | None
     memory_bytes_max: int = 0
     cpus_max: int = 0
+    memory_requested: int = 0
+    gpus: int = 0
 
 
 def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container:
@@ -81,7 +85,7 @@ def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container
             command=(*container.command, *container.args),
             env={pair.key: pair.value for pair in container.env},
             data_config=_data_config(container),
-            **_limits({_Resource.Name(entry.name).lower(): entry.value for entry in container.resources.limits}),
+            **_resources(_named(container.resources.requests), _named(container.resources.limits)),
         )
     if target != "k8s_pod" or not task.k8s_pod.HasField("pod_spec"):
         raise bad_task(
@@ -107,20 +111,35 @@ def _primary_container(task: tasks_pb2.TaskTemplate) -> Container:
                 # Without Kubernetes there are no values from secrets, config maps or fields of the pod.
                 env={pair["name"]: str(pair["value"]) for pair in container.get("env", ()) if "value" in pair},
                 data_config=_data_config(task.k8s_pod),
-                **_limits(container.get("resources", {}).get("limits", {})),
+                **_resources(
+                    container.get("resources", {}).get("requests", {}), container.get("resources", {}).get("limits", {})
+                ),
             )
     raise bad_task(f"invalid TaskSpecification, primary container [{name}] not defined")
 
 
-def _limits(written: Mapping[str, Any]) -> dict[str, int]:
-    """Return the limits of memory and CPUs. As with upstream, a quantity that cannot be parsed counts as absent."""
-    found = {}
-    for name, field in (("memory", "memory_bytes_max"), ("cpu", "cpus_max")):
-        try:
-            found[field] = max(0, Quantity.parse(str(written.get(name) or "0")).rounded)
-        except ValueError:
-            continue
-    return found
+def _named(entries: Iterable[tasks_pb2.Resources.ResourceEntry]) -> dict[str, str]:
+    return {_Resource.Name(entry.name).lower(): entry.value for entry in entries}
+
+
+def _resources(requests: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, int]:
+    """Return the fields of a container about resources, by their names in a task or in a pod."""
+    cards = ("gpu", "nvidia.com/gpu")
+    memory = _quantity(limits, "memory")
+    return {
+        "memory_bytes_max": memory,
+        "cpus_max": _quantity(limits, "cpu"),
+        "memory_requested": _quantity(requests, "memory") or memory,
+        "gpus": max(_quantity(written, name) for written in (requests, limits) for name in cards),
+    }
+
+
+def _quantity(written: Mapping[str, Any], name: str) -> int:
+    """Return a quantity as a whole number. As with upstream, one that cannot be parsed counts as absent."""
+    try:
+        return max(0, Quantity.parse(str(written.get(name) or "0")).rounded)
+    except ValueError:
+        return 0
 
 
 def _data_config(holder: tasks_pb2.Container | tasks_pb2.K8sPod) -> tasks_pb2.DataLoadingConfig | None:

@@ -14,10 +14,11 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.engine.local.processes.claims import Claim, Machine
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
 from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
@@ -88,9 +89,18 @@ class ProcessPool:
         fork_servers: The fork servers that start the processes.
         preload: Whether processes may be forked from an interpreter that has imported flytekit.
         semaphores: The semaphores, by the names that `ProcessSpec.queue` uses.
+        machine: Memory and graphics cards, which processes claim; None for no limit.
     """
 
-    def __init__(self, fork_servers: ForkServers, *, preload: bool, semaphores: Mapping[str, FairSemaphore]) -> None:
+    def __init__(
+        self,
+        fork_servers: ForkServers,
+        *,
+        preload: bool,
+        semaphores: Mapping[str, FairSemaphore],
+        machine: Machine | None = None,
+    ) -> None:
+        self._machine = machine
         self._fork_servers = fork_servers
         self._preload = preload and sys.platform == "linux"
         self._semaphores = semaphores
@@ -110,9 +120,12 @@ class ProcessPool:
             NotStarted: The system refused a process.
             NotExecutable: The system refused the program.
             EnvironmentBroken: The interpreter of the environment does not run.
+            TooMuch: The process claims more graphics cards than there are.
         """
-        permit = self._permit(spec.queue, spec.key)
+        permit = self._claim(spec.folder, spec.queue, spec.key, spec.limits.memory_claimed, spec.limits.gpus)
         await permit.acquire()
+        if permit.gpu_ids:
+            spec = replace(spec, variables={**spec.variables, "CUDA_VISIBLE_DEVICES": ",".join(permit.gpu_ids)})
         try:
             if before is not None:
                 await before()
@@ -130,7 +143,9 @@ class ProcessPool:
             await asyncio.wait((starting,))
             raise
 
-    async def adopt(self, folder: Path, *, queue: str, key: Hashable) -> RunningProcess | None:
+    async def adopt(
+        self, folder: Path, *, queue: str, key: Hashable, memory: int = 0, gpus: int = 0
+    ) -> RunningProcess | None:
         """Return the process that was started for a folder, running or ended; None if there never was one.
 
         A running process gets a permit even if none is free, because it runs already.
@@ -140,7 +155,7 @@ class ProcessPool:
             return None
         running = _running(folder, record)
         if queue and running.is_running():
-            permit = self._permit(queue, key)
+            permit = self._claim(folder, queue, key, memory, gpus)
             permit.acquire_over_limit()
             self._release_at_end(running, permit)
         return running
@@ -180,7 +195,7 @@ class ProcessPool:
             holder.cancel()
         await self._fork_servers.close()
 
-    async def _start(self, spec: ProcessSpec, permit: Permit) -> RunningProcess:
+    async def _start(self, spec: ProcessSpec, permit: Claim) -> RunningProcess:
         running = None
         try:
             running = await self._fork(spec)
@@ -205,10 +220,11 @@ class ProcessPool:
             raise NotStarted(answer["error"])
         return _running(spec.folder, answer)
 
-    def _permit(self, queue: str, key: Hashable) -> Permit:
-        return Permit(self._semaphores[queue] if queue else None, key)
+    def _claim(self, folder: Path, queue: str, key: Hashable, memory: int, gpus: int) -> Claim:
+        permit = Permit(self._semaphores[queue] if queue else None, key)
+        return Claim(permit, self._machine if memory or gpus else None, memory, gpus, folder)
 
-    def _release_at_end(self, running: RunningProcess, permit: Permit) -> None:
+    def _release_at_end(self, running: RunningProcess, permit: Claim) -> None:
         """Let a process hold a permit until it has ended. A second permit for the same process is released at once."""
         if running.folder in self._holders:
             permit.release()

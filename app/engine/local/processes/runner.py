@@ -12,6 +12,7 @@ from flyteidl.core import literals_pb2
 from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, storage_failures
+from app.engine.local.processes.claims import Machine, TooMuch, gpus_of, machine_memory
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
@@ -75,6 +76,7 @@ class TaskRunner:
                 _PROCESSES: FairSemaphore(self.processes_max),
                 _SENSORS: FairSemaphore(max(1, self._local.sensors_max // workers)),
             },
+            machine=self._machine(workers),
         )
         self._logs = StoredLogs(blobs, self._local.log_bytes_max)
         self._environment: Environment | None = None
@@ -155,7 +157,7 @@ class TaskRunner:
             files=private.files,
             log=attempt.log_path,
             data_folders=tuple(path for path in (attempt.raw_output_prefix,) if path.startswith("/")),
-            limits=self._limits(container),
+            limits=self._limits(attempt, container),
             queue=_queue(attempt),
             key=_key(attempt),
             preload=environment if _is_flytekit(program, argv, environment) else None,
@@ -187,7 +189,7 @@ class TaskRunner:
 
         try:
             running = await self._pool.start(spec, before=with_permit)
-        except (EnvironmentBroken, NotMade) as error:
+        except (EnvironmentBroken, NotMade, TooMuch) as error:
             raise CannotBuild(str(error)) from error
         except NotExecutable as error:
             raise bad_task(f"command [{spec.argv[0]}] cannot be executed: {error}") from error
@@ -197,7 +199,10 @@ class TaskRunner:
 
     async def adopt(self, attempt: TaskAttempt) -> RunningAttempt | None:
         """Return the process that was started for an attempt, running or ended; None if there never was one."""
-        running = await self._pool.adopt(attempt.directory, queue=_queue(attempt), key=_key(attempt))
+        memory, gpus = self._claimed(attempt)
+        running = await self._pool.adopt(
+            attempt.directory, queue=_queue(attempt), key=_key(attempt), memory=memory, gpus=gpus
+        )
         return None if running is None else _attempt(attempt, running)
 
     async def wait(self, running: RunningAttempt) -> Outcome:
@@ -289,8 +294,9 @@ class TaskRunner:
             requirements=self._local.requirements,
         )
 
-    def _limits(self, container: commands.Container) -> Limits:
+    def _limits(self, attempt: TaskAttempt, container: commands.Container) -> Limits:
         local = self._local
+        memory, gpus = self._claimed(attempt)
         return Limits(
             grace_seconds=local.grace_seconds,
             log_bytes_max=local.log_bytes_max,
@@ -299,7 +305,24 @@ class TaskRunner:
             processes_max=local.task_processes_max,
             memory_bytes_max=container.memory_bytes_max if local.resource_limits else 0,
             cpus_max=container.cpus_max if local.resource_limits else 0,
+            memory_claimed=memory,
+            gpus=gpus,
         )
+
+    def _machine(self, workers: int) -> Machine:
+        """Return the share of one of the server's processes in memory; graphics cards are not shared out."""
+        budget = self._local.memory_bytes_max or int(machine_memory() * self._local.memory_share)
+        return Machine(budget // workers, gpus_of(self._local.gpus))
+
+    def _claimed(self, attempt: TaskAttempt) -> tuple[int, int]:
+        """Return memory and graphics cards that an attempt claims. Tasks that wait for others claim none."""
+        if _queue(attempt) != _PROCESSES:
+            return 0, 0
+        try:
+            container = commands.container_of(attempt.task, attempt.generated_name)
+        except CannotBuild:
+            return 0, 0
+        return container.memory_requested or self._local.memory_bytes_of_task, container.gpus
 
 
 def _queue(attempt: TaskAttempt) -> str:

@@ -35,6 +35,8 @@ class Limits:
         processes_max: Number of simultaneous processes beyond which all are killed.
         memory_bytes_max: Memory of all processes together beyond which they are killed.
         cpus_max: Number of CPUs that the processes run on.
+        memory_claimed: Memory that is counted for the process while it runs.
+        gpus: Number of graphics cards that it gets.
     """
 
     grace_seconds: float
@@ -44,6 +46,8 @@ class Limits:
     processes_max: int
     memory_bytes_max: int = 0
     cpus_max: int = 0
+    memory_claimed: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
