@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections import deque
 from collections.abc import Sequence
@@ -37,16 +38,19 @@ def gpus_of(setting: str) -> tuple[str, ...]:
     """Return the ids of graphics cards: of the setting, a list or a number; "auto" asks nvidia-smi."""
     text = setting.strip()
     if text == "auto":
+        program = shutil.which("nvidia-smi")
+        if program is None:
+            return ()
         try:
             listed = subprocess.run(
-                ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+                [program, "--query-gpu=index", "--format=csv,noheader"],
                 capture_output=True,
                 text=True,
                 timeout=_NVIDIA_SECONDS_MAX,
                 check=True,
             )
         except (OSError, subprocess.SubprocessError):
-            # No driver, so no card.
+            # The driver does not answer, so no card can be used.
             return ()
         return tuple(listed.stdout.split())
     parts = tuple(part for part in text.replace(",", " ").split())
