@@ -23,6 +23,7 @@ from app.engine.local.processes.pool import read_record
 from app.runtime.dispatch import Server
 
 MEDIA_TYPE = "text/plain; charset=utf-8"
+_LIVE = {"x-accel-buffering": "no", "cache-control": "no-cache, no-transform"}
 _PIECE_BYTES = 64 * 1024
 
 
@@ -57,10 +58,8 @@ class Followers:
                 f"(engine.local.logFollowersMax={most}); read the log without ?follow"
             )
         self._count += 1
-        # Proxies that collect replies would hold back the lines of a task that prints little.
-        shown = {name: value for name, value in headers.items() if name != "accept-ranges"} | {
-            "x-accel-buffering": "no"
-        }
+        # Proxies that collect replies, and compression, would hold back the lines of a task that prints little.
+        shown = {name: value for name, value in headers.items() if name != "accept-ranges"} | _LIVE
         return _FollowResponse(self._pieces(descriptor, folder, first), self._left, descriptor, shown)
 
     def _left(self) -> None:
