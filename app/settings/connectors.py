@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -154,8 +154,8 @@ class ConnectorService(Section):
     """Services by id."""
 
     connector_for_task_types: Routes = {}
-    """Id of a service by task type, compared without case. Such a route
-    precedes what services announce."""
+    """Id of a service by task type, compared without case; `flytekit` is the service that this server starts itself.
+    Such a route precedes what services announce."""
 
     supported_task_types: tuple[str, ...] = ("task_type_3", "task_type_4")
     """Types that go to the default service although no service announces them."""
@@ -238,7 +238,23 @@ class AgentService(Section):
 
 
 class LocalConnectors(Section):
-    """How the local engine runs tasks by services."""
+    """How the local engine runs tasks by services, and flytekit's own service of connectors, which it starts."""
+
+    service: Literal["auto", "off"] = "auto"
+    """`auto` starts flytekit's service of connectors in the environment of tasks when a task needs it. `off` never
+    does. Sensors run as processes, unless connectorForTaskTypes sends `sensor` to `flytekit`."""
+
+    service_modules: tuple[str, ...] = ()
+    """Python modules with further connectors that this service imports."""
+
+    service_start_seconds: float = Field(default=60.0, gt=0)
+    """Time in which the service must reply after its start, in seconds."""
+
+    service_idle_seconds: float = Field(default=600.0, gt=0)
+    """Time without a task after which the service is stopped, in seconds."""
+
+    service_poll_seconds_max: float = Field(default=5.0, gt=0)
+    """Longest time between two polls of a task of the service, in seconds."""
 
     first_poll_seconds: float = Field(default=1.0, gt=0)
     """Time before the second poll of a task, in seconds. It doubles up to the longest time, and begins anew when the

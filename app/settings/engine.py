@@ -61,7 +61,7 @@ class LocalEngine(Section):
     environment: str = ""
     """Path of the virtual environment of tasks. Empty: `envs/default` in the home folder, made with `requirements`."""
 
-    requirements: Requirements = ("flytekit>=1.16.8,<1.17",)
+    requirements: Requirements = ("flytekit[connector]>=1.16.8,<1.17",)
     """Packages that are installed into the environment when this server makes it, in pip's form."""
 
     environments: Environments = Environments()

@@ -78,10 +78,13 @@ class LocalEngine:
     def __init__(self, server: Server, *, progress: Any, runner: AttemptRunner | None = None) -> None:
         self._server = server
         settings = server.settings
-        self.runner: AttemptRunner = runner or TaskRunner(
-            settings, server.blobs, progress=progress, tokens=server.task_tokens
-        )
-        self.connectors = ConnectorRunner(server)
+        if runner is None:
+            own = TaskRunner(settings, server.blobs, progress=progress, tokens=server.task_tokens)
+            runner, environment = own, own.environment
+        else:
+            environment = None
+        self.runner: AttemptRunner = runner
+        self.connectors = ConnectorRunner(server, environment)
         # Bounds the memory of this process; further executions wait in their launch records.
         self._executions_max = max(1, settings.engine.local.executions_max // settings.server.workers)
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)

@@ -95,12 +95,14 @@ class Route:
         task_type: The type of the task.
         version: The version that the service announces.
         sync: Whether the service runs the task within one call.
+        distribution: The archive of code of flytekit's own service; "" for none.
     """
 
     connection: Connection
     task_type: str
     version: int
     sync: bool
+    distribution: str = ""
 
     @property
     def plugin(self) -> str:
@@ -163,11 +165,11 @@ class Registry:
         named = self.explicit(task_type)
         if named is not None and named[1] != OWN:
             service = self.by_id(*named)
-            return None if service is None else _route(service, task_type, version, fallback, certain=True)
+            return None if service is None else route_in(service, task_type, version, fallback, certain=True)
         if named is not None:
             return None
         for service in self.services:
-            route = _route(service, task_type, version, fallback, certain=False)
+            route = route_in(service, task_type, version, fallback, certain=False)
             if route is not None:
                 return route
         return self._default(task_type, version)
@@ -200,7 +202,18 @@ class Registry:
             await asyncio.sleep(service.connection.target.discovery_seconds)
 
 
-def _route(service: ServiceState, task_type: str, version: int, fallback: int | None, *, certain: bool) -> Route | None:
+def route_in(
+    service: ServiceState, task_type: str, version: int, fallback: int | None, *, certain: bool
+) -> Route | None:
+    """Return the route of a task to a service; None where the service does not announce the type.
+
+    Args:
+        service: The service.
+        task_type: The type.
+        version: The version in the template.
+        fallback: A version that is tried where that one is not announced; None for none.
+        certain: Whether the service is taken in any case.
+    """
     types = service.types or {}
     for candidate in (version, *(() if fallback is None else (fallback,))):
         if (task_type, candidate) in types:

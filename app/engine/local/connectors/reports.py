@@ -51,6 +51,7 @@ class ConnectorTask:
         annotations: Annotations of the execution.
         security_context: The security context of the execution.
         interruptible: Whether the attempt is interruptible.
+        distribution: The archive of code that was registered together with the task; "" for none.
     """
 
     attempt: TaskAttempt
@@ -60,6 +61,7 @@ class ConnectorTask:
     annotations: dict[str, str] = field(default_factory=dict)
     security_context: security_pb2.SecurityContext = field(default_factory=security_pb2.SecurityContext)
     interruptible: bool = False
+    distribution: str = ""
 
     @property
     def execution(self) -> identifier_pb2.WorkflowExecutionIdentifier:

@@ -9,10 +9,10 @@ Deviates: upstream repeats no call, never polls again after six failures, and ca
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import grpc
@@ -26,20 +26,22 @@ from app.database.base import Database
 from app.engine.local.connectors import replies, requests
 from app.engine.local.connectors.connection import CallFailed, Connection
 from app.engine.local.connectors.deployments import OWN, routes_of, targets_of
+from app.engine.local.connectors.follower import Follower, Place, SendReport
 from app.engine.local.connectors.jobs import Job, JobTable
 from app.engine.local.connectors.outputs import Outputs
-from app.engine.local.connectors.registry import Registry, Route
-from app.engine.local.connectors.reports import ConnectorTask, Report, joined
+from app.engine.local.connectors.own_service import MakeEnvironment, OwnServices, ServiceBroken, down
+from app.engine.local.connectors.registry import Registry, Route, ServiceState, route_in
+from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.task_log import TaskLog
 from app.engine.local.graph.failures import error_of
+from app.engine.local.processes.commands import SENSOR
 from app.engine.local.processes.task_attempt import BUILD_FAILURE, CannotBuild, Failed, Outcome
 from app.runtime.dispatch import Server
+from app.settings.connectors import CONNECTOR_SERVICE
 
 Task = execution_pb2.TaskExecution
-SendReport = Callable[[Report], Awaitable[None]]
 
-GET_FAILED = "AutoRefreshCacheFailed"
-_CREATE_WORDS, _GET_WORDS = "failed to create task from connector with ", "failed to get task from connector with "
+_CREATE_WORDS = "failed to create task from connector with "
 # Types of the engine itself and of processes, which services take by a route of the settings only.
 _LOCAL_TYPES = frozenset({"python-task", "raw-container", "container_array", "echo", "sidecar"})
 _PAUSE_SECONDS = 1.0
@@ -59,19 +61,22 @@ class ConnectorRunner:
 
     Args:
         server: Holds settings, database and store.
+        environment: Returns the environment of tasks, in which this server starts flytekit's connectors.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, environment: MakeEnvironment | None = None) -> None:
         self._settings = server.settings
         self._local = server.settings.engine.local.connectors
         self._blobs = server.blobs
         self._database: Database = server.database
         self._jobs = JobTable(server.database)
         self._outputs = Outputs(server)
+        self._place = Place(self, self._jobs, self._outputs, self._local.first_poll_seconds)
         connections = [
             Connection(target, message_bytes_max=self._local.message_bytes_max)
             for target in targets_of(server.settings)
         ]
+        self.own = OwnServices(server.settings, environment)
         self.registry = Registry(connections, routes_of(server.settings))
         self._creating: dict[tuple[str, str, str], set[asyncio.Task[Job]]] = defaultdict(set)
         self._with_jobs: set[tuple[str, str, str]] = set()
@@ -90,6 +95,7 @@ class ConnectorRunner:
         creating = [task for tasks in self._creating.values() for task in tasks]
         await asyncio.gather(*creating, return_exceptions=True)
         await self.registry.stop()
+        await self.own.stop()
 
     def metrics(self) -> Mapping[str, float]:
         """Return the numbers of tasks, calls and failed calls."""
@@ -105,7 +111,9 @@ class ConnectorRunner:
         """Return whether a service may run a task, without asking any."""
         if self.registry.explicit(task.type) is not None:
             return True
-        return bool(self.registry.services) and task.type not in _LOCAL_TYPES
+        if task.type in _LOCAL_TYPES:
+            return False
+        return bool(self.registry.services) or (self.own.enabled and _needs_service(task))
 
     async def route(self, task: ConnectorTask) -> Route | None:
         """Return the service that runs a task; None for a task that runs as a process.
@@ -118,20 +126,69 @@ class ConnectorRunner:
         fallback = 0 if task.attempt.array_index is not None else None
         route = registry.find(template.type, template.task_type_version, fallback=fallback)
         named = registry.explicit(template.type)
-        if route is None and named is not None and named[1] != OWN:
+        if route is not None:
+            return route
+        if named is not None and named[1] != OWN:
             section = "connectorForTaskTypes" if named[0].startswith("connector") else "agentForTaskTypes"
             raise NoService(
                 f"plugins.{named[0]}.{section} sends tasks of type [{template.type}] to [{named[1]}], which has no "
                 f"endpoint in plugins.{named[0]}"
             )
-        if route is None and template.WhichOneof("target") is None and template.type != "sensor":
+        asked = [registry.asked()] if registry.services else []
+        if self.own.enabled and (named is not None or _needs_service(template)):
+            try:
+                state = await self._own_state(task.distribution)
+            except ServiceBroken as error:
+                raise NoService(f"tasks of type [{template.type}] cannot run: {error}") from error
+            route = route_in(state, template.type, template.task_type_version, fallback, certain=False)
+            if route is not None:
+                return replace(route, distribution=task.distribution)
+            types = sorted({one for one, _ in state.types or ()})
+            asked.append(f"{state.connection.target.name}, which runs [{', '.join(types)}]")
+        if _needs_service(template):
             raise NoService(
                 f"no service runs tasks of type [{template.type}] version [{template.task_type_version}] of task "
                 f"[{template.id.name}], and it has no container that could run on this machine. Asked: "
-                f"{registry.asked()}. Set plugins.connector-service.connectors and .connectorForTaskTypes to a "
-                "service that runs the type"
+                f"{'; '.join(asked)}. Set plugins.connector-service.connectors and .connectorForTaskTypes to a service "
+                "that runs the type, or install the plugin with its connector into the environment of tasks "
+                "(engine.local.requirements)"
             )
-        return route
+        return None
+
+    async def _own_state(self, distribution: str) -> ServiceState:
+        """Return flytekit's own service, once it runs.
+
+        Raises:
+            ServiceBroken: It cannot be started, or ended again and again for engine.local.connectors.waitSecondsMax.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return await self.own.of(distribution).state()
+            except CallFailed as error:
+                if time.monotonic() - began > self._local.wait_seconds_max:
+                    raise ServiceBroken(str(error)) from error
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def connection_of(self, deployment: str, plugin: str) -> Connection:
+        """Return the connection to a service by its id in a row; start flytekit's own service if it does not run.
+
+        Raises:
+            CallFailed: The service does not run.
+            LookupError: The settings no longer have the service.
+        """
+        id, _, distribution = deployment.partition(":")
+        if id == OWN and plugin == CONNECTOR_SERVICE:
+            if not self.own.enabled:
+                raise LookupError("engine.local.connectors.service is off")
+            try:
+                return (await self.own.of(distribution).state()).connection
+            except ServiceBroken as error:
+                raise down(str(error)) from error
+        service = self.registry.by_id(plugin, deployment)
+        if service is None:
+            raise LookupError(f"the settings have no service [{deployment}] in plugins.{plugin} any more")
+        return service.connection
 
     async def submit(
         self, task: ConnectorTask, route: Route, report: SendReport, *, seconds_max: float | None = None
@@ -169,6 +226,10 @@ class ConnectorRunner:
                     return replies.call_failed(_CREATE_WORDS, error)
                 endpoint = route.connection.target.deployment.endpoint
                 message = f"waiting for {route.connection.target.name} at {endpoint}: {error}"
+                if route.connection.target.id == OWN:
+                    with suppress(CallFailed):
+                        connection = await self.connection_of(_deployment(route), route.plugin)
+                        route = replace(route, connection=connection)
             except replies.Nonsense as error:
                 return replies.call_failed("", error)
             self._log(task).write(message)
@@ -227,7 +288,7 @@ class ConnectorRunner:
             generated_name=attempt.generated_name,
             node_id=attempt.node_unique_id,
             plugin=target.plugin,
-            deployment=target.id,
+            deployment=_deployment(route),
             task_type=route.task_type,
             version=route.version,
             meta=meta,
@@ -248,14 +309,9 @@ class ConnectorRunner:
         """
         self.open_tasks += 1
         try:
-            return await _Follower(self, task, job, report, shown).run()
+            return await Follower(self._place, task, job, self._log(task), report, shown).run()
         finally:
             self.open_tasks -= 1
-
-    def connection_of(self, job: Job) -> Connection | None:
-        """Return the connection to the service of a job; None where the settings no longer have it."""
-        service = self.registry.by_id(job.plugin, job.deployment)
-        return None if service is None else service.connection
 
     async def open_jobs(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> dict[str, list[Job]]:
         """Return the jobs of an execution that have not ended, by unique node id. Wait for calls that create some."""
@@ -273,22 +329,22 @@ class ConnectorRunner:
         Errors are repeated for engine.local.connectors.deleteSecondsMax. A task that the service does not know is
         deleted.
         """
-        connection = self.connection_of(job)
-        if connection is None:
-            return f"the settings have no service [{job.deployment}] in plugins.{job.plugin} any more"
         request = agent_pb2.DeleteTaskRequest(
             task_type=job.task_type, task_category=job.category, resource_meta=job.meta
         )
         began, pause = time.monotonic(), _PAUSE_SECONDS
         while True:
             try:
+                connection = await self.connection_of(job.deployment, job.plugin)
                 await connection.delete(request)
+            except LookupError as error:
+                return f"{error}; the task may still run"
             except CallFailed as error:
                 if error.code is grpc.StatusCode.NOT_FOUND:
                     break
                 left = began + self._local.delete_seconds_max - time.monotonic()
                 if left <= 0:
-                    return f"{connection.target.name} did not delete the task, which may still run: {error}"
+                    return f"the service did not delete the task, which may still run: {error}"
                 await asyncio.sleep(min(pause, left))
                 pause = min(pause * 2, _PAUSE_SECONDS_MAX)
             else:
@@ -315,115 +371,15 @@ class ConnectorRunner:
         return TaskLog(task.attempt.log_path, bytes_max=self._settings.engine.local.log_bytes_max)
 
 
-class _Follower:
-    """Polls one task."""
-
-    def __init__(
-        self, runner: ConnectorRunner, task: ConnectorTask, job: Job, report: SendReport, shown: Report
-    ) -> None:
-        self._runner = runner
-        self._task = task
-        self._job = job
-        self._send = report
-        self._shown = shown
-        self._log = runner._log(task)
-        self._failures = 0
-        self._pause = runner._local.first_poll_seconds
-
-    async def run(self) -> Outcome:
-        """Poll until the task has ended."""
-        if self._job.reply is not None:
-            return await self._end(self._job.reply)
-        connection = self._runner.connection_of(self._job)
-        if connection is None:
-            reason = f"the settings have no service [{self._job.deployment}] in plugins.{self._job.plugin} any more"
-            return replies.call_failed(_GET_WORDS, reason, code=GET_FAILED, retryable=False)
-        target = connection.target
-        while True:
-            try:
-                resource = await self._get(connection)
-                phase = replies.phase_of(resource)
-            except CallFailed as error:
-                failed = await self._poll_failed(connection, error, counts=not error.passing)
-            except replies.Nonsense as error:
-                failed = await self._poll_failed(connection, error, counts=True)
-            else:
-                self._failures, failed = 0, None
-                if not replies.is_live(phase):
-                    return await self._ended(connection, resource)
-                await self._show(replies.report_of(resource, phase))
-            if failed is not None:
-                return failed
-            await asyncio.sleep(self._pause * random.uniform(0.9, 1.1))  # nosec B311 # jitter
-            self._pause = min(self._pause * 2, max(target.poll_seconds_max, self._runner._local.first_poll_seconds))
-
-    async def _get(self, connection: Connection) -> agent_pb2.Resource:
-        job = self._job
-        reply = await connection.get(
-            agent_pb2.GetTaskRequest(
-                task_type=job.task_type,
-                task_category=job.category,
-                resource_meta=job.meta,
-                output_prefix=self._task.attempt.output_prefix,
-            )
-        )
-        return reply.resource
-
-    async def _poll_failed(self, connection: Connection, error: Exception, *, counts: bool) -> Failed | None:
-        """Count a failed poll; return the failure of the attempt when there were too many in a row."""
-        target = connection.target
-        message = f"{target.name} at {target.deployment.endpoint}: {error}"
-        self._log.write(message)
-        if counts:
-            self._failures += 1
-            if self._failures > target.failures_max:
-                return replies.call_failed(_GET_WORDS, error, code=GET_FAILED, retryable=False)
-            return None
-        await self._show(replace(self._shown, message=message), from_service=False)
-        return None
-
-    async def _show(self, report: Report, *, from_service: bool = True) -> None:
-        """Send a state that differs from the last one. No phase follows a later one."""
-        shown = self._shown
-        if order(report.phase) < order(shown.phase):
-            report = replace(report, phase=shown.phase)
-        report = replace(
-            report,
-            log_links=joined(shown.log_links, report.log_links),
-            custom_info=report.custom_info or shown.custom_info,
-        )
-        if report == shown:
-            return
-        if from_service and report.message != shown.message:
-            self._log.write(f"{Task.Phase.Name(report.phase)} {report.message}")
-        if report.phase != shown.phase:
-            self._pause = self._runner._local.first_poll_seconds
-        self._shown = report
-        await self._send(report)
-
-    async def _ended(self, connection: Connection, resource: agent_pb2.Resource) -> Outcome:
-        """Store the last reply of a task, then return the outcome."""
-        await self._log.fetch(connection, self._job)
-        stored = await self._runner._outputs.stored(self._task, resource)
-        await self._runner._jobs.ended(self._job, stored)
-        return await self._end(stored)
-
-    async def _end(self, stored: agent_pb2.Resource) -> Outcome:
-        phase = replies.phase_of(stored)
-        report = replies.report_of(stored, phase)
-        name = Task.Phase.Name(phase) if phase in Task.Phase.values() else f"phase {phase}"
-        self._log.write(f"{name} {report.message}".rstrip())
-        await self._send(replace(report, log_links=joined(self._shown.log_links, report.log_links)))
-        failed = replies.failure_of(stored, phase)
-        return failed if failed is not None else await self._runner._outputs.outcome(self._task, stored)
+def _needs_service(task: tasks_pb2.TaskTemplate) -> bool:
+    """Return whether a task cannot run as a process. A sensor can, with inputs of all types."""
+    return task.WhichOneof("target") is None and task.type != SENSOR
 
 
-def order(phase: int) -> int:
-    """Return the place of a phase in the life of a task."""
-    return _ORDER.get(phase, len(_ORDER))
-
-
-_ORDER = {Task.UNDEFINED: 0, Task.QUEUED: 1, Task.WAITING_FOR_RESOURCES: 2, Task.INITIALIZING: 2, Task.RUNNING: 3}
+def _deployment(route: Route) -> str:
+    """Return the id of a service for a row, of flytekit's own one with the archive of its code."""
+    id = route.connection.target.id
+    return f"{id}:{route.distribution}" if id == OWN else id
 
 
 def _sync_resource(answer: agent_pb2.ExecuteTaskSyncResponse | None) -> agent_pb2.Resource:

@@ -27,7 +27,7 @@ from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
 from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.dynamics import INTERRUPTED, RunNodes
-from app.engine.local.nodes.task_types import with_command
+from app.engine.local.nodes.task_types import distribution_of, with_command
 from app.engine.local.processes import outcome
 from app.engine.local.processes.task_attempt import (
     BUILD_FAILURE,
@@ -225,6 +225,7 @@ class RetryLoop:
             annotations=dict(execution.config.annotations.values),
             security_context=execution.config.security_context,
             interruptible=execution.interruptible(self._node),
+            distribution=distribution_of(self._task, execution.closure.tasks),
         )
 
     async def _recorded_outcome(self, run: TaskAttempt, earlier: AttemptClosure) -> Outcome | None:

@@ -36,11 +36,11 @@ def with_command(
         return task
     made = tasks_pb2.TaskTemplate()
     made.CopyFrom(task)
-    made.container.CopyFrom(make(task, _distribution(task, beside), settings))
+    made.container.CopyFrom(make(task, distribution_of(task, beside), settings))
     return made
 
 
-def _distribution(task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask]) -> str:
+def distribution_of(task: tasks_pb2.TaskTemplate, beside: Iterable[compiler_pb2.CompiledTask]) -> str:
     """Return the archive of code that was registered together with a task; "" without one."""
     for other in beside:
         id, args = other.template.id, list(other.template.container.args)
