@@ -23,6 +23,7 @@ from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
 from app.api.pages import (
     attempt_logs,
+    connectors,
     console,
     docs,
     environments,
@@ -111,6 +112,7 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(status.routes(server, self.services.health))
         self.router.routes.extend(schedules.routes(server))
         self.router.routes.extend(notifications.routes(server, outbox))
+        self.router.routes.extend(connectors.routes(server))
         self.router.routes.extend(console.routes(server.settings, server.blobs))
         for router in routers.ROUTERS:
             self.include_router(router)

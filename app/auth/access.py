@@ -83,6 +83,7 @@ PAGES: Mapping[str, Rule] = {
     "/api/v1/environments": Rule("identity", "it names images and packages"),
     "/api/v1/environments/{id}/log": Rule("identity", "it has the output of installers"),
     "/api/v1/status": Rule("identity", "it names folders, databases and the last error"),
+    "/api/v1/connectors": Rule("identity", "it names services inside the network"),
     "/api/v1/notifications": Rule("identity", "it names mail servers and topics that do not answer"),
     "/api/v1/notifications/test": Rule("identity", "administrators send test messages there"),
     "/api/v1/notifications/{project}/{domain}": Rule("identity", "it names executions and recipients"),

@@ -18,6 +18,7 @@ from app.cli import (
     cache,
     clusterresource,
     config,
+    connectors,
     doctor,
     envs,
     events,
@@ -56,6 +57,7 @@ app.command("doctor", rich_help_panel=SERVER)(doctor.doctor)
 app.add_typer(scheduler.commands, name="scheduler", rich_help_panel=SERVER)
 app.add_typer(clusterresource.commands, name="clusterresource", rich_help_panel=SERVER)
 app.add_typer(notifications.commands, name="notifications", rich_help_panel=SERVER)
+app.command("connectors", rich_help_panel=SERVER)(connectors.connectors)
 app.add_typer(executions.commands, name="executions", rich_help_panel=DATA)
 app.add_typer(events.commands, name="events", rich_help_panel=DATA)
 app.add_typer(cache.commands, name="cache", rich_help_panel=DATA)

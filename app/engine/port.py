@@ -7,7 +7,7 @@ finds committed work by itself when it starts. Starting and stopping an engine i
 """
 
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flyteidl.core import identifier_pb2
 
@@ -42,3 +42,11 @@ class NoEngine:
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
         """Do nothing."""
+
+
+@runtime_checkable
+class CallsConnectors(Protocol):
+    """An engine that runs tasks by services (connectors)."""
+
+    def connector_status(self) -> dict[str, Any]:
+        """Return the services, as app/api/pages/connectors.py describes it."""

@@ -27,6 +27,7 @@ from app.database import schema
 from app.database.statements import Statement
 from app.engine.closures import ClosureCache
 from app.engine.local.connectors.runner import ConnectorRunner
+from app.engine.local.connectors.status import status_of
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.aborts import EAGER_LABEL
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
@@ -140,6 +141,10 @@ class LocalEngine:
     def metrics(self) -> Mapping[str, float]:
         """Return the number of executions that are held in memory, and those of tasks and calls of services."""
         return {"executions": len(self._tasks), **self.connectors.metrics()}
+
+    def connector_status(self) -> dict[str, Any]:
+        """Return the services that run tasks, as app/api/pages/connectors.py describes it."""
+        return status_of(self.connectors)
 
     def launched(self, execution: identifier_pb2.WorkflowExecutionIdentifier, *, wait: bool = False) -> None:
         """Start to run an execution, unless another process takes it first or too many run already."""

@@ -88,6 +88,11 @@ class OwnService:
         return self._process is not None and self._process.returncode is None
 
     @property
+    def current(self) -> ServiceState | None:
+        """Return types and connection of the running process; None while it does not run."""
+        return self._state if self.running else None
+
+    @property
     def log_path(self) -> Path:
         """Return the path of the log of the process."""
         return self._folder.with_suffix(".log")

@@ -151,7 +151,7 @@ class ConnectorRunner:
                 f"[{template.id.name}], and it has no container that could run on this machine. Asked: "
                 f"{'; '.join(asked)}. Set plugins.connector-service.connectors and .connectorForTaskTypes to a service "
                 "that runs the type, or install the plugin with its connector into the environment of tasks "
-                "(engine.local.requirements)"
+                "(engine.local.requirements), or let FlytePropeller run it (engine.kind: kubernetes)"
             )
         return None
 

@@ -91,7 +91,8 @@ def container_of(task: tasks_pb2.TaskTemplate, generated_name: str) -> Container
         raise bad_task(
             f"task type [{task.type}] of task [{task.id.name}] has no container, so it cannot run on this machine: "
             "the local engine runs tasks with a container or a pod, and those of the types [container_array, echo, "
-            "sensor]"
+            "sensor]. Services run other types: plugins.connector-service, engine.local.connectors.service; or let "
+            "FlytePropeller run it (engine.kind: kubernetes)"
         )
     if PRIMARY_CONTAINER_KEY not in task.config:
         config = " ".join(f"{key}:{value}" for key, value in sorted(task.config.items()))
