@@ -22,7 +22,7 @@ def task_variables(
     passed: tuple[str, ...],
     python_path: str,
     defaults: Mapping[str, str],
-    of_image: Mapping[str, str],
+    of_image: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return all variables of the process but for secrets.
 
@@ -35,13 +35,13 @@ def task_variables(
         passed: Patterns of the names of this server's variables that tasks get.
         python_path: PYTHONPATH; "" for none.
         defaults: Variables of every task, which a task or a launch may override.
-        of_image: Variables that the image sets.
+        of_image: Variables that the image sets; None for none.
     """
     variables = {
         **_from_server(passed),
         **_of_this_machine(attempt.directory, python_path),
         **defaults,
-        **of_image,
+        **(of_image or {}),
         **container.env,
         **_of_the_engine(attempt),
         **attempt.envs,
