@@ -44,7 +44,7 @@ def test_without_a_last_project_the_first_page_lists_projects(page: Page, faults
     open_page(page, "/console")
     check_accessible(page)
     check_no_sideways_scrolling(page)
-    page.get_by_role("link", name="staging").click()
+    page.get_by_role("row", name=re.compile(f"^{PROJECT}")).get_by_role("link", name="staging").click()
     expect(page).to_have_url(re.compile(f"/projects/{PROJECT}/domains/staging/executions"))
     expect(page.get_by_role("heading", name="Nothing has run here yet")).to_be_visible()
     expect(page.locator(".commands li")).to_have_count(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore::Deprecat
 
 SCOPE = "/console/projects/flytesnacks/domains/development"
 TASK = {"resource_type": "TASK", "project": "flytesnacks", "domain": "development", "name": "typed", "version": "v1"}
+LAUNCH = {"project": "flytesnacks", "domain": "development", "spec": {"launch_plan": TASK}}
 WORDS = "a sentence that nobody wants to type twice"
 
 
@@ -138,8 +140,12 @@ def test_a_refusal_of_a_role_names_the_role(browser: Browser, visitor: Page, ser
     sign_in(visitor, "bob")
     visitor.wait_for_url(f"{server}{SCOPE}/tasks/typed/launch*")
     visitor.get_by_label("words").fill(WORDS)
-    visitor.get_by_role("button", name="Launch", exact=True).click()
-    expect(visitor.get_by_text("role run").or_(visitor.get_by_text("needs run")).first).to_be_visible()
+    # Forbidden before it is tried, with the reason.
+    button = visitor.get_by_role("button", name="Launch", exact=True)
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_accessible_description(re.compile(r"\brun\b"))
+    status, reply = call(visitor, "POST", "/api/v1/executions", LAUNCH)
+    assert status == 403, reply
     # What was typed stays.
     expect(visitor.get_by_label("words")).to_have_value(WORDS)
 
