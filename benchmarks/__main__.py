@@ -33,6 +33,7 @@ class Part(StrEnum):
     START = "start"
     BEARER = "bearer"
     SCHEDULES = "schedules"
+    KUBERNETES = "kubernetes"
 
 
 @app.command("run")
@@ -68,6 +69,8 @@ def run(
                     result |= _bearer(Path(folder), databases, settings, lock)
                 elif each is Part.SCHEDULES:
                     result |= _schedules(Path(folder), databases, schedules, lock)
+                elif each is Part.KUBERNETES:
+                    result |= _kubernetes(Path(folder), databases, settings, lock)
                 else:
                     result |= _engine(Path(folder), lock) if each is Part.ENGINE else _start(Path(folder), pairs, lock)
                 if keep or (keep is None and everything):
@@ -132,6 +135,21 @@ def _schedules(folder: Path, databases: tuple[str, ...], number: int, lock: Path
             figures.append(schedules.measure(folder, database, **how) | {"alone": alone})
         print(schedules.line(figures[-1]), flush=True)
     return {"schedules": figures}
+
+
+def _kubernetes(
+    folder: Path, databases: tuple[str, ...], settings: dict[str, Any], lock: Path | None
+) -> dict[str, Any]:
+    from benchmarks import kubernetes
+
+    figures = []
+    below = folder / "kubernetes"
+    below.mkdir()
+    with bed(below, databases, durable=settings["durable"], serve=False) as made, held(lock) as alone:
+        for row in kubernetes.measured(made, databases=databases, seconds=settings["seconds"], count=settings["pairs"]):
+            figures.append(row | {"alone": alone})
+            print(kubernetes.line(row), flush=True)
+    return {"kubernetes": figures}
 
 
 def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:

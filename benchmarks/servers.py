@@ -95,8 +95,8 @@ def need_postgres() -> Path:
 
 
 @contextmanager
-def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[Bed]:
-    """Fill the databases, start the servers and the unit; stop them in the end. errors: Missing"""
+def bed(folder: Path, databases: tuple[str, ...], *, durable: bool, serve: bool = True) -> Iterator[Bed]:
+    """Fill the databases, start the servers (if serve) and the unit; stop them in the end. errors: Missing"""
     cluster = Postgres(need_postgres(), durable=durable)
     try:
         postgres_url = cluster.create()
@@ -110,7 +110,7 @@ def bed(folder: Path, databases: tuple[str, ...], *, durable: bool) -> Iterator[
         postmaster = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
         with _unit(folder, postgres_url) as unit_served:
             made = Bed(folder, unit_served, Processes(psutil.Process(postmaster)), version, urls)
-            yield from _serve(made, databases, urls)
+            yield from _serve(made, databases if serve else (), urls)
     finally:
         cluster.stop()
 

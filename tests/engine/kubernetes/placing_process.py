@@ -1,8 +1,14 @@
-"""A process that only places launches, for tests that kill it: DATABASE_URL HOME KUBECONFIG."""
+"""Processes that only place launches, for tests that kill them: DATABASE_URL HOME KUBECONFIG.
+
+The program imports everything once. For each line of its input it forks a process that places, and prints its number
+once the engine has started; at the end of its input it ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +20,7 @@ from app.runtime.dispatch import Server
 from app.settings import Settings
 
 
-async def main(url: str, home: str, kubeconfig: str) -> None:
+async def place(url: str, home: str, kubeconfig: str) -> None:
     settings = Settings.model_validate(
         {
             "home": Path(home),
@@ -27,10 +33,18 @@ async def main(url: str, home: str, kubeconfig: str) -> None:
     await server.database.open()
     engine = KubernetesEngine(server)
     await engine.start()
-    sys.stdout.write("started\n")
+    sys.stdout.write(f"{os.getpid()}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
 
 
+def main(url: str, home: str, kubeconfig: str) -> None:
+    # Killed processes are removed by the system.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while sys.stdin.readline():
+        if os.fork() == 0:
+            asyncio.run(place(url, home, kubeconfig))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -66,8 +66,8 @@ async def execution(b: Any, name: str) -> execution_pb2.Execution:
     return await b.call(executions.get_execution, execution_pb2.WorkflowExecutionGetRequest(id=run_id(name)))
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS_MAX):
+async def until(holds: Callable[[], Any], seconds: float = WAIT_SECONDS_MAX) -> None:
+    async with asyncio.timeout(seconds):
         while True:
             found = holds()
             if asyncio.iscoroutine(found):
