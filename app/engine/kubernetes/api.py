@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import orjson
@@ -59,13 +60,13 @@ class ClusterApi:
         """Close the connections."""
         await self._http.aclose()
 
-    async def create(self, namespace: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a FlyteWorkflow and return it.
+    async def create(self, namespace: str, document: bytes) -> dict[str, Any]:
+        """Create a FlyteWorkflow, which is given as JSON, and return it.
 
         Raises:
             ApiError: Kubernetes refused the object, or did not answer.
         """
-        return await self.call("POST", workflows_path(namespace), orjson.dumps(document))
+        return await self.call("POST", workflows_path(namespace), document)
 
     async def get(self, namespace: str, name: str) -> dict[str, Any]:
         """Return a FlyteWorkflow. Raises ApiError, with status 404 where there is none."""
@@ -120,7 +121,8 @@ class ClusterApi:
         Raises:
             ApiError: Another status than 2xx, no answer in time, or a connection that broke.
         """
-        parameters = {**(query or {}), "timeout": f"{self._timeout_seconds:g}s"}
+        # In the address: parameters of their own would make the library parse it twice.
+        parameters = urlencode({**(query or {}), "timeout": f"{self._timeout_seconds:g}s"})
         headers = {"accept": accept} | ({"content-type": content_type} if body is not None else {})
         async with self._slots:
             await self._rate.wait()
@@ -128,7 +130,7 @@ class ClusterApi:
                 async with (
                     asyncio.timeout(self._timeout_seconds or None),
                     self._http.stream(
-                        method, self._address + path, params=parameters, content=body, headers=headers
+                        method, f"{self._address}{path}?{parameters}", content=body, headers=headers
                     ) as answer,
                 ):
                     content = await _read(answer)

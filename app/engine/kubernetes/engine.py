@@ -170,16 +170,17 @@ class KubernetesEngine:
         """Work on an execution until none of its rows changed meanwhile. Raises the error of the last work."""
         while True:
             self._again.discard(key)
-            refusal: errors.Internal | None = None
+            refusal, released = None, False
             async with self._server.database.unit_of_work() as db:
                 if not await self._leases.take(db, key):
                     return
             try:
-                await self._placer.work(id)
+                released = await self._placer.work(id)
             except errors.Internal as error:
                 refusal = error
             finally:
-                await self._leases.release_if_possible(key)
+                if not released:
+                    await self._leases.release_if_possible(key)
             # No await follows, so that a change is seen here or starts new work.
             if key not in self._again:
                 if refusal is not None:

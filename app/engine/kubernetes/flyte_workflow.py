@@ -52,6 +52,7 @@ class LaunchData:
     Attributes:
         id: The execution.
         workflow_name: The name of its workflow.
+        workflow_key: Identifies the closure among all that were registered.
         closure: The compiled workflow; None sends `closure_uri` instead.
         closure_uri: The address of the stored workflow closure.
         inputs: The inputs with defaults; None sends `inputs_uri` instead.
@@ -68,6 +69,7 @@ class LaunchData:
 
     id: identifier_pb2.WorkflowExecutionIdentifier
     workflow_name: str
+    workflow_key: tuple[Any, ...]
     closure: compiler_pb2.CompiledWorkflowClosure | None
     closure_uri: str
     inputs: literals_pb2.LiteralMap | None
@@ -82,16 +84,37 @@ class LaunchData:
     accepted_at: datetime
 
 
-def flyte_workflow(data: LaunchData, options: ObjectOptions) -> dict[str, Any]:
-    """Return the object, with its fields in the order in which upstream writes them.
+def workflow_parts(data: LaunchData, options: ObjectOptions) -> dict[str, Any]:
+    """Return the parts of an object that are equal for all launches with an equal `parts_key`.
 
     Raises:
         InvalidWorkflow: FlytePropeller could not run it.
     """
+    parts = _workflow(data, options) | _tasks(data, options)
+    if data.closure is not None:
+        check_object(parts)
+    return parts
+
+
+def parts_key(data: LaunchData) -> tuple[Any, ...]:
+    """Return all that the parts of an object depend on, besides the settings."""
+    amounts = (data.platform.defaults, data.platform.limits)
+    texts = tuple(tuple(sorted((name, amount.text) for name, amount in part.items())) for part in amounts)
+    return (*data.workflow_key, data.child_queue, texts)
+
+
+def flyte_workflow(data: LaunchData, options: ObjectOptions, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object, with its fields in the order in which upstream writes them.
+
+    Args:
+        data: The launch.
+        options: The settings.
+        parts: The result of `workflow_parts`, maybe as JSON.
+    """
     config = data.config
     run_as = config.security_context.run_as
     document: dict[str, Any] = {"kind": KIND, "apiVersion": API_VERSION, "metadata": _metadata(data, options)}
-    document |= _workflow(data, options)
+    document["spec"] = parts["spec"]
     document["workflowMeta"] = {"eventVersion": options.event_version} if options.event_version else {}
     if data.inputs is not None:
         document["inputs"] = to_set_fields(data.inputs)
@@ -99,7 +122,7 @@ def flyte_workflow(data: LaunchData, options: ObjectOptions) -> dict[str, Any]:
         if not data.inputs.literals:
             document["inputs"] = {}
     document["executionId"] = to_go_struct(data.id)
-    document |= _tasks(data, options)
+    document |= {name: part for name, part in parts.items() if name != "spec"}
     defaults = data.closure.primary.template.metadata_defaults if data.closure is not None else None
     document["node-defaults"] = {"interruptible": True} if defaults is not None and defaults.interruptible else {}
     document["acceptedAt"] = data.accepted_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -115,7 +138,6 @@ def flyte_workflow(data: LaunchData, options: ObjectOptions) -> dict[str, Any]:
         document["consoleUrl"] = options.console_url
     if data.inputs is None:
         document["offloadedInputs"] = data.inputs_uri
-    check_object(document)
     return document
 
 
@@ -125,8 +147,6 @@ def check_object(document: Mapping[str, Any]) -> None:
     Raises:
         InvalidWorkflow: Names the part.
     """
-    if document.get("workflowClosureReference"):
-        return
     tasks, sub_workflows = document.get("tasks") or {}, document.get("subWorkflows") or {}
     for spec in (document["spec"], *sub_workflows.values()):
         nodes = {**spec["nodes"]}

@@ -15,31 +15,36 @@ from app.engine.closures import ClosureCache
 from app.engine.kubernetes.flyte_workflow import LaunchData
 from app.runtime.context import Context
 from app.services import checks, matchable_attributes, task_resources
-from app.services.execution_ids import execution_key
 
-_ROW = ("workflow_id", "launch_plan_id", "spec", "inputs_uri", "created_at", "execution_created_at")
+# The columns of an execution and of its launch record that are needed.
+EXECUTION_COLUMNS = ("workflow_id", "spec", "inputs_uri", "created_at", "execution_created_at")
+LAUNCH_COLUMNS = ("config",)
 _WORKFLOW = ("project", "domain", "name", "remote_closure_identifier", "digest")
 
 
 async def launch_data(
-    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, closures: ClosureCache, *, offload: bool
+    ctx: Context,
+    id: identifier_pb2.WorkflowExecutionIdentifier,
+    *,
+    row: Any,
+    launch: Any,
+    closures: ClosureCache,
+    offload: bool,
 ) -> LaunchData:
     """Return what the object of an execution is made of.
 
     Args:
         ctx: The unit of work.
         id: The execution.
+        row: Its row, with EXECUTION_COLUMNS.
+        launch: Its launch record, with LAUNCH_COLUMNS.
         closures: Compiled workflows that were read before.
         offload: Send addresses of the closure and the inputs in any case, because the object is too large.
 
     Raises:
-        errors.NotFound: The execution has no launch record any more.
+        errors.NotFound: The workflow is not registered.
         BlobError: Closure or inputs cannot be read.
     """
-    row = await ctx.db.find(schema.Execution, columns=_ROW, **execution_key(id))
-    launch = await ctx.db.find(schema.Launch, columns=("config",), **execution_key(id))
-    if row is None or launch is None:
-        raise errors.NotFound("the execution has no launch record")
     workflow = await ctx.db.find(schema.Workflow, columns=_WORKFLOW, id=row.workflow_id)
     if workflow is None:
         raise errors.NotFound("the workflow of the execution is not registered")
@@ -60,6 +65,7 @@ async def launch_data(
     return LaunchData(
         id=id,
         workflow_name=workflow.name,
+        workflow_key=(workflow.remote_closure_identifier, workflow.digest or b"", single_task),
         closure=closure,
         closure_uri=workflow.remote_closure_identifier,
         inputs=inputs,

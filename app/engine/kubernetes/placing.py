@@ -18,29 +18,51 @@ import structlog
 from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
+from sqlalchemy import bindparam, case, null, update
 
 from app import errors, limited_log
 from app.blobs import BlobError
+from app.cache import ByteCache
 from app.database import schema
+from app.database.statements import Statement
 from app.engine.closures import ClosureCache
 from app.engine.kubernetes import calls
 from app.engine.kubernetes.api import ApiError, ClusterApi
 from app.engine.kubernetes.clusters import ClusterApis
-from app.engine.kubernetes.flyte_workflow import ObjectOptions, flyte_workflow
-from app.engine.kubernetes.launch_data import launch_data
+from app.engine.kubernetes.flyte_workflow import LaunchData, ObjectOptions, flyte_workflow, parts_key, workflow_parts
+from app.engine.kubernetes.launch_data import EXECUTION_COLUMNS, LAUNCH_COLUMNS, launch_data
 from app.engine.kubernetes.workflow_spec import InvalidWorkflow
 from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.runtime.threads import in_thread_if_large
 from app.services import events, phases
-from app.services.execution_ids import execution_key, execution_path
+from app.services.execution_ids import execution_columns, execution_key, execution_path
 from app.services.executions import orphans
 from app.wire.text import text
 
 NOT_CREATED = "failed to create workflow in propeller"
 LOST = "execution lost by its cluster"
-_EXECUTION = ("phase", "cluster", "spec", "abort_cause")
-_LAUNCH = ("created_at", "tries", "placed_at", "removed_at", "next_try_at", "object_uid")
+_EXECUTION = ("phase", "cluster", "abort_cause", *EXECUTION_COLUMNS)
+_LAUNCH = ("tries", "placed_at", "removed_at", "next_try_at", "object_uid", "created_at", *LAUNCH_COLUMNS)
+# Memory for the parts of objects that are equal for all executions of a workflow, as JSON.
+_PARTS_BYTES_MAX = 32 * 1024 * 1024
+_PARTS = ("spec", "tasks", "subWorkflows")
+
+_launches = schema.table(schema.Launch)
+# Nothing is to be done any more, unless an abort asked for work since the record was read.
+_PLACED = Statement(
+    update(_launches)
+    .values(
+        placed_at=bindparam("new_placed_at"),
+        object_uid=bindparam("new_object_uid"),
+        tries=0,
+        problem=None,
+        owner=None,
+        leased_until=None,
+        next_try_at=case((_launches.c.next_try_at == bindparam("seen"), null()), else_=_launches.c.next_try_at),
+    )
+    .where(*(column == bindparam(f"key_{column.name}") for column in execution_columns(_launches)))
+)
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +72,7 @@ class Work:
     """One execution with the columns of its rows.
 
     Attributes:
+        row: Columns of the execution's row.
         launch: Columns of the launch record.
         api: The API of its cluster.
         namespace: The namespace of its object.
@@ -57,6 +80,7 @@ class Work:
     """
 
     id: identifier_pb2.WorkflowExecutionIdentifier
+    row: Any
     launch: Any
     api: ClusterApi
     namespace: str
@@ -79,6 +103,7 @@ class Placer:
         self._working: Counter[str] = Counter()
         settings = server.settings
         self._section = settings.engine.kubernetes
+        self._made = ByteCache(_PARTS_BYTES_MAX)
         self._closures = ClosureCache(server.blobs, bytes_max=settings.storage.limits.closure_bytes_max)
         self._options = ObjectOptions(
             role_name_key=settings.flyteadmin.role_name_key,
@@ -92,8 +117,11 @@ class Placer:
         """Return the number of further records of a cluster that can be worked on now."""
         return self.works_max - self._working[cluster]
 
-    async def work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    async def work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
         """Do what the rows of an execution ask for; nothing where its cluster has no room, so that a later poll does.
+
+        Returns:
+            Whether the lease of the record was released too.
 
         Raises:
             errors.Internal: Kubernetes refused the object for good, or the deletion failed for now.
@@ -103,11 +131,11 @@ class Placer:
             row = await db.find(schema.Execution, columns=_EXECUTION, **execution_key(id))
             launch = await db.find(schema.Launch, columns=_LAUNCH, **execution_key(id))
         if row is None or launch is None:
-            return
+            return False
         phase = phases.phase_number(phases.Workflow.Phase, row.phase)
         if phase in phases.WORKFLOW_TERMINAL:
             await self._forget(id)
-            return
+            return True
         spec = execution_pb2.ExecutionSpec.FromString(row.spec or b"")
         try:
             api = self._clusters.of(row.cluster or "")
@@ -117,31 +145,33 @@ class Placer:
             raise
         cluster, namespace = row.cluster or "", spec.metadata.system_metadata.namespace
         if self.room(cluster) <= 0:
-            return
-        work = Work(id, launch, api, namespace, row.abort_cause or "")
+            return False
+        work = Work(id, row, launch, api, namespace, row.abort_cause or "")
         self._working[cluster] += 1
         try:
             if phase == core_execution_pb2.WorkflowExecution.ABORTING:
                 await self._delete(work)
             elif launch.placed_at is None:
-                await self._create(work)
+                return await self._create(work)
             else:
                 await self._done(work)
+            return False
         finally:
             self._working[cluster] -= 1
 
     # Creation.
 
-    async def _create(self, work: Work) -> None:
+    async def _create(self, work: Work) -> bool:
+        """Create the object; return whether it exists and the record is released."""
         try:
             document = await self._document(work)
         except BlobError as error:
             # The storage may answer later.
             await self._not_created(work, ApiError(str(error)), temporary=True)
-            return
+            return False
         except (InvalidWorkflow, errors.NotFound) as error:
             await self._fail(work, "Unknown", str(error))
-            return
+            return False
         try:
             created = await work.api.create(work.namespace, document)
         except ApiError as error:
@@ -149,24 +179,37 @@ class Placer:
             found = await self._own_object(work) if exists else None
             if found is not None:
                 await self._placed(work, found)
-                return
+                return True
             temporary = calls.is_temporary(error, namespaces_follow=self._namespaces_follow)
             await self._not_created(work, error, temporary=temporary)
-            return
+            return False
         await self._placed(work, created)
+        return True
 
-    async def _document(self, work: Work) -> Any:
-        """Return the object; with addresses instead of contents where it is too large."""
+    async def _document(self, work: Work) -> bytes:
+        """Return the object as JSON; with addresses instead of contents where it is too large."""
+        content = b""
         for offload in (False, True):
-            read = partial(launch_data, closures=self._closures, offload=offload)
+            read = partial(launch_data, row=work.row, launch=work.launch, closures=self._closures, offload=offload)
             data = await perform(self._server, read, work.id)
-            size = data.closure.ByteSize() if data.closure is not None else 0
-            document = await in_thread_if_large(size, flyte_workflow, data, self._options)
-            if size < self._section.object_bytes_max // 8:
-                return document
-            if len(orjson.dumps(document)) <= self._section.object_bytes_max:
-                return document
-        return document
+            content = orjson.dumps(flyte_workflow(data, self._options, await self._parts(data)))
+            if len(content) <= self._section.object_bytes_max:
+                break
+        return content
+
+    async def _parts(self, data: LaunchData) -> dict[str, Any]:
+        """Return the parts that all launches of the workflow share, from the cache or made now."""
+        if data.closure is None:
+            return workflow_parts(data, self._options)
+        key = parts_key(data)
+        known = {name: self._made.get((*key, name)) for name in _PARTS}
+        if known["spec"] is None or known["tasks"] is None:
+            made = await in_thread_if_large(data.closure.ByteSize(), workflow_parts, data, self._options)
+            contents = {name: orjson.dumps(part) for name, part in made.items()}
+            for name, content in contents.items():
+                self._made.put((*key, name), content)
+            known = {**contents}
+        return {name: orjson.Fragment(content) for name, content in known.items() if content is not None}
 
     async def _own_object(self, work: Work) -> dict[str, Any] | None:
         """Return the object that exists where it is that of the execution, from a call whose answer was lost."""
@@ -177,8 +220,11 @@ class Placer:
         return found if calls.belongs_to(found, work.id) and not calls.is_over(found) else None
 
     async def _placed(self, work: Work, found: Mapping[str, Any]) -> None:
-        uid = found.get("metadata", {}).get("uid")
-        await self._done(work, placed_at=datetime.now(UTC), tries=0, problem=None, object_uid=uid)
+        """Record the object, and release the record, in one statement."""
+        key = {f"key_{name}": value for name, value in execution_key(work.id).items()}
+        new = {"new_placed_at": datetime.now(UTC), "new_object_uid": found.get("metadata", {}).get("uid")}
+        async with self._server.database.unit_of_work() as db:
+            await db.run(_PLACED, **key, **new, seen=work.launch.next_try_at)
 
     async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
         waited = (datetime.now(UTC) - work.launch.created_at).total_seconds()
@@ -257,13 +303,11 @@ class Placer:
 
     # Records.
 
-    async def _done(self, work: Work, **values: Any) -> None:
+    async def _done(self, work: Work) -> None:
         """Record that nothing is to be done, unless an abort asked for work since the record was read."""
-        key = execution_key(work.id)
+        key = {**execution_key(work.id), "next_try_at": work.launch.next_try_at}
         async with self._server.database.unit_of_work() as db:
-            if values:
-                await db.update(schema.Launch, key, **values)
-            await db.update(schema.Launch, {**key, "next_try_at": work.launch.next_try_at}, next_try_at=None)
+            await db.update(schema.Launch, key, next_try_at=None)
 
     async def _again(self, work: Work, error: ApiError, event: str) -> None:
         """Repeat a call that failed after a pause; log the event."""

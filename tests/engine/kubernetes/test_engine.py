@@ -78,7 +78,7 @@ async def until(holds: Callable[[], Any], seconds: float = WAIT_SECONDS_MAX) -> 
 
 
 async def has_phase(b: Any, name: str, phase: Any) -> bool:
-    return (await execution(b, name)).closure.phase == phase
+    return bool((await execution(b, name)).closure.phase == phase)
 
 
 async def terminate(b: Any, name: str) -> None:
