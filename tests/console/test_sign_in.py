@@ -150,6 +150,19 @@ def test_a_refusal_of_a_role_names_the_role(browser: Browser, visitor: Page, ser
     expect(visitor.get_by_label("words")).to_have_value(WORDS)
 
 
+def test_what_a_role_forbids_is_disabled_before_it_is_tried(visitor: Page, server: str) -> None:
+    visitor.goto(f"{SCOPE}/tasks/typed")
+    sign_in(visitor, "bob")
+    visitor.wait_for_url(f"{server}{SCOPE}/tasks/typed")
+    expect(visitor.get_by_role("button", name="Launch", exact=True)).to_have_attribute("aria-disabled", "true")
+    visitor.get_by_role("button", name="More about typed").click()
+    archive = visitor.get_by_role("menuitem", name="Archive")
+    expect(archive).to_have_attribute("title", re.compile('role "register"'))
+    visitor.goto("/console/select-project")
+    create = visitor.get_by_role("button", name="New project")
+    expect(create).to_have_attribute("title", re.compile('role "admin" in all projects'))
+
+
 def test_signing_out_ends_the_session(visitor: Page, server: str) -> None:
     visitor.goto(f"{SCOPE}/executions")
     sign_in(visitor, "alice")
