@@ -56,7 +56,13 @@ export function Tabs({
           </button>
         ))}
       </div>
-      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${tabs[chosen]?.key}`} class="tab-panel">
+      <div
+        role="tabpanel"
+        tabIndex={0}
+        id={`${id}-panel`}
+        aria-labelledby={`${id}-${tabs[chosen]?.key}`}
+        class="tab-panel"
+      >
         {children}
       </div>
     </>

@@ -13,6 +13,8 @@ interface Props {
 }
 
 export function Events({ node, attempt, store }: Props) {
+  // The operations are read after the page is shown.
+  void store.version.value;
   const closure = attempt?.closure;
   const reasons = closure?.reasons?.length
     ? closure.reasons

@@ -15,6 +15,7 @@ const CARD_PX = { width: 340, height: 260 };
 
 /** The operations of a node; nothing where the server reports none. */
 export function NodeTimes({ node, store }: { node: RunNode; store: RunStore }) {
+  void store.version.value;
   const operations = store.operationsOf(node);
   if (operations.length === 0) return null;
   const attempts = new Set(operations.flatMap((one) => one.attempt ?? [])).size;
@@ -22,8 +23,7 @@ export function NodeTimes({ node, store }: { node: RunNode; store: RunStore }) {
   const ends = operations.map((one) => one.startMs + one.lengthMs);
   const length = Math.max(1, Math.max(...ends, node.endedMs ?? 0) - from);
   return (
-    <table class="node-times">
-      <caption class="hidden-text">Where the time went</caption>
+    <table class="node-times" aria-label="Where the time went">
       <tbody>
         {operations.map((one, index) => (
           <tr key={index}>
