@@ -1,4 +1,4 @@
-"""The tables of the catalog of cached outputs: of our own, ignored by upstream (alembic/versions/0016).
+"""The tables of the catalog of cached outputs: of our own, ignored by upstream (alembic/versions/0015).
 
 The local engine and the service DataCatalog share them. Their reservations are schema.CatalogReservation.
 """

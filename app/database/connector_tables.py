@@ -1,4 +1,4 @@
-"""The table of tasks that services run: of our own, ignored by upstream (alembic/versions/0017)."""
+"""The table of tasks that services run: of our own, ignored by upstream (alembic/versions/0016)."""
 
 from sqlalchemy import Column, Integer, LargeBinary
 from sqlmodel import Field

@@ -1,4 +1,4 @@
-"""Migration 0016: entries of the task cache become artifacts with tags, and back."""
+"""Migration 0015: entries of the task cache become artifacts with tags, and back."""
 
 from __future__ import annotations
 

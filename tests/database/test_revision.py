@@ -14,6 +14,14 @@ from alembic.script import ScriptDirectory
 ROOT = Path(__file__).parents[2]
 
 
+def test_the_numbers_of_revisions_have_no_gap() -> None:
+    """`make revision` counts the files for the number of the next one."""
+    revisions = list(ScriptDirectory.from_config(Config(str(ROOT / "alembic.ini"))).walk_revisions())
+    expected = [f"{number:04d}" for number in range(len(revisions), 0, -1)]
+    assert [revision.revision for revision in revisions] == expected
+    assert [Path(revision.path).name[:4] for revision in revisions] == expected
+
+
 @pytest.mark.slow
 def test_a_new_revision_compiles_and_follows_the_last_one(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "alembic", tmp_path / "alembic", ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,7 +8,7 @@ restarted with this version.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
+revision = "0015"
 down_revision = "0014"
 
 _DATASET = ("dataset_project", "dataset_domain", "dataset_name", "dataset_version")

@@ -6,8 +6,8 @@ Upstream and earlier versions of this server ignore the column.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 
 
 def upgrade() -> None:

@@ -6,8 +6,8 @@ Upstream and earlier versions of this server ignore the table. app/database/conn
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0016"
+down_revision = "0015"
 
 _TABLE = "connector_jobs"
 _KEY = ["execution_project", "execution_domain", "execution_name", "generated_name"]
