@@ -18,8 +18,12 @@ commands = group("List notifications and published events, and send a test messa
 @commands.command("list")
 def list_(
     place: Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN[/EXECUTION]", help="Where to look.")],
-    state: Annotated[str, typer.Option(metavar="STATE", help="Only pending, delivered or failed ones.")] = "",
-    target: Annotated[str, typer.Option(metavar="TARGET", help="Only those of a target, such as mail.")] = "",
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="Only pending, delivered or failed ones.")
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--target", metavar="TARGET", help="Only those of a target, such as mail.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The number of messages, the newest first.")] = 100,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     endpoint: Endpoint = LOCAL,

@@ -30,6 +30,13 @@ def test_help(path: tuple[str, ...]) -> None:
         assert getattr(parameter, "help", None), parameter.name
 
 
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_names_of_options_are_lower_case(path: tuple[str, ...]) -> None:
+    """Typer takes a metavar that equals the parameter's name in capitals for the name of the option."""
+    names = [name for parameter in ALL[path].params for name in (*parameter.opts, *parameter.secondary_opts)]
+    assert [name for name in names if name.startswith("--") and not name.islower()] == []
+
+
 def test_documentation_of_one_setting() -> None:
     result = CliRunner().invoke(app, ["config", "docs", "server.http_port"])
     assert result.stdout.startswith("- `server.httpPort` (`30080`): Port of REST, gRPC")
