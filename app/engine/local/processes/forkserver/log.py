@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
+# Another task may have left a link or a pipe in place of the log.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _READ_BYTES = 65536
 _END_BYTES = 65536
+# A pipe holds no more, unless a privileged process enlarges it.
+_PIPE_BYTES_MAX = 1024 * 1024
 
 
 class Log:
@@ -26,7 +30,7 @@ class Log:
         self.bytes_kept = 0
         self.error = ""
         self.end = b""
-        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.file = os.open(path, _FLAGS, 0o600)
 
     def copy(self, source: int) -> bool:
         """Read the pipe `source` once; return False at its end."""
@@ -41,10 +45,12 @@ class Log:
         return True
 
     def drain(self, source: int) -> None:
-        """Read the rest of the pipe `source`, without waiting for processes that still hold its other end."""
+        """Read what the pipe `source` holds, without waiting for processes that still hold its other end."""
         os.set_blocking(source, False)
+        seen_max = self.bytes_seen + _PIPE_BYTES_MAX
         try:
-            while self.copy(source):
+            # A process that could not be killed may print without end.
+            while self.bytes_seen < seen_max and self.copy(source):
                 continue
         except BlockingIOError:
             return

@@ -19,6 +19,7 @@ import struct
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from . import system
@@ -239,9 +240,15 @@ class Supervisor:
             self._next_check = time.monotonic() + _WATCH_SECONDS
         self._tasks[task.pid] = task
         task.output = output
+        # A task can read its own output by /proc/self/fd/1: the pipe may be empty where the system reported data.
+        os.set_blocking(output, False)
 
         def copy(event: int) -> None:
-            if event & select.POLLIN == 0 or not task.log.copy(output):
+            try:
+                more = event & select.POLLIN != 0 and task.log.copy(output)
+            except BlockingIOError:
+                return
+            if not more:
                 self._unregister(output)
 
         self._register(output, copy)
@@ -288,7 +295,9 @@ class Supervisor:
             return
         left = [pid for pid in system.children(os.getpid()) if pid not in self._tasks and pid not in self._removers]
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            # A process that has become another user, such as one of sudo, cannot be killed.
+            with suppress(PermissionError, ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         # SIGCHLD wakes the loop again when one of them has ended.
         now = time.monotonic()
         for pid, give_up in list(self._give_up.items()):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from .log import Log
 from .stamp import process_stamp
 
 _EXIT_BYTES = 8192
+_REQUEST_CHARACTERS = 100
 # Number of entries in the private folders beyond which a process of its own removes them.
 _REMOVED_AT_ONCE = 200
 # Number of processes of a task whose memory is measured.
@@ -114,9 +116,12 @@ class Task:
     def stop_as_requested(self) -> None:
         """Obey the server's request in the private folder, if there is one (layout.STOP_REQUEST)."""
         try:
-            with open(os.path.join(self.directory, layout.STOP_REQUEST), encoding="ascii") as file:
-                request = file.read()
-        except FileNotFoundError:
+            # The task can write into its folder: in place of the request there may be a folder, or a pipe.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(os.path.join(self.directory, layout.STOP_REQUEST), flags)
+            with open(descriptor, encoding="ascii", errors="replace") as file:
+                request = file.read(_REQUEST_CHARACTERS)
+        except OSError:
             return
         if request == layout.KILL:
             self.kill("terminated")
@@ -154,11 +159,9 @@ class Task:
     def enforce_limits(self) -> None:
         """Kill a task that fills the disk or has too many processes. Called once a second."""
         free_min, processes_max = self.request["free_bytes_min"], self.request["processes_max"]
-        if free_min:
-            disk = os.statvfs(self.directory)
-            # A task with few bytes on the disk is not the one that filled it.
-            if disk.f_bavail * disk.f_frsize < free_min and self._held_bytes(free_min) >= free_min:
-                self.kill("disk")
+        # A task with few bytes on the disk is not the one that filled it.
+        if free_min and self._free_bytes() < free_min and self._held_bytes(free_min) >= free_min:
+            self.kill("disk")
         if processes_max and self.status is None and len(system.family(self.pid, processes_max + 1)) > processes_max:
             self.kill("processes")
 
@@ -182,9 +185,9 @@ class Task:
             Whether the private folders remain, because they hold many files. Then `remove_folders` is to be called in
             another process.
         """
-        self.log.close()
         if self.status != 0:
             self.enforce_limits()
+        self.log.close()
         large = self._is_large()
         if not large:
             self.remove_folders()
@@ -226,6 +229,15 @@ class Task:
                     return True
         return False
 
+    def _free_bytes(self) -> int:
+        try:
+            # By its log: the task can remove its folder.
+            disk = os.fstatvfs(self.log.file)
+        except OSError:
+            # A network file system that has failed.
+            return sys.maxsize
+        return disk.f_bavail * disk.f_frsize
+
     def _held_bytes(self, enough: int) -> int:
         """Return the bytes on disk below the directories of the task; stop counting at `enough`."""
         total = 0
@@ -234,7 +246,7 @@ class Task:
                 for name in names:
                     try:
                         total += os.lstat(os.path.join(parent, name)).st_blocks * 512
-                    except FileNotFoundError:
+                    except OSError:
                         continue
                 if total >= enough:
                     return total
@@ -263,6 +275,9 @@ class Task:
         return os.path.join(self.directory, f".exit-{self.pid}")
 
     def _save_exit(self, record: dict[str, Any]) -> None:
-        with open(self._reserved(), "r+", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        # The task can remove its folder. Without the record the server would wait for the end as long as this runs.
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        with open(os.open(self._reserved(), flags, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps(record).ljust(_EXIT_BYTES))
         os.rename(self._reserved(), os.path.join(self.directory, layout.EXIT_RECORD))
