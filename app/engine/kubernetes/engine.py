@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from flyteidl.admin import execution_pb2
 from flyteidl.core import identifier_pb2
 from sqlalchemy import ColumnElement, bindparam, func, literal, select, true
 
@@ -26,7 +27,8 @@ from app.engine.kubernetes.reconcile import Reconciler
 from app.engine.owner import has_ended, owner_name
 from app.runtime import leases
 from app.runtime.dispatch import Server
-from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_id, same_execution
+from app.services import phases
+from app.services.execution_ids import EXECUTION_KEY, execution_columns, execution_id, execution_key, same_execution
 
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 5.0
@@ -120,7 +122,7 @@ class KubernetesEngine:
     ) -> Awaitable[None] | None:
         """Create the object of an execution. wait: return an awaitable of the first try."""
         task = self._start_work(execution)
-        return self._first_try(task) if wait and task is not None else None
+        return self._first_launch(execution, task) if wait and task is not None else None
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> Awaitable[None] | None:
         """Delete the object of an execution; return an awaitable of the first try."""
@@ -139,6 +141,20 @@ class KubernetesEngine:
         done, _ = await asyncio.wait((task,), timeout=self._first_try_seconds)
         if done and not task.cancelled() and isinstance(task.exception(), errors.Internal):
             raise errors.Internal(str(task.exception()))
+
+    async def _first_launch(self, id: identifier_pb2.WorkflowExecutionIdentifier, task: asyncio.Task[None]) -> None:
+        """Wait a short time for the first call, also where the poll has made it before `launched`.
+
+        Raises:
+            errors.Internal: Kubernetes refused the object for good.
+        """
+        await self._first_try(task)
+        if not task.done():
+            return
+        async with self._server.database.unit_of_work() as db:
+            row = await db.find(schema.Execution, columns=("phase", "closure"), **execution_key(id))
+        if row is not None and phases.phase_number(phases.Workflow.Phase, row.phase) == phases.Workflow.FAILED:
+            raise errors.Internal(execution_pb2.ExecutionClosure.FromString(row.closure).error.message)
 
     def _start_work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> asyncio.Task[None] | None:
         """Start to work on an execution; None where the poll will, because too much is being worked on."""

@@ -164,6 +164,23 @@ def test_a_refusal_for_good_ends_the_execution(
     bench(scenario, **settings(cluster, tmp_path))
 
 
+def test_a_refusal_is_reported_also_where_the_poll_came_first(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.fault = lambda method, path: failure(403, "Forbidden", "may not") if method == "POST" else None
+        async with running(b) as found:
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: has_phase(b, "e1", Workflow.FAILED))
+            first_try = found.launched(run_id("e1"), wait=True)
+            assert first_try is not None
+            with pytest.raises(errors.Internal, match="failed to create workflow in propeller may not"):
+                await first_try
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
 def test_a_launch_that_fails_all_the_time_ends(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
     async def scenario(b: Any) -> None:
         await prepare(b)

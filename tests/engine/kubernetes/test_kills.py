@@ -81,7 +81,6 @@ def kill_often(bench: Callable[..., Any], cluster: FakeCluster, folder: Path, ki
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_each_launch_is_placed_once_after_kills(bench: Callable[..., Any], tmp_path: Path) -> None:
     with fake_cluster() as cluster:
         kill_often(bench, cluster, tmp_path, kills=10)
