@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.api.pages import (
+    connectors,
     environments,
     notifications,
     own_models,
@@ -93,6 +94,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("get", environments.PATH, "List the environments of images", own_models.Environments),
     Operation("get", f"{environments.PATH}/{{id}}/log", "Read an installer's output", own_models.EnvironmentLog),
+    Operation("get", connectors.PATH, "List the services that run tasks of connectors", own_models.Connectors),
     Operation("get", roles.PATH, "List the bindings of roles", own_models.RoleBindings, query=_PAGE),
     Operation("post", roles.PATH, "Store a binding", own_models.Nothing, own_models.RoleBinding),
     Operation("get", own_roles.PATH, "List the roles of the caller", own_models.Grants),

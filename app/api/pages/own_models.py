@@ -45,6 +45,34 @@ class EnvironmentLog(Model):
     log: str
 
 
+class ConnectorType(Model):
+    """A type of tasks that a service runs. sync: it replies with the outputs."""
+
+    name: str
+    version: int
+    sync: bool
+
+
+class ConnectorService(Model):
+    """A service. id: "" for the default one. answered_at: the last answer to ListAgents. problem: why it runs none."""
+
+    plugin: str
+    id: str
+    endpoint: str
+    types: list[ConnectorType]
+    answered_at: AwareDatetime | None
+    problem: str
+    calls: int
+    failed_calls: int
+
+
+class Connectors(Model):
+    """The services of the process that replies, and the number of its tasks that they run."""
+
+    services: list[ConnectorService]
+    open_tasks: int
+
+
 class Paused(Model):
     """Why a schedule is paused, by whom, and since when."""
 
