@@ -141,4 +141,8 @@ def _secret_name(name: str, version: str) -> "SecretName":
     group, _, key = name.rpartition("/")
     if not key or "/" in group or "/" in version:
         raise BadSetting(f"{name!r} is no [GROUP/]KEY")
+    # A task gets its secrets as files of these names, or as variables.
+    for part in (group, version, key):
+        if part in (".", "..") or (part and not part.strip()) or not part.isprintable():
+            raise BadSetting(f"{part!r} cannot be a part of the name of a secret")
     return SecretName.of(group, version, key)

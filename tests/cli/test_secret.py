@@ -15,7 +15,8 @@ import pytest
 
 from app.auth.keys import SigningKeys
 from app.auth.secrets_store import SecretsStore
-from app.settings import load
+from app.cli.secret import _secret_name
+from app.settings import BadSetting, load
 from tests.support.servers import run, serving
 
 with warnings.catch_warnings():
@@ -77,3 +78,9 @@ def test_calls_that_change_nothing(tmp_path: Path, arguments: tuple[str, ...]) -
     assert done.returncode != 0
     assert done.stderr
     assert not (tmp_path / "home" / "secrets").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", ".", " ", "x\ny", "g/x\x1b[2J"])
+def test_a_name_that_no_task_can_request_is_refused(name: str) -> None:
+    with pytest.raises(BadSetting, match="cannot be a part of the name"):
+        _secret_name(name, "")
