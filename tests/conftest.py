@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import httpx
 import hypothesis
@@ -140,19 +140,27 @@ class Bench:
             server.auth = Authentication(self.settings, nobody, nobody)
         rpc = Rpc("tests", "Function", function, type(request), type(request))
         call = dispatch.Call(rpc, identity=identity or Identity(subject=principal), endpoint="http://localhost:30080")
-        with mock.patch.object(dispatch, "datetime", Clock(now)) if now else nullcontext():
+        before = Clock.chosen.set(now)
+        try:
             response = await dispatch.perform(server, function, request, call)
+        finally:
+            Clock.chosen.reset(before)
         return response.message() if isinstance(response, Page) else response
 
 
 class Clock:
-    """Stands in for datetime where only now() is called."""
+    """Stands in for datetime where only now() is called: a call has its own clock, and calls may overlap."""
 
-    def __init__(self, now: datetime) -> None:
-        self._now = now
+    chosen: ContextVar[datetime | None] = ContextVar("chosen", default=None)
 
     def now(self, zone: tzinfo) -> datetime:
-        return self._now.astimezone(zone)
+        chosen = self.chosen.get()
+        return datetime.now(zone) if chosen is None else chosen.astimezone(zone)
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "datetime", Clock())
 
 
 @pytest.fixture(params=DATABASES)

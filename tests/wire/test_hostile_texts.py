@@ -69,6 +69,7 @@ ALPHABET += (
     "\\u",
 )
 # Not met by a client's text: settings, and names of our own RPCs and documents.
+# Modules in a folder taskside run in the environment of tasks, where flytekit is.
 OWN = ("app.settings", "app.runtime.metrics", "app.mcp.adapter", "app.cli.main")
 
 
@@ -96,7 +97,7 @@ def patterns() -> dict[str, re.Pattern[Any]]:
     """Return the expressions of all modules by module and name, also those that are kept as text."""
     found: dict[str, re.Pattern[Any]] = {}
     for module in pkgutil.walk_packages(app.__path__, "app."):
-        if not module.name.startswith(OWN) and not module.name.endswith("__main__"):
+        if not module.name.startswith(OWN) and not module.name.endswith("__main__") and ".taskside." not in module.name:
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, re.Pattern):
                     found[f"{module.name}.{name}"] = value

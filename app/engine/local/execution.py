@@ -19,7 +19,7 @@ from app.blobs import BlobError
 from app.database import schema
 from app.engine.local.graph import aborts, outages
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import NodeFailed, Stopped, error_of
+from app.engine.local.graph.failures import NodeFailed, Stopped
 from app.engine.local.graph.history import recorded_nodes
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.outages import Outage
@@ -28,6 +28,7 @@ from app.engine.local.graph.state import ExecutionState, GraphScope
 from app.engine.local.host import Host
 from app.engine.local.nodes.node_run import run_node
 from app.engine.local.nodes.table import HANDLERS
+from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.folders import execution_folder
 from app.runtime.dispatch import Server

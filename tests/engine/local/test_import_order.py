@@ -6,7 +6,7 @@ from tests.test_tidy import modules_imported
 
 LOCAL = "app.engine.local"
 # From the bottom to the top.
-ROOMS = ("processes", "host", "graph", "nodes", "")
+ROOMS = ("processes", "connectors", "host", "graph", "nodes", "")
 
 
 def rank(module: str) -> int:

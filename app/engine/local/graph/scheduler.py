@@ -15,9 +15,10 @@ from flyteidl.event import event_pb2
 
 from app.engine.local.graph import aborts
 from app.engine.local.graph.cancellation import cancel_and_wait
-from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
+from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
+from app.engine.local.processes.execution_error import error_of
 from app.runtime import debug_log
 
 Node = execution_pb2.NodeExecution

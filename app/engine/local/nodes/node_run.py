@@ -9,9 +9,10 @@ from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
 from app.blobs import BlobMissing
 from app.engine.local.graph.events import Event
-from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, error_of, timed_out
+from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import NodeContext
+from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution

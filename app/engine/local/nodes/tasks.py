@@ -14,7 +14,7 @@ from flyteidl.event import event_pb2
 from app.engine.local.connectors.replies import is_live
 from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import recovery, retries
-from app.engine.local.graph.failures import NodeFailed, error_of
+from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
 from app.engine.local.nodes.deck_watch import DeckWatch
@@ -23,6 +23,7 @@ from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event
 from app.engine.local.processes import decks
+from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded, TaskAttempt

@@ -14,12 +14,13 @@ from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
 from app.engine.local.graph import aborts, retries
 from app.engine.local.graph.cancellation import cancel_and_wait
-from app.engine.local.graph.failures import BindingFailed, NodeFailed, error_of
+from app.engine.local.graph.failures import BindingFailed, NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
 from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
 from app.engine.local.nodes.node_run import fail
+from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
