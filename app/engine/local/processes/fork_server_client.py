@@ -232,12 +232,14 @@ class ForkServer:
         """Let the process end when its last task has ended, which may be now."""
         if self._process is None or self._writer is None:
             return
-        running = 0
         try:
             self._writer.write_eof()
             running = (await asyncio.wait_for(self._receive(), _END_SECONDS_MAX))["running"]
-        except (ConnectionError, OSError, asyncio.IncompleteReadError, TimeoutError):
-            # It has ended, or it is killed below.
+        except TimeoutError:
+            # It is busy, and may have tasks, which would end with it. It ends by itself after the last of them.
+            running = 1
+        except (OSError, asyncio.IncompleteReadError):
+            # It has ended.
             running = 0
         if running:
             self._writer.close()
