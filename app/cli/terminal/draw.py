@@ -180,14 +180,19 @@ def notes(node: Node) -> list[str]:
     return found
 
 
-def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
-    """Yield the errors of the lowest failed nodes, with the command that shows the log."""
+def causes(tree: Tree) -> list[Node]:
+    """Return the lowest failed nodes; the first ERRORS_MAX of them are drawn with their errors."""
     # A node that was aborted because another one failed is no cause.
-    failed = [
+    return [
         node
         for node in tree.walk()
         if node.error and node.phase != "ABORTED" and not any(below.error for below in node.nodes)
     ]
+
+
+def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
+    """Yield the errors of the lowest failed nodes, with the command that shows the log."""
+    failed = causes(tree)
     for node in failed[:ERRORS_MAX]:
         yield Text("")
         yield Text.assemble((f"✗ {node.id}", "bold red"), f" {name_of(node)}  ", (node.code, "red"))

@@ -53,6 +53,7 @@ def show(client: Client, place: Place, output: str, *, all_rows: bool = False) -
     most = 10**9 if all_rows else draw.LEVEL_ROWS_MAX
     rows = draw.rows_of(tree.nodes, level_rows_max=most, rows_max=most if all_rows else draw.ROWS_MAX)
     reader.add_attempts([row.node for row in rows if row.node is not None])
+    reader.add_errors(draw.causes(tree)[: draw.ERRORS_MAX])
     if output == "json":
         print_json(as_json(tree, client))
         return

@@ -152,6 +152,8 @@ class TreeReader:
         # Attempts of ended nodes.
         self._ended: dict[str, list[dict[str, Any]]] = {}
         self._below: dict[str, list[Node]] = {}
+        # Errors of ended nodes.
+        self._errors: dict[str, str] = {}
 
     def execution(self) -> Mapping[str, Any]:
         """Return the message of the execution.
@@ -193,6 +195,24 @@ class TreeReader:
         wanted = [node for node in nodes if _runs_task(node)][:ATTEMPTS_MAX]
         for node, rows in zip(wanted, self._client.each(self._attempts, wanted), strict=True):
             _add_attempts(node, rows)
+
+    def add_errors(self, nodes: Sequence[Node]) -> None:
+        """Read the whole errors of nodes, which lists cut to their ends."""
+
+        def whole(node: Node) -> str:
+            if (known := self._errors.get(node.id)) is None:
+                try:
+                    row = self._client.get(path_of("node_executions", *self._place.parts, node.id))
+                except Refused:
+                    # The end of the error is better than none.
+                    return node.error
+                known = str((row["closure"].get("error") or {}).get("message") or node.error)
+                if node.phase in phases.TERMINAL:
+                    self._errors[node.id] = known
+            return known
+
+        for node, error in zip(nodes, self._client.each(whole, nodes), strict=True):
+            node.error = error
 
     def _attempts(self, node: Node) -> list[dict[str, Any]]:
         if (known := self._ended.get(node.id)) is not None:

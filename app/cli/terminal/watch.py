@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from app.cli.client import Client
+    from app.cli.terminal.draw import Row
     from app.cli.terminal.interrupts import Interrupts
     from app.cli.terminal.places import Place
     from app.cli.terminal.tree import Tree
@@ -131,13 +132,19 @@ class Watch:
         if drawing is None:
             self._print_changes(tree, screen)
             if tree.ended and not self._json:
-                self._reader.add_attempts([row.node for row in rows if row.node is not None])
+                self._read_details(tree, rows)
                 screen.print()
                 show(screen, draw.picture(tree, self._client, rows))
             return
-        self._reader.add_attempts([row.node for row in rows if row.node is not None])
+        self._read_details(tree, rows)
         height = None if tree.ended else screen.size.height
         drawing.update(draw.picture(tree, self._client, rows, height=height), refresh=True)
+
+    def _read_details(self, tree: Tree, rows: Sequence[Row]) -> None:
+        from app.cli.terminal import draw
+
+        self._reader.add_attempts([row.node for row in rows if row.node is not None])
+        self._reader.add_errors(draw.causes(tree)[: draw.ERRORS_MAX])
 
     def _print_changes(self, tree: Tree, screen: Console) -> None:
         """Print a line for each node whose phase is another one than before."""

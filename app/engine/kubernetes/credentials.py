@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import ssl
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,7 +226,14 @@ class ExecPlugin:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                self._command, *self._args, env=variables, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+                self._command,
+                *self._args,
+                env=variables,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                # A plugin is often a script: its programs hold the pipes, and must end with it.
+                start_new_session=True,
             )
         except OSError as error:
             raise CredentialsError(f"{self._name} cannot be started: {error}") from error
@@ -238,7 +247,8 @@ class ExecPlugin:
             raise CredentialsError(f"{self._name} took longer than {PLUGIN_SECONDS_MAX:g} s") from error
         finally:
             if process.returncode is None:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if code:
             text = said.decode("utf-8", "replace").strip()[-_ERROR_LENGTH_MAX:]

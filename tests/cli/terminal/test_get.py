@@ -67,6 +67,16 @@ def test_a_tree_with_attempts_cache_and_an_error(api: Api) -> None:
     ]
 
 
+def test_an_error_that_the_list_cuts_is_shown_as_a_whole(api: Api) -> None:
+    whole = "the secret with group [db] and key [password] is not set. Set it: flyteadmin secret set db/password"
+    cut = rows.node("n0", "FAILED", error={"code": "SecretNotFound", "message": whole[:40]})
+    rows.serve(api, rows.execution("FAILED"), [cut], rows.workflow(rows.task("n0")))
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}/n0"] = rows.node(
+        "n0", "FAILED", error={"code": "SecretNotFound", "message": whole}
+    )
+    assert f"  {whole}" in "\n".join(lines("f1"))
+
+
 def test_levels_below_and_a_map(api: Api) -> None:
     sub = {"project": "flytesnacks", "domain": "development", "name": "wf.inner", "version": "v1"}
     compiled = rows.workflow(
