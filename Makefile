@@ -34,7 +34,7 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 # Two processes, each with neighbouring tests, which share servers; the one that ends first takes over tests of the other.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 3 minutes
+test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 5 minutes
 	$(PYTEST) -m "not long and not campaign" $(ARGS)
 
 test-all: test ## Run `make test`, then the tests that start many servers and tasks: what CI runs

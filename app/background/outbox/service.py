@@ -370,7 +370,8 @@ class Outbox:
         held = set().union(*(work.held for work in self._works.values()))
         if not held and not self._strays and not self._claimed:
             return
-        self._claimed = False
+        # One more look follows after the last delivery: its outcome may not have been recorded.
+        self._claimed = bool(held)
         strays = {int(key[0]) for key in await self._leases.renew()} - held
         for message in strays & self._strays:
             await self._leases.release((message,))

@@ -22,6 +22,8 @@ from tests.background.notifications.test_webhooks import FACTS
 from tests.services.test_events import run_id
 from tests.support.http_receiver import http_receiver
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(seconds=5)
 
