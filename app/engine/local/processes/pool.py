@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSp
 _END_SECONDS_MAX = 15.0
 # Between the end of the first process of a task and the record of its end, the supervisor ends what remains.
 _RECORD_SECONDS = (0.001, 0.2)
+_UNRECORDED_SECONDS_MAX = 60.0
 
 # The stamp of a process whose record is lost; no process has it.
 _LOST = "lost"
@@ -57,12 +59,15 @@ class RunningProcess:
         return self.supervisor.is_running() and not (self.folder / EXIT_RECORD).exists()
 
     async def wait(self) -> None:
-        """Wait until it has ended with all processes that it started, or its supervisor was killed."""
+        """Wait until it has ended with all processes that it started, or its end will not be recorded any more."""
         if not self.is_running():
             return
         await self.first.wait()
         seconds, seconds_max = _RECORD_SECONDS
-        while self.is_running():
+        # Where the supervisor cannot write the record, for example on a full disk, the process counts as lost.
+        loop, limit = asyncio.get_running_loop(), _UNRECORDED_SECONDS_MAX if self.first.stamp != _LOST else math.inf
+        ended_at = loop.time()
+        while self.is_running() and loop.time() - ended_at < limit:
             await asyncio.sleep(seconds)
             seconds = min(seconds * 2, seconds_max)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from app.engine.local.processes import fork_server_client
+from app.engine.local.processes import pool as pool_module
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers
+from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.pool import ProcessPool
 from app.engine.local.processes.spec import Limits, NotExecutable, ProcessSpec
 
@@ -148,6 +151,23 @@ def test_an_adopted_process_holds_one_permit_over_the_limit(tmp_path: Path) -> N
 
     with_pool(tmp_path, start)
     with_pool(tmp_path, adopt)
+
+
+def test_an_end_that_its_supervisor_cannot_record_counts_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_UNRECORDED_SECONDS_MAX", 0.1)
+    with subprocess.Popen(["true"]) as ended:
+        record = {"task_pid": ended.pid, "task_stamp": "boot:1", "started_at": 1.0}
+    record |= {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+    (tmp_path / "process.json").write_text(json.dumps(record))
+
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        running = await pool.adopt(tmp_path, queue="", key="execution")
+        assert running is not None
+        assert await pool.wait(running) is None
+
+    with_pool(tmp_path / "home", main)
 
 
 def test_folders_of_killed_servers_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
