@@ -1,4 +1,4 @@
-"""`flyteadmin envs`: list and remove the environments of images on this machine."""
+"""`flyteadmin envs`: list and remove the environments of tasks on this machine."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from app.cli.options import Files, errors_in_one_line, group, load_settings
 _MEBIBYTE = 1024**2
 _PACKAGES_SHOWN = 8
 
-commands = group("List and remove the environments that the local engine has made for images.")
+commands = group("List and remove the environments in which the local engine runs tasks.")
 
 
 @commands.callback(invoke_without_command=True, no_args_is_help=False)
@@ -18,19 +18,16 @@ def envs(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Files = None,
 ) -> None:
-    """List environments with state, size, last use and packages, those used last first.
-
-    The default environment is not listed: `flyteadmin doctor` describes it.
-    """
+    """List environments with state, size, last use and packages, those used last first."""
     if context.invoked_subcommand is not None:
         return
     import orjson
 
-    from app.engine.local.processes.environments.views import store_of, view
+    from app.engine.local.processes.environments.views import store_of, views
 
     with errors_in_one_line():
-        store = store_of(load_settings(context, config))
-        found = [view(record, store) for record in store.all()]
+        settings = load_settings(context, config)
+        found = views(settings, store_of(settings))
         if json:
             typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
             return
@@ -66,7 +63,7 @@ def prune(
 ) -> None:
     """Remove environments that no task has used for a time, and those that could not be made.
 
-    An environment in use stays. A task that needs a removed one makes it again.
+    An environment in use, and the default one, stays. A task that needs a removed one makes it again.
     """
     from datetime import UTC, datetime
 
@@ -87,13 +84,23 @@ def prune(
 
 
 def _print(one: dict[str, Any]) -> None:
-    used = f"used {one['used_at']}" if one["used_at"] else f"begun {one['started_at']}"
-    typer.echo(f"{one['id']}  {one['state']:7}{one['size_bytes'] // _MEBIBYTE:6} MiB  {used}  {one['image']}")
-    asked = {line.split("==")[0].lower() for line in one["requirements"]}
-    listed = [package for package in one["packages"] if package.split("==")[0].lower() in asked] or one["requirements"]
+    from app.engine.local.processes.environments.wanted import distribution_name
+
+    times = (("used", one["used_at"]), ("begun", one["started_at"]))
+    when = next((f"  {word} {time}" for word, time in times if time), "")
+    kind = one["image"] or ("default environment" if one["default"] else "")
+    size = f"{one['size_bytes'] // _MEBIBYTE:6} MiB" if one["size_bytes"] else ""
+    typer.echo(f"{one['id']}  {one['state']:7}{size}{when}  {kind}".rstrip())
+    if one["default"]:
+        typer.echo(f"  {one['path']}")
+    asked = {distribution_name(line) for line in one["requirements"]}
+    listed = [package for package in one["packages"] if distribution_name(package) in asked] or one["requirements"]
+    listed = listed or [package for package in one["packages"] if distribution_name(package) == "flytekit"]
     more = len(one["packages"]) - len(listed)
     rest = f" and {more} more" if more > 0 else ""
     typer.echo(f"  {', '.join(listed[:_PACKAGES_SHOWN])}{', …' if len(listed) > _PACKAGES_SHOWN else ''}{rest}")
     for name in ("progress", "reason"):
         if one[name]:
             typer.echo(f"  {name}: {one[name]}")
+    for notice in one["notices"]:
+        typer.echo(f"  notice: {notice}")

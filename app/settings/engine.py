@@ -45,6 +45,9 @@ class Environments(Section):
     bytes_max: int = Field(default=20 * 1024**3, ge=0)
     """Bytes of all environments together; above it those used longest ago are removed. 0 means no limit."""
 
+    packages_max: int = Field(default=1000, ge=1)
+    """Lines of requirements of one environment; a task that needs more fails."""
+
     making_max: int = Field(default=2, ge=1)
     """Environments that are made at once."""
 

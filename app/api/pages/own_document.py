@@ -92,7 +92,7 @@ OPERATIONS: tuple[Operation, ...] = (
         own_models.Deliveries,
         query=_MESSAGES,
     ),
-    Operation("get", environments.PATH, "List the environments of images", own_models.Environments),
+    Operation("get", environments.PATH, "List the environments of tasks", own_models.Environments),
     Operation("get", f"{environments.PATH}/{{id}}/log", "Read an installer's output", own_models.EnvironmentLog),
     Operation("get", connectors.PATH, "List the services that run tasks of connectors", own_models.Connectors),
     Operation("get", roles.PATH, "List the bindings of roles", own_models.RoleBindings, query=_PAGE),

@@ -17,10 +17,15 @@ class Model(BaseModel):
 
 
 class Environment(Model):
-    """An environment of an image. used_at: the last start of a task. progress: the installer's last line."""
+    """An environment of tasks. default: whether tasks without an image run in it. used_at: the last start of a task.
+
+    progress: the installer's last line. notices: parts of images that have no effect on this machine.
+    """
 
     id: str
     state: Literal["making", "ready", "failed"]
+    default: bool
+    path: str
     python: str
     image: str
     requirements: list[str]
@@ -31,6 +36,7 @@ class Environment(Model):
     used_at: AwareDatetime | None
     reason: str
     progress: str
+    notices: list[str]
 
 
 class Environments(Model):

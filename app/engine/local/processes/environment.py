@@ -11,15 +11,17 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from app.engine.local.processes.environments import plugin
-from app.engine.local.processes.environments.installer import Installer, Packages, Progress, StepFailed, Stopped
+from app.engine.local.processes.environments.installer import Installer, Packages, Progress, Stopped
+from app.engine.local.processes.environments.store import DEFAULT, EnvironmentStore, NotMade, Record
+from app.engine.local.processes.environments.wanted import without_passwords
 from app.settings import Settings, redact
 
 NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
@@ -29,6 +31,8 @@ _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][
 
 # Ends with this process.
 _installer = Installer()
+# Locks on default environments that this process uses, so that nobody removes them.
+_used: dict[Path, IO[bytes]] = {}
 
 
 class EnvironmentBroken(Exception):
@@ -83,36 +87,56 @@ async def ensure(settings: Settings, progress: Progress) -> Environment:
     return await asyncio.to_thread(_ensure, settings, progress)
 
 
+def given(folder: str, setting: str) -> Environment:
+    """Return the virtual environment that a setting names.
+
+    Raises:
+        EnvironmentBroken: It does not exist.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not (path / "bin" / "python").exists():
+        raise EnvironmentBroken(
+            f"{setting}={folder} is not a virtual environment: there is no {path / 'bin' / 'python'}"
+        )
+    return Environment(path.resolve())
+
+
 def _ensure(settings: Settings, progress: Progress) -> Environment:
     path = settings.environment_path
     if settings.engine.local.environment:
-        if not (path / "bin" / "python").exists():
-            raise EnvironmentBroken(
-                f"{NAME_SETTING}={settings.engine.local.environment} is not a virtual environment: "
-                f"there is no {path / 'bin' / 'python'}"
-            )
-        return Environment(path.resolve())
+        return given(settings.engine.local.environment, NAME_SETTING)
+    store = EnvironmentStore(path.parent, _installer, seconds_max=_STEP_SECONDS_MAX)
     requirements = settings.engine.local.requirements
-    target = path.parent / f"default-{_digest(requirements)}"
-    made = Environment(target, lock=lock_of(target))
-    if path.resolve() == target.resolve() and path.exists() and plugin.is_current(target):
-        return made
+    key = f"{DEFAULT}-{_digest(requirements)}"
+    target = store.path(key)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / "default.lock", progress):
-            if not (path.exists() and path.resolve() == target.resolve()):
-                _install(target, requirements, progress)
-                _set_link(path, target)
-            elif not plugin.is_current(target):
-                plugin.install(target)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (_links_to(path, target) and plugin.is_current(target)):
+            with _locked(path.parent / f"{DEFAULT}.lock", progress):
+                if not _links_to(path, target):
+                    _install(store, key, requirements, progress)
+                    _set_link(path, target)
+                elif not plugin.is_current(target):
+                    plugin.install(target)
+        store.describe(key)
+        store.touch(key)
+        _use(store.lock_path(key))
     except OSError as error:
         raise _broken(f"{error.strerror}: {error.filename}") from error
-    return made
+    return Environment(target, lock=store.lock_path(key))
 
 
-def lock_of(target: Path) -> Path:
-    """Return the file that is locked while an environment is made or used."""
-    return target.with_name(f"{target.name}.lock")
+def _links_to(link: Path, target: Path) -> bool:
+    """Return whether a link leads to a folder with an interpreter."""
+    return link.resolve() == target.resolve() and (target / "bin" / "python").exists()
+
+
+def _use(lock: Path) -> None:
+    """Lock a file together with others until this process ends."""
+    if lock not in _used:
+        file = os.fdopen(os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _used[lock] = file
 
 
 def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
@@ -152,20 +176,24 @@ def _locked(lock: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _install(target: Path, requirements: tuple[str, ...], progress: Progress) -> None:
-    # A folder without the link is an installation that was interrupted.
-    shutil.rmtree(target, ignore_errors=True)
-    progress(f"making {target} (only once, takes a minute or more)")
-    progress(f"installing {', '.join(requirements)}")
+def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], progress: Progress) -> None:
+    # If this process uses the environment, its folder was removed by hand.
+    used = _used.pop(store.lock_path(key), None)
+    if used is not None:
+        used.close()
+
+    def packages() -> Packages:
+        progress(f"making {store.path(key)} (only once, takes a minute or more)")
+        progress(f"installing {', '.join(requirements)}")
+        return Packages(arguments=requirements, with_pip=True)
+
     try:
-        packages = Packages(arguments=requirements, with_pip=True)
-        _installer.make(target, "", packages, progress, seconds_max=_STEP_SECONDS_MAX)
-    except StepFailed as error:
-        raise _broken(str(error)) from error
+        record = Record(key=key, state="making", requirements=without_passwords(requirements))
+        store.build(record, packages, progress)
+    except NotMade as error:
+        raise _broken(error.cause) from error
     except Stopped as error:
         raise EnvironmentBroken("the environment of tasks is not made: the server stops") from error
-    lock_of(target).touch(mode=0o600)
-    plugin.install(target)
 
 
 def _set_link(link: Path, target: Path) -> None:

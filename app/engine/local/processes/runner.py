@@ -13,12 +13,13 @@ from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, outcome, storage_failures
 from app.engine.local.processes.claims import Machine, TooMuch, gpus_of, machine_memory
-from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure
+from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure, given
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
 from app.engine.local.processes.environments.installer import Progress
 from app.engine.local.processes.environments.maker import EnvironmentMaker
 from app.engine.local.processes.environments.store import NotMade
+from app.engine.local.processes.environments.wanted import Wanted, with_flytekit
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers, remove_abandoned
 from app.engine.local.processes.forkserver import layout
@@ -44,6 +45,8 @@ from app.settings import Settings
 
 # Names of the pool's semaphores.
 _PROCESSES, _SENSORS = "processes", "sensors"
+# The extra of flytekit that its service needs, and the name of the environment in the list.
+_CONNECTOR_PACKAGE, _CONNECTOR_IMAGE = "flytekit[connector]", "(service of connectors)"
 
 
 class TaskRunner:
@@ -87,20 +90,27 @@ class TaskRunner:
     async def waits_for(self, attempt: TaskAttempt) -> str:
         """Return what `prepare` has to make first, which may take minutes; "" for nothing.
 
+        Notices about the environment are further lines.
+
         Raises:
             BlobError: The store cannot be read.
         """
         try:
             container = commands.container_of(attempt.task, attempt.generated_name)
-            wanted = (await self._images.choose(attempt.task, container)).wanted
+            choice = await self._images.choose(attempt.task, container)
         except (CannotBuild, NoEnvironment):
             # prepare() raises it again.
             return ""
-        if wanted is not None:
-            if self._maker.is_ready(wanted.key):
+        if choice.wanted is not None:
+            key = choice.wanted.key
+            if self._maker.is_ready(key):
                 return ""
-            return f"environment {wanted.key} for image [{container.image}]; `flyteadmin envs` shows its progress"
-        return "" if self._environment is not None else "the default environment"
+            made = f"environment {key} for image [{container.image}]; `flyteadmin envs` shows its progress"
+        elif self._environment is not None or choice.given is not None:
+            return ""
+        else:
+            made = "the default environment"
+        return "\n".join((made, *choice.notices))
 
     async def environment(self) -> Environment:
         """Return the environment of tasks; install it at the first call.
@@ -112,6 +122,25 @@ class TaskRunner:
             if self._environment is None or not self._environment.python.exists():
                 self._environment = await ensure(self._settings, self._progress)
             return self._environment
+
+    async def connector_environment(self) -> Environment:
+        """Return the environment of flytekit's service of connectors; make it if need be.
+
+        Raises:
+            EnvironmentBroken: It cannot be used.
+        """
+        section = self._local.connectors
+        if section.service_environment:
+            return given(section.service_environment, "engine.local.connectors.serviceEnvironment")
+        if not section.service_requirements:
+            return await self.environment()
+        lines = (*with_flytekit(section.service_requirements, self._local.requirements), _CONNECTOR_PACKAGE)
+        wanted = Wanted(requirements=lines)
+        try:
+            await self._maker.ensure(wanted, _CONNECTOR_IMAGE)
+        except NotMade as error:
+            raise EnvironmentBroken(f"{error} (engine.local.connectors.serviceRequirements)") from error
+        return self._made(wanted)
 
     async def prepare(self, attempt: TaskAttempt) -> PreparedAttempt:
         """Build the process of an attempt, without starting it.
@@ -183,7 +212,7 @@ class TaskRunner:
         async def with_permit() -> None:
             # The environment may have been removed while the attempt waited.
             if prepared.choice.wanted is not None:
-                await self._maker.ensure(prepared.choice.wanted, spec.image)
+                await self._maker.ensure(prepared.choice.wanted, spec.image, prepared.choice.notices)
             if data_config is not None:
                 await copilot.download(attempt, data_config, self._blobs, self._settings)
 
@@ -260,15 +289,18 @@ class TaskRunner:
         try:
             choice = await self._images.choose(attempt.task, container)
             if choice.wanted is not None:
-                await self._maker.ensure(choice.wanted, container.image)
-                key = choice.wanted.key
-                return choice, Environment(self._maker.store.path(key), lock=self._maker.store.lock_path(key))
+                await self._maker.ensure(choice.wanted, container.image, choice.notices)
+                return choice, self._made(choice.wanted)
             if choice.given is not None:
                 found = choice.given
                 return choice, Environment(found) if found.is_dir() else Environment(found.parent.parent, found)
             return choice, await self.environment()
         except (EnvironmentBroken, NoEnvironment, NotMade) as error:
             raise CannotBuild(str(error)) from error
+
+    def _made(self, wanted: Wanted) -> Environment:
+        store = self._maker.store
+        return Environment(store.path(wanted.key), lock=store.lock_path(wanted.key))
 
     async def _command(self, attempt: TaskAttempt, template: tuple[str, ...]) -> tuple[str, ...]:
         """Replace the variables in a command, after reading or writing the files that they need."""

@@ -3,13 +3,14 @@ import { useEffect, useRef } from "preact/hooks";
 import { api, type Schema } from "../../api/client.ts";
 import { useLive } from "../../api/live.ts";
 import { setQuery } from "../../location.ts";
+import { noticesOf } from "../../model/notices.ts";
 import { asPhase, isFailure, isTerminal, type Phase, phaseGroup } from "../../model/phases.ts";
 import { attemptTimes } from "../../model/timeline.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { links } from "../../routes.ts";
 import { Copy } from "../../ui/Copy.tsx";
 import { Skeleton } from "../../ui/Empty.tsx";
-import { ErrorBox } from "../../ui/ErrorBox.tsx";
+import { ErrorBox, Notice } from "../../ui/ErrorBox.tsx";
 import { Icon } from "../../ui/Icon.tsx";
 import { useKeys } from "../../ui/keys.ts";
 import { PhaseIcon, Phase as PhaseText } from "../../ui/Phase.tsx";
@@ -104,6 +105,11 @@ function NodePanel({ node, store }: { node: RunNode; store: RunStore }) {
       <NodeFacts node={node} />
       {all.length > 1 && <Attempts tasks={all} shown={attempt} />}
       {tasks.error && <ErrorBox error={tasks.error} />}
+      {noticesOf(attempt?.closure?.reasons).map((line) => (
+        <Notice key={line} warning>
+          {line}
+        </Notice>
+      ))}
       {tabs.length > 0 && (
         <Tabs
           tabs={tabs}

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import main as cli
+from app.engine.local.processes import environment as environment_module
 from app.engine.local.processes.environment import EnvironmentBroken, ensure
 from app.engine.local.processes.environments.installer import Installer, StepFailed
+from app.engine.local.processes.environments.views import store_of, views
 from app.settings import Settings
 
 
@@ -82,6 +86,9 @@ def test_a_failed_installation_names_the_settings_and_sets_no_link(tmp_path: Pat
     assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in message
     assert "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS" in message
     assert not (tmp_path / "envs" / "default").exists()
+    (listed,) = views(settings, store_of(settings))
+    assert (listed["state"], "absent-1.0" in listed["reason"]) == ("failed", True)
+    assert not Path(listed["path"]).exists()
 
 
 def test_an_existing_environment_is_used_unchanged(tmp_path: Path, environment: Path) -> None:
@@ -112,5 +119,45 @@ def test_an_installer_that_starts_while_the_server_stops_is_ended(monkeypatch: p
         return process
 
     monkeypatch.setattr(subprocess, "Popen", started_late)
-    with pytest.raises(StepFailed, match="exited with -15"):
+    with pytest.raises(StepFailed, match=r"was ended by signal 15 \(Terminated\)"):
         installer.run(["sleep", "60"], print)
+
+
+@pytest.mark.slow
+def test_default_environments_are_listed_kept_and_removed_when_others_took_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    older = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "1.0")),))
+    newer = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "2.0")),))
+    one, two = (asyncio.run(ensure(settings, lines.append)) for settings in (older, newer))
+    (current, other) = (view for view in views(newer, store_of(newer)) if view["state"] == "ready")
+    assert (current["id"], current["default"], current["path"]) == (two.path.name, True, str(two.path))
+    assert (other["id"], other["default"]) == (one.path.name, False)
+    assert "tiny-part==2.0" in current["packages"]
+    assert current["size_bytes"] > 0
+    monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path))
+    runner = CliRunner()
+    # This process, as a server would, uses both.
+    assert "removed 0 environments" in runner.invoke(cli.app, ["envs", "prune", "--all"]).output
+    # The first one is complete, so it is not made again, while tasks may still run in it.
+    before = len(lines)
+    assert asyncio.run(ensure(older, lines.append)) == one
+    assert len(lines) == before
+    assert "default environment" in runner.invoke(cli.app, ["envs"]).output
+    environment_module._used.pop(two.path.with_name(f"{two.path.name}.lock")).close()
+    assert f"removed {two.path.name}" in runner.invoke(cli.app, ["envs", "prune", "--all"]).output
+    assert one.python.exists()
+    assert not two.path.exists()
+
+
+def test_environments_of_earlier_servers_and_of_the_setting_are_listed_too(tmp_path: Path) -> None:
+    for folder in ("default-0123abcd", "own"):
+        (tmp_path / "envs" / folder / "bin").mkdir(parents=True)
+        (tmp_path / "envs" / folder / "bin" / "python").write_text("")
+    settings = settings_with(tmp_path, environment=str(tmp_path / "envs" / "own"))
+    given, old = views(settings, store_of(settings))
+    assert (given["id"], given["default"], given["path"]) == ("default", True, str(tmp_path / "envs" / "own"))
+    assert (old["id"], old["state"], old["default"]) == ("default-0123abcd", "ready", False)
+    absent = settings_with(tmp_path, environment=str(tmp_path / "nowhere"))
+    assert views(absent, store_of(absent))[0]["reason"].startswith("engine.local.environment: there is no")

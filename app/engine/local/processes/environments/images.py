@@ -21,7 +21,8 @@ from flyteidl.core import tasks_pb2
 
 from app.blobs import BlobError, BlobMissing, Blobs
 from app.engine.local.processes.commands import Container
-from app.engine.local.processes.environments import archives
+from app.engine.local.processes.environments import archives, checks
+from app.engine.local.processes.environments.checks import Refused
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.installer import Sources
 from app.engine.local.processes.environments.wanted import Wanted, with_flytekit
@@ -116,6 +117,7 @@ class Images:
             lines = archives.requirements_in(path.name, text)
         except ValueError as error:
             raise NoEnvironment(f"{name} cannot be read: {error}") from error
+        # The file is the operator's, so its options are not checked.
         return Choice(wanted=Wanted(requirements=with_flytekit(lines, self._local.requirements)))
 
     async def _of_description(self, task: tasks_pb2.TaskTemplate, image: str, digest: str) -> Choice:
@@ -132,8 +134,10 @@ class Images:
             if hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH] != digest:
                 raise NoEnvironment(f"the packages of image [{image}] in [{uri}] are not those that were registered")
             try:
-                described = _described(image, json.loads(data), self._local.requirements)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                described = _described(image, json.loads(data), self._local.requirements, self._section.packages_max)
+            except Refused as error:
+                raise NoEnvironment(f"image [{image}] gets no environment: {error}") from error
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise NoEnvironment(f"the packages of image [{image}] in [{uri}] cannot be read: {error!r}") from error
             self._keep(uri, described)
         found: Choice = self._kept[uri]
@@ -159,9 +163,15 @@ class Images:
 
     def _with_packages(self, choice: Choice, packages: tuple[str, ...]) -> Choice:
         wanted = choice.wanted or Wanted(requirements=())
-        own = wanted.requirements
-        lines = (*own, *packages)
-        return replace(choice, wanted=replace(wanted, requirements=with_flytekit(lines, self._local.requirements)))
+        lines = self._checked((*wanted.requirements, *packages), "the requirements of the task")
+        return replace(choice, wanted=replace(wanted, requirements=lines))
+
+    def _checked(self, lines: tuple[str, ...], name: str) -> tuple[str, ...]:
+        """Return lines of requirements with flytekit. Raises NoEnvironment for lines that are not allowed."""
+        try:
+            return with_flytekit(checks.lines(lines, self._section.packages_max), self._local.requirements)
+        except Refused as error:
+            raise NoEnvironment(f"no environment is made of {name}: {error}") from error
 
     def _keep(self, uri: str, value: Any) -> None:
         if len(self._kept) >= _KEPT_MAX:
@@ -169,22 +179,36 @@ class Images:
         self._kept[uri] = value
 
 
-def _described(image: str, described: Mapping[str, Any], flytekit: tuple[str, ...]) -> Choice:
+def _described(image: str, described: Mapping[str, Any], flytekit: tuple[str, ...], packages_max: int) -> Choice:
     """Return the choice for the description that taskside/flyteadmin_images.py has written."""
-    requirements = tuple(str(line) for line in described["requirements"])
-    if any("\n" in line or "\0" in line for line in requirements):
-        raise ValueError("a requirement has several lines")
-    version = str(described["flytekit"])
+    requirements = checks.lines([str(line).strip() for line in described["requirements"]], packages_max)
+    (version,) = checks.lines([str(described["flytekit"])], 1)
     wanted = Wanted(
-        python=str(described["python"]),
+        python=checks.python_version(str(described["python"])),
         requirements=with_flytekit(requirements, (f"flytekit=={version}",) if version else flytekit),
         sources=Sources(
-            index=str(described["index"]),
-            extra_indexes=tuple(map(str, described["extra_indexes"])),
-            arguments=tuple(shlex.split(str(described["arguments"]))),
+            index=checks.address(str(described["index"])),
+            extra_indexes=tuple(checks.address(str(one)) for one in described["extra_indexes"]),
+            arguments=checks.arguments(shlex.split(str(described["arguments"]))),
         ),
     )
-    ignored = ", ".join(map(str, described["ignored"]))
-    notices = (f"image [{image}]: this server makes no images, so it ignores {ignored}",) if ignored else ()
+    notices = _ignored(image, described["ignored"])
     variables = {str(name): str(value) for name, value in described["env"].items()}
     return Choice(wanted=wanted, variables=variables, notices=notices)
+
+
+def _ignored(image: str, described: Mapping[str, Any] | list[Any]) -> tuple[str, ...]:
+    """Return the notice about attributes of an ImageSpec without effect.
+
+    Args:
+        image: The name of the image.
+        described: The values by attribute; a list of attributes in descriptions of earlier versions.
+    """
+    values = described if isinstance(described, Mapping) else dict.fromkeys(map(str, described), ())
+    if not values:
+        return ()
+    shown = [f"{name} [{', '.join(map(str, given))}]" if given else str(name) for name, given in values.items()]
+    return (
+        f"image [{image}]: no effect here: {'; '.join(shown)}. This server makes no images: install these on its "
+        f"machine, or let {SETTING}.images map the image to an environment that has them",
+    )

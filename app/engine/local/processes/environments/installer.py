@@ -191,7 +191,7 @@ class Installer:
             self._processes.discard(process)
         if process.returncode:
             step = f"`{shlex.join([os.path.basename(command[0]), *command[1:3]])} …`"
-            ended = f"took more than {seconds_max:g} seconds" if late.is_set() else f"exited with {process.returncode}"
+            ended = f"took more than {seconds_max:g} seconds" if late.is_set() else _ended(process.returncode)
             raise StepFailed(f"{step} {ended}: {' | '.join(last)}")
 
     def _start(self, command: list[str], variables: Mapping[str, str], held: int) -> subprocess.Popen[str]:
@@ -218,6 +218,11 @@ class Installer:
 def own_version() -> str:
     """Return the version of this server's interpreter, such as 3.12."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _ended(code: int) -> str:
+    """Return how a program ended, for messages."""
+    return f"exited with {code}" if code >= 0 else f"was ended by signal {-code} ({signal.strsignal(-code)})"
 
 
 def _variables(sources: Sources, *, uv: bool) -> dict[str, str]:

@@ -10,7 +10,7 @@ import structlog
 
 from app.engine.local.processes.environments import pruning
 from app.engine.local.processes.environments.installer import Installer, Stopped
-from app.engine.local.processes.environments.store import EnvironmentStore, NotMade
+from app.engine.local.processes.environments.store import EnvironmentStore, NotMade, shortened
 from app.engine.local.processes.environments.wanted import Wanted
 from app.settings import Settings
 
@@ -42,17 +42,22 @@ class EnvironmentMaker:
 
     def is_ready(self, key: str) -> bool:
         """Return whether an environment can be used at once; record its use."""
-        now = time.monotonic()
-        if now - self._used.get(key, -_TOUCH_SECONDS) < _TOUCH_SECONDS:
-            return (self.store.path(key) / "bin" / "python").exists()
+        # Another process may have removed it and begun to make it again, so the record is read each time.
         if not self.store.is_ready(key):
             return False
-        self.store.touch(key)
-        self._used[key] = now
+        now = time.monotonic()
+        if now - self._used.get(key, -_TOUCH_SECONDS) >= _TOUCH_SECONDS:
+            self.store.touch(key)
+            self._used[key] = now
         return True
 
-    async def ensure(self, wanted: Wanted, image: str) -> None:
+    async def ensure(self, wanted: Wanted, image: str, notices: tuple[str, ...] = ()) -> None:
         """Make an environment if it is not ready. All tasks that want it wait for one installation.
+
+        Args:
+            wanted: Its contents.
+            image: The image that it is made for.
+            notices: Parts of the image that have no effect.
 
         Raises:
             NotMade: It cannot be made. For some seconds other tasks get the same error without another attempt.
@@ -65,8 +70,8 @@ class EnvironmentMaker:
             raise NotMade(reason)
         making = self._making.get(key)
         if making is None:
-            log.info("environment_making", key=key, image=image, packages=list(wanted.shown))
-            making = asyncio.ensure_future(self._make(wanted, image))
+            log.info("environment_making", key=key, image=image, packages=shortened(wanted.shown))
+            making = asyncio.ensure_future(self._make(wanted, image, notices))
             self._making[key] = making
             making.add_done_callback(lambda _: self._making.pop(key, None))
         # A task that is aborted meanwhile does not end the installation for others.
@@ -78,10 +83,10 @@ class EnvironmentMaker:
         await asyncio.gather(*self._making.values(), return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _make(self, wanted: Wanted, image: str) -> None:
+    async def _make(self, wanted: Wanted, image: str, notices: tuple[str, ...]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._threads, self.store.make, wanted, image)
+            await loop.run_in_executor(self._threads, self.store.make, wanted, image, notices)
         except NotMade as error:
             self._failed[wanted.key] = (time.monotonic(), str(error))
             log.warning("environment_not_made", key=wanted.key, image=image)

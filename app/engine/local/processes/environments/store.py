@@ -5,6 +5,7 @@
 <key>.log       the output of the installation
 <key>.txt       the requirements that were installed
 <key>.lock      locked alone by who makes or removes it, and together by tasks that use it
+default         a link to the default environment, whose key is default-<hash>
 
 The system unlocks the files of a process that is killed. So a record `making` without a lock is an installation that
 was interrupted. The installer holds the lock too, so it is not made again while its installer runs on.
@@ -18,14 +19,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from app.engine.local.processes.environments import plugin
-from app.engine.local.processes.environments.installer import Installer, Packages, StepFailed, Stopped
+from app.engine.local.processes.environments.installer import Installer, Packages, Progress, StepFailed, Stopped
 from app.engine.local.processes.environments.wanted import Wanted
 from app.settings import redact
 
@@ -34,12 +35,22 @@ _REMOVED = ".removed-"
 _LAST_LINE_BYTES = 4096
 _LOG_BYTES_MAX = 1024 * 1024
 _RECORD_BYTES_MAX = 4 * 1024 * 1024
+_REQUIREMENTS_SHOWN, _REQUIREMENT_CHARACTERS = 20, 200
+DEFAULT = "default"
 
 State = Literal["making", "ready", "failed"]
 
 
 class NotMade(Exception):
-    """An environment cannot be made. The message names its packages and has the end of the installer's output."""
+    """An environment cannot be made. The message names its packages and has the end of the installer's output.
+
+    Attributes:
+        cause: The message without the name and the packages of the environment.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,7 @@ class Record:
         made_at: When it was ready; 0 before.
         used_at: When it was used last; read from the file system.
         reason: Why it could not be made.
+        notices: Parts of its images that have no effect on this machine.
     """
 
     key: str
@@ -71,6 +83,7 @@ class Record:
     made_at: float = 0.0
     used_at: float = field(default=0.0, compare=False)
     reason: str = ""
+    notices: tuple[str, ...] = ()
 
 
 class EnvironmentStore:
@@ -135,37 +148,85 @@ class EnvironmentStore:
                 found: dict[str, Any] = json.loads(file.read(_RECORD_BYTES_MAX))
         except (FileNotFoundError, ValueError):
             return None
-        lists = {name: tuple(found[name]) for name in ("requirements", "packages")}
+        lists = {name: tuple(found.get(name, ())) for name in ("requirements", "packages", "notices")}
         return Record(**{**found, **lists, "used_at": used_at})
 
     def all(self) -> list[Record]:
         """Return the records of all environments, the one that was used last first."""
-        keys = [path.stem for path in self._folder.glob("*.json")]
+        keys = {path.stem for path in self._folder.glob("*.json")}
         found = [record for key in keys if (record := self.record(key)) is not None]
+        # Servers of earlier versions wrote no records of default environments.
+        old = (path for path in self._folder.glob(f"{DEFAULT}-*") if (path / "bin" / "python").exists())
+        found += [self._described(path.name) for path in old if path.name not in keys]
         return sorted((self._checked(record) for record in found), key=lambda record: -record.used_at)
 
-    def make(self, wanted: Wanted, image: str) -> None:
+    @property
+    def default_key(self) -> str:
+        """Return the key of the default environment, "" before it is made."""
+        try:
+            return os.path.basename(os.readlink(self._folder / DEFAULT))
+        except OSError:
+            return ""
+
+    def make(self, wanted: Wanted, image: str, notices: tuple[str, ...] = ()) -> None:
         """Make an environment that is not ready; wait if another process makes it.
 
         Args:
             wanted: Its contents.
             image: The image that it is made for.
+            notices: Parts of the image that have no effect.
 
         Raises:
             NotMade: It cannot be made. Nothing is left of it but its record and its log.
             Stopped: This process stops.
         """
-        key = wanted.key
+        record = Record(
+            key=wanted.key,
+            state="making",
+            python=wanted.python,
+            requirements=wanted.shown,
+            image=image,
+            notices=notices,
+        )
+
+        def packages() -> Packages:
+            file = self._folder / f"{wanted.key}.txt"
+            file.touch(mode=0o600)
+            file.write_text("".join(f"{line}\n" for line in wanted.requirements))
+            return Packages(arguments=("-r", str(file)), sources=wanted.sources)
+
+        self.build(record, packages)
+
+    def build(self, record: Record, packages: Callable[[], Packages], progress: Progress | None = None) -> None:
+        """Make an environment that is not ready; wait if another process makes it.
+
+        Args:
+            record: Its description.
+            packages: Returns its packages, when the lock is held.
+            progress: Called with each line of the installer's output, in this thread.
+
+        Raises:
+            NotMade: It cannot be made. Nothing is left of it but its record and its log.
+            Stopped: This process stops.
+        """
+        key = record.key
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked(key) as lock:
                 if not self.is_ready(key):
-                    self._make(wanted, image, lock.fileno())
+                    self._make(replace(record, started_at=time.time()), packages, progress, lock.fileno())
         except OSError as error:
-            raise NotMade(f"environment {key} cannot be made: {_cause(error)}") from error
+            raise NotMade(f"environment {key} cannot be made: {_cause(error)}", _cause(error)) from error
+
+    def describe(self, key: str) -> None:
+        """Write the record of an environment that has none, because an earlier version has made it."""
+        if self.record(key) is None:
+            self._save(self._described(key))
 
     def remove(self, key: str) -> bool:
-        """Remove an environment; return False if it is made or used at present."""
+        """Remove an environment; return False if it is made or used at present, or the default one."""
+        if key == self.default_key:
+            return False
         with self.lock_path(key).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,25 +284,17 @@ class EnvironmentStore:
                         raise Stopped from None
             yield lock
 
-    def _make(self, wanted: Wanted, image: str, held: int) -> None:
-        key = wanted.key
-        record = Record(
-            key=key,
-            state="making",
-            python=wanted.python,
-            requirements=wanted.shown,
-            image=image,
-            started_at=time.time(),
-        )
+    def _make(self, record: Record, packages: Callable[[], Packages], progress: Progress | None, held: int) -> None:
+        key = record.key
         self._save(record)
         self._remove_folder(key)
         try:
-            self._install(wanted, held)
+            self._install(record, packages(), progress, held)
             plugin.install(self.path(key))
             ready = replace(
                 record,
                 state="ready",
-                packages=_packages(self.path(key)),
+                packages=packages_in(self.path(key)),
                 size_bytes=_size(self.path(key)),
                 made_at=time.time(),
             )
@@ -253,29 +306,40 @@ class EnvironmentStore:
         except (StepFailed, OSError) as error:
             self._remove_folder(key)
             cause = _cause(error) if isinstance(error, OSError) else redact(str(error))
-            reason = f"environment {key} with the packages [{', '.join(wanted.shown)}] cannot be made: {cause}"
+            reason = f"environment {key} with the packages [{shortened(record.requirements)}] cannot be made: {cause}"
             try:
                 self._save(replace(record, state="failed", reason=reason))
             except OSError as full:
                 # The state stays `making`; without the lock that is read as an interrupted installation.
                 reason += f"; its record cannot be written: {_cause(full)}"
-            raise NotMade(reason) from error
+            raise NotMade(reason, cause) from error
 
-    def _install(self, wanted: Wanted, held: int) -> None:
-        key = wanted.key
-        requirements = self._folder / f"{key}.txt"
-        requirements.touch(mode=0o600)
-        requirements.write_text("".join(f"{line}\n" for line in wanted.requirements))
-        packages = Packages(arguments=("-r", str(requirements)), sources=wanted.sources)
+    def _install(self, record: Record, packages: Packages, progress: Progress | None, held: int) -> None:
+        key = record.key
         with self.log_path(key).open("w") as log:
 
             def write(line: str) -> None:
                 if log.tell() < _LOG_BYTES_MAX:
                     log.write(f"{line}\n")
                     log.flush()
+                if progress is not None:
+                    progress(line)
 
             target = self.path(key)
-            self._installer.make(target, wanted.python, packages, write, seconds_max=self._seconds_max, held=held)
+            self._installer.make(target, record.python, packages, write, seconds_max=self._seconds_max, held=held)
+
+    def _described(self, key: str) -> Record:
+        """Return the description of an environment without a record."""
+        target = self.path(key)
+        used_at = target.stat().st_mtime
+        return Record(
+            key=key,
+            state="ready",
+            packages=packages_in(target),
+            size_bytes=_size(target),
+            made_at=used_at,
+            used_at=used_at,
+        )
 
     def _remove_folder(self, key: str) -> None:
         """Remove the folder of an environment, so that no part of it is ever used."""
@@ -296,11 +360,19 @@ class EnvironmentStore:
         fresh.replace(self._record_path(record.key))
 
 
+def shortened(requirements: tuple[str, ...]) -> str:
+    """Return the first requirements, and the number of the others."""
+    more = len(requirements) - _REQUIREMENTS_SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    return ", ".join(line[:_REQUIREMENT_CHARACTERS] for line in requirements[:_REQUIREMENTS_SHOWN]) + rest
+
+
 def _cause(error: OSError) -> str:
     return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
 
 
-def _packages(environment: Path) -> tuple[str, ...]:
+def packages_in(environment: Path) -> tuple[str, ...]:
+    """Return the packages of an environment, as name==version."""
     folders = [str(path) for path in environment.glob("lib/python*/site-packages")]
     found = importlib.metadata.distributions(path=folders)
     return tuple(sorted({f"{one.metadata['Name']}=={one.version}" for one in found if one.metadata["Name"]}))

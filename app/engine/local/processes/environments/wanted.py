@@ -37,7 +37,12 @@ class Wanted:
     @property
     def shown(self) -> tuple[str, ...]:
         """Return the requirements without passwords in addresses."""
-        return tuple(_ADDRESS_PASSWORD.sub("", line) for line in self.requirements)
+        return without_passwords(self.requirements)
+
+
+def without_passwords(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return lines without the names and passwords in addresses."""
+    return tuple(_ADDRESS_PASSWORD.sub("", line) for line in lines)
 
 
 def with_flytekit(requirements: tuple[str, ...], flytekit: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ DESCRIBED: dict[str, Any] = {
     "extra_indexes": ["https://other.example.com"],
     "arguments": "--pre",
     "env": {"A": "1"},
-    "ignored": ["apt_packages"],
+    "ignored": {"apt_packages": ["curl", "git"], "commands": []},
     "base": "",
 }
 
@@ -116,7 +116,9 @@ def test_uploaded_packages_are_read_and_checked_against_the_digest_of_the_image(
     assert found.wanted.requirements == ("numpy<2", "flytekit==1.16.31")
     assert (found.wanted.python, found.wanted.sources.arguments) == ("3.12", ("--pre",))
     assert found.variables == {"A": "1"}
-    assert "ignores apt_packages" in found.notices[0]
+    assert "no effect here: apt_packages [curl, git]; commands. This server makes no images" in found.notices[0]
+    earlier = json.dumps({**DESCRIBED, "ignored": ["apt_packages"]}).encode()
+    assert "no effect here: apt_packages. " in chosen(tmp_path, described(tmp_path, earlier)).notices[0]
     with pytest.raises(NoEnvironment, match="are not in the storage; register the task again"):
         chosen(tmp_path, f"me:tag-env{'0' * 20}")
     with pytest.raises(NoEnvironment, match="are not those that were registered"):

@@ -36,7 +36,13 @@ _NOT_SENT = (
 )
 
 # Attributes without effect on the server. The server names them in the log of each task.
-_IGNORED = ("apt_packages", "conda_packages", "cuda", "cudnn", "commands", "copy", "pip_secret_mounts")
+_IGNORED = (
+    *("apt_packages", "conda_packages", "conda_channels", "cuda", "cudnn", "commands", "copy", "pip_secret_mounts"),
+    *("python_exec", "entrypoint", "builder_options"),
+)
+# Of these the server names the values.
+_NAMED = ("apt_packages", "conda_packages", "conda_channels", "cuda", "cudnn")
+_VALUES_MAX, _VALUE_CHARACTERS_MAX = 50, 100
 
 # The descriptions of images that this process has sent, by the name of the image.
 _sent: dict[str, dict[str, Any]] = {}
@@ -107,18 +113,29 @@ def describe(spec: Any) -> dict[str, Any]:
         "extra_indexes": list(spec.pip_extra_index_url or ()),
         "arguments": spec.pip_extra_args or "",
         "env": dict(spec.env or {}),
-        "ignored": [name for name in _IGNORED if getattr(spec, name, None)],
+        "ignored": {name: _values(spec, name) for name in _IGNORED if getattr(spec, name, None)},
         "base": spec.base_image if isinstance(spec.base_image, str) else "",
     }
     base = _sent.get(described["base"])
     if base is not None:
         described["requirements"] = [*base["requirements"], *requirements]
         described["env"] = {**base["env"], **described["env"]}
-        described["ignored"] = sorted({*base["ignored"], *described["ignored"]})
+        for name, values in base["ignored"].items():
+            both = [*values, *described["ignored"].get(name, ())]
+            described["ignored"][name] = list(dict.fromkeys(both))[:_VALUES_MAX]
         described["base"] = base["base"]
         for name in ("python", "index", "extra_indexes", "arguments"):
             described[name] = described[name] or base[name]
     return described
+
+
+def _values(spec: Any, name: str) -> list[str]:
+    """Return the values of an attribute without effect; none where they may be secrets."""
+    if name not in _NAMED:
+        return []
+    value = getattr(spec, name)
+    values = [value] if isinstance(value, str) else value
+    return [str(one)[:_VALUE_CHARACTERS_MAX] for one in values][:_VALUES_MAX]
 
 
 def _requirements(path: str) -> list[str]:
