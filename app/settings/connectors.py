@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.settings.values import Seconds, Section, merged
+from app.settings.values import Requirements, Seconds, Section, merged
 
 # Upstream's twin of the section, with the older names of some keys.
 CONNECTOR_SERVICE, AGENT_SERVICE = "connector-service", "agent-service"
 _K8S = "k8s://"
+_SECRET_PARTS_MAX = 3
 _ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin":{}}]}'
 
 
@@ -48,8 +49,8 @@ class Deployment(Section):
     """File with the key of that certificate. Not upstream's."""
 
     token_file: str = ""
-    """File with a token that every call carries as `authorization: Bearer`. It is read for each call. Needs TLS or an
-    address of this machine. Not upstream's."""
+    """File with a token that every call carries as `authorization: Bearer`. It is read again when it changes. Needs TLS
+    or an address of this machine. Not upstream's."""
 
     resync_interval_seconds: Seconds = 0.0
     """Longest time between two polls of a task of this service, as a duration; 0 means `webApi.caching.resyncInterval`
@@ -144,8 +145,38 @@ def _default_deployment(timeout_seconds: float) -> Deployment:
 Routes = Annotated[dict[str, str], BeforeValidator(merged)]
 
 
-class ConnectorService(Section):
+class ServicesSection(Section):
+    """The common parts of the two sections, whose fields have other names."""
+
+    _default: ClassVar[str]
+    _others: ClassVar[str]
+    _routes: ClassVar[str]
+
+    @property
+    def default_deployment(self) -> Deployment:
+        """Return the default service."""
+        found: Deployment = getattr(self, self._default)
+        return found
+
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """Return the other services by id."""
+        found: Mapping[str, Deployment] = getattr(self, self._others)
+        return found
+
+    @property
+    def routes(self) -> Mapping[str, str]:
+        """Return the ids of services by task type."""
+        found: Mapping[str, str] = getattr(self, self._routes)
+        return found
+
+
+class ConnectorService(ServicesSection):
     """Services that run tasks (docs/connectors.md)."""
+
+    _default: ClassVar[str] = "default_connector"
+    _others: ClassVar[str] = "connectors"
+    _routes: ClassVar[str] = "connector_for_task_types"
 
     default_connector: Deployment = _default_deployment(10.0)
     """The service for types without a better route; used when its endpoint is set."""
@@ -165,34 +196,13 @@ class ConnectorService(Section):
 
     web_api: WebApi = WebApi()
 
-    @property
-    def default_deployment(self) -> Deployment:
-        """Return the default service."""
-        return self.default_connector
 
-    @property
-    def deployments(self) -> Mapping[str, Deployment]:
-        """Return the other services by id."""
-        return self.connectors
-
-    @property
-    def discovery_seconds(self) -> float:
-        """Return the time between two questions for types, in seconds."""
-        return self.poll_interval_seconds
-
-    @property
-    def default_types(self) -> tuple[str, ...]:
-        """Return the types that go to the default service in any case."""
-        return self.supported_task_types
-
-    @property
-    def routes(self) -> Mapping[str, str]:
-        """Return the ids of services by task type."""
-        return self.connector_for_task_types
-
-
-class AgentService(Section):
+class AgentService(ServicesSection):
     """The same as `connector-service`, which precedes it, with upstream's older names."""
+
+    _default: ClassVar[str] = "default_agent"
+    _others: ClassVar[str] = "agents"
+    _routes: ClassVar[str] = "agent_for_task_types"
 
     default_agent: Deployment = _default_deployment(10.0)
     """The service for types without a better route; used when its endpoint is set."""
@@ -211,31 +221,6 @@ class AgentService(Section):
 
     web_api: WebApi = WebApi()
 
-    @property
-    def default_deployment(self) -> Deployment:
-        """Return the default service."""
-        return self.default_agent
-
-    @property
-    def deployments(self) -> Mapping[str, Deployment]:
-        """Return the other services by id."""
-        return self.agents
-
-    @property
-    def discovery_seconds(self) -> float:
-        """Return the time between two questions for types, in seconds."""
-        return self.poll_interval_seconds
-
-    @property
-    def default_types(self) -> tuple[str, ...]:
-        """Return the types that go to the default service in any case."""
-        return self.supported_task_types
-
-    @property
-    def routes(self) -> Mapping[str, str]:
-        """Return the ids of services by task type."""
-        return self.agent_for_task_types
-
 
 class LocalConnectors(Section):
     """How the local engine runs tasks by services, and flytekit's own service of connectors, which it starts."""
@@ -246,6 +231,18 @@ class LocalConnectors(Section):
 
     service_modules: tuple[str, ...] = ()
     """Python modules with further connectors that this service imports."""
+
+    service_environment: str = ""
+    """Path of the virtual environment in which this service runs. Empty: that of `serviceRequirements`, or the one of
+    tasks."""
+
+    service_requirements: Requirements = ()
+    """Packages of an environment of its own for this service, in pip's form; flytekit[connector] is added. Empty: the
+    environment of tasks."""
+
+    service_secrets: tuple[str, ...] = ()
+    """Secrets that this service gets as variables, each as [GROUP/]KEY or GROUP/VERSION/KEY, from the same places as
+    those of tasks."""
 
     service_start_seconds: float = Field(default=60.0, gt=0)
     """Time in which the service must reply after its start, in seconds."""
@@ -272,3 +269,12 @@ class LocalConnectors(Section):
 
     array_tasks_max: int = Field(default=1000, ge=1)
     """Indices of one map that a service runs at once, unless the map itself sets fewer."""
+
+    @field_validator("service_secrets")
+    @classmethod
+    def _known_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            parts = name.split("/")
+            if len(parts) > _SECRET_PARTS_MAX or any(part in ("", ".", "..") or "\0" in part for part in parts):
+                raise ValueError(f"{name!r} is no secret; allowed is [GROUP/]KEY or GROUP/VERSION/KEY")
+        return value

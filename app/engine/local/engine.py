@@ -81,7 +81,7 @@ class LocalEngine:
         settings = server.settings
         if runner is None:
             own = TaskRunner(settings, server.blobs, progress=progress, tokens=server.task_tokens)
-            runner, environment = own, own.environment
+            runner, environment = own, own.connector_environment
         else:
             environment = None
         self.runner: AttemptRunner = runner

@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _NOT_CONNECTED = ("failed to connect", "resolution failed", "name resolution", "
 # flytekit puts tracebacks into the status, which travels as metadata. Go takes 16 MiB of it.
 _METADATA_BYTES_MAX = 16 * 1024 * 1024
 _RECONNECT_MS = 5000
+_TOKEN_BYTES_MAX = 64 * 1024
 
 
 class CallFailed(Exception):
@@ -67,27 +68,27 @@ class Connection:
         self._channel: grpc.aio.Channel | None = None
         self._gets = asyncio.Semaphore(target.calls_max)
         self._pace = _Pace(target.calls_a_second, target.burst)
+        self._token = _TokenFile(target)
         self.calls = 0
         self.failures = 0
 
     async def list_agents(self) -> agent_pb2.ListAgentsResponse:
         """Return the agents of the service. Raises CallFailed."""
-        stub = agent_pb2_grpc.AgentMetadataServiceStub(self._opened())
-        return await self._call(stub.ListAgents, agent_pb2.ListAgentsRequest(), "ListConnectors", "ListAgents")
+        return await self._call(_metadata_stub, "ListAgents", agent_pb2.ListAgentsRequest(), "ListConnectors")
 
     async def create(self, request: agent_pb2.CreateTaskRequest) -> agent_pb2.CreateTaskResponse:
         """Create a task. Raises CallFailed."""
-        return await self._call(self._tasks().CreateTask, request, "CreateTask")
+        return await self._call(_tasks_stub, "CreateTask", request)
 
     async def get(self, request: agent_pb2.GetTaskRequest) -> agent_pb2.GetTaskResponse:
         """Return the state of a task, within the limits on polls. Raises CallFailed."""
         await self._pace.wait()
         async with self._gets:
-            return await self._call(self._tasks().GetTask, request, "GetTask")
+            return await self._call(_tasks_stub, "GetTask", request)
 
     async def delete(self, request: agent_pb2.DeleteTaskRequest) -> None:
         """Delete a task. Raises CallFailed."""
-        await self._call(self._tasks().DeleteTask, request, "DeleteTask")
+        await self._call(_tasks_stub, "DeleteTask", request)
 
     async def execute(
         self, header: agent_pb2.CreateRequestHeader, inputs: Any, *, seconds_max: float | None
@@ -102,7 +103,6 @@ class Connection:
         Raises:
             CallFailed: The call failed.
         """
-        stub = agent_pb2_grpc.SyncAgentServiceStub(self._opened())
 
         async def messages() -> AsyncIterator[agent_pb2.ExecuteTaskSyncRequest]:
             yield agent_pb2.ExecuteTaskSyncRequest(header=header)
@@ -111,7 +111,9 @@ class Connection:
         seconds = self.target.deployment.timeout_seconds("ExecuteTaskSync")
         seconds = seconds if seconds_max is None else min(seconds, max(seconds_max, 0.1))
         with self._errors("ExecuteTaskSync", seconds):
-            call = stub.ExecuteTaskSync(messages(), timeout=seconds, metadata=self._metadata())
+            channel, metadata = await self._ready()
+            stub = agent_pb2_grpc.SyncAgentServiceStub(channel)
+            call = stub.ExecuteTaskSync(messages(), timeout=seconds, metadata=metadata)
             try:
                 async for message in call:
                     return message
@@ -123,9 +125,12 @@ class Connection:
         """Yield the messages of one page of a task's log. Raises CallFailed."""
         seconds = self.target.deployment.timeout_seconds("GetTaskLogs")
         with self._errors("GetTaskLogs", seconds):
-            call = self._tasks().GetTaskLogs(request, timeout=seconds, metadata=self._metadata())
+            channel, metadata = await self._ready()
+            call = _tasks_stub(channel).GetTaskLogs(request, timeout=seconds, metadata=metadata)
             try:
                 async for message in call:
+                    if message is None:
+                        raise CallFailed(_Code.INTERNAL, "the log cannot be read: it is no message of this call")
                     yield message
             finally:
                 call.cancel()
@@ -136,13 +141,24 @@ class Connection:
         if channel is not None:
             await channel.close(None)
 
-    def _tasks(self) -> Any:
-        return agent_pb2_grpc.AsyncAgentServiceStub(self._opened())
+    async def _call(self, stub: Callable[[grpc.aio.Channel], Any], rpc: str, request: Any, *names: str) -> Any:
+        """Call an RPC.
 
-    async def _call(self, method: Any, request: Any, *names: str) -> Any:
-        seconds = self.target.deployment.timeout_seconds(*names)
-        with self._errors(names[0], seconds):
-            return await method(request, timeout=seconds, metadata=self._metadata())
+        Args:
+            stub: Returns the stub of its service.
+            rpc: Its name.
+            request: The request.
+            *names: Names of its deadline in the settings that precede its own.
+        """
+        seconds = self.target.deployment.timeout_seconds(*names, rpc)
+        with self._errors((*names, rpc)[0], seconds):
+            channel, metadata = await self._ready()
+            reply = await getattr(stub(channel), rpc)(request, timeout=seconds, metadata=metadata)
+        if reply is None:
+            # grpcio returns None for bytes that are no message.
+            self.failures += 1
+            raise CallFailed(_Code.INTERNAL, f"the reply to {rpc} cannot be read: it is no message of this call")
+        return reply
 
     @contextmanager
     def _errors(self, rpc: str, seconds: float) -> Iterator[None]:
@@ -163,25 +179,25 @@ class Connection:
             # The channel was closed: this server stops, or its own service was replaced.
             self.failures += 1
             raise CallFailed(_Code.UNAVAILABLE, str(error), not_sent=True) from error
-        except OSError as error:
-            # A file of the credentials cannot be read.
+        except (OSError, ValueError) as error:
+            # A file of the credentials cannot be read or used.
             self.failures += 1
-            reason = f"{error.strerror}: {error.filename}"
-            raise CallFailed(_Code.UNAUTHENTICATED, f"the credentials of {self.target.name}: {reason}") from error
+            reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+            message = f"the credentials of {self.target.name}: {reason}"
+            raise CallFailed(_Code.UNAUTHENTICATED, message, not_sent=True) from error
 
-    def _metadata(self) -> list[tuple[str, str]]:
+    async def _ready(self) -> tuple[grpc.aio.Channel, list[tuple[str, str]]]:
+        """Return the channel and the metadata of a call. Raises OSError and ValueError for bad credentials."""
+        token = await self._token.read()
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        return await self._opened(), metadata
+
+    async def _opened(self) -> grpc.aio.Channel:
         deployment: Deployment = self.target.deployment
-        token = self.target.token
-        if deployment.token_file:
-            token = Path(deployment.token_file).expanduser().read_text(encoding="utf-8").strip()
-            if self.target.insecure and not is_loopback(self.target.deployment.endpoint):
-                reason = "tokenFile needs TLS or an address of this machine"
-                raise CallFailed(_Code.UNAUTHENTICATED, f"{self.target.name}: {reason}", not_sent=True)
-        return [("authorization", f"Bearer {token}")] if token else []
-
-    def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
-            deployment: Deployment = self.target.deployment
+            credentials = None if self.target.insecure else await asyncio.to_thread(_credentials, deployment)
+        # Another call may have opened the channel meanwhile.
+        if self._channel is None:
             options: list[tuple[str, str | int]] = [
                 ("grpc.max_receive_message_length", self._message_bytes_max),
                 ("grpc.max_send_message_length", -1),
@@ -192,25 +208,40 @@ class Connection:
             ]
             if deployment.default_service_config:
                 options.append(("grpc.service_config", deployment.default_service_config))
-            if self.target.insecure:
+            if credentials is None:
                 self._channel = grpc.aio.insecure_channel(deployment.endpoint, options=options)
             else:
-                self._channel = grpc.aio.secure_channel(deployment.endpoint, self._credentials(), options=options)
+                self._channel = grpc.aio.secure_channel(deployment.endpoint, credentials, options=options)
         return self._channel
 
-    def _credentials(self) -> grpc.ChannelCredentials:
-        deployment: Deployment = self.target.deployment
-        try:
-            return grpc.ssl_channel_credentials(
-                root_certificates=_content(deployment.ca_certificate_file) or _system_roots(),
-                private_key=_content(deployment.key_file),
-                certificate_chain=_content(deployment.certificate_file),
-            )
-        except OSError as error:
-            reason = f"{error.strerror}: {error.filename}"
-            raise CallFailed(
-                _Code.UNAUTHENTICATED, f"the certificates of {self.target.name}: {reason}", not_sent=True
-            ) from error
+
+class _TokenFile:
+    """The token of a service, read in a thread when the file has changed."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._seen: tuple[int, int, int] | None = None
+        self._token = target.token
+
+    async def read(self) -> str:
+        """Return the token, "" for none. Raises OSError and ValueError for a file that cannot be used."""
+        if not self._target.deployment.token_file:
+            return self._token
+        if self._target.insecure and not is_loopback(self._target.deployment.endpoint):
+            raise ValueError("tokenFile needs TLS or an address of this machine")
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> str:
+        path = Path(self._target.deployment.token_file).expanduser()
+        found = path.stat()
+        seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if seen != self._seen:
+            with path.open("rb") as file:
+                token = file.read(_TOKEN_BYTES_MAX + 1).decode(errors="replace").strip()
+            if not token or len(token) > _TOKEN_BYTES_MAX or not (token.isascii() and token.isprintable()):
+                raise ValueError(f"{path} holds no token: allowed is one line of at most {_TOKEN_BYTES_MAX} characters")
+            self._seen, self._token = seen, token
+        return self._token
 
 
 class _Pace:
@@ -227,6 +258,22 @@ class _Pace:
         now = time.monotonic()
         self._full_at = max(self._full_at, now) + 1 / self._rate
         await asyncio.sleep(max(0.0, self._full_at - now - self._burst / self._rate))
+
+
+def _tasks_stub(channel: grpc.aio.Channel) -> Any:
+    return agent_pb2_grpc.AsyncAgentServiceStub(channel)
+
+
+def _metadata_stub(channel: grpc.aio.Channel) -> Any:
+    return agent_pb2_grpc.AgentMetadataServiceStub(channel)
+
+
+def _credentials(deployment: Deployment) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content(deployment.ca_certificate_file) or _system_roots(),
+        private_key=_content(deployment.key_file),
+        certificate_chain=_content(deployment.certificate_file),
+    )
 
 
 def _content(file: str) -> bytes | None:

@@ -8,6 +8,7 @@ this server; the next server starts another one, and the bytes by which tasks ar
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import secrets
@@ -18,10 +19,11 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import structlog
+from flyteidl.core import tasks_pb2
 
 from app.engine.local.connectors.connection import CallFailed, Connection
 from app.engine.local.connectors.deployments import OWN, Target
@@ -29,6 +31,7 @@ from app.engine.local.connectors.registry import ServiceState
 from app.engine.local.processes.environment import REQUIREMENTS_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.provided_variables import ProvidedVariables
+from app.engine.local.processes.task_attempt import CannotBuild
 from app.settings import Settings
 from app.settings.connectors import CONNECTOR_SERVICE, Deployment
 
@@ -70,11 +73,14 @@ class OwnService:
         self._settings = settings
         self._local = settings.engine.local.connectors
         self._make_environment = environment
+        self._provided = ProvidedVariables(settings, PlatformAccess(None))
         self.distribution = distribution
         key = sha256(distribution.encode()).hexdigest()[:12] if distribution else "default"
         self._folder = settings.home_path / "connectors" / f"{key}-{os.getpid()}"
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
+        # Locked, so that nobody removes the environment.
+        self._used: IO[bytes] | None = None
         self._state: ServiceState | None = None
         self._started_at = 0.0
         self._deaths = 0
@@ -126,14 +132,24 @@ class OwnService:
         log.warning("connector_service_ended", code=code, restart_in_seconds=pause, log=str(self.log_path))
         await self._close_connection()
         self._process = None
+        self._unlock()
 
     async def _start(self) -> ServiceState:
         try:
             environment = await self._make_environment()
-        except EnvironmentBroken as error:
+        except (EnvironmentBroken, CannotBuild) as error:
             raise ServiceBroken(str(error)) from error
         token = secrets.token_hex(32)
-        answer = await self._run(environment, token)
+        variables = self._variables(environment)
+        given = {
+            "token": token,
+            "modules": list(self._local.service_modules),
+            "distribution": self.distribution,
+            "secrets": await self._secrets(variables),
+        }
+        self._unlock()
+        self._used = await asyncio.to_thread(_locked, environment)
+        answer = await self._run(environment, variables, given)
         if "error" in answer:
             self.problem = str(answer["error"])
             raise self._broken(environment, answer)
@@ -156,15 +172,37 @@ class OwnService:
 
     def _broken(self, environment: Environment, answer: Mapping[str, Any]) -> ServiceBroken:
         reason = f"flytekit's service of connectors cannot start in {environment.path}: {answer['error']}"
-        if answer.get("kind") != "missing":
+        if answer.get("kind") != "missing" or self._local.service_environment or self._local.service_requirements:
             return ServiceBroken(f"{reason}. Its log is {self.log_path}")
         return ServiceBroken(
             f"{reason}. Install the packages by `{environment.python} -m pip install 'flytekit[connector]'`, or start "
             f'the server with {REQUIREMENTS_SETTING}="flytekit[connector]"'
         )
 
-    async def _run(self, environment: Environment, token: str) -> dict[str, Any]:
-        """Start the process; return the line in which it names its port or its error."""
+    async def _secrets(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the secrets of the settings, as variables. Raises ServiceBroken where one is missing."""
+        task = tasks_pb2.TaskTemplate()
+        task.id.name = "flytekit's service of connectors"
+        for name in self._local.service_secrets:
+            *groups, key = name.split("/")
+            group, version = (*groups, "", "")[:2]
+            task.security_context.secrets.add(group=group, group_version=version, key=key)
+        try:
+            found = await self._provided.secrets(task, variables, self._folder)
+        except CannotBuild as error:
+            raise ServiceBroken(f"{error} (engine.local.connectors.serviceSecrets)") from error
+        return dict(found.variables)
+
+    async def _run(
+        self, environment: Environment, variables: Mapping[str, str], given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Start the process; return the line in which it names its port or its error.
+
+        Args:
+            environment: Its environment.
+            variables: Its variables. Others of this user can read them.
+            given: The object that it reads from standard input.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         reading, writing = os.pipe()
         output = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -180,7 +218,7 @@ class OwnService:
                 stderr=output,
                 pass_fds=(writing,),
                 cwd=self._folder,
-                env=self._variables(environment, writing),
+                env={**variables, _PORT_VARIABLE: str(writing)},
                 start_new_session=True,
             )
         except OSError as error:
@@ -189,11 +227,6 @@ class OwnService:
         finally:
             os.close(writing)
             os.close(output)
-        given = {
-            "token": token,
-            "modules": list(self._local.service_modules),
-            "distribution": self.distribution,
-        }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(given).encode() + b"\n")
         line = await self._first_line(reading)
@@ -217,15 +250,14 @@ class OwnService:
         finally:
             transport.close()
 
-    def _variables(self, environment: Environment, descriptor: int) -> dict[str, str]:
+    def _variables(self, environment: Environment) -> dict[str, str]:
         local = self._settings.engine.local
         passed = {
             name: value
             for name, value in os.environ.items()
             if any(fnmatchcase(name, pattern) for pattern in local.passed_variables)
         }
-        provided = ProvidedVariables(self._settings, PlatformAccess(None))
-        variables = {**passed, **provided.defaults, "PYTHONUNBUFFERED": "1", _PORT_VARIABLE: str(descriptor)}
+        variables = {**passed, **self._provided.defaults, "PYTHONUNBUFFERED": "1"}
         variables["PATH"] = f"{environment.programs}{os.pathsep}{variables.get('PATH') or os.defpath}"
         if local.python_path:
             variables["PYTHONPATH"] = local.python_path
@@ -258,12 +290,27 @@ class OwnService:
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         self._process = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._used is not None:
+            self._used.close()
+            self._used = None
 
     async def stop(self) -> None:
         """End the process, and close the connection."""
         async with self._starting:
             await self._close_connection()
             await self._end()
+
+
+def _locked(environment: Environment) -> IO[bytes] | None:
+    """Lock the file of an environment together with tasks; return it. None for an environment without one."""
+    if environment.lock is None:
+        return None
+    file = os.fdopen(os.open(environment.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
 
 
 class OwnServices:

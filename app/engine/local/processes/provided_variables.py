@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from pathlib import Path
+
+from flyteidl.core import tasks_pb2
 
 from app.engine.local.processes.forkserver.layout import SECRETS
 from app.engine.local.processes.platform_access import PlatformAccess
@@ -53,10 +56,7 @@ class ProvidedVariables:
             CannotBuild: A requested secret is missing.
         """
         folder = attempt.directory / SECRETS
-        # In a thread: a secret's file may lie on a network file system.
-        secrets = await asyncio.to_thread(
-            secrets_of, attempt.task, variables, self._environ, folder, self._secret_stores
-        )
+        secrets = await self.secrets(attempt.task, variables, folder)
         paths = {name: folder / ".storage" / name for name in self._access.files}
         named = {self._access.paths[name]: str(path) for name, path in paths.items()}
         files = {paths[name]: text.encode() for name, text in self._access.files.items()}
@@ -65,3 +65,19 @@ class ProvidedVariables:
             {**missing, **secrets.variables, **self._platform.variables(attempt, {**variables, **secrets.variables})},
             {**files, **secrets.files, **self._platform.files(attempt)},
         )
+
+    async def secrets(
+        self, task: tasks_pb2.TaskTemplate, variables: Mapping[str, str], folder: Path
+    ) -> VariablesAndFiles:
+        """Return the secrets that a task requests.
+
+        Args:
+            task: The task.
+            variables: Its variables, without secrets.
+            folder: Its private folder for secrets.
+
+        Raises:
+            CannotBuild: A requested secret is missing.
+        """
+        # In a thread: a secret's file may lie on a network file system.
+        return await asyncio.to_thread(secrets_of, task, variables, self._environ, folder, self._secret_stores)

@@ -1,6 +1,7 @@
 """Serve flytekit's connectors on a free port of the loopback interface.
 
-The server starts this program with one line of JSON on standard input: {"token", "modules", "distribution"}. It
+The server starts this program with one line of JSON on standard input: {"token", "modules", "distribution",
+"secrets"}. Secrets become variables here, because other processes can read the variables that a program starts with. It
 writes one line to the descriptor in FLYTEADMIN_CONNECTORS_PORT: {"port": 1234} or {"error": "…"}. Every call needs the
 token as `authorization: Bearer`. The program ends when standard input is closed, so it does not survive its server.
 flytekit's own command (`pyflyte serve connector`) listens on all interfaces, without a token.
@@ -79,6 +80,7 @@ async def _serve(token: str) -> None:
 def main() -> None:
     """Serve until standard input ends. Report an error of the start, and exit with code 1."""
     given = json.loads(sys.stdin.readline())
+    os.environ.update(given["secrets"])
     try:
         _load(given)
         importlib.import_module("flytekit.extend.backend.connector_service")
