@@ -77,7 +77,7 @@ class FakeRunner:
         return ""
 
     async def prepare(self, attempt: TaskAttempt) -> PreparedAttempt:
-        return cast(PreparedAttempt, SimpleNamespace(attempt=attempt, choice=Choice()))
+        return cast(PreparedAttempt, SimpleNamespace(attempt=attempt, choice=Choice(), notices=()))
 
     async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
         run = prepared.attempt

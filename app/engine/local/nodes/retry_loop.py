@@ -266,7 +266,7 @@ class RetryLoop:
             prepared = await runner.prepare(run)
         except CannotBuild as error:
             return Failed(error.error, retryable=False)
-        await self._listener.submitted(self.attempt, prepared.choice.notices)
+        await self._listener.submitted(self.attempt, prepared.notices)
         try:
             return await self._watch(await runner.start(prepared))
         except CannotBuild as error:

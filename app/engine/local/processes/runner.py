@@ -11,7 +11,7 @@ from flyteidl.core import literals_pb2
 
 from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
-from app.engine.local.processes import commands, copilot, outcome, storage_failures
+from app.engine.local.processes import commands, copilot, kinds, outcome, storage_failures
 from app.engine.local.processes.claims import Machine, TooMuch, gpus_of, machine_memory
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure, given
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
@@ -161,7 +161,7 @@ class TaskRunner:
             of_image=choice.variables,
             programs=environment.programs,
             passed=self._local.passed_variables,
-            defaults=self._provided.defaults,
+            defaults={**self._provided.defaults, **kinds.variables_of(task)},
             python_path=self._local.python_path,
         )
         if choice.wanted is not None:
@@ -178,6 +178,7 @@ class TaskRunner:
                 f"command [{argv[0]}] is not found or not executable in PATH [{variables['PATH']}]; "
                 f"the environment of tasks is chosen by {NAME_SETTING}"
             )
+        notices = (*choice.notices, *kinds.notices_of(task))
         spec = ProcessSpec(
             folder=attempt.directory,
             program=program,
@@ -191,10 +192,10 @@ class TaskRunner:
             key=_key(attempt),
             preload=environment if _is_flytekit(program, argv, environment) else None,
             image=container.image,
-            notice="".join(f"flyteadmin: {line}\n" for line in choice.notices),
+            notice="".join(f"flyteadmin: {line}\n" for line in notices),
             held=environment.lock,
         )
-        return PreparedAttempt(attempt, spec, container.data_config, choice)
+        return PreparedAttempt(attempt, spec, container.data_config, choice, notices)
 
     async def start(self, prepared: PreparedAttempt) -> RunningAttempt:
         """Start the process of an attempt as soon as the limit on processes allows it.

@@ -117,12 +117,14 @@ class PreparedAttempt:
         spec: Its process.
         data_config: The configuration of the copilot, for a raw container that uses it.
         choice: How its environment was chosen.
+        notices: Notices to the user about its environment and its kind.
     """
 
     attempt: TaskAttempt
     spec: ProcessSpec
     data_config: tasks_pb2.DataLoadingConfig | None
     choice: Choice
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

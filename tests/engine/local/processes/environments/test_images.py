@@ -19,7 +19,9 @@ from app.engine.local.processes.environments.archives import requirements_of
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import Images
 from app.engine.local.processes.environments.wanted import Wanted
+from app.engine.local.processes.runner import TaskRunner
 from app.settings import Settings
+from tests.engine.local.processes.test_provided_variables import attempt
 
 FLYTEKIT = ("flytekit==1.16.31",)
 DESCRIBED: dict[str, Any] = {
@@ -162,3 +164,22 @@ def test_a_project_gives_its_dependencies_and_a_broken_one_an_error() -> None:
 def test_runtime_packages_become_part_of_the_environment(tmp_path: Path) -> None:
     found = chosen(tmp_path, "", env={"_F_RUNTIME_PACKAGES": "six==1.17.0 attrs"})
     assert found.wanted == Wanted(requirements=("six==1.17.0", "attrs", *FLYTEKIT))
+
+
+def test_the_reason_for_waiting_has_the_notices(tmp_path: Path) -> None:
+    # A later reason of the same phase is not recorded.
+    settings = Settings.model_validate({"home": tmp_path, "storage": {"url": str(tmp_path / "store")}})
+    task = tasks_pb2.TaskTemplate(type="python-task")
+    task.container.image = "ghcr.io/me/other:v1"
+    task.container.args.append("pyflyte-execute")
+
+    async def main() -> str:
+        runner = TaskRunner(settings, Blobs(settings), progress=print)
+        try:
+            return await runner.waits_for(attempt(tmp_path, task))
+        finally:
+            await runner.close()
+
+    first, notice = asyncio.run(main()).splitlines()
+    assert first == "the default environment"
+    assert notice.startswith("image [ghcr.io/me/other:v1] maps to no environment of this server")
