@@ -7,6 +7,7 @@ workflow_attributes}.proto. Source: flyteadmin/pkg/manager/impl/resources, pkg/r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -75,6 +76,13 @@ def _of_kind(
     return Statement(query)
 
 
+@lru_cache(maxsize=8)
+def _of_kinds(number: int) -> Statement:
+    kinds = or_(*(_RESOURCES.c.resource_type == bindparam(f"kind_{index}") for index in range(number)))
+    levels = (or_(_RESOURCES.c[level] == "", _RESOURCES.c[level] == bindparam(level)) for level in _LEVELS)
+    return Statement(_by_priority().where(kinds, *levels))
+
+
 async def find_row(
     ctx: Context, kind: int, project: str, domain: str, workflow: str = "", launch_plan: str = ""
 ) -> Any | None:
@@ -104,6 +112,40 @@ async def resolve(
     """
     row = await find_row(ctx, kind, project, domain, workflow, launch_plan)
     return None if row is None else matchable_resource_pb2.MatchingAttributes.FromString(row.attributes or b"")
+
+
+async def resolve_kinds(
+    ctx: Context, kinds: Mapping[int, tuple[str, str]], project: str, domain: str
+) -> dict[int, matchable_resource_pb2.MatchingAttributes]:
+    """Return the attributes of several kinds by kind, read by one statement. A kind that no level has is left out.
+
+    Args:
+        ctx: The call.
+        kinds: Names of the workflow and the launch plan for each kind, "" for the level above. All kinds have the same
+            names, where they have one.
+        project: The project.
+        domain: The domain.
+    """
+    places = {
+        "project": project,
+        "domain": domain,
+        "workflow": max(workflow for workflow, _ in kinds.values()),
+        "launch_plan": max(plan for _, plan in kinds.values()),
+    }
+    names = {f"kind_{index}": _kind_name(kind) for index, kind in enumerate(kinds)}
+    rows = await ctx.db.all(_of_kinds(len(kinds)), **names, **places)
+    found: dict[int, matchable_resource_pb2.MatchingAttributes] = {}
+    for kind, (workflow, plan) in kinds.items():
+        name = _kind_name(kind)
+        matching = (
+            row
+            for row in rows
+            if row.resource_type == name and row.workflow in ("", workflow) and row.launch_plan in ("", plan)
+        )
+        first = next(matching, None)
+        if first is not None:
+            found[kind] = matchable_resource_pb2.MatchingAttributes.FromString(first.attributes or b"")
+    return found
 
 
 def _not_found(kind: int, project: str, domain: str = "", workflow: str = "") -> errors.NotFound:

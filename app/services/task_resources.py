@@ -20,6 +20,7 @@ from google.protobuf import struct_pb2
 from app import errors
 from app.runtime.context import Context
 from app.services import matchable_attributes
+from app.settings import Settings
 from app.wire.go.quantity import Quantity
 from app.wire.text import text
 
@@ -43,11 +44,15 @@ class Platform:
 async def platform(ctx: Context, project: str, domain: str, workflow: str = "") -> Platform:
     """Return the defaults and limits of a project-domain, or of one workflow there (upstream GetTaskResources)."""
     kind = matchable_resource_pb2.TASK_RESOURCE
-    found = await matchable_attributes.resolve(ctx, kind, project, domain, workflow)
+    return platform_of(ctx.settings, await matchable_attributes.resolve(ctx, kind, project, domain, workflow))
+
+
+def platform_of(settings: Settings, found: matchable_resource_pb2.MatchingAttributes | None) -> Platform:
+    """Return the defaults and limits of attributes that were read before, or of the settings."""
     if found is not None and found.HasField("task_resource_attributes"):
         attributes = found.task_resource_attributes
         return Platform(_amounts(attributes.defaults), _amounts(attributes.limits))
-    configured = ctx.settings.task_resources
+    configured = settings.task_resources
     return Platform(_amounts(configured.defaults), _amounts(configured.limits))
 
 

@@ -22,6 +22,8 @@ import httpx2
 import pytest
 import yaml
 
+from tests.support.certificates import Authority
+
 ROOT = Path(__file__).parents[2]
 # Tokens of an administrator and of a user without rights.
 TOKEN, USER_TOKEN = "admin-token", "user-token"
@@ -51,6 +53,8 @@ class ControlPlane:
         self._peer = f"http://127.0.0.1:{peer}"
         self.address = f"https://127.0.0.1:{self.port}"
         self.authority = folder / "certificates" / "apiserver.crt"
+        # Issues certificates of callers.
+        self.clients = Authority("clients")
 
     def start(self) -> None:
         """Start etcd and the API server, and add the kind FlyteWorkflow."""
@@ -68,6 +72,7 @@ class ControlPlane:
         (self._folder / "tokens.csv").write_text(
             f'{TOKEN},admin,admin,"system:masters"\nuser-token,user,user,"users"\n'
         )
+        self.clients.write(self._folder / "clients.pem")
         self.start_server()
         self.apply(ROOT / "deploy" / "kubernetes" / "flyteworkflow-crd.yaml")
         # The kind is served a moment later.
@@ -82,6 +87,7 @@ class ControlPlane:
         command += ["--service-account-issuer=https://kubernetes", "--endpoint-reconciler-type=none"]
         command += [f"--service-account-key-file={folder / 'sa.pub'}"]
         command += [f"--service-account-signing-key-file={folder / 'sa.key'}", "--authorization-mode=RBAC"]
+        command += [f"--client-ca-file={folder / 'clients.pem'}"]
         self._server = self._run(command, "apiserver.log")
         self._until(lambda: self.call("GET", "/readyz")[0] == 200)
 
@@ -94,16 +100,16 @@ class ControlPlane:
         _end(self._server)
         _end(self._etcd)
 
-    def kubeconfig(self, token: str = TOKEN) -> str:
-        """Write a kubeconfig file and return its path."""
-        path = self._folder / f"kubeconfig-{token}"
+    def kubeconfig(self, token: str = TOKEN, *, name: str = "", **user: Any) -> str:
+        """Write a kubeconfig file and return its path. name, user: of the file, and its user in place of a token."""
+        path = self._folder / f"kubeconfig-{name or token}"
         cluster = {"server": self.address, "certificate-authority": str(self.authority)}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "x",
             "clusters": [{"name": "c", "cluster": cluster}],
-            "users": [{"name": "u", "user": {"token": token}}],
+            "users": [{"name": "u", "user": user or {"token": token}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         }
         path.write_text(json.dumps(document))
@@ -149,6 +155,17 @@ class ControlPlane:
         """Create a namespace."""
         status, found = self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         assert status in (201, 409), found
+
+    def delete_namespace(self, name: str) -> None:
+        """Begin to delete a namespace. Without kube-controller-manager it is being deleted until `remove_namespace`."""
+        status, found = self.call("DELETE", f"/api/v1/namespaces/{name}")
+        assert status == 200, found
+
+    def remove_namespace(self, name: str) -> None:
+        """Let a namespace go that is being deleted."""
+        path = f"/api/v1/namespaces/{name}"
+        status, found = self.call("PUT", f"{path}/finalize", {"metadata": {"name": name}, "spec": {"finalizers": []}})
+        assert status == 200, found
 
     def workflows(self, namespace: str) -> list[dict[str, Any]]:
         """Return the FlyteWorkflows of a namespace."""

@@ -18,9 +18,10 @@ from app.services import executions
 from app.services.phases import Workflow
 from tests.conftest import bench
 from tests.engine.kubernetes.test_engine import execution, has_phase, placed, running, terminate, until
-from tests.kubernetes.control_plane import ROOT, USER_TOKEN, ControlPlane, control_plane
+from tests.kubernetes.control_plane import ROOT, TOKEN, USER_TOKEN, ControlPlane, control_plane
 from tests.kubernetes.run import HERE, replay
 from tests.services.test_executions import a_launch, prepare
+from tests.support.certificates import write_pair
 
 __all__ = ["bench"]
 
@@ -218,6 +219,50 @@ class TestRefusals:
             "cluster_resources": {"template_path": str(tmp_path)},
         }
         self.is_repeated(bench, empty, lambda: empty.namespace(name), chosen)
+
+    def test_a_namespace_that_is_being_deleted_and_made_again(
+        self, bench: Scenario, empty: ControlPlane, tmp_path: Path
+    ) -> None:
+        chosen = {
+            **settings(empty),
+            "namespace_mapping": {"template": "again-{{ project }}"},
+            "cluster_resources": {"template_path": str(tmp_path)},
+        }
+        empty.namespace("again-p")
+        empty.delete_namespace("again-p")
+
+        def make_again() -> None:
+            empty.remove_namespace("again-p")
+            empty.namespace("again-p")
+
+        self.is_repeated(bench, empty, make_again, chosen)
+
+    def test_a_token_that_expired_is_read_again(self, bench: Scenario, empty: ControlPlane, tmp_path: Path) -> None:
+        file = tmp_path / "token"
+        file.write_text("expired\n")
+        chosen = settings(empty)
+        chosen["server"]["kube_config"] = empty.kubeconfig(name="file", tokenFile=str(file))
+        self.is_repeated(bench, empty, lambda: void(file.write_text(f"{TOKEN}\n")), chosen)
+
+    def test_a_client_certificate_that_expired_is_read_again(
+        self, bench: Scenario, empty: ControlPlane, tmp_path: Path
+    ) -> None:
+        user = {"client-certificate": str(tmp_path / "client.pem"), "client-key": str(tmp_path / "client-key.pem")}
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "certified"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "certified"}],
+        }
+        empty.apply_document(binding)
+        write_pair(tmp_path, empty.clients.issue("certified", client=True, days=-0.5), "client")
+        chosen = settings(empty)
+        chosen["server"]["kube_config"] = empty.kubeconfig(name="certificate", **user)
+        self.is_repeated(
+            bench, empty, lambda: void(write_pair(tmp_path, empty.clients.issue("certified", client=True), "client")),
+            chosen,
+        )  # fmt: skip
 
     def test_an_exceeded_quota(self, bench: Scenario, empty: ControlPlane) -> None:
         path = f"/api/v1/namespaces/{NAMESPACE}/resourcequotas"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ class FakeCluster:
         created: The paths of objects in the order of their creation.
         fault: Decides the answer to a call by method and path; the call takes effect first where `after` is set.
         tokens: The bearer tokens that are valid, None for any; each call's header is in `authorizations`.
+        retry_after: The header Retry-After of answers that are no success, "" for none.
+        callers: The name in the client certificate of each call, "" for none.
+        connections: The number of connections so far.
     """
 
     def __init__(self) -> None:
@@ -37,17 +41,22 @@ class FakeCluster:
         self.after = False
         self.tokens: set[str] | None = None
         self.authorizations: list[str] = []
+        self.retry_after = ""
+        self.callers: list[str] = []
+        self.connections = 0
         self.address = ""
+        self.authority = ""
         self._lock = threading.Lock()
 
     def kubeconfig(self, folder: Path, **user: Any) -> str:
         """Write a kubeconfig file for this cluster and return its path. user: its user, instead of a token."""
         path = folder / "kubeconfig"
+        cluster = {"server": self.address} | ({"certificate-authority": self.authority} if self.authority else {})
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": self.address}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "u", "user": user or {"token": "t"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         }
@@ -87,12 +96,22 @@ class FakeCluster:
 
 
 @contextmanager
-def fake_cluster() -> Iterator[FakeCluster]:
-    """Serve an API without objects."""
+def fake_cluster(tls: ssl.SSLContext | None = None) -> Iterator[FakeCluster]:
+    """Serve an API without objects. tls: for https, which may ask for client certificates."""
     cluster = FakeCluster()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            cluster.connections += 1
+            super().setup()
+
+        def _caller(self) -> str:
+            if not isinstance(self.connection, ssl.SSLSocket):
+                return ""
+            subject: Any = (self.connection.getpeercert() or {}).get("subject", ())
+            return str(dict(pair for part in subject for pair in part).get("commonName", ""))
 
         def log_message(self, *_: Any) -> None:
             """Print nothing."""
@@ -101,6 +120,7 @@ def fake_cluster() -> Iterator[FakeCluster]:
             length = int(self.headers.get("content-length") or 0)
             body = self.rfile.read(length)
             whole = len(body) == length
+            cluster.callers.append(self._caller())
             authorization = self.headers.get("authorization", "")
             found = cluster.answer(self.command, self.path.split("?")[0], body, authorization) if whole else "drop"
             if not isinstance(found, tuple):
@@ -111,6 +131,8 @@ def fake_cluster() -> Iterator[FakeCluster]:
             self.send_response(found[0])
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
+            if cluster.retry_after and found[0] >= 400:
+                self.send_header("retry-after", cluster.retry_after)
             self.end_headers()
             with suppress(OSError):
                 # The client may have been killed.
@@ -120,7 +142,9 @@ def fake_cluster() -> Iterator[FakeCluster]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    cluster.address = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    cluster.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

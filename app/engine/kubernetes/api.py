@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx2
 import orjson
 
-from app.engine.kubernetes.credentials import CredentialsError
+from app.engine.kubernetes.credentials import Credential, CredentialsError
+from app.engine.kubernetes.http import Answer, Connections, NoAnswer
 from app.engine.kubernetes.kubeconfig import Access
 from app.settings.server import KubeClient
 
@@ -18,8 +18,6 @@ GROUP, VERSION, PLURAL = "flyte.lyft.com", "v1alpha1", "flyteworkflows"
 FIELD_MANAGER = "flyteadmin"
 PAGE_ROWS = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# Bytes of an answer that are read. A page of metadata takes about 1 MB.
-_ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _TEXT_LENGTH_MAX = 2048
 
 
@@ -29,13 +27,17 @@ class ApiError(Exception):
     Attributes:
         status: The HTTP status; 0 without an answer.
         reason: Kubernetes' reason such as `AlreadyExists`, "" for none.
+        causes: The reasons of its parts, such as `NamespaceTerminating`.
         retry_after: Seconds after which Kubernetes asks to call again; 0 for none.
     """
 
-    def __init__(self, text: str, *, status: int = 0, reason: str = "", retry_after: float = 0.0) -> None:
+    def __init__(
+        self, text: str, *, status: int = 0, reason: str = "", causes: Iterable[str] = (), retry_after: float = 0.0
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.reason = reason
+        self.causes = frozenset(causes)
         self.retry_after = retry_after
 
 
@@ -50,15 +52,15 @@ class ClusterApi:
 
     def __init__(self, access: Access, limits: KubeClient, *, requests_max: int) -> None:
         self._timeout_seconds = limits.timeout_seconds
-        # The timeout of the whole call is set in `call`.
-        self._http = httpx2.AsyncClient(verify=access.tls, auth=access.auth, timeout=None, trust_env=False)
+        self._connections = Connections(access.address)
+        self._credentials = access.credentials
         self._address = access.address
         self._slots = asyncio.Semaphore(requests_max)
         self._rate = _Rate(limits.qps, limits.burst)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        self._connections.close()
 
     async def create(self, namespace: str, document: bytes) -> dict[str, Any]:
         """Create a FlyteWorkflow, which is given as JSON, and return it.
@@ -121,31 +123,40 @@ class ClusterApi:
         Raises:
             ApiError: Another status than 2xx, no answer in time, or a connection that broke.
         """
-        # In the address: parameters of their own would make the library parse it twice.
         parameters = urlencode({**(query or {}), "timeout": f"{self._timeout_seconds:g}s"})
-        headers = {"accept": accept} | ({"content-type": content_type} if body is not None else {})
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         async with self._slots:
             await self._rate.wait()
             try:
-                async with (
-                    asyncio.timeout(self._timeout_seconds or None),
-                    self._http.stream(
-                        method, f"{self._address}{path}?{parameters}", content=body, headers=headers
-                    ) as answer,
-                ):
-                    content = await _read(answer)
-            except (httpx2.HTTPError, TimeoutError) as error:
+                async with asyncio.timeout(self._timeout_seconds or None):
+                    answer = await self._signed(method, f"{path}?{parameters}", headers, body or b"")
+            except (NoAnswer, CredentialsError, TimeoutError) as error:
                 url = f"{self._address}{path}?timeout={self._timeout_seconds:g}s"
-                raise ApiError(f'{method.capitalize()} "{url}": {_cause(error, self._address)}') from error
-        if not answer.is_success:
-            raise _refusal(method, path, answer, content)
+                raise ApiError(f'{method.capitalize()} "{url}": {_cause(error)}') from error
+        if not 200 <= answer.status < 300:
+            raise _refusal(method, path, answer)
         try:
-            found = orjson.loads(content)
+            found = orjson.loads(answer.content)
         except ValueError as error:
-            raise ApiError(f"{method} {path}: the answer is no JSON", status=answer.status_code) from error
+            raise ApiError(f"{method} {path}: the answer is no JSON", status=answer.status) from error
         if not isinstance(found, dict):
-            raise ApiError(f"{method} {path}: the answer is no JSON object", status=answer.status_code)
+            raise ApiError(f"{method} {path}: the answer is no JSON object", status=answer.status)
         return found
+
+    async def _signed(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a request with the credentials; after an answer 401 once more, if there are other credentials now."""
+        credential = await self._credentials.current()
+        answer = await self._send(method, target, headers, body, credential)
+        if answer.status != 401:
+            return answer
+        renewed = await self._credentials.after_refusal(credential)
+        return answer if renewed is None else await self._send(method, target, headers, body, renewed)
+
+    async def _send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, credential: Credential
+    ) -> Answer:
+        signed = {**headers, "Authorization": credential.authorization} if credential.authorization else headers
+        return await self._connections.send(method, target, signed, body, tls=credential.tls)
 
 
 class _Rate:
@@ -166,34 +177,24 @@ class _Rate:
             await asyncio.sleep(self._paid_until - now - self._ahead)
 
 
-async def _read(answer: httpx2.Response) -> bytes:
-    pieces, size = [], 0
-    async for piece in answer.aiter_bytes():
-        size += len(piece)
-        if size > _ANSWER_BYTES_MAX:
-            raise httpx2.DecodingError(f"the answer has more than {_ANSWER_BYTES_MAX} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 def workflows_path(namespace: str, name: str = "") -> str:
     """Return the path of the FlyteWorkflows of a namespace, or of one of them."""
     path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
     return f"{path}/{name}" if name else path
 
 
-def _refusal(method: str, path: str, answer: httpx2.Response, content: bytes) -> ApiError:
+def _refusal(method: str, path: str, answer: Answer) -> ApiError:
     """Return the error of an answer, with the texts that Kubernetes' client for Go makes of answers without one."""
-    status = answer.status_code
+    status = answer.status
     try:
-        found = orjson.loads(content)
+        found = orjson.loads(answer.content)
     except ValueError:
         found = None
     found = found if isinstance(found, dict) else {}
     text, reason = str(found.get("message") or ""), str(found.get("reason") or "")
     what = f"{method.lower()} {path.rstrip('/').rsplit('/', 1)[-1]}.{GROUP}"
     if not text:
-        said = content[:_TEXT_LENGTH_MAX].decode("utf-8", "replace").strip()
+        said = answer.content[:_TEXT_LENGTH_MAX].decode("utf-8", "replace").strip()
         text = {
             401: "Unauthorized",
             404: f"the server could not find the requested resource ({what})",
@@ -201,28 +202,21 @@ def _refusal(method: str, path: str, answer: httpx2.Response, content: bytes) ->
             429: "the server has received too many requests and has asked us to try again later",
         }.get(status, f"an error on the server ({said!r}) has prevented the request from succeeding ({what})")
     after = answer.headers.get("retry-after", "")
-    return ApiError(text, status=status, reason=reason, retry_after=float(after) if after.isdigit() else 0.0)
+    retry_after = float(after) if after.isdecimal() else 0.0
+    return ApiError(text, status=status, reason=reason, causes=_causes(found), retry_after=retry_after)
 
 
-def _cause(error: httpx2.HTTPError | TimeoutError, address: str) -> str:
+def _causes(status: Mapping[str, Any]) -> list[str]:
+    """Return the reasons of the parts of a Status object."""
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return [str(one.get("reason", "")) for one in causes or () if isinstance(one, dict)]
+
+
+def _cause(error: NoAnswer | CredentialsError | TimeoutError) -> str:
     """Return the text of Go for a call without an answer."""
-    host = httpx2.URL(address).netloc.decode()
-    if isinstance(error, httpx2.ConnectError):
-        return f"dial tcp {host}: {_connect_cause(error)}"
     if isinstance(error, CredentialsError):
         return f"getting credentials: {error}"
-    if isinstance(error, (httpx2.TimeoutException, TimeoutError)):
+    if isinstance(error, TimeoutError):
         return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-    if isinstance(error, (httpx2.RemoteProtocolError, httpx2.ReadError)):
-        return "EOF"
-    return str(error) or type(error).__name__
-
-
-def _connect_cause(error: BaseException) -> str:
-    """Return why no connection could be made: the innermost reason, which the libraries wrap several times."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connect: connection refused"
-    inner = error.__cause__ or error.__context__
-    if isinstance(error, BaseExceptionGroup) and error.exceptions:
-        inner = error.exceptions[0]
-    return str(error) if inner is None else _connect_cause(inner)
+    return str(error)

@@ -12,9 +12,12 @@ from app.engine.kubernetes.api import ApiError
 from app.wire.go.go_struct import to_go_struct
 
 _PAUSE_SECONDS, _PAUSE_SECONDS_MAX, _BACKOFF = 0.5, 30.0, 2.0
+# Longer pauses that a server asks for are cut.
+_RETRY_AFTER_SECONDS_MAX = 300.0
 _TEMPORARY = frozenset({0, 401, 408, 429, 500, 502, 503, 504})
 # etcd refuses an object of 1.5 MB to 3 MB with status 500, now and later.
 _TOO_LARGE = "request is too large"
+NAMESPACE_TERMINATING = "NamespaceTerminating"
 TERMINATED_LABEL, TERMINATED = "termination-status", "terminated"
 
 
@@ -27,7 +30,7 @@ def is_temporary(error: ApiError, *, namespaces_follow: bool) -> bool:
     """
     text = str(error)
     if error.status == 403:
-        return "exceeded quota" in text or "is being terminated" in text
+        return "exceeded quota" in text or NAMESPACE_TERMINATING in error.causes or "is being terminated" in text
     if error.status == 404:
         return namespaces_follow and text.startswith("namespaces ")
     if error.status == 409:
@@ -38,7 +41,7 @@ def is_temporary(error: ApiError, *, namespaces_follow: bool) -> bool:
 def pause_seconds(tries: int, error: ApiError) -> float:
     """Return the time until the next call: what Kubernetes asks for, else a growing time with a random part."""
     if error.retry_after:
-        return min(error.retry_after, _PAUSE_SECONDS_MAX)
+        return min(error.retry_after, _RETRY_AFTER_SECONDS_MAX)
     longest = min(_PAUSE_SECONDS * _BACKOFF ** min(tries, 16), _PAUSE_SECONDS_MAX)
     return longest * (0.5 + random.random() / 2)  # nosec B311 - spreads calls, guards nothing
 

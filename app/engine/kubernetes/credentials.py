@@ -1,4 +1,4 @@
-"""Credentials of clusters that change while the server runs: token files and exec plugins of kubeconfig files.
+"""Credentials of clusters that change while the server runs: files of tokens and certificates, and exec plugins.
 
 Each answer 401 renews the credentials once, and the call is sent again with the new ones. The renewal is shared by all
 calls that were sent with the old ones.
@@ -13,19 +13,18 @@ import signal
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx2
-
+from app import limited_log
 from app.settings.values import BadSetting
 
-# Kubernetes replaces tokens of service accounts well before they expire.
-TOKEN_FILE_SECONDS = 60.0
+# Files with tokens and certificates are looked at this often: Kubernetes replaces them well before they expire.
+FILE_SECONDS = 60.0
 PLUGIN_SECONDS_MAX = 60.0
 # A plugin's credentials are renewed this long before they expire.
 EXPIRES_EARLY = timedelta(seconds=10)
@@ -36,7 +35,7 @@ _ERROR_LENGTH_MAX = 500
 _PLUGIN_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 
 
-class CredentialsError(httpx2.RequestError):
+class CredentialsError(Exception):
     """The credentials of a cluster cannot be had at present. The text is the reason and holds no secret."""
 
 
@@ -45,14 +44,14 @@ class Credential:
     """A proof of the identity of the caller.
 
     Attributes:
-        token: The bearer token, "" for none.
-        expires_at: When it is no longer valid, None where that is unknown.
-        certificate_at: When the client certificate of the next connections was read, None where a plugin gives none.
+        authorization: The header Authorization, "" for none.
+        expires_at: When it is no longer valid, or is to be read again; None where that is unknown.
+        tls: The TLS context of connections, with the client certificate. Another context needs new connections.
     """
 
-    token: str = ""
+    authorization: str = field(default="", repr=False)
     expires_at: datetime | None = None
-    certificate_at: datetime | None = None
+    tls: ssl.SSLContext
 
 
 class Source(Protocol):
@@ -68,8 +67,8 @@ class Source(Protocol):
         """Return new credentials. Raises CredentialsError."""
 
 
-class RenewedAuth(httpx2.Auth):
-    """Signs requests with credentials that are kept until they expire or are refused.
+class Credentials:
+    """The credentials of one cluster, which are kept until they expire or are refused.
 
     Args:
         source: Where credentials come from.
@@ -81,21 +80,24 @@ class RenewedAuth(httpx2.Auth):
         self._read_at = time.monotonic()
         self._reading: asyncio.Task[Credential] | None = None
 
-    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """Sign and send a request; after an answer 401 sign it anew and send it again."""
-        used = self._known
-        if used is None or _has_expired(used):
-            used = await self._renew()
-        response = yield _signed(request, used)
-        if response.status_code != 401:
-            return
+    async def current(self) -> Credential:
+        """Return the credentials for a call. Raises CredentialsError."""
+        known = self._known
+        return known if known is not None and not _has_expired(known) else await self._renew()
+
+    async def after_refusal(self, used: Credential) -> Credential | None:
+        """Return other credentials than those that an answer 401 refused; None where there are none.
+
+        Raises:
+            CredentialsError: They cannot be read.
+        """
         renewed = self._known
         if renewed is None or renewed is used:
             if time.monotonic() - self._read_at < self._source.pause_seconds:
-                return
+                return None
             renewed = await self._renew()
-        if renewed.token != used.token or renewed.certificate_at != used.certificate_at:
-            yield _signed(request, renewed)
+        same = renewed.authorization == used.authorization and renewed.tls is used.tls
+        return None if same else renewed
 
     async def _renew(self) -> Credential:
         """Read the credentials, once for all calls that wait for them."""
@@ -115,13 +117,79 @@ def _has_expired(credential: Credential) -> bool:
     return credential.expires_at is not None and datetime.now(UTC) >= credential.expires_at - EXPIRES_EARLY
 
 
-def _signed(request: httpx2.Request, credential: Credential) -> httpx2.Request:
-    if credential.token:
-        request.headers["Authorization"] = f"Bearer {credential.token}"
-    if credential.certificate_at is not None:
-        # The next call makes a connection of its own, with the certificate that is valid then.
-        request.headers["Connection"] = "close"
-    return request
+class TlsFiles:
+    """The TLS context of a cluster, made of files that are replaced from time to time.
+
+    Args:
+        make: Makes the context. Raises OSError or ValueError.
+        paths: The files of certificates and keys that it reads.
+    """
+
+    def __init__(self, make: Callable[[], ssl.SSLContext], paths: Iterable[Path]) -> None:
+        self._make = make
+        self._paths = tuple(paths)
+        self._states = self._read_states()
+        self._context = make()
+
+    @property
+    def can_change(self) -> bool:
+        """Whether there are files."""
+        return bool(self._paths)
+
+    def make(self) -> ssl.SSLContext:
+        """Return a new context."""
+        return self._make()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context: the one before, unless a file changed.
+
+        A pair of which only one file was replaced so far cannot be used. Then the context before is returned, and the
+        next call looks again.
+        """
+        states = self._read_states()
+        if states != self._states:
+            try:
+                self._context, self._states = self._make(), states
+            except (OSError, ValueError) as error:
+                reason = f"{', '.join(map(str, self._paths))}: {error}"
+                limited_log.warning("certificates_not_read", key=reason, reason=reason)
+        return self._context
+
+    def _read_states(self) -> list[tuple[int, int, int] | None]:
+        return [_state(path) for path in self._paths]
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class FixedToken:
+    """An authorization that does not change, with certificates that may.
+
+    Args:
+        authorization: The header, "" for none.
+        tls: The certificates.
+    """
+
+    pause_seconds = 0.0
+
+    def __init__(self, authorization: str, tls: TlsFiles) -> None:
+        self._authorization, self._tls = authorization, tls
+
+    async def read(self) -> Credential:
+        """Return the authorization, with the certificates as the files have them now."""
+        if not self._tls.can_change:
+            return Credential(authorization=self._authorization, tls=self._tls.context())
+        tls = await asyncio.to_thread(self._tls.context)
+        return Credential(authorization=self._authorization, expires_at=_read_again_at(), tls=tls)
+
+
+def _read_again_at() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=FILE_SECONDS) + EXPIRES_EARLY
 
 
 class TokenFile:
@@ -129,12 +197,13 @@ class TokenFile:
 
     Args:
         path: The file. White space around the token is left out.
+        tls: The certificates.
     """
 
     pause_seconds = 0.0
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, tls: TlsFiles) -> None:
+        self._path, self._tls = path, tls
 
     async def read(self) -> Credential:
         """Return the token. Raises CredentialsError."""
@@ -142,9 +211,8 @@ class TokenFile:
             token = await asyncio.to_thread(self._path.read_text)
         except (OSError, UnicodeDecodeError) as error:
             raise CredentialsError(f"the token file {self._path} cannot be read: {error}") from error
-        return Credential(
-            token=token.strip(), expires_at=datetime.now(UTC) + timedelta(seconds=TOKEN_FILE_SECONDS) + EXPIRES_EARLY
-        )
+        tls = await asyncio.to_thread(self._tls.context)
+        return Credential(authorization=bearer(token), expires_at=_read_again_at(), tls=tls)
 
 
 class ExecPlugin:
@@ -156,7 +224,7 @@ class ExecPlugin:
         config: The mapping `exec` of the user.
         folder: The folder of the kubeconfig file, by which relative commands are found.
         cluster: The cluster's part of KUBERNETES_EXEC_INFO.
-        tls: The TLS context of the connections, which receives client certificates.
+        tls: The certificates of the kubeconfig file, which a client certificate of the command joins.
 
     Raises:
         BadSetting: The command cannot be run by a server.
@@ -164,9 +232,7 @@ class ExecPlugin:
 
     pause_seconds = PLUGIN_PAUSE_SECONDS
 
-    def __init__(
-        self, config: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any], tls: ssl.SSLContext
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: Path, cluster: Mapping[str, Any], tls: TlsFiles) -> None:
         version, command = config.get("apiVersion"), config.get("command")
         if version not in _PLUGIN_VERSIONS:
             raise BadSetting(f"the exec plugin has apiVersion {version}; allowed are {', '.join(_PLUGIN_VERSIONS)}")
@@ -203,23 +269,29 @@ class ExecPlugin:
         if document.get("apiVersion") != self._version:
             raise CredentialsError(f"{self._name} printed another apiVersion than {self._version}")
         if certificate and key:
-            await asyncio.to_thread(self._load, f"{certificate}\n{key}\n")
-        elif not token:
+            tls = await asyncio.to_thread(self._with_certificate, f"{certificate}\n{key}\n")
+        elif token:
+            tls = await asyncio.to_thread(self._tls.context)
+        else:
             raise CredentialsError(f"{self._name} printed neither a token nor a client certificate")
         if expires_at is not None and expires_at.tzinfo is None:
             expires_at = expires_at.replace(tzinfo=UTC)
-        certificate_at = datetime.now(UTC) if certificate else None
-        return Credential(token=token, expires_at=expires_at, certificate_at=certificate_at)
+        return Credential(authorization=bearer(token), expires_at=expires_at, tls=tls)
 
-    def _load(self, certificate_and_key: str) -> None:
-        """Use a client certificate for the next connections. The library reads it from a file only."""
+    def _with_certificate(self, certificate_and_key: str) -> ssl.SSLContext:
+        """Return a TLS context with a client certificate. The library reads it from a file only."""
+        try:
+            context = self._tls.make()
+        except (OSError, ValueError) as error:
+            raise CredentialsError(f"the certificates of the cluster cannot be read: {error}") from error
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(certificate_and_key)
             file.flush()
             try:
-                self._tls.load_cert_chain(file.name)
+                context.load_cert_chain(file.name)
             except (ssl.SSLError, OSError) as error:
                 raise CredentialsError(f"{self._name} printed a bad certificate: {error}") from error
+        return context
 
     async def _run(self) -> bytes:
         variables = {**os.environ, **self._variables, "KUBERNETES_EXEC_INFO": json.dumps(self._info)}
@@ -254,6 +326,18 @@ class ExecPlugin:
             text = said.decode("utf-8", "replace").strip()[-_ERROR_LENGTH_MAX:]
             raise CredentialsError(f"{self._name} ended with code {code}: {text}")
         return output
+
+
+def bearer(token: str) -> str:
+    """Return the header Authorization of a bearer token, "" for no token. White space around the token is left out.
+
+    Raises:
+        CredentialsError: The token has a character that no header can have.
+    """
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise CredentialsError("the bearer token has a line break or another character that no token can have")
+    return f"Bearer {token}" if token else ""
 
 
 async def _read(stream: asyncio.StreamReader) -> bytes:

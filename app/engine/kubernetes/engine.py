@@ -126,7 +126,7 @@ class KubernetesEngine:
 
     def aborted(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> Awaitable[None] | None:
         """Delete the object of an execution; return an awaitable of the first try."""
-        task = self._start_work(execution)
+        task = self._start_work(execution, changed=True)
         return self._first_try(task) if task is not None else None
 
     def signalled(self, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
@@ -156,14 +156,22 @@ class KubernetesEngine:
         if row is not None and phases.phase_number(phases.Workflow.Phase, row.phase) == phases.Workflow.FAILED:
             raise errors.Internal(execution_pb2.ExecutionClosure.FromString(row.closure).error.message)
 
-    def _start_work(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> asyncio.Task[None] | None:
-        """Start to work on an execution; None where the poll will, because too much is being worked on."""
+    def _start_work(
+        self, id: identifier_pb2.WorkflowExecutionIdentifier, *, changed: bool = False
+    ) -> asyncio.Task[None] | None:
+        """Start to work on an execution; None where the poll will, because too much is being worked on.
+
+        Args:
+            id: The execution.
+            changed: Whether work that is under way may have read its rows before they changed.
+        """
         key = (id.project, id.domain, id.name)
         if self._stopping:
             return None
         running = self._works.get(key)
         if running is not None and not running.done():
-            self._again.add(key)
+            if changed:
+                self._again.add(key)
             return running
         if len(self._works) >= self._works_max:
             self._wake.set()

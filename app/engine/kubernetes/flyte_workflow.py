@@ -242,7 +242,7 @@ def _execution_config(data: LaunchData) -> dict[str, Any]:
     execution: dict[str, Any] = {
         "TaskPluginImpls": {
             override.task_type: {
-                "PluginIDs": list(override.plugin_id),
+                "PluginIDs": list(override.plugin_id) or None,
                 "MissingPluginBehavior": override.missing_plugin_behavior,
             }
             for override in data.plugin_overrides

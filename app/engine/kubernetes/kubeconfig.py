@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import base64
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 import yaml
-from lightkube.config.client_adapter import BearerAuth, verify_cluster
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as KubeCluster
 from lightkube.config.models import User as KubeUser
 from lightkube.core.exceptions import ConfigError
 
-from app.engine.kubernetes.credentials import ExecPlugin, RenewedAuth, TokenFile
+from app.engine.kubernetes.credentials import (
+    Credentials,
+    CredentialsError,
+    ExecPlugin,
+    FixedToken,
+    Source,
+    TlsFiles,
+    TokenFile,
+    bearer,
+)
+from app.engine.kubernetes.http import Connections
 from app.settings.clusters import Cluster
 from app.settings.values import BadSetting
 
 _FILE_BYTES_MAX = 16 * 1024 * 1024
 # Keys of kubeconfig files that change where or as whom a client calls, and that this client does not follow.
 _CLUSTER_KEYS = ("proxy-url", "tls-server-name")
+_UNUSABLE = (ConfigError, CredentialsError, OSError, ValueError)
 _USER_KEYS = ("auth-provider", "as", "as-uid", "as-groups", "as-user-extra")
 
 
@@ -34,13 +45,11 @@ class Access:
 
     Attributes:
         address: The address of its API server, without a slash at the end.
-        tls: The TLS context of the connections, with the client certificate.
-        auth: Signs the requests; None where the client certificate or nothing does.
+        credentials: The authorization of the requests, and the TLS context of the connections.
     """
 
     address: str
-    tls: ssl.SSLContext
-    auth: httpx2.Auth | None
+    credentials: Credentials
 
 
 def of_cluster(cluster: Cluster) -> Access:
@@ -57,7 +66,7 @@ def of_cluster(cluster: Cluster) -> Access:
     user = KubeUser(token_file=str(token.absolute()))
     try:
         return _access(_single(KubeConfig.from_one(cluster=kube, user=user)), {}, {})
-    except (OSError, ValueError) as error:
+    except _UNUSABLE as error:
         raise BadSetting(f"clusters.clusterConfigs: cluster {cluster.name}: {error}") from error
 
 
@@ -88,7 +97,7 @@ def of_file(path: str, *, master: str) -> Access:
         return _access(config, user, cluster)
     except KeyError as error:
         raise BadSetting(f"server.kube-config: {path} cannot be used: {error} is missing") from error
-    except (ConfigError, OSError, ValueError, TypeError, yaml.YAMLError, msgspec.MsgspecError, BadSetting) as error:
+    except (*_UNUSABLE, TypeError, yaml.YAMLError, msgspec.MsgspecError, BadSetting) as error:
         raise BadSetting(f"server.kube-config: {path} cannot be used: {error}") from error
 
 
@@ -99,7 +108,7 @@ def in_cluster(*, master: str = "") -> Access:
         if master:
             config.cluster.server = master
         return _access(config, {}, {})
-    except (ConfigError, OSError, KeyError) as error:
+    except (*_UNUSABLE, KeyError) as error:
         raise BadSetting(
             "engine.kind=kubernetes needs a cluster: set server.kube-config to a kubeconfig file or "
             f"clusters.clusterConfigs, or start the server inside a cluster. Cannot get incluster kubeconfig: {error}"
@@ -109,23 +118,40 @@ def in_cluster(*, master: str = "") -> Access:
 def _access(config: SingleConfig, user: Mapping[str, Any], cluster: Mapping[str, Any]) -> Access:
     """Return the access of a context; user and cluster are its entries as the file has them."""
     who = config.user or KubeUser()
-    tls = verify_cluster(config.cluster, who, config.abs_file, trust_env=False)
+    paths = (config.cluster.certificate_auth, who.client_cert, who.client_key)
+    tls = TlsFiles(
+        partial(verify_cluster, config.cluster, who, config.abs_file, trust_env=False),
+        [Path(config.abs_file(path)) for path in paths if path],
+    )
     folder = config.fname.parent if config.fname is not None else Path()
-    return Access(config.cluster.server.rstrip("/"), tls, _auth(who, user.get("exec"), folder, cluster, tls))
+    address = _address(config.cluster, who)
+    # An address that cannot be used ends the start of the server.
+    Connections(address)
+    return Access(address, Credentials(_source(who, user.get("exec"), folder, cluster, tls)))
 
 
-def _auth(
-    user: KubeUser, plugin: Mapping[str, Any] | None, folder: Path, cluster: Mapping[str, Any], tls: ssl.SSLContext
-) -> httpx2.Auth | None:
+def _address(cluster: KubeCluster, user: KubeUser) -> str:
+    """Return the address of a cluster, with the scheme that Kubernetes' client for Go adds to one without."""
+    address = cluster.server.rstrip("/")
+    if "://" in address:
+        return address
+    has_certificates = cluster.certificate_auth or cluster.certificate_auth_data or user.client_cert
+    return f"{'https' if has_certificates or user.client_cert_data or cluster.insecure else 'http'}://{address}"
+
+
+def _source(
+    user: KubeUser, plugin: Mapping[str, Any] | None, folder: Path, cluster: Mapping[str, Any], tls: TlsFiles
+) -> Source:
     if user.token_file is not None:
-        return RenewedAuth(TokenFile(folder / user.token_file))
+        return TokenFile(folder / user.token_file, tls)
     if user.token is not None:
-        return BearerAuth(user.token.strip())
+        return FixedToken(bearer(user.token), tls)
     if user.username and user.password:
-        return httpx2.BasicAuth(user.username, user.password)
+        pair = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
+        return FixedToken(f"Basic {pair}", tls)
     if plugin is not None:
-        return RenewedAuth(ExecPlugin(plugin, folder, cluster, tls))
-    return None
+        return ExecPlugin(plugin, folder, cluster, tls)
+    return FixedToken("", tls)
 
 
 def _single(config: KubeConfig) -> SingleConfig:

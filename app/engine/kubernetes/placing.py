@@ -18,7 +18,7 @@ import structlog
 from flyteidl.admin import execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, case, null, update
+from sqlalchemy import bindparam, case, func, null, select, update
 
 from app import errors, limited_log
 from app.blobs import BlobError
@@ -30,25 +30,43 @@ from app.engine.kubernetes import calls
 from app.engine.kubernetes.api import ApiError, ClusterApi
 from app.engine.kubernetes.clusters import ClusterApis
 from app.engine.kubernetes.flyte_workflow import LaunchData, ObjectOptions, flyte_workflow, parts_key, workflow_parts
-from app.engine.kubernetes.launch_data import EXECUTION_COLUMNS, LAUNCH_COLUMNS, launch_data
+from app.engine.kubernetes.launch_data import launch_data
 from app.engine.kubernetes.workflow_spec import InvalidWorkflow
 from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.runtime.threads import in_thread_if_large
 from app.services import events, phases
-from app.services.execution_ids import execution_columns, execution_key, execution_path
+from app.services.execution_ids import execution_columns, execution_key, execution_path, of_execution, same_execution
 from app.services.executions import orphans
 from app.wire.text import text
 
 NOT_CREATED = "failed to create workflow in propeller"
 LOST = "execution lost by its cluster"
-_EXECUTION = ("phase", "cluster", "abort_cause", *EXECUTION_COLUMNS)
-_LAUNCH = ("tries", "placed_at", "removed_at", "next_try_at", "object_uid", "created_at", *LAUNCH_COLUMNS)
 # Memory for the parts of objects that are equal for all executions of a workflow, as JSON.
 _PARTS_BYTES_MAX = 32 * 1024 * 1024
 _PARTS = ("spec", "tasks", "subWorkflows")
 
-_launches = schema.table(schema.Launch)
+_launches, _executions = schema.table(schema.Launch), schema.table(schema.Execution)
+_workflows, _projects = schema.table(schema.Workflow), schema.table(schema.Project)
+# An execution with its launch record, its workflow and the labels of its project.
+_WORK = Statement(
+    select(
+        *(_executions.c[name] for name in ("phase", "cluster", "abort_cause", "spec", "inputs_uri")),
+        func.coalesce(_executions.c.execution_created_at, _executions.c.created_at).label("accepted_at"),
+        *(_launches.c[name] for name in ("tries", "placed_at", "removed_at", "next_try_at", "object_uid", "config")),
+        _launches.c.created_at.label("launched_at"),
+        *(_workflows.c[name].label(f"workflow_{name}") for name in ("id", "project", "domain", "name")),
+        *(_workflows.c[name] for name in ("remote_closure_identifier", "digest")),
+        _projects.c.labels.label("project_labels"),
+    )
+    .select_from(
+        _launches.join(_executions, same_execution(_launches, _executions))
+        .outerjoin(_workflows, _workflows.c.id == _executions.c.workflow_id)
+        .outerjoin(_projects, _projects.c.identifier == _launches.c.execution_project)
+    )
+    .where(*of_execution(_launches)),
+    quick=True,
+)
 # Nothing is to be done any more, unless an abort asked for work since the record was read.
 _PLACED = Statement(
     update(_launches)
@@ -72,8 +90,7 @@ class Work:
     """One execution with the columns of its rows.
 
     Attributes:
-        row: Columns of the execution's row.
-        launch: Columns of the launch record.
+        row: Columns of the execution's row and of those around it.
         api: The API of its cluster.
         namespace: The namespace of its object.
         cause: Why it is aborted, "" for no reason.
@@ -81,7 +98,6 @@ class Work:
 
     id: identifier_pb2.WorkflowExecutionIdentifier
     row: Any
-    launch: Any
     api: ClusterApi
     namespace: str
     cause: str
@@ -128,9 +144,8 @@ class Placer:
             errors.FlyteError: The database does not answer.
         """
         async with self._server.database.unit_of_work() as db:
-            row = await db.find(schema.Execution, columns=_EXECUTION, **execution_key(id))
-            launch = await db.find(schema.Launch, columns=_LAUNCH, **execution_key(id))
-        if row is None or launch is None:
+            row = await db.one(_WORK, **execution_key(id))
+        if row is None:
             return False
         phase = phases.phase_number(phases.Workflow.Phase, row.phase)
         if phase in phases.WORKFLOW_TERMINAL:
@@ -146,12 +161,12 @@ class Placer:
         cluster, namespace = row.cluster or "", spec.metadata.system_metadata.namespace
         if self.room(cluster) <= 0:
             return False
-        work = Work(id, row, launch, api, namespace, row.abort_cause or "")
+        work = Work(id, row, api, namespace, row.abort_cause or "")
         self._working[cluster] += 1
         try:
             if phase == core_execution_pb2.WorkflowExecution.ABORTING:
                 await self._delete(work)
-            elif launch.placed_at is None:
+            elif row.placed_at is None:
                 return await self._create(work)
             else:
                 await self._done(work)
@@ -190,7 +205,7 @@ class Placer:
         """Return the object as JSON; with addresses instead of contents where it is too large."""
         content = b""
         for offload in (False, True):
-            read = partial(launch_data, row=work.row, launch=work.launch, closures=self._closures, offload=offload)
+            read = partial(launch_data, row=work.row, closures=self._closures, offload=offload)
             data = await perform(self._server, read, work.id)
             content = orjson.dumps(flyte_workflow(data, self._options, await self._parts(data)))
             if len(content) <= self._section.object_bytes_max:
@@ -224,10 +239,10 @@ class Placer:
         key = {f"key_{name}": value for name, value in execution_key(work.id).items()}
         new = {"new_placed_at": datetime.now(UTC), "new_object_uid": found.get("metadata", {}).get("uid")}
         async with self._server.database.unit_of_work() as db:
-            await db.run(_PLACED, **key, **new, seen=work.launch.next_try_at)
+            await db.run(_PLACED, **key, **new, seen=work.row.next_try_at)
 
     async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
-        waited = (datetime.now(UTC) - work.launch.created_at).total_seconds()
+        waited = (datetime.now(UTC) - work.row.launched_at).total_seconds()
         if error.status == 409 and error.reason == "AlreadyExists":
             # An object of an earlier execution with this name: its deletion or FlytePropeller's collection may follow.
             temporary = True
@@ -243,7 +258,7 @@ class Placer:
     # Deletion.
 
     async def _delete(self, work: Work) -> None:
-        launch, is_gone = work.launch, False
+        row, is_gone = work.row, False
         try:
             is_gone = await self._is_replaced(work)
             if not is_gone:
@@ -255,22 +270,22 @@ class Placer:
                 await self._again(work, error, "execution_not_deleted")
                 raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
             is_gone = True
-        if is_gone and (launch.placed_at is None or self._grace_is_over(launch.removed_at)):
+        if is_gone and (row.placed_at is None or self._grace_is_over(row.removed_at)):
             await self.end(work.id, phases.Workflow.ABORTED, work.cause or LOST)
             return
-        removed_at = launch.removed_at or datetime.now(UTC)
+        removed_at = row.removed_at or datetime.now(UTC)
         await self._later(work.id, self._section.grace_seconds, None, removed_at=removed_at)
 
     async def _is_replaced(self, work: Work) -> bool:
         """Return whether the name belongs to a later object, which must not be deleted."""
-        if not work.launch.object_uid:
+        if not work.row.object_uid:
             return False
         try:
             found = await work.api.get(work.namespace, work.id.name)
         except ApiError:
             # The deletion reports the same failure.
             return False
-        return bool(found.get("metadata", {}).get("uid") != work.launch.object_uid)
+        return bool(found.get("metadata", {}).get("uid") != work.row.object_uid)
 
     def _grace_is_over(self, removed_at: datetime | None) -> bool:
         """Return whether FlytePropeller has had the time to send the last event of a deleted object."""
@@ -305,14 +320,14 @@ class Placer:
 
     async def _done(self, work: Work) -> None:
         """Record that nothing is to be done, unless an abort asked for work since the record was read."""
-        key = {**execution_key(work.id), "next_try_at": work.launch.next_try_at}
+        key = {**execution_key(work.id), "next_try_at": work.row.next_try_at}
         async with self._server.database.unit_of_work() as db:
             await db.update(schema.Launch, key, next_try_at=None)
 
     async def _again(self, work: Work, error: ApiError, event: str) -> None:
         """Repeat a call that failed after a pause; log the event."""
         limited_log.warning(event, key=error.status, execution=execution_path(work.id), reason=str(error))
-        tries = work.launch.tries or 0
+        tries = work.row.tries or 0
         await self._later(work.id, calls.pause_seconds(tries, error), str(error), tries=tries + 1)
 
     async def _later(

@@ -45,6 +45,7 @@ class SpecBuilder:
         self._resource_names = {
             tasks_pb2.Resources.CPU: "cpu",
             tasks_pb2.Resources.MEMORY: "memory",
+            # Deviates: upstream always writes nvidia.com/gpu, which a cluster with other GPUs does not have.
             tasks_pb2.Resources.GPU: gpu_resource,
             tasks_pb2.Resources.EPHEMERAL_STORAGE: "ephemeral-storage",
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ from app.engine.kubernetes.api import ApiError, ClusterApi
 from app.engine.kubernetes.kubeconfig import of_file
 from app.settings.server import KubeClient
 from app.settings.values import BadSetting
-from tests.support.kubernetes_api import FakeCluster, fake_cluster
+from tests.support.certificates import Authority, write_pair
+from tests.support.kubernetes_api import FakeCluster, failure, fake_cluster
 
 V1 = "client.authentication.k8s.io/v1"
 # Each run adds a line to the file `runs`, and prints the file `answer`.
@@ -100,7 +102,7 @@ def test_a_token_file_is_read_again_after_a_refusal_and_without_its_newline(
 def test_a_token_file_is_read_again_when_it_is_old(
     cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "TOKEN_FILE_SECONDS", 0.0)
+    monkeypatch.setattr(credentials, "FILE_SECONDS", 0.0)
     file = tmp_path / "token"
     file.write_text("first")
     call(
@@ -123,6 +125,100 @@ def test_a_missing_token_file_is_a_failure_that_may_pass(cluster: FakeCluster, t
     with pytest.raises(ApiError, match=r"getting credentials: the token file .* cannot be read") as caught:
         call(cluster.kubeconfig(tmp_path, tokenFile="gone"))
     assert caught.value.status == 0
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    found = Authority()
+    found.write(tmp_path / "authority.pem")
+    return found
+
+
+@pytest.fixture
+def secure(authority: Authority, tmp_path: Path) -> Iterator[FakeCluster]:
+    """A cluster that asks for client certificates."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "authority.pem")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(*write_pair(tmp_path, authority.issue("localhost")))
+    with fake_cluster(tls) as found:
+        found.authority = "authority.pem"
+        # The certificate has names only.
+        found.address = found.address.replace("127.0.0.1", "localhost")
+        yield found
+
+
+class TestClientCertificates:
+    def test_they_are_read_again_when_their_files_change(
+        self, secure: FakeCluster, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(credentials, "FILE_SECONDS", 0.0)
+        pairs = [authority.issue(name, client=True) for name in ("first", "second")]
+        write_pair(tmp_path, pairs[0], "client")
+
+        def change(number: int) -> None:
+            if number == 1:
+                # The key does not belong to the certificate yet: the pair before is used.
+                (tmp_path / "client.pem").write_bytes(pairs[1][0])
+            if number == 2:
+                write_pair(tmp_path, pairs[1], "client")
+
+        user = {"client-certificate": "client.pem", "client-key": "client-key.pem"}
+        call(secure.kubeconfig(tmp_path, **user), times=4, between=change)
+        assert secure.callers == ["first", "first", "first", "second"]
+        # The connection stays open while the certificate is the same.
+        assert secure.connections == 2
+
+    def test_they_are_read_again_after_a_refusal(
+        self, secure: FakeCluster, authority: Authority, tmp_path: Path
+    ) -> None:
+        pairs = [authority.issue(name, client=True) for name in ("first", "second")]
+        write_pair(tmp_path, pairs[0], "client")
+
+        def change(number: int) -> None:
+            write_pair(tmp_path, pairs[1], "client")
+            secure.fault = lambda method, path: (
+                failure(401, "Unauthorized", "expired") if secure.callers[-1] == "first" else None
+            )
+
+        user = {"client-certificate": "client.pem", "client-key": "client-key.pem"}
+        call(secure.kubeconfig(tmp_path, **user), times=2, between=change)
+        assert secure.callers == ["first", "first", "second"]
+
+    def test_an_authority_that_is_not_known_is_refused(self, secure: FakeCluster, tmp_path: Path) -> None:
+        Authority("another").write(tmp_path / "authority.pem")
+        with pytest.raises(ApiError, match=r"tls: .*certificate verify failed"):
+            call(secure.kubeconfig(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "found"),
+    [
+        ("10.0.0.1:8080", {}, "http://10.0.0.1:8080"),
+        ("10.0.0.1:8443/", {"insecure-skip-tls-verify": True}, "https://10.0.0.1:8443"),
+        ("https://rancher/k8s/clusters/c-1/", {}, "https://rancher/k8s/clusters/c-1"),
+    ],
+)
+def test_addresses(cluster: FakeCluster, tmp_path: Path, address: str, options: dict[str, Any], found: str) -> None:
+    file = Path(cluster.kubeconfig(tmp_path))
+    document = json.loads(file.read_text())
+    document["clusters"][0]["cluster"] = {"server": address, **options}
+    file.write_text(json.dumps(document))
+    assert of_file(str(file), master="").address == found
+    with pytest.raises(BadSetting, match=r"cannot be used: 'ftp://x' is no address of http or https"):
+        of_file(str(file), master="ftp://x")
+
+
+def test_a_token_with_a_line_break_is_refused(cluster: FakeCluster, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a\nX-Header: b")
+    with pytest.raises(ApiError, match="getting credentials: the bearer token has a line break"):
+        call(cluster.kubeconfig(tmp_path, tokenFile="token"))
+    with pytest.raises(BadSetting, match="the bearer token has a line break"):
+        of_file(cluster.kubeconfig(tmp_path, token="a\rb"), master="")
+
+
+def test_a_name_and_a_password(cluster: FakeCluster, tmp_path: Path) -> None:
+    call(cluster.kubeconfig(tmp_path, username="u", password="é"))
+    assert cluster.authorizations == ["Basic dTrDqQ=="]
 
 
 @pytest.mark.slow

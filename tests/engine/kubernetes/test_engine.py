@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,6 +126,28 @@ def test_a_failure_that_passes_is_followed_by_another_call(
             await until(lambda: cluster.created)
         assert cluster.created == [OBJECT.format("e1")]
         assert await has_phase(b, "e1", Workflow.UNDEFINED)
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+def test_a_call_is_repeated_as_retry_after_asks(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        times: list[float] = []
+
+        def throttle(method: str, path: str) -> Any:
+            if method != "POST":
+                return None
+            times.append(time.monotonic())
+            return failure(429, "TooManyRequests", "later") if len(times) == 1 else None
+
+        cluster.fault, cluster.retry_after = throttle, "1"
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: placed(b))
+        assert len(times) == 2
+        # Without the header it would be 0.02 s.
+        assert times[1] - times[0] >= 0.9
 
     bench(scenario, **settings(cluster, tmp_path))
 

@@ -9,7 +9,7 @@ import pytest
 from flyteidl.core import security_pb2, tasks_pb2, types_pb2
 
 from app.engine.kubernetes.api import ApiError
-from app.engine.kubernetes.calls import is_temporary
+from app.engine.kubernetes.calls import is_temporary, pause_seconds
 from app.engine.kubernetes.flyte_workflow import check_object, shard_key, workflow_label
 from app.engine.kubernetes.interfaces import strip_type
 from app.engine.kubernetes.task_specs import task_spec
@@ -155,3 +155,15 @@ def test_clusters_are_chosen_by_weight(label: str, shares: dict[str, float]) -> 
 )
 def test_which_failures_pass(status: int, reason: str, text: str, temporary: bool) -> None:
     assert is_temporary(ApiError(text, status=status, reason=reason), namespaces_follow=True) is temporary
+
+
+def test_a_namespace_that_is_being_deleted_passes_whatever_the_text() -> None:
+    error = ApiError("forbidden", status=403, reason="Forbidden", causes=["NamespaceTerminating"])
+    assert is_temporary(error, namespaces_follow=False)
+
+
+def test_pauses_follow_the_server_and_are_limited() -> None:
+    assert pause_seconds(0, ApiError("later", status=429, retry_after=45)) == 45
+    assert pause_seconds(0, ApiError("later", status=429, retry_after=1e9)) == 300
+    assert 0.25 <= pause_seconds(0, ApiError("later", status=429)) <= 0.5
+    assert 15 <= pause_seconds(1_000_000, ApiError("later", status=429)) <= 30
