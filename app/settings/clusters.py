@@ -47,7 +47,7 @@ class ClusterWeight(Section):
     id: str = ""
     """Name of the cluster."""
 
-    weight: float = 0.0
+    weight: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the executions, from 0 to 1."""
 
 

@@ -47,13 +47,15 @@ def pause_seconds(tries: int, error: ApiError) -> float:
 
 
 def belongs_to(document: Mapping[str, Any], id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
-    """Return whether an object can belong to an execution: it names no other one."""
+    """Return whether an object can belong to an execution: neither its content nor its labels name another one."""
     named = document.get("executionId")
-    return named is None or named == to_go_struct(id)
+    labels = document.get("metadata", {}).get("labels") or {}
+    expected = {"project": id.project, "domain": id.domain, "execution-id": id.name}
+    return named in (None, to_go_struct(id)) and all(labels.get(key, value) == value for key, value in expected.items())
 
 
 def is_over(document: Mapping[str, Any]) -> bool:
     """Return whether FlytePropeller will not work on an object: it is being deleted, or has ended."""
     metadata = document.get("metadata", {})
-    ended = metadata.get("labels", {}).get(TERMINATED_LABEL) == TERMINATED
+    ended = (metadata.get("labels") or {}).get(TERMINATED_LABEL) == TERMINATED
     return ended or bool(metadata.get("deletionTimestamp"))

@@ -120,7 +120,7 @@ def _access(config: SingleConfig, user: Mapping[str, Any], cluster: Mapping[str,
     who = config.user or KubeUser()
     paths = (config.cluster.certificate_auth, who.client_cert, who.client_key)
     tls = TlsFiles(
-        partial(verify_cluster, config.cluster, who, config.abs_file, trust_env=False),
+        partial(verify_cluster, config.cluster, who, config.abs_file),
         [Path(config.abs_file(path)) for path in paths if path],
     )
     folder = config.fname.parent if config.fname is not None else Path()

@@ -21,6 +21,7 @@ async def launch_data(
     id: identifier_pb2.WorkflowExecutionIdentifier,
     *,
     row: Any,
+    namespace: str,
     closures: ClosureCache,
     offload: bool,
 ) -> LaunchData:
@@ -30,6 +31,7 @@ async def launch_data(
         ctx: The unit of work.
         id: The execution.
         row: Its row with those of its launch record, workflow and project, as placing.py reads them.
+        namespace: The namespace that the execution has recorded.
         closures: Compiled workflows that were read before.
         offload: Send addresses of the closure and the inputs in any case, because the object is too large.
 
@@ -74,7 +76,7 @@ async def launch_data(
         child_queue=await _child_queue(ctx, row),
         plugin_overrides=tuple(overrides.plugin_overrides.overrides) if overrides is not None else (),
         recovered=spec.metadata.reference_execution if recovered else None,
-        namespace=ctx.settings.namespace_mapping.of(id.project, id.domain),
+        namespace=namespace,
         accepted_at=row.accepted_at,
     )
 

@@ -156,7 +156,10 @@ class Placer:
             api = self._clusters.of(row.cluster or "")
         except errors.Internal as error:
             limited_log.error("cluster_is_not_configured", key=row.cluster, cluster=row.cluster)
-            await self._later(id, 60.0, error.message)
+            if phase != phases.Workflow.ABORTING and row.placed_at is None and self._is_too_late(row):
+                await self._fail(id, "Internal", f"{NOT_CREATED} {error.message}")
+            else:
+                await self._later(id, 60.0, error.message)
             raise
         cluster, namespace = row.cluster or "", spec.metadata.system_metadata.namespace
         if self.room(cluster) <= 0:
@@ -185,16 +188,13 @@ class Placer:
             await self._not_created(work, ApiError(str(error)), temporary=True)
             return False
         except (InvalidWorkflow, errors.NotFound) as error:
-            await self._fail(work, "Unknown", str(error))
+            await self._fail(work.id, "Unknown", str(error))
             return False
         try:
             created = await work.api.create(work.namespace, document)
         except ApiError as error:
-            exists = error.status == 409 and error.reason == "AlreadyExists"
-            found = await self._own_object(work) if exists else None
-            if found is not None:
-                await self._placed(work, found)
-                return True
+            if error.status == 409 and error.reason == "AlreadyExists":
+                return await self._existing(work, error)
             temporary = calls.is_temporary(error, namespaces_follow=self._namespaces_follow)
             await self._not_created(work, error, temporary=temporary)
             return False
@@ -205,7 +205,9 @@ class Placer:
         """Return the object as JSON; with addresses instead of contents where it is too large."""
         content = b""
         for offload in (False, True):
-            read = partial(launch_data, row=work.row, closures=self._closures, offload=offload)
+            read = partial(
+                launch_data, row=work.row, namespace=work.namespace, closures=self._closures, offload=offload
+            )
             data = await perform(self._server, read, work.id)
             content = orjson.dumps(flyte_workflow(data, self._options, await self._parts(data)))
             if len(content) <= self._section.object_bytes_max:
@@ -226,13 +228,22 @@ class Placer:
             known = {**contents}
         return {name: orjson.Fragment(content) for name, content in known.items() if content is not None}
 
-    async def _own_object(self, work: Work) -> dict[str, Any] | None:
-        """Return the object that exists where it is that of the execution, from a call whose answer was lost."""
+    async def _existing(self, work: Work, error: ApiError) -> bool:
+        """Look at the object that has the name; return whether it is that of the execution, as after a lost answer.
+
+        An object that has ended is waited for: its deletion, or FlytePropeller's collection, frees the name.
+        """
         try:
             found = await work.api.get(work.namespace, work.id.name)
         except ApiError:
-            return None
-        return found if calls.belongs_to(found, work.id) and not calls.is_over(found) else None
+            # Gone meanwhile, or unknown: the creation is repeated.
+            found = None
+        is_over = found is None or calls.is_over(found)
+        if found is not None and not is_over and calls.belongs_to(found, work.id):
+            await self._placed(work, found)
+            return True
+        await self._not_created(work, error, temporary=is_over)
+        return False
 
     async def _placed(self, work: Work, found: Mapping[str, Any]) -> None:
         """Record the object, and release the record, in one statement."""
@@ -242,18 +253,19 @@ class Placer:
             await db.run(_PLACED, **key, **new, seen=work.row.next_try_at)
 
     async def _not_created(self, work: Work, error: ApiError, *, temporary: bool) -> None:
-        waited = (datetime.now(UTC) - work.row.launched_at).total_seconds()
-        if error.status == 409 and error.reason == "AlreadyExists":
-            # An object of an earlier execution with this name: its deletion or FlytePropeller's collection may follow.
-            temporary = True
-        if not temporary or waited > self._section.launch_retry_seconds:
-            await self._fail(work, "Internal", f"{NOT_CREATED} {error}")
+        if not temporary or self._is_too_late(work.row):
+            await self._fail(work.id, "Internal", f"{NOT_CREATED} {error}")
             raise errors.Internal(f"{NOT_CREATED} {error}")
         await self._again(work, error, "execution_not_placed")
 
-    async def _fail(self, work: Work, code: str, message: str) -> None:
-        log.warning("execution_refused", execution=execution_path(work.id), reason=message)
-        await self.end(work.id, phases.Workflow.FAILED, message, code=code)
+    def _is_too_late(self, row: Any) -> bool:
+        """Return whether a creation that failed is not repeated any more."""
+        waited = datetime.now(UTC) - row.launched_at
+        return bool(waited.total_seconds() > self._section.launch_retry_seconds)
+
+    async def _fail(self, id: identifier_pb2.WorkflowExecutionIdentifier, code: str, message: str) -> None:
+        log.warning("execution_refused", execution=execution_path(id), reason=message)
+        await self.end(id, phases.Workflow.FAILED, message, code=code)
 
     # Deletion.
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from flyteidl.admin import execution_pb2
 from flyteidl.core import identifier_pb2
 from sqlalchemy import and_, bindparam, exists, literal, or_, select
 
@@ -130,15 +131,22 @@ class Reconciler:
             for row in rows:
                 after_id = row.id
                 id = execution_id(row)
-                namespace = self._server.settings.namespace_mapping.of(id.project, id.domain)
-                if (row.cluster or "") != cluster or (namespace, id.name) in found:
+                expected = self._server.settings.namespace_mapping.of(id.project, id.domain)
+                if (row.cluster or "") != cluster or (expected, id.name) in found:
                     continue
-                if await self._is_gone(api, namespace, id):
+                if await self._is_gone(api, await self._namespace(id, expected), id):
                     log.warning("execution_lost", execution=execution_path(id), cluster=cluster)
                     aborting = row.phase == "ABORTING"
                     await self._placer.end(id, phases.Workflow.ABORTED if aborting else phases.Workflow.FAILED, LOST)
             if len(rows) < _ROWS:
                 return
+
+    async def _namespace(self, id: identifier_pb2.WorkflowExecutionIdentifier, expected: str) -> str:
+        """Return the namespace of an execution: not the expected one where `namespace_mapping` was changed since."""
+        async with self._server.database.unit_of_work() as db:
+            row = await db.find(schema.Execution, columns=("spec",), **execution_key(id))
+        spec = execution_pb2.ExecutionSpec.FromString(row.spec or b"") if row is not None else None
+        return (spec.metadata.system_metadata.namespace if spec is not None else "") or expected
 
     async def _is_gone(self, api: ClusterApi, namespace: str, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
         """Ask for one object. An object that has ended is there, and FlytePropeller has sent its last event."""

@@ -275,8 +275,10 @@ async def _choose_cluster(
 ) -> tuple[str | None, str]:
     """Return why no cluster takes the execution, None if one does, and the name of the cluster, "" for the only one."""
     section = ctx.settings.clusters
-    if ctx.settings.engine.kind != "kubernetes" or not any(cluster.enabled for cluster in section.cluster_configs):
+    if ctx.settings.engine.kind != "kubernetes" or not section.cluster_configs:
         return launch_checks.refuse_cluster_label(spec, target.launch_plan), ""
+    if not any(cluster.enabled for cluster in section.cluster_configs):
+        return "failed to create workflow in propeller no cluster of clusters.clusterConfigs is enabled", ""
     label = await clusters.label_of(ctx, id, spec, target.workflow_id.name)
     return None, clusters.choose(section, label, id.name)
 

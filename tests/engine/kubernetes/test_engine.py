@@ -21,6 +21,7 @@ from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.services import executions
 from app.services.phases import Workflow
+from app.settings.platform import NamespaceMapping
 from tests.services.test_events import run_id
 from tests.services.test_executions import a_launch, prepare
 from tests.support.kubernetes_api import FakeCluster, failure, fake_cluster
@@ -247,6 +248,55 @@ def test_two_engines_place_each_launch_once(bench: Scenario, cluster: FakeCluste
     bench(scenario, **settings(cluster, tmp_path))
 
 
+def existing(**more: Any) -> dict[str, Any]:
+    return {"kind": "FlyteWorkflow", "metadata": {"name": "e1", "namespace": "p-development", **more}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**existing(), "executionId": {"project": "p", "domain": "production", "name": "e1"}},
+        existing(labels={"project": "another"}),
+    ],
+)
+def test_an_object_of_another_execution_ends_the_launch(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.objects[OBJECT.format("e1")] = document
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await until(lambda: has_phase(b, "e1", Workflow.FAILED))
+        assert (await execution(b, "e1")).closure.error.message.endswith("/e1 already exists")
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        existing(deletionTimestamp="2026-01-01T00:00:00Z"),
+        existing(labels={"termination-status": "terminated", "project": "p"}),
+    ],
+)
+def test_an_ended_object_of_the_same_name_is_waited_for(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        cluster.objects[OBJECT.format("e1")] = document
+        async with running(b):
+            await b.call(executions.create_execution, a_launch())
+            await asyncio.sleep(0.1)
+            assert await has_phase(b, "e1", Workflow.UNDEFINED)
+            assert not await placed(b)
+            del cluster.objects[OBJECT.format("e1")]
+            await until(lambda: placed(b))
+
+    bench(scenario, **settings(cluster, tmp_path))
+
+
 def two_clusters(clusters: Sequence[FakeCluster], folder: Path, **kubernetes: Any) -> dict[str, Any]:
     """Return the settings for the clusters c0 and c1; a label of the same name chooses one."""
     for name in ("token", "authority"):
@@ -294,6 +344,34 @@ def test_a_cluster_that_does_not_answer_delays_no_other(bench: Scenario, cluster
                 released.set()
 
         bench(both, **two_clusters((cluster, healthy), tmp_path, requests_max=2))
+
+
+def test_a_launch_of_a_cluster_that_is_not_configured_any_more_ends(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        await b.call(executions.create_execution, a_launch())
+        async with b.context() as ctx:
+            await ctx.db.update(schema.Execution, {"execution_name": "e1"}, cluster="c9")
+        async with running(b):
+            await until(lambda: has_phase(b, "e1", Workflow.FAILED))
+        message = (await execution(b, "e1")).closure.error.message
+        assert message == "failed to create workflow in propeller remote target c9 is not supported"
+
+    bench(scenario, **settings(cluster, tmp_path, launch_retry_seconds=0.0))
+
+
+def test_without_an_enabled_cluster_a_launch_fails(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+    async def scenario(b: Any) -> None:
+        await prepare(b)
+        await b.call(executions.create_execution, a_launch())
+        error = (await execution(b, "e1")).closure.error
+        assert "no cluster of clusters.clusterConfigs is enabled" in error.message
+
+    chosen = two_clusters((cluster,), tmp_path)
+    chosen["clusters"]["cluster_configs"][0]["enabled"] = False
+    bench(scenario, **chosen)
 
 
 class TestAborts:
@@ -420,6 +498,24 @@ class TestReconcile:
             assert await has_phase(b, "e1", Workflow.FAILED)
             for number in (0, 2, 3, 4):
                 assert await has_phase(b, f"e{number}", Workflow.UNDEFINED)
+
+        bench(scenario, **settings(cluster, tmp_path))
+
+    def test_an_execution_keeps_the_namespace_of_its_launch(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: placed(b))
+            # An operator changes the setting, and starts the server again.
+            monkeypatch.setattr(NamespaceMapping, "of", lambda self, project, domain: f"other-{project}")
+            await asyncio.sleep(0.2)
+            async with running(b) as found:
+                await found._reconciler.compare()
+            monkeypatch.undo()
+            assert await has_phase(b, "e1", Workflow.UNDEFINED)
 
         bench(scenario, **settings(cluster, tmp_path))
 
