@@ -15,6 +15,8 @@ from app.engine.local.processes.commands import PRIMARY_CONTAINER_KEY
 _CLUSTERS = frozenset({"spark", "ray", "dask", "mpi", "pytorch", "tensorflow"})
 _SPARK = "spark"
 _SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
+_JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+_LOOPBACK = "127.0.0.1"
 # Settings of Spark that name machines of a cluster.
 _OF_CLUSTERS = ("spark.kubernetes.", "spark.submit.", "spark.executor.instances", "spark.dynamicAllocation.")
 # Parts of a pod that have no effect on this machine.
@@ -22,22 +24,31 @@ _POD_PARTS = {"initContainers": "init containers", "volumes": "volumes", "epheme
 _SHOWN_MAX, _CHARACTERS_MAX = 20, 100
 
 
-def variables_of(task: tasks_pb2.TaskTemplate) -> dict[str, str]:
+def variables_of(task: tasks_pb2.TaskTemplate, temporary: str) -> dict[str, str]:
     """Return variables that a task needs in its plugin's local mode. The task and its launch may override them.
 
-    On Kubernetes the settings of Spark are arguments of spark-submit, which the variable gives to pyspark here.
+    On Kubernetes the settings of Spark are arguments of spark-submit, which a variable gives to pyspark here.
+
+    Args:
+        task: The template.
+        temporary: The task's folder for temporary files. Java does not read TMPDIR.
     """
     if task.type != _SPARK or task.WhichOneof("target") != "container":
         return {}
     written: Any = MessageToDict(task.custom).get("sparkConf", {})
     settings: Mapping[str, Any] = written if isinstance(written, dict) else {}
     given = {name: str(value) for name, value in sorted(settings.items()) if not name.startswith(_OF_CLUSTERS)}
-    # Its address on a network may have no name, and nobody else shall connect.
-    given.setdefault("spark.driver.bindAddress", "127.0.0.1")
-    given.setdefault("spark.driver.host", "127.0.0.1")
+    # Other machines do not connect, and the address of this one may have no name.
+    given.setdefault("spark.driver.bindAddress", _LOOPBACK)
+    given.setdefault("spark.driver.host", _LOOPBACK)
     given.setdefault("spark.ui.enabled", "false")
+    given[_JAVA_OPTIONS] = f"-Djava.io.tmpdir={temporary} {given.get(_JAVA_OPTIONS, '')}".strip()
     words = [word for name, value in given.items() for word in ("--conf", f"{name}={value}")]
-    return {_SUBMIT_ARGUMENTS: shlex.join([*words, "pyspark-shell"])}
+    return {
+        _SUBMIT_ARGUMENTS: shlex.join([*words, "pyspark-shell"]),
+        "SPARK_LOCAL_DIRS": temporary,
+        "SPARK_LOCAL_IP": _LOOPBACK,
+    }
 
 
 def notices_of(task: tasks_pb2.TaskTemplate) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ class TaskRunner:
             of_image=choice.variables,
             programs=environment.programs,
             passed=self._local.passed_variables,
-            defaults={**self._provided.defaults, **kinds.variables_of(task)},
+            defaults={**self._provided.defaults, **kinds.variables_of(task, str(temporary_link(attempt.directory)))},
             python_path=self._local.python_path,
         )
         if choice.wanted is not None:

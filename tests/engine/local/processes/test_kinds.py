@@ -28,8 +28,9 @@ def test_settings_of_spark_become_arguments_of_pyspark() -> None:
         "spark.executor.instances": "3",
         "spark.kubernetes.namespace": "x",
         "spark.driver.host": "10.0.0.1",
+        "spark.driver.extraJavaOptions": "-Da=b",
     }
-    variables = kinds.variables_of(a_task("spark", container=CONTAINER, custom={"sparkConf": conf}))
+    variables = kinds.variables_of(a_task("spark", container=CONTAINER, custom={"sparkConf": conf}), "/tmp/own")
     words = shlex.split(variables["PYSPARK_SUBMIT_ARGS"])
     assert words[-1] == "pyspark-shell"
     given = dict(word.split("=", 1) for word in words[1:-1:2])
@@ -37,20 +38,25 @@ def test_settings_of_spark_become_arguments_of_pyspark() -> None:
     assert given["spark.driver.memory"] == "500M"
     assert given["spark.app.name"] == 'two words; "quoted"'
     assert given["spark.driver.host"] == "10.0.0.1"
+    # Java does not read TMPDIR: its folders would stay after the task.
+    assert given["spark.driver.extraJavaOptions"] == "-Djava.io.tmpdir=/tmp/own -Da=b"
+    assert variables["SPARK_LOCAL_DIRS"] == "/tmp/own"
     assert given["spark.driver.bindAddress"] == "127.0.0.1"
     assert not [name for name in given if name.startswith(("spark.kubernetes", "spark.executor.instances"))]
 
 
 @pytest.mark.parametrize("custom", [{}, {"sparkConf": "text"}, {"sparkConf": [1]}, {"sparkConf": {"a": {"b": 1}}}])
 def test_strange_settings_of_spark_do_no_harm(custom: dict[str, Any]) -> None:
-    words = shlex.split(kinds.variables_of(a_task("spark", container=CONTAINER, custom=custom))["PYSPARK_SUBMIT_ARGS"])
+    words = shlex.split(
+        kinds.variables_of(a_task("spark", container=CONTAINER, custom=custom), "/tmp/own")["PYSPARK_SUBMIT_ARGS"]
+    )
     assert words[-1] == "pyspark-shell"
 
 
 def test_other_tasks_get_no_variables_and_no_notices() -> None:
     plain = a_task("python-task", container=CONTAINER, custom={"sparkConf": {"a": "b"}})
-    assert (kinds.variables_of(plain), kinds.notices_of(plain)) == ({}, ())
-    assert kinds.variables_of(a_task("spark")) == {}
+    assert (kinds.variables_of(plain, ""), kinds.notices_of(plain)) == ({}, ())
+    assert kinds.variables_of(a_task("spark"), "") == {}
 
 
 @pytest.mark.parametrize("type", ["spark", "ray", "dask", "mpi", "pytorch", "tensorflow"])

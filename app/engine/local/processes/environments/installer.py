@@ -189,6 +189,8 @@ class Installer:
         finally:
             timer.cancel()
             self._processes.discard(process)
+        if process.returncode and self.stopping:
+            raise Stopped
         if process.returncode:
             step = f"`{shlex.join([os.path.basename(command[0]), *command[1:3]])} …`"
             ended = f"took more than {seconds_max:g} seconds" if late.is_set() else _ended(process.returncode)

@@ -32,6 +32,7 @@ from app.settings import redact
 
 _LOCK_POLL_SECONDS = 0.2
 _REMOVED = ".removed-"
+_UNFINISHED_SECONDS = 3600.0
 _LAST_LINE_BYTES = 4096
 _LOG_BYTES_MAX = 1024 * 1024
 _RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -245,6 +246,10 @@ class EnvironmentStore:
         for path in self._folder.glob(f"{_REMOVED}*"):
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path.name)
+        for path in self._folder.glob(".*-*"):
+            # A record that a killed process has begun to write.
+            if path.is_file() and time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink(missing_ok=True)
         for record in self.all():
             if record.state == "failed" and self.path(record.key).exists() and self._unlocked(record.key):
                 self._remove_folder(record.key)
@@ -356,8 +361,12 @@ class EnvironmentStore:
     def _save(self, record: Record) -> None:
         written = {name: value for name, value in asdict(record).items() if name != "used_at"}
         fresh = self._folder / f".{record.key}-{os.getpid()}"
-        fresh.write_text(json.dumps(written, indent=1))
-        fresh.replace(self._record_path(record.key))
+        try:
+            fresh.write_text(json.dumps(written, indent=1))
+            fresh.replace(self._record_path(record.key))
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 def shortened(requirements: tuple[str, ...]) -> str:
