@@ -118,6 +118,32 @@ def test_a_task_that_waited_for_its_service_spends_no_retry(run_connected: RunCo
     run_connected(scenario, Scripted((TYPE, 0, False)))
 
 
+def test_a_service_that_goes_away_while_its_task_runs_is_asked_again_when_it_is_back(
+    run_connected: RunConnected,
+) -> None:
+    async def scenario(plane: Plane, service: Scripted) -> None:
+        service.gets = [resource(Phase.RUNNING, "busy")]
+        await register(plane)
+        id = await plane.launch("wf")
+        await plane.until(lambda: service.requests["get"])
+        await service.stop()
+
+        async def shows_why() -> bool:
+            (closure,) = await plane.attempt_closures(id, "n0")
+            return "code = Unavailable" in closure.reason
+
+        await plane.until(shows_why)
+        assert (await plane.attempts(id, "n0")) == [("RUNNING", "")]
+        service.gets = [resource(Phase.SUCCEEDED)]
+        await service.start()
+        assert await plane.phase(id) == "SUCCEEDED"
+        assert len(service.requests["create"]) == 1
+        log = plane.settings.home_path / "attempts/p/development/e1/n0/0/log"
+        assert "code = Unavailable" in log.read_text()
+
+    run_connected(scenario, Scripted((TYPE, 0, False)))
+
+
 @pytest.mark.parametrize(
     ("reply", "words"),
     [

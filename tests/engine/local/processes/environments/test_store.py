@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -97,6 +98,28 @@ def test_an_interrupted_installation_is_not_used_and_shown_as_failed(tmp_path: P
     assert (record.state, "interrupted" in record.reason) == ("failed", True)
     assert store.clean() == ["a" * 16]
     assert not store.path("a" * 16).exists()
+
+
+def test_a_disk_without_room_for_the_record_leaves_nothing(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    one, store = wanted(tmp_path, "tiny-part==1.0"), store_in(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(NotMade, match=rf"environment {one.key} cannot be made: File too large"):
+            store.make(one, "me:tag")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in (tmp_path / "envs").iterdir()] == [f"{one.key}.lock"]
+
+
+def test_records_that_killed_processes_have_begun_are_removed_after_an_hour(tmp_path: Path) -> None:
+    for name, hours in ((f".{'a' * 16}-1", 2), (f".{'b' * 16}-1", 0)):
+        file = tmp_path / "envs" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("{")
+        os.utime(file, (time.time() - hours * 3600 - 10,) * 2)
+    store_in(tmp_path).clean()
+    assert [path.name for path in (tmp_path / "envs").iterdir()] == [f".{'b' * 16}-1"]
 
 
 def test_environments_in_use_or_just_used_are_not_removed(tmp_path: Path) -> None:
