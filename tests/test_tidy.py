@@ -23,7 +23,7 @@ FILE_LINES_MAX = 500
 
 # A module may import its own rank and lower ones, never a higher one (docs/architecture.md, "Packages").
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("app.errors", "app.cache", "app.last_error", "app.limited_log", "app.bundled", "app.settings"),
+    ("app.errors", "app.system", "app.cache", "app.last_error", "app.limited_log", "app.bundled", "app.settings"),
     ("app.wire",),
     ("app.compiler", "app.blobs", "app.engine.port", "app.database"),
     ("app.query", "app.runtime", "app.auth"),
@@ -40,6 +40,11 @@ BANNED = {
     r"\bXXX\b|\bTODO\b|\bFIXME\b": "finish it, or leave it out",
     r"except Exception:\s*\n\s*pass\b": "an error that is swallowed is a bug that is hidden",
 }
+LINUX_ONLY = re.compile(
+    r"^/proc\b|^/sys/(?:fs|kernel|class)|/dev/shm|pidfd|prctl|\bprlimit|sched_[gs]etaffinity|memfd|eventfd|signalfd"
+    r"|inotify|getrandom|\bepoll|\bEPOLL|F_SETPIPE|SO_PEERCRED|SO_ATTACH|\bos\.splice|CLONE_NEW|unshare|setns"
+    r"|\bctypes\b|sys\.platform|platform\.system|os\.uname"
+)
 MAY_SLEEP = {
     "app/engine/local/processes/forkserver",
     "app/database/migrations.py",
@@ -164,6 +169,32 @@ def test_nothing_is_left_behind() -> None:
                 continue
             if re.search(pattern, text):
                 wrong.append(f"{pattern} in {name}: {instead}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_requests_of_one_operating_system_stand_in_one_package() -> None:
+    """app/system has a portable twin of each; see docs/local-engine.md."""
+    wrong = []
+    for path in SOURCES:
+        name = str(path.relative_to(ROOT))
+        if name.startswith("app/system/"):
+            continue
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree_of(path)):
+            word = ""
+            if isinstance(node, ast.Attribute):
+                word = f"{node.value.id}.{node.attr}" if isinstance(node.value, ast.Name) else node.attr
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                word = " ".join(alias.name for alias in node.names)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                word = node.value
+            if LINUX_ONLY.search(word):
+                wrong.append(f"{name}:{getattr(node, 'lineno', 0)}: {word[:60]!r} belongs into app/system")
     assert not wrong, "\n".join(wrong)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.program import program
 
 _MEBIBYTE = 1024**2
 _PACKAGES_SHOWN = 8
@@ -50,7 +51,7 @@ def log(
     with errors_in_one_line():
         store = store_of(load_settings(context, config))
         if store.record(id) is None:
-            raise BadSetting(f"there is no environment {id}; `flyteadmin envs` lists them")
+            raise BadSetting(f"there is no environment {id}; `{program()} envs` lists them")
         typer.echo(redact(store.log_of(id, _MEBIBYTE)), nl=False)
 
 

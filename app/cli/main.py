@@ -6,7 +6,6 @@ when they run, so that `--help` is fast.
 Source: flyteadmin/cmd/entrypoints.
 """
 
-import os
 import sys
 import traceback
 from typing import Annotated
@@ -31,7 +30,7 @@ from app.cli import (
     serve,
     storage,
 )
-from app.cli.options import INTERRUPTED, Files, group, masker
+from app.cli.options import INTERRUPTED, Files, end_of_reader, group, masker
 from app.cli.terminal import control, get, logs, run, status, watch
 
 EXECUTIONS, SERVER, DATA, ASSISTANTS = "Executions", "Server", "Data", "AI assistants"
@@ -102,9 +101,7 @@ def main() -> None:
     try:
         app(prog_name="flyteadmin")
     except BrokenPipeError:
-        # A reader of the output that ends early (head, less) is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        end_of_reader()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except Exception:  # noqa: BLE001  (a fault of this program ends it here, with its traceback but without secrets)

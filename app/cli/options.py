@@ -1,11 +1,13 @@
 """Options, settings and error output that all commands share."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -95,6 +97,13 @@ def progress() -> "Progress":
     return Progress(masker=masker())
 
 
+def end_of_reader() -> NoReturn:
+    """End this program without an error: the reader of its output, such as `head`, has ended."""
+    # The interpreter flushes the stream at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0) from None
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Exit with code 1 and one line on stderr, without secrets, for an error of settings, database or file system."""
@@ -108,6 +117,8 @@ def errors_in_one_line() -> Iterator[None]:
     except (BadSetting, FlyteError) as error:
         typer.echo(f"flyteadmin: {masker().text(str(error))}", err=True)
         raise SystemExit(1) from error
+    except BrokenPipeError:
+        end_of_reader()
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         typer.echo(f"flyteadmin: {masker().text(f'{error.strerror or error}{where}')}", err=True)

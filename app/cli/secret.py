@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.program import program
 
 if TYPE_CHECKING:
     from app.engine.local.processes.secret_store import SecretName
@@ -103,7 +104,7 @@ def set_(context: typer.Context, name: Name, group_version: Version = "", config
             value = sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
             value = value.removesuffix(b"\n")
         if not value:
-            raise BadSetting("the value is empty; `flyteadmin secret delete` removes a secret")
+            raise BadSetting(f"the value is empty; `{program()} secret delete` removes a secret")
         store.set(wanted, value)
         typer.echo(f"set {wanted.path}")
 
@@ -129,7 +130,7 @@ def delete(context: typer.Context, name: Name, group_version: Version = "", conf
     with errors_in_one_line():
         wanted = _secret_name(name, group_version)
         if not SecretStore(load_settings(context, config)).delete(wanted):
-            raise BadSetting(f"there is no secret {wanted.path}; `flyteadmin secret list` lists them")
+            raise BadSetting(f"there is no secret {wanted.path}; `{program()} secret list` lists them")
         typer.echo(f"deleted {wanted.path}")
 
 

@@ -24,8 +24,8 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
 from app import errors
-from app.database.socket_events import SocketEvents
 from app.database.statements import Compiled, PlanMode
+from app.system.socket_events import SocketEvents
 
 # A statement is prepared at its second run. Each takes memory of the server, so their number is limited.
 PREPARED_MAX = 200

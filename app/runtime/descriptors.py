@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import sys
 from collections.abc import Mapping
 
 from app import limited_log
+from app.system import system
 
 # Some systems allow a thousand million, which programs that close all descriptors one by one cannot take.
 DESCRIPTORS_MAX = 1_048_576
@@ -34,12 +34,7 @@ def raise_limit() -> None:
 
 def restore_limit(pid: int) -> None:
     """Give a child process the soft limit that this process started with: programs that use select() need it."""
-    if sys.platform == "linux":
-        try:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, _at_start)
-        except (ProcessLookupError, PermissionError):
-            # The process has ended, or runs as another user; it keeps the higher limit.
-            return
+    system.limit_descriptors(pid, _at_start)
 
 
 class DescriptorWatch:

@@ -7,18 +7,14 @@ process, and on macOS nothing can be hidden.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from app.settings.engine import PASSED_VARIABLES
 from app.settings.secrets import environment_secrets, is_secret_name
+from app.system import system
 
-_PR_SET_DUMPABLE = 4
-# Fields 50 and 51 of /proc/self/stat, counted from the third, which follows the name in parentheses.
-_ENVIRONMENT_FIELDS = (47, 48)
 # Variables that Python, an installer of packages, and the programs that they start need.
 _NEEDED = (*PASSED_VARIABLES, "PYTHON*", "PIP_*", "UV_*", "VIRTUAL_ENV", "LD_*", "TMPDIR", "TERM", "XDG_*", "DYLD_*")
 
@@ -28,16 +24,7 @@ def hide() -> None:
 
     os.environ and getenv() keep all values. Core dumps and debuggers of the same user no longer work.
     """
-    if sys.platform != "linux":
-        return
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    start, end = (int(fields[place]) for place in _ENVIRONMENT_FIELDS)
-    for name, value in os.environ.items():
-        # From now on getenv() reads a copy of the C library, not the block.
-        os.putenv(name, value)
-    ctypes.memset(start, 0, end - start)
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    system.hide_environment()
 
 
 def harmless(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

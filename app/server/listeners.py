@@ -1,19 +1,14 @@
 """The listening sockets, bound before any other start-up step, so that a port in use leaves everything untouched."""
 
-import ctypes
 import errno
 import socket
-import struct
-import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from app.settings import BadSetting
 from app.settings.keys import FLAGS
 from app.settings.spelling import camel
-
-# The number on Linux; Python's socket module has no name for this option.
-_SO_ATTACH_FILTER = 26
+from app.system import system
 
 
 class _Port(NamedTuple):
@@ -166,16 +161,8 @@ def refuse_connections(sockets: Sequence[socket.socket]) -> None:
     empty, then closes the socket. A client that connects meanwhile is refused, after it repeats its SYN. Linux only: on
     other systems, connections of the last moment are reset.
     """
-    if sys.platform != "linux":
-        return
-    # A filter of the kernel (classic BPF) that drops each segment with SYN and without ACK.
-    load_flags, mask, drop_if_syn = (0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02)
-    drop, accept = (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
-    instructions = [load_flags, mask, drop_if_syn, drop, accept]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in instructions))
-    program = struct.pack("HP", len(instructions), ctypes.addressof(code))
     for listening in sockets:
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        system.refuse_connections(listening)
 
 
 def port_of(bound: socket.socket) -> int:

@@ -98,8 +98,8 @@ class LocalEngine(Section):
     """Processes of one attempt at once; an attempt with more is ended; 0 means no limit."""
 
     resource_limits: bool = True
-    """End tasks that use more memory than their limit, and let tasks run on no more CPUs than their limit. On
-    Linux only."""
+    """End tasks that use more memory than their limit, and let tasks run on no more CPUs than their limit. CPUs
+    are limited on Linux only."""
 
     memory_bytes_max: int = Field(default=0, ge=0)
     """Memory of all running tasks together, in bytes, by their requests; other tasks wait. 0 means `memoryShare` of the
@@ -113,11 +113,14 @@ class LocalEngine(Section):
 
     gpus: str = "auto"
     """Graphics cards that tasks get one by one in CUDA_VISIBLE_DEVICES: a number, or a list of ids with commas; `auto`
-    asks nvidia-smi. A task that requests none gets no such variable. One server process, not several workers, can
-    share them out."""
+    asks nvidia-smi. A task that requests none gets no such variable. Servers with different homes share no cards."""
 
     warm: bool = True
     """Fork flytekit's commands from a process that has imported flytekit, which saves its import."""
+
+    warm_everywhere: bool = False
+    """With `warm`: fork also on systems that are not known to allow it, such as macOS, whose own libraries may end a
+    forked process. Without it each task starts an interpreter there. No effect on Linux."""
 
     warm_tasks_max: int = Field(default=1000, ge=1)
     """Tasks after which that process is replaced."""

@@ -16,10 +16,10 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from app.blobs import Blobs
 from app.engine.local.graph import unique_ids
-from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, Outcome, TaskAttempt
 from app.settings import Settings
+from app.system import system
 from tests.engine import environment as environments
 
 FLOWS = Path(__file__).parent / "flows"
@@ -215,7 +215,7 @@ def failure_of(bench: Bench, attempt: TaskAttempt) -> Failed:
 
 
 def running_pids(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if process_stamp(pid)]
+    return [pid for pid in pids if system.stamp(pid)]
 
 
 async def until_ended(pids: list[int]) -> None:

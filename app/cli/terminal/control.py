@@ -9,6 +9,7 @@ import typer
 
 from app.cli.calls import path_of
 from app.cli.options import errors_in_one_line
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, outcome_errors, print_json
 from app.cli.terminal.places import Domain, Execution, Output, Place, Project, execution_of, place_of
@@ -68,11 +69,13 @@ def _again(
 ) -> None:
     from app.cli.client import connected
     from app.cli.terminal.interrupts import counted
+    from app.cli.terminal.refusals import advised
     from app.cli.terminal.watch import Watch, advice
 
     with outcome_errors(), connected(endpoint) as client:
         old = execution_of(client, text, project, domain)
-        made = _call(client, "POST", path_of("executions", verb), {"id": old.id, "name": name, **body}, old)["id"]
+        with advised(client, old):
+            made = client.call("POST", path_of("executions", verb), {"id": old.id, "name": name, **body})["id"]
         new = Place(made["project"], made["domain"], made["name"])
         if not watched:
             if output == "json":
@@ -102,28 +105,15 @@ def terminate(
         if output == "json":
             print_json({**place.id, "cause": cause})
             return
-        typer.echo(f"{place} is being aborted; its end: flyteadmin watch {place.shown(client)}")
+        typer.echo(f"{place} is being aborted; its end: {program()} watch {place.shown(client)}")
 
 
 def abort(client: Client, place: Place, cause: str) -> None:
     """Abort an execution. Raises BadSetting."""
-    _call(client, "DELETE", path_of("executions", *place.parts), {"cause": cause}, place)
+    from app.cli.terminal.refusals import advised
 
-
-def _call(client: Client, verb: str, path: str, body: Mapping[str, Any], place: Place) -> Any:
-    """Call the API about an execution; a refusal ends with the command that shows its state."""
-    from app.cli.client import Refused
-
-    try:
-        return client.call(verb, path, body)
-    except Refused as error:
-        if error.status == 404:
-            advice = f"see the latest ones with `flyteadmin get -p {place.project} -d {place.domain}`"
-        elif error.status in (400, 409):
-            advice = f"see its state with `flyteadmin get {place.shown(client)}`"
-        else:
-            raise
-        raise Refused(f"{error}; {advice}", error.status, error.code) from error
+    with advised(client, place):
+        client.call("DELETE", path_of("executions", *place.parts), {"cause": cause})
 
 
 def signal(
@@ -139,7 +129,8 @@ def signal(
 ) -> None:
     """Give a gate the value, or the approval, that it waits for."""
     from app.cli.client import connected
-    from app.cli.terminal.values import literal_of
+    from app.cli.terminal.refusals import advised
+    from app.cli.terminal.values import literal_of, plain, shown
     from app.settings import BadSetting
 
     with errors_in_one_line(), connected(endpoint) as client:
@@ -148,19 +139,30 @@ def signal(
         if signal_id not in found:
             known = f"it has {', '.join(sorted(found))}" if found else "no gate of it has begun to wait"
             raise BadSetting(
-                f"{place} has no signal {signal_id}: {known}; see its nodes with `flyteadmin get {place.shown(client)}`"
+                f"{place} has no signal {signal_id}: {known}; "
+                f"see its nodes with `{program()} get {place.shown(client)}`"
             )
         type = found[signal_id].get("type") or {}
         try:
             literal = literal_of(type, value)
         except ValueError as error:
             raise BadSetting(f"{value!r} is no value of the signal {signal_id} ({type_name(type)}): {error}") from error
-        body = {"id": {"signal_id": signal_id, "execution_id": place.id}, "value": literal}
-        _call(client, "POST", path_of("signals"), body, place)
+        if given := found[signal_id].get("value"):
+            # A gate goes on with its first value.
+            if plain(given) != plain(literal):
+                raise BadSetting(
+                    f"signal {signal_id} of {place} has the value {shown(given)}, which its gate uses; "
+                    f"see its nodes with `{program()} get {place.shown(client)}`"
+                )
+        else:
+            body = {"id": {"signal_id": signal_id, "execution_id": place.id}, "value": literal}
+            with advised(client, place):
+                client.call("POST", path_of("signals"), body)
         if output == "json":
             print_json({**place.id, "signal": signal_id, "value": value})
             return
-        typer.echo(f"signal {signal_id} of {place} is {value}; it continues: flyteadmin watch {place.shown(client)}")
+        since = "it had this value before, and nothing was sent" if given else "it continues"
+        typer.echo(f"signal {signal_id} of {place} is {value}; {since}: {program()} watch {place.shown(client)}")
 
 
 def waiting(
@@ -195,7 +197,7 @@ def waiting(
                     "type": type_name(one.get("type") or {}),
                     "workflow": (row["closure"].get("workflow_id") or {}).get("name"),
                     "launched_at": row["closure"].get("created_at"),
-                    "command": f"flyteadmin signal {place.shown(client)} {one['id']['signal_id']} VALUE",
+                    "command": f"{program()} signal {place.shown(client)} {one['id']['signal_id']} VALUE",
                 }
                 for one in signals
                 if not one.get("value")
@@ -218,18 +220,10 @@ def waiting(
 
 
 def _signals(client: Client, place: Place) -> list[dict[str, Any]]:
-    from app.cli.client import Refused
+    from app.cli.terminal.refusals import advised
 
-    try:
+    with advised(client, place):
         found = client.get(path_of("signals", *place.parts), limit=str(SIGNALS_MAX))
-    except Refused as error:
-        if error.status != 404:
-            raise
-        raise Refused(
-            f"{error}; see the latest executions with `flyteadmin get -p {place.project} -d {place.domain}`",
-            404,
-            error.code,
-        ) from error
     return list(found.get("signals") or [])
 
 

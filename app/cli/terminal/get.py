@@ -8,6 +8,7 @@ import typer
 
 from app.cli.calls import path_of
 from app.cli.options import errors_in_one_line
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json
 from app.cli.terminal.output import show as print_drawing
@@ -111,7 +112,7 @@ def _list(client: Client, project: str, domain: str, limit: int, output: str) ->
         return
     screen = console()
     if not rows:
-        screen.print(f"no execution in {'/'.join(place)}; launch one with `flyteadmin run FILE WORKFLOW`")
+        screen.print(f"no execution in {'/'.join(place)}; launch one with `{program()} run FILE WORKFLOW`")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("execution", "workflow", "phase", "took", "launched"):

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.calls import STREAMS_MAX
 from app.cli.options import INTERRUPTED, errors_in_one_line
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import print_json_line
 from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
@@ -224,7 +225,7 @@ class Reading:
     def _print_in_order(self, tree: Any, sources: list[Source]) -> bool:
         if not sources:
             hint = "none of its tasks has begun" if not tree.ended else "no task of it has a log"
-            typer.echo(f"no logs: {hint}; see its nodes with `flyteadmin get {tree.place}`", err=True)
+            typer.echo(f"no logs: {hint}; see its nodes with `{program()} get {tree.place}`", err=True)
         for source in sources:
             if self._interrupts.pressed.is_set():
                 return True

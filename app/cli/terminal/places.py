@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 
 import typer
 
+from app.cli.program import program
+
 if TYPE_CHECKING:
     from app.cli.client import Client
 
@@ -102,5 +104,5 @@ def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
         return Place(*parts)
     raise BadSetting(
         f"{text!r} names no execution; give a name, PROJECT/DOMAIN/NAME or an address of a console, "
-        "and see the latest ones with `flyteadmin get`"
+        f"and see the latest ones with `{program()} get`"
     )

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.options import INTERRUPTED, load_settings
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json, print_json_line
 from app.cli.terminal.places import Domain, Output, Place, Project, place_of
@@ -85,7 +86,7 @@ def hello(
         code = _run(context, arguments, "", project, domain, endpoint, detach=detach, json=json)
         if not json and code == 0 and not detach:
             typer.echo(f"\nnext: copy the example, change it and run it\n  cp {source} .")
-            typer.echo(f"  flyteadmin run hello.py main --x {x + 1}")
+            typer.echo(f"  {program()} run hello.py main --x {x + 1}")
         raise SystemExit(code)
 
 
@@ -94,7 +95,7 @@ def _check_file(arguments: Sequence[str]) -> None:
 
     files = [word for word in arguments if word.endswith(".py")]
     if files and not Path(files[0]).exists():
-        raise BadSetting(f"there is no file {files[0]}; give the path of a Python file, or try `flyteadmin hello`")
+        raise BadSetting(f"there is no file {files[0]}; give the path of a Python file, or try `{program()} hello`")
 
 
 def _run(

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.calls import path_of
 from app.cli.options import errors_in_one_line
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json, show
 from app.cli.terminal.places import Domain, Output, Project, place_of
@@ -113,7 +114,7 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
         if found.get("process"):
             yield f"process {found['process']} serves from {found['home']}: give its address with --endpoint"
         else:
-            yield "start the server: flyteadmin serve"
+            yield f"start the server: {program()} serve"
         return
     for name in found.get("not_ready") or ():
         yield f"the {name} does not answer: see the server's log"
@@ -127,16 +128,16 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
         yield "wait until the task environment is made (the server prints `task environment: ready`)"
     latest = found.get("latest") or {}
     if "execution" not in latest and "problem" not in latest:
-        yield "run a first workflow: flyteadmin hello"
+        yield f"run a first workflow: {program()} hello"
     execution, failed = latest.get("execution"), latest.get("failed")
     if execution and execution["phase"] in ("QUEUED", "RUNNING"):
-        yield f"watch the latest execution: flyteadmin watch {execution['name']}"
+        yield f"watch the latest execution: {program()} watch {execution['name']}"
     if failed and execution and failed["name"] == execution["name"]:
-        yield f"see why the latest execution failed: flyteadmin get {failed['name']}"
+        yield f"see why the latest execution failed: {program()} get {failed['name']}"
     if engine.get("running"):
-        yield "see what waits for a person: flyteadmin waiting"
+        yield f"see what waits for a person: {program()} waiting"
     if execution and execution["phase"] == "SUCCEEDED":
-        yield "run a workflow of yours: flyteadmin run FILE WORKFLOW"
+        yield f"run a workflow of yours: {program()} run FILE WORKFLOW"
 
 
 def picture(found: Mapping[str, Any]) -> RenderableType:

@@ -15,6 +15,7 @@ from app.cli.calls import path_of
 from app.cli.client import Client, Refused
 from app.cli.terminal import phases, times
 from app.cli.terminal.places import Place
+from app.cli.terminal.refusals import advised
 from app.cli.terminal.workflow_names import NodeNames, names_in
 
 PAGE_ROWS = 1000
@@ -161,17 +162,8 @@ class TreeReader:
         Raises:
             Refused: There is no such execution, or the server refuses.
         """
-        try:
+        with advised(self._client, self._place, missing=f"there is no execution {self._place}"):
             found: Mapping[str, Any] = self._client.get(path_of("executions", *self._place.parts))
-        except Refused as error:
-            if error.status != 404:
-                raise
-            raise Refused(
-                f"there is no execution {self._place}; see the latest ones with `flyteadmin get "
-                f"-p {self._place.project} -d {self._place.domain}`",
-                404,
-                error.code,
-            ) from error
         return found
 
     def read(self) -> Tree:

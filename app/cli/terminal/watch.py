@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli.options import INTERRUPTED
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, outcome_errors, print_json_line, show
 from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
@@ -58,7 +59,7 @@ def watch(
 def advice(client: Client, place: Place) -> str:
     """Return the commands that watch or end an execution."""
     name = place.shown(client)
-    return f"watch it with `flyteadmin watch {name}`, end it with `flyteadmin terminate {name}`"
+    return f"watch it with `{program()} watch {name}`, end it with `{program()} terminate {name}`"
 
 
 class Watch:

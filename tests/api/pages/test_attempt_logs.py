@@ -24,12 +24,12 @@ from app.api.pages import attempt_logs
 from app.blobs import Blobs
 from app.database.connect import database_at
 from app.engine.local.processes import folders
-from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.stored_logs import StoredLogs, uri_of
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.settings import Settings
 from app.settings.engine import EngineSection, LocalEngine
+from app.system import system
 
 ID = identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="d", name="ex1")
 URL = "/logs/p/d/ex1/n0/0"
@@ -339,7 +339,7 @@ class TestFollow:
 
 def alive(log: Path) -> None:
     """Record this process as the supervisor of an attempt."""
-    record = {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+    record = {"pid": os.getpid(), "stamp": system.stamp(os.getpid())}
     (log.parent / "process.json").write_text(json.dumps(record))
 
 

@@ -135,6 +135,18 @@ class TestSignal:
         assert refusal in done.stderr
         assert api.paths() == [SIGNALS]
 
+    @pytest.mark.parametrize(("text", "code"), [("true", 0), ("false", 1)])
+    def test_a_value_that_was_given_before_is_not_sent_again(self, api: Api, text: str, code: int) -> None:
+        value = {"scalar": {"primitive": {"boolean": True}}}
+        api.routes[SIGNALS] = {"signals": [signal_row("go", {"simple": "BOOLEAN"}, value)]}
+        done = run("signal", "f1", "go", text)
+        assert done.exit_code == code
+        assert api.paths() == [SIGNALS]
+        if code:
+            assert "signal go of flytesnacks/development/f1 has the value true, which its gate uses" in done.stderr
+        else:
+            assert "is true; it had this value before, and nothing was sent: flyteadmin watch f1" in done.stdout
+
 
 def test_the_gates_that_wait(api: Api) -> None:
     api.routes["GET /api/v1/executions/flytesnacks/development"] = {

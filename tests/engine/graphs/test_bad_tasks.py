@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.forkserver.stamp import process_stamp
+from app.system import system
 from tests.conftest import DATABASES
 from tests.engine.graphs.conftest import Plane
 from tests.engine.graphs.remote import Remote
@@ -68,7 +68,7 @@ def test_each_fails_for_its_own_reason_while_others_go_on(limited: Remote, tmp_p
     assert remote.outputs(left) == {"o0": 3}
     pids = [int(pid) for pid in marker.read_text().split()]
     assert len(pids) == 3
-    assert not [pid for pid in pids if process_stamp(pid)]
+    assert not [pid for pid in pids if system.stamp(pid)]
 
 
 def test_a_task_that_ignores_sigterm_is_killed_when_its_execution_is_terminated(limited: Remote) -> None:
@@ -81,7 +81,7 @@ def test_a_task_that_ignores_sigterm_is_killed_when_its_execution_is_terminated(
     remote.terminate(name, "enough")
     assert remote.wait(name)["phase"] == "ABORTED"
     assert time.monotonic() - began < 20
-    assert not process_stamp(json.loads((attempt / "process.json").read_text())["task_pid"])
+    assert not system.stamp(json.loads((attempt / "process.json").read_text())["task_pid"])
 
 
 def running(remote: Remote, name: str) -> list[Path]:

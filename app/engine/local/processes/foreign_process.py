@@ -1,8 +1,8 @@
 """Processes that are no children of this server: whether they run, signals to them, and their ends.
 
 A fork server may belong to an earlier server, and tasks are children of fork servers, so this server cannot wait for
-them with waitpid. On Linux a descriptor of the process (pidfd) becomes readable at its end; on other systems its state
-is polled.
+them with waitpid. Where a descriptor of a process (pidfd) becomes readable at its end, it is watched. On other systems
+the state of the process is polled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from dataclasses import dataclass
 
-from app.engine.local.processes.forkserver.stamp import process_stamp
+from app.system import system
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = (0.005, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class ForeignProcess:
 
     Attributes:
         pid: Its process id.
-        stamp: Its start, as `forkserver.stamp` reads it. A later process with the same pid has another stamp.
+        stamp: Its start, as `system.stamp` returns it. A later process with the same pid has another stamp.
     """
 
     pid: int
@@ -32,24 +31,21 @@ class ForeignProcess:
 
     def is_running(self) -> bool:
         """Return whether it has not ended."""
-        return process_stamp(self.pid) == self.stamp
+        return system.stamp(self.pid) == self.stamp
 
     def send(self, number: signal.Signals) -> bool:
         """Send a signal to the process; return False if it has ended."""
         if not self.is_running():
             return False
         try:
-            handle = os.pidfd_open(self.pid) if sys.platform == "linux" else -1
+            handle = system.open_process(self.pid)
         except ProcessLookupError:
             return False
         try:
-            # Checked again: between the first check and pidfd_open another process may have got the pid.
+            # Checked again: between the first check and open_process another process may have got the pid.
             if not self.is_running():
                 return False
-            if handle >= 0:
-                signal.pidfd_send_signal(handle, number)
-            else:
-                os.kill(self.pid, number)
+            system.send_signal(handle, self.pid, number)
         except ProcessLookupError:
             return False
         finally:
@@ -59,15 +55,17 @@ class ForeignProcess:
 
     async def wait(self) -> None:
         """Wait until the process has ended."""
-        if sys.platform != "linux":
-            while self.is_running():  # noqa: ASYNC110 - on these systems nothing could set an event.
-                await asyncio.sleep(_POLL_SECONDS)
-            return
         if not self.is_running():
             return
         try:
-            handle = os.pidfd_open(self.pid)
+            handle = system.open_process(self.pid)
         except ProcessLookupError:
+            return
+        if handle < 0:
+            seconds, seconds_max = _POLL_SECONDS
+            while self.is_running():
+                await asyncio.sleep(seconds)
+                seconds = min(seconds * 2, seconds_max)
             return
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()

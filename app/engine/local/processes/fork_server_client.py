@@ -25,9 +25,11 @@ from typing import Any
 
 import structlog
 
+import app
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.spec import NotStarted
 from app.runtime.descriptors import restore_limit
+from app.system import PORTABLE, system
 
 log = structlog.get_logger(__name__)
 
@@ -36,16 +38,27 @@ _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
 _END_SECONDS_MAX = 2.0
 _LENGTH = struct.Struct(">I")
-_HERE = Path(__file__).parent
-# Programs for `python -c`. They import the package forkserver by the path of this folder and then restore sys.path.
-# Later imports find neither the working directory nor this folder.
-_BOOT = (
-    "import sys; sys.path[:] = [sys.argv.pop(), *filter(None, sys.path)]; "
-    "from forkserver.main import main; sys.path.pop(0); main()"
-)
-_BOOT_FRESH = (
-    "import sys; sys.path[0] = sys.argv.pop(1); from forkserver.flytekit_command import main; sys.path.pop(0); main()"
-)
+# Programs for `python -c`. They import modules of this server by the path of its package `app`, which is not in
+# sys.path, so that later imports find neither the packages of this server nor the working directory.
+_BOOT = """
+import sys, types
+app = sys.modules["app"] = types.ModuleType("app")
+app.__path__ = [sys.argv.pop()]
+path = [*filter(None, sys.path)]
+sys.path[:] = [*path, *filter(None, [sys.argv.pop()])]
+from app.engine.local.processes.forkserver.main import main
+sys.path[:] = path
+main()
+"""
+_BOOT_FRESH = """
+import sys, types
+app = sys.modules["app"] = types.ModuleType("app")
+app.__path__ = [sys.argv.pop(1)]
+del sys.path[0]
+from app.engine.local.processes.forkserver.flytekit_command import main
+main()
+"""
+_APP = str(Path(app.__file__).parent)
 
 # Variables that the interpreter, the C library, OpenSSL or flytekit's imports read once, at their start. In a forked
 # task a new value has no effect. A fork server reports further variables that its imports have read.
@@ -215,12 +228,18 @@ class ForkServer:
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._command, str(other_end.fileno()), "warm" if self.warm else "plain", str(_HERE)],
+                [*self._command, str(other_end.fileno()), "warm" if self.warm else "plain", _psutil_folder(), _APP],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 # flytekit makes folders while it is imported; each task sets a TMPDIR of its own.
-                env={**_IN_A_TASK, **self._variables, "TMPDIR": str(scratch)},
+                env={
+                    **_IN_A_TASK,
+                    **self._variables,
+                    "TMPDIR": str(scratch),
+                    # It uses the same twin as this process: stamps of processes have to agree.
+                    PORTABLE: "1" if system.is_portable else "0",
+                },
                 cwd="/",
                 pass_fds=(other_end.fileno(),),
                 # Ctrl-C in the terminal of the server must not reach tasks.
@@ -405,6 +424,15 @@ def remove_abandoned(directory: Path) -> int:
     return removed
 
 
+def _psutil_folder() -> str:
+    """Return the folder from which a fork server imports psutil; "" if it needs none."""
+    if not system.is_portable:
+        return ""
+    import psutil
+
+    return str(Path(psutil.__file__).parent.parent)
+
+
 def _fixed_at_start(name: str) -> bool:
     return name not in _SET_AGAIN and any(fnmatch.fnmatchcase(name, pattern) for pattern in _READ_AT_START)
 
@@ -412,4 +440,4 @@ def _fixed_at_start(name: str) -> bool:
 def fresh_command(environment: Environment, image: str, argv: list[str]) -> tuple[str, list[str]]:
     """Return program and arguments that run one of flytekit's commands in a new interpreter."""
     python = str(environment.python)
-    return python, [python, "-c", _BOOT_FRESH, str(_HERE), image, *argv]
+    return python, [python, "-c", _BOOT_FRESH, _APP, image, *argv]

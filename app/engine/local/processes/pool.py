@@ -12,7 +12,6 @@ import json
 import math
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
 from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.system import system
 
 # Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.
 _END_SECONDS_MAX = 15.0
@@ -60,14 +60,23 @@ class RunningProcess:
 
     async def wait(self) -> None:
         """Wait until it has ended with all processes that it started, or its end will not be recorded any more."""
-        if not self.is_running():
-            return
-        await self.first.wait()
+        if self.is_running():
+            await self._wait_for_record()
+        if not (self.folder / EXIT_RECORD).exists() and self.first.is_running():
+            # Where a supervisor that was killed has not taken its tasks along (System.end_with_parent).
+            self.kill_group()
+            await self.first.wait()
+
+    async def _wait_for_record(self) -> None:
+        if not system.is_portable:
+            await self.first.wait()
         seconds, seconds_max = _RECORD_SECONDS
         # Where the supervisor cannot write the record, for example on a full disk, the process counts as lost.
         loop, limit = asyncio.get_running_loop(), _UNRECORDED_SECONDS_MAX if self.first.stamp != _LOST else math.inf
-        ended_at = loop.time()
+        ended_at = math.inf
         while self.is_running() and loop.time() - ended_at < limit:
+            if ended_at == math.inf and not self.first.is_running():
+                ended_at = loop.time()
             await asyncio.sleep(seconds)
             seconds = min(seconds * 2, seconds_max)
 
@@ -107,7 +116,7 @@ class ProcessPool:
     ) -> None:
         self._machine = machine
         self._fork_servers = fork_servers
-        self._preload = preload and sys.platform == "linux"
+        self._preload = preload
         self._semaphores = semaphores
         # Tasks that wait for the ends of processes, to release their permits.
         self._holders: dict[Path, asyncio.Task[None]] = {}
@@ -198,6 +207,8 @@ class ProcessPool:
         """End the fork servers. Processes run on, and a later server can adopt them."""
         for holder in self._holders.values():
             holder.cancel()
+        if self._machine is not None:
+            self._machine.close()
         await self._fork_servers.close()
 
     async def _start(self, spec: ProcessSpec, permit: Claim) -> RunningProcess:
@@ -227,7 +238,7 @@ class ProcessPool:
 
     def _claim(self, folder: Path, queue: str, key: Hashable, memory: int, gpus: int) -> Claim:
         permit = Permit(self._semaphores[queue] if queue else None, key)
-        return Claim(permit, self._machine if memory or gpus else None, memory, gpus, folder)
+        return Claim(permit, self._machine if memory or gpus else None, memory, gpus, folder, key)
 
     def _release_at_end(self, running: RunningProcess, permit: Claim) -> None:
         """Let a process hold a permit until it has ended. A second permit for the same process is released at once."""
@@ -253,6 +264,12 @@ class ProcessPool:
                 await asyncio.to_thread(_begin_log, spec.log, spec.notice)
         except OSError as error:
             raise NotStarted(f"{error.strerror}: {error.filename}") from error
+
+
+def runs_in(folder: Path) -> bool:
+    """Return whether the process of a private folder runs."""
+    record = read_record(folder / PROCESS_RECORD)
+    return bool(record) and _running(folder, record or {}).is_running()
 
 
 def write_private(files: Mapping[Path, bytes]) -> None:

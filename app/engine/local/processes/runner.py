@@ -12,7 +12,8 @@ from flyteidl.core import literals_pb2
 from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, kinds, outcome, storage_failures
-from app.engine.local.processes.claims import Machine, TooMuch, gpus_of, machine_memory
+from app.engine.local.processes.claims import Machine, TooMuch, gpus_of
+from app.engine.local.processes.claims_book import SharedBook
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure, given
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
@@ -25,7 +26,7 @@ from app.engine.local.processes.fork_server_client import ForkServers, remove_ab
 from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
 from app.engine.local.processes.platform_access import PlatformAccess
-from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess
+from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess, runs_in
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.stored_logs import StoredLogs
@@ -42,6 +43,7 @@ from app.engine.local.processes.task_attempt import (
 from app.engine.local.processes.variables import task_variables
 from app.services import offloading
 from app.settings import Settings
+from app.system import system
 
 # Names of the pool's semaphores.
 _PROCESSES, _SENSORS = "processes", "sensors"
@@ -74,7 +76,7 @@ class TaskRunner:
         self._fork_servers_folder = settings.home_path / "forkservers"
         self._pool = ProcessPool(
             ForkServers(self._fork_servers_folder, tasks_max=self._local.warm_tasks_max),
-            preload=self._local.warm,
+            preload=self._local.warm and (self._local.warm_everywhere or not system.is_portable),
             semaphores={
                 _PROCESSES: FairSemaphore(self.processes_max),
                 _SENSORS: FairSemaphore(max(1, self._local.sensors_max // workers)),
@@ -343,9 +345,10 @@ class TaskRunner:
         )
 
     def _machine(self, workers: int) -> Machine:
-        """Return the share of one of the server's processes in memory; graphics cards are not shared out."""
-        budget = self._local.memory_bytes_max or int(machine_memory() * self._local.memory_share)
-        return Machine(budget // workers, gpus_of(self._local.gpus))
+        """Return memory and graphics cards, which all processes of the server share."""
+        budget = self._local.memory_bytes_max or int(system.machine_memory() * self._local.memory_share)
+        book = SharedBook(self._settings.home_path / "claims.json", runs_in) if workers > 1 else None
+        return Machine(budget, gpus_of(self._local.gpus), book)
 
     def _claimed(self, attempt: TaskAttempt) -> tuple[int, int]:
         """Return memory and graphics cards that an attempt claims. Tasks that wait for others claim none."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import CannotBuild, Failed, Killed, Succeeded
+from app.system import system
 from tests.engine.conftest import Bench, literal, run, running_pids, script, until_ended, with_runner
 
 Benches = Callable[..., Bench]
@@ -299,7 +299,7 @@ def test_the_process_of_a_cancelled_start_can_be_adopted(bench: Benches) -> None
         running = await runner.adopt(attempt)
         assert running is not None
         await runner.kill(running, grace_seconds=0)
-        assert not process_stamp(running.first.pid)
+        assert not system.stamp(running.first.pid)
         # The fork server has not mixed up its answers.
         assert isinstance(await run(runner, made.attempt("nothing", node="n1")), Succeeded)
 
@@ -336,6 +336,6 @@ def test_a_fork_server_ends_when_its_server_is_killed(bench: Benches) -> None:
         (pid,) = fork_servers(made, server.pid)
         server.kill()
     deadline = time.monotonic() + 10
-    while process_stamp(pid):
+    while system.stamp(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)

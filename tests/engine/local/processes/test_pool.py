@@ -18,9 +18,9 @@ from app.engine.local.processes import fork_server_client
 from app.engine.local.processes import pool as pool_module
 from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.fork_server_client import ForkServers
-from app.engine.local.processes.forkserver.stamp import process_stamp
 from app.engine.local.processes.pool import ProcessPool
 from app.engine.local.processes.spec import Limits, NotExecutable, ProcessSpec
+from app.system import system
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -159,7 +159,7 @@ def test_an_end_that_its_supervisor_cannot_record_counts_as_lost(
     monkeypatch.setattr(pool_module, "_UNRECORDED_SECONDS_MAX", 0.1)
     with subprocess.Popen(["true"]) as ended:
         record = {"task_pid": ended.pid, "task_stamp": "boot:1", "started_at": 1.0}
-    record |= {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+    record |= {"pid": os.getpid(), "stamp": system.stamp(os.getpid())}
     (tmp_path / "process.json").write_text(json.dumps(record))
 
     async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from flyteidl.core import tasks_pb2
 
-from app.engine.local.processes.claims import Machine, TooMuch, gpus_of
+from app.engine.local.processes.claims import gpus_of
 from app.engine.local.processes.commands import container_of
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, Outcome, Succeeded
@@ -87,32 +87,6 @@ def test_a_task_runs_on_as_many_cpus_as_its_limit(bench: Callable[..., Bench]) -
     attempt = made.attempt(limited("nproc", CPU="500m"))
     assert isinstance(outcome_of(made, attempt), Succeeded)
     assert attempt.log_path.read_text().split()[-1] == "1"
-
-
-def test_memory_and_cards_are_claimed_in_order_and_a_claim_above_the_budget_is_served_alone() -> None:
-    async def main() -> None:
-        machine = Machine(100, ("0", "1"))
-        assert await machine.claim(60, 1) == ["0"]
-        large = asyncio.create_task(machine.claim(500, 0))
-        later = asyncio.create_task(machine.claim(10, 1))
-        cancelled = asyncio.create_task(machine.claim(1, 0))
-        await asyncio.sleep(0)
-        cancelled.cancel()
-        await asyncio.sleep(0)
-        assert not large.done()
-        # The order is kept, so that many small claims do not delay a large one for ever.
-        assert not later.done()
-        machine.release(60, ["0"])
-        assert await large == []
-        assert not later.done()
-        machine.release(500, [])
-        assert await later == ["1"]
-        machine.release(10, ["1"])
-        assert (machine.claimed_bytes, machine.claims, sorted(machine.free_gpus)) == (0, 0, ["0", "1"])
-        with pytest.raises(TooMuch, match="asks for 3 GPUs, and this machine has 2"):
-            await machine.claim(1, 3)
-
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize(("setting", "ids"), [("2", ("0", "1")), ("3,5", ("3", "5")), ("", ()), ("GPU-a", ("GPU-a",))])

@@ -8,6 +8,5 @@ that they leave behind. It outlives the server as long as it has tasks. It write
 attempt, from which a later server reads how the task ended.
 
 The interpreter of the tasks has neither this server's packages nor its code. So the modules here import only the
-standard library and each other, and their top-level package is `forkserver`. They are removed from `sys.modules` before
-the code of a user runs.
+standard library, each other, and app/system. They are removed from `sys.modules` before flytekit is imported.
 """

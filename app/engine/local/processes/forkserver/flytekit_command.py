@@ -20,13 +20,24 @@ from typing import Any
 from . import preload
 from .image_spec import recognize
 
-# Names of this package's modules. Looking for them in a forked task would copy the pages that hold all names.
-_own_modules: list[str] = []
+# Names of modules that a forked task hides too. Looking for them there would copy the pages that hold all names.
+_hidden_later: list[str] = []
 
 
-def remember_own_modules() -> None:
-    """Collect the names of this package's modules, after the last of them is imported."""
-    _own_modules[:] = _names_of_own_modules()
+def hide_own_modules(*, psutil: bool = False) -> None:
+    """Remove this server's modules from sys.modules: a package of the user may have the name `app` too.
+
+    The modules work on, because they have imported each other already.
+
+    Args:
+        psutil: Whether a forked task shall not find the psutil that this process has imported.
+    """
+    for name in list(sys.modules):
+        top = name.partition(".")[0]
+        if top == __name__.partition(".")[0]:
+            del sys.modules[name]
+        elif psutil and top == "psutil":
+            _hidden_later.append(name)
 
 
 def main() -> None:
@@ -34,11 +45,12 @@ def main() -> None:
 
     A version of flytekit that lacks an attribute which is needed here runs its own script instead.
     """
+    hide_own_modules()
     image, *argv = sys.argv[1:]
     if preload.import_flytekit():
         os.execv(argv[0], argv)
     inherited = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
-    _hide_own_modules(argv[0])
+    _become_main(argv[0])
     recognize(image, argv)
     _command(argv, [entry for entry in sys.path if entry not in inherited])
 
@@ -56,7 +68,9 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) 
     os.environ.update(env)
     time.tzset()
     tempfile.tempdir = None
-    _hide_own_modules(argv[0])
+    for name in _hidden_later:
+        sys.modules.pop(name, None)
+    _become_main(argv[0])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = _exit_code(argv, base_path, image)
@@ -74,17 +88,10 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) 
     return code
 
 
-def _hide_own_modules(script: str) -> None:
-    """Remove the modules of this package, and make `__main__` look as in a new interpreter that runs the script."""
-    for name in _own_modules or _names_of_own_modules():
-        sys.modules.pop(name, None)
+def _become_main(script: str) -> None:
+    """Make `__main__` look as in a new interpreter that runs the script."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.modules["__main__"].__file__ = script
-
-
-def _names_of_own_modules() -> list[str]:
-    package = __name__.partition(".")[0]
-    return [name for name in sys.modules if name.partition(".")[0] == package]
 
 
 def _exit_code(argv: list[str], base_path: list[str], image: str) -> int:

@@ -7,6 +7,8 @@ import socket
 import sys
 from typing import Any
 
+from app.system import system
+
 from . import flytekit_command
 from .preload import preload
 from .supervisor import Supervisor
@@ -14,11 +16,11 @@ from .supervisor import Supervisor
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument. The second argument is "warm" or "plain"."""
+    flytekit_command.hide_own_modules(psutil=system.is_portable)
     connection = socket.socket(fileno=int(sys.argv[1]))
     hello: dict[str, Any] = {"warm": False}
     if sys.argv[2] == "warm":
-        hello = preload()
-    flytekit_command.remember_own_modules()
+        hello = preload(system.native_threads)
     gc.collect()
     # The collector skips frozen objects. It would write to their pages, and forked processes could not share these.
     gc.freeze()

@@ -19,7 +19,7 @@ import site
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +28,9 @@ FAST = "pyflyte-fast-execute"
 _PLUGINS = "flytekit.plugins"
 # environments/plugin.py installs it.
 _OWN_PLUGIN = "flyteadmin"
-# Import hooks of installers, which an interpreter may load at its start. They have no state.
-_HOOKS = frozenset({"_distutils_hack", "_virtualenv"})
+# Import hooks of installers, which an interpreter may load at its start, and psutil, which app/system may import. They
+# have no state.
+_HOOKS = frozenset({"_distutils_hack", "_virtualenv", "psutil"})
 # Compiled packages that requirements of flytekit import if they are installed. They have no state.
 _STATELESS = frozenset(
     (
@@ -50,8 +51,11 @@ plugins: list[importlib.metadata.EntryPoint] = []
 generators: list[random.Random] = []
 
 
-def preload() -> dict[str, Any]:
+def preload(native_threads: Callable[[], int]) -> dict[str, Any]:
     """Import flytekit's entry point and report whether tasks may be forked from this process.
+
+    Args:
+        native_threads: Returns the number of this process's threads, including those of C libraries.
 
     Returns:
         `warm`: whether tasks may be forked. `why`: the reason if they may not. `packages`: the folders of installed
@@ -64,7 +68,10 @@ def preload() -> dict[str, Any]:
     with _recorded(read), _plugins_deferred():
         why = import_flytekit()
     if not why:
-        why = _state_of_others(at_start)
+        if threading.active_count() != 1 or native_threads() != 1:
+            why = "importing flytekit starts threads"
+        else:
+            why = _state_of_others(at_start)
     generators[:] = [found for found in gc.get_objects() if type(found) is random.Random]
     hello: dict[str, Any] = {"warm": not why, "packages": packages, "read": sorted(read)}
     return {**hello, "why": why} if why else hello
@@ -92,21 +99,11 @@ def _state_of_others(at_start: dict[str, bool]) -> str:
     Args:
         at_start: The packages that were loaded before flytekit (`_loaded`).
     """
-    if threading.active_count() != 1 or _native_threads() != 1:
-        return "importing flytekit starts threads"
     found = {name for name, compiled in _loaded().items() if name in at_start or (compiled and name not in _STATELESS)}
     foreign = sorted(found - _required("flytekit") - _HOOKS)
     if not foreign:
         return ""
     return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself"
-
-
-def _native_threads() -> int:
-    """Return the number of this process's threads, including those of C libraries; 1 where the system has no list."""
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except FileNotFoundError:
-        return 1
 
 
 def _loaded() -> dict[str, bool]:
@@ -119,9 +116,9 @@ def _loaded() -> dict[str, bool]:
         spec = None if type(module).__name__ == "_LazyModule" else getattr(module, "__spec__", None)
         origin = getattr(spec, "origin", None) or ""
         top = name.partition(".")[0]
-        # mypyc and the standard library generate the names of the last two kinds.
-        ours = top == __name__.partition(".")[0] or top.endswith("__mypyc") or top.startswith("_sysconfigdata_")
-        if os.path.isabs(origin) and top not in sys.stdlib_module_names and not ours:
+        # mypyc and the standard library generate such names.
+        generated = top.endswith("__mypyc") or top.startswith("_sysconfigdata_")
+        if os.path.isabs(origin) and top not in sys.stdlib_module_names and not generated:
             compiled = origin.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
             found[top] = found.get(top, False) or compiled
     return found

@@ -16,21 +16,23 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from . import system
-from .stamp import process_stamp
+from app.system import system
+
 from .task import Task
 from .task_process import HANDLED, STOPPING, Inherited, become_task
 
 _LENGTH = struct.Struct(">I")
 _READ_BYTES = 65536
 _WATCH_SECONDS = 1.0
-_MEMORY_SECONDS = 0.1
+# Where the system does not report the ends of processes that tasks have left behind.
+_LOOK_SECONDS = 0.02
 _REAP_SECONDS = 10.0
 _DESCRIPTORS_MAX = 65536
 
@@ -58,9 +60,11 @@ class Supervisor:
         self._removers: set[int] = set()
         # For each task that has ended: when to stop waiting for the end of its remaining processes.
         self._give_up: dict[int, float] = {}
+        # For each process that was left behind: the tasks whose ends wait for its end.
+        self._left_by: dict[int, frozenset[int]] = {}
         self._next_check = 0.0
         self._next_memory_check = 0.0
-        self._itself: dict[str, Any] = {"pid": os.getpid(), "stamp": process_stamp(os.getpid())}
+        self._itself: dict[str, Any] = {"pid": os.getpid(), "stamp": system.stamp(os.getpid())}
         self._descriptors_max, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         raised = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(self._descriptors_max, raised), hard))
@@ -127,6 +131,8 @@ class Supervisor:
         if not self._tasks:
             return None
         times = [self._next_check, *self._give_up.values()]
+        if self._give_up and not system.reports_leftovers:
+            times.append(time.monotonic() + _LOOK_SECONDS)
         if any(task.limits_memory for task in self._tasks.values()):
             times.append(self._next_memory_check)
         times += [task.deadline for task in self._tasks.values() if task.deadline is not None]
@@ -281,27 +287,31 @@ class Supervisor:
                 if check:
                     task.enforce_limits()
         if check_memory:
-            self._next_memory_check = now + _MEMORY_SECONDS
+            self._next_memory_check = now + system.memory_seconds
         if check:
             self._next_check = now + _WATCH_SECONDS
 
     def _end_leftovers(self) -> None:
-        """Kill what tasks that have ended left behind, and record their ends when all of it has ended.
+        """Kill what tasks that have ended left behind, and record the end of each when all of it has ended.
 
-        A task adopts its own orphans. So a child of this process that is no task was left behind by a task that has
-        ended.
+        A process of an unknown task delays the ends of all tasks that have ended when it is first seen, and no later
+        ones.
         """
         if not self._give_up:
             return
-        left = [pid for pid in system.children(os.getpid()) if pid not in self._tasks and pid not in self._removers]
-        for pid in left:
+        ended = {pid: self._tasks[pid].request["temporary"] for pid in self._give_up}
+        found = system.left_behind(ended, {*self._tasks, *self._removers})
+        self._left_by = {
+            pid: self._left_by.get(pid) or frozenset((task,) if task else ended) for pid, task in found.items()
+        }
+        for pid in found:
             # A process that has become another user, such as one of sudo, cannot be killed.
             with suppress(PermissionError, ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # SIGCHLD wakes the loop again when one of them has ended.
+        waiting = frozenset[int]().union(*self._left_by.values())
         now = time.monotonic()
         for pid, give_up in list(self._give_up.items()):
-            if pid not in self._starting and (not left or now >= give_up):
+            if pid not in self._starting and (pid not in waiting or now >= give_up):
                 del self._give_up[pid]
                 self._finish(self._tasks.pop(pid))
 
@@ -324,7 +334,10 @@ class Supervisor:
             return
         try:
             task.remove_folders()
+        except BaseException:  # noqa: BLE001 - nothing above it reports it.
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(0)
 
 

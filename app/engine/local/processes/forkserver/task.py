@@ -10,9 +10,10 @@ import sys
 import time
 from typing import Any
 
-from . import layout, system
+from app.system import system
+
+from . import layout
 from .log import Log
-from .stamp import process_stamp
 
 _EXIT_BYTES = 8192
 _REQUEST_CHARACTERS = 100
@@ -93,7 +94,7 @@ class Task:
         record = {
             **supervisor,
             "task_pid": self.pid,
-            "task_stamp": process_stamp(self.pid),
+            "task_stamp": system.stamp(self.pid),
             "started_at": time.time(),
         }
         own = os.path.join(self.directory, f".process-{self.pid}")

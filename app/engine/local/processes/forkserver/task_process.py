@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -11,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import flytekit_command, layout, system
+from app.system import system
+
+from . import flytekit_command, layout
 
 # Signals that the supervisor ignores or handles, and that a task gets as the system delivers them by default.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -54,7 +57,7 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
             os._exit(code)
         os.close(inherited.go)
         _restore_defaults(inherited)
-        system.hold(request["held"])
+        _hold(request["held"])
         system.limit_cpus(request["cpus_max"])
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
@@ -67,7 +70,7 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
             os.execve(request["program"], request["argv"], request["env"])
     except OSError as error:
         reason = {"error": error.strerror, "exec": True, "errno": error.errno}
-        system.write_all(inherited.failure, json.dumps(reason).encode())
+        _write_all(inherited.failure, json.dumps(reason).encode())
     finally:
         os._exit(code)
 
@@ -84,3 +87,17 @@ def _restore_defaults(inherited: Inherited) -> None:
     os.close(nothing)
     os.close(inherited.output)
     system.volunteer_for_oom()
+
+
+def _hold(path: str) -> None:
+    """Lock a file together with others, "" for none. The lock ends with the last process that has its descriptor."""
+    if path:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+        os.set_inheritable(descriptor, True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a blocking descriptor."""
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -3,17 +3,18 @@
 Problem: `loop.add_reader` of uvloop calls back only once for a socket that is readable and broken at the same time
 (data followed by a reset). The reader then never sees the end of the connection.
 
-Solution: on Linux the descriptor is registered in an epoll instance of its own, and the loop watches that instance. An
-epoll instance stays readable as long as one of its descriptors has an event, and it never reports an error itself. So
-the callback repeats until data and error have been read.
+Solution: where there is epoll, the descriptor is registered in an epoll instance of its own, and the loop watches that
+instance. An epoll instance stays readable as long as one of its descriptors has an event, and it never reports an error
+itself. So the callback repeats until data and error have been read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-import sys
 from collections.abc import Callable
+
+from app.system import system
 
 
 class SocketEvents:
@@ -29,7 +30,7 @@ class SocketEvents:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._writable = False
-        self._epoll = select.epoll() if sys.platform == "linux" else None
+        self._epoll = None if system.is_portable else select.epoll()
         if self._epoll is None:
             self._loop.add_reader(descriptor, callback)
             return

@@ -1,0 +1,36 @@
+"""What to do after a refusal of the server that is about an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.cli.client import Client, Refused
+from app.cli.program import program
+from app.cli.terminal.places import Place
+
+
+@contextmanager
+def advised(client: Client, place: Place, *, missing: str = "") -> Iterator[None]:
+    """Append the command that helps to a refusal of the block.
+
+    Args:
+        client: The client.
+        place: The execution.
+        missing: Replaces the server's message where it has no such execution.
+
+    Raises:
+        Refused: The server refuses.
+    """
+    try:
+        yield
+    except Refused as error:
+        if error.status == 404:
+            message = (
+                f"{missing or error}; see the latest ones with `{program()} get -p {place.project} -d {place.domain}`"
+            )
+        elif error.status in (400, 409):
+            message = f"{error}; see its state with `{program()} get {place.shown(client)}`"
+        else:
+            raise
+        raise Refused(message, error.status, error.code) from error

@@ -1,0 +1,104 @@
+"""The book of claims of memory and graphics cards: in memory, or in a file that several server processes share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.system import system
+
+
+@dataclass(slots=True)
+class Taken:
+    """One claim that is served.
+
+    Attributes:
+        memory: Bytes.
+        gpus: The ids of graphics cards.
+        pid, stamp: The server process that has claimed, in a shared book.
+    """
+
+    memory: int
+    gpus: list[str]
+    pid: int = 0
+    stamp: str = ""
+
+
+# By the names of claims (claims.name_of).
+Entries = dict[str, Taken]
+
+
+class Book:
+    """Claims of one server process."""
+
+    is_shared = False
+
+    def __init__(self) -> None:
+        self._entries: Entries = {}
+
+    @contextmanager
+    def opened(self) -> Iterator[Entries]:
+        """Yield the claims, to read and change them."""
+        yield self._entries
+
+
+class SharedBook(Book):
+    """Claims of all server processes of one home, in a file. Nobody else can open it meanwhile.
+
+    A claim whose server process was killed stays until its task has ended, or a server process adopts the task and
+    claims again.
+
+    Args:
+        path: The file.
+        is_running: Returns whether the process of a private folder runs.
+    """
+
+    is_shared = True
+
+    def __init__(self, path: Path, is_running: Callable[[Path], bool]) -> None:
+        super().__init__()
+        self._path = path
+        self._is_running = is_running
+        self._pid = os.getpid()
+        self._stamp = system.stamp(self._pid)
+
+    @contextmanager
+    def opened(self) -> Iterator[Entries]:
+        """Yield the claims, to read and change them.
+
+        Raises:
+            OSError: The file cannot be read or written.
+        """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            before = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            entries = self._read(before.decode())
+            yield entries
+            for taken in entries.values():
+                if not taken.pid:
+                    taken.pid, taken.stamp = self._pid, self._stamp
+            after = json.dumps({name: asdict(taken) for name, taken in entries.items()}).encode()
+            if after != before:
+                # A process that is killed in between leaves a longer end, which is not read.
+                os.pwrite(descriptor, after, 0)
+                os.ftruncate(descriptor, len(after))
+        finally:
+            os.close(descriptor)
+
+    def _read(self, text: str) -> Entries:
+        if not text:
+            return {}
+        entries = {name: Taken(**taken) for name, taken in json.JSONDecoder().raw_decode(text)[0].items()}
+        running = {(taken.pid, taken.stamp) for taken in entries.values() if system.stamp(taken.pid) == taken.stamp}
+        return {
+            name: taken
+            for name, taken in entries.items()
+            if (taken.pid, taken.stamp) in running or self._is_running(Path(name.rpartition("#")[0]))
+        }
