@@ -98,7 +98,7 @@ def test_cards_are_a_number_or_a_list(setting: str, ids: tuple[str, ...]) -> Non
 def test_tasks_get_cards_of_their_own_and_wait_for_memory(bench: Callable[..., Bench]) -> None:
     made = bench(processes_max=3, gpus="4,7", memory_bytes_max=100 * 2**20)
     text = "echo $CUDA_VISIBLE_DEVICES; date +%s.%N; sleep 0.5; date +%s.%N"
-    attempts = [made.attempt(limited(text, GPU="1"), node=f"n{number}") for number in range(2)]
+    attempts = [made.attempt(limited(text, GPU="1", MEMORY="10Mi"), node=f"n{number}") for number in range(2)]
     attempts += [made.attempt(limited(text, MEMORY="80Mi"), node=f"n{number}") for number in (2, 3)]
 
     async def main(runner: TaskRunner) -> None:
