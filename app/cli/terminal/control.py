@@ -148,7 +148,7 @@ def signal(
         except ValueError as error:
             raise BadSetting(f"{value!r} is no value of the signal {signal_id} ({type_name(type)}): {error}") from error
         if given := found[signal_id].get("value"):
-            # A gate goes on with its first value.
+            # A gate uses its first value.
             if plain(given) != plain(literal):
                 raise BadSetting(
                     f"signal {signal_id} of {place} has the value {shown(given)}, which its gate uses; "

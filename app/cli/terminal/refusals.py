@@ -1,4 +1,4 @@
-"""What to do after a refusal of the server that is about an execution."""
+"""Advice after a refusal of the server that is about an execution."""
 
 from __future__ import annotations
 
