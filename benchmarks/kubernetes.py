@@ -1,11 +1,13 @@
 """POST /executions with engine.kind=kubernetes: from the request to the object at an API of Kubernetes.
 
 Go's figure was taken with a stub of the API that accepts everything; so is this one. FLYTEADMIN_BENCHMARK_KUBECONFIG
-names the kubeconfig file of a real cluster in its place. The clock runs until each object has been created.
+names the kubeconfig file of a real cluster in its place, which has the kind FlyteWorkflow and the namespaces of the
+benchmark. The clock runs until each object has been created.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
@@ -15,9 +17,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.engine.kubernetes.api import GROUP, PLURAL, VERSION, ClusterApi
+from app.engine.kubernetes.kubeconfig import of_file as kubeconfig_of
+from app.settings.server import KubeClient
 from benchmarks import clients, measure
 from benchmarks.routes import ROUTES, UNIT
 from benchmarks.servers import WORKERS, Bed, served
@@ -58,12 +64,28 @@ def _stub(folder: Path) -> Iterator[tuple[Path, Callable[[], int]]]:
             process.terminate()
 
 
+def _objects(kubeconfig: str) -> int:
+    """Return the number of FlyteWorkflow objects in a real cluster."""
+
+    async def count() -> int:
+        api = ClusterApi(kubeconfig_of(kubeconfig, master=""), KubeClient(), requests_max=1)
+        try:
+            page = await api.call("GET", f"/apis/{GROUP}/{VERSION}/{PLURAL}", query={"limit": "1"})
+        finally:
+            await api.close()
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
+
+    return asyncio.run(count())
+
+
 def measured(bed: Bed, *, databases: tuple[str, ...], seconds: int, count: int) -> Iterator[Figures]:
     """Yield the figures of each database: runs of POST /executions next to runs of the unit."""
     route = next(one for one in ROUTES if one.name == "POST /executions")
     for database in databases:
         with _stub(bed.folder) as (kubeconfig, created):
             real = os.environ.get(KUBECONFIG_VARIABLE, "")
+            if real:
+                created = partial(_objects, real)
             variables = {
                 "FLYTEADMIN_DATABASE_URL": bed.urls[database],
                 "FLYTEADMIN_STORAGE_URL": str(bed.folder / f"storage-{database}"),

@@ -102,7 +102,7 @@ class ControlPlane:
 
     def kubeconfig(self, token: str = TOKEN, *, name: str = "", **user: Any) -> str:
         """Write a kubeconfig file and return its path. name, user: of the file, and its user in place of a token."""
-        path = self._folder / f"kubeconfig-{name or token}"
+        path = self._folder / f"kubeconfig-{name or token[:32]}"
         cluster = {"server": self.address, "certificate-authority": str(self.authority)}
         document = {
             "apiVersion": "v1",

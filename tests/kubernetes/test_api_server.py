@@ -76,18 +76,49 @@ def settings(plane: ControlPlane, *, token: str = "", **kubernetes: Any) -> dict
 
 
 class TestManifests:
-    @pytest.mark.parametrize("file", ["flyteworkflow-crd.yaml", "flyteadmin.yaml"])
+    @pytest.mark.parametrize("file", sorted(path.name for path in MANIFESTS.glob("*.yaml")))
     def test_the_api_server_accepts_them_without_an_unknown_field(self, plane: ControlPlane, file: str) -> None:
         plane.namespace("flyte")
         for document in yaml.safe_load_all((MANIFESTS / file).read_text()):
             plane.apply_document(document, dry_run=True)
 
-    def test_the_rights_of_the_manifest_suffice_for_the_engine(self, plane: ControlPlane) -> None:
-        documents = yaml.safe_load_all((MANIFESTS / "flyteadmin.yaml").read_text())
-        role = next(document for document in documents if document["kind"] == "ClusterRole")
-        rights = [rule for rule in role["rules"] if "flyteworkflows" in rule["resources"]]
-        verbs = {verb for rule in rights for verb in rule["verbs"]}
-        assert {"create", "get", "list", "delete"} <= verbs or "*" in verbs
+    def test_the_account_of_the_manifest_may_do_the_work(
+        self, bench: Scenario, empty: ControlPlane, tmp_path: Path
+    ) -> None:
+        documents = empty.apply(MANIFESTS / "flyteadmin.yaml")
+        path = "/api/v1/namespaces/flyte/serviceaccounts/flyteadmin/token"
+        status, answer = empty.call("POST", path, {"spec": {"expirationSeconds": 600}})
+        assert status == 201, answer
+        for name, text in found(documents, "flyteadmin-templates")["data"].items():
+            (tmp_path / name).write_text(text)
+        configuration = yaml.safe_load(found(documents, "flyteadmin", "ConfigMap")["data"]["flyteadmin.yaml"])
+        section = {"template_path": str(tmp_path), "custom_data": configuration["cluster_resources"]["customData"]}
+
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            server = Server(b.settings, b.database, b.blobs, NoEngine())
+            clusters = ClusterApis(b.settings)
+            try:
+                for _ in range(2):
+                    summary = await ResourceSync(server, clusters).run()
+                    assert summary.errors == []
+            finally:
+                await clusters.close()
+            async with running(b) as engine:
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: placed(b))
+                await engine._reconciler.compare()
+                assert await has_phase(b, "e1", Workflow.UNDEFINED)
+                await terminate(b, "e1")
+                assert empty.workflows(NAMESPACE)[0]["metadata"]["deletionTimestamp"]
+
+        chosen = settings(empty, token=answer["status"]["token"])
+        bench(scenario, **chosen, cluster_resources=section)
+
+
+def found(documents: list[dict[str, Any]], name: str, kind: str = "ConfigMap") -> dict[str, Any]:
+    """Return the document of a kind and a name."""
+    return next(one for one in documents if one["kind"] == kind and one["metadata"]["name"] == name)
 
 
 def test_the_objects_of_all_recorded_launches_are_accepted(

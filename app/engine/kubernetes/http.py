@@ -125,7 +125,8 @@ class Connections:
                 lambda: _Connection(loop), self._host, self._port, ssl=tls if self._is_https else None
             )
         except socket.gaierror as error:
-            raise NoAnswer(f"dial tcp: lookup {self._host}: {error.strerror or error}") from error
+            reason = "no such host" if error.errno == socket.EAI_NONAME else error.strerror
+            raise NoAnswer(f"dial tcp: lookup {self._host}: {reason}") from error
         except ssl.SSLError as error:
             raise NoAnswer(f"tls: {error}") from error
         except OSError as error:

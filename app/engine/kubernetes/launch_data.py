@@ -54,17 +54,12 @@ async def launch_data(
         closure = await closures.get(row)
         if single_task:
             closure = _without_deadlines(closure)
-    workflow = row.workflow_name
-    kinds = {
-        matchable_resource_pb2.TASK_RESOURCE: (workflow, ""),
-        matchable_resource_pb2.PLUGIN_OVERRIDE: ("" if single_task else workflow, plan),
-    }
-    attributes = await matchable_attributes.resolve_kinds(ctx, kinds, id.project, id.domain)
+    attributes = await _attributes(ctx, id, row, plan, single_task=single_task)
     overrides = attributes.get(matchable_resource_pb2.PLUGIN_OVERRIDE)
     recovered = spec.metadata.mode == execution_pb2.ExecutionMetadata.RECOVERED
     return LaunchData(
         id=id,
-        workflow_name=workflow,
+        workflow_name=row.workflow_name,
         workflow_key=(row.remote_closure_identifier, row.digest or b"", single_task),
         closure=closure,
         closure_uri=row.remote_closure_identifier,
@@ -93,6 +88,23 @@ def _without_deadlines(closure: compiler_pb2.CompiledWorkflowClosure) -> compile
     return changed
 
 
+async def _attributes(
+    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, row: Any, plan: str, *, single_task: bool
+) -> dict[int, matchable_resource_pb2.MatchingAttributes]:
+    """Return the attributes TASK_RESOURCE and PLUGIN_OVERRIDE, by one statement where one place has both.
+
+    Parity: task resources are those of the workflow's project and domain, plugins those of the execution's. A single
+    task has the name of the execution in place of the workflow's for its plugins.
+    """
+    task_resource = {matchable_resource_pb2.TASK_RESOURCE: (row.workflow_name, "")}
+    plugins = {matchable_resource_pb2.PLUGIN_OVERRIDE: (id.name, "") if single_task else (row.workflow_name, plan)}
+    one_place = (id.project, id.domain) == (row.workflow_project, row.workflow_domain)
+    if one_place and not single_task:
+        return await matchable_attributes.resolve_kinds(ctx, {**task_resource, **plugins}, id.project, id.domain)
+    found = await matchable_attributes.resolve_kinds(ctx, task_resource, row.workflow_project, row.workflow_domain)
+    return {**found, **await matchable_attributes.resolve_kinds(ctx, plugins, id.project, id.domain)}
+
+
 async def _child_queue(ctx: Context, row: Any) -> str:
     """Return the queue of the first tag that has one, "" for none (upstream pkg/executions/queues.go)."""
     section = ctx.settings.queues
@@ -101,10 +113,9 @@ async def _child_queue(ctx: Context, row: Any) -> str:
     kind = matchable_resource_pb2.EXECUTION_QUEUE
     found = await matchable_attributes.resolve(ctx, kind, row.workflow_project, row.workflow_domain, row.workflow_name)
     tags: Sequence[str] = tuple(found.execution_queue_attributes.tags) if found is not None else ()
-    if not tags:
-        by_domain = {config.domain: config.tags for config in section.workflow_configs}
-        tags = by_domain.get(row.workflow_domain, by_domain.get("", ()))
-    for tag in tags:
+    by_domain = {config.domain: config.tags for config in section.workflow_configs}
+    # Parity: where no tag of the attribute has a queue, those of the domain count.
+    for tag in (*tags, *(by_domain.get(row.workflow_domain) or by_domain.get("", ()))):
         queues = [queue.dynamic for queue in section.execution_queues if tag in queue.attributes]
         if queues:
             return secrets.choice(queues)

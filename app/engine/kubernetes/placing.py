@@ -280,6 +280,9 @@ class Placer:
         except ApiError as error:
             if error.status != 404:
                 await self._again(work, error, "execution_not_deleted")
+                if error.retry_after:
+                    # Parity: Kubernetes' client for Go repeats such a call itself, and the caller sees no failure.
+                    return
                 raise errors.Internal(f"failed to terminate execution: {text(work.id)} with err {error}") from error
             is_gone = True
         if is_gone and (row.placed_at is None or self._grace_is_over(row.removed_at)):

@@ -478,6 +478,23 @@ class TestAborts:
 
         bench(scenario, **settings(cluster, tmp_path))
 
+    def test_a_throttled_deletion_is_no_error_and_is_repeated(
+        self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
+    ) -> None:
+        async def scenario(b: Any) -> None:
+            await prepare(b)
+            async with running(b):
+                await b.call(executions.create_execution, a_launch())
+                await until(lambda: placed(b))
+                answers = iter([failure(429, "TooManyRequests", "later")])
+                cluster.fault = lambda method, path: next(answers, None) if method == "DELETE" else None
+                cluster.retry_after = "1"
+                await terminate(b, "e1")
+                assert cluster.deleted == []
+                await until(lambda: cluster.deleted)
+
+        bench(scenario, **settings(cluster, tmp_path))
+
 
 class TestReconcile:
     def test_an_execution_whose_object_was_deleted_by_force_ends(

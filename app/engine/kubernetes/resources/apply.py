@@ -102,7 +102,7 @@ async def apply(
     path = f"/apis/{version}" if "/" in version else f"/api/{version}"
     if kind.namespaced:
         own = document["metadata"].get("namespace")
-        if own not in (None, namespace):
+        if own not in (None, "", namespace):
             raise BadTemplate(f"metadata.namespace is {own}, but the object belongs to {namespace}")
         path += f"/namespaces/{namespace}"
     path += f"/{kind.plural}"
