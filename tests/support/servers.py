@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.system import PORTABLE
+
 COMMAND = (sys.executable, "-m", "app.cli.main")
 PORT_FLAGS = ("--port", "--grpc-port", "--metrics-port")
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     left_out = ("FLYTEADMIN_", "PYTHONDONTWRITEBYTECODE")
     plain = {name: value for name, value in os.environ.items() if not name.upper().startswith(left_out)}
     quick = {"FLYTEADMIN_ENGINE": "none", "FLYTEADMIN__SERVER__DRAINSECONDS": "0"}
+    # It concerns all processes of a machine (app/system).
+    plain |= {name: os.environ[name] for name in (PORTABLE,) if name in os.environ}
     return {**plain, "FLYTEADMIN_HOME": str(home), "PYTHONPATH": str(ROOT), **quick, **more}
 
 
