@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.options import Files, errors_in_one_line, load_settings, progress, sources_of
+from app.cli.program import program
 
 if TYPE_CHECKING:
     from app.server.startup import Started
@@ -161,14 +162,8 @@ def _first_commands(settings: "Settings", web: str) -> tuple[str, ...]:
 
 def _program(settings: "Settings") -> str:
     """Return this program, with the variable of its home where that is not the default one."""
-    import sys
-
-    program = Path(sys.argv[0]).absolute()
-    name = "flyteadmin"
-    if program.name == name and program.is_relative_to(Path.cwd()):
-        name = str(program.relative_to(Path.cwd()))
     default = Path("~/.flyteadmin").expanduser()
-    return name if settings.home_path == default else f"FLYTEADMIN_HOME={settings.home_path} {name}"
+    return program() if settings.home_path == default else f"FLYTEADMIN_HOME={settings.home_path} {program()}"
 
 
 def _token(settings: "Settings") -> str:

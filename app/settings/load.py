@@ -30,6 +30,7 @@ from app.settings.keys import (
 from app.settings.secrets import is_secret_name, redact
 from app.settings.tree import Settings
 from app.settings.values import BadSetting
+from app.system import PORTABLE
 
 TEST_PREFIX = "FLYTEADMIN_TEST_"
 SHOWN_VALUE_CHARACTERS_MAX = 100
@@ -116,7 +117,7 @@ def _from_environment(environ: Mapping[str, str], warnings: list[str]) -> dict[s
         upper = name.upper()
         if upper in SHORT_NAMES:
             values = merged(values, _nested({SHORT_NAMES[upper]: text}))
-        elif upper.startswith("FLYTEADMIN_") and not upper.startswith((LONG_PREFIX, TEST_PREFIX)):
+        elif upper.startswith("FLYTEADMIN_") and upper != PORTABLE and not upper.startswith((LONG_PREFIX, TEST_PREFIX)):
             near = difflib.get_close_matches(upper, SHORT_NAMES, n=1)
             hint = f"did you mean {near[0]}?" if near else f"write settings as {LONG_PREFIX}<SECTION>__<KEY>"
             warnings.append(f"environment variable {name} is unknown; {hint}")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.settings import BadSetting, Settings, load, masked
 from app.settings.values import quantity, seconds
+from app.system import PORTABLE
 
 
 def load_yaml(tmp_path: Path, text: str, *more: str, **how: Any) -> Any:
@@ -121,6 +122,9 @@ class TestKeys:
         assert "FLYTEADMIN_HOME?" in one
         assert "FLYTEADMIN_PORT" in two
         assert "FLYTEADMIN__SERVER__PRT" in three
+
+    def test_the_variable_of_the_portable_twin_is_no_setting(self) -> None:
+        assert load((), None, {PORTABLE: "1"}).warnings == ()
 
     def test_no_two_keys_of_a_section_read_alike(self) -> None:
         for path, model in models(Settings).items():

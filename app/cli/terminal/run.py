@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -30,6 +31,10 @@ ABORT_CAUSE = "by Ctrl-C in flyteadmin run"
 EXAMPLE = "examples/hello.py"
 # pyflyte reads the token from a variable, so that no argument and no file has it.
 TOKEN_VARIABLE = "FLYTEADMIN_RUN_TOKEN"  # nosec B105 - the name of a variable
+# The last line of pyflyte for a name that is not in the file; above it stands a traceback of flytekit's own code.
+_MISSING = re.compile(r"^(?:\w+\.)*FlyteEntityNotFoundException: (.+)", re.MULTILINE)
+# pyflyte cuts lines at the width of its terminal.
+COLUMNS = "1000"
 OUTPUT_BYTES_MAX = 16 * 1024
 END_SECONDS_MAX = 5.0
 
@@ -198,6 +203,9 @@ def _launch(
         return INTERRUPTED
     if process.returncode == 0:
         return 0
+    if missing := _MISSING.search(said):
+        typer.echo(f"flyteadmin: {missing[1]}; `{program()} run FILE --help` lists what FILE has", err=True)
+        return UNKNOWN
     typer.echo(said, err=True)
     typer.echo(
         f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); "
@@ -238,6 +246,7 @@ def _configuration(client: Client) -> Iterator[tuple[Path, dict[str, str]]]:
         admin["insecureSkipVerify"] = True
     prefixes = ("FLYTE_PLATFORM_", "FLYTE_CREDENTIALS_", "FLYTECTL_CONFIG")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    variables["COLUMNS"] = COLUMNS
     if token := client.token():
         admin |= {"authType": "ExternalCommand", "command": ["printenv", TOKEN_VARIABLE]}
         variables[TOKEN_VARIABLE] = token

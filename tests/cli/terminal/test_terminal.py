@@ -154,6 +154,10 @@ def test_a_file_that_python_refuses(start: Start, tmp_path: Path) -> None:
     code, printed = ended(start("run", str(tmp_path / "broken.py"), "f"))
     assert code == 3
     assert "correct the error above" in printed
+    code, printed = ended(start("run", str(SOURCE), "nosuch"))
+    assert code == 3
+    assert "'nosuch' not found in module 'counting'; `flyteadmin run FILE --help` lists" in " ".join(printed.split())
+    assert "Traceback" not in printed
     code, printed = ended(start("run", "nowhere.py", "f"))
     assert code == 3
     assert "there is no file nowhere.py; give the path of a Python file, or try `flyteadmin hello`" in printed

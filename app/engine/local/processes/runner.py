@@ -254,7 +254,9 @@ class TaskRunner:
             raise
         if isinstance(result, Failed):
             result = await asyncio.to_thread(storage_failures.judge, running, result, self._blobs.unavailable)
-        await asyncio.to_thread(_remove_private_folders, attempt.directory)
+        # The supervisor has removed all others, unless it was killed.
+        if ended is None or (attempt.directory / layout.COPILOT).exists():
+            await asyncio.to_thread(_remove_private_folders, attempt.directory)
         return result
 
     async def kill(self, running: RunningProcess, *, grace_seconds: float | None = None) -> None:

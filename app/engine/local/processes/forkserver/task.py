@@ -203,7 +203,7 @@ class Task:
         ended_well = self.status == 0 and not self.reason
         # The server still reads the output files of a raw container that ended well.
         for name in _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT):
-            shutil.rmtree(os.path.join(self.directory, name), ignore_errors=True)
+            _remove_tree(os.path.join(self.directory, name))
         self.unlink_temporary()
         if self.reason != "disk":
             return
@@ -282,3 +282,10 @@ class Task:
         with open(os.open(self._reserved(), flags, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps(record).ljust(_EXIT_BYTES))
         os.rename(self._reserved(), os.path.join(self.directory, layout.EXIT_RECORD))
+
+
+def _remove_tree(path: str) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
+        # The log of the fork server gets it.
+        sys.stderr.write(f"{path} could not be removed completely\n")
