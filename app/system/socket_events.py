@@ -5,7 +5,8 @@ Problem: `loop.add_reader` of uvloop calls back only once for a socket that is r
 
 Solution: where there is epoll, the descriptor is registered in an epoll instance of its own, and the loop watches that
 instance. An epoll instance stays readable as long as one of its descriptors has an event, and it never reports an error
-itself. So the callback repeats until data and error have been read.
+itself. So the callback repeats until data and error have been read. Without epoll the descriptor is polled after each
+callback, and the callback repeats while there is something to read.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ class SocketEvents:
         self._loop = asyncio.get_running_loop()
         self._writable = False
         self._epoll = None if system.is_portable else select.epoll()
+        self._again: asyncio.Handle | None = None
         if self._epoll is None:
-            self._loop.add_reader(descriptor, callback)
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLIN)
+            self._loop.add_reader(descriptor, self._call)
             return
         self._epoll.register(descriptor, select.EPOLLIN)
         self._loop.add_reader(self._epoll.fileno(), callback)
@@ -55,6 +59,20 @@ class SocketEvents:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             return
+        if self._again is not None:
+            self._again.cancel()
+        self._poll.unregister(self._descriptor)
         self._loop.remove_reader(self._descriptor)
         if self._writable:
             self._loop.remove_writer(self._descriptor)
+
+    def _call(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._loop.call_soon(self._repeat)
+        self._callback()
+
+    def _repeat(self) -> None:
+        self._again = None
+        if self._poll.poll(0):
+            self._call()

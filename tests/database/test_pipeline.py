@@ -22,6 +22,7 @@ from app.database import pipeline, postgres
 from app.database.connection_pool import ConnectionPool
 from app.database.pipeline import ConnectionLost
 from app.database.statements import Statement
+from app.system import system
 from tests.support.breaking_postgres import TERMINATED, BreakingPostgres, last_words
 from tests.support.servers import serving
 
@@ -77,11 +78,13 @@ ENDS: dict[str, tuple[bytes, bool]] = {
 }
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(("loop", "portable"), [("uvloop", False), ("asyncio", False), ("uvloop", True)])
 @pytest.mark.parametrize("end", ENDS)
 def test_pending_statements_fail_at_once_when_the_connection_ends(
-    server: BreakingPostgres, end: str, loop: str
+    server: BreakingPostgres, end: str, loop: str, portable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The portable twin has no epoll.
+    monkeypatch.setattr(system, "is_portable", portable)
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
     async def main() -> None:
