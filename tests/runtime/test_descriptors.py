@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from app import limited_log
 from app.runtime import descriptors
+from app.system import system
 
 CODE = """
 import resource, subprocess, sys, time
@@ -25,8 +26,7 @@ child.communicate(b"\\n")
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+@pytest.mark.skipif(system.is_portable, reason="prlimit is Linux's")
 def test_the_soft_limit_is_raised_and_restored() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 2048
     shown = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout

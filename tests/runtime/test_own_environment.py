@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.runtime import own_environment
+from app.system import system
 from tests.support.servers import serving
 
 SECRET = "5ecret-of-the-test"
@@ -23,7 +24,7 @@ print(os.environ["SOME_TOKEN"], getenv(b"SOME_TOKEN").decode(), open("/proc/self
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the environment of a process can be hidden on Linux only")
+@pytest.mark.skipif(system.is_portable, reason="the environment of a process can be hidden on Linux only")
 class TestProcesses:
     @pytest.mark.slow
     def test_a_process_reads_what_others_cannot_see(self) -> None:

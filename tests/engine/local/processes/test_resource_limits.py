@@ -14,9 +14,8 @@ from app.engine.local.processes.claims import gpus_of
 from app.engine.local.processes.commands import container_of
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, Outcome, Succeeded
+from app.system import system
 from tests.engine.conftest import Bench, outcome_of, run, script, with_runner
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux only")
 
 Memory, Cpu = tasks_pb2.Resources.MEMORY, tasks_pb2.Resources.CPU
 # Allocates 300 MiB in a child, whose memory belongs to the task too.
@@ -81,7 +80,7 @@ def test_the_limits_can_be_switched_off(bench: Callable[..., Bench]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+@pytest.mark.skipif(system.is_portable or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two CPUs")
 def test_a_task_runs_on_as_many_cpus_as_its_limit(bench: Callable[..., Bench]) -> None:
     made = bench()
     attempt = made.attempt(limited("nproc", CPU="500m"))
