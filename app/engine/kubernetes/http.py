@@ -230,7 +230,10 @@ class _Connection(asyncio.Protocol):
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Pass the answer on."""
+        """Pass the answer on. One of 1xx only announces the answer."""
+        if self._parser is not None and self._parser.get_status_code() < 200:
+            self._headers, self._has_head = {}, False
+            return
         parser, self._parser = self._parser, None
         if parser is None or self._waiting is None or self._waiting.done():
             return

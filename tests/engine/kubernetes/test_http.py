@@ -118,6 +118,15 @@ def test_chunks_are_joined() -> None:
     play([b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"], scenario)
 
 
+def test_an_announcement_is_no_answer() -> None:
+    async def scenario(connections: Connections) -> None:
+        for _ in range(2):
+            assert (await get(connections)).status == 200
+
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    assert play([early + OK, early + early + OK], scenario).connections == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
