@@ -110,7 +110,8 @@ class _Plans(fill.Filler):
             parameters["x"].default.scalar.primitive.integer = 3
         row |= {"spec": spec.SerializeToString(), "closure": closure.SerializeToString()}
         plans = (row | version_key(_id(number)) for number in range(1, self._number + 1))
-        times = dict.fromkeys(("created_at", "updated_at"), fill.START)
+        # Active since an hour: slots of former days would be caught up, at the rate of scheduler.catchUpRate.
+        times = dict.fromkeys(("created_at", "updated_at"), datetime.now(UTC) - timedelta(hours=1))
         rest = {"cron_expression": "0 0 31 2 *", "fixed_rate_value": 0, "unit": 0, "kickoff_time_input_arg": ""}
         rows = (times | version_key(_id(number)) | rest | {"active": True} for number in range(1, self._number + 1))
         state = dict.fromkeys(("launched", "missed", "skipped", "failed", "failures_in_row"), 0) | {"paused": False}

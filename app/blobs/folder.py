@@ -271,7 +271,9 @@ class IncomingFile:
         with self._lock:
             try:
                 # Rows that refer to the object may reach the disk at any time; the object must be there before them.
-                _sync(self._descriptor)
+                # A file without content has nothing that could be lost.
+                if self.size_bytes:
+                    _sync(self._descriptor)
                 renamed = self._folder.rename(self._temporary, self._path, self._uri, replace=replace)
             except OSError as error:
                 raise blob_errors.unwritable_file(self._uri, error) from error

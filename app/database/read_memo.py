@@ -39,4 +39,6 @@ class ReadMemo:
 
     def put_found(self, model: type[schema.Base], columns: tuple[str, ...], where: dict[str, Any], row: Any) -> None:
         """Store the result of `UnitOfWork.find` with these arguments. row: has the columns as attributes, or None."""
-        self.put(self.key(statements.select_by_key(model, tuple(where), columns), where), row)
+        # The arguments are those of `find`: the cache of statements has an entry for each way to call it.
+        statement = statements.select_by_key(model, tuple(where), columns, False)
+        self.put(self.key(statement, where), row)

@@ -7,7 +7,7 @@ workflow_attributes}.proto. Source: flyteadmin/pkg/manager/impl/resources, pkg/r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,8 @@ from sqlalchemy import Select, and_, bindparam, literal, or_, select, true
 
 from app import errors
 from app.database import schema
+from app.database.base import UnitOfWork
+from app.database.read_memo import ReadMemo
 from app.database.statements import Statement
 from app.query import visible
 from app.runtime.context import Context
@@ -28,6 +30,8 @@ from app.services import execution_config
 from app.services.checks import check_project_and_domain, check_project_exists, check_project_for_update, field_or_none
 from app.settings import Settings
 
+# Above so many workflows with rows of their own, `read_ahead` leaves the reads to its callers.
+READ_AHEAD_WORKFLOWS_MAX = 1000
 PROJECT_PRIORITY, PROJECT_DOMAIN_PRIORITY, WORKFLOW_PRIORITY = 5, 10, 100
 
 # The kind of attribute for each member of admin.MatchingAttributes.
@@ -81,6 +85,35 @@ def _of_kinds(number: int) -> Statement:
     kinds = or_(*(_RESOURCES.c.resource_type == bindparam(f"kind_{index}") for index in range(number)))
     levels = (or_(_RESOURCES.c[level] == "", _RESOURCES.c[level] == bindparam(level)) for level in _LEVELS)
     return Statement(_by_priority().where(kinds, *levels))
+
+
+@lru_cache(maxsize=1)
+def _workflows_of_kind() -> Statement:
+    where = (_RESOURCES.c.resource_type == bindparam("kind"), _RESOURCES.c.workflow != "")
+    return Statement(select(_RESOURCES.c.workflow).where(*where).distinct().limit(bindparam("most")))
+
+
+async def read_ahead(db: UnitOfWork, memo: ReadMemo, kind: int, workflows: Iterable[tuple[str, str, str]]) -> None:
+    """Put the rows that `find_row` returns for many workflows into a memo, with few statements.
+
+    Args:
+        db: The unit of work.
+        memo: The memo.
+        kind: An admin.MatchableResource.
+        workflows: Project, domain and name of each workflow.
+    """
+    own = await db.all(_workflows_of_kind(), kind=_kind_name(kind), most=READ_AHEAD_WORKFLOWS_MAX)
+    if len(own) == READ_AHEAD_WORKFLOWS_MAX:
+        return
+    names, found = {row.workflow for row in own}, {}
+    for project, domain, workflow in workflows:
+        key = {"kind": _kind_name(kind), "project": project, "domain": domain, "workflow": "", "launch_plan": ""}
+        if workflow in names:
+            continue
+        # A workflow without a row of its own has that of its project-domain or its project.
+        if (project, domain) not in found:
+            found[project, domain] = await db.one(_most_specific(), **key)
+        memo.put(memo.key(_most_specific(), {**key, "workflow": workflow}), found[project, domain])
 
 
 async def find_row(

@@ -17,6 +17,8 @@ from flyteidl.admin import (
 )
 
 from app import errors
+from app.database import schema
+from app.database.read_memo import ReadMemo
 from app.services import matchable_attributes as service
 from app.services import projects
 from tests.support.builders import a_project, refusal
@@ -355,3 +357,41 @@ class TestListMatchableAttributes:
             assert error.message == "invalid value for resource_type"
 
         bench(scenario)
+
+
+# Project, domain, workflow and launch plan of each row.
+ROWS = [
+    ("p", "", "", ""),
+    ("p", "development", "", ""),
+    ("p", "development", "own", ""),
+    ("p", "", "everywhere", ""),
+    ("q", "development", "other", ""),
+    ("p", "staging", "", "plan"),
+]
+
+
+def test_rows_read_ahead_are_those_of_single_reads(bench: Bench) -> None:
+    async def scenario(b: Any) -> None:
+        async with b.context() as ctx:
+            for row in ROWS:
+                levels = dict(zip(("project", "domain", "workflow", "launch_plan"), row, strict=True))
+                priority = 1 + sum(map(bool, row))
+                values = {"resource_type": "WORKFLOW_EXECUTION_CONFIG", "priority": priority, "attributes": b"x"}
+                await ctx.db.insert(schema.Resource, **levels, **values)
+        places = [
+            (project, domain, workflow)
+            for project in ("p", "q", "r")
+            for domain in ("", "development", "staging")
+            for workflow in ("", "own", "everywhere", "other", "none")
+        ]
+        async with b.context() as ctx:
+            memo = ReadMemo()
+            await service.read_ahead(ctx.db, memo, CONFIG, places)
+            single = [await service.find_row(ctx, CONFIG, *place) for place in places]
+            known = len(memo._rows)
+            ctx.db.memo = memo
+            assert [await service.find_row(ctx, CONFIG, *place) for place in places] == single
+            # Those of workflows with rows of their own were read one by one.
+            assert (known, len(memo._rows)) == (18, len(places))
+
+    bench(scenario)
