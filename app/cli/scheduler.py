@@ -10,10 +10,12 @@ from app.cli import rest
 from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.places import Domain, Output, Place, Project, place_of, plan_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from app.cli.client import Client
     from app.wire.cron import Cron
 
 PATH = "/api/v1/schedules"
@@ -26,7 +28,9 @@ TIME_HELP = "this time, such as 2026-03-29T01:00:00Z. Without an offset in UTC."
 
 commands = group("Run the scheduler, explain cron expressions, and pause, resume or launch schedules.")
 
-Plan = Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN/NAME[/VERSION]", help="The launch plan.")]
+Plan = Annotated[
+    str, typer.Argument(metavar="PLAN", help="The launch plan: NAME[/VERSION], or PROJECT/DOMAIN/NAME[/VERSION].")
+]
 
 
 @commands.command("run")
@@ -112,23 +116,37 @@ def _changes(zone: "tzinfo", now: datetime) -> list[datetime]:
 
 @commands.command("list")
 def list_(
-    place: Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN[/NAME]", help="Where to look.")],
+    place: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Only those of this launch plan; or PROJECT/DOMAIN[/NAME].")
+    ] = "",
     problems: Annotated[bool, typer.Option("--problems", help="Only schedules that do not launch as written.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """List schedules with their state, their following slot, and the reason of trouble."""
-    from app.settings import BadSetting
+    from app.cli.client import connected
 
     with errors_in_one_line():
-        if place.count("/") not in (1, 2):
-            raise BadSetting(f"{place!r} is no PROJECT/DOMAIN[/NAME]")
+        with connected(endpoint) as client:
+            place = _listed_place(client, place, project, domain)
         query = {"problems": "true"} if problems else {}
         found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
         rest.print_list(found, "schedule", _print_schedule, json=json)
         if not json:
             version = _call(endpoint, "GET", place, query={"limit": "1"})["tzdata"]
             typer.echo(f"time zones of tzdata {version or 'without a version'}")
+
+
+def _listed_place(client: "Client", text: str, project: str, domain: str) -> str:
+    """Return PROJECT/DOMAIN or PROJECT/DOMAIN/NAME. Raises BadSetting for text of another form."""
+    from app.settings import BadSetting
+
+    parts = text.split("/") if text else []
+    if not all(parts) or len(parts) > 3:
+        raise BadSetting(f"{text!r} is no place; give nothing, NAME or PROJECT/DOMAIN[/NAME]")
+    return text if len(parts) > 1 else "/".join((*place_of(client, project, domain), *parts))
 
 
 def _print_schedule(one: dict[str, Any]) -> None:
@@ -156,24 +174,28 @@ def _print_schedule(one: dict[str, Any]) -> None:
 def pause(
     plan: Plan,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Shown to its owner.")] = "",
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """Stop a schedule until `resume`, and keep the reason."""
     with errors_in_one_line():
-        path = _with_version(endpoint, plan)
+        path = _with_version(endpoint, plan, project, domain)
         _call(endpoint, "POST", f"{path}/pause", {"reason": reason})
-        typer.echo(f"{path} is paused")
+        typer.echo(f"{path} is paused; start it again with `flyteadmin scheduler resume {path}`")
 
 
 @commands.command("resume")
 def resume(
     plan: Plan,
     catch_up: Annotated[bool, typer.Option("--catch-up", help="Launch the slots since the pause, too.")] = False,
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """Start a paused schedule again."""
     with errors_in_one_line():
-        path = _with_version(endpoint, plan)
+        path = _with_version(endpoint, plan, project, domain)
         _call(endpoint, "POST", f"{path}/resume", {"catch_up": catch_up})
         typer.echo(f"{path} is active")
 
@@ -184,12 +206,25 @@ def trigger(
     if_allowed: Annotated[
         bool, typer.Option("--if-allowed", help="Not while it is paused, or where its option overlap forbids it.")
     ] = False,
+    output: Output = "text",
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """Launch a scheduled launch plan now; its slots stay as they are."""
+    from app.cli.client import connected
+    from app.cli.terminal.output import print_json
+    from app.cli.terminal.watch import advice
+
     with errors_in_one_line():
-        path = _with_version(endpoint, plan)
-        typer.echo(_call(endpoint, "POST", f"{path}/trigger", {"if_allowed": if_allowed})["execution"])
+        path = _with_version(endpoint, plan, project, domain)
+        name = _call(endpoint, "POST", f"{path}/trigger", {"if_allowed": if_allowed})["execution"]
+        with connected(endpoint) as client:
+            place = Place(*path.split("/")[:2], name)
+            if output == "json":
+                print_json({**place.id, "console": place.console(client)})
+            else:
+                typer.echo(f"launched {place}; {advice(client, place)}")
 
 
 @commands.command("backfill")
@@ -202,11 +237,13 @@ def backfill(
     at_a_time: Annotated[
         int, typer.Option("--at-a-time", min=0, help="Executions that run at the same time; 0 for all at once.")
     ] = 0,
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """Print the past slots of a time, then launch those that have no execution."""
     with errors_in_one_line():
-        path = _with_version(endpoint, plan)
+        path = _with_version(endpoint, plan, project, domain)
         body = {"from": _utc(start), "to": _utc(end), "dry_run": True, "force": force}
         slots = _call(endpoint, "POST", f"{path}/backfill", body)["slots"]
         for slot in slots:
@@ -247,19 +284,20 @@ def _utc(moment: datetime) -> str:
     return moment.replace(tzinfo=moment.tzinfo or UTC).isoformat()
 
 
-def _with_version(endpoint: str, plan: str) -> str:
+def _with_version(endpoint: str, text: str, project: str, domain: str) -> str:
     """Return the plan with its version; without one, that of its only active or paused schedule."""
+    from app.cli.client import connected
     from app.settings import BadSetting
 
-    parts = plan.split("/")
-    if len(parts) == 4:
+    with connected(endpoint) as client:
+        plan = plan_of(client, text, project, domain)
+    if plan.count("/") == 3:
         return plan
-    if len(parts) != 3:
-        raise BadSetting(f"{plan!r} is no PROJECT/DOMAIN/NAME[/VERSION]")
     found = _call(endpoint, "GET", plan, query={"limit": "1000"})["schedules"]
     chosen = [one["version"] for one in found if one["active"]] or [one["version"] for one in found if one["paused"]]
     if not chosen:
-        raise BadSetting(f"{plan} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all")
+        place = plan.rpartition("/")[0]
+        raise BadSetting(f"{plan} has no active or paused schedule; `flyteadmin scheduler list {place}` shows all")
     if len(chosen) > 1:
         raise BadSetting(f"{plan} has {len(chosen)} active or paused schedules: name the version")
     return f"{plan}/{chosen[0]}"

@@ -45,7 +45,7 @@ def test_a_backfill_takes_the_times_that_list_prints(answer: Any, given: str, se
             httpx.Response(401, json={"message": "upstream's text"}),
             "does not describe its sign-in at /.well-known/oauth-authorization-server; put a token into FLYTE_API_KEY",
         ),
-        (schedules(), f"{PLAN} has no active or paused schedule; flyteadmin scheduler list PROJECT/DOMAIN shows all"),
+        (schedules(), f"{PLAN} has no active or paused schedule; `flyteadmin scheduler list p/development` shows all"),
         (schedules("v1", "v2"), f"{PLAN} has 2 active or paused schedules: name the version"),
         (
             httpx.ConnectError("refused"),
@@ -67,11 +67,68 @@ def test_a_refused_token_is_reported_with_the_reason(answer: Any, monkeypatch: p
     assert run("list", "p/development").stderr.startswith("flyteadmin: 401: the token has expired; sign in anew")
 
 
-@pytest.mark.parametrize("place", ["p", "p/d/n/v"])
-def test_a_list_needs_project_and_domain(answer: Any, place: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ((), "flytesnacks/development"),
+        (("nightly",), "flytesnacks/development/nightly"),
+        (("nightly", "-p", "p", "-d", "staging"), "p/staging/nightly"),
+        (("p/development",), "p/development"),
+        (("p/development/nightly", "-p", "other"), "p/development/nightly"),
+    ],
+)
+def test_a_list_is_of_the_place_of_other_commands(answer: Any, arguments: tuple[str, ...], path: str) -> None:
+    requests = answer(httpx.Response(200, json={"schedules": [], "token": "", "tzdata": "2025b"}))
+    assert run("list", *arguments).exit_code == 0
+    assert f"/schedules/{path}?" in requests[0]["url"] + "?"
+
+
+@pytest.mark.parametrize("place", ["p/d/n/v", "p//n", "/"])
+def test_a_list_of_another_place_is_refused(answer: Any, place: str) -> None:
     requests = answer(schedules())
-    assert run("list", place).stderr == f"flyteadmin: '{place}' is no PROJECT/DOMAIN[/NAME]\n"
+    expected = f"flyteadmin: {place!r} is no place; give nothing, NAME or PROJECT/DOMAIN[/NAME]\n"
+    assert run("list", place).stderr == expected
     assert requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("nightly",), "flytesnacks/development/nightly/v7"),
+        (("nightly", "-p", "p", "-d", "staging"), "p/staging/nightly/v7"),
+        (("nightly/v1", "-d", "staging"), "flytesnacks/staging/nightly/v1"),
+        (("p/development/nightly",), "p/development/nightly/v7"),
+        (("p/development/nightly/v1",), "p/development/nightly/v1"),
+    ],
+)
+def test_a_plan_is_named_as_by_other_commands(answer: Any, arguments: tuple[str, ...], path: str) -> None:
+    given = path.endswith("/v1")
+    requests = answer(*([] if given else [schedules("v7")]), httpx.Response(200, json={}))
+    done = run("pause", *arguments)
+    assert done.stdout == f"{path} is paused; start it again with `flyteadmin scheduler resume {path}`\n"
+    assert requests[-1]["url"].endswith(f"/schedules/{path}/pause")
+
+
+@pytest.mark.parametrize("plan", ["", "a//b", "p/development/nightly/v1/more"])
+def test_text_that_names_no_plan_is_refused(answer: Any, plan: str) -> None:
+    requests = answer(schedules())
+    assert "names no launch plan; give NAME, NAME/VERSION or PROJECT/DOMAIN" in run("resume", plan).stderr
+    assert requests == []
+
+
+def test_trigger_names_the_execution_and_the_commands_that_follow(answer: Any) -> None:
+    answer(schedules("v1"), httpx.Response(200, json={"execution": "m1"}))
+    assert run("trigger", "nightly").stdout == (
+        "launched flytesnacks/development/m1; watch it with `flyteadmin watch m1`, "
+        "end it with `flyteadmin terminate m1`\n"
+    )
+    answer(httpx.Response(200, json={"execution": "m2"}))
+    assert json.loads(run("trigger", f"{PLAN}/v1", "--output", "json").stdout) == {
+        "project": "p",
+        "domain": "development",
+        "name": "m2",
+        "console": "http://localhost:30080/console/projects/p/domains/development/executions/m2",
+    }
 
 
 def test_a_backfill_runs_some_executions_at_a_time(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,3 +106,19 @@ def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
         f"{text!r} names no execution; give a name, PROJECT/DOMAIN/NAME or an address of a console, "
         f"and see the latest ones with `{program()} get`"
     )
+
+
+def plan_of(client: Client, text: str, project: str, domain: str) -> str:
+    """Return a launch plan that the command line names, as PROJECT/DOMAIN/NAME, with its version where it is given.
+
+    Raises:
+        BadSetting: The text is neither NAME[/VERSION] nor PROJECT/DOMAIN/NAME[/VERSION].
+    """
+    from app.settings import BadSetting
+
+    parts = text.split("/")
+    if all(parts) and len(parts) in (1, 2):
+        return "/".join((*place_of(client, project, domain), *parts))
+    if all(parts) and len(parts) in (3, 4):
+        return text
+    raise BadSetting(f"{text!r} names no launch plan; give NAME, NAME/VERSION or PROJECT/DOMAIN/NAME[/VERSION]")
