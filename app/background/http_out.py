@@ -16,22 +16,33 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 
 from app.auth.provider_client import trusted
+from app.services.outbox import printable
 from app.settings import BadSetting
 
 # Bytes of a reply that are read; the rest is not waited for.
 REPLY_BYTES_MAX = 65_536
 # Characters of a reply that are kept for lists and logs.
 SHOWN_MAX = 200
+# A longer time that a receiver asks for is cut to this one.
+RETRY_AFTER_SECONDS_MAX = 86_400.0
 SECRET_PREFIX = "whsec_"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Public IPv6 addresses. Others, such as ::127.0.0.1 and 64:ff9b:1::127.0.0.1, may lead to a private IPv4 address.
+_IPV6_UNICAST = ipaddress.ip_network("2000::/3")
+# Addresses for special purposes that some versions of Python count as public.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+# Resolving a name takes long where its name server does not answer. The threads of the event loop read and write files.
+_RESOLVERS = ThreadPoolExecutor(8, thread_name_prefix="receiver-names")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -39,6 +50,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 class ForbiddenAddress(Exception):
     """The receiver has only addresses that must not be connected to; the text names them and the setting."""
+
+
+class Unusable(Exception):
+    """The address of the receiver cannot be used, now or later; the text is the reason."""
 
 
 class Unreachable(Exception):
@@ -96,8 +111,10 @@ class HttpOut:
 
         Raises:
             ForbiddenAddress: The receiver has only private addresses that are not listed.
+            Unusable: No request can be sent to the address.
             Unreachable: There is no connection, or no reply in time.
         """
+        _check_url(url)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._send(url, headers, body)
@@ -106,10 +123,11 @@ class HttpOut:
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         except (httpcore.UnsupportedProtocol, ValueError, TypeError) as error:
-            raise Unreachable(f"the address cannot be used: {error}") from error
+            raise Unusable(f"the address cannot be used: {error}") from error
 
     async def reach(self, url: str) -> None:
         """Connect to a receiver without sending a request. Raises like `post`."""
+        _check_url(url)
         parts = httpcore.URL(url)
         port = parts.port or (443 if parts.scheme == b"https" else 80)
         try:
@@ -142,7 +160,7 @@ class HttpOut:
                 if len(received) >= REPLY_BYTES_MAX:
                     break
         found = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-        text = " ".join(received[: 4 * SHOWN_MAX].decode("utf-8", "replace").split())
+        text = " ".join(printable(received[: 4 * SHOWN_MAX].decode("utf-8", "replace")).split())
         return Reply(response.status, _retry_after(found.get(b"retry-after", "")), text[:SHOWN_MAX])
 
 
@@ -164,7 +182,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         """Resolve a name and connect to its first allowed address that answers."""
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(_RESOLVERS, _resolve, host.strip("[]"), port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host}: {getattr(error, 'strerror', None) or error}") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -194,6 +212,23 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
+def _resolve(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _check_url(url: str) -> None:
+    """Raise Unusable for an address that no request can carry: other characters would change the request."""
+    if not url.isascii() or any(letter <= " " or letter in '\x7f"<>\\^`{|}' for letter in url):
+        raise Unusable("the address cannot be used: it has characters that addresses of the web do not have")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise Unusable(f"the address cannot be used: {error}") from error
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or port == 0:
+        raise Unusable("the address cannot be used: it has no host, or is not one of http or https")
+
+
 def networks(allowed: Iterable[str]) -> tuple[Network, ...]:
     """Return the networks of `outbox.allowedNetworks`. Raises BadSetting for one that cannot be read."""
     found = []
@@ -213,6 +248,10 @@ def is_allowed(address: str, allowed: Sequence[Network]) -> bool:
         return False
     if any(parsed in network for network in allowed if network.version == parsed.version):
         return True
+    if any(parsed in network for network in _SPECIAL if network.version == parsed.version):
+        return False
+    if parsed.version == 6 and parsed not in _IPV6_UNICAST:
+        return False
     return parsed.is_global and not parsed.is_multicast
 
 
@@ -231,12 +270,13 @@ def _refusal(host: str, addresses: Sequence[str]) -> str:
 
 def _retry_after(value: str) -> float | None:
     """Return the seconds of a header Retry-After, which holds a number or a date."""
-    if value.strip().isdecimal():
-        return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        if value.strip().isdecimal():
+            return min(RETRY_AFTER_SECONDS_MAX, float(value))
+        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return min(RETRY_AFTER_SECONDS_MAX, max(0.0, seconds))
 
 
 def signing_key(secret: str) -> bytes:

@@ -135,16 +135,23 @@ def shown(address: str) -> str:
 
 def _problem(address: str, template: str, settings: Settings) -> str:
     """Return why a message cannot be delivered, "" where an attempt is worth it."""
-    if len(address) > ADDRESS_LENGTH_MAX:
-        return f"the address has more than {ADDRESS_LENGTH_MAX} characters"
     if len(template) > TEMPLATE_LENGTH_MAX:
         return f"the template has {len(template)} characters, more than {TEMPLATE_LENGTH_MAX}"
+    if problem := address_problem(address):
+        return problem
+    return "" if is_webhook(address) or publishes(settings) or mail_service(settings) else NO_TRANSPORT
+
+
+def address_problem(address: str) -> str:
+    """Return why nothing can be sent to an address, "" where an attempt is worth it."""
+    if len(address) > ADDRESS_LENGTH_MAX:
+        return f"the address has more than {ADDRESS_LENGTH_MAX} characters"
     if is_webhook(address):
-        return ""
+        return "" if address.isprintable() else "the address has characters that no address has"
     name, _, host = address.rpartition("@")
     if not name or not host or not address.isprintable() or any(letter in address for letter in ' ,;<>"'):
         return "the recipient is no e-mail address"
-    return "" if publishes(settings) or mail_service(settings) else NO_TRANSPORT
+    return ""
 
 
 def _recipients(phase: int, closure: execution_pb2.ExecutionClosure) -> Iterator[tuple[int, _Kind, str, str]]:

@@ -42,6 +42,14 @@ _SHOWN = (
 )
 
 
+def printable(text: str) -> str:
+    """Return text with a blank for each character that terminals would obey or databases refuse.
+
+    Recipients are written by users, replies by receivers. PostgreSQL refuses text with a zero byte.
+    """
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 async def put(
     ctx: Context,
     *,
@@ -75,7 +83,7 @@ async def put(
         "delivery_id": delivery_id or secrets.token_hex(16),
         "target": target,
         "kind": kind,
-        "recipient": recipient,
+        "recipient": printable(recipient),
         **execution_key(execution),
         "content": content,
         "state": state,

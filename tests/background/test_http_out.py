@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.background import http_out
-from app.background.http_out import ForbiddenAddress, HttpOut, Unreachable, is_allowed, networks
+from app.background.http_out import ForbiddenAddress, HttpOut, Unreachable, Unusable, is_allowed, networks
 from app.settings import BadSetting
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -78,6 +79,15 @@ def post(port: int, *, host: str = "127.0.0.1", allowed: tuple[str, ...] = LOOPB
         ("::ffff:127.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("2001:0:4136:e378:8000:63bf:80ff:fffe", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("192.0.0.8", False),
+        ("192.88.99.1", False),
         ("no address", False),
     ],
 )
@@ -130,15 +140,13 @@ def test_a_name_with_another_address_the_second_time_is_refused(monkeypatch: pyt
     """The address that was checked is the one that is connected to: a name is resolved once for a connection."""
     asked = []
 
+    def resolve(host: str, port: int) -> Any:
+        asked.append(host)
+        address = "192.0.2.1" if len(asked) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
     async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-
-        async def resolve(host: str, port: int, **_: Any) -> Any:
-            asked.append(host)
-            address = "192.0.2.1" if len(asked) == 1 else "127.0.0.1"
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        monkeypatch.setattr(http_out, "_resolve", resolve)
         async with receiver(answer("HTTP/1.1 200 OK\r\ncontent-length: 0")) as port:
             http = HttpOut(["192.0.2.0/24"], timeout_seconds=1.0)
             with pytest.raises(Unreachable):
@@ -213,12 +221,83 @@ def test_a_redirect_is_not_followed() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("url", ["ftp://x.test/", "http://", "no address"])
-def test_an_address_that_cannot_be_used_is_unreachable(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x.test/",
+        "http://",
+        "no address",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:0/",
+        "http://[::1/",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/a\r\nx-other: 1",
+        "http://127.0.0.1\t/",
+        "http://127.0.0.1\\@x.test/",
+        "http://hooks.sl\u0430ck.com/",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
     async def scenario() -> None:
         http = HttpOut(LOOPBACK)
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unusable):
             await http.post(url, headers={}, body=b"")
+        with pytest.raises(Unusable):
+            await http.reach(url)
+        await http.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"])
+def test_other_spellings_of_a_private_address_are_refused(host: str) -> None:
+    with pytest.raises(ForbiddenAddress, match=r"127\.0\.0\.1"):
+        asyncio.run(post(80, host=host, allowed=()))
+
+
+def test_a_reply_that_a_terminal_would_obey_is_shown_as_text() -> None:
+    async def scenario() -> None:
+        head = "HTTP/1.1 200 OK\r\ncontent-length: 14"
+        async with receiver(answer(head, b"\x1b[2Jgone\0\xff\r\nx\x07")) as port:
+            assert (await post(port)).text == "[2Jgone \ufffd x"
+
+    asyncio.run(scenario())
+
+
+def test_endless_headers_end_the_request() -> None:
+    async def handle(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(100_000):
+            writer.write(b"x-%d: y\r\n" % number)
+            await writer.drain()
+
+    async def scenario() -> None:
+        async with receiver(handle) as port:
+            with pytest.raises(Unreachable):
+                await post(port)
+
+    asyncio.run(scenario())
+
+
+def test_names_without_an_answer_leave_the_threads_of_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def resolve(*_: Any) -> Any:
+        answered.wait(10)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(http_out, "_resolve", resolve)
+
+    async def scenario() -> None:
+        http = HttpOut(LOOPBACK, timeout_seconds=5.0, connections_max=64)
+        hooks = (http.post(f"http://a{number}.test/", headers={}, body=b"") for number in range(64))
+        requests = [asyncio.create_task(hook) for hook in hooks]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2.0):
+            assert await asyncio.to_thread(lambda: "read") == "read"
+        answered.set()
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unreachable}
         await http.close()
 
     asyncio.run(scenario())
@@ -238,6 +317,9 @@ def test_dates_of_retry_after_are_read() -> None:
     assert seconds is not None
     assert 85 < seconds <= 90
     assert http_out._retry_after("soon") is None
+    assert http_out._retry_after("9" * 400) == http_out.RETRY_AFTER_SECONDS_MAX
+    assert http_out._retry_after("Fri, 31 Dec 9999 23:59:59 GMT") == http_out.RETRY_AFTER_SECONDS_MAX
+    assert http_out._retry_after("Fri, 31 Dec 9999 23:59:59 +99999999999999999999") is None
 
 
 SECRET = "whsec_" + base64.b64encode(b"a" * 32).decode()

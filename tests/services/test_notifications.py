@@ -141,6 +141,9 @@ def test_without_a_transport_the_list_has_the_reason(bench: Scenario) -> None:
         ("a b@example.com", "", "the recipient is no e-mail address"),
         ("a@example.com\r\nBcc: b@example.com", "", "the recipient is no e-mail address"),
         ("nobody", "", "the recipient is no e-mail address"),
+        ("a\0b@example.com", "", "the recipient is no e-mail address"),
+        ("\x1b[2J@example.com", "", "the recipient is no e-mail address"),
+        ("https://example.com/\0", "", "the address has characters that no address has"),
         ("a" * 2500 + "@example.com", "", "the address has more than 2000 characters"),
         ("a@example.com", "x" * 1_000_000, "the template has 1000000 characters, more than 65536"),
     ],
@@ -155,6 +158,7 @@ def test_bad_recipients_and_templates_fail_with_their_reason(
         await end(b)
         first, second = await messages(b)
         assert (first.state, first.reason) == ("failed", reason)
+        assert first.recipient.isprintable()
         assert second.state == ("failed" if template else "pending")
 
     bench(scenario)

@@ -12,7 +12,15 @@ from pathlib import Path
 import structlog
 
 from app.background.events_out.publisher import Message, required
-from app.background.http_out import ForbiddenAddress, HttpOut, Reply, Unreachable, signature_headers, signing_key
+from app.background.http_out import (
+    ForbiddenAddress,
+    HttpOut,
+    Reply,
+    Unreachable,
+    Unusable,
+    signature_headers,
+    signing_key,
+)
 from app.background.outbox.targets import Away, Ended, Refused, TryAgain
 from app.settings import BadSetting
 from app.settings.events_out import Http
@@ -57,7 +65,7 @@ class HttpPublisher:
             return GONE
         try:
             await self._http.reach(self._section.url)
-        except (ForbiddenAddress, Unreachable) as error:
+        except (ForbiddenAddress, Unreachable, Unusable) as error:
             return str(error)
         return ""
 
@@ -80,7 +88,7 @@ class HttpPublisher:
             headers["authorization"] = f"Bearer {token}"
         try:
             reply = await self._http.post(self._section.url, headers=headers, body=body)
-        except (ForbiddenAddress, Unreachable) as error:
+        except (ForbiddenAddress, Unreachable, Unusable) as error:
             raise Away(str(error)) from error
         if reply.status == _GONE:
             self._gone = True

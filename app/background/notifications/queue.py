@@ -27,7 +27,7 @@ from app.background.outbox.targets import Away, Backoff, Delivery
 from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.services import outbox
-from app.services.notifications import MAIL, QUEUE
+from app.services.notifications import ADDRESS_LENGTH_MAX, MAIL, QUEUE, address_problem
 from app.settings import Settings
 
 # Parity: the subject of SNS messages, and the attribute `key` of Pub/Sub messages.
@@ -187,10 +187,11 @@ async def store(ctx: Context, received: Sequence[Received]) -> None:
                 ctx,
                 target=MAIL,
                 kind=PREPARED,
-                recipient=recipient,
+                recipient=recipient[:ADDRESS_LENGTH_MAX],
                 execution=nothing,
                 content=copy.SerializeToString(),
                 delivery_id=hashlib.sha256(f"{one.id}\n{recipient}".encode()).hexdigest()[:32],
+                undeliverable=address_problem(recipient),
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from app.background.http_out import HttpOut, Reply, Unreachable
+from app.background.http_out import HttpOut, Reply, Unreachable, Unusable
 from app.background.notifications.mail import Mail
 from app.background.outbox.targets import Away, Refused, TryAgain
 from app.settings import BadSetting, Settings
@@ -46,7 +46,7 @@ class SendGrid:
         try:
             self._key()
             await self._http.reach(self._section.sendgrid_url)
-        except (BadSetting, Unreachable) as error:
+        except (BadSetting, Unreachable, Unusable) as error:
             return str(error)
         return ""
 
@@ -60,7 +60,7 @@ class SendGrid:
         mail.conversation.append(f"> POST {url}")
         try:
             reply = await self._http.post(url, headers=headers, body=orjson.dumps(_request(mail)))
-        except Unreachable as error:
+        except (Unreachable, Unusable) as error:
             raise Away(f"SendGrid: {error}") from error
         mail.conversation.append(reply.summary())
         return _outcome(reply)

@@ -7,6 +7,7 @@ The host of the address decides. A user names the receiver, so only public addre
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,15 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 import orjson
 
 from app.auth.secrets_store import SecretsStore
-from app.background.http_out import ForbiddenAddress, HttpOut, Reply, Unreachable, signature_headers, signing_key
+from app.background.http_out import (
+    ForbiddenAddress,
+    HttpOut,
+    Reply,
+    Unreachable,
+    Unusable,
+    signature_headers,
+    signing_key,
+)
 from app.background.notifications import templates
 from app.background.notifications.notice import Notice, notice_of
 from app.background.notifications.rates import Rates
@@ -34,6 +43,11 @@ SEVERITY = {"FAILED": "error", "TIMED_OUT": "error", "ABORTED": "warning", "SUCC
 # PagerDuty cuts a longer summary.
 SUMMARY_LENGTH_MAX = 1024
 SLACK_LENGTH_MAX = 3000
+
+# Requests to one host at the same time, so that a slow receiver leaves connections to the others.
+HOST_REQUESTS_MAX = 4
+# Time until another attempt where a host has that many.
+HOST_SECONDS = 2.0
 
 _AGAIN = (408, 425, 429)
 
@@ -69,6 +83,7 @@ class WebhookTarget:
         self._http: HttpOut | None = None
         self._secrets = SecretsStore(settings)
         self._rates = Rates(settings.notifications.recipient_messages_per_minute)
+        self._running: Counter[str] = Counter()
 
     async def open(self) -> None:
         """Do nothing: connections are made when there is a message."""
@@ -85,9 +100,17 @@ class WebhookTarget:
         """Send one request."""
         post = post_of(notice_of(delivery, self._settings), self._settings, delivery.delivery_id, delivery.created_at)
         burst = {"burst": 1} if post.seconds is not None else {}
-        recipient = hashlib.sha256(post.url.encode()).hexdigest()
+        recipient, host = hashlib.sha256(post.url.encode()).hexdigest(), urlsplit(post.url).hostname or ""
+        if self._running[host] >= HOST_REQUESTS_MAX:
+            raise TryAgain(f"{HOST_REQUESTS_MAX} requests to {host} run", after_seconds=HOST_SECONDS, counts=False)
         self._rates.take(recipient, seconds=post.seconds, processes=delivery.processes, **burst)
-        return _outcome(await self._send(post, delivery.delivery_id))
+        self._running[host] += 1
+        try:
+            return _outcome(await self._send(post, delivery.delivery_id))
+        finally:
+            self._running[host] -= 1
+            if not self._running[host]:
+                del self._running[host]
 
     async def send_trial(self, notice: Notice, delivery_id: str, now: datetime, conversation: list[str]) -> str:
         """Send one request now and return the reply; as `MailTarget.send_trial`."""
@@ -114,7 +137,7 @@ class WebhookTarget:
             self._http = HttpOut(self._settings.outbox.allowed_networks)
         try:
             return await self._http.post(post.url, headers=headers, body=post.body)
-        except ForbiddenAddress as error:
+        except (ForbiddenAddress, Unusable) as error:
             raise Refused(str(error)) from error
         except Unreachable as error:
             raise TryAgain(str(error)) from error
@@ -144,6 +167,8 @@ def post_of(notice: Notice, settings: Settings, delivery_id: str, created_at: da
         raise Refused(f"the address cannot be read: {error}") from error
     if not host or parts.username is not None:
         raise Refused("the address has no host, or a user name")
+    if host in (*SLACK_HOSTS, *PAGERDUTY_HOSTS) and parts.scheme.lower() != "https":
+        raise Refused(f"{host} is reached by https alone: the address is a secret")
     if host in SLACK_HOSTS:
         return Post(notice.address, _json(_slack(notice, section)), seconds=SLACK_SECONDS)
     if host in PAGERDUTY_HOSTS and (key := _routing_key(parts)):

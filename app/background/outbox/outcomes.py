@@ -12,7 +12,7 @@ from app import errors
 from app.background.outbox import claims
 from app.background.outbox.targets import Delivery
 from app.database.base import Database, UnitOfWork
-from app.services.outbox import TEXT_LENGTH_MAX
+from app.services.outbox import TEXT_LENGTH_MAX, printable
 
 # Outcomes of one transaction.
 BATCH_MAX = 200
@@ -38,15 +38,17 @@ class Outcomes:
 
     async def delivered(self, delivery: Delivery, reply: str) -> None:
         """Record that the receiver has the message. Returns after the commit."""
-        await self._record(delivery, claims.DELIVERED, reply=reply[:TEXT_LENGTH_MAX])
+        await self._record(delivery, claims.DELIVERED, reply=printable(reply[:TEXT_LENGTH_MAX]))
 
     async def failed(self, delivery: Delivery, reason: str) -> None:
         """Record that the message cannot be delivered. Returns after the commit."""
-        await self._record(delivery, claims.FAILED, reason=reason[:TEXT_LENGTH_MAX])
+        await self._record(delivery, claims.FAILED, reason=printable(reason[:TEXT_LENGTH_MAX]))
 
     async def again(self, delivery: Delivery, after: timedelta, reason: str, *, counts: bool) -> None:
         """Record that the message is tried again. Returns after the commit."""
-        await self._record(delivery, claims.PENDING, reason=reason[:TEXT_LENGTH_MAX], after=after, attempts=int(counts))
+        await self._record(
+            delivery, claims.PENDING, reason=printable(reason[:TEXT_LENGTH_MAX]), after=after, attempts=int(counts)
+        )
 
     async def give_back(self, target: str, execution: claims.Execution, *, after: int) -> None:
         """Release the messages of an execution that were claimed after one message. Returns after the commit."""

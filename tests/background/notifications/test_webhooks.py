@@ -112,6 +112,34 @@ class TestForms:
         with pytest.raises(Refused):
             post(address)
 
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "https://hooks.slack.com.example.org/services/T0/B0/XX",
+            "https://example.org/hooks.slack.com/services/T0/B0/XX",
+            "https://example.org/#https://hooks.slack.com/services/T0/B0/XX",
+            "https://xhooks.slack.com/services/T0/B0/XX",
+            "https://events.pagerduty.com.example.org/v2/enqueue?routing_key=KEY",
+            "https://example.org/integration/KEY/enqueue",
+        ],
+    )
+    def test_look_alikes_of_slack_and_pagerduty_are_signed_webhooks_of_their_own_host(self, address: str) -> None:
+        made = post(address)
+        assert (made.url, made.signed) == (address, True)
+        assert b"routing_key" not in made.body
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "https://hooks.slack.com@example.org/services/T0/B0/XX",
+            "http://hooks.slack.com/services/T0/B0/XX",
+            "http://events.pagerduty.com/v2/enqueue?routing_key=KEY",
+        ],
+    )
+    def test_a_user_name_and_secrets_in_clear_text_are_refused(self, address: str) -> None:
+        with pytest.raises(Refused):
+            post(address)
+
     def test_lists_show_the_host_alone(self) -> None:
         assert shown("https://hooks.slack.com/services/T0/B0/secret") == "https://hooks.slack.com/…"
         assert shown("https://u:pw@example.com:99/x?token=y") == "https://example.com/…"
@@ -159,6 +187,45 @@ class TestDelivery:
                 with pytest.raises(TryAgain):
                     await target.deliver(delivery(f"http://127.0.0.1:{closed.getsockname()[1]}/"))
             await target.close()
+
+        asyncio.run(scenario())
+
+    def test_an_address_with_other_characters_is_refused_for_good(self, target: WebhookTarget) -> None:
+        for address in ("https://example.com/a b", "https://example.com/a\r\nx: y", "https://hooks.sl\u0430ck.com/"):
+            with pytest.raises(Refused):
+                asyncio.run(target.deliver(delivery(address)))
+
+    def test_a_slow_host_leaves_connections_to_the_others(self, target: WebhookTarget) -> None:
+        async def scenario() -> None:
+            ended = asyncio.Event()
+
+            async def hold(_: Any, writer: asyncio.StreamWriter) -> None:
+                await ended.wait()
+                writer.close()
+                await writer.wait_closed()
+
+            slow = await asyncio.start_server(hold, "127.0.0.1", 0)
+            address = f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}"
+            held = [
+                asyncio.create_task(target.deliver(delivery(f"{address}/{number}")))
+                for number in range(webhooks.HOST_REQUESTS_MAX)
+            ]
+            await asyncio.sleep(0.1)
+            with pytest.raises(TryAgain) as again:
+                await target.deliver(delivery(f"{address}/other"))
+            assert (again.value.counts, again.value.after_seconds) == (False, webhooks.HOST_SECONDS)
+            async with http_receiver() as receiver:
+                await target.deliver(delivery(receiver.url.replace("127.0.0.1", "localhost")))
+                assert len(receiver.received) == 1
+            for request in held:
+                request.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+            ended.set()
+            assert not target._running
+            await target.close()
+            slow.close()
+            await slow.wait_closed()
+            await asyncio.sleep(0.05)
 
         asyncio.run(scenario())
 

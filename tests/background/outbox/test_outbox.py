@@ -39,6 +39,7 @@ class Recorder:
         self.ordered = ordered
         self.backoff = Backoff(0.01, 0.05, attempts)
         self.problem = ""
+        self.reply = "ok"
         self.got: list[bytes] = []
         self.ids: list[str] = []
         self.fail: Callable[[Delivery], None] = lambda _: None
@@ -53,7 +54,7 @@ class Recorder:
         self.ids.append(delivery.delivery_id)
         self.fail(delivery)
         self.got.append(delivery.content)
-        return "ok"
+        return self.reply
 
     async def close(self) -> None: ...
 
@@ -167,6 +168,27 @@ class TestDelivery:
                 await settled(b)
             [row] = await rows(b)
             assert (target.got, row.state, row.attempts) == ([b"one"], "delivered", 3)
+
+        bench(scenario)
+
+    def test_no_text_of_a_receiver_keeps_outcomes_from_being_recorded(self, bench: Scenario) -> None:
+        async def scenario(b: Any) -> None:
+            target = Recorder()
+            target.reply = "zero \0, escape \x1b[2J, surrogate \udcff"
+
+            def fail(delivery: Delivery) -> None:
+                if delivery.content == b"bad":
+                    raise Refused(target.reply)
+
+            target.fail = fail
+            await put(b, "one", "bad", recipient="\0\x1b[2J")
+            async with running(b, target):
+                await settled(b)
+            text = "zero  , escape  [2J, surrogate  "
+            assert [(row.state, row.attempts, row.reply or row.reason, row.recipient) for row in await rows(b)] == [
+                ("delivered", 1, text, "  [2J"),
+                ("failed", 1, text, "  [2J"),
+            ]
 
         bench(scenario)
 
