@@ -220,7 +220,8 @@ def trigger(
         path = _with_version(endpoint, plan, project, domain)
         name = _call(endpoint, "POST", f"{path}/trigger", {"if_allowed": if_allowed})["execution"]
         with connected(endpoint) as client:
-            place = Place(*path.split("/")[:2], name)
+            parts = path.split("/")
+            place = Place(parts[0], parts[1], name)
             if output == "json":
                 print_json({**place.id, "console": place.console(client)})
             else:
