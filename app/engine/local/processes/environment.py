@@ -185,7 +185,8 @@ def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], p
     def packages() -> Packages:
         progress(f"making {store.path(key)} (only once, takes a minute or more)")
         progress(f"installing {', '.join(requirements)}")
-        return Packages(arguments=requirements, with_pip=True)
+        arguments = tuple(_absolute(line) for line in requirements)
+        return Packages(arguments=arguments, with_pip=True, folder=store.path(key).parent)
 
     try:
         record = Record(key=key, state="making", requirements=without_passwords(requirements))
@@ -194,6 +195,14 @@ def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], p
         raise _broken(error.cause) from error
     except Stopped as error:
         raise EnvironmentBroken("the environment of tasks is not made: the server stops") from error
+
+
+def _absolute(requirement: str) -> str:
+    """Return a requirement whose path does not depend on the working directory of the installer."""
+    path, bracket, extras = requirement.partition("[")
+    if path.startswith(".") or ("/" in path and Path(path).exists()):
+        return f"{Path(path).absolute()}{bracket}{extras}"
+    return requirement
 
 
 def _set_link(link: Path, target: Path) -> None:

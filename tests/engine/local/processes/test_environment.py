@@ -91,6 +91,21 @@ def test_a_failed_installation_names_the_settings_and_sets_no_link(tmp_path: Pat
     assert not Path(listed["path"]).exists()
 
 
+@pytest.mark.slow
+def test_relative_paths_are_those_of_the_server_whose_project_has_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    wheel = a_wheel(project, "1.0")
+    # uv reads it in its working directory, and fails for it.
+    (project / "uv.toml").write_text("[pip]\nno-index = 7\n")
+    monkeypatch.chdir(project)
+    for number, requirement in enumerate((f"./{wheel.name}", f"../project/{wheel.name}")):
+        made = asyncio.run(ensure(settings_with(tmp_path / str(number), requirements=(requirement,)), lambda _: None))
+        assert version_in(made.python) == "1.0"
+
+
 def test_an_existing_environment_is_used_unchanged(tmp_path: Path, environment: Path) -> None:
     found = asyncio.run(ensure(settings_with(tmp_path, environment=str(environment)), lambda line: None))
     assert found.path == environment.resolve()

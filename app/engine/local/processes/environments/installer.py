@@ -77,11 +77,14 @@ class Packages:
         arguments: Requirements and options of `pip install`, such as `-r` with a file; none installs nothing.
         sources: Where packages come from.
         with_pip: Whether the environment gets pip, for its users.
+        folder: The working directory of the installer; None for that of this server. uv reads the settings of a
+            project there, which would change the environment.
     """
 
     arguments: tuple[str, ...]
     sources: Sources = field(default_factory=Sources)
     with_pip: bool = False
+    folder: Path | None = None
 
 
 class Installer:
@@ -128,7 +131,7 @@ class Installer:
         variables = _variables(packages.sources, uv=bool(uv))
 
         def run(command: list[str]) -> None:
-            self.run(command, progress, variables=variables, seconds_max=seconds_max, held=held)
+            self.run(command, progress, variables=variables, seconds_max=seconds_max, held=held, folder=packages.folder)
 
         if own and packages.with_pip and importlib.util.find_spec("ensurepip") is not None:
             run([sys.executable, "-m", "venv", str(target)])
@@ -156,6 +159,7 @@ class Installer:
         variables: Mapping[str, str] | None = None,
         seconds_max: float = 3600.0,
         held: int = -1,
+        folder: Path | None = None,
     ) -> None:
         """Run one step.
 
@@ -165,7 +169,8 @@ class Installer:
         """
         if self.stopping:
             raise Stopped
-        process = self._start(command, own_environment.of_installer() if variables is None else variables, held)
+        variables = own_environment.of_installer() if variables is None else variables
+        process = self._start(command, variables, held, folder)
         self._processes.add(process)
         late = threading.Event()
 
@@ -196,7 +201,9 @@ class Installer:
             ended = f"took more than {seconds_max:g} seconds" if late.is_set() else _ended(process.returncode)
             raise StepFailed(f"{step} {ended}: {' | '.join(last)}")
 
-    def _start(self, command: list[str], variables: Mapping[str, str], held: int) -> subprocess.Popen[str]:
+    def _start(
+        self, command: list[str], variables: Mapping[str, str], held: int, folder: Path | None
+    ) -> subprocess.Popen[str]:
         # The installer has SIGINT blocked and a process group of its own: on Ctrl-C the server ends it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -209,6 +216,7 @@ class Installer:
                 text=True,
                 errors="replace",
                 process_group=0,
+                cwd=folder,
                 pass_fds=() if held < 0 else (held,),
             )
         except OSError as error:

@@ -194,7 +194,7 @@ class EnvironmentStore:
             file = self._folder / f"{wanted.key}.txt"
             file.touch(mode=0o600)
             file.write_text("".join(f"{line}\n" for line in wanted.requirements))
-            return Packages(arguments=("-r", str(file)), sources=wanted.sources)
+            return Packages(arguments=("-r", str(file)), sources=wanted.sources, folder=self._folder)
 
         self.build(record, packages)
 

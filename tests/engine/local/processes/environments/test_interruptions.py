@@ -126,6 +126,19 @@ def test_a_download_that_stops_half_way_leaves_nothing_and_the_next_attempt_make
     assert store.is_ready(wanted.key)
 
 
+def test_the_project_in_the_working_directory_of_the_server_has_no_effect(
+    tmp_path: Path, index: tuple[Index, Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    # uv reads it in its working directory, and fails for it.
+    (project / "uv.toml").write_text("[pip]\nno-index = 7\n")
+    monkeypatch.chdir(project)
+    store = store_in(tmp_path)
+    store.make(index[1], "me:tag")
+    assert store.is_ready(index[1].key)
+
+
 def test_a_full_disk_leaves_nothing_and_the_next_attempt_makes_it(tmp_path: Path, index: tuple[Index, Wanted]) -> None:
     _, wanted = index
     store = store_in(tmp_path)
