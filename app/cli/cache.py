@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from app.cli.options import Files, Yes, errors_in_one_line, group, load_settings, time_before
+from app.cli.program import program
 
 if TYPE_CHECKING:
     from app.database.base import Database
@@ -159,7 +160,7 @@ def _read_token(token: str) -> "CacheKey | None":
     try:
         key = CacheKey(*orjson.loads(urlsafe_b64decode(token + "==")))
     except (ValueError, TypeError) as error:
-        raise BadSetting(f"--after={token} is no token of `flyteadmin cache list`") from error
+        raise BadSetting(f"--after={token} is no token of `{program()} cache list`") from error
     if not all(isinstance(part, str) for part in key):
-        raise BadSetting(f"--after={token} is no token of `flyteadmin cache list`")
+        raise BadSetting(f"--after={token} is no token of `{program()} cache list`")
     return key

@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from app.cli.calls import CALLS_MAX, PAGE_ROWS, STREAMS_MAX, TIMEOUT_SECONDS, TOKEN_VARIABLE
+from app.cli.program import program
 from app.cli.sign_in import connection as connections
 from app.cli.sign_in.bearer import Bearer
 from app.cli.sign_in.connection import Connection
@@ -163,7 +164,7 @@ class Client:
         message = str(fields.get("message") or fields.get("error") or reply.reason_phrase)
         code = fields.get("code")
         text = f"{reply.status_code}: {message}"
-        if advice := _ADVICE.get(reply.status_code, ""):
+        if advice := _advice_of_status(reply.status_code):
             text = f"{text}; {advice}"
         return Refused(text, reply.status_code, code if isinstance(code, int) else -1)
 
@@ -171,11 +172,12 @@ class Client:
         return Unreachable(f"no answer of {self.url} (named by {self.connection.source}): {error}; {_advice(error)}")
 
 
-_ADVICE = {
-    401: f"sign in anew, or put a token into {TOKEN_VARIABLE} (flyteadmin auth token create)",
-    403: "ask an administrator for the role (flyteadmin auth role add)",
-    429: "try again later",
-}
+def _advice_of_status(status: int) -> str:
+    return {
+        401: f"sign in anew, or put a token into {TOKEN_VARIABLE} ({program()} auth token create)",
+        403: f"ask an administrator for the role ({program()} auth role add)",
+        429: "try again later",
+    }.get(status, "")
 
 
 @contextmanager
@@ -199,4 +201,4 @@ def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Cl
 def _advice(error: Exception) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "name the authority of the certificate in SSL_CERT_FILE"
-    return "is the server running (flyteadmin serve), and is --endpoint its address?"
+    return f"is the server running ({program()} serve), and is --endpoint its address?"

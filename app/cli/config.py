@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.program import program
 
 commands = group("Show and document the settings.")
 
@@ -39,5 +40,5 @@ def docs(
     with errors_in_one_line():
         text = markdown(key)
         if not text:
-            raise BadSetting(f"no setting has the key {key}; `flyteadmin config docs` prints all keys")
+            raise BadSetting(f"no setting has the key {key}; `{program()} config docs` prints all keys")
         typer.echo(wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text, nl=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.program import program
 
 if TYPE_CHECKING:
     from app.auth.roles import Binding
@@ -81,7 +82,7 @@ def list_roles(context: typer.Context, config: Files = None) -> None:
         for binding, source in (*lines, *((one, "database") for one in stored)):
             typer.echo(f"{role_store.shown(binding)}  ({source})")
         if not lines and not stored:
-            typer.echo("no roles; make an administrator with flyteadmin auth admin add SUBJECT")
+            typer.echo(f"no roles; make an administrator with {program()} auth admin add SUBJECT")
         if not settings.auth.roles.enabled:
             typer.echo("roles have no effect: auth.roles.enabled is false", err=True)
 

@@ -9,6 +9,7 @@ import typer
 from app.cli import rest
 from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
+from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.places import Domain, Output, Place, Project, place_of, plan_of
 
@@ -298,7 +299,7 @@ def _with_version(endpoint: str, text: str, project: str, domain: str) -> str:
     chosen = [one["version"] for one in found if one["active"]] or [one["version"] for one in found if one["paused"]]
     if not chosen:
         place = plan.rpartition("/")[0]
-        raise BadSetting(f"{plan} has no active or paused schedule; `flyteadmin scheduler list {place}` shows all")
+        raise BadSetting(f"{plan} has no active or paused schedule; `{program()} scheduler list {place}` shows all")
     if len(chosen) > 1:
         raise BadSetting(f"{plan} has {len(chosen)} active or paused schedules: name the version")
     return f"{plan}/{chosen[0]}"

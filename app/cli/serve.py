@@ -114,7 +114,7 @@ def ready_text(started: "Started") -> str:
     commands = "\n".join(f"  {line}" for line in _first_commands(settings, web))
     if settings.server.security.use_auth:
         commands += (
-            "\n\nTOKEN holds a bearer token, such as one of `flyteadmin auth token create NAME --subject USER_ID`"
+            f"\n\nTOKEN holds a bearer token, such as one of `{program()} auth token create NAME --subject USER_ID`"
         )
     clients = "".join(f"\n  {line}" for line in _tls_clients(settings))
     clients = clients and f"\n\nClients trust this server by its authority, as in:{clients}"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.client import Client
+from app.cli.program import program
 from app.cli.terminal import phases, times
 from app.cli.terminal.tree import Node, Tree
 
@@ -198,7 +199,7 @@ def _errors(tree: Tree, client: Client) -> Iterator[RenderableType]:
         yield Text.assemble((f"✗ {node.id}", "bold red"), f" {name_of(node)}  ", (node.code, "red"))
         yield from _indented(node.error)
         if node.attempts:
-            yield Text(f"  log: flyteadmin logs {tree.place.shown(client)} {node.id}", style="dim")
+            yield Text(f"  log: {program()} logs {tree.place.shown(client)} {node.id}", style="dim")
     if len(failed) > ERRORS_MAX:
         yield Text(f"\n… and {len(failed) - ERRORS_MAX:,} more errors (--output json has them)", style="dim")
     error = tree.row["closure"].get("error") or {}
