@@ -12,18 +12,33 @@ import pytest
 from app.system import PORTABLE
 
 ROOT = Path(__file__).parents[2]
-POOL = "tests/engine/local/processes/test_pool.py"
+PROCESSES = "tests/engine/local/processes"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get(PORTABLE) == "1", reason="all tests use it"),
+]
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
-@pytest.mark.skipif(os.environ.get(PORTABLE) == "1", reason="all tests use it")
-def test_tasks_run_and_end_with_all_their_processes() -> None:
+def passes(*tests: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", POOL],
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,
         env={**os.environ, PORTABLE: "1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.smoke
+def test_processes_start_end_and_are_adopted() -> None:
+    passes(f"{PROCESSES}/test_pool.py")
+
+
+def test_tasks_are_forked_where_the_setting_allows_it_and_adopted_with_all_they_have_started() -> None:
+    passes(
+        f"{PROCESSES}/test_fork_server.py::test_a_setting_forks_tasks_on_every_system",
+        f"{PROCESSES}/test_adoption.py",
+        f"{PROCESSES}/test_runner.py::TestKill::test_children_end_with_the_task",
+    )

@@ -36,6 +36,11 @@ def fork_servers(made: Bench, parent: int = 0) -> list[int]:
     return found
 
 
+def kind_of(pid: int) -> str:
+    """Return "warm" or "plain"."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-4]
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -68,6 +73,19 @@ def test_one_fork_server_starts_many_tasks_and_ends_with_the_runner(bench: Bench
     with_runner(made, main)
     assert not fork_servers(made)
     assert not list((made.settings.home_path / "forkservers").iterdir())
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_setting_forks_tasks_on_every_system(bench: Benches, everywhere: bool) -> None:
+    made = bench(warm_everywhere=everywhere)
+
+    async def main(runner: TaskRunner) -> None:
+        outcome = await run(runner, made.attempt("double", {"x": 2}))
+        assert isinstance(outcome, Succeeded), outcome
+        kinds = [kind_of(pid) for pid in fork_servers(made)]
+        assert kinds == ["warm" if everywhere or not system.is_portable else "plain"]
+
+    with_runner(made, main)
 
 
 def test_a_start_does_not_wait_for_running_tasks(bench: Benches, tmp_path: Path) -> None:
