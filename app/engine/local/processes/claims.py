@@ -163,7 +163,8 @@ class Machine:
         """
         with self.book.opened() as taken:
             taken.pop(name, None)
-        self._serve()
+        if self._waits():
+            self._serve()
 
     def _serve(self) -> None:
         served: list[tuple[_Waiter, list[str]]] = []

@@ -7,8 +7,10 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+import orjson
 
 from app.system import system
 
@@ -84,7 +86,8 @@ class SharedBook(Book):
             for taken in entries.values():
                 if not taken.pid:
                     taken.pid, taken.stamp = self._pid, self._stamp
-            after = json.dumps({name: asdict(taken) for name, taken in entries.items()}).encode()
+            rows = {name: (taken.memory, taken.gpus, taken.pid, taken.stamp) for name, taken in entries.items()}
+            after = orjson.dumps(rows)
             if after != before:
                 # A process that is killed in between leaves a longer end, which is not read.
                 os.pwrite(descriptor, after, 0)
@@ -95,8 +98,10 @@ class SharedBook(Book):
     def _read(self, text: str) -> Entries:
         if not text:
             return {}
-        entries = {name: Taken(**taken) for name, taken in json.JSONDecoder().raw_decode(text)[0].items()}
-        running = {(taken.pid, taken.stamp) for taken in entries.values() if system.stamp(taken.pid) == taken.stamp}
+        entries = {name: Taken(*row) for name, row in json.JSONDecoder().raw_decode(text)[0].items()}
+        own = self._pid, self._stamp
+        owners = {(taken.pid, taken.stamp) for taken in entries.values()}
+        running = {owner for owner in owners if owner == own or system.stamp(owner[0]) == owner[1]}
         return {
             name: taken
             for name, taken in entries.items()
