@@ -32,7 +32,8 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
 # Two processes, each with neighbouring tests, which share servers; the one that ends first takes over tests of the other.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# `make check` runs the rules of test_tidy.py.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/test_tidy.py
 
 test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 5 minutes
 	$(PYTEST) -m "not long and not campaign" $(ARGS)

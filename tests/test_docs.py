@@ -16,6 +16,8 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_page_of_deviations_is_current() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "deviations.py"))["page"]()
     assert page == (ROOT / "docs" / "deviations.md").read_text(), "run `make generate`"

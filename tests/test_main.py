@@ -202,6 +202,8 @@ def test_websockets_of_unknown_paths_are_refused(client: TestClient) -> None:
             pass
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_four_frames_at_most_lie_between_the_router_and_a_service_function(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -332,6 +332,7 @@ class TestSettings:
             b.Blobs(Settings(home=tmp_path, storage={"url": url}))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 class TestFaults:
     @pytest.mark.parametrize("fault", ["500", "503", "429", "408", "reset"])
     def test_transient_errors_are_unavailable(self, tmp_path: Path, fault: str) -> None:

@@ -114,6 +114,8 @@ def test_a_long_ring_of_sub_workflows() -> None:
         compiled(using("s0"), *ring)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_sub_workflows_that_would_be_compiled_without_end() -> None:
     """Each level is used by two workflows of the level above, so level n is compiled 2ⁿ times."""
     levels = 40

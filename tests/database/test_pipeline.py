@@ -179,6 +179,8 @@ def test_statements_on_a_frozen_server_time_out(
     run(main)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_connecting_to_a_silent_server_times_out(server: BreakingPostgres) -> None:
     server.greets = False
 

@@ -60,6 +60,8 @@ PUBLISHED = {
 UNIMPLEMENTED: set[str] = set()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_generated_files_are_what_the_generator_makes_now() -> None:
     texts = generated()
     stale = [path.name for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
@@ -171,6 +173,8 @@ def test_unimplemented_rpcs_are_known() -> None:
     assert {rpc.name for rpc in ALL if rpc.function is unimplemented} == UNIMPLEMENTED
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_both_documents_are_valid() -> None:
     swagger = orjson.loads(docs.swagger_bytes())
     assert list(openapi_spec_validator.OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
@@ -308,6 +312,8 @@ def test_openapi_document_has_the_names_of_answers_to_its_accept(accept: str, do
     assert answer.json()["openapi"].startswith("3.1")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_camel_document_differs_in_names_and_media_types_only() -> None:
     openapi_spec_validator.validate(CAMEL)
     body = CAMEL["paths"]["/api/v1/executions"]["post"]["requestBody"]["content"]

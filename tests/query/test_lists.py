@@ -118,6 +118,8 @@ class TestGrammar:
         assert (found.field, found.values) == (field, values)
 
     @given(st.text(max_size=60))
+    @pytest.mark.slow
+    @pytest.mark.smoke
     def test_any_text_is_parsed_or_refused(self, text: str) -> None:
         with contextlib.suppress(errors.InvalidArgument):
             parse(text)

@@ -217,6 +217,8 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, str | None]]:
     return taken
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_every_strategy_finds_the_same_rows(bench: Bench, ways: set[tuple[bool, str | None]]) -> None:
     async def scenario(b: Any) -> None:
         world = await filled(b)

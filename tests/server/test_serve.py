@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from app.server.home import CONFIG_HEADER
 from tests.support.servers import ROOT, STOP_SECONDS_MAX, Running, launch, run, serving
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -40,15 +41,6 @@ def alive(process: int) -> bool:
         return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
-
-
-def eventually(condition: object, seconds_max: float = 60) -> None:
-    """Wait for a condition to become true."""
-    deadline = time.monotonic() + seconds_max
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def health(address: str) -> int:
@@ -213,7 +205,7 @@ class TestSeveralProcesses:
             assert len(workers) == 2
             server.process.kill()
             server.process.wait()
-            eventually(lambda: not any(map(alive, workers)))
+            wait_for(lambda: not any(map(alive, workers)))
 
     def test_a_killed_server_leaves_no_lock(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home") as server:

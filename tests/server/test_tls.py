@@ -25,6 +25,7 @@ from flyteidl.service import admin_pb2_grpc
 
 from tests.support.certificates import Authority, write_pair
 from tests.support.servers import Running, run, serving
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -124,14 +125,6 @@ def list_projects(made: grpc.Channel) -> int:
     with made:
         stub = admin_pb2_grpc.AdminServiceStub(made)
         return len(stub.ListProjects(project_pb2.ProjectListRequest(), timeout=10).projects)
-
-
-def wait_for(condition: object, seconds_max: float = 60) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds_max
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

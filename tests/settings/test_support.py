@@ -15,11 +15,15 @@ PATHS = {".".join(path) for path, _ in leaves()}
 READ_BY_NAME = ("task_resources.defaults.", "task_resources.limits.")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_each_setting_is_read_or_listed_with_a_reason() -> None:
     silent = {path for path in unread() if not path.startswith(READ_BY_NAME) and not without_effect(path)}
     assert silent == set(), "read these settings, or add them to WITHOUT_EFFECT of app/settings/support.py"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_no_setting_that_is_read_is_listed() -> None:
     assert {path for path in PATHS - unread() if without_effect(path)} == set()
 

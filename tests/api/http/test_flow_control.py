@@ -106,6 +106,8 @@ class TestReadersThatRead:
             connection.reset(stalled)
             assert {connection.answer(stream).status for stream in others} == {200}
 
+    @pytest.mark.slow
+    @pytest.mark.smoke
     def test_a_slow_reader_that_makes_progress_is_served_to_the_end(self, edge: Edge) -> None:
         with connected(edge) as connection:
             connection.sendall(b"GET /big/150000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -117,6 +119,7 @@ class TestReadersThatRead:
             assert time.monotonic() - began > LIMITS["send_wait_seconds_max"]
 
 
+@pytest.mark.slow
 class TestReadersThatDoNotRead:
     def test_windows_of_zero_hold_no_more_than_the_limit(self, edge: Edge) -> None:
         streams = b"".join(get(1 + 2 * number, b"/big/%d" % BIG_BYTES) for number in range(50))

@@ -34,6 +34,8 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         yield edge
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 class TestLongConnections:
     def test_no_call_fails_when_a_connection_has_served_its_share(self, edge: Edge) -> None:
         async def main() -> int:

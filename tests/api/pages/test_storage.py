@@ -26,6 +26,7 @@ from app.api.pages import storage
 from app.blobs import Blobs
 from app.blobs.folder import INCOMING
 from app.settings import Settings
+from tests.support.waiting import wait_for
 
 MD5 = hashlib.md5(b"hello world").digest()
 UPLOAD_BYTES_MAX = 3_000_000
@@ -79,7 +80,7 @@ def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     listener.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     with httpx.Client() as client:
         yield client
@@ -148,13 +149,12 @@ class TestUpload:
         connection.putrequest("PUT", f"{url.path}?{url.query}")
         connection.putheader("Content-Length", "1000")
         connection.endheaders(b"only this")
+        # The upload has begun: before that, nothing of it could be left.
+        wait_for(lambda: desk.stored() != before)
         if ending == "waits":
             assert connection.getresponse().status == 408
         connection.close()
-        deadline = time.monotonic() + 5
-        while desk.stored() != before and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert desk.stored() == before
+        wait_for(lambda: desk.stored() == before)
 
     def test_a_body_that_drips_is_ended(self, desk: Desk) -> None:
         """A byte within each wait would hold the connection for ever; on average the body is too slow."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 import yaml
 
 from app.api.rest.router import RestRouter, routes_of
@@ -55,6 +56,8 @@ def body_of(request: dict[str, Any]) -> bytes | None:
     return request["text"].encode() if "text" in request else None
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_refusals(tmp_path: Path) -> None:
     """One test for all: to find them takes 2 s, which each process of pytest would need to name them."""
     found, wrong = list(recorded()), []

@@ -120,6 +120,7 @@ def test_errors_of_brokers(code: int, outcome: type[Exception]) -> None:
     assert outcome is not Away or TOPIC in str(failure)
 
 
+@pytest.mark.slow
 def test_unreachable_brokers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka, "TIMEOUT_SECONDS", 0.5)
     with socket.socket() as free:
