@@ -175,6 +175,13 @@ class Connection:
                 else ""
             )
             raise CallFailed(code, error.details() or "", note=note) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The channel was closed during the call, because the process of the service has ended.
+            self.failures += 1
+            raise CallFailed(_Code.UNAVAILABLE, "the connection was closed during the call") from error
         except grpc.aio.UsageError as error:
             # The channel was closed: this server stops, or its own service was replaced.
             self.failures += 1

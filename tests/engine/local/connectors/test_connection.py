@@ -210,6 +210,31 @@ def test_a_reply_that_is_no_message_is_an_error_of_the_call() -> None:
     assert not failed.passing
 
 
+def test_a_call_fails_when_its_connection_is_closed_and_is_cancelled_with_its_task() -> None:
+    async def closed(connection: Connection, service: Scripted) -> None:
+        asked, going = asyncio.Event(), asyncio.Event()
+
+        async def slow(_: Any) -> Any:
+            asked.set()
+            await going.wait()
+            return SUCCEEDED
+
+        service.gets = [slow]
+        call = asyncio.create_task(failure(connection, service))
+        await asked.wait()
+        await connection.close()
+        assert (await call).code is grpc.StatusCode.UNAVAILABLE
+        asked.clear()
+        cancelled = asyncio.create_task(connection.get(GET))
+        await asked.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        going.set()
+
+    calling(closed)
+
+
 def test_a_service_that_is_gone_is_named_as_unreachable() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
