@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.console import hostile as hostiles
 from tests.console.checks import check_accessible, check_no_sideways_scrolling, check_not_attacked, open_page
 from tests.console.world import DOMAIN, MARKUP, PROJECT, SCOPE, World
 from tests.support.browser import Faults, tab
@@ -80,12 +81,16 @@ HOSTILE_PAGES = {
 }
 
 
+def address_of(world: World, path: str) -> str:
+    """Return an address with its executions: `{scenario}` is the path of a page, `{scenario!n}` a name."""
+    for scenario, execution in world.names.items():
+        path = path.replace(f"{{{scenario}!n}}", execution).replace(f"{{{scenario}}}", world.execution(scenario))
+    return path
+
+
 @pytest.mark.parametrize("name", HOSTILE_PAGES)
 def test_strings_of_users_are_text(hostile: World, page: Page, name: str) -> None:
-    path = HOSTILE_PAGES[name]
-    for scenario, execution in hostile.names.items():
-        path = path.replace(f"{{{scenario}!n}}", execution).replace(f"{{{scenario}}}", hostile.execution(scenario))
-    open_page(page, path)
+    open_page(page, address_of(hostile, HOSTILE_PAGES[name]))
     page.wait_for_timeout(300)
     check_not_attacked(page)
     check_no_sideways_scrolling(page)
@@ -99,6 +104,86 @@ def test_markup_is_shown_as_it_was_typed(hostile: World, page: Page) -> None:
     expect(page.locator("main")).to_contain_text(MARKUP)
     open_page(page, "/console/select-project")
     expect(page.locator("main")).to_contain_text(MARKUP)
+
+
+# Page → its address, where every string of the API's replies ends with markup. The names are those of every kind.
+MARKED_PAGES = {
+    "home": "/console",
+    "project and domain": "/console/select-project",
+    "executions": f"{SCOPE}/executions",
+    "failed executions": f"{SCOPE}/executions?q=phase:failed",
+    "execution and nodes": "{nested}?node=n0",
+    "graph": "{nested}?tab=graph",
+    "folded groups": "{dynamic}?tab=graph",
+    "branches": "{choices 50}?tab=graph",
+    "error": "{hostile_failure}?node=n0&panel=error",
+    "log line": "{hostile}?node=n0&panel=log",
+    "log links": "{long_nap}?node=n0",
+    "deck": "{decks}?node=n0&panel=deck",
+    "task of a node": "{hostile}?node=n0&panel=task",
+    "inputs": "{every_type}?node=n0&panel=inputs",
+    "outputs": "{every_type}?tab=io",
+    "events": "{failing_for_now}?node=n0&panel=events",
+    "map": "{most_fail}?node=n1",
+    "gates": "{gated}",
+    "spec": "{every_type}?tab=spec",
+    "workflow": f"{SCOPE}/workflows/graphs.nested",
+    "workflows": f"{SCOPE}/workflows",
+    "workflow version": f"{SCOPE}/workflow/graphs.choices/version/v1",
+    "task": f"{SCOPE}/tasks/shown.make",
+    "tasks": f"{SCOPE}/tasks",
+    "task version": f"{SCOPE}/task/shown.make/version/v1",
+    "launch plan": f"{SCOPE}/launchPlans/shown.nightly",
+    "launch plans": f"{SCOPE}/launchPlans",
+    "launch plan version": f"{SCOPE}/launch_plan/shown.nightly/version/v1",
+    "schedules": f"{SCOPE}/schedules",
+    "settings": f"{SCOPE}/settings",
+    "search": f"{SCOPE}/search?q=nested",
+    "grid": f"{SCOPE}/workflows/graphs.choices/grid",
+    "numbers": f"{SCOPE}/workflows/graphs.choices?tab=numbers",
+    "launch": f"{SCOPE}/workflows/shown.every_type/launch",
+    "relaunch": f"{SCOPE}/workflows/shown.every_type/launch?from=" + "{every_type!n}",
+    "compare": f"{SCOPE}/compare?executions=" + "{choices 1!n},{choices 50!n}",
+}
+
+
+@pytest.mark.parametrize("name", MARKED_PAGES)
+def test_names_of_every_kind_are_text(world: World, page: Page, faults: Faults, name: str) -> None:
+    # A running attempt has no new bytes of its log.
+    faults.allow("416 GET .*/logs/")
+    hostiles.mark_replies(page)
+    open_page(page, address_of(world, MARKED_PAGES[name]))
+    expect(page.locator("main")).to_contain_text(hostiles.TAIL)
+    page.wait_for_timeout(300)
+    check_not_attacked(page)
+    check_no_sideways_scrolling(page)
+    page.hover("h1")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("option").filter(has_text=hostiles.TAIL).first).to_be_visible()
+    check_not_attacked(page)
+
+
+def test_addresses_with_markup_lead_to_their_page(world: World, page: Page) -> None:
+    """A link of a list, whose address has the markup, opens the page that has it as its heading."""
+    hostiles.mark_replies(page)
+    for path, kind in {"workflows": "workflows", "tasks": "tasks", "launchPlans": "launchPlans"}.items():
+        open_page(page, f"{SCOPE}/{path}")
+        page.locator(f"tr[data-row] a[href*='/{kind}/']").first.click()
+        expect(page.locator("h1").first).to_contain_text(hostiles.TAIL)
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        expect(page.locator(".error-box")).to_have_count(0)
+        check_not_attacked(page)
+
+
+def test_a_stored_value_is_text(world: World, page: Page) -> None:
+    """An output that the engine stores as an object of its own."""
+    world.remote.wait(world.launch("stored", "shown.stored"))
+    open_page(page, world.execution("stored") + "?tab=io")
+    page.get_by_role("button", name="Show the value").click()
+    expect(page.locator(".preview")).to_contain_text(MARKUP)
+    check_not_attacked(page)
+    check_no_sideways_scrolling(page)
+    assert page.locator("*").count() < 5000
 
 
 def test_a_huge_value_is_cut_and_whole_on_demand(world: World, page: Page, faults: Faults) -> None:

@@ -103,6 +103,60 @@ def test_the_palette_finds_names_executions_and_commands(page: Page, world: Worl
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
 
 
+def test_enter_in_the_palette_chooses_what_is_drawn_as_chosen(page: Page) -> None:
+    """Names that arrive after the text was typed change neither the chosen option nor what Enter does."""
+    held: list[Route] = []
+    page.route("**/api/v1/named_entities/**", held.append)
+    open_page(page, LIST)
+    page.keyboard.press("Control+k")
+    chosen = page.get_by_role("dialog").get_by_role("option", selected=True)
+    expect(page.get_by_text("Reading names")).to_be_visible()
+    # No name is read yet, and Enter does nothing.
+    page.keyboard.type("shown.every")
+    expect(page.get_by_role("dialog").get_by_role("option")).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Search")).to_be_visible()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("s")
+    page.keyboard.press("ArrowDown")
+    wanted = chosen.inner_text()
+    for one in held:
+        one.continue_()
+    expect(page.get_by_role("option", name=re.compile("^shown.*workflow$")).first).to_be_attached()
+    expect(chosen).to_have_text(wanted)
+    page.keyboard.press("Control+a")
+    page.keyboard.type("shown.every_type")
+    expect(chosen).to_have_text(re.compile("^shown.every_type ?workflow$"))
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_have_text(re.compile("^shown.every_type ?launch plan$"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/launchPlans/shown.every_type$"))
+
+
+def test_executions_that_are_found_late_leave_the_chosen_option(page: Page, world: World) -> None:
+    name = world.names["failing"]
+    held: list[Route] = []
+    page.route(re.compile(r"contains\(execution_name|contains%28execution_name"), held.append)
+    open_page(page, LIST)
+    page.keyboard.press("Control+k")
+    page.keyboard.type(name[:3])
+    chosen = page.get_by_role("dialog").get_by_role("option", selected=True)
+    expect(page.get_by_text("Reading names")).to_have_count(0)
+    before = chosen.all_inner_texts()
+    page.wait_for_timeout(500)
+    assert held, "the executions are not asked for"
+    held[-1].continue_()
+    execution = page.get_by_role("option", name=re.compile(f"^{name}.*execution$"))
+    expect(execution).to_be_attached()
+    expect(chosen).to_have_text(before or [re.compile("execution$")])
+    page.keyboard.type(name[3:])
+    page.wait_for_timeout(500)
+    held[-1].continue_()
+    expect(chosen).to_have_text(re.compile(f"^{name} ?execution$"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/executions/{name}"))
+
+
 def test_help_lists_the_keys_and_sequences_lead_to_lists(page: Page) -> None:
     open_page(page, LIST)
     page.keyboard.press("?")

@@ -31,6 +31,8 @@ const ENTITIES: readonly [EntityKind, "WORKFLOW" | "TASK" | "LAUNCH_PLAN", strin
   ["launch_plan", "LAUNCH_PLAN", "launch plan"],
 ];
 
+const keyOf = ({ kind, text }: Choice): string => `${kind} ${text}`;
+
 const close = () => {
   paletteOpen.value = false;
 };
@@ -59,9 +61,9 @@ function pageChoices(here: Place | null): Choice[] {
   return [...lists, go("Home", links.home()), go("All projects", links.projects())];
 }
 
-/** Read the names of a place, three calls, once a minute. */
-function useNames(here: Place | null): readonly Choice[] {
-  const { data } = useLive<readonly Choice[]>(
+/** Read the names of a place, three calls, once a minute. Null until they are read. */
+function useNames(here: Place | null): readonly Choice[] | null {
+  const { data, error } = useLive<readonly Choice[]>(
     here && `palette ${here.project} ${here.domain}`,
     async (signal) => {
       if (!here) return [];
@@ -80,7 +82,7 @@ function useNames(here: Place | null): readonly Choice[] {
     },
     KEPT_MS,
   );
-  return data ?? [];
+  return data ?? (here && !error ? null : []);
 }
 
 /** Find executions whose name holds the text. */
@@ -129,13 +131,14 @@ export function Palette() {
       }),
     ),
   );
-  const all = [...pageChoices(here), ...names, ...places, ...commandChoices()];
+  const all = [...pageChoices(here), ...(names ?? []), ...places, ...commandChoices()];
   const ranked = text.trim() === "" ? all : rank(all, text.trim(), (one) => one.text);
-  const shown = [...executions, ...ranked].slice(0, SHOWN_MAX);
-  const options: Option[] = shown.map((one, index) => ({ value: String(index), label: one.text, detail: one.kind }));
-  const run = (index: number) => {
+  // Executions are found last and are added at the end: nothing that is read or clicked moves.
+  const shown = [...ranked.slice(0, SHOWN_MAX), ...executions];
+  const options: Option[] = shown.map((one) => ({ value: keyOf(one), label: one.text, detail: one.kind }));
+  const run = (key: string) => {
     close();
-    shown[index]?.run();
+    [...all, ...executions].find((one) => keyOf(one) === key)?.run();
   };
   return (
     <Dialog title="Search" onClose={close}>
@@ -146,12 +149,16 @@ export function Palette() {
           value={text}
           onInput={setText}
           options={options}
-          onPick={(value) => run(Number(value))}
-          onEnter={() => run(0)}
+          onPick={run}
           note={ranked.length > SHOWN_MAX ? `${ranked.length - SHOWN_MAX} more: type to find them` : undefined}
           autofocus
           always
         />
+        {names === null && (
+          <p class="small muted" role="status">
+            Reading names…
+          </p>
+        )}
         {here && text.trim() && (
           <p class="small muted">
             <a href={links.list(here, "search", { q: text.trim() })} onClick={close}>

@@ -90,7 +90,6 @@ export function PlaceSwitch() {
               options={options}
               always
               onPick={pick}
-              onEnter={() => options[0] && pick(options[0].value)}
               note={found.length > SHOWN_MAX ? `${found.length - SHOWN_MAX} more: type to find them` : undefined}
             />
             <a href={links.projects()} class="all-projects" onClick={() => popup.current?.hidePopover()}>

@@ -1,4 +1,5 @@
 /** The bar at the top: place, sections, search, times, theme, help, user. */
+import { useEffect, useRef } from "preact/hooks";
 import { route } from "../location.ts";
 import { links } from "../routes.ts";
 import { type Theme, theme, type Zone, zone } from "../store.ts";
@@ -27,6 +28,11 @@ export function Top() {
   const here = place.value;
   const now = route.value;
   const section = sectionOf(now.page, "kind" in now ? now.kind : undefined);
+  const lists = useRef<HTMLElement>(null);
+  // On a narrow screen the lists scroll.
+  useEffect(() => {
+    lists.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [section]);
   return (
     <header class="top">
       <a class="brand" href={links.home()} aria-label="Flyte, home">
@@ -34,7 +40,7 @@ export function Top() {
       </a>
       <PlaceSwitch />
       {here && (
-        <nav class="sections" aria-label="Lists">
+        <nav ref={lists} class="sections" aria-label="Lists">
           {SECTIONS.map(({ list, text }) => (
             <a key={list} href={links.list(here, list)} aria-current={section === list ? "page" : undefined}>
               {text}

@@ -1,5 +1,5 @@
 /** The executions of a day, summed up: what failed and how often, what runs. No DOM. */
-import { isActive, isFailure, type PhaseGroup, phaseGroup } from "./phases.ts";
+import { isFailure, isTerminal, type PhaseGroup, phaseGroup } from "./phases.ts";
 import type { Run } from "./runs.ts";
 
 /** Failures of one workflow for one cause. */
@@ -34,5 +34,5 @@ export function dayOf(runs: readonly Run[]): Day {
     if (found) found.count += 1;
     else groups.set(key, { entity: run.entity, cause: run.cause, count: 1, last: run });
   }
-  return { failures: [...groups.values()], active: runs.filter((run) => isActive(run.phase)), counts };
+  return { failures: [...groups.values()], active: runs.filter((run) => !isTerminal(run.phase)), counts };
 }

@@ -260,6 +260,7 @@ export interface Outcome {
  *
  * @param given - Inputs of the execution that the form was filled from.
  * @param zone - The zone of datetimes that name none.
+ * @param from - Name of the execution that the form was filled from; "" for none.
  */
 export function createRequest(
   target: Target,
@@ -267,6 +268,7 @@ export function createRequest(
   form: Form,
   given: Record<string, Literal>,
   zone: Zone,
+  from = "",
 ): Outcome {
   const report = new Report(zone, [], ["inputs"]);
   const literals = inputLiterals(inputs, form, given, report);
@@ -280,7 +282,7 @@ export function createRequest(
     name: form.name.trim(),
     spec: {
       launch_plan: { resource_type, project, domain, name, version },
-      metadata: { mode: "MANUAL" },
+      metadata: { mode: "MANUAL", ...(from && { reference_execution: { project, domain, name: from } }) },
       ...optionsSpec(form.options),
     },
     inputs: { literals },

@@ -1,8 +1,12 @@
 // The phases of executions, nodes, attempts and indices: names, groups and order. No DOM.
 
-/** Every phase that the API names, and NOT_STARTED for a node of the workflow without a node execution. */
+/**
+ * Every phase that the API names, NOT_STARTED for a node of the workflow without a node execution, and UNKNOWN for a name
+ * that is none of them. An execution is UNDEFINED until its engine begins.
+ */
 export type Phase =
   | "UNDEFINED"
+  | "UNKNOWN"
   | "NOT_STARTED"
   | "QUEUED"
   | "INITIALIZING"
@@ -31,7 +35,8 @@ interface Described {
 }
 
 const PHASES: Readonly<Record<Phase, Described>> = {
-  UNDEFINED: { label: "Unknown", group: "unknown", terminal: false },
+  UNDEFINED: { label: "Not started", group: "unknown", terminal: false },
+  UNKNOWN: { label: "Unknown", group: "unknown", terminal: false },
   NOT_STARTED: { label: "Not started", group: "unknown", terminal: false },
   QUEUED: { label: "Queued", group: "waiting", terminal: false },
   INITIALIZING: { label: "Initializing", group: "waiting", terminal: false },
@@ -74,9 +79,10 @@ const GROUP_LABELS: Readonly<Record<PhaseGroup, string>> = {
   unknown: "not started",
 };
 
-/** Return the phase of a name in a reply; an unknown name or none is UNDEFINED. */
+/** Return the phase of a name in a reply: UNDEFINED where it has none, UNKNOWN for a name of a newer server. */
 export function asPhase(name: string | null | undefined): Phase {
-  return name != null && Object.hasOwn(PHASES, name) ? (name as Phase) : "UNDEFINED";
+  if (!name) return "UNDEFINED";
+  return Object.hasOwn(PHASES, name) ? (name as Phase) : "UNKNOWN";
 }
 
 /** Return the text of a phase. */
@@ -104,9 +110,9 @@ export function isFailure(phase: Phase): boolean {
   return phase === "FAILED" || phase === "TIMED_OUT";
 }
 
-/** Whether work goes on or waits: queued, paused, running, or ending. */
+/** Whether work of a node goes on or waits: queued, paused, running, or ending. An execution is open until it is terminal. */
 export function isActive(phase: Phase): boolean {
-  return !PHASES[phase].terminal && phase !== "UNDEFINED" && phase !== "NOT_STARTED";
+  return !PHASES[phase].terminal && phaseGroup(phase) !== "unknown";
 }
 
 /** Count phases by group. */

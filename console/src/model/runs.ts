@@ -1,6 +1,6 @@
 /** Executions as rows of a list, and how a live list changes. No DOM. */
 import type { Execution } from "./api.ts";
-import { asPhase, isActive, isTerminal, type Phase } from "./phases.ts";
+import { asPhase, isTerminal, type Phase } from "./phases.ts";
 import { durationMs, timeMs } from "./times.ts";
 
 /** One row. */
@@ -114,7 +114,7 @@ export function arrange(
 
 /** Return the runs that ended since, to announce them. */
 export function endedSince(before: readonly Run[], after: readonly Run[]): Run[] {
-  const active = new Set(before.filter((run) => isActive(run.phase)).map((run) => run.name));
+  const active = new Set(before.filter((run) => !isTerminal(run.phase)).map((run) => run.name));
   return after.filter((run) => active.has(run.name) && isTerminal(run.phase));
 }
 
@@ -122,7 +122,7 @@ export function endedSince(before: readonly Run[], after: readonly Run[]): Run[]
 export function activeBeyond(rows: readonly Run[], pageRows: number, most: number): string[] {
   return rows
     .slice(pageRows)
-    .filter((run) => isActive(run.phase))
+    .filter((run) => !isTerminal(run.phase))
     .slice(0, most)
     .map((run) => run.name);
 }

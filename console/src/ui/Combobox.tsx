@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 /** One choice: `value` is what is picked, `label` what is shown (the value without one). */
 export interface Option {
@@ -23,23 +23,39 @@ interface ComboboxProps {
   inputClass?: string;
   id?: string;
   autofocus?: boolean;
-  /** The options are always shown, as in the palette; Escape is left to the dialog around. */
+  /**
+   * The options are always shown and one of them is always chosen, at first the first one; Escape is left to the
+   * dialog around. The chosen option stays when others arrive for the same text.
+   */
   always?: boolean;
   onKeyDown?: (event: KeyboardEvent) => void;
   inputRef?: (element: HTMLInputElement | null) => void;
 }
 
-/** A text field with a list of choices. The arrow keys choose, Enter picks, Escape closes. */
+interface Chosen {
+  /** The text that was typed when the option was chosen. */
+  text: string;
+  option: Option;
+}
+
+/** A text field with a list of choices. The arrow keys choose, Enter picks the chosen one, Escape closes. */
 export function Combobox(props: ComboboxProps) {
-  const { value, onInput, options, onPick, onEnter, label, placeholder, note, inputClass = "input" } = props;
+  const { value, onInput, onPick, onEnter, label, placeholder, note, inputClass = "input" } = props;
   const list = useId();
   const [open, setOpen] = useState(false);
-  const [at, setAt] = useState(-1);
+  const [chosen, setChosen] = useState<Chosen | null>(null);
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => setAt(-1), [value]);
-  useEffect(() => {
+  const [options, at] = withChosen(props.options, chosen?.text === value ? chosen.option : null, props.always === true);
+  const choose = (index: number) => {
+    const option = options[index];
+    setChosen(option ? { text: value, option } : null);
+  };
+  const selected = options[at]?.value;
+  // Before the next key, so that Enter picks what is drawn as chosen.
+  useLayoutEffect(() => {
+    if (selected !== undefined && chosen?.text !== value) choose(at);
     box.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
-  }, [at]);
+  }, [selected, at, value]);
 
   const pick = (option: Option | undefined) => {
     if (!option) return;
@@ -51,7 +67,8 @@ export function Combobox(props: ComboboxProps) {
     if (step !== 0 && options.length > 0) {
       event.preventDefault();
       setOpen(true);
-      setAt(open || props.always ? (at + step + options.length + (at < 0 && step < 0 ? 1 : 0)) % options.length : 0);
+      const isOpen = open || props.always === true;
+      choose(isOpen ? (at + step + options.length + (at < 0 && step < 0 ? 1 : 0)) % options.length : 0);
     } else if (event.key === "Enter" && !event.isComposing) {
       if ((open || props.always) && at >= 0) {
         event.preventDefault();
@@ -90,6 +107,7 @@ export function Combobox(props: ComboboxProps) {
         onBlur={() => setOpen(false)}
         onInput={(event) => {
           setOpen(true);
+          setChosen(null);
           onInput(event.currentTarget.value);
         }}
         onKeyDown={onKeyDown}
@@ -115,4 +133,11 @@ export function Combobox(props: ComboboxProps) {
       </div>
     </div>
   );
+}
+
+/** Return the options with the chosen one among them, and its index; -1 where none is chosen. */
+function withChosen(options: readonly Option[], chosen: Option | null, always: boolean): [readonly Option[], number] {
+  if (!chosen) return [options, always && options.length > 0 ? 0 : -1];
+  const at = options.findIndex((one) => one.value === chosen.value);
+  return at < 0 && always ? [[chosen, ...options], 0] : [options, at];
 }

@@ -82,8 +82,10 @@ export function Picker({ label, value, empty = "", source, read, onPick }: Props
     if (!open && (event.key === "ArrowDown" || event.key === "Enter")) setOpen(true);
     else if (event.key === "ArrowDown") setActive(Math.min(active + 1, listed.items.length - 1));
     else if (event.key === "ArrowUp") setActive(Math.max(active - 1, 0));
-    else if (event.key === "Enter") pick(listed.items[active]);
-    else if (event.key === "Escape" && open) setOpen(false);
+    else if (event.key === "Enter") {
+      // Those of the words before are still shown: none of them is meant.
+      if (listed.words === words) pick(listed.items[active]);
+    } else if (event.key === "Escape" && open) setOpen(false);
     else return;
     event.preventDefault();
     event.stopPropagation();

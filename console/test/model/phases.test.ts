@@ -10,8 +10,9 @@ import {
   phaseLabel,
 } from "../../src/model/phases.ts";
 
-test("an unknown or missing phase is UNDEFINED", () => {
-  for (const name of ["SOMETHING_NEW", "toString", "", null, undefined]) assert.equal(asPhase(name), "UNDEFINED");
+test("a missing phase is UNDEFINED and an unknown one UNKNOWN", () => {
+  for (const name of ["", null, undefined]) assert.equal(asPhase(name), "UNDEFINED");
+  for (const name of ["SOMETHING_NEW", "toString"]) assert.equal(asPhase(name), "UNKNOWN");
   assert.equal(asPhase("RECOVERED"), "RECOVERED");
 });
 

@@ -192,6 +192,17 @@ def hostile_failure(text: str = MARKUP) -> None:
 
 
 @task
+def make_large() -> str:
+    return f"{MARKUP} " * 60_000
+
+
+@workflow
+def stored() -> str:
+    """An output that is stored as an object of its own: more than half of storage.limits.maxDownloadMBs."""
+    return make_large()
+
+
+@task
 def talk(lines: int, seconds: float) -> int:
     """Print numbered lines, evenly over some seconds."""
     for number in range(lines):

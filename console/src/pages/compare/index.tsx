@@ -4,7 +4,7 @@ import type { Execution } from "../../api/entities.ts";
 import { type Live, useLive } from "../../api/live.ts";
 import { navigate, query, setQuery } from "../../location.ts";
 import { compareNodes, compareValues, type NodeRow, type Row, SUBJECTS_MAX, subjectsOf } from "../../model/compare.ts";
-import { asPhase, isActive } from "../../model/phases.ts";
+import { asPhase, isTerminal } from "../../model/phases.ts";
 import { durationText } from "../../model/times.ts";
 import { links, type PageProps, type Place } from "../../routes.ts";
 import { Empty, Skeleton } from "../../ui/Empty.tsx";
@@ -29,7 +29,7 @@ export default function ComparePage({ project, domain }: PageProps<"compare">) {
   const read = useLive<(Execution | undefined)[]>(
     names.length > 0 ? `ListExecutions compare ${scope}` : null,
     (signal, _, background) => readExecutions(place, names, { signal, background }),
-    (found) => (found.some((one) => isActive(asPhase(one?.closure?.phase))) ? ACTIVE_MS : null),
+    (found) => (found.some((one) => !isTerminal(asPhase(one?.closure?.phase))) ? ACTIVE_MS : null),
   );
   const found = read.data;
   const missing = found ? names.filter((_, index) => !found[index]) : [];

@@ -34,7 +34,7 @@ export function PauseDialog({ plan, onClose }: DialogProps) {
     >
       <div class="stack">
         <p>
-          No slot is launched until the schedule is resumed. The launch plan stays active; running executions go on.
+          The schedule launches nothing until it is resumed. The launch plan stays active; running executions go on.
         </p>
         <label class="field">
           <span class="label">Reason</span>

@@ -24,15 +24,16 @@ function useTranslator(wanted: boolean): CronTranslator | undefined {
   return translate;
 }
 
-/** A schedule's expression in words; the expression itself and the zone are the tooltip. */
+/** A schedule's expression in words, with the zone of its times of day; the expression itself is the tooltip. */
 export function ScheduleWords({ expression, zone }: { expression: string; zone: string }) {
   const translate = useTranslator(needsTranslator(expression));
   const words = inWords(expression, translate);
-  const isUtc = zone === "" || zone === "UTC" || zone === "Etc/UTC";
+  const shown = zone === "" || zone === "Etc/UTC" ? "UTC" : zone;
+  const isRate = !needsTranslator(expression);
   return (
-    <span title={zone ? `${expression} (${zone})` : expression}>
+    <span title={isRate ? expression : `${expression} (${shown})`}>
       {words}
-      {!isUtc && <span class="muted"> {zone}</span>}
+      {!isRate && <span class="muted"> {shown}</span>}
     </span>
   );
 }

@@ -19,7 +19,7 @@ import {
 } from "../../api/entities.ts";
 import { type Live, refreshAll, useLive } from "../../api/live.ts";
 import { listSchedules } from "../../api/schedules.ts";
-import { asPhase, isActive } from "../../model/phases.ts";
+import { asPhase, isTerminal } from "../../model/phases.ts";
 import type { ScheduleState } from "../../model/schedule.ts";
 import type { EntityKind, Place } from "../../routes.ts";
 
@@ -34,7 +34,7 @@ const scope = ({ project, domain }: Place): string => `${project} ${domain}`;
 
 /** Return whether an execution runs or waits. */
 export function runs(execution: Execution): boolean {
-  return isActive(asPhase(execution.closure?.phase));
+  return !isTerminal(asPhase(execution.closure?.phase));
 }
 
 /** The names of a kind with their states. */

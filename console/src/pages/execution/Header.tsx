@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import { refreshAll } from "../../api/live.ts";
 import { Guarded, guarded } from "../../frame/Guarded.tsx";
-import { asPhase, isActive, isTerminal } from "../../model/phases.ts";
+import { asPhase, isTerminal } from "../../model/phases.ts";
 import { durationMs } from "../../model/times.ts";
 import { links, type Place } from "../../routes.ts";
 import { Copy } from "../../ui/Copy.tsx";
@@ -90,7 +90,7 @@ function Actions({
           <Icon name="refresh" /> Recover
         </Guarded>
       )}
-      {isActive(phase) && (
+      {!isTerminal(phase) && (
         <Guarded need="run" place={id} class="button" onClick={() => setDialog("terminate")}>
           <Icon name="stop" /> Terminate
         </Guarded>

@@ -48,21 +48,20 @@ export function Timeline({
   );
   const all = useMemo(() => [...store.tree.walk()], [store, version]);
   const startMs = timeMs(execution.closure?.created_at);
-  const whole = rangeOf(all, startMs, running ? nowMs : (startMs ?? nowMs));
-  const range = zoomed(
-    whole,
-    zoom,
-    all.find((node) => node.key === selection.value.node),
-  );
+  const endMs = running ? nowMs : (startMs ?? nowMs);
+  const whole = useMemo(() => rangeOf(all, startMs, endMs), [all, startMs, endMs]);
+  const { node: selected } = selection.value;
+  const range = zoom === 1 ? whole : zoomed(whole, zoom, selected ? store.tree.find(selected) : undefined);
   const searchField = useRef<HTMLInputElement>(null);
   useNodeKeys(searchField);
   const { hover, handlersOf } = useHover();
-  const treeRows = rows.map((row) => treeRow(row, nowMs));
+  // A step to another row changes none of the others.
+  const treeRows = useMemo(() => rows.map((row) => treeRow(row, nowMs)), [rows, nowMs]);
+  const counts = useMemo(() => <Counts nodes={all.filter((node) => store.isKnown(node))} />, [store, all]);
   const clear = () => {
     setFilter("all");
     setSearch("");
   };
-  const { node: selected } = selection.value;
   return (
     <section class="timeline" aria-label="Nodes">
       <div class="timeline-bar">
@@ -105,7 +104,7 @@ export function Timeline({
             <Icon name="plus" label="Show less time around the selected node" />
           </button>
         </span>
-        <Counts nodes={all.filter((node) => store.isKnown(node))} />
+        {counts}
       </div>
       {store.isTruncated("") && (
         <p class="notice warning">Only the first {ROWS_MAX.toLocaleString("en")} nodes are shown.</p>
@@ -302,7 +301,6 @@ function step(zoom: number, by: number): number {
 
 /** Return a part of the range around the selected node's middle. */
 function zoomed(range: { startMs: number; endMs: number }, zoom: number, node: RunNode | undefined) {
-  if (zoom === 1) return range;
   const length = (range.endMs - range.startMs) / zoom;
   const from = node?.startedMs ?? node?.createdMs ?? range.endMs;
   const middle = (from + (node?.endedMs ?? range.endMs)) / 2;

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Guarded } from "../../frame/Guarded.tsx";
 import { navigate } from "../../location.ts";
-import { isActive } from "../../model/phases.ts";
+import { isTerminal } from "../../model/phases.ts";
 import type { Run } from "../../model/runs.ts";
 import { links, type Place } from "../../routes.ts";
 import { toast } from "../../ui/announce.ts";
@@ -71,7 +71,7 @@ interface SelectionBarProps {
 /** What can be done with the selected rows. */
 export function SelectionBar({ place, runs, onAct, onClear }: SelectionBarProps) {
   const names = runs.map((run) => run.name);
-  const active = runs.filter((run) => isActive(run.phase));
+  const active = runs.filter((run) => !isTerminal(run.phase));
   const archived = runs.length > 0 && runs.every((run) => run.archived);
   const comparable = runs.length >= 2 && runs.length <= COMPARED_MAX;
   return (

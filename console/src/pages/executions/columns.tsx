@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import type { FilterKey } from "../../api/filters.ts";
 import { guarded } from "../../frame/Guarded.tsx";
-import { isActive, phaseGroup } from "../../model/phases.ts";
+import { isTerminal, phaseGroup } from "../../model/phases.ts";
 import type { Run } from "../../model/runs.ts";
 import { links, type Place } from "../../routes.ts";
 import { copyText } from "../../ui/Copy.tsx";
@@ -140,7 +140,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
       class: "number",
       sortable: true,
       cell: (run) =>
-        run.ms === undefined && !isActive(run.phase) ? null : <Duration ms={run.ms} from={run.startedAt} />,
+        run.ms === undefined && isTerminal(run.phase) ? null : <Duration ms={run.ms} from={run.startedAt} />,
     },
     {
       key: "cause",
@@ -192,12 +192,14 @@ function actionItems(place: Place, run: Run, onAct: (act: Act) => void): MenuIte
       label: "Recover…",
       onSelect: () => onAct({ kind: "recover", runs }),
       reason:
-        phaseGroup(run.phase) === "failed" && !isActive(run.phase) ? undefined : "only failed executions are recovered",
+        phaseGroup(run.phase) === "failed" && isTerminal(run.phase)
+          ? undefined
+          : "only failed executions are recovered",
     },
     {
       label: "Terminate…",
       onSelect: () => onAct({ kind: "terminate", runs }),
-      reason: isActive(run.phase) ? undefined : "it has ended",
+      reason: !isTerminal(run.phase) ? undefined : "it has ended",
     },
     {
       label: run.archived ? "Restore…" : "Archive…",

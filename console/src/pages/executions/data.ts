@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type ApiError, api, type Schema } from "../../api/client.ts";
 import { refresh, useLive } from "../../api/live.ts";
-import { isActive, phaseLabel } from "../../model/phases.ts";
+import { isTerminal, phaseLabel } from "../../model/phases.ts";
 import {
   activeBeyond,
   arrange,
@@ -89,7 +89,7 @@ export function useRuns(wanted: Wanted, isBusy: () => boolean): List {
       ]);
       return { runs: page.runs, beyond: beyond.runs, token: page.token };
     },
-    (page) => (page.runs.some((run) => isActive(run.phase)) ? ACTIVE_MS : QUIET_MS),
+    (page) => (page.runs.some((run) => !isTerminal(run.phase)) ? ACTIVE_MS : QUIET_MS),
   );
 
   useEffect(() => {

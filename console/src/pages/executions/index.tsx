@@ -13,7 +13,7 @@ import {
 import { paused, refreshAll } from "../../api/live.ts";
 import { user } from "../../frame/session.ts";
 import { navigate, query, setQuery } from "../../location.ts";
-import { isActive } from "../../model/phases.ts";
+import { isTerminal } from "../../model/phases.ts";
 import type { Run } from "../../model/runs.ts";
 import { links, type PageProps, type Place } from "../../routes.ts";
 import { Commands, Empty, Skeleton } from "../../ui/Empty.tsx";
@@ -126,7 +126,7 @@ function Runs({ place, tokens, setTokens, byDuration, listKey, filtersAt, onRows
   const open = (run: Run) => navigate(links.execution(place, run.name));
   const onKey = (event: KeyboardEvent, run: Run): boolean => {
     const runs = chosen.length > 0 ? chosen : [run];
-    if (event.key === "t") setAct({ kind: "terminate", runs: runs.filter((one) => isActive(one.phase)) });
+    if (event.key === "t") setAct({ kind: "terminate", runs: runs.filter((one) => !isTerminal(one.phase)) });
     else if (event.key === "r") navigate(relaunchAddress(place, run));
     else return false;
     return true;

@@ -5,7 +5,7 @@ import { refresh, useLive } from "../../api/live.ts";
 import { place as placeOf } from "../../frame/place.ts";
 import { viewsOf } from "../../frame/views.ts";
 import { dayOf, type FailureGroup } from "../../model/day.ts";
-import { GROUPS, groupLabel, isActive, type PhaseGroup } from "../../model/phases.ts";
+import { GROUPS, groupLabel, isTerminal, type PhaseGroup } from "../../model/phases.ts";
 import { type Run, runOf } from "../../model/runs.ts";
 import { links, type PageProps, type Place } from "../../routes.ts";
 import { Commands, Empty, Skeleton } from "../../ui/Empty.tsx";
@@ -58,10 +58,10 @@ function Today({ place }: { place: Place }) {
       );
       return (reply.executions ?? []).map(runOf);
     },
-    (runs) => (runs.some((run) => isActive(run.phase)) ? ACTIVE_MS : QUIET_MS),
+    (runs) => (runs.some((run) => !isTerminal(run.phase)) ? ACTIVE_MS : QUIET_MS),
   );
   const since = Date.now() - DAY_MS;
-  const recent = data?.filter((run) => run.createdMs >= since || isActive(run.phase)) ?? [];
+  const recent = data?.filter((run) => run.createdMs >= since || !isTerminal(run.phase)) ?? [];
   const day = dayOf(recent);
   const views = viewsOf(place);
   return (

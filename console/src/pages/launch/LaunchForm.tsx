@@ -32,6 +32,8 @@ interface Props {
   planOptions: Options;
   /** Literals of the execution that the form was filled from. */
   given: Parameters<typeof createRequest>[3];
+  /** The name of that execution; "" for none. */
+  from: string;
   form: Form;
   onForm: (form: Form) => void;
   onLaunched: (name: string) => void;
@@ -39,9 +41,12 @@ interface Props {
 }
 
 export function LaunchForm(props: Props) {
-  const { target, inputs, planOptions, given, form, onForm, onLaunched, onCancel } = props;
+  const { target, inputs, planOptions, given, from, form, onForm, onLaunched, onCancel } = props;
   const zone = zoneChoice.value === "utc" ? "utc" : "local";
-  const outcome = useMemo(() => createRequest(target, inputs, form, given, zone), [target, inputs, form, given, zone]);
+  const outcome = useMemo(
+    () => createRequest(target, inputs, form, given, zone, from),
+    [target, inputs, form, given, zone, from],
+  );
   const [tried, setTried] = useState(false);
   const [refused, setRefused] = useState<Problem[]>([]);
   const [failure, setFailure] = useState("");
@@ -299,6 +304,7 @@ function Commands({ target, inputs, request }: Props & { request: ReturnType<typ
   const command = pyflyteCommand(target, inputs, request);
   return (
     <div class="launch-commands">
+      <span class="muted small">Copy as</span>
       <Copy text={() => command.text} label="Copy as pyflyte run">
         pyflyte run
       </Copy>

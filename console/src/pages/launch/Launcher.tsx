@@ -136,6 +136,7 @@ export function Launcher(props: LaunchProps) {
           key={`${loaded.target.name}/${loaded.target.version}/${shownKey.current}`}
           {...loaded}
           given={earlier?.literals ?? NO_LITERALS}
+          from={earlier?.name ?? ""}
           form={form}
           onForm={change}
           onLaunched={(launched) => {
