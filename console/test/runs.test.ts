@@ -40,6 +40,14 @@ test("a phase changes in place, also while the user is busy", () => {
   assert.deepEqual(names(endedSince(first.rows, next.rows)), "a");
 });
 
+test("an execution that its engine has not begun is open: it is read again, and its end is announced", () => {
+  const known = new Map<string, Run>();
+  const first = takePage(NOTHING_SHOWN, known, [run("b", 2), run("a", 1, "UNDEFINED")], { whole: true, hold: true });
+  assert.deepEqual(activeBeyond(first.rows, 0, 10), ["a"]);
+  const next = takePage(first, known, [run("a", 1, "SUCCEEDED")], { whole: false, hold: true });
+  assert.deepEqual(names(endedSince(first.rows, next.rows)), "a");
+});
+
 test("rows that the filters select no more stay while the user is busy, and go afterwards", () => {
   const known = new Map<string, Run>();
   const first = takePage(NOTHING_SHOWN, known, [run("b", 2), run("a", 1)], { whole: true, hold: false });

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Page, Route
@@ -16,7 +18,7 @@ TAIL = "<img src=x onerror=document.title='attacked'>"
 # Enums, instants, durations and numbers keep their meaning.
 _MEANS_SOMETHING = re.compile(r"[A-Z][A-Z0-9_]*|\d{4}-\d\d-\d\dT.*|-?[\d.]+s?|")
 # Cursors, contents of bytes, and addresses that the page opens.
-_NO_TEXT = ("token", "value", "binary", "signed_url", "native_url")
+_NO_TEXT = ("token", "value", "tag", "signed_url", "native_url")
 # Fields that are maps: their keys are strings of users.
 _MAPS = ("literals", "variables", "parameters", "values", "upstream", "downstream", "attributes", "fields")
 # The tail as it is written in an address, where some characters are escaped.
@@ -29,14 +31,15 @@ def marked(value: Any, field: str = "") -> Any:
         end = TAIL if field in _MAPS else ""
         return {key + end: marked(one, key) for key, one in value.items()}
     if isinstance(value, list):
-        return [marked(one, field) for one in value]
+        return [marked(one, "" if isinstance(one, dict) else field) for one in value]
     if not isinstance(value, str) or field in _NO_TEXT or _MEANS_SOMETHING.fullmatch(value):
         return value
     return value + TAIL
 
 
-def mark_replies(page: Page) -> None:
-    """Change every reply of the API that the page gets from now on."""
+@contextmanager
+def marked_replies(page: Page) -> Iterator[None]:
+    """Change every reply of the API that the page gets within the block."""
 
     def answer(route: Route) -> None:
         body = route.request.post_data
@@ -47,3 +50,5 @@ def mark_replies(page: Page) -> None:
             route.fulfill(response=reply)
 
     page.route("**/api/v1/**", answer)
+    yield
+    page.unroute_all(behavior="wait")

@@ -103,10 +103,20 @@ def test_the_palette_finds_names_executions_and_commands(page: Page, world: Worl
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
 
 
+def held_requests(page: Page, pattern: re.Pattern[str]) -> list[Route]:
+    """Return the list of requests that wait from now on until the test continues them."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(pattern, hold)
+    return held
+
+
 def test_enter_in_the_palette_chooses_what_is_drawn_as_chosen(page: Page) -> None:
     """Names that arrive after the text was typed change neither the chosen option nor what Enter does."""
-    held: list[Route] = []
-    page.route("**/api/v1/named_entities/**", held.append)
+    held = held_requests(page, re.compile("/api/v1/named_entities/"))
     open_page(page, LIST)
     page.keyboard.press("Control+k")
     chosen = page.get_by_role("dialog").get_by_role("option", selected=True)
@@ -119,7 +129,7 @@ def test_enter_in_the_palette_chooses_what_is_drawn_as_chosen(page: Page) -> Non
     page.keyboard.press("Control+a")
     page.keyboard.type("s")
     page.keyboard.press("ArrowDown")
-    wanted = chosen.inner_text()
+    wanted = chosen.text_content() or ""
     for one in held:
         one.continue_()
     expect(page.get_by_role("option", name=re.compile("^shown.*workflow$")).first).to_be_attached()
@@ -135,14 +145,13 @@ def test_enter_in_the_palette_chooses_what_is_drawn_as_chosen(page: Page) -> Non
 
 def test_executions_that_are_found_late_leave_the_chosen_option(page: Page, world: World) -> None:
     name = world.names["failing"]
-    held: list[Route] = []
-    page.route(re.compile(r"contains\(execution_name|contains%28execution_name"), held.append)
+    held = held_requests(page, re.compile(r"contains(\(|%28)execution_name"))
     open_page(page, LIST)
     page.keyboard.press("Control+k")
     page.keyboard.type(name[:3])
     chosen = page.get_by_role("dialog").get_by_role("option", selected=True)
     expect(page.get_by_text("Reading names")).to_have_count(0)
-    before = chosen.all_inner_texts()
+    before = chosen.all_text_contents()
     page.wait_for_timeout(500)
     assert held, "the executions are not asked for"
     held[-1].continue_()
@@ -163,6 +172,8 @@ def test_help_lists_the_keys_and_sequences_lead_to_lists(page: Page) -> None:
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("search and go anywhere")
     expect(dialog).to_contain_text("terminate the row")
+    expect(dialog.get_by_role("region", name="Server")).to_contain_text(re.compile(r"State ?ready"))
+    expect(dialog.get_by_role("region", name="Server")).to_contain_text(re.compile(r"Reply after ?\d+ ms"))
     check_accessible(page)
     page.keyboard.press("Escape")
     for keys, path in {

@@ -141,3 +141,51 @@ def test_lists_of_entities_follow_the_server(world: World, page: Page) -> None:
     name = world.launch("on its page", "nested", {"x": 2})
     expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible(timeout=END_MS)
     assert page.evaluate("window.sameDocument")
+
+
+def test_a_failed_run_is_launched_again_with_another_input(world: World, page: Page) -> None:
+    """By clicks: the reason, the form filled from the run, a run that succeeds and names the failed one."""
+    failed = world.names["most_fail"]
+    open_page(page, f"{SCOPE}/executions?q=name:{failed}")
+    page.get_by_role("link", name=failed).click()
+    expect(page.locator(".problem")).to_contain_text("is not wanted")
+    page.get_by_role("link", name="Relaunch").click()
+    field = page.get_by_label("n", exact=True)
+    expect(field).to_have_value("20")
+    field.fill("3")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    expect(page).to_have_url(re.compile(f"/executions/(?!{failed})"))
+    expect(page.locator(".execution-facts")).to_contain_text(f"relaunch of {failed}")
+    expect(page.locator(".execution-head .phase").first).to_contain_text("Succeeded", timeout=END_MS)
+    name = page.url.partition("?")[0].rpartition("/")[2]
+    assert world.remote.execution(name)["spec"]["metadata"]["reference_execution"]["name"] == failed
+
+
+def test_a_training_is_scheduled_and_its_messages_are_found(world: World, page: Page) -> None:
+    """Activate a launch plan, launch it now, and look at what its run sent."""
+    plan, address = "train.daily", "ann@example.com"
+    _register_with_a_message(world, plan, address)
+    open_page(page, f"{SCOPE}/launchPlans/{plan}")
+    page.get_by_role("switch").click()
+    page.get_by_role("dialog").get_by_role("button", name="Activate", exact=True).click()
+    expect(page.locator(".schedule-panel")).to_contain_text("At 03:00 UTC")
+    page.get_by_role("button", name="Launch now").click()
+    row = page.locator("tr[data-row]").first
+    expect(row).to_contain_text("Succeeded", timeout=END_MS)
+    assert world.remote.call("GET", f"/launch_plans/{PROJECT}/{DOMAIN}/{plan}/v1")["closure"]["state"] == "ACTIVE"
+    row.get_by_role("link").first.click()
+    page.get_by_role("tab", name="Notifications").click()
+    expect(page.get_by_role("tabpanel").first).to_contain_text(f"e-mail to {address} when succeeded, failed")
+    page.goto(f"{SCOPE}/launchPlans/{plan}")
+    page.get_by_role("switch").click()
+    page.get_by_role("dialog").get_by_role("button").last.click()
+    expect(page.get_by_text("Not active").first).to_be_visible()
+
+
+def _register_with_a_message(world: World, name: str, address: str) -> None:
+    """Register a launch plan like shown.nightly that sends a mail when its executions end."""
+    spec = world.remote.call("GET", f"/launch_plans/{PROJECT}/{DOMAIN}/shown.nightly/v1")["spec"]
+    mail = {"phases": ["SUCCEEDED", "FAILED"], "email": {"recipients_email": [address]}}
+    spec["entity_metadata"]["notifications"] = [mail]
+    scope = {"resource_type": "LAUNCH_PLAN", "project": PROJECT, "domain": DOMAIN, "name": name, "version": "v1"}
+    world.remote.call("POST", "/launch_plans", {"id": scope, "spec": spec})

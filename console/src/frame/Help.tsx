@@ -2,6 +2,7 @@ import { ROOT } from "../root.ts";
 import { Dialog } from "../ui/Dialog.tsx";
 import { commands } from "../ui/keys.ts";
 import { helpOpen } from "./open.ts";
+import { ServerState } from "./ServerState.tsx";
 
 const TABLE: readonly [string, string][] = [
   ["j k", "next, previous row"],
@@ -11,7 +12,7 @@ const TABLE: readonly [string, string][] = [
   ["Shift x", "select up to the row"],
 ];
 
-/** The keys of the page and of tables, and where to read more. */
+/** The keys of the page and of tables, the state of the server, and where to read more. */
 export function Help() {
   const groups = Map.groupBy(
     commands.value.flatMap(({ group, commands: list }) => list.map((command) => ({ group, command }))),
@@ -24,6 +25,7 @@ export function Help() {
           <Keys key={group} title={group} rows={list.map(({ command }) => [command.keys, command.text])} />
         ))}
         <Keys title="In tables" rows={TABLE} />
+        <ServerState />
         <section>
           <h3>More</h3>
           <p>

@@ -192,14 +192,14 @@ def hostile_failure(text: str = MARKUP) -> None:
 
 
 @task
-def make_large() -> str:
-    return f"{MARKUP} " * 60_000
+def make_two_large() -> tuple[str, str]:
+    return f"{MARKUP} " * 70_000, f"{MARKUP} " * 70_000
 
 
 @workflow
-def stored() -> str:
-    """An output that is stored as an object of its own: more than half of storage.limits.maxDownloadMBs."""
-    return make_large()
+def stored_apart() -> tuple[str, str]:
+    """Outputs that are stored as objects of their own; a reply has room for the contents of one only."""
+    return make_two_large()
 
 
 @task

@@ -24,16 +24,15 @@ function useTranslator(wanted: boolean): CronTranslator | undefined {
   return translate;
 }
 
-/** A schedule's expression in words, with the zone of its times of day; the expression itself is the tooltip. */
+/** A schedule's expression in words, with the zone of its times of day where that is known. */
 export function ScheduleWords({ expression, zone }: { expression: string; zone: string }) {
   const translate = useTranslator(needsTranslator(expression));
   const words = inWords(expression, translate);
-  const shown = zone === "" || zone === "Etc/UTC" ? "UTC" : zone;
-  const isRate = !needsTranslator(expression);
+  const shown = needsTranslator(expression) ? zone.replace("Etc/", "") : "";
   return (
-    <span title={isRate ? expression : `${expression} (${shown})`}>
+    <span title={shown ? `${expression} (${shown})` : expression}>
       {words}
-      {!isRate && <span class="muted"> {shown}</span>}
+      {shown && <span class="muted"> {shown}</span>}
     </span>
   );
 }
