@@ -138,9 +138,9 @@ class ClusterApi:
         try:
             found = orjson.loads(answer.content)
         except ValueError as error:
-            raise ApiError(f"{method} {path}: the answer is no JSON", status=answer.status) from error
+            raise ApiError(f"{method} {path}: the answer is no JSON") from error
         if not isinstance(found, dict):
-            raise ApiError(f"{method} {path}: the answer is no JSON object", status=answer.status)
+            raise ApiError(f"{method} {path}: the answer is no JSON object")
         return found
 
     async def _signed(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -153,10 +153,13 @@ def test_a_call_is_repeated_as_retry_after_asks(bench: Scenario, cluster: FakeCl
     bench(scenario, **settings(cluster, tmp_path))
 
 
-def test_an_object_whose_answer_was_lost_is_found_again(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", ["drop", (201, [])])
+def test_an_object_whose_answer_was_lost_is_found_again(
+    bench: Scenario, cluster: FakeCluster, tmp_path: Path, answer: Any
+) -> None:
     async def scenario(b: Any) -> None:
         await prepare(b)
-        cluster.after, answers = True, iter(["drop"])
+        cluster.after, answers = True, iter([answer])
         cluster.fault = lambda method, path: next(answers, None) if method == "POST" else None
         async with running(b):
             await b.call(executions.create_execution, a_launch())
