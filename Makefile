@@ -189,6 +189,11 @@ $(KUBERNETES)/.programs: tests/kubernetes/apiserver/go.mod
 		touch $@; \
 	fi
 
+# Prefect, for `make bench ARGS="--part peers"`.
+$(BENCH)/prefect:
+	python3 -m venv $@
+	$@/bin/python $(PIP_INSTALL) prefect psutil
+
 # The benchmark itself names a missing program, if the chosen routes need it.
 $(BENCH)/.tools: benchmarks/grpcload/main.go benchmarks/grpcload/go.mod
 	@mkdir -p $(BENCH)

@@ -34,11 +34,12 @@ class Part(StrEnum):
     BEARER = "bearer"
     SCHEDULES = "schedules"
     KUBERNETES = "kubernetes"
+    PEERS = "peers"
 
 
 @app.command("run")
 def run(
-    part: Annotated[list[Part] | None, typer.Option(help="Only these; all without it.")] = None,
+    part: Annotated[list[Part] | None, typer.Option(help="Only these; without it all but peers.")] = None,
     route: Annotated[list[str] | None, typer.Option(help="Only routes whose name contains this.")] = None,
     database: Annotated[list[str] | None, typer.Option(help="postgresql or sqlite; both without it.")] = None,
     seconds: Annotated[int, typer.Option(min=1, help="How long each run of a client lasts.")] = 3,
@@ -51,7 +52,7 @@ def run(
 ) -> None:
     """Measure the server: its routes under load, its engine, its start."""
     everything = not (part or route or database)
-    parts = part or ([Part.ROUTES] if route or database else list(Part))
+    parts = part or ([Part.ROUTES] if route or database else [part for part in Part if part is not Part.PEERS])
     chosen = [one for one in ROUTES if not route or any(text.lower() in one.name.lower() for text in route)]
     databases = _databases(database)
     if not chosen:
@@ -69,6 +70,8 @@ def run(
                     result |= _bearer(Path(folder), databases, settings, lock)
                 elif each is Part.SCHEDULES:
                     result |= _schedules(Path(folder), databases, schedules, lock)
+                elif each is Part.PEERS:
+                    result |= _peers(Path(folder), lock)
                 elif each is Part.KUBERNETES:
                     result |= _kubernetes(Path(folder), databases, settings, lock)
                 else:
@@ -162,6 +165,17 @@ def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:
                 figures.append(engine.measure(server, kind) | {"alone": alone})
             print(engine.line(figures[-1]), flush=True)
     return {"engine": figures}
+
+
+def _peers(folder: Path, lock: Path | None) -> dict[str, Any]:
+    from benchmarks import peers
+
+    figures = []
+    for kind in peers.TASKS:
+        with held(lock) as alone:
+            figures.append(peers.measure(folder, kind) | {"alone": alone})
+        print(peers.line(figures[-1]), flush=True)
+    return {"peers": figures}
 
 
 def _start(folder: Path, pairs: int, lock: Path | None) -> dict[str, Any]:

@@ -125,6 +125,23 @@ class LocalEngine(Section):
     warm_tasks_max: int = Field(default=1000, ge=1)
     """Tasks after which that process is replaced."""
 
+    warm_modules_max: int = Field(default=8, ge=0)
+    """Modules of registered versions that stay imported at once, so that their tasks need not import them. A module
+    whose import depends on the moment, the process or the execution is imported by each task. 0 means none."""
+
+    warm_modules_bytes_max: int = Field(default=512 * 1024 * 1024, ge=0)
+    """Memory of these modules together, in bytes; above it those used longest ago are ended."""
+
+    reuse_workers: bool = False
+    """Let Python tasks of one execution that have the same module, and the elements of a map, follow each other in one
+    process. They share its memory: module variables, caches, environment of libraries, and secrets that stay in it."""
+
+    reused_tasks_max: int = Field(default=100, ge=1)
+    """Tasks that follow each other in one such process."""
+
+    reused_idle_seconds: float = Field(default=5.0, ge=0)
+    """Time for which such a process waits for its next task, in seconds."""
+
     array_size_max: int = Field(default=100_000, ge=1)
     """Indices of a map; a map with more fails. One row holds all of them, with some 170 bytes for each."""
 

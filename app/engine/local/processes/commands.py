@@ -5,6 +5,7 @@ Proto: flyteidl/core/tasks.proto (Container, K8sPod).
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -136,9 +137,15 @@ def _resources(requests: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[s
 
 
 def _quantity(written: Mapping[str, Any], name: str) -> int:
+    value = written.get(name)
+    return _parsed_quantity(str(value)) if value else 0
+
+
+@functools.lru_cache(maxsize=1000)
+def _parsed_quantity(text: str) -> int:
     """Return a quantity as a whole number. As with upstream, one that cannot be parsed counts as absent."""
     try:
-        return max(0, Quantity.parse(str(written.get(name) or "0")).rounded)
+        return max(0, Quantity.parse(text).rounded)
     except ValueError:
         return 0
 

@@ -21,7 +21,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -79,8 +79,24 @@ _SET_AGAIN = frozenset(
 _IN_A_TASK = {"PYTHONUNBUFFERED": "1", "FLYTE_INTERNAL_EXECUTION_ID": "not-yet-known"}
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """The fork server ended before it answered."""
+
+
+class Process(Protocol):
+    """The part of Popen's interface that a fork server needs of its process."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while the process runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 class ForkServer:
@@ -99,13 +115,13 @@ class ForkServer:
         self._variables = dict(variables)
         self._directory = directory
         self._lock = asyncio.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
         self._report: dict[str, Any] = {}
         self._packages_seen: tuple[int, ...] = ()
         # Earlier processes, which supervise their last tasks.
-        self._retired: list[subprocess.Popen[bytes]] = []
+        self._retired: list[Process] = []
         self._started = 0
         self._closed = False
 
@@ -151,7 +167,7 @@ class ForkServer:
                     await self._start_process()
                 try:
                     answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
-                except (_Ended, TimeoutError) as error:
+                except (Ended, TimeoutError) as error:
                     process = self._process
                     assert process is not None
                     await self._kill()
@@ -167,6 +183,42 @@ class ForkServer:
                     await self._stop()
                 return answer
         raise NotStarted("the fork server ended or did not answer, twice")
+
+    @property
+    def packages(self) -> list[str]:
+        """Return the folders of installed packages."""
+        return list(self._report["packages"])
+
+    async def fork(self, request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
+        """Fork a process that is no task, and pass it a socket.
+
+        Args:
+            request: The request (forkserver/template.py).
+            connection: The socket.
+
+        Returns:
+            The `pid` and the `stamp` of the process.
+
+        Raises:
+            NotStarted: There is no fork server, or the system refused a process.
+        """
+        async with self._lock:
+            if self._writer is None:
+                raise NotStarted("the fork server has ended")
+            body = json.dumps(request).encode()
+            try:
+                # Nothing waits in the buffer of the writer: each request waits for its answer.
+                with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as same:
+                    socket.send_fds(same, [_LENGTH.pack(len(body))], [connection.fileno()])
+                self._writer.write(body)
+                await self._writer.drain()
+                answer = await asyncio.wait_for(self._receive(), _ANSWER_SECONDS_MAX)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                await self._stop()
+                raise NotStarted("the fork server ended or did not answer") from error
+        if "error" in answer:
+            raise NotStarted(answer["error"])
+        return answer
 
     async def close(self) -> None:
         """End the fork server. Tasks that it started run on."""
@@ -186,7 +238,7 @@ class ForkServer:
             await self._writer.drain()
             return await self._receive()
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise _Ended from error
+            raise Ended from error
 
     async def _receive(self) -> dict[str, Any]:
         assert self._reader is not None
@@ -308,6 +360,11 @@ class ForkServers:
         self._made = 0
         # The plain fork server needs no packages, so the interpreter of this server can run it.
         self._plain = ForkServer(Path(sys.executable), warm=False, variables={}, directory=self._folder.path / "plain")
+
+    @property
+    def folder(self) -> Path:
+        """Return the private folder of all fork servers. It is made when the first of them starts."""
+        return self._folder.path
 
     async def for_command(self, environment: Environment | None, variables: Mapping[str, str]) -> ForkServer:
         """Return a fork server for a command.

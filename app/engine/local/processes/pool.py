@@ -24,6 +24,7 @@ from app.engine.local.processes.foreign_process import ForeignProcess
 from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
 from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.engine.local.processes.templates import Templates
 from app.system import system
 
 # Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.
@@ -104,6 +105,7 @@ class ProcessPool:
         preload: Whether processes may be forked from an interpreter that has imported flytekit.
         semaphores: The semaphores, by the names that `ProcessSpec.queue` uses.
         machine: Memory and graphics cards, which processes claim; None for no limit.
+        templates: Processes with modules of users; None for none.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class ProcessPool:
         preload: bool,
         semaphores: Mapping[str, FairSemaphore],
         machine: Machine | None = None,
+        templates: Templates | None = None,
     ) -> None:
         self._machine = machine
+        self._templates = templates
         self._fork_servers = fork_servers
         self._preload = preload
         self._semaphores = semaphores
@@ -207,6 +211,8 @@ class ProcessPool:
         """End the fork servers. Processes run on, and a later server can adopt them."""
         for holder in self._holders.values():
             holder.cancel()
+        if self._templates is not None:
+            await self._templates.close()
         if self._machine is not None:
             self._machine.close()
         await self._fork_servers.close()
@@ -225,7 +231,11 @@ class ProcessPool:
     async def _fork(self, spec: ProcessSpec) -> RunningProcess:
         environment = spec.preload if self._preload else None
         fork_server = await self._fork_servers.for_command(environment, spec.variables)
-        answer = await fork_server.start(_request(spec, warm=fork_server.warm))
+        request = _request(spec, warm=fork_server.warm)
+        template = self._templates.find(fork_server, spec) if self._templates is not None and fork_server.warm else None
+        answer = None if template is None else await template.try_start(request)
+        if answer is None:
+            answer = await fork_server.start(request)
         if answer.get("claimed"):
             record = read_record(spec.folder / PROCESS_RECORD)
             if record is not None:
@@ -323,6 +333,9 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
         "image": spec.image,
         "env": dict(spec.variables),
         "warm": warm,
+        "worker": spec.worker if warm else "",
+        "worker_tasks_max": limits.worker_tasks_max,
+        "worker_idle_seconds": limits.worker_idle_seconds,
         "grace_seconds": limits.grace_seconds,
         "data_paths": list(spec.data_folders),
         "log_bytes_max": limits.log_bytes_max,

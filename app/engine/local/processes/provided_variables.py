@@ -79,5 +79,7 @@ class ProvidedVariables:
         Raises:
             CannotBuild: A requested secret is missing.
         """
+        if not task.security_context.secrets:
+            return VariablesAndFiles({}, {})
         # In a thread: a secret's file may lie on a network file system.
         return await asyncio.to_thread(secrets_of, task, variables, self._environ, folder, self._secret_stores)

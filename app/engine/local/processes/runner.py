@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from pathlib import Path
@@ -40,7 +41,8 @@ from app.engine.local.processes.task_attempt import (
     TaskAttempt,
     bad_task,
 )
-from app.engine.local.processes.variables import task_variables
+from app.engine.local.processes.templates import DISTRIBUTION, MODULE, Templates, word_after
+from app.engine.local.processes.variables import shared_variables, task_variables
 from app.services import offloading
 from app.settings import Settings
 from app.system import system
@@ -74,14 +76,21 @@ class TaskRunner:
         processes = self._local.processes_max or os.cpu_count() or 1
         self.processes_max = max(1, processes // workers)
         self._fork_servers_folder = settings.home_path / "forkservers"
+        fork_servers = ForkServers(self._fork_servers_folder, tasks_max=self._local.warm_tasks_max)
         self._pool = ProcessPool(
-            ForkServers(self._fork_servers_folder, tasks_max=self._local.warm_tasks_max),
+            fork_servers,
             preload=self._local.warm and (self._local.warm_everywhere or not system.is_portable),
             semaphores={
                 _PROCESSES: FairSemaphore(self.processes_max),
                 _SENSORS: FairSemaphore(max(1, self._local.sensors_max // workers)),
             },
             machine=self._machine(workers),
+            templates=Templates(
+                fork_servers.folder,
+                count_max=0 if system.is_portable else self._local.warm_modules_max,
+                bytes_max=self._local.warm_modules_bytes_max,
+                tasks_max=self._local.warm_tasks_max,
+            ),
         )
         self._logs = StoredLogs(blobs, self._local.log_bytes_max)
         self._environment: Environment | None = None
@@ -169,6 +178,7 @@ class TaskRunner:
         if choice.wanted is not None:
             # They are in the environment.
             variables.pop(RUNTIME_PACKAGES, None)
+        shared = shared_variables(variables, attempt)
         private = await self._provided.private(attempt, variables)
         variables.update(private.variables)
         if container.data_config is not None:
@@ -196,6 +206,8 @@ class TaskRunner:
             image=container.image,
             notice="".join(f"flyteadmin: {line}\n" for line in notices),
             held=environment.lock,
+            worker=self._worker_of(attempt, container, argv, variables.get("PYTHONPATH", "")),
+            shared=shared,
         )
         return PreparedAttempt(attempt, spec, container.data_config, choice, notices)
 
@@ -331,6 +343,20 @@ class TaskRunner:
             requirements=self._local.requirements,
         )
 
+    def _worker_of(
+        self, attempt: TaskAttempt, container: commands.Container, argv: tuple[str, ...], python_path: str
+    ) -> str:
+        """Return the key of attempts that may follow each other in one process: the same code in one execution."""
+        if (
+            not self._local.reuse_workers
+            or system.is_portable
+            or attempt.task.metadata.is_eager
+            or not word_after(argv, MODULE)
+        ):
+            return ""
+        code = [word_after(argv, word) for word in (MODULE, DISTRIBUTION)]
+        return json.dumps([_key(attempt), argv[0], code, container.image, container.cpus_max, python_path])
+
     def _limits(self, attempt: TaskAttempt, container: commands.Container) -> Limits:
         local = self._local
         memory, gpus = self._claimed(attempt)
@@ -344,6 +370,8 @@ class TaskRunner:
             cpus_max=container.cpus_max if local.resource_limits else 0,
             memory_claimed=memory,
             gpus=gpus,
+            worker_tasks_max=local.reused_tasks_max,
+            worker_idle_seconds=local.reused_idle_seconds,
         )
 
     def _machine(self, workers: int) -> Machine:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.engine.local.processes.environment import Environment
@@ -37,6 +37,8 @@ class Limits:
         cpus_max: Number of CPUs that the processes run on.
         memory_claimed: Memory that is counted for the process while it runs.
         gpus: Number of graphics cards that it gets.
+        worker_tasks_max: Number of tasks that follow each other in one process.
+        worker_idle_seconds: Time for which such a process waits for its next task.
     """
 
     grace_seconds: float
@@ -48,6 +50,8 @@ class Limits:
     cpus_max: int = 0
     memory_claimed: int = 0
     gpus: int = 0
+    worker_tasks_max: int = 1
+    worker_idle_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,8 @@ class ProcessSpec:
         image: The container image that the task names, for flytekit's `ImageSpec.is_container()`.
         notice: Text at the beginning of the log.
         held: A file that the process locks together with others until it ends; None for none.
+        worker: The key of processes that may follow each other in one process; "" for none.
+        shared: The variables that processes of the same version have in common, without secrets.
     """
 
     folder: Path
@@ -87,6 +93,8 @@ class ProcessSpec:
     image: str
     notice: str = ""
     held: Path | None = None
+    worker: str = ""
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 def temporary_link(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -52,8 +53,19 @@ def task_variables(
     return variables
 
 
+def shared_variables(variables: Mapping[str, str], attempt: TaskAttempt) -> dict[str, str]:
+    """Return the variables that other attempts of the version have too, of the result of `task_variables`."""
+    own = {"TMPDIR", ARRAY_INDEX, *_of_the_engine(attempt), *attempt.platform}
+    return {name: value for name, value in variables.items() if name not in own}
+
+
 def _from_server(passed: tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if any(fnmatchcase(name, pattern) for pattern in passed)}
+    return {name: value for name, value in os.environ.items() if _is_passed(name, passed)}
+
+
+@functools.lru_cache(maxsize=1000)
+def _is_passed(name: str, passed: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in passed)
 
 
 def _of_this_machine(directory: Path, python_path: str) -> dict[str, str]:

@@ -15,9 +15,9 @@ import time
 import traceback
 import types
 import zlib
-from typing import Any
+from typing import Any, Protocol
 
-from . import preload
+from . import command_line, preload
 from .image_spec import recognize
 
 # Names of modules that a forked task hides too. Looking for them there would copy the pages that hold all names.
@@ -55,15 +55,17 @@ def main() -> None:
     _command(argv, [entry for entry in sys.path if entry not in inherited])
 
 
-def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) -> int:
-    """Run one of flytekit's commands here and return its exit code.
+class Template(Protocol):
+    """An imported module of a user, whose tasks this process forks (template.py)."""
 
-    Args:
-        argv: The command; its first element is the path of its script.
-        env: All variables of the task.
-        base_path: The interpreter's search path.
-        image: The image that the task names.
-    """
+    distribution: str
+
+    def move_to(self, directory: str) -> None:
+        """Give a task the code of its version."""
+
+
+def begin(argv: list[str], env: dict[str, str]) -> None:
+    """Make this process look like a new interpreter that runs a script with these variables."""
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
@@ -71,12 +73,37 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) 
     for name in _hidden_later:
         sys.modules.pop(name, None)
     _become_main(argv[0])
+
+
+def run(
+    argv: list[str],
+    env: dict[str, str],
+    base_path: list[str],
+    image: str,
+    template: Template | None = None,
+    *,
+    ends: bool = True,
+) -> int:
+    """Run one of flytekit's commands here and return its exit code.
+
+    Args:
+        argv: The command; its first element is the path of its script.
+        env: All variables of the task.
+        base_path: The interpreter's search path.
+        image: The image that the task names.
+        template: The imported module that the task uses; None if it has to import one.
+        ends: Whether the interpreter ends with the command. Otherwise `end` has to be called.
+    """
+    main = sys.modules["__main__"]
+    begin(argv, env)
+    if template is not None:
+        # The imported module may have it.
+        sys.modules["__main__"] = main
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code = _exit_code(argv, base_path, image)
-        # An interpreter that ends waits for its threads before it calls what atexit holds.
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
+        code = _exit_code(argv, base_path, image, template)
+        if ends:
+            end()
     except BaseException:  # noqa: BLE001 - an interpreter prints any exception and exits with 1.
         traceback.print_exc()
         code = 1
@@ -88,17 +115,26 @@ def run(argv: list[str], env: dict[str, str], base_path: list[str], image: str) 
     return code
 
 
+def end() -> None:
+    """Wait for threads, then call what atexit holds, as an interpreter does at its end."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+
+
 def _become_main(script: str) -> None:
     """Make `__main__` look as in a new interpreter that runs the script."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.modules["__main__"].__file__ = script
 
 
-def _exit_code(argv: list[str], base_path: list[str], image: str) -> int:
+def _exit_code(argv: list[str], base_path: list[str], image: str, template: Template | None) -> int:
     try:
-        _refresh()
-        recognize(image, argv)
-        _command(argv, base_path)
+        renew_state()
+        if template is None:
+            for plugin in preload.plugins:
+                plugin.load()
+            recognize(image, argv)
+        _command(argv, base_path, template)
     except SystemExit as end:
         if end.code is None:
             return 0
@@ -109,8 +145,8 @@ def _exit_code(argv: list[str], base_path: list[str], image: str) -> int:
     return 0
 
 
-def _refresh() -> None:
-    """Replace the state that flytekit's imports took from environment, clock or chance, and import its plugins."""
+def renew_state() -> None:
+    """Replace the state that flytekit's imports took from environment, clock or chance."""
     # Without new seeds two tasks would draw equal random names, and overwrite each other's data.
     for generator in preload.generators:
         generator.seed()
@@ -130,47 +166,47 @@ def _refresh() -> None:
     persistence.default_local_file_access_provider = provider
     context.default_local_file_access_provider = provider
     context.FlyteContextManager.initialize()
-    for plugin in preload.plugins:
-        plugin.load()
 
 
-def _command(argv: list[str], base_path: list[str]) -> None:
+def _command(argv: list[str], base_path: list[str], template: Template | None = None) -> None:
     entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
     name = os.path.basename(argv[0])
     sys.argv = list(argv)
     sys.orig_argv[:] = [sys.executable, *argv]
-    sys.path[:] = _search_path(argv[0], base_path)
+    sys.path[:] = search_path(argv[0], base_path)
     if name == preload.FAST:
-        argv = _fetch(entrypoint, argv)
+        argv = _fetch(entrypoint, argv, template)
         # flytekit would start a second interpreter here, which would have the new PYTHONPATH in its search path.
         sys.argv = list(argv)
-        sys.path[:] = _search_path(argv[0], base_path)
+        sys.path[:] = search_path(argv[0], base_path)
         importlib.invalidate_caches()
         name = os.path.basename(argv[0])
-    sys.exit(getattr(entrypoint, preload.COMMANDS[name])(args=argv[1:]))
+    command_line.run(getattr(entrypoint, preload.COMMANDS[name]), name, argv[1:])
 
 
-def _search_path(script: str, base_path: list[str]) -> list[str]:
+def search_path(script: str, base_path: list[str]) -> list[str]:
     """Return sys.path as a console script has it: its own directory, PYTHONPATH, then the interpreter's paths."""
     extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return [os.path.dirname(script), *(os.path.abspath(entry) for entry in extra if entry), *base_path]
 
 
-def _fetch(entrypoint: Any, argv: list[str]) -> list[str]:
+def _fetch(entrypoint: Any, argv: list[str], template: Template | None) -> list[str]:
     """Unpack the code that was registered with the task, and return the command to run with that code.
 
     # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, without its second interpreter.
     """
     command = entrypoint.fast_execute_task_cmd
     try:
-        params = command.make_context(preload.FAST, argv[1:]).params
+        params = command_line.context_of(command, preload.FAST, argv[1:]).params
     except sys.modules["click"].ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     distribution, directory = params["additional_distribution"], params["dest_dir"]
     if distribution is not None:
         directory = directory or os.getcwd()
-        if not _unpack(distribution, directory):
+        if template is not None:
+            template.move_to(directory)
+        elif not unpack(distribution, directory):
             entrypoint._download_distribution(distribution, directory)
     inner: list[str] = []
     for argument in params["task_execute_cmd"]:
@@ -184,7 +220,7 @@ def _fetch(entrypoint: Any, argv: list[str]) -> list[str]:
     return [os.path.join(os.path.dirname(argv[0]), inner[0]), *inner[1:]]
 
 
-def _unpack(distribution: str, directory: str) -> bool:
+def unpack(distribution: str, directory: str) -> bool:
     """Unpack code from a local file without the program tar, which takes longer than many tasks.
 
     Returns:

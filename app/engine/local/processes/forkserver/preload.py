@@ -8,10 +8,12 @@ its random state, its thread pool and OMP_NUM_THREADS.
 
 from __future__ import annotations
 
+import collections
 import gc
 import importlib
 import importlib.machinery
 import importlib.metadata
+import linecache
 import os
 import random
 import re
@@ -23,8 +25,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import command_line
+
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
 FAST = "pyflyte-fast-execute"
+_FAST_COMMAND = "fast_execute_task_cmd"
 _PLUGINS = "flytekit.plugins"
 # environments/plugin.py installs it.
 _OWN_PLUGIN = "flyteadmin"
@@ -38,8 +43,9 @@ _STATELESS = frozenset(
         *("simplejson", "snappy", "ujson", "uvloop", "zstandard"),
     )
 )
+_IN_STACKS = ("contextlib", "flytekit.bin.entrypoint", "flytekit.core.base_task", "flytekit.core.context_manager")
 _NEEDED = {
-    "flytekit.bin.entrypoint": (*COMMANDS.values(), "fast_execute_task_cmd", "_download_distribution"),
+    "flytekit.bin.entrypoint": (*COMMANDS.values(), _FAST_COMMAND, "_download_distribution"),
     "flytekit.interfaces.random": ("random",),
     "flytekit.core.data_persistence": ("FileAccessProvider", "default_local_file_access_provider"),
     "flytekit.core.context_manager": ("FlyteContextManager", "default_local_file_access_provider"),
@@ -64,14 +70,14 @@ def preload(native_threads: Callable[[], int]) -> dict[str, Any]:
     """
     packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()})
     read: set[str] = set()
-    at_start = _loaded()
+    at_start = loaded()
     with _recorded(read), _plugins_deferred():
         why = import_flytekit()
     if not why:
         if threading.active_count() != 1 or native_threads() != 1:
             why = "importing flytekit starts threads"
         else:
-            why = _state_of_others(at_start)
+            why = state_of_others(at_start)
     generators[:] = [found for found in gc.get_objects() if type(found) is random.Random]
     hello: dict[str, Any] = {"warm": not why, "packages": packages, "read": sorted(read)}
     return {**hello, "why": why} if why else hello
@@ -87,26 +93,45 @@ def import_flytekit() -> str:
                     return f"this flytekit has no {name}.{attribute}"
     except ImportError as error:
         return f"{type(error).__name__}: {error}"
-    if "docstring_parser" in sys.modules:
-        # Every task definition parses its docstring. The first call compiles regular expressions for all tasks.
-        sys.modules["docstring_parser"].parse("")
+    _fill_caches()
     return ""
 
 
-def _state_of_others(at_start: dict[str, bool]) -> str:
+def _fill_caches() -> None:
+    """Compute what every task would compute again, and what is the same for all of them."""
+    if "docstring_parser" in sys.modules:
+        # Every task definition parses its docstring. The first call compiles regular expressions for all tasks.
+        sys.modules["docstring_parser"].parse("")
+    # Every context of flytekit remembers the source lines of its callers.
+    for name in _IN_STACKS:
+        linecache.getlines(getattr(sys.modules.get(name), "__file__", "") or "")
+    entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
+    attributes = {**COMMANDS, FAST: _FAST_COMMAND}
+    command_line.compare({name: getattr(entrypoint, attribute) for name, attribute in attributes.items()})
+    # The answers of isinstance() for abstract classes are kept.
+    collections.Counter([""])
+
+
+def state_of_others(at_start: dict[str, bool]) -> str:
     """Return why forked tasks would share state that each of them must have for itself, or "".
 
     Args:
-        at_start: The packages that were loaded before flytekit (`_loaded`).
+        at_start: The packages that were loaded before flytekit (`loaded`).
     """
-    found = {name for name, compiled in _loaded().items() if name in at_start or (compiled and name not in _STATELESS)}
+    found = {name for name, compiled in loaded().items() if name in at_start or (compiled and name not in _STATELESS)}
     foreign = sorted(found - _required("flytekit") - _HOOKS)
     if not foreign:
         return ""
     return f"importing flytekit also imports {', '.join(foreign)}, which every task has to import itself"
 
 
-def _loaded() -> dict[str, bool]:
+def compiled_packages() -> list[str]:
+    """Return the loaded packages with compiled code beside those of flytekit; they may have state of their own."""
+    found = {name for name, compiled in loaded().items() if compiled and name not in _STATELESS}
+    return sorted(found - _required("flytekit") - _HOOKS)
+
+
+def loaded() -> dict[str, bool]:
     """Return the loaded packages outside the standard library, and whether compiled code of them is loaded.
 
     A package that flytekit imports lazily counts as loaded after its first use.

@@ -9,6 +9,7 @@ and SIGQUIT, so that it still records the ends of tasks if all processes get the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -26,7 +27,10 @@ from typing import Any
 from app.system import system
 
 from .task import Task
-from .task_process import HANDLED, STOPPING, Inherited, become_task
+from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
+from .template import Template
+from .worker import answer_of, send
+from .workers import Worker, Workers
 
 _LENGTH = struct.Struct(">I")
 _READ_BYTES = 65536
@@ -46,9 +50,15 @@ class Supervisor:
 
     Args:
         connection: The connection to the server.
+        template: The module of a user that this process has imported for its tasks; None without one.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, template: Template | None = None) -> None:
+        self._template = template
+        # Received descriptors, each for the next request that needs one.
+        self._descriptors: list[int] = []
+        # Processes with the module of a version (template.py). They end by themselves.
+        self._templates: set[int] = set()
         self._connection: socket.socket | None = connection
         self._received = bytearray()
         self._poll = select.poll()
@@ -56,6 +66,7 @@ class Supervisor:
         self._tasks: dict[int, Task] = {}
         # Tasks whose program is not executed yet.
         self._starting: set[int] = set()
+        self._workers = Workers()
         # Processes that remove folders.
         self._removers: set[int] = set()
         # For each task that has ended: when to stop waiting for the end of its remaining processes.
@@ -128,9 +139,10 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         """Return the milliseconds until the next limit has to be checked; None without a task."""
+        idle = self._workers.next_end
         if not self._tasks:
-            return None
-        times = [self._next_check, *self._give_up.values()]
+            return None if idle is None else max(0.0, idle - time.monotonic()) * 1000
+        times = [self._next_check, *self._give_up.values(), *([] if idle is None else [idle])]
         if self._give_up and not system.reports_leftovers:
             times.append(time.monotonic() + _LOOK_SECONDS)
         if any(task.limits_memory for task in self._tasks.values()):
@@ -141,7 +153,8 @@ class Supervisor:
     def _read_requests(self, event: int) -> None:
         assert self._connection is not None
         try:
-            data = self._connection.recv(_READ_BYTES)
+            data, descriptors, _, _ = socket.recv_fds(self._connection, _READ_BYTES, 1)
+            self._descriptors += descriptors
         except BlockingIOError:
             return
         except OSError:
@@ -157,7 +170,39 @@ class Supervisor:
                 return
             request = json.loads(self._received[_LENGTH.size : end])
             del self._received[:end]
-            self._start(request)
+            if "module" in request:
+                self._fork_template(request)
+            else:
+                self._start(request)
+
+    def _fork_template(self, request: dict[str, Any]) -> None:
+        """Fork a process that imports the module of a version, with the received connection to the server."""
+        connection = socket.socket(fileno=self._descriptors.pop(0))
+        try:
+            pid = os.fork()
+        except OSError as error:
+            connection.close()
+            self.send({"error": f"the system refused to start a process: {error.strerror}"})
+            return
+        if pid:
+            connection.close()
+            self._templates.add(pid)
+            self.send({"pid": pid, "stamp": system.stamp(pid)})
+            return
+        try:
+            signal.set_wakeup_fd(-1)
+            for descriptor in self._descriptors_of_tasks():
+                os.close(descriptor)
+            os.setsid()
+            serve_template(connection, request)
+        except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+
+    def _descriptors_of_tasks(self) -> list[int]:
+        """Return the descriptors of this process that a forked process must not hold."""
+        return [*self._handlers, self._wakeup_end, *(other.log.file for other in self._tasks.values())]
 
     def _close_connection(self) -> None:
         if self._connection is not None:
@@ -167,6 +212,9 @@ class Supervisor:
 
     def _start(self, request: dict[str, Any]) -> None:
         """Fork a task, claim its attempt, and let it run. The answer follows when its program is executed."""
+        if self._template is not None and not self._template.is_current():
+            self.send({"stale": True})
+            return
         try:
             task = Task(request)
         except OSError as error:
@@ -174,7 +222,10 @@ class Supervisor:
             return
         try:
             task.link_temporary()
-            self._fork(task)
+            if request["worker"]:
+                self._hand_to_worker(task)
+            else:
+                self._fork(task)
         except OSError as error:
             task.log.close()
             self.send({"error": f"{error.strerror}: {error.filename}", "errno": error.errno})
@@ -194,11 +245,11 @@ class Supervisor:
             self.send({"error": f"the system refused to start a process: {error.strerror}", "errno": error.errno})
             return
         if task.pid == 0:
-            foreign = [*self._handlers, self._wakeup_end, *(other.log.file for other in self._tasks.values())]
-            foreign += [task.log.file, output, go_end, failure]
+            foreign = [*self._descriptors_of_tasks(), task.log.file, output, go_end, failure]
             become_task(
                 task.request,
                 Inherited(self._itself["pid"], go, failure_end, output_end, foreign, self._descriptors_max),
+                self._template,
             )
         for descriptor in (output_end, go, failure_end):
             os.close(descriptor)
@@ -218,6 +269,69 @@ class Supervisor:
         os.close(go_end)
         self._watch(task, output)
         self._await_execution(task, answer, failure)
+
+    def _hand_to_worker(self, task: Task) -> None:
+        """Claim the attempt of a task, and let a worker run it; fork a worker where none waits."""
+        output, output_end = os.pipe()
+        worker = self._workers.take(task.request["worker"])
+        try:
+            worker = worker or self._fork_worker(task.request)
+            task.pid = worker.pid
+            answer = task.claim(self._itself)
+            if "error" not in answer:
+                send(worker.channel, task.request, output_end)
+        except OSError as error:
+            answer = {"error": f"no worker can run the task: {error.strerror}", "errno": error.errno}
+        finally:
+            os.close(output_end)
+        if worker is not None and "error" in answer:
+            self._end_worker(worker)
+        if "error" in answer:
+            os.close(output)
+            task.log.close()
+            if not answer.get("claimed"):
+                task.unlink_temporary()
+        else:
+            assert worker is not None
+            worker.started += 1
+            self._watch(task, output)
+        self.send(answer)
+
+    def _fork_worker(self, request: dict[str, Any]) -> Worker:
+        channel, other_end = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            channel.close()
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            foreign = self._descriptors_of_tasks()
+            inherited = Inherited(self._itself["pid"], -1, -1, nothing, foreign, self._descriptors_max)
+            become_worker(other_end, inherited, request["cpus_max"], self._template)
+        other_end.close()
+        worker = Worker(pid, request["worker"], channel)
+        self._workers.add(worker)
+        self._register(channel.fileno(), lambda event: self._read_answer(worker))
+        return worker
+
+    def _read_answer(self, worker: Worker) -> None:
+        """Record the end of the task of a worker, and let the worker wait for the next one."""
+        answer, task = answer_of(worker.channel), self._tasks.get(worker.pid)
+        if answer is None or task is None:
+            self._end_worker(worker)
+            return
+        code, again = answer
+        del self._tasks[worker.pid]
+        task.status = code << 8
+        self._finish(task)
+        if again and self._connection is not None and worker.started < task.request["worker_tasks_max"]:
+            self._workers.wait(worker, task.request["worker_idle_seconds"])
+        else:
+            self._end_worker(worker)
+
+    def _end_worker(self, worker: Worker) -> None:
+        """Let a worker end, if it does not end already."""
+        if worker.channel.fileno() >= 0:
+            self._unregister(worker.channel.fileno())
+            self._workers.end(worker)
 
     def _await_execution(self, task: Task, answer: dict[str, Any], failure: int) -> None:
         """Answer the server when the pipe `failure` ends, which is when the program is executed or is refused."""
@@ -269,6 +383,10 @@ class Supervisor:
             if pid == 0:
                 return
             self._removers.discard(pid)
+            self._templates.discard(pid)
+            worker = self._workers.all.pop(pid, None)
+            if worker is not None:
+                self._end_worker(worker)
             task = self._tasks.get(pid)
             if task is not None:
                 task.status = status
@@ -277,6 +395,8 @@ class Supervisor:
 
     def _enforce(self) -> None:
         now = time.monotonic()
+        for worker in self._workers.overdue(now):
+            self._end_worker(worker)
         check = now >= self._next_check
         check_memory = now >= self._next_memory_check
         for task in self._tasks.values():
@@ -300,7 +420,8 @@ class Supervisor:
         if not self._give_up:
             return
         ended = {pid: self._tasks[pid].request["temporary"] for pid in self._give_up}
-        found = system.left_behind(ended, {*self._tasks, *self._removers})
+        known = {*self._tasks, *self._removers, *self._templates, *self._workers.all}
+        found = system.left_behind(ended, known)
         self._left_by = {
             pid: self._left_by.get(pid) or frozenset((task,) if task else ended) for pid, task in found.items()
         }
@@ -339,6 +460,17 @@ class Supervisor:
         finally:
             sys.stderr.flush()
             os._exit(0)
+
+
+def serve_template(connection: socket.socket, request: dict[str, Any]) -> None:
+    """Import the module of a request in this process, then start tasks for the server."""
+    template = Template(request)
+    gc.collect()
+    gc.freeze()
+    supervisor = Supervisor(connection, template)
+    supervisor.send(template.hello())
+    if not template.refused:
+        supervisor.run()
 
 
 def _do_nothing(number: int, frame: object) -> None:

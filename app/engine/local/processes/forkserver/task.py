@@ -33,6 +33,8 @@ class Task:
             program, argv, env: The program to execute, its arguments and all its variables.
             warm: Whether to run flytekit's command `argv` in the forked interpreter instead. image: The task's image.
             held: A file that the task locks together with others until it ends; "" for none.
+            worker: The key of tasks that may share a worker; "" for a process of its own. worker_tasks_max,
+            worker_idle_seconds: Limits of a worker.
             data_paths: Folders outside `directory` that the task fills.
             grace_seconds, log_bytes_max, printed_bytes_max, free_bytes_min, processes_max,
             memory_bytes_max, cpus_max: Limits (spec.Limits).
@@ -91,12 +93,10 @@ class Task:
         Returns:
             The record; or `error`, with `claimed` if the attempt was started before.
         """
-        record = {
-            **supervisor,
-            "task_pid": self.pid,
-            "task_stamp": system.stamp(self.pid),
-            "started_at": time.time(),
-        }
+        record = {**supervisor, "task_pid": self.pid, "started_at": time.time()}
+        if not self.request["worker"]:
+            # The process of a worker outlives the task, so that its end says nothing about the task.
+            record["task_stamp"] = system.stamp(self.pid)
         own = os.path.join(self.directory, f".process-{self.pid}")
         try:
             with open(own, "w", encoding="utf-8") as file:

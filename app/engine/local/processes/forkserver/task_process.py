@@ -7,14 +7,17 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from app.system import system
 
-from . import flytekit_command, layout
+from . import flytekit_command, layout, worker
+from .template import Template
 
 # Signals that the supervisor ignores or handles, and that a task gets as the system delivers them by default.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -42,7 +45,7 @@ class Inherited:
     descriptors_max: int
 
 
-def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
+def become_task(request: dict[str, Any], inherited: Inherited, template: Template | None) -> NoReturn:
     """Turn this forked process into the task of a request (`Task`), and run its command."""
     code = 127
     try:
@@ -62,7 +65,8 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(inherited.failure)
-            code = flytekit_command.run(request["argv"], request["env"], sys.path, request["image"])
+            base_path = sys.path if template is None else template.base_path
+            code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], template)
         else:
             # The interpreter ignores these two signals; other programs expect the default of the system.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -73,6 +77,25 @@ def become_task(request: dict[str, Any], inherited: Inherited) -> NoReturn:
         _write_all(inherited.failure, json.dumps(reason).encode())
     finally:
         os._exit(code)
+
+
+def become_worker(channel: socket.socket, inherited: Inherited, cpus_max: int, template: Template | None) -> NoReturn:
+    """Turn this forked process into a worker (worker.py)."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for descriptor in inherited.foreign:
+            os.close(descriptor)
+        os.setsid()
+        system.end_with_parent()
+        system.adopt_orphans()
+        if os.getppid() == inherited.supervisor:
+            _restore_defaults(inherited)
+            system.limit_cpus(cpus_max)
+            worker.serve(channel, sys.path if template is None else template.base_path, template, _hold)
+    except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _restore_defaults(inherited: Inherited) -> None:

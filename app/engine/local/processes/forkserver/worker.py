@@ -1,0 +1,131 @@
+"""A worker: one process that runs several tasks of one execution, one after the other, where a setting allows it.
+
+Its tasks share the memory of the interpreter. The supervisor hands it one task at a time: a message with the output of
+the task as a descriptor. The worker answers with the exit code and whether it can run another task.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from app.system import system
+
+from . import flytekit_command, layout
+from .template import Template, relocate_modules
+
+_LENGTH = struct.Struct(">I")
+_ANSWER = struct.Struct(">BB")
+_REAP_SECONDS_MAX = 5.0
+_CHILDREN_MAX = 10_000
+# Threads of flytekit that run its coroutines. They wait for the next task.
+_KEPT_THREADS = ("loop-runner", "asyncio_")
+
+
+def send(channel: socket.socket, request: dict[str, Any], output: int) -> None:
+    """Hand a task to a worker.
+
+    Raises:
+        OSError: The worker has ended.
+    """
+    body = json.dumps(request).encode()
+    socket.send_fds(channel, [_LENGTH.pack(len(body))], [output])
+    channel.sendall(body)
+
+
+def answer_of(channel: socket.socket) -> tuple[int, bool] | None:
+    """Return the exit code of the task, and whether the worker can run another one; None if the worker has ended."""
+    try:
+        data = channel.recv(_ANSWER.size, socket.MSG_WAITALL)
+    except OSError:
+        return None
+    if len(data) < _ANSWER.size:
+        return None
+    code, again = _ANSWER.unpack(data)
+    return code, bool(again)
+
+
+def serve(
+    channel: socket.socket, base_path: list[str], template: Template | None, hold: Callable[[str], None]
+) -> NoReturn:
+    """Run tasks until the supervisor closes the channel.
+
+    Args:
+        channel: The connection to the supervisor.
+        base_path: The search path of the interpreter.
+        template: The imported module that the tasks use; None if they import it.
+        hold: Locks the file of the environment.
+    """
+    mask = os.umask(0o022)
+    work = ""
+    while (received := _receive(channel)) is not None:
+        request, output = received
+        os.umask(mask)
+        _redirect(output)
+        before, work = work, os.path.join(request["directory"], layout.WORK)
+        os.chdir(work)
+        if before:
+            relocate_modules(os.path.realpath(before), os.path.realpath(work))
+        else:
+            hold(request["held"])
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], template, ends=False)
+        again = code == 0 and not _foreign_threads()
+        if not again:
+            flytekit_command.end()
+        _end_children()
+        _redirect(os.open(os.devnull, os.O_WRONLY))
+        channel.sendall(_ANSWER.pack(code & 0xFF, again))
+        if not again:
+            os._exit(0)
+    atexit._run_exitfuncs()
+    os._exit(0)
+
+
+def _receive(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
+    try:
+        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+        if len(head) < _LENGTH.size:
+            return None
+        body = channel.recv(_LENGTH.unpack(head)[0], socket.MSG_WAITALL)
+        request: dict[str, Any] = json.loads(body)
+    except (OSError, ValueError):
+        return None
+    return request, descriptors[0]
+
+
+def _redirect(output: int) -> None:
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+
+
+def _foreign_threads() -> list[str]:
+    others = (thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+    return [name for name in others if not any(kept in name for kept in _KEPT_THREADS)]
+
+
+def _end_children() -> None:
+    """Kill the processes that the task has left; this process is the parent of their orphans."""
+    deadline = time.monotonic() + _REAP_SECONDS_MAX
+    while time.monotonic() < deadline:
+        for pid in system.family(os.getpid(), _CHILDREN_MAX)[1:]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (PermissionError, ProcessLookupError):
+                continue
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

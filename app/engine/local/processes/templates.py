@@ -1,0 +1,295 @@
+"""Templates: processes in which the module of a registered version is imported, so that its tasks need not do that.
+
+A template is made in the background when a version runs its second task, forked from the fork server of its
+environment. It forks the version's tasks until it is the one used longest ago of too many. If anything fails
+here, the fork server starts the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from app.engine.local.processes.foreign_process import ForeignProcess
+from app.engine.local.processes.fork_server_client import Ended, ForkServer
+from app.engine.local.processes.forkserver.preload import FAST
+from app.engine.local.processes.spec import NotStarted, ProcessSpec
+
+log = structlog.get_logger(__name__)
+
+_IMPORT_SECONDS_MAX = 30.0
+_ANSWER_SECONDS_MAX = 30.0
+_POLL_SECONDS = 0.01
+# Time without a task after which a template may end for the sake of another one.
+KEPT_SECONDS = 10.0
+# Versions whose use is remembered before they have a template, and those that cannot have one.
+_REMEMBERED_MAX = 1000
+MODULE, DISTRIBUTION = "task-module", "--additional-distribution"
+
+
+class _Process:
+    """A process that is no child of this one, with the part of Popen's interface that ForkServer uses."""
+
+    def __init__(self, pid: int, stamp: str) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._process = ForeignProcess(pid, stamp)
+
+    def poll(self) -> int | None:
+        if self.returncode is None and not self._process.is_running():
+            self.returncode = 0
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("template", timeout or 0)
+            threading.Event().wait(_POLL_SECONDS)
+        return code
+
+    def kill(self) -> None:
+        self._process.send(signal.SIGKILL)
+
+
+class Template(ForkServer):
+    """One template.
+
+    Args:
+        base: The fork server to fork it from.
+        request: The import (forkserver/template.py), without its folder.
+        directory: Its folder.
+
+    Attributes:
+        used_at: When a task last asked for it, by the monotonic clock.
+    """
+
+    def __init__(self, base: ForkServer, request: Mapping[str, Any], directory: Path) -> None:
+        super().__init__(Path(), warm=True, variables={}, directory=directory)
+        self._base = base
+        self.used_at = time.monotonic()
+        self._request = {**request, "directory": str(directory)}
+
+    async def prepare(self) -> str:
+        """Fork the process and let it import the module; return why it cannot serve, or "".
+
+        Raises:
+            NotStarted: The system refused a process, or the import takes too long.
+        """
+        own_end, other_end = socket.socketpair()
+        with other_end:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                answer = await self._base.fork(self._request, other_end)
+            except BaseException:
+                own_end.close()
+                raise
+        async with self._lock:
+            self._reader, self._writer = await asyncio.open_unix_connection(sock=own_end)
+            self._process = _Process(answer["pid"], answer["stamp"])
+            if self._closed:
+                await self._kill_now()
+                raise NotStarted("the server stops")
+            try:
+                self._report = await asyncio.wait_for(self._receive(), _IMPORT_SECONDS_MAX)
+            except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+                await self._kill_now()
+                raise NotStarted("its process ended, or its import takes too long") from error
+            self._report["packages"] = self._base.packages
+            self._packages_seen = self._package_times()
+        return str(self._report["why"])
+
+    @property
+    def bytes(self) -> int:
+        """Return the memory of the process after the import, without what it shares with others."""
+        return int(self._report["bytes"])
+
+    def serves(self, tasks_max: int) -> bool:
+        """Return whether the process runs, and is not outdated."""
+        return self._process is not None and self._started < tasks_max and self._packages_seen == self._package_times()
+
+    def fits(self, variables: Mapping[str, str]) -> bool:
+        """Return whether the import has read the values that these variables have."""
+        return all(variables.get(name) == value for name, value in self._report["variables"].items())
+
+    async def try_start(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Start one task; return None where the fork server has to do it."""
+        async with self._lock:
+            if self._process is None:
+                return None
+            try:
+                answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
+            except (Ended, TimeoutError):
+                await self._kill_now()
+                return None
+            if answer.get("stale"):
+                await self._stop()
+                return None
+            self._started += 1
+            if self._closed:
+                await self._stop()
+            return answer
+
+    def abort(self) -> None:
+        """End the process before it is prepared."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+
+    async def _kill_now(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        await self._kill()
+
+
+class Templates:
+    """All templates of this server.
+
+    Args:
+        directory: The folder that holds their folders.
+        count_max: Templates at once; 0 for none.
+        bytes_max: Memory of all of them.
+        tasks_max: Number of tasks after which a template is replaced.
+    """
+
+    def __init__(self, directory: Path, *, count_max: int, bytes_max: int, tasks_max: int) -> None:
+        self._directory = directory
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._tasks_max = tasks_max
+        self._numbers = itertools.count(1)
+        # Ordered by last use.
+        self._ready: OrderedDict[_Key, Template] = OrderedDict()
+        # For each version that has had a task: whether a template was tried. One that was refused is not tried again.
+        self._tried: OrderedDict[_Key, bool] = OrderedDict()
+        self._making: set[Template] = set()
+        self._working: set[asyncio.Task[None]] = set()
+
+    def find(self, base: ForkServer, spec: ProcessSpec) -> Template | None:
+        """Return the template that can start a process; None without one. The second call for a version makes one."""
+        key = _key_of(base, spec) if self._count_max else None
+        if key is None:
+            return None
+        found = self._ready.get(key)
+        if found is not None and found.serves(self._tasks_max):
+            self._ready.move_to_end(key)
+            found.used_at = time.monotonic()
+            return found if found.fits(spec.variables) else None
+        if found is not None:
+            del self._ready[key]
+            self._in_background(found.close())
+            self._tried[key] = False
+        if key not in self._tried:
+            self._tried[key] = False
+            while len(self._tried) > _REMEMBERED_MAX:
+                self._tried.popitem(last=False)
+        elif not self._tried[key] and self._has_room():
+            self._tried[key] = True
+            self._in_background(self._make(key, base, spec))
+        return None
+
+    def _has_room(self) -> bool:
+        """Return whether another template may be made: there is room, or one is out of use."""
+        if len(self._ready) + len(self._making) < self._count_max:
+            return True
+        oldest = next(iter(self._ready.values()), None)
+        # Without this pause, many versions at once would end each other's templates all the time.
+        return oldest is not None and oldest.used_at < time.monotonic() - KEPT_SECONDS
+
+    async def close(self) -> None:
+        """End all templates. Tasks run on."""
+        self._count_max = 0
+        # They are not cancelled: the fork server answers each request, and nobody else may get the answer.
+        for template in self._making:
+            template.abort()
+        await asyncio.gather(*self._working)
+        for template in self._ready.values():
+            await template.close()
+
+    async def _make(self, key: _Key, base: ForkServer, spec: ProcessSpec) -> None:
+        template = Template(base, _request(key, spec), self._directory / f"template-{next(self._numbers)}")
+        self._making.add(template)
+        try:
+            why = await template.prepare()
+        except (NotStarted, OSError) as error:
+            why = str(error)
+        finally:
+            self._making.discard(template)
+        if not self._count_max:
+            await template.close()
+        elif why:
+            # The reason names functions and packages, never values.
+            log.info("tasks_import_their_module", module=key.module, reason=why)
+            await template.close()
+        else:
+            self._ready[key] = template
+            await self._end_too_many()
+
+    async def _end_too_many(self) -> None:
+        ready = self._ready
+        while ready and (len(ready) > self._count_max or sum(one.bytes for one in ready.values()) > self._bytes_max):
+            key, ended = ready.popitem(last=False)
+            # A template that is too large alone would be too large again.
+            self._tried[key] = not ready
+            await ended.close()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """The properties that tasks of one template have in common."""
+
+    base: ForkServer
+    module: str
+    distribution: str
+    image: str
+    python_path: str
+    script: str
+
+
+def _key_of(base: ForkServer, spec: ProcessSpec) -> _Key | None:
+    module = word_after(spec.argv, MODULE)
+    if not module:
+        return None
+    return _Key(
+        base=base,
+        module=module,
+        distribution=word_after(spec.argv, DISTRIBUTION) if Path(spec.program).name == FAST else "",
+        image=spec.image,
+        python_path=spec.shared.get("PYTHONPATH", ""),
+        script=spec.program,
+    )
+
+
+def word_after(words: Sequence[str], word: str) -> str:
+    """Return the word that follows another one; "" without it."""
+    try:
+        return words[words.index(word) + 1]
+    except (ValueError, IndexError):
+        return ""
+
+
+def _request(key: _Key, spec: ProcessSpec) -> dict[str, Any]:
+    return {
+        "module": key.module,
+        "distribution": key.distribution,
+        "image": key.image,
+        "argv": [spec.program, *spec.argv[1:]],
+        "env": dict(spec.shared),
+    }
