@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from app.system import system
+
 # Audit events of an import that only reads. Any other event ends the sharing.
 _HARMLESS = frozenset(
     (
@@ -35,22 +37,7 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
         )
     ),
     "posix": frozenset(
-        (
-            *(
-                "getpid",
-                "getppid",
-                "getpgid",
-                "getpgrp",
-                "getsid",
-                "getcwd",
-                "getcwdb",
-                "urandom",
-                "getrandom",
-                "times",
-            ),
-            *("umask", "nice", "pipe", "pipe2", "dup", "dup2", "eventfd", "memfd_create", "getloadavg", "ttyname"),
-            *("setsid", "setpgid", "sched_setaffinity", "sched_setscheduler"),
-        )
+        ("urandom", "times", "umask", "nice", "pipe", "pipe2", "dup", "dup2", "ttyname", "uname", "cpu_count")
     ),
     "_random": frozenset(("random", "seed", "getrandbits", "getstate", "setstate")),
     "datetime": frozenset(("now", "utcnow", "today")),
@@ -60,6 +47,10 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
     "resource": frozenset(("setrlimit", "getrusage")),
     "_socket": frozenset(("socket", "socketpair")),
 }
+# The same by the beginnings of their names.
+_FORBIDDEN_STARTS = {"posix": ("get", "set", "sched_")}
+# Descriptors beyond these are not looked for. A new one gets the lowest free number.
+_DESCRIPTORS_MAX = 256
 _READS_ARGUMENTS = "reads sys.argv"
 _watching: list[Watch] = []
 _auditing = False
@@ -150,7 +141,7 @@ class Watch:
         else:
             kind = owner if isinstance(owner, type) else type(owner)
             module = next((one.__module__ for one in kind.__mro__ if one.__module__ in _FORBIDDEN), "")
-        if name in _FORBIDDEN.get(module, ()):
+        if name in _FORBIDDEN.get(module, ()) or name.startswith(_FORBIDDEN_STARTS.get(module, "\0")):
             self.refuse(f"calls {module}.{name}")
 
 
@@ -203,24 +194,21 @@ def _state() -> dict[str, object]:
         "the working directory": os.getcwd(),
         "signal handlers": {number: signal.getsignal(number) for number in signal.valid_signals()},
         "open files": _descriptors(),
-        "threads": _entries("/proc/self/task"),
+        "the number of threads": system.native_threads(),
         "the file mode mask": mask,
         "standard streams": (sys.stdin, sys.stdout, sys.stderr),
     }
 
 
-def _descriptors() -> dict[str, str]:
+def _descriptors() -> dict[int, tuple[int, int]]:
     found = {}
-    for name in _entries("/proc/self/fd"):
+    for descriptor in range(_DESCRIPTORS_MAX):
         try:
-            found[name] = os.readlink(f"/proc/self/fd/{name}")
+            status = os.fstat(descriptor)
         except OSError:
-            continue  # The one of the list itself.
+            continue
+        found[descriptor] = status.st_dev, status.st_ino
     return found
-
-
-def _entries(folder: str) -> list[str]:
-    return sorted(os.listdir(folder))
 
 
 def _watch_audits() -> None:

@@ -95,7 +95,7 @@ class Task:
         """
         record = {**supervisor, "task_pid": self.pid, "started_at": time.time()}
         if not self.request["worker"]:
-            # The process of a worker outlives the task, so that its end says nothing about the task.
+            # The process of a worker outlives the task, so that its end is not that of the task.
             record["task_stamp"] = system.stamp(self.pid)
         own = os.path.join(self.directory, f".process-{self.pid}")
         try:
