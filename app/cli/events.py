@@ -30,10 +30,11 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many there are.")] = False,
     config: Files = None,
 ) -> None:
-    """Send events again that the database keeps: outbox.keptSeconds after they were published.
+    """Send events again that were sent, or set aside, in the last days (outbox.keptSeconds).
 
-    The command works on the database. A server that runs on it publishes the events within a second, those of an
-    execution in their order. Each has the same id and source as before, by which receivers recognise it.
+    The command works on the database and is given the `--config` of the server. A running server sends the events
+    within a second, those of an execution in their order. Each has the same id and source as before, by which receivers
+    recognise it.
     """
     from app.background.events_out import build
     from app.background.events_out import replay as events
@@ -51,13 +52,21 @@ def replay(
         enabled = build.enabled(settings)
         chosen = events.Replay([sections[target]] if target else list(sections.values()), first, last, failed)
         counts = startup.on_database(settings, lambda database: events.replay(database, chosen, dry_run=dry_run))
-        for section, name in sections.items():
+        shown = [section for section, name in sections.items() if counts.get(name) or name in enabled or target]
+        for section in shown:
+            name = sections[section]
             if name not in counts:
                 continue
             verb = "would be sent again" if dry_run else "will be sent again"
             typer.echo(f"{section}: {counts[name]} event{'s' if counts[name] != 1 else ''} {verb}")
             if counts[name] and name not in enabled:
-                typer.echo(f"flyteadmin: {section} is not enabled in these settings; nothing sends them", err=True)
+                typer.echo(
+                    f"flyteadmin: these settings do not enable {section}, and a server with them sends none of these; "
+                    "is the --config of the server missing?",
+                    err=True,
+                )
+        if not shown:
+            typer.echo("no events: these settings enable neither externalEvents nor cloudEvents, and none are kept")
 
 
 def read_time(option: str, text: str, now: datetime) -> datetime:

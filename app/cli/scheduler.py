@@ -183,7 +183,7 @@ def pause(
     with errors_in_one_line():
         path = _with_version(endpoint, plan, project, domain)
         _call(endpoint, "POST", f"{path}/pause", {"reason": reason})
-        typer.echo(f"{path} is paused; start it again with `flyteadmin scheduler resume {path}`")
+        typer.echo(f"{path} is paused; start it again with `{program()} scheduler resume {path}`")
 
 
 @commands.command("resume")

@@ -117,8 +117,26 @@ class TestCommand:
         found = runner.invoke(app, ["events", "replay", "--since", "1h", "--dry-run"])
         assert (found.exit_code, found.output) == (
             0,
-            "externalEvents: 0 events would be sent again\ncloudEvents: 0 events would be sent again\n",
+            "no events: these settings enable neither externalEvents nor cloudEvents, and none are kept\n",
         )
+        monkeypatch.setenv("FLYTEADMIN__CLOUDEVENTS__ENABLE", "true")
+        monkeypatch.setenv("FLYTEADMIN__CLOUDEVENTS__TYPE", "http")
+        found = runner.invoke(app, ["events", "replay", "--since", "1h", "--dry-run"])
+        assert found.output == "cloudEvents: 0 events would be sent again\n"
+
+    def test_events_of_a_section_that_is_off_are_counted_and_explained(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def counted(*_: Any, **__: Any) -> dict[str, int]:
+            return {"cloud_events": 1, "external_events": 0}
+
+        monkeypatch.setattr("app.background.events_out.replay.replay", counted)
+        monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path / "home"))
+        home.prepare(Settings(home=tmp_path / "home").home_path)
+        assert CliRunner().invoke(app, ["migrate", "run"]).exit_code == 0
+        found = CliRunner().invoke(app, ["events", "replay", "--since", "1h"])
+        assert found.stdout == "cloudEvents: 1 event will be sent again\n"
+        assert found.stderr.endswith("is the --config of the server missing?\n")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
