@@ -60,7 +60,7 @@ class MailBox:
 
 @asynccontextmanager
 async def smtp_server(
-    *, tls: ssl.SSLContext | None = None, implicit: bool = False, **options: Any
+    *, tls: ssl.SSLContext | None = None, implicit: bool = False, port: int = 0, **options: Any
 ) -> AsyncIterator[MailBox]:
     """Yield the box of a server that listens. tls: for STARTTLS, or with `implicit` from the first byte."""
     box = MailBox()
@@ -76,7 +76,7 @@ async def smtp_server(
             **options,
         )
 
-    server = await loop.create_server(serve, "127.0.0.1", 0, ssl=tls if implicit else None)
+    server = await loop.create_server(serve, "127.0.0.1", port, ssl=tls if implicit else None)
     box.port = server.sockets[0].getsockname()[1]
     try:
         yield box
