@@ -65,12 +65,14 @@ class Entry:
         """Return when the slot is launched: at the slot with its jitter, or at the next attempt."""
         if self.slot is None or self.timing is None:
             return None
-        if self.retry_at is not None:
-            return self.retry_at
-        delay = 0.0
-        if self.options.jitter_seconds:
-            delay = delay_seconds(self.key, self.options, self.slot, self.timing.following(self.slot))
-        return self.slot + timedelta(seconds=delay)
+        return self.retry_at or self.slot + self.delay()
+
+    def delay(self) -> timedelta:
+        """Return the delay of the slot's launch by jitter."""
+        if self.slot is None or self.timing is None or not self.options.jitter_seconds:
+            return timedelta(0)
+        following = self.timing.following(self.slot)
+        return timedelta(seconds=delay_seconds(self.key, self.options, self.slot, following))
 
     def retry(self, now: datetime, seconds: float | None = None) -> None:
         """Plan another attempt at the slot: after some seconds, or with a growing pause."""

@@ -126,7 +126,8 @@ class SlotLauncher:
 
     async def _drop_late(self, entry: Entry, late_seconds: float) -> None:
         """Pass over the late slots that the schedule's option drops, and count them as missed."""
-        options, now = entry.options, self._clock()
+        # A launch that waits for its jitter is not late.
+        options, now = entry.options, self._clock() - entry.delay()
         if entry.slot is None or entry.timing is None or (now - entry.slot).total_seconds() <= late_seconds:
             return
         if options.catch_up == "all" and options.catch_up_seconds is None:

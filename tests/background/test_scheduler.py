@@ -22,7 +22,7 @@ from app.database.schedule_tables import ScheduleState
 from app.runtime.dispatch import Server
 from app.services import events, executions, launch_plans, projects, workflows
 from app.services.phases import Workflow
-from app.services.schedules import control, slots
+from app.services.schedules import control, runs, slots
 from app.services.schedules.fire import Due
 from app.services.schedules.options import Options
 from tests.services.test_events import run_id, workflow_event
@@ -133,6 +133,30 @@ class TestSlots:
             assert await launched(b) == at(*due)
             row = await state(b)
             assert (row.launched, row.last_outcome, row.last_slot) == (len(due), "launched", max(at(*due).values()))
+
+        bench(scenario)
+
+    @pytest.mark.parametrize("catchup", ["all", "last", "none", "2m"])
+    def test_jitter_delays_the_launch_alone(self, bench: Scenario, catchup: str) -> None:
+        """The delay makes no slot late, so the option `catchup` does not drop it."""
+        slot = START + 30 * MINUTE
+        delay = slots.delay_seconds(KEY, Options(jitter_seconds=1500), slot, slot + 30 * MINUTE)
+        assert delay > 180
+
+        async def scenario(b: Any) -> None:
+            await register(b, "*/30 * * * *", jitter="25m", catchup=catchup)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await settled(found, clock)
+                await move(found, clock, slot - START + timedelta(seconds=delay - 1))
+                assert await launched(b) == {}
+                await move(found, clock, timedelta(seconds=2))
+                assert await launched(b) == at(30)
+                # The following slot is late when no scheduler has run.
+                clock.now += timedelta(minutes=35)
+                await settled(found, clock)
+                assert await launched(b) == (at(30) if catchup in ("none", "2m") else at(30, 60))
+            assert (await state(b)).missed == (1 if catchup in ("none", "2m") else 0)
 
         bench(scenario)
 
@@ -657,10 +681,13 @@ class TestKickoff:
             async with running(b, clock) as found:
                 await move(found, clock, 5 * MINUTE)
             [name] = await launched(b)
-            request = execution_pb2.WorkflowExecutionGetDataRequest(id=run_id(name))
-            data = await b.call(executions.get_execution_data, request)
-            expected = START + (5 * MINUTE if required or "cron" in schedule else timedelta())
-            assert data.full_inputs.literals["t"].scalar.primitive.datetime.ToDatetime(UTC) == expected
+            async with b.context() as ctx:
+                backfilled = await runs.fill_in(ctx, KEY, START + 10 * MINUTE, again=False)
+            for one, slot in ((name, 5 * MINUTE), (backfilled, 10 * MINUTE)):
+                request = execution_pb2.WorkflowExecutionGetDataRequest(id=run_id(one))
+                data = await b.call(executions.get_execution_data, request)
+                expected = START + (slot if required or "cron" in schedule else timedelta())
+                assert data.full_inputs.literals["t"].scalar.primitive.datetime.ToDatetime(UTC) == expected
 
         bench(scenario)
 

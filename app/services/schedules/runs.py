@@ -122,8 +122,8 @@ async def fill_in(ctx: Context, key: Key, slot: datetime, *, again: bool) -> str
         errors.AlreadyExists: The slot has an execution, and `again` is false.
     """
     row = await row_of(ctx, key)
-    due = Due(key, slot, states.options_of(row, ctx.settings), row.kickoff_time_input_arg or "")
-    request = await request_of(ctx, due)
+    options, kickoff_input = states.options_of(row, ctx.settings), row.kickoff_time_input_arg or ""
+    request = await request_of(ctx, Due(key, slot, options, kickoff_input, rate=not row.cron_expression))
     if again:
         request.name = f"f{secrets.token_hex(8)}000"
     launched = await launch(ctx, request)
