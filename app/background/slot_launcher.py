@@ -169,7 +169,9 @@ class SlotLauncher:
         elif any(isinstance(detail, project_pb2.InactiveProject) for detail in error.details):
             await self._record(due, "skipped")
         else:
-            log.warning("slot_failed", schedule="/".join(entry.key), slot=due.slot.isoformat(), reason=error.message)
+            # One warning until a slot launches again; the state of the schedule has the reason.
+            write = log.info if entry.failing else log.warning
+            write("slot_failed", schedule="/".join(entry.key), slot=due.slot.isoformat(), reason=error.message)
             await self._perform(control.record_failure, (due, error))
             entry.failing = True
         entry.advance()

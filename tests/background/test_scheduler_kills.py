@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,8 @@ from app.database.schedule_tables import ScheduleState
 from app.services import launch_plans
 from app.services.schedules.slots import execution_name
 from tests.support.builders import a_launch_plan, an_id, register
-from tests.support.servers import COMMAND, START_SECONDS_MAX, environment
+from tests.support.forked_commands import Forked
+from tests.support.servers import START_SECONDS_MAX, environment
 
 pytestmark = pytest.mark.slow
 
@@ -38,14 +38,9 @@ class Scheduler:
 
     def __init__(self, home: Path, url: str, log: Path) -> None:
         self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*COMMAND, "scheduler", "run"],
-                env=environment(home, FLYTEADMIN_DATABASE_URL=url, FLYTEADMIN_STORAGE_URL=str(home / "storage")),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        log.touch()
+        variables = {"FLYTEADMIN_DATABASE_URL": url, "FLYTEADMIN_STORAGE_URL": str(home / "storage")}
+        self.process = Forked(["scheduler", "run"], environment(home, **variables), log)
 
     def kill(self) -> None:
         """Kill the process, which has started before: a slow machine would kill it before it does anything."""
