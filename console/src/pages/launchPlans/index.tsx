@@ -119,6 +119,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
       head: "Workflow",
       width: "13rem",
       class: "if-wide",
+      label: "Workflow",
       cell: (row) => <WorkflowOf place={place} row={row} />,
     },
     {
