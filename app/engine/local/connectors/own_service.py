@@ -45,6 +45,8 @@ _PAUSE_SECONDS_MAX = 60.0
 # A process that lived longer than this begins anew with short pauses.
 _STABLE_SECONDS = 60.0
 _END_SECONDS = 5.0
+# Time between the end of a process's output and its end.
+_EXIT_SECONDS = 1.0
 _IDLE_CHECK_SECONDS = 5.0
 _LOG_BYTES_MAX = 10 * 1024 * 1024
 _TAIL_BYTES = 2000
@@ -116,23 +118,31 @@ class OwnService:
                 return self._state
             if self._process is not None:
                 await self._record_death()
-            left = self._not_before - time.monotonic()
-            if left > 0:
-                raise down(f"flytekit's service of connectors is started again in {left:.0f} s: {self.problem}")
+            if self._not_before > time.monotonic():
+                raise self._down()
             self._state = await self._start()
             return self._state
 
-    async def _record_death(self) -> None:
+    def _down(self) -> CallFailed:
+        left = max(self._not_before - time.monotonic(), 0.0)
+        return down(f"flytekit's service of connectors is started again in {left:.0f} s: {self.problem}")
+
+    async def _record_death(self, reason: str = "") -> None:
+        """End the process, and set the time of the next start.
+
+        Args:
+            reason: Why it is not used any more; by default its exit code and the end of its log.
+        """
         assert self._process is not None
-        code, lived = self._process.returncode, time.monotonic() - self._started_at
+        process, lived = self._process, time.monotonic() - self._started_at
+        await self._end()
         self._deaths = 1 if lived > _STABLE_SECONDS else self._deaths + 1
         pause = min(2.0 ** (self._deaths - 1), _PAUSE_SECONDS_MAX)
         self._not_before = time.monotonic() + pause
-        self.problem = f"the process exited with {code}: {self._tail()}"
+        code = process.returncode
+        self.problem = reason or f"the process exited with {code}: {self._tail()}"
         log.warning("connector_service_ended", code=code, restart_in_seconds=pause, log=str(self.log_path))
         await self._close_connection()
-        self._process = None
-        self._unlock()
 
     async def _start(self) -> ServiceState:
         try:
@@ -150,6 +160,9 @@ class OwnService:
         self._unlock()
         self._used = await asyncio.to_thread(_locked, environment)
         answer = await self._run(environment, variables, given)
+        if answer is None:
+            await self._record_death(await self._silence())
+            raise self._down()
         if "error" in answer:
             self.problem = str(answer["error"])
             raise self._broken(environment, answer)
@@ -166,7 +179,8 @@ class OwnService:
         await state.ask()
         if state.problem:
             await connection.close()
-            raise ServiceBroken(f"flytekit's service of connectors does not reply: {state.problem}")
+            await self._record_death(f"it does not reply: {state.problem}")
+            raise self._down()
         self.problem = ""
         return state
 
@@ -195,8 +209,8 @@ class OwnService:
 
     async def _run(
         self, environment: Environment, variables: Mapping[str, str], given: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Start the process; return the line in which it names its port or its error.
+    ) -> dict[str, Any] | None:
+        """Start the process; return the line in which it names its port or its error, None without one.
 
         Args:
             environment: Its environment.
@@ -230,11 +244,16 @@ class OwnService:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(given).encode() + b"\n")
         line = await self._first_line(reading)
-        if line:
-            return dict(json.loads(line))
-        await self._end()
+        return dict(json.loads(line)) if line else None
+
+    async def _silence(self) -> str:
+        """Return why a process has named no port; "" for one that has ended."""
+        assert self._process is not None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _EXIT_SECONDS)
+            return ""
         seconds = self._local.service_start_seconds
-        return {"error": f"it named no port within {seconds:g} s (engine.local.connectors.serviceStartSeconds)"}
+        return f"it named no port within {seconds:g} s (engine.local.connectors.serviceStartSeconds)"
 
     async def _first_line(self, descriptor: int) -> bytes:
         """Read one line of a pipe, and close it; b"" where none comes in time."""

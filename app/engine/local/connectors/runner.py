@@ -190,6 +190,11 @@ class ConnectorRunner:
             raise LookupError(f"the settings have no service [{deployment}] in plugins.{plugin} any more")
         return service.connection
 
+    async def accepted(self, task: ConnectorTask) -> Job | None:
+        """Return the job of an attempt that a service has accepted before; None for another attempt."""
+        self._with_jobs.add(_key(task.execution))
+        return await self._jobs.find(task)
+
     async def submit(
         self, task: ConnectorTask, route: Route, report: SendReport, *, seconds_max: float | None = None
     ) -> Job | Outcome:
@@ -203,8 +208,7 @@ class ConnectorRunner:
             report: Sends the state of the attempt.
             seconds_max: The timeout of the attempt, which limits the call of a synchronous service; None without one.
         """
-        job = await self._jobs.find(task)
-        self._with_jobs.add(_key(task.execution))
+        job = await self.accepted(task)
         if job is not None:
             return job
         try:

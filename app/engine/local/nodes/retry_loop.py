@@ -19,6 +19,7 @@ import structlog
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
 from app.engine.local.connectors.jobs import Job
+from app.engine.local.connectors.registry import Route
 from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.runner import NoService
 from app.engine.local.graph import retries, unique_ids
@@ -186,12 +187,12 @@ class RetryLoop:
         """Run one attempt by a service; return None where it runs as a process."""
         connectors, task = self._execution.host.connectors, self._for_service(run)
         try:
-            route = await connectors.route(task)
+            found = await self._service_of(task, recorded)
         except NoService as error:
             return error.failed
-        if route is None:
+        if found is None:
             return None
-        self.plugin = route.plugin
+        self.plugin = found.plugin
         if recorded is not None and recorded.phase in (Task.FAILED, Task.ABORTED):
             return await self._recorded_outcome(run, recorded)
         await self._listener.submitted(self.attempt)
@@ -199,7 +200,11 @@ class RetryLoop:
         async def report(state: Report) -> None:
             await self._listener.reported(self.attempt, state)
 
-        job = await connectors.submit(task, route, report, seconds_max=self._timeout or None)
+        job: Job | Outcome = (
+            found
+            if isinstance(found, Job)
+            else await connectors.submit(task, found, report, seconds_max=self._timeout or None)
+        )
         if not isinstance(job, Job):
             return job
         self._started_at = job.created_at
@@ -213,6 +218,18 @@ class RetryLoop:
         if left := await connectors.end_attempt(task):
             late.error.message += f"; {left}"
         return late
+
+    async def _service_of(self, task: ConnectorTask, recorded: AttemptClosure | None) -> Job | Route | None:
+        """Return the route to a service; None for a task that runs as a process.
+
+        After a restart, return the job that a service has accepted before, also while that service cannot be started.
+
+        Raises:
+            NoService: No service runs the task.
+        """
+        connectors = self._execution.host.connectors
+        job = await connectors.accepted(task) if recorded is not None else None
+        return job if job is not None else await connectors.route(task)
 
     def _for_service(self, run: TaskAttempt) -> ConnectorTask:
         execution = self._execution

@@ -107,6 +107,25 @@ def test_it_reads_its_secrets_that_no_other_process_can_and_comes_back_after_its
 
 
 @pytest.mark.slow
+def test_a_process_that_ends_before_it_names_its_port_is_started_again(tmp_path: Path, environment: Path) -> None:
+    settings = settings_in(tmp_path, environment)
+    dying = tmp_path / "die"
+    dying.write_text("")
+    (tmp_path / "lab.py").write_text(f"import os\nif os.path.exists({str(dying)!r}):\n    os._exit(7)\n{MODULE}")
+
+    async def use(service: OwnService) -> None:
+        with pytest.raises(CallFailed, match=r"is started again in 1 s: the process exited with 7"):
+            await service.state()
+        with pytest.raises(CallFailed, match="is started again"):
+            await service.state()
+        dying.unlink()
+        await asyncio.sleep(1.1)
+        assert ("lab", 0) in ((await service.state()).types or {})
+
+    using(settings, use)
+
+
+@pytest.mark.slow
 def test_a_missing_secret_or_module_is_named(tmp_path: Path, environment: Path) -> None:
     async def lacks_secret(service: OwnService) -> None:
         with pytest.raises(ServiceBroken, match=r"SecretNotFound.*secret set lab/token.*serviceSecrets"):
