@@ -13,10 +13,14 @@ from fnmatch import fnmatchcase
 
 from app.settings.engine import PASSED_VARIABLES
 from app.settings.secrets import environment_secrets, is_secret_name
-from app.system import system
+from app.system import PORTABLE, system
 
 # Variables that Python, an installer of packages, and the programs that they start need.
-_NEEDED = (*PASSED_VARIABLES, "PYTHON*", "PIP_*", "UV_*", "VIRTUAL_ENV", "LD_*", "TMPDIR", "TERM", "XDG_*", "DYLD_*")
+_NEEDED = (
+    *(*PASSED_VARIABLES, "PYTHON*", "PIP_*", "UV_*", "VIRTUAL_ENV", "LD_*", "TMPDIR", "TERM", "XDG_*", "DYLD_*"),
+    # Read at the import of app.system, before give().
+    PORTABLE,
+)
 
 
 def hide() -> None:

@@ -59,6 +59,7 @@ def environment_of(pid: int) -> str:
 def test_children_get_what_they_need_and_no_secret() -> None:
     environ = {
         "PATH": "/bin",
+        "FLYTEADMIN_PORTABLE": "1",
         "HOME": "/home/me",
         "https_proxy": "http://me:pass-word@proxy:1",
         "PIP_INDEX_URL": "https://pip.example.org",
@@ -66,8 +67,8 @@ def test_children_get_what_they_need_and_no_secret() -> None:
         "FLYTEADMIN_DATABASE_URL": f"postgresql://me:{SECRET}@host/db",
         "PYTHONPATH": f"/srv/{SECRET}",
     }
-    assert sorted(own_environment.harmless(environ)) == ["HOME", "PATH", "PIP_INDEX_URL"]
-    installers = ["HOME", "PATH", "PIP_INDEX_URL", "PIP_TOKEN", "https_proxy"]
+    assert sorted(own_environment.harmless(environ)) == ["FLYTEADMIN_PORTABLE", "HOME", "PATH", "PIP_INDEX_URL"]
+    installers = ["FLYTEADMIN_PORTABLE", "HOME", "PATH", "PIP_INDEX_URL", "PIP_TOKEN", "https_proxy"]
     assert sorted(own_environment.of_installer(environ)) == installers
 
 
