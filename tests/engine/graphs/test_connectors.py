@@ -1,7 +1,8 @@
-"""flytekit's own service of connectors, started by a real server that is killed while tasks run."""
+"""flytekit's own service of connectors, started by a real server. Both are killed while tasks run."""
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,23 @@ def runs(remote: Remote, name: str) -> bool:
     return remote.tried(name, "n0") == [("RUNNING", "")]
 
 
-def test_connectors_of_flytekit_run_across_a_kill_of_the_server(plane: Plane, tmp_path: Path) -> None:
+def service_in(home: Path) -> list[int]:
+    """The process of flytekit's service: it works in a folder of the home."""
+    return [
+        int(link.parent.name)
+        for link in Path("/proc").glob("[0-9]*/cwd")
+        if link.is_symlink() and _target(link).startswith(str(home / "connectors"))
+    ]
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def test_connectors_of_flytekit_run_across_kills_of_the_server_and_of_the_service(plane: Plane, tmp_path: Path) -> None:
     home = tmp_path / "home"
     paths = {name: tmp_path / name for name in ("good", "bad", "unwanted", "seen")}
     with plane(home, **SETTINGS) as (server, remote):
@@ -43,10 +60,15 @@ def test_connectors_of_flytekit_run_across_a_kill_of_the_server(plane: Plane, tm
         for name in jobs.values():
             remote.until(partial(runs, remote, name), "a task of a connector")
         server.stop(signal.SIGKILL)
-    paths["good"].write_text("result")
-    paths["bad"].write_text("boom")
-    paths["seen"].write_text("")
     with plane(home, **SETTINGS) as (_, remote):
+        remote.until(lambda: bool(service_in(home)), "flytekit's service")
+        (service,) = service_in(home)
+        os.kill(service, signal.SIGKILL)
+        remote.until(lambda: any(pid != service for pid in service_in(home)), "another service")
+        assert {name: remote.tried(jobs[name], "n0") for name in jobs} == {key: [("RUNNING", "")] for key in jobs}
+        paths["good"].write_text("result")
+        paths["bad"].write_text("boom")
+        paths["seen"].write_text("")
         remote.terminate(jobs["unwanted"], "enough")
         assert remote.outputs(jobs["good"]) == {"o0": "result"}
         assert remote.error(jobs["bad"])["message"] == "failed to run the job: the file says boom"
