@@ -1,1 +1,0 @@
-function e(e){return typeof document>`u`?``:document.querySelector(`meta[name="${e}"]`)?.content??``}var t=e(`flyte-root`),n=`${t}/console`,r=e(`flyte-sign-in`)===`off`;export{r as n,t as r,n as t};
