@@ -9,7 +9,6 @@ there is one warm fork server for each set of values of these variables.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import fnmatch
 import json
 import os
@@ -27,6 +26,7 @@ import structlog
 
 import app
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
+from app.engine.local.processes.fork_server_folders import LockedFolder
 from app.engine.local.processes.spec import NotStarted
 from app.runtime.descriptors import restore_limit
 from app.system import PORTABLE, system
@@ -352,7 +352,7 @@ class ForkServers:
 
     def __init__(self, directory: Path, *, tasks_max: int) -> None:
         # Servers may share a home, and a later server may have the same pid.
-        self._folder = _LockedFolder(directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._folder = LockedFolder(directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
         self._tasks_max = tasks_max
         self._warm: dict[tuple[object, ...], ForkServer] = {}
         # By the path of an environment: the variables that the imports there have read.
@@ -425,60 +425,6 @@ class ForkServers:
         for fork_server in (self._plain, *self._warm.values()):
             await fork_server.close()
         await asyncio.to_thread(self._folder.remove)
-
-
-class _LockedFolder:
-    """A folder that is locked while its process runs, so that other servers can check whether it is in use."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = -1
-
-    def lock(self) -> None:
-        """Create the folder and lock it. Further calls change nothing."""
-        while self._descriptor < 0:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if self.path.exists():
-                self._descriptor = descriptor
-            else:
-                # Another server removed the folder before it was locked.
-                os.close(descriptor)
-
-    def remove(self) -> None:
-        """Remove the folder and unlock it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def remove_abandoned(directory: Path) -> int:
-    """Remove the folders of fork servers whose server was killed.
-
-    Args:
-        directory: The folder that holds one folder for each server of the home.
-
-    Returns:
-        The number of removed folders.
-    """
-    removed = 0
-    for path in directory.iterdir() if directory.is_dir() else ():
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-            removed += 1
-        finally:
-            os.close(descriptor)
-    return removed
 
 
 def _psutil_folder() -> str:

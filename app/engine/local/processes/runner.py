@@ -23,7 +23,8 @@ from app.engine.local.processes.environments.maker import EnvironmentMaker
 from app.engine.local.processes.environments.store import NotMade
 from app.engine.local.processes.environments.wanted import Wanted, with_flytekit
 from app.engine.local.processes.fair_semaphore import FairSemaphore
-from app.engine.local.processes.fork_server_client import ForkServers, remove_abandoned
+from app.engine.local.processes.fork_server_client import ForkServers
+from app.engine.local.processes.fork_server_folders import remove_abandoned
 from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
 from app.engine.local.processes.platform_access import PlatformAccess
