@@ -175,7 +175,7 @@ class ForkServer:
                         "fork_server_replaced",
                         pid=process.pid,
                         exit_code=process.returncode,
-                        reason="it did not answer in time" if isinstance(error, TimeoutError) else "it has ended",
+                        reason=failure_of(error),
                     )
                     continue
                 self._started += 1
@@ -213,9 +213,13 @@ class ForkServer:
                 self._writer.write(body)
                 await self._writer.drain()
                 answer = await asyncio.wait_for(self._receive(), _ANSWER_SECONDS_MAX)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            except TimeoutError as error:
+                # A late answer would be taken for that of the next request.
+                self._retire()
+                raise NotStarted(f"the fork server: {failure_of(error)}") from error
+            except (OSError, asyncio.IncompleteReadError) as error:
                 await self._stop()
-                raise NotStarted("the fork server ended or did not answer") from error
+                raise NotStarted(f"the fork server: {failure_of(error)}") from error
         if "error" in answer:
             raise NotStarted(answer["error"])
         return answer
@@ -313,11 +317,17 @@ class ForkServer:
             # It has ended.
             running = 0
         if running:
-            self._writer.close()
-            self._retired.append(self._process)
-            self._process = self._writer = self._reader = None
+            self._retire()
         else:
             await self._kill()
+
+    def _retire(self) -> None:
+        """Use this process for no more requests. It ends by itself after its last task."""
+        assert self._process is not None
+        assert self._writer is not None
+        self._writer.close()
+        self._retired.append(self._process)
+        self._process = self._writer = self._reader = None
 
     async def _kill(self) -> None:
         if self._writer is not None:
@@ -340,6 +350,11 @@ class ForkServer:
             except FileNotFoundError:
                 found.append(0)
         return tuple(found)
+
+
+def failure_of(error: Exception) -> str:
+    """Return why a fork server has not answered, for messages."""
+    return "it did not answer in time" if isinstance(error, TimeoutError) else "it has ended"
 
 
 class ForkServers:

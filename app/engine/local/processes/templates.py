@@ -23,7 +23,7 @@ from typing import Any
 import structlog
 
 from app.engine.local.processes.foreign_process import ForeignProcess
-from app.engine.local.processes.fork_server_client import Ended, ForkServer
+from app.engine.local.processes.fork_server_client import Ended, ForkServer, failure_of
 from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.spec import NotStarted, ProcessSpec
 
@@ -88,9 +88,9 @@ class Template(ForkServer):
         Raises:
             NotStarted: The system refused a process, or the import takes too long.
         """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         own_end, other_end = socket.socketpair()
         with other_end:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 answer = await self._base.fork(self._request, other_end)
             except BaseException:
@@ -131,7 +131,8 @@ class Template(ForkServer):
                 return None
             try:
                 answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
-            except (Ended, TimeoutError):
+            except (Ended, TimeoutError) as error:
+                log.warning("template_ended", pid=self._process.pid, reason=failure_of(error))
                 await self._kill_now()
                 return None
             if answer.get("stale"):
