@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import uuid
 from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from app.engine.local.processes.spec import NotStarted
 _GPUS_RECORD = "gpus"
 _NVIDIA_SECONDS_MAX = 20.0
 _numbers = itertools.count()
+# With the pid in the names of claims: a later process may have the same pid, as in a container.
+_START = uuid.uuid4().hex[:12]
 # Releases of other server processes are not reported.
 _POLL_SECONDS = 0.2
 
@@ -91,7 +94,7 @@ class _Turns:
 
 def name_of(folder: Path) -> str:
     """Return a new name for a claim of the process of a folder, which two claims may be for."""
-    return f"{folder}#{os.getpid()}-{next(_numbers)}"
+    return f"{folder}#{_own()}{next(_numbers)}"
 
 
 def folder_of(name: str) -> str:
@@ -99,8 +102,12 @@ def folder_of(name: str) -> str:
     return name.rpartition("#")[0]
 
 
+def _own() -> str:
+    return f"{os.getpid()}-{_START}-"
+
+
 def _is_own(name: str) -> bool:
-    return name.rpartition("#")[2].startswith(f"{os.getpid()}-")
+    return name.rpartition("#")[2].startswith(_own())
 
 
 class Machine:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from app import limited_log
 from app.system import system
 
 
@@ -81,7 +82,7 @@ class SharedBook(Book):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             before = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-            entries = self._read(before.decode())
+            entries = self._read(before)
             yield entries
             for taken in entries.values():
                 if not taken.pid:
@@ -89,16 +90,19 @@ class SharedBook(Book):
             rows = {name: (taken.memory, taken.gpus, taken.pid, taken.stamp) for name, taken in entries.items()}
             after = orjson.dumps(rows)
             if after != before:
-                # A process that is killed in between leaves a longer end, which is not read.
-                os.pwrite(descriptor, after, 0)
-                os.ftruncate(descriptor, len(after))
+                _write(descriptor, after, before)
         finally:
             os.close(descriptor)
 
-    def _read(self, text: str) -> Entries:
-        if not text:
+    def _read(self, data: bytes) -> Entries:
+        if not data:
             return {}
-        entries = {name: Taken(*row) for name, row in json.JSONDecoder().raw_decode(text)[0].items()}
+        try:
+            entries = {name: Taken(*row) for name, row in json.JSONDecoder().raw_decode(data.decode())[0].items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            # The machine may have stopped while it was written. Without this no task would ever start again.
+            limited_log.warning("claims_lost", path=str(self._path), error=str(error))
+            return {}
         own = self._pid, self._stamp
         owners = {(taken.pid, taken.stamp) for taken in entries.values()}
         running = {owner for owner in owners if owner == own or system.stamp(owner[0]) == owner[1]}
@@ -107,3 +111,18 @@ class SharedBook(Book):
             for name, taken in entries.items()
             if (taken.pid, taken.stamp) in running or self._is_running(Path(name.rpartition("#")[0]))
         }
+
+
+def _write(descriptor: int, content: bytes, before: bytes) -> None:
+    """Replace the content of a file. Raises OSError where the disk is full; then the file is as before."""
+    try:
+        written = 0
+        # A nearly full disk takes the first part without an error.
+        while written < len(content):
+            written += os.pwrite(descriptor, content[written:], written)
+    except OSError:
+        os.pwrite(descriptor, before, 0)
+        os.ftruncate(descriptor, len(before))
+        raise
+    # A process that is killed in between leaves a longer end, which is not read.
+    os.ftruncate(descriptor, len(content))

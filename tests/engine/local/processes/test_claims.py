@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.local.processes import claims
 from app.engine.local.processes.claims import Claim, Machine, TooMuch, name_of
 from app.engine.local.processes.claims_book import Entries, SharedBook
 from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
@@ -174,6 +176,58 @@ def test_the_card_of_a_killed_server_process_stays_taken_while_its_task_runs(tmp
         (name,) = data
         book.write_text(json.dumps({name: [*data[name][:3], "stamp of another process"]}) + "rest of a longer book")
         assert taken(machine) == {}
+
+    asyncio.run(main())
+
+
+def test_a_book_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    whole = json.dumps({"/other#1-1-1": [60, ["0"], 1, "stamp"]}).encode()
+    for broken in (b"\0" * 40, whole[:20], whole[:20] + b"\0" * 20, b"\xff", b"[1]", b'{"a": 1}'):
+        path.write_bytes(broken)
+
+        async def main() -> None:
+            machine = Machine(100, ("0",), SharedBook(path, never))
+            name = name_of(tmp_path / "attempt")
+            assert await machine.request(name, 60, 1, "a") == ["0"]
+            assert [*taken(machine)] == [name]
+
+        asyncio.run(main())
+
+
+def test_a_disk_that_gets_full_while_the_book_is_written_leaves_the_book_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, room = os.pwrite, 200
+
+    def limited(descriptor: int, data: bytes, offset: int) -> int:
+        if offset >= room:
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data[: room - offset], offset)
+
+    async def main() -> None:
+        machine = Machine(1000, (), SharedBook(tmp_path / "claims.json", never))
+        first = name_of(Path("/first"))
+        await machine.request(first, 10, 0, "a")
+        monkeypatch.setattr(os, "pwrite", limited)
+        with pytest.raises(OSError, match="No space left"):
+            machine.request(name_of(Path("/" + "second" * 40)), 10, 0, "a")
+        assert [*taken(machine)] == [first]
+
+    asyncio.run(main())
+
+
+def test_a_server_with_the_pid_of_the_one_before_takes_over_the_claim_of_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, folder = tmp_path / "claims.json", tmp_path / "attempt"
+
+    async def main() -> None:
+        await Machine(100, ("0",), SharedBook(book, never)).request(name_of(folder), 60, 1, "a")
+        monkeypatch.setattr(claims, "_START", "later")
+        later = Machine(100, ("0",), SharedBook(book, folder.__eq__))
+        later.claim_running(name_of(folder), 60, ["0"])
+        assert [one.memory for one in taken(later).values()] == [60]
 
     asyncio.run(main())
 
