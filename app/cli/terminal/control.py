@@ -120,8 +120,9 @@ def signal(
     execution: Execution,
     signal_id: Annotated[str, typer.Argument(metavar="SIGNAL", help="Id of the signal, as `waiting` lists it.")],
     value: Annotated[
-        str, typer.Argument(metavar="[VALUE]", help="The value; of an approval true or false. [default: true]")
-    ] = "true",
+        str | None,
+        typer.Argument(metavar="[VALUE]", help="The value; of an approval true, which is the default, or false."),
+    ] = None,
     project: Project = "",
     domain: Domain = "",
     output: Output = "text",
@@ -143,6 +144,13 @@ def signal(
                 f"see its nodes with `{program()} get {place.shown(client)}`"
             )
         type = found[signal_id].get("type") or {}
+        if value is None:
+            if type_name(type) != "approval":
+                raise BadSetting(
+                    f"signal {signal_id} waits for a value ({type_name(type)}): "
+                    f"{program()} signal {place.shown(client)} {signal_id} VALUE"
+                )
+            value = "true"
         try:
             literal = literal_of(type, value)
         except ValueError as error:

@@ -35,7 +35,9 @@ TOKEN_VARIABLE = "FLYTEADMIN_RUN_TOKEN"  # nosec B105 - the name of a variable
 _MISSING = re.compile(r"^(?:\w+\.)*FlyteEntityNotFoundException: (.+)", re.MULTILINE)
 # pyflyte cuts lines at the width of its terminal.
 COLUMNS = "1000"
-OUTPUT_BYTES_MAX = 16 * 1024
+OUTPUT_BYTES_MAX = 256 * 1024
+SHOWN_CHARACTERS_MAX = 16 * 1024
+_FRAME = "╭╮╰╯─│ "
 END_SECONDS_MAX = 5.0
 
 Detach = Annotated[bool, typer.Option("--detach", help="Do not watch: print the name of the execution and end.")]
@@ -121,11 +123,11 @@ def _run(
 
     with connected(endpoint) as client:
         place = Place(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
-        pyflyte = _pyflyte(context)
         if "--help" in arguments:
-            return subprocess.run([str(pyflyte), "run", *arguments], check=False).returncode
-        # Signs in, and finds out whether the server answers, before minutes are spent on registration.
+            return subprocess.run([str(_pyflyte(context)), "run", *arguments], check=False).returncode
+        # Signs in, and finds out whether the server answers, before minutes are spent on the rest.
         client.get("/api/v1/version")
+        pyflyte = _pyflyte(context)
         with counted() as interrupts:
             code = _launch(client, pyflyte, place, arguments, interrupts, quiet=json)
             if code:
@@ -206,11 +208,10 @@ def _launch(
     if missing := _MISSING.search(said):
         typer.echo(f"flyteadmin: {missing[1]}; `{program()} run FILE --help` lists what FILE has", err=True)
         return UNKNOWN
-    typer.echo(said, err=True)
+    typer.echo(_unframed(said)[-SHOWN_CHARACTERS_MAX:], err=True)
+    advice = "options of this command stand before FILE" if "No such option" in said else "correct the error above"
     typer.echo(
-        f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); "
-        "correct the error above",
-        err=True,
+        f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); {advice}", err=True
     )
     return UNKNOWN
 
@@ -229,6 +230,20 @@ def _last_lines(written: IO[bytes]) -> str:
     size = written.seek(0, os.SEEK_END)
     written.seek(max(0, size - OUTPUT_BYTES_MAX))
     return written.read().decode("utf-8", "replace").strip()
+
+
+def _unframed(said: str) -> str:
+    """Return the output of pyflyte with the name of this command, and without frames as wide as `COLUMNS`."""
+    lines = []
+    for line in said.splitlines():
+        if line.startswith(("╭", "│", "╰")):
+            indent = "  " if line.startswith("│") else ""
+            line = indent + re.sub(r" {20,}", "  ", line.strip(_FRAME))
+        elif line.lstrip().startswith(("Usage: ", "Try ")):
+            line = line.strip().replace("pyflyte run", f"{program()} run", 1)
+        if line.strip():
+            lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 @contextmanager

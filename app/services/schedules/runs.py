@@ -62,7 +62,8 @@ async def trigger(ctx: Context, key: Key, *, if_allowed: bool = False) -> str:
     """
     row = await row_of(ctx, key)
     if if_allowed and row.paused:
-        raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is paused: {row.paused_reason}")
+        reason = f": {row.paused_reason}" if row.paused_reason else ""
+        raise errors.FailedPrecondition(f"the schedule of launch plan {'/'.join(key)} is paused{reason}")
     now = ctx.now.replace(microsecond=0)
     due = Due(key, now, states.options_of(row, ctx.settings), row.kickoff_time_input_arg or "")
     request = await request_of(ctx, due)

@@ -274,6 +274,10 @@ def test_a_launch_now_that_is_asked_to_respect_pause_and_overlap(bench: Scenario
         await call("POST", f"{PLAN}/pause", {"reason": "maintenance"})
         refused = await call("POST", f"{PLAN}/trigger", {"if_allowed": True})
         assert "is paused: maintenance" in refused.json()["message"]
+        await call("POST", f"{PLAN}/resume", {})
+        await call("POST", f"{PLAN}/pause", {})
+        refused = await call("POST", f"{PLAN}/trigger", {"if_allowed": True})
+        assert refused.json()["message"].endswith(" is paused")
         assert len(await executions_of(b)) == 1
 
     bench(scenario)

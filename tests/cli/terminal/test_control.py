@@ -135,6 +135,16 @@ class TestSignal:
         assert refusal in done.stderr
         assert api.paths() == [SIGNALS]
 
+    def test_without_a_value_only_an_approval_is_sent(self, api: Api) -> None:
+        api.routes |= {SIGNALS: {"signals": [signal_row("go", {"simple": "INTEGER"})]}, "POST /api/v1/signals": {}}
+        done = run("signal", "f1", "go")
+        assert done.exit_code == 1
+        assert "signal go waits for a value (integer): flyteadmin signal f1 go VALUE" in done.stderr
+        assert api.paths() == [SIGNALS]
+        api.routes[SIGNALS] = {"signals": [signal_row("go", {"simple": "BOOLEAN"})]}
+        assert run("signal", "f1", "go").exit_code == 0
+        assert api.sent[-1]["json"]["value"] == {"scalar": {"primitive": {"boolean": True}}}
+
     @pytest.mark.parametrize(("text", "code"), [("true", 0), ("false", 1)])
     def test_a_value_that_was_given_before_is_not_sent_again(self, api: Api, text: str, code: int) -> None:
         value = {"scalar": {"primitive": {"boolean": True}}}
