@@ -56,7 +56,7 @@ def leave() -> None:
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if _fast is not None and event in STARTS:
-        raise RuntimeError(f"{_fast} starts a process ({event} {arguments[0]!r}); mark it slow")
+        raise RuntimeError(f"{_fast} starts a process ({event} {arguments[:1]!r}); mark it slow")
 
 
 sys.addaudithook(_refuse)

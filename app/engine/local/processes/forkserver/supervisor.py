@@ -322,7 +322,9 @@ class Supervisor:
         del self._tasks[worker.pid]
         task.status = code << 8
         self._finish(task)
-        if again and self._connection is not None and worker.started < task.request["worker_tasks_max"]:
+        # A signal that stops the task may reach the worker after its answer.
+        is_usable = again and not task.reason and self._connection is not None
+        if is_usable and worker.started < task.request["worker_tasks_max"]:
             self._workers.wait(worker, task.request["worker_idle_seconds"])
         else:
             self._end_worker(worker)

@@ -88,7 +88,8 @@ def serve(
         _redirect(os.open(os.devnull, os.O_WRONLY))
         channel.sendall(_ANSWER.pack(code & 0xFF, again))
         if not again:
-            os._exit(0)
+            # The supervisor may see the end before it reads the answer.
+            os._exit(code & 0xFF)
     atexit._run_exitfuncs()
     os._exit(0)
 

@@ -1,0 +1,83 @@
+"""Ends of workers, as the supervisor records them and as far as the workers are used again."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.engine.local.processes.forkserver import layout, worker
+from app.engine.local.processes.forkserver.supervisor import Supervisor
+from app.engine.local.processes.forkserver.workers import Worker
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    one, other = socket.socketpair()
+    with one, other:
+        made = Supervisor(one)
+        monkeypatch.setattr(made, "_finish", lambda task: None)
+        yield made
+        for left in made._workers.all.values():
+            left.channel.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def working(supervisor: Supervisor, pid: int) -> tuple[Any, socket.socket]:
+    """A task that a worker runs, and the worker's end of its channel."""
+    channel, end = socket.socketpair()
+    task: Any = SimpleNamespace(
+        pid=pid,
+        status=None,
+        reason="",
+        signal=lambda number: None,
+        request={"worker_tasks_max": 10, "worker_idle_seconds": 60},
+    )
+    added = Worker(pid, "key", channel)
+    supervisor._tasks[pid] = task
+    supervisor._workers.add(added)
+    supervisor._register(channel.fileno(), lambda event: supervisor._read_answer(added))
+    return task, end
+
+
+@pytest.mark.parametrize(("reason", "is_used_again"), [("", True), ("terminated", False)])
+def test_a_worker_that_got_a_signal_runs_no_other_task(
+    supervisor: Supervisor, reason: str, is_used_again: bool
+) -> None:
+    task, end = working(supervisor, 1001)
+    with end:
+        task.reason = reason
+        end.sendall(worker._ANSWER.pack(0, True))
+        supervisor._read_answer(supervisor._workers.all[1001])
+        assert task.status == 0
+        assert (supervisor._workers.take("key") is not None) == is_used_again
+
+
+@pytest.mark.slow
+def test_an_end_that_is_seen_before_the_answer_has_the_code_of_the_task(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / layout.WORK).mkdir()
+    command = SimpleNamespace(run=lambda *arguments, **more: 3, end=lambda: None)
+    monkeypatch.setattr(worker, "flytekit_command", command)
+    channel, end = socket.socketpair()
+    with channel, end:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            worker.serve(end, [], None, lambda path: None)
+        task, other = working(supervisor, pid)
+        request = {"directory": str(tmp_path), "held": "", "argv": [], "env": {}, "image": ""}
+        with other, open(os.devnull, "wb") as output:
+            worker.send(channel, request, output.fileno())
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            supervisor._reap()
+    assert os.waitstatus_to_exitcode(task.status) == 3
