@@ -24,7 +24,7 @@ _HARMLESS = frozenset(
     (
         *("import", "exec", "compile", "open", "marshal.load", "marshal.loads", "os.listdir", "os.scandir"),
         *("code.__new__", "function.__new__", "object.__getattr__", "object.__setattr__", "object.__delattr__"),
-        *("sys._getframe", "sys._getframemodulename", "builtins.id", "array.__new__", "sys.setprofile"),
+        *("sys._getframe", "sys._getframemodulename", "builtins.id", "array.__new__"),
     )
 )
 # Functions in C whose result differs between processes or moments, or which change the process, by their module.
@@ -163,16 +163,17 @@ def watched(words: list[str]) -> Iterator[Watch]:
     _watch_audits()
     sys.argv = _WatchedArguments(watch, words)
     with _variables_noted(watch):
-        _watching.append(watch)
         # Bytecode in files would be a change that somebody sees.
         kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        # A module that sets another profile function would end the watch: it must raise an audit event, these must not.
         sys.setprofile(watch.profile)
+        _watching.append(watch)
         try:
             yield watch
         finally:
+            _watching.clear()
             sys.setprofile(None)
             sys.dont_write_bytecode = kept
-            _watching.clear()
     sys.argv = list(words)
     if random.getstate() != random_before:
         watch.refuse("uses the generator of random numbers")
