@@ -146,11 +146,19 @@ Routes = Annotated[dict[str, str], BeforeValidator(merged)]
 
 
 class ServicesSection(Section):
-    """The common parts of the two sections, whose fields have other names."""
+    """The common parts of the two sections; their fields for services and routes have names of their own."""
 
     _default: ClassVar[str]
     _others: ClassVar[str]
     _routes: ClassVar[str]
+
+    supported_task_types: tuple[str, ...] = ()
+    """Types that go to the default service although no service announces them."""
+
+    poll_interval_seconds: Annotated[Seconds, Field(gt=0)] = 10.0
+    """Time between two questions for the types that a service runs, as a duration."""
+
+    web_api: WebApi = WebApi()
 
     @property
     def default_deployment(self) -> Deployment:
@@ -191,11 +199,6 @@ class ConnectorService(ServicesSection):
     supported_task_types: tuple[str, ...] = ("task_type_3", "task_type_4")
     """Types that go to the default service although no service announces them."""
 
-    poll_interval_seconds: Annotated[Seconds, Field(gt=0)] = 10.0
-    """Time between two questions for the types that a service runs, as a duration."""
-
-    web_api: WebApi = WebApi()
-
 
 class AgentService(ServicesSection):
     """The same as `connector-service`, which precedes it, with upstream's older names."""
@@ -215,11 +218,6 @@ class AgentService(ServicesSection):
 
     supported_task_types: tuple[str, ...] = ("task_type_1", "task_type_2")
     """Types that go to the default service although no service announces them."""
-
-    poll_interval_seconds: Annotated[Seconds, Field(gt=0)] = 10.0
-    """Time between two questions for the types that a service runs, as a duration."""
-
-    web_api: WebApi = WebApi()
 
 
 class LocalConnectors(Section):

@@ -91,13 +91,16 @@ def markdown(prefix: str = "") -> str:
 
 @cache
 def field_docstrings(model: type[BaseModel]) -> Mapping[str, str]:
-    """Return the docstring below each field of a section, in one line."""
+    """Return the docstring below each field of a section, its own and inherited ones, in one line."""
+    found: dict[str, str] = {}
+    for base in model.__bases__:
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            found |= field_docstrings(base)
     declaration = next(
         node
         for node in ast.parse(Path(inspect.getfile(model)).read_text()).body
         if isinstance(node, ast.ClassDef) and node.name == model.__name__
     )
-    found = {}
     for field, following in zip(declaration.body, declaration.body[1:], strict=False):
         is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:

@@ -19,8 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import blobs as b
+from app.blobs import folder as blob_folder
 from app.blobs import object_names
 from app.settings import BadSetting, Settings
+from app.system.interface import System
+from app.system.portable import Portable
 
 texts = st.one_of(
     st.text(max_size=12),
@@ -200,13 +203,11 @@ class TestObjects:
                 f"object [{uri}] has {size} bytes, larger than the limit of 10 bytes{advice}"
             )
 
-    @pytest.mark.parametrize("has_proc", [True, False])
+    @pytest.mark.parametrize("twin", [blob_folder.system, Portable()], ids=["this system", "portable"])
     def test_links_are_followed_only_inside(
-        self, tmp_path: Path, has_proc: bool, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, twin: System, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if has_proc and not os.path.isdir("/proc/self/fd"):
-            pytest.skip("this system has no /proc")
-        monkeypatch.setattr("app.blobs.folder._HAS_PROC", has_proc)
+        monkeypatch.setattr(blob_folder, "system", twin)
         blobs = store(tmp_path)
         (tmp_path / "secret").write_bytes(b"secret")
         asyncio.run(blobs.write(blobs.uri("real", "x"), b"x"))

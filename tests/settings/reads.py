@@ -29,14 +29,16 @@ def sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from sections_in(argument)
 
 
-def leaves(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the path of each setting and the name of the class that declares it."""
+def leaves(
+    model: type[BaseModel] = Settings, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
+    """Yield the path of each setting, and the names of its section's class and of that class's bases."""
     for name, info in model.model_fields.items():
         inner = list(sections_in(info.annotation))
         for section in inner:
             yield from leaves(section, (*path, name))
         if not inner:
-            yield (*path, name), model.__name__
+            yield (*path, name), frozenset(base.__name__ for base in model.__mro__)
 
 
 def pairs_read(folder: Path = APP) -> set[Pair]:
@@ -111,6 +113,6 @@ def unread() -> frozenset[str]:
     pairs = pairs_read()
     return frozenset(
         ".".join(path)
-        for path, declared_by in leaves()
-        if (path[-2] if len(path) > 1 else "settings", path[-1]) not in pairs and (declared_by, path[-1]) not in pairs
+        for path, classes in leaves()
+        if pairs.isdisjoint((name, path[-1]) for name in (path[-2] if len(path) > 1 else "settings", *classes))
     )

@@ -11,8 +11,13 @@ from app.settings.support import WITHOUT_EFFECT, without_effect
 from tests.settings.reads import leaves, unread
 
 PATHS = {".".join(path) for path, _ in leaves()}
-# Their fields are read by getattr, with the name of the resource.
-READ_BY_NAME = ("task_resources.defaults.", "task_resources.limits.")
+# The code reads these by getattr, with a name that it puts together or has in a constant.
+READ_BY_NAME = (
+    "task_resources.defaults.",
+    "task_resources.limits.",
+    "plugins.agent_service.agent_for_task_types",
+    "plugins.connector_service.connector_for_task_types",
+)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from app.settings import Settings
-from app.settings.connectors import AGENT_SERVICE, CONNECTOR_SERVICE, Deployment
+from app.settings.connectors import AGENT_SERVICE, CONNECTOR_SERVICE, Deployment, ServicesSection
 
 # The id of flytekit's own service, which this server starts.
 OWN = "flytekit"
@@ -71,28 +71,31 @@ def is_loopback(endpoint: str) -> bool:
 
 def targets_of(settings: Settings) -> list[Target]:
     """Return the services of the settings: of each section the default one first, then the others in order of id."""
-    found: list[Target] = []
     plugins = settings.plugins
-    for plugin, section in ((CONNECTOR_SERVICE, plugins.connector_service), (AGENT_SERVICE, plugins.agent_service)):
-        caching, limiter = section.web_api.caching, section.web_api.read_rate_limiter
-        deployments = {"": section.default_deployment, **dict(sorted(section.deployments.items()))}
-        found += [
-            Target(
-                plugin=plugin,
-                id=id,
-                deployment=deployment,
-                supported_types=() if id else section.supported_task_types,
-                poll_seconds_max=deployment.resync_interval_seconds or caching.resync_interval_seconds,
-                discovery_seconds=section.poll_interval_seconds,
-                failures_max=caching.max_system_failures,
-                calls_max=caching.workers,
-                calls_a_second=limiter.qps,
-                burst=limiter.burst,
-            )
-            for id, deployment in deployments.items()
-            if deployment.endpoint
-        ]
-    return found
+    return _targets_of_section(CONNECTOR_SERVICE, plugins.connector_service) + _targets_of_section(
+        AGENT_SERVICE, plugins.agent_service
+    )
+
+
+def _targets_of_section(plugin: str, section: ServicesSection) -> list[Target]:
+    caching, limiter = section.web_api.caching, section.web_api.read_rate_limiter
+    deployments = {"": section.default_deployment, **dict(sorted(section.deployments.items()))}
+    return [
+        Target(
+            plugin=plugin,
+            id=id,
+            deployment=deployment,
+            supported_types=() if id else section.supported_task_types,
+            poll_seconds_max=deployment.resync_interval_seconds or caching.resync_interval_seconds,
+            discovery_seconds=section.poll_interval_seconds,
+            failures_max=caching.max_system_failures,
+            calls_max=caching.workers,
+            calls_a_second=limiter.qps,
+            burst=limiter.burst,
+        )
+        for id, deployment in deployments.items()
+        if deployment.endpoint
+    ]
 
 
 def routes_of(settings: Settings) -> dict[str, tuple[str, str]]:
