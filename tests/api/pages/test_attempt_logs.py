@@ -314,7 +314,9 @@ class TestFollow:
         alive(write(tmp_path, b"one\n"))
         async with following(tmp_path, followers=1) as (client, _):
             async with client.stream("GET", f"{URL}?follow") as first:
-                assert await anext(first.aiter_raw()) == b"one\n"
+                # A generator without a reference would be closed, and with it the connection.
+                pieces = first.aiter_raw()
+                assert await anext(pieces) == b"one\n"
                 refused = await client.get(f"{URL}?follow")
                 assert refused.status_code == 429
                 assert "engine.local.logFollowersMax=1" in refused.json()["message"]
