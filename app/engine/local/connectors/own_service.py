@@ -158,8 +158,11 @@ class OwnService:
             "secrets": await self._secrets(variables),
         }
         self._unlock()
-        self._used = await asyncio.to_thread(_locked, environment)
-        answer = await self._run(environment, variables, given)
+        try:
+            self._used = await asyncio.to_thread(_locked, environment)
+            answer = await self._run(environment, variables, given)
+        except OSError as error:
+            raise ServiceBroken(f"flytekit's service of connectors cannot start: {error}") from error
         if answer is None:
             await self._record_death(await self._silence())
             raise self._down()
@@ -216,31 +219,34 @@ class OwnService:
             environment: Its environment.
             variables: Its variables. Others of this user can read them.
             given: The object that it reads from standard input.
+
+        Raises:
+            OSError: The system refuses the process or its files.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        reading, writing = os.pipe()
-        output = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(output).st_size > _LOG_BYTES_MAX:
-                os.ftruncate(output, 0)
-            self._started_at = time.monotonic()
-            self._process = await asyncio.create_subprocess_exec(
-                str(environment.python),
-                str(_PROGRAM),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=(writing,),
-                cwd=self._folder,
-                env={**variables, _PORT_VARIABLE: str(writing)},
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(reading)
-            raise ServiceBroken(f"flytekit's service of connectors cannot start: {error}") from error
-        finally:
-            os.close(writing)
-            os.close(output)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with os.fdopen(os.open(self.log_path, flags, 0o600), "wb") as output:
+            if os.fstat(output.fileno()).st_size > _LOG_BYTES_MAX:
+                output.truncate(0)
+            reading, writing = os.pipe()
+            try:
+                self._started_at = time.monotonic()
+                self._process = await asyncio.create_subprocess_exec(
+                    str(environment.python),
+                    str(_PROGRAM),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(writing,),
+                    cwd=self._folder,
+                    env={**variables, _PORT_VARIABLE: str(writing)},
+                    start_new_session=True,
+                )
+            except OSError:
+                os.close(reading)
+                raise
+            finally:
+                os.close(writing)
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(given).encode() + b"\n")
         line = await self._first_line(reading)

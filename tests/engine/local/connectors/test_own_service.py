@@ -17,6 +17,7 @@ from app.blobs import Blobs
 from app.engine.local.connectors.connection import CallFailed
 from app.engine.local.connectors.own_service import OwnService, ServiceBroken
 from app.engine.local.connectors.registry import ServiceState
+from app.engine.local.processes.environment import Environment
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.secret_store import SecretName, SecretStore
 from app.settings import BadSetting, Settings, load
@@ -123,6 +124,25 @@ def test_a_process_that_ends_before_it_names_its_port_is_started_again(tmp_path:
         assert ("lab", 0) in ((await service.state()).types or {})
 
     using(settings, use)
+
+
+@pytest.mark.parametrize("missing", ["lock", "folder"])
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, missing: str) -> None:
+    settings = settings_in(tmp_path, None)
+    settings.home_path.mkdir()
+    blocked = tmp_path / "blocked"
+    if missing == "folder":
+        blocked = settings.home_path / "connectors"
+        blocked.write_text("no folder")
+    environment = Environment(tmp_path, lock=blocked / "env.lock" if missing == "lock" else None)
+
+    async def made() -> Environment:
+        return environment
+
+    service = OwnService(settings, made, "")
+    with pytest.raises(ServiceBroken, match=f"cannot start: .*{blocked}"):
+        asyncio.run(service.state())
+    assert not service.running
 
 
 @pytest.mark.slow
