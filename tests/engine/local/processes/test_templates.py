@@ -61,6 +61,10 @@ def ready(runner: TaskRunner) -> list[Template]:
     return list(runner._pool._templates._ready.values())  # type: ignore[union-attr]
 
 
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 async def settled(runner: TaskRunner) -> None:
     """Wait until no template is being made."""
     await asyncio.gather(*runner._pool._templates._working)  # type: ignore[union-attr]
@@ -84,7 +88,10 @@ def test_the_third_task_of_a_version_does_not_import_its_module(version: Version
         (template,) = ready(runner)
         assert template._started == 2
         # It supervises its tasks: it kills them, and they count as lost without it.
-        assert system.stamp(template._process.pid)  # type: ignore[union-attr]
+        pid = template._process.pid  # type: ignore[union-attr]
+        assert system.stamp(pid)
+        # It has run code of a user, so the kernel ends it before the server.
+        assert oom_score(pid) == 500
 
     with_runner(made, main)
 
@@ -96,6 +103,7 @@ _DIFFERENT = (
     ("import uuid\nDRAWN = uuid.uuid4()", "DRAWN", "posix.urandom"),
     ("from datetime import datetime\nDRAWN = datetime.now()", "DRAWN", "datetime.now"),
     ("from datetime import date\nDRAWN = date.today(), id(date)", "__import__('os').getpid()", "datetime.today"),
+    ("import sys, time\nsys.setprofile(None)\nDRAWN = time.time()", "DRAWN", "sys.setprofile"),
     ("import os\nDRAWN = os.getpid()", "DRAWN", "posix.getpid"),
     ("import os\nDRAWN = os.getcwd()", "DRAWN", "posix.getcwd"),
     ("import sys\nDRAWN = list(sys.argv)", "DRAWN", "sys.argv"),

@@ -194,6 +194,8 @@ class Supervisor:
             for descriptor in self._descriptors_of_tasks():
                 os.close(descriptor)
             os.setsid()
+            # It runs code of a user, as tasks do.
+            system.volunteer_for_oom()
             serve_template(connection, request)
         except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
             traceback.print_exc()
