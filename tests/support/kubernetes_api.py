@@ -145,7 +145,7 @@ def fake_cluster(tls: ssl.SSLContext | None = None) -> Iterator[FakeCluster]:
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     cluster.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield cluster
