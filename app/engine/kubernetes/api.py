@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -179,8 +179,8 @@ class _Rate:
 
 def workflows_path(namespace: str, name: str = "") -> str:
     """Return the path of the FlyteWorkflows of a namespace, or of one of them."""
-    path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
-    return f"{path}/{name}" if name else path
+    path = f"/apis/{GROUP}/{VERSION}/namespaces/{quote(namespace, safe='')}/{PLURAL}"
+    return f"{path}/{quote(name, safe='')}" if name else path
 
 
 def _refusal(method: str, path: str, answer: Answer) -> ApiError:

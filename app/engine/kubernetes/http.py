@@ -90,7 +90,7 @@ class Connections:
             fields["Content-Length"] = str(len(body))
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         head = f"{method} {self._path}{target} HTTP/1.1\r\n{lines}\r\n"
-        if head.count("\n") != len(fields) + 2:
+        if not head.count("\n") == head.count("\r") == len(fields) + 2:
             raise ValueError("a header has a line break")
         if tls is not self._tls:
             self.close()
@@ -193,7 +193,7 @@ class _Connection(asyncio.Protocol):
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"net/http: HTTP/1.x transport connection broken: malformed HTTP response: {error}")
             self.abort()
             return
@@ -211,6 +211,12 @@ class _Connection(asyncio.Protocol):
         self._fail("EOF")
 
     # httptools.HttpResponseParser.
+
+    def on_message_begin(self) -> None:
+        """Use the connection no more after an answer to no request, which follows another one in the same data."""
+        if self._parser is None:
+            self._headers = {}
+            self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""

@@ -134,6 +134,7 @@ def test_an_announcement_is_no_answer() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok<end>", "EOF"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n<end>", "EOF"),
         (b"hello\r\n\r\n", "malformed HTTP response"),
+        (b"HTTP/1.1 101 OK\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc", "malformed HTTP response"),
         (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300_000, "more than 262144 bytes of headers"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + b"a" * 99, "more than 50 bytes"),
     ],
@@ -160,10 +161,23 @@ def test_a_late_answer_belongs_to_no_later_request() -> None:
     assert play([b"HTTP/1.1 200 OK\r\n", OK], scenario).connections == 2
 
 
-def test_a_header_with_a_line_break_is_not_sent() -> None:
+@pytest.mark.parametrize("rest", [b"", b"Content-Length: 5\r\n\r\nother", b"Content-Length: 5\r\n\r\not"])
+def test_an_answer_to_no_request_changes_no_other(rest: bytes) -> None:
+    more = b"HTTP/1.1 500 Bad\r\nRetry-After: 9\r\n" + rest
+
+    async def scenario(connections: Connections) -> None:
+        for _ in range(2):
+            answer = await get(connections)
+            assert (answer.status, answer.content, [*answer.headers]) == (200, b"ok", ["content-length"])
+
+    assert play([OK + more, OK], scenario).connections == 2
+
+
+@pytest.mark.parametrize("value", ["b\r\nC: d", "b\nC: d", "b\rC: d"])
+def test_a_header_with_a_line_break_is_not_sent(value: str) -> None:
     async def scenario(connections: Connections) -> None:
         with pytest.raises(ValueError, match="line break"):
-            await connections.send("GET", "/x", {"A": "b\r\nC: d"}, b"", tls=None)
+            await connections.send("GET", "/x", {"A": value}, b"", tls=None)
 
     assert play([], scenario).requests == []
 
