@@ -19,6 +19,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -232,7 +233,7 @@ class ForkServer:
             for process in self._retired:
                 # It outlives this server on purpose; without a code, Popen warns about a process that still runs.
                 process.returncode = process.poll() or 0
-            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+            await asyncio.to_thread(_remove, self._directory)
 
     async def _send_request(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._writer is not None
@@ -355,6 +356,14 @@ class ForkServer:
 def failure_of(error: Exception) -> str:
     """Return why a fork server has not answered, for messages."""
     return "it did not answer in time" if isinstance(error, TimeoutError) else "it has ended"
+
+
+def _remove(directory: Path) -> None:
+    """Remove a folder from which a task may be copying files, so that it gets all of them or an error."""
+    ended = directory.with_name(f"{directory.name}.ended")
+    with suppress(OSError):
+        directory.rename(ended)
+    shutil.rmtree(ended, ignore_errors=True)
 
 
 class ForkServers:

@@ -7,9 +7,11 @@ between processes or moments, nor leave anything behind outside the memory of Py
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
+import stat
 import sys
 import threading
 import types
@@ -37,8 +39,13 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
         )
     ),
     "posix": frozenset(
-        ("urandom", "times", "umask", "nice", "pipe", "pipe2", "dup", "dup2", "ttyname", "uname", "cpu_count")
+        (
+            *("urandom", "times", "umask", "nice", "pipe", "pipe2", "dup", "dup2", "ttyname", "uname", "cpu_count"),
+            *("write", "writev", "statvfs", "fstatvfs", "register_at_fork"),
+        )
     ),
+    # The log of each task has what the import prints.
+    "builtins": frozenset(("print",)),
     "_random": frozenset(("random", "seed", "getrandbits", "getstate", "setstate")),
     "datetime": frozenset(("now", "utcnow", "today")),
     "_uuid": frozenset(("generate_time_safe", "UuidCreate")),
@@ -47,13 +54,25 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
     "resource": frozenset(("setrlimit", "getrusage")),
     "_socket": frozenset(("socket", "socketpair")),
 }
+# Streams that are files: to write to them prints, or changes the files.
+_STREAMS = frozenset(("TextIOWrapper", "BufferedWriter", "BufferedRandom", "FileIO"))
+# Functions that look at a file without opening it.
+_LOOKS = ("stat", "lstat", "access", "readlink")
+# Modules that the supervisor uses. A module of a user that replaces their functions must not run in its process.
+_OF_SUPERVISOR = ("builtins", "json", "os", "posixpath", "select", "shutil", "signal", "socket", "struct", "time")
 # The same by the beginnings of their names.
 _FORBIDDEN_STARTS = {"posix": ("get", "set", "sched_")}
 # Descriptors beyond these are not looked for. A new one gets the lowest free number.
 _DESCRIPTORS_MAX = 256
-_READS_ARGUMENTS = "reads sys.argv"
+# Code that calls the functions of posix itself: this module, and the import system, whose files are noted otherwise.
+_LOOKERS = (__file__, "<frozen importlib")
+_stat = os.stat
 _watching: list[Watch] = []
 _auditing = False
+
+
+class Refused(BaseException):
+    """Ends an import before it does something that a second import would do again, such as sending a message."""
 
 
 class _WatchedArguments(list[str]):
@@ -61,33 +80,26 @@ class _WatchedArguments(list[str]):
 
     def __init__(self, watch: Watch, words: list[str]) -> None:
         super().__init__(words)
-        self._watch = watch
-
-    def __getitem__(self, index: Any) -> Any:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().__getitem__(index)
-
-    def __iter__(self) -> Iterator[str]:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().__len__()
-
-    def __contains__(self, word: object) -> bool:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().__contains__(word)
-
-    def __eq__(self, other: object) -> bool:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().__eq__(other)
-
-    def copy(self) -> list[str]:
-        self._watch.refuse(_READS_ARGUMENTS)
-        return super().copy()
+        self.watch = watch
 
     __hash__ = None
+
+
+def _noted(name: str) -> Any:
+    original = getattr(list, name)
+
+    def method(self: Any, *given: Any) -> Any:
+        self.watch.refuse("reads sys.argv")
+        return original(self, *given)
+
+    return method
+
+
+for _name in (
+    *("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__add__", "__repr__", "__reversed__"),
+    *("copy", "pop", "index", "count"),
+):
+    setattr(_WatchedArguments, _name, _noted(_name))
 
 
 class Watch:
@@ -97,12 +109,14 @@ class Watch:
         refused: The first reason why tasks must not share its result; "" for none.
         variables: The environment variables that it has read, with their values; None for one that was not set.
         files: The files and folders that it has read, with their `signature`.
+        looked: Those that it has looked at, with their `presence`.
     """
 
     def __init__(self) -> None:
         self.refused = ""
         self.variables: dict[str, str | None] = {}
         self.files: dict[str, tuple[int, ...]] = {}
+        self.looked: dict[str, tuple[int, ...]] = {}
 
     def refuse(self, reason: str) -> None:
         """Note a reason why tasks must not share the result."""
@@ -117,18 +131,34 @@ class Watch:
         else:
             self.files.setdefault(path, signature(path))
 
+    def note_look(self, path: Any) -> None:
+        """Remember a file or folder that is looked at. Descriptors belong to files that were opened before."""
+        if not isinstance(path, int):
+            text = os.fsdecode(path)
+            # inspect looks for the file of code that has none.
+            if text.startswith("<") and text.endswith(">"):
+                return
+            if os.path.isabs(text):
+                self.looked.setdefault(text, presence(text))
+            else:
+                self.refuse(f"looks at {text!r}")
+
     def audit(self, event: str, given: tuple[Any, ...]) -> None:
-        """Judge one audit event of the interpreter."""
+        """Judge one audit event of the interpreter. Raises Refused for one that changes something outside."""
         if event not in _HARMLESS:
-            self.refuse(f"does {event}")
+            self._end(f"does {event}")
         elif event == "open":
             path, mode, flags = given
             # Bytecode is read from these files, and is checked against the source.
             if not str(path).rpartition(os.sep)[0].endswith("__pycache__"):
                 writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) or set(str(mode or "")) & set("wax+")
-                self.refuse(f"writes {path!r}") if writes else self.note_file(path)
+                self._end(f"writes {path!r}") if writes else self.note_file(path)
         elif event in ("os.listdir", "os.scandir"):
             self.note_file(given[0])
+
+    def _end(self, reason: str) -> None:
+        self.refuse(reason)
+        raise Refused(reason)
 
     def profile(self, frame: types.FrameType, event: str, given: Any) -> None:
         """Judge one call of a function that is written in C."""
@@ -143,15 +173,25 @@ class Watch:
             module = next((one.__module__ for one in kind.__mro__ if one.__module__ in _FORBIDDEN), "")
         if name in _FORBIDDEN.get(module, ()) or name.startswith(_FORBIDDEN_STARTS.get(module, "\0")):
             self.refuse(f"calls {module}.{name}")
+        elif name in ("write", "writelines") and type(owner).__name__ in _STREAMS:
+            self.refuse("writes to a stream")
+        elif module == "posix" and name in _LOOKS and not frame.f_code.co_filename.startswith(_LOOKERS):
+            self.refuse(f"calls {module}.{name}")
 
 
 def signature(path: str) -> tuple[int, ...]:
     """Return what changes when a file or a folder's list of names changes; () for one that is not there."""
     try:
-        found = os.stat(path)
-    except OSError:
+        found = _stat(path)
+    except (OSError, ValueError):
         return ()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
+
+
+def presence(path: str) -> tuple[int, ...]:
+    """Return the `signature` of a file, and what changes when a folder is replaced, whatever is put into it."""
+    found = signature(path)
+    return (*found[:2], found[4]) if found and stat.S_ISDIR(found[4]) else found
 
 
 @contextmanager
@@ -162,7 +202,7 @@ def watched(words: list[str]) -> Iterator[Watch]:
     random_before = random.getstate()
     _watch_audits()
     sys.argv = _WatchedArguments(watch, words)
-    with _variables_noted(watch):
+    with _variables_noted(watch), _looks_noted(watch):
         # Bytecode in files would be a change that somebody sees.
         kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         # A module that sets another profile function would end the watch: it must raise an audit event, these must not.
@@ -198,6 +238,16 @@ def _state() -> dict[str, object]:
         "the number of threads": system.native_threads(),
         "the file mode mask": mask,
         "standard streams": (sys.stdin, sys.stdout, sys.stderr),
+        "functions of the standard library": _functions(),
+    }
+
+
+def _functions() -> dict[tuple[str, str], int]:
+    return {
+        (name, key): id(value)
+        for name in _OF_SUPERVISOR
+        for key, value in vars(sys.modules[name]).items()
+        if callable(value) and not key.startswith("__")
     }
 
 
@@ -259,3 +309,25 @@ def _variables_noted(watch: Watch) -> Iterator[None]:
         yield
     finally:
         kind.__getitem__, kind.__iter__, kind.__len__ = getitem, iterate, length
+
+
+@contextmanager
+def _looks_noted(watch: Watch) -> Iterator[None]:
+    """Note which files the block looks at without opening them, such as by os.path.exists."""
+    originals = {name: getattr(os, name) for name in _LOOKS}
+
+    def noting(original: Any) -> Any:
+        def look(path: Any, *given: Any, **more: Any) -> Any:
+            if _watching:
+                watch.refuse("looks below an open folder") if more.get("dir_fd") is not None else watch.note_look(path)
+            return original(path, *given, **more)
+
+        return functools.wraps(original)(look)
+
+    for name, original in originals.items():
+        setattr(os, name, noting(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(os, name, original)

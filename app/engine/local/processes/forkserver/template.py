@@ -46,6 +46,7 @@ class Template:
         self.distribution: str = request["distribution"]
         self._code = os.path.join(os.path.realpath(self._directory), "code")
         self._files: dict[str, tuple[int, ...]] = {}
+        self._looked: dict[str, tuple[int, ...]] = {}
         self.base_path = list(sys.path)
         self.variables: dict[str, str | None] = {}
         try:
@@ -55,7 +56,9 @@ class Template:
 
     def is_current(self) -> bool:
         """Return whether the files that the import has read are the same as then."""
-        return all(import_watch.signature(path) == seen for path, seen in self._files.items())
+        return all(import_watch.signature(path) == seen for path, seen in self._files.items()) and all(
+            import_watch.presence(path) == seen for path, seen in self._looked.items()
+        )
 
     def hello(self) -> dict[str, Any]:
         """Return the report to the server."""
@@ -66,8 +69,17 @@ class Template:
         }
 
     def move_to(self, directory: str) -> None:
-        """Give a task the code of the version as files of its own, and let the modules know them."""
-        shutil.copytree(self._code, directory, symlinks=True, dirs_exist_ok=True)
+        """Give a task the code of the version as files of its own, and let the modules know them.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        try:
+            shutil.copytree(self._code, directory, symlinks=True, dirs_exist_ok=True)
+        except OSError:
+            # The server has ended this template, and removes its folder.
+            if not flytekit_command.unpack(self.distribution, directory):
+                raise
         relocate_modules(self._code, os.path.realpath(directory))
 
     def _prepare(self, request: dict[str, Any]) -> str:
@@ -86,13 +98,19 @@ class Template:
         recognize(request["image"], argv)
         sys.path[:] = [*flytekit_command.search_path(argv[0], sys.path), os.path.realpath(work)]
         before = preload.loaded()
-        with import_watch.watched(argv) as watch, _context_noted(watch):
-            for plugin in preload.plugins:
-                plugin.load()
-            importlib.import_module(request["module"])
-        self.variables, self._files = watch.variables, watch.files
+        try:
+            with import_watch.watched(argv) as watch, _context_noted(watch):
+                for plugin in preload.plugins:
+                    plugin.load()
+                importlib.import_module(request["module"])
+        except import_watch.Refused:
+            return watch.refused
+        self.variables, self._files, self._looked = watch.variables, watch.files, watch.looked
         if self.distribution:
-            self._files = {path: seen for path, seen in watch.files.items() if not path.startswith(self._code)}
+            self._files, self._looked = (
+                {path: seen for path, seen in noted.items() if not path.startswith(self._code)}
+                for noted in (watch.files, watch.looked)
+            )
             self._files[self.distribution] = import_watch.signature(self.distribution)
         for name, _, file in _modules():
             package = name.partition(".")[0]
