@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,3 +82,20 @@ def test_an_end_that_is_seen_before_the_answer_has_the_code_of_the_task(
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             supervisor._reap()
     assert os.waitstatus_to_exitcode(task.status) == 3
+
+
+def test_a_task_that_writes_to_the_channel_does_not_block_the_supervisor() -> None:
+    channel, end = socket.socketpair()
+    with ThreadPoolExecutor(1) as threads, channel, end:
+        end.sendall(b"x")
+        assert threads.submit(worker.answer_of, channel).result(5) is None
+        assert worker.answer_of(channel) is None
+
+
+def test_a_worker_that_reads_nothing_gets_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_SEND_SECONDS_MAX", 0.1)
+    channel, end = socket.socketpair()
+    with ThreadPoolExecutor(1) as threads, channel, end, open(os.devnull, "wb") as output:
+        sending = threads.submit(worker.send, channel, {"argv": ["x" * 2_000_000]}, output.fileno())
+        with pytest.raises(OSError, match="timed out"):
+            sending.result(5)

@@ -25,6 +25,7 @@ from .template import Template, relocate_modules
 
 _LENGTH = struct.Struct(">I")
 _ANSWER = struct.Struct(">BB")
+_SEND_SECONDS_MAX = 5.0
 _REAP_SECONDS_MAX = 5.0
 _CHILDREN_MAX = 10_000
 # Threads of flytekit that run its coroutines. They wait for the next task.
@@ -35,17 +36,23 @@ def send(channel: socket.socket, request: dict[str, Any], output: int) -> None:
     """Hand a task to a worker.
 
     Raises:
-        OSError: The worker has ended.
+        OSError: The worker has ended, or does not read the task in time.
     """
     body = json.dumps(request).encode()
+    # The supervisor must not wait longer for one worker, which a user may have stopped.
+    channel.settimeout(_SEND_SECONDS_MAX)
     socket.send_fds(channel, [_LENGTH.pack(len(body))], [output])
     channel.sendall(body)
 
 
 def answer_of(channel: socket.socket) -> tuple[int, bool] | None:
-    """Return the exit code of the task, and whether the worker can run another one; None if the worker has ended."""
+    """Return the exit code of the task, and whether the worker can run another one.
+
+    Returns:
+        None if the worker has ended, or its task has written something else to the channel.
+    """
     try:
-        data = channel.recv(_ANSWER.size, socket.MSG_WAITALL)
+        data = channel.recv(_ANSWER.size, socket.MSG_DONTWAIT)
     except OSError:
         return None
     if len(data) < _ANSWER.size:
