@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -99,3 +100,22 @@ def test_a_worker_that_reads_nothing_gets_no_task(monkeypatch: pytest.MonkeyPatc
         sending = threads.submit(worker.send, channel, {"argv": ["x" * 2_000_000]}, output.fileno())
         with pytest.raises(OSError, match="timed out"):
             sending.result(5)
+
+
+def test_a_task_whose_worker_has_just_died_leaves_no_record_of_a_start(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[dict[str, Any]] = []
+    monkeypatch.setattr(supervisor, "send", answers.append)
+    _, end = working(supervisor, 1001)
+    del supervisor._tasks[1001]
+    supervisor._workers.wait(supervisor._workers.all[1001], 60)
+    end.close()
+    directory = tmp_path / "attempt"
+    request = {"directory": str(directory), "log": str(tmp_path / "log"), "log_bytes_max": 1000, "worker": "key"}
+    supervisor._start({**request, "temporary": str(tmp_path / "link")})
+    assert answers == [{"error": "no worker can run the task: Broken pipe", "errno": errno.EPIPE}]
+    assert not (directory / layout.PROCESS_RECORD).exists()
+    assert not list(directory.glob(".exit-*"))
+    assert not (tmp_path / "link").is_symlink()
+    assert supervisor._workers.take("key") is None

@@ -281,9 +281,9 @@ class Supervisor:
             task.pid = worker.pid
             answer = task.claim(self._itself)
             if "error" not in answer:
-                send(worker.channel, task.request, output_end)
+                self._send_task(worker, task, output_end)
         except OSError as error:
-            answer = {"error": f"no worker can run the task: {error.strerror}", "errno": error.errno}
+            answer = {"error": f"no worker can run the task: {error.strerror or error}", "errno": error.errno}
         finally:
             os.close(output_end)
         if worker is not None and "error" in answer:
@@ -298,6 +298,14 @@ class Supervisor:
             worker.started += 1
             self._watch(task, output)
         self.send(answer)
+
+    def _send_task(self, worker: Worker, task: Task, output: int) -> None:
+        try:
+            send(worker.channel, task.request, output)
+        except OSError:
+            # Nothing runs it. The server would wait for an attempt with a record.
+            task.withdraw()
+            raise
 
     def _fork_worker(self, request: dict[str, Any]) -> Worker:
         channel, other_end = socket.socketpair()

@@ -114,6 +114,11 @@ class Task:
             return {"error": f"{error.strerror}: {error.filename}", "errno": error.errno}
         return record
 
+    def withdraw(self) -> None:
+        """Remove the record that `claim` has created."""
+        os.unlink(os.path.join(self.directory, layout.PROCESS_RECORD))
+        os.unlink(self._reserved())
+
     def stop_as_requested(self) -> None:
         """Obey the server's request in the private folder, if there is one (layout.STOP_REQUEST)."""
         try:
