@@ -6,11 +6,13 @@ mistake from changing other environments or the server's files, and refuse at on
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
 _PYTHON = re.compile(r"[23](\.\d{1,3}){0,2}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# With the characters at which pip ends a line.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 # Options whose value is the next word, unless it follows behind `=`.
 _WITH_VALUE = frozenset(
     {
@@ -41,6 +43,7 @@ _IN_LINES = frozenset(
     {
         *("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index", "--pre", "--no-binary"),
         *("--only-binary", "--prefer-binary", "--trusted-host", "--require-hashes", "--hash"),
+        *("--config-settings", "--config-setting", "--global-option"),
     }
 )
 
@@ -90,9 +93,9 @@ def lines(found: Sequence[str], lines_max: int) -> tuple[str, ...]:
         raise Refused(f"{len(found)} lines of requirements are more than engine.local.environments.packagesMax")
     for line in found:
         _check_text("requirement", line)
-        words = line.split()
-        name = words[0].partition("=")[0] if words else ""
-        if name.startswith("-") and name not in _IN_LINES:
+        # pip reads several options of one line, such as `--pre -r FILE`.
+        words = itertools.takewhile(lambda word: not word.startswith("#"), line.split())
+        if any(word.startswith("-") and word.partition("=")[0] not in _IN_LINES for word in words):
             raise Refused(
                 f"requirement [{line[:80]}]: flyteadmin makes an environment of packages, by name or address; it has "
                 "no files of the folder in which the image was described"

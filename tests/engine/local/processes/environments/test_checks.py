@@ -77,6 +77,28 @@ def test_options_that_choose_packages_and_where_they_come_from_are_kept() -> Non
         assert checks.python_version(version) == version
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--pre -r /etc/passwd",
+        "--pre -e.",
+        "six -r x",
+        "six\u2028-r x",
+        "six\x85--pre",
+        "six\u2029",
+        "--pre --target=/x",
+    ],
+)
+def test_no_option_hides_behind_another_word_or_end_of_line(line: str) -> None:
+    with pytest.raises(Refused):
+        checks.lines([line], 10)
+
+
+def test_options_of_one_requirement_and_comments_are_kept() -> None:
+    lines = ("six --hash=sha256:00 --config-settings=a=b", "six ; python_version < '3' # -r x", "a @ file:///b-r")
+    assert checks.lines(lines, 10) == lines
+
+
 def test_requirements_of_uploaded_code_may_name_the_code_itself_but_no_other_files(
     tmp_path: Path,
 ) -> None:
