@@ -107,6 +107,11 @@ def fake_cluster(tls: ssl.SSLContext | None = None) -> Iterator[FakeCluster]:
             cluster.connections += 1
             super().setup()
 
+        def handle(self) -> None:
+            with suppress(ConnectionResetError):
+                # The client may have been killed.
+                super().handle()
+
         def _caller(self) -> str:
             if not isinstance(self.connection, ssl.SSLSocket):
                 return ""
