@@ -37,6 +37,15 @@ def archived(world: World, name: str) -> bool:
     return bool((found.get("state_change_details") or {}).get("state") == "EXECUTION_ARCHIVED")
 
 
+@pytest.mark.parametrize("width", [800, 1024, 1200, 1280])
+def test_names_of_workflows_have_room_in_a_small_window(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 720})
+    open_page(page, LIST)
+    head = page.locator("th", has_text="Workflow or task").bounding_box()
+    assert head is not None
+    assert head["width"] >= 120
+
+
 @both_themes
 @both_widths
 def test_the_list_is_accessible_and_fits(page: Page, world: World) -> None:

@@ -2,7 +2,7 @@
 
 import type { Span, TaskExecution } from "./api.ts";
 import { asPhase, isTerminal, type Phase } from "./phases.ts";
-import { durationMs, timeMs } from "./times.ts";
+import { durationMs, durationText, timeMs } from "./times.ts";
 import type { ExecutionKey, RunNode } from "./tree.ts";
 
 /** One attempt of a task. Times are milliseconds since 1970. */
@@ -152,6 +152,31 @@ export function ticks(range: Range, originMs: number, marksMax: number): number[
   const first = Math.ceil((range.startMs - originMs) / stepMs);
   const last = Math.floor((range.endMs - originMs) / stepMs);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => (first + index) * stepMs);
+}
+
+/** Part of the axis from which the text of a mark stands before the mark: it would end beside the axis. */
+const LAST_MARK = 0.9;
+/** Characters of marks that a narrow axis has room for. */
+const AXIS_CHARACTERS = 44;
+
+/** A mark of the axis: its place as a fraction, whether its text stands before it, and its text. */
+export interface AxisMark {
+  left: number;
+  last: boolean;
+  text: string;
+}
+
+/** Return the marks of the axis. A mark whose text would overlap that of the last one has none. */
+export function axisMarks(range: Range, originMs: number, marksMax: number): AxisMark[] {
+  const marks = ticks(range, originMs, marksMax).map((mark) => {
+    const left = fraction(range, originMs + mark);
+    return { left, last: left > LAST_MARK, text: mark === 0 ? "0s" : durationText(mark) };
+  });
+  return marks.map((mark, index) => {
+    const next = marks[index + 1];
+    const room = next ? (next.left - mark.left) * AXIS_CHARACTERS - 1 : 0;
+    return next?.last && mark.text.length + next.text.length > room ? { ...mark, text: "" } : mark;
+  });
 }
 
 /** Return where a time lies in a range, as a fraction between 0 and 1. */

@@ -1,23 +1,17 @@
 /** Bars on a time axis: the axis of the header, and the segments of one row. */
 import { phaseGroup, phaseLabel } from "../model/phases.ts";
-import { fraction, type Range, type Segment, ticks } from "../model/timeline.ts";
+import { axisMarks, fraction, type Range, type Segment } from "../model/timeline.ts";
 import { durationText } from "../model/times.ts";
-
-/** Part of the axis from which the text of a mark stands before the mark: it would end beside the axis. */
-const LAST_MARK = 0.9;
 
 /** Marks of the axis, from the start of the execution. */
 export function Axis({ range, originMs, marksMax }: { range: Range; originMs: number; marksMax: number }) {
   return (
     <div class="axis" aria-hidden="true">
-      {ticks(range, originMs, marksMax).map((mark) => {
-        const left = fraction(range, originMs + mark);
-        return (
-          <span key={mark} class={left > LAST_MARK ? "axis-mark last" : "axis-mark"} style={{ left: percent(left) }}>
-            {mark === 0 ? "0s" : durationText(mark)}
-          </span>
-        );
-      })}
+      {axisMarks(range, originMs, marksMax).map(({ left, last, text }) => (
+        <span key={left} class={last ? "axis-mark last" : "axis-mark"} style={{ left: percent(left) }}>
+          {text}
+        </span>
+      ))}
     </div>
   );
 }

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Span } from "../../src/model/api.ts";
-import { attemptKey, attemptsFromSpans, fraction, rangeOf, segments, ticks } from "../../src/model/timeline.ts";
+import {
+  attemptKey,
+  attemptsFromSpans,
+  axisMarks,
+  fraction,
+  rangeOf,
+  segments,
+  ticks,
+} from "../../src/model/timeline.ts";
 import { ROOT, type RunNode, RunTree } from "../../src/model/tree.ts";
 import { at, atMs, type RunOptions, run } from "./builders.ts";
 import { randomOf } from "./random.ts";
@@ -133,6 +141,12 @@ test("ticks are round, inside the range, and few", () => {
       assert.ok(marks.every((mark) => mark >= 0 && mark <= span));
     }
   }
+});
+
+test("the text of a mark leaves the room that the last one needs", () => {
+  const texts = (span: number) => axisMarks({ startMs: 0, endMs: span }, 0, 6).map((mark) => mark.text);
+  assert.deepEqual(texts(1000), ["0s", "200 ms", "400 ms", "600 ms", "", "1.0s"]);
+  assert.deepEqual(texts(2050), ["0s", "500 ms", "1.0s", "1.5s", "2.0s"]);
 });
 
 test("fractions stay between 0 and 1", () => {

@@ -95,7 +95,8 @@ function columnsOf(kind: Kind, place: Place): Column<Row>[] {
     },
     {
       key: "run",
-      head: "Last run",
+      // Runs of a task inside workflows do not count: no call lists them.
+      head: kind === "task" ? "Last run alone" : "Last run",
       width: "12.5rem",
       sortable: true,
       cell: (row) => <LastRun place={place} runs={row.runs} />,

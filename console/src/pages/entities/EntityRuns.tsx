@@ -48,7 +48,8 @@ export function EntityRuns(props: Props) {
       <ErrorBox error={read.error} />
       {read.data === undefined && !read.error && <Skeleton />}
       {read.data && runs.length === 0 && (
-        <Empty title={`No executions of this ${kindText(kind).toLowerCase()} yet`}>
+        <Empty title={`No executions of this ${kindText(kind).toLowerCase()}${kind === "task" ? " alone" : ""} yet`}>
+          {kind === "task" && <p class="muted">Its runs inside workflows are shown with their executions.</p>}
           <Guarded need="run" place={place} class="button primary" href={links.launch(kind, place, name)}>
             Launch one
           </Guarded>

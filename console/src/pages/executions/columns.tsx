@@ -71,7 +71,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
     {
       key: "name",
       head: "Execution",
-      width: "12.5rem",
+      width: "11.5rem",
       cell: (run) => (
         <a class="main mono" href={links.execution(place, run.name)} title={run.name}>
           {run.name}
@@ -99,6 +99,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
       key: "version",
       head: "Version",
       width: "8rem",
+      class: "if-wide",
       cell: (run) => (
         <Filtered by="version" value={run.entity.version} filter={filter}>
           <a
@@ -115,6 +116,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
       key: "by",
       head: "By",
       width: "7rem",
+      class: "by",
       label: "by",
       cell: (run) =>
         run.user ? (
@@ -136,7 +138,7 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
     {
       key: "duration",
       head: "Duration",
-      width: "6.5rem",
+      width: "5.5rem",
       class: "number",
       sortable: true,
       cell: (run) =>
@@ -145,8 +147,8 @@ export function columnsOf({ place, filter, onAct }: Context): Column<Run>[] {
     {
       key: "cause",
       head: "Cause",
-      width: "22%",
-      class: "wide",
+      width: "20%",
+      class: "wide causes",
       cell: (run) =>
         run.cause && (
           <span class={`cause phase-${phaseGroup(run.phase)}`} title={run.cause}>
