@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,3 +120,20 @@ def test_a_task_whose_worker_has_just_died_leaves_no_record_of_a_start(
     assert not list(directory.glob(".exit-*"))
     assert not (tmp_path / "link").is_symlink()
     assert supervisor._workers.take("key") is None
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_be_killed_delays_the_end_of_its_task_by_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    child = subprocess.Popen(["sleep", "10"])
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(worker.os, "kill", refuse)
+            patched.setattr(worker, "_REAP_SECONDS_MAX", 0.1)
+            worker._end_children()
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()

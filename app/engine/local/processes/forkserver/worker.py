@@ -28,6 +28,11 @@ _ANSWER = struct.Struct(">BB")
 _SEND_SECONDS_MAX = 5.0
 _REAP_SECONDS_MAX = 5.0
 _CHILDREN_MAX = 10_000
+# Signals whose handlers a task may have set.
+_SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
+)
 # Threads of flytekit that run its coroutines. They wait for the next task.
 _KEPT_THREADS = ("loop-runner", "asyncio_")
 
@@ -84,10 +89,13 @@ def serve(
             relocate_modules(os.path.realpath(before), os.path.realpath(work))
         else:
             hold(request["held"])
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], template, ends=False)
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            # An alarm that a task has left would end the next one.
+            signal.setitimer(timer, 0.0)
         again = code == 0 and not _foreign_threads()
         if not again:
             flytekit_command.end()
