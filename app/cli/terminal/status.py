@@ -112,7 +112,10 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what to do next, the most urgent first."""
     if found.get("problem"):
         if found.get("process"):
-            yield f"process {found['process']} serves from {found['home']}: give its address with --endpoint"
+            yield (
+                f"process {found['process']} serves from {found['home']}: "
+                "wait until it is ready, or give its address with --endpoint"
+            )
         else:
             yield f"start the server: {program()} serve"
         return

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
+from app.cli.terminal import status
 from tests.cli.api import Api
 from tests.cli.terminal import rows
 
@@ -95,3 +96,10 @@ def test_no_server(api: Api) -> None:
     assert done.exit_code == 1
     assert done.stdout.startswith("✗ not reachable  no answer of http://localhost:30080 (named by the default)")
     assert done.stdout.splitlines()[-1] == "  start the server: flyteadmin serve"
+
+
+def test_a_process_that_has_the_home_but_does_not_answer_may_be_starting() -> None:
+    found = {"problem": "no answer", "process": 7, "home": "/h"}
+    assert list(status.advice(found)) == [
+        "process 7 serves from /h: wait until it is ready, or give its address with --endpoint"
+    ]
