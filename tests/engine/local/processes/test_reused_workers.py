@@ -24,6 +24,7 @@ Benches = Callable[..., Bench]
 
 _MODULE = """
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -65,6 +66,20 @@ def late() -> int:
 
 
 @task
+def alarm() -> int:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    return os.getpid()
+
+
+@task
+def nap() -> int:
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+    time.sleep(1.0)
+    return os.getpid()
+
+
+@task
 def sleep() -> int:
     print("asleep", flush=True)
     time.sleep(600)
@@ -93,6 +108,16 @@ async def value_of(runner: TaskRunner, attempt: TaskAttempt) -> int:
 
 def pid_in(attempt: TaskAttempt, word: str = "pid=") -> int:
     return int(attempt.log_path.read_text().partition(word)[2].split()[0])
+
+
+def test_an_alarm_of_a_task_does_not_end_the_next_one(made: Callable[..., Bench]) -> None:
+    bench = made()
+
+    async def main(runner: TaskRunner) -> None:
+        pids = {await value_of(runner, bench.attempt(name, node=name)) for name in ("alarm", "nap")}
+        assert len(pids) == 1
+
+    with_runner(bench, main)
 
 
 def test_tasks_of_one_execution_share_a_process_with_their_own_logs_and_variables(

@@ -49,13 +49,7 @@ def become_task(request: dict[str, Any], inherited: Inherited, template: Templat
     """Turn this forked process into the task of a request (`Task`), and run its command."""
     code = 127
     try:
-        signal.set_wakeup_fd(-1)
-        for descriptor in inherited.foreign:
-            os.close(descriptor)
-        os.setsid()
-        system.end_with_parent()
-        # Orphans of this task stay below it until it ends. Then the supervisor becomes their parent, and kills them.
-        system.adopt_orphans()
+        _separate(inherited)
         if os.getppid() != inherited.supervisor or os.read(inherited.go, 1) != b"g":
             os._exit(code)
         os.close(inherited.go)
@@ -82,12 +76,7 @@ def become_task(request: dict[str, Any], inherited: Inherited, template: Templat
 def become_worker(channel: socket.socket, inherited: Inherited, cpus_max: int, template: Template | None) -> NoReturn:
     """Turn this forked process into a worker (worker.py)."""
     try:
-        signal.set_wakeup_fd(-1)
-        for descriptor in inherited.foreign:
-            os.close(descriptor)
-        os.setsid()
-        system.end_with_parent()
-        system.adopt_orphans()
+        _separate(inherited)
         if os.getppid() == inherited.supervisor:
             _restore_defaults(inherited)
             system.limit_cpus(cpus_max)
@@ -96,6 +85,17 @@ def become_worker(channel: socket.socket, inherited: Inherited, cpus_max: int, t
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _separate(inherited: Inherited) -> None:
+    """Give this process a session of its own, without the descriptors of the supervisor."""
+    signal.set_wakeup_fd(-1)
+    for descriptor in inherited.foreign:
+        os.close(descriptor)
+    os.setsid()
+    system.end_with_parent()
+    # Orphans of a task stay below it until it ends. Then the supervisor becomes their parent, and kills them.
+    system.adopt_orphans()
 
 
 def _restore_defaults(inherited: Inherited) -> None:

@@ -26,7 +26,7 @@ from .template import Template, relocate_modules
 _LENGTH = struct.Struct(">I")
 _ANSWER = struct.Struct(">BB")
 _SEND_SECONDS_MAX = 5.0
-_REAP_SECONDS_MAX = 5.0
+_REAP_SECONDS_MAX, _REAP_POLL_SECONDS = 5.0, 0.005
 _CHILDREN_MAX = 10_000
 # Signals whose handlers a task may have set.
 _SIGNALS = (
@@ -133,7 +133,10 @@ def _foreign_threads() -> list[str]:
 
 
 def _end_children() -> None:
-    """Kill the processes that the task has left; this process is the parent of their orphans."""
+    """Kill the processes that the task has left; this process is the parent of their orphans.
+
+    A process that has become another user, such as one of sudo, cannot be killed, and is not waited for any longer.
+    """
     deadline = time.monotonic() + _REAP_SECONDS_MAX
     while time.monotonic() < deadline:
         for pid in system.family(os.getpid(), _CHILDREN_MAX)[1:]:
@@ -142,6 +145,8 @@ def _end_children() -> None:
             except (PermissionError, ProcessLookupError):
                 continue
         try:
-            os.waitpid(-1, 0)
+            ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
+        if not ended:
+            time.sleep(_REAP_POLL_SECONDS)
