@@ -240,7 +240,7 @@ class LocalConnectors(Section):
 
     service_secrets: tuple[str, ...] = ()
     """Secrets that this service gets as variables, each as [GROUP/]KEY or GROUP/VERSION/KEY, from the same places as
-    those of tasks. Whoever may register tasks with connectors can read them."""
+    those of tasks. Everybody who may register tasks with connectors can read them."""
 
     service_start_seconds: float = Field(default=60.0, gt=0)
     """Time in which the service must reply after its start, in seconds."""
