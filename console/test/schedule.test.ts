@@ -122,7 +122,7 @@ test("of several versions the active one counts, then the paused one, then the l
 
 test("options are put in words; clock changes only where the zone has them", () => {
   const plain = Object.fromEntries(optionsInWords(state()));
-  assert.deepEqual(plain, { "While a run is active": "launch beside it", "Missed slots": "launch all" });
+  assert.deepEqual(plain, { "While a run is active": "launch beside it", "Missed runs": "launch all" });
   const options = {
     overlap: "skip",
     catch_up: "all",
@@ -132,10 +132,10 @@ test("options are put in words; clock changes only where the zone has them", () 
     pause_after: 1,
   };
   assert.deepEqual(Object.fromEntries(optionsInWords(state({ options, zone: "Europe/Berlin" }))), {
-    "While a run is active": "skip the slot",
-    "Missed slots": "launch those of the last 6 hours",
+    "While a run is active": "skip the run",
+    "Missed runs": "launch those of the last 6 hours",
     "Delay of launches": "up to 90 s",
     "Clock changes": "a time that is skipped runs at the end of the gap, a repeated time runs once",
-    "Pauses itself after": "1 failed slot",
+    "Pauses itself after": "1 failed launch",
   });
 });

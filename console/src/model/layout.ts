@@ -298,11 +298,12 @@ function collect(
   edges: readonly Edge[],
   spacing: Spacing,
 ): Layout {
+  const widths = layers.map((layer) => layer.reduce((most, item) => Math.max(most, item.width), 0));
   const lefts: number[] = [];
   let width = 0;
-  for (const layer of layers) {
+  for (const own of widths) {
     lefts.push(width);
-    width += Math.max(0, ...layer.map((item) => item.width)) + spacing.layer;
+    width += own + spacing.layer;
   }
   let top = Number.POSITIVE_INFINITY;
   let bottom = Number.NEGATIVE_INFINITY;
@@ -317,10 +318,12 @@ function collect(
   const outer = edges.map((edge) => {
     const passed = [edge.source, ...(chains.get(edge) ?? []), edge.target];
     const points = passed.flatMap((item, index) => {
-      const x = left(item);
       const y = item.y - top;
-      if (index === 0) return [x + item.width, y];
-      return index === passed.length - 1 ? [x, y] : [x, y];
+      const [begin, end] = [left(item), left(item) + (widths[item.layer] ?? 0)];
+      if (index === passed.length - 1) return [begin, y];
+      // An edge bends between layers only: inside a layer it would pass under the nodes above and below its place.
+      const start = index === 0 ? begin + item.width : begin;
+      return start < end ? [start, y, end, y] : [start, y];
     });
     return { from: edge.from, to: edge.to, points };
   });

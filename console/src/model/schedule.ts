@@ -183,7 +183,7 @@ function rank(state: ScheduleState): number {
 
 const OVERLAPS: Readonly<Record<string, string>> = {
   allow: "launch beside it",
-  skip: "skip the slot",
+  skip: "skip the run",
   "buffer-one": "launch when it ends",
   replace: "terminate it, then launch",
 };
@@ -205,11 +205,11 @@ export function optionsInWords(state: ScheduleState): [string, string][] {
   } = state.options;
   const found: [string, string][] = [
     ["While a run is active", OVERLAPS[overlap] ?? overlap],
-    ["Missed slots", age ? `launch those of the last ${secondsInWords(age)}` : (CATCH_UPS[catchUp] ?? catchUp)],
+    ["Missed runs", age ? `launch those of the last ${secondsInWords(age)}` : (CATCH_UPS[catchUp] ?? catchUp)],
   ];
   if (jitter) found.push(["Delay of launches", `up to ${secondsInWords(jitter)}`]);
   if (state.zone && !["UTC", "Etc/UTC"].includes(state.zone)) found.push(["Clock changes", clockChanges(dst)]);
-  if (limit) found.push(["Pauses itself after", `${limit} failed ${limit === 1 ? "slot" : "slots"}`]);
+  if (limit) found.push(["Pauses itself after", `${limit} failed ${limit === 1 ? "launch" : "launches in a row"}`]);
   return found;
 }
 

@@ -47,7 +47,7 @@ export function BackfillDialog({ plan, onClose }: { plan: PlanId; onClose: () =>
             Close
           </button>
           <button type="button" class="button" disabled={!valid || list.running} onClick={() => void list.run()}>
-            List slots
+            List the runs
           </button>
           <button
             type="button"
@@ -55,20 +55,20 @@ export function BackfillDialog({ plan, onClose }: { plan: PlanId; onClose: () =>
             disabled={open === 0 || launch.running}
             onClick={() => void launch.run()}
           >
-            {launch.running ? "Launching…" : `Launch ${open || ""} ${open === 1 ? "slot" : "slots"}`}
+            {launch.running ? "Launching…" : `Launch ${open || ""} ${open === 1 ? "run" : "runs"}`}
           </button>
         </>
       }
     >
       <div class="stack">
-        <p>Launch past slots of version {plan.version}, each with its own time. Slots that have run are passed over.</p>
+        <p>Launch the past runs of version {plan.version} that did not happen, each with its own scheduled time.</p>
         <div class="row">
           <When label="After" value={from} onChange={changed(setFrom)} />
           <When label="Up to" value={to} onChange={changed(setTo)} />
         </div>
         <label class="check">
           <input type="checkbox" checked={force} onChange={(event) => changed(setForce)(event.currentTarget.checked)} />
-          Launch slots again that have run
+          Also launch again those that have run
         </label>
         {!valid && <p class="problem">“After” has to be earlier than “Up to”.</p>}
         {error && <ErrorBox error={error} />}
@@ -94,13 +94,13 @@ function When({ label, value, onChange }: { label: string; value: string; onChan
 }
 
 function SlotTable({ plan, slots }: { plan: PlanId; slots: readonly BackfillSlot[] }) {
-  if (slots.length === 0) return <p role="status">No slot lies in this time.</p>;
+  if (slots.length === 0) return <p role="status">The schedule has no run in this time.</p>;
   return (
     <div class="table-box slot-list" role="status">
       <table class="table">
         <thead>
           <tr>
-            <th scope="col">Slot</th>
+            <th scope="col">Scheduled time</th>
             <th scope="col">Execution</th>
             <th scope="col">State</th>
           </tr>

@@ -68,9 +68,9 @@ export function ResumeDialog({ plan, onClose }: DialogProps) {
       onSubmit={() => void resume.run()}
     >
       <div class="stack">
-        <p>The schedule goes on with the next slot.</p>
+        <p>The schedule goes on with the next run.</p>
         <Check on={catchUp} onChange={setCatchUp}>
-          Also launch the slots since the pause
+          Also launch the runs that the pause kept back
         </Check>
         {resume.error && <ErrorBox error={resume.error} />}
       </div>

@@ -89,7 +89,7 @@ function State({ place, state, schedule, ask, runs }: StateProps) {
           <dd>
             <LastSlot place={place} state={state} runs={runs} />
           </dd>
-          <dt>Slots</dt>
+          <dt>Runs so far</dt>
           <dd>
             <Counts state={state} />
           </dd>

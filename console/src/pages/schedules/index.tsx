@@ -59,7 +59,7 @@ export default function SchedulesPage({ project, domain }: PageProps<"schedules"
           Paused or in trouble
         </Check>
         <Check on={all} onChange={(on) => setQuery({ off: on && "1" }, { push: true })}>
-          Also inactive versions
+          Also inactive ones
         </Check>
       </div>
       <ErrorBox error={read.error} />
@@ -149,7 +149,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void, runs: readonly Execu
       label: "Last",
       cell: (one) => <LastSlot place={place} state={one} runs={runs} />,
     },
-    { key: "counts", head: "Slots", width: "12rem", cell: (one) => <Counts state={one} /> },
+    { key: "counts", head: "Runs so far", width: "12rem", cell: (one) => <Counts state={one} /> },
     {
       key: "reason",
       head: "Reason",
