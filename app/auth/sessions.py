@@ -37,6 +37,7 @@ from app.auth.refusals import Refused, log_refusal
 from app.database import schema
 from app.database.auth_tables import AuthSession
 from app.database.base import Database, Row
+from app.database.clock import DatabaseTime
 from app.database.statements import Statement
 from app.settings import BadSetting, Settings
 
@@ -59,9 +60,10 @@ _USER_FIELDS = ("name", "preferred_username", "given_name", "family_name", "emai
 _TABLE = schema.table(AuthSession)
 _TAKE = Statement(
     update(_TABLE)
-    .values(refreshing_until=bindparam("until"))
+    .values(refreshing_until=DatabaseTime(LEASE_SECONDS))
     .where(_TABLE.c.session_id == bindparam("id"))
-    .where(or_(_TABLE.c.refreshing_until.is_(None), _TABLE.c.refreshing_until < bindparam("now")))
+    .where(or_(_TABLE.c.refreshing_until.is_(None), _TABLE.c.refreshing_until < DatabaseTime()))
+    .returning(_TABLE.c.refreshing_until)
 )
 _STORE = Statement(
     update(_TABLE)
@@ -381,20 +383,19 @@ class Sessions:
     async def _refresh(self, session_id: str) -> Session:
         deadline = time.monotonic() + LEASE_SECONDS
         while True:
-            now = datetime.now(UTC)
-            until = now + timedelta(seconds=LEASE_SECONDS)
             async with self._database.unit_of_work() as unit:
-                taken = await unit.run(_TAKE, id=session_id, now=now, until=until) == 1
+                await unit.begin()
+                taken = await unit.one(_TAKE, id=session_id)
             row = await self._row(session_id)
             found = self._content(row) if row is not None else None
             if found is None:
                 raise _ended("it was signed out")
             if found.current:
-                if taken:
-                    await self._release(session_id, until)
+                if taken is not None:
+                    await self._release(session_id, taken.refreshing_until)
                 return found
-            if taken:
-                return await self._ask_provider(session_id, found, until)
+            if taken is not None:
+                return await self._ask_provider(session_id, found, taken.refreshing_until)
             if time.monotonic() > deadline:
                 raise _ended("another process refreshes it and does not finish")
             await asyncio.sleep(_WAIT_SECONDS)

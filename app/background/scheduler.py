@@ -6,7 +6,7 @@ state of the schedule changes in the same transaction (app/services/schedules/fi
 
 The state of schedules is in the database. Memory holds the following slot of each active schedule. Changes are
 announced (app/runtime/changes.py); the leader also looks for them from time to time. The process's clock decides what
-is due.
+is due, the database's clock whose lease it is.
 
 Source: flyteadmin/scheduler, with the differences that docs/schedules.md lists.
 """
@@ -210,14 +210,13 @@ class Scheduler:
 
     async def _is_free(self) -> bool:
         """Return whether the lease can be taken, without a write."""
-        async with self._server.database.unit_of_work() as unit:
-            row = await unit.find(schema.Lease, columns=("owner", "leased_until"), name=LEASE)
-        if row is None or row.owner is None or row.owner == self._leases.owner:
+        holder = await self._leases.holder((LEASE,))
+        if holder is None or holder == self._leases.owner:
             return True
-        if has_ended(row.owner):
+        if has_ended(holder):
             await self._leases.release_ended()
             return True
-        return row.leased_until is None or bool(row.leased_until < datetime.now(UTC))
+        return False
 
     def _forget(self) -> None:
         self._entries.clear()

@@ -4,6 +4,9 @@ A table takes part when it has the columns `owner` and `leased_until`. A row bel
 until `leased_until`. It is free when it has no owner or when the lease has run out. A process renews its leases long
 before they run out; when it stops, it releases them, and the next process takes the rows at once.
 
+Only the clock of the database counts (app/database/clock.py): a process whose clock is wrong takes no lease too early
+and loses none.
+
 The local engine leases the rows of `launches`. Work that has no rows of its own, such as a task that only one process
 of all may run, leases a row of the table `leases` by a name (`acquire`).
 """
@@ -11,15 +14,15 @@ of all may run, leases a row of the table `leases` by a name (`acquire`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, update
 
 from app import errors
 from app.database import schema
 from app.database.base import Database, UnitOfWork
+from app.database.clock import DatabaseTime
 from app.database.statements import Statement
 
 LEASE_SECONDS = 30.0
@@ -30,8 +33,18 @@ Key = tuple[Any, ...]
 
 
 def is_free(table: Any) -> ColumnElement[bool]:
-    """Return the condition that a row can be taken, for statements with the parameter `now`."""
-    return or_(table.c.owner.is_(None), table.c.leased_until < bindparam("now"))
+    """Return the condition that a row can be taken."""
+    return or_(table.c.owner.is_(None), table.c.leased_until < DatabaseTime())
+
+
+def is_held(table: Any) -> ColumnElement[bool]:
+    """Return the condition that a process has a row, the opposite of `is_free`."""
+    return and_(table.c.owner.is_not(None), table.c.leased_until >= DatabaseTime())
+
+
+def end_of_lease() -> DatabaseTime:
+    """Return the end of a lease that a statement takes or renews."""
+    return DatabaseTime(LEASE_SECONDS)
 
 
 class Leases:
@@ -61,14 +74,14 @@ class Leases:
         table = schema.table(model)
         columns = [table.c[name] for name in key]
         mine = table.c.owner == bindparam("me")
+        same = [column == bindparam(f"key_{column.name}") for column in columns]
         self._take = (
-            update(table)
-            .values(owner=bindparam("me"), leased_until=bindparam("until"))
-            .where(*(column == bindparam(f"key_{column.name}") for column in columns), is_free(table))
+            update(table).values(owner=bindparam("me"), leased_until=end_of_lease()).where(*same, is_free(table))
         )
         self._takes: dict[tuple[str, ...], Statement] = {}
-        self._renew = Statement(update(table).values(leased_until=bindparam("until")).where(mine))
+        self._renew = Statement(update(table).values(leased_until=end_of_lease()).where(mine))
         self._mine = Statement(select(*columns).where(mine))
+        self._holder = Statement(select(table.c.owner).where(*same, is_held(table)), quick=True)
         self._owners = Statement(select(table.c.owner).where(table.c.owner != bindparam("me")).distinct())
 
     async def take(self, unit: UnitOfWork, key: Key, **values: Any) -> bool:
@@ -87,10 +100,7 @@ class Leases:
         if statement is None:
             taken = self._take.values({name: bindparam(name) for name in names}) if names else self._take
             statement = self._takes[names] = Statement(taken)
-        now = datetime.now(UTC)
-        where = {f"key_{name}": value for name, value in zip(self._key, key, strict=True)}
-        until = now + timedelta(seconds=LEASE_SECONDS)
-        return await unit.run(statement, me=self.owner, now=now, until=until, **where, **values) == 1
+        return await unit.run(statement, me=self.owner, **self._where(key), **values) == 1
 
     async def acquire(self, *key: Any) -> bool:
         """Take a row, which is inserted first where there is none; True also where this process has it already."""
@@ -102,10 +112,16 @@ class Leases:
             row = await unit.find(self._model, columns=("owner",), **where)
         return row is not None and row.owner == self.owner
 
+    async def holder(self, key: Key) -> str | None:
+        """Return the process that has a row, None where it is free."""
+        async with self._database.unit_of_work() as unit:
+            row = await unit.one(self._holder, **self._where(key))
+        return None if row is None else str(row.owner)
+
     async def renew(self) -> set[Key]:
         """Extend all leases of this process. Return the keys that it has: a lease that ran out may be lost."""
         async with self._database.unit_of_work() as unit:
-            await unit.run(self._renew, me=self.owner, until=datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS))
+            await unit.run(self._renew, me=self.owner)
             return {tuple(row) for row in await unit.all(self._mine, me=self.owner)}
 
     async def release(self, key: Key | None = None) -> None:
@@ -127,6 +143,9 @@ class Leases:
         for row in owners:
             if self._has_ended(row.owner):
                 await self._free(owner=row.owner)
+
+    def _where(self, key: Key) -> dict[str, Any]:
+        return {f"key_{name}": value for name, value in zip(self._key, key, strict=True)}
 
     async def _free(self, **where: Any) -> None:
         async with self._database.unit_of_work() as unit:

@@ -7,7 +7,7 @@ table `leases`, because two claims at the same time could take two messages of o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from app.database import schema
 from app.database.base import UnitOfWork
 from app.database.outbox_tables import OutboxMessage
 from app.database.statements import Statement
-from app.runtime.leases import LEASE_SECONDS, is_free
+from app.runtime.leases import end_of_lease, is_free, is_held
 
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 # The reason of a finished message that waits to be sent again. It keeps its age, and is tried at least once.
@@ -38,7 +38,7 @@ def _due(ordered: bool) -> Select[Any]:
     query = select(_MESSAGES.c.id).where(pending, _MESSAGES.c.next_at <= now, is_free(_MESSAGES))
     if ordered:
         earlier = _MESSAGES.alias("earlier")
-        waits = or_(earlier.c.next_at > now, and_(earlier.c.owner.is_not(None), earlier.c.leased_until >= now))
+        waits = or_(earlier.c.next_at > now, is_held(earlier))
         same = (earlier.c[name] == _MESSAGES.c[name] for name in (*_EXECUTION, "target"))
         query = query.where(~exists().where(*same, earlier.c.state == PENDING, earlier.c.id < _MESSAGES.c.id, waits))
     return query
@@ -54,7 +54,7 @@ def _claim(ordered: bool) -> Statement:
     order = (_MESSAGES.c.id,) if ordered else (_MESSAGES.c.next_at, _MESSAGES.c.id)
     ids = _due(ordered).order_by(*order).limit(bindparam("most")).scalar_subquery()
     claim = update(_MESSAGES).where(_MESSAGES.c.id.in_(ids))
-    claim = claim.values(owner=bindparam("me"), leased_until=bindparam("until", type_=_TIME))
+    claim = claim.values(owner=bindparam("me"), leased_until=end_of_lease())
     return Statement(claim.returning(*(_MESSAGES.c[name] for name in _CLAIMED)))
 
 
@@ -79,8 +79,7 @@ async def claim(unit: UnitOfWork, target: str, *, ordered: bool, me: str, most: 
     if await unit.one(_any_due(ordered), target=target, now=now) is None:
         return ()
     await unit.find(schema.Lease, columns=("name",), for_update=True, name=lock_name(target))
-    until = now + timedelta(seconds=LEASE_SECONDS)
-    rows = await unit.all(_claim(ordered), target=target, now=now, until=until, me=me, most=most)
+    rows = await unit.all(_claim(ordered), target=target, now=now, me=me, most=most)
     return sorted(rows, key=lambda row: row.id)
 
 

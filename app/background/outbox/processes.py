@@ -6,35 +6,39 @@ the lease runs out.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, func, select, update
 
 from app.database import schema
 from app.database.base import Database
+from app.database.clock import DatabaseTime
 from app.database.statements import Statement
-from app.runtime.leases import LEASE_SECONDS
+from app.runtime.leases import end_of_lease
 
 PREFIX = "outbox/process/"
 # Rows of processes that ended are deleted when the lease ran out this long ago.
 KEPT_SECONDS = 3600.0
 
 _LEASES = schema.table(schema.Lease)
-_TIME = _LEASES.c.leased_until.type
 # A range of names, which the primary key finds: "0" follows "/".
 _OWN = (_LEASES.c.name >= PREFIX, _LEASES.c.name < "outbox/process0")
 
 
 @lru_cache(maxsize=1)
 def _alive() -> Statement:
-    alive = _LEASES.c.leased_until >= bindparam("now", type_=_TIME)
+    alive = _LEASES.c.leased_until >= DatabaseTime()
     return Statement(select(func.count().label("rows")).select_from(_LEASES).where(*_OWN, alive))
 
 
 @lru_cache(maxsize=1)
 def _ended() -> Statement:
-    return Statement(delete(_LEASES).where(*_OWN, _LEASES.c.leased_until < bindparam("before", type_=_TIME)))
+    return Statement(delete(_LEASES).where(*_OWN, _LEASES.c.leased_until < DatabaseTime(-KEPT_SECONDS)))
+
+
+@lru_cache(maxsize=1)
+def _renew() -> Statement:
+    return Statement(update(_LEASES).where(_LEASES.c.name == bindparam("me")).values(leased_until=end_of_lease()))
 
 
 class Processes:
@@ -55,13 +59,12 @@ class Processes:
 
     async def renew(self) -> None:
         """Extend the lease and count the processes."""
-        now = datetime.now(UTC)
         async with self._database.unit_of_work() as unit:
-            until = now + timedelta(seconds=LEASE_SECONDS)
-            if not await unit.update(schema.Lease, {"name": self._name}, leased_until=until):
-                await unit.insert_if_absent(schema.Lease, name=self._name, leased_until=until)
-                await unit.run(_ended(), before=now - timedelta(seconds=KEPT_SECONDS))
-            row = await unit.one(_alive(), now=now)
+            if not await unit.run(_renew(), me=self._name):
+                await unit.insert_if_absent(schema.Lease, name=self._name)
+                await unit.run(_renew(), me=self._name)
+                await unit.run(_ended())
+            row = await unit.one(_alive())
         self.number = max(1, int(row.rows)) if row is not None else 1
 
     async def stop(self) -> None:

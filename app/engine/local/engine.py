@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -285,12 +284,11 @@ class LocalEngine:
 
     async def _start_free(self) -> None:
         """Start executions without an owner, as many as the limit allows."""
-        now = datetime.now(UTC)
         room = max(0, self._executions_max - len(self._tasks))
         async with self._server.database.unit_of_work() as db:
             # Children and aborts start above the limit: parents wait for their children, and aborts take no time.
-            urgent = await db.all(_FREE_AND_URGENT, now=now)
-            free = await db.all(_FREE, now=now, rows=min(room + 1, _LAUNCHES_MAX))
+            urgent = await db.all(_FREE_AND_URGENT)
+            free = await db.all(_FREE, rows=min(room + 1, _LAUNCHES_MAX))
         self._more_waiting = len(free) > room or len(free) == _LAUNCHES_MAX
         for row in (*urgent, *free[:room]):
             self._start_run((row[0], row[1], row[2]))

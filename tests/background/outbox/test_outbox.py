@@ -16,6 +16,7 @@ from app.background.outbox import claims, processes, service
 from app.background.outbox.processes import Processes
 from app.background.outbox.service import Outbox
 from app.background.outbox.targets import Away, Backoff, Delivery, Refused, TryAgain
+from app.database import schema
 from app.database.outbox_tables import OutboxMessage
 from app.runtime.dispatch import Server
 from app.services import outbox
@@ -412,7 +413,7 @@ class TestBounds:
         bench(scenario)
 
 
-def test_processes_are_counted_while_they_live(bench: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_counted_while_they_live(bench: Scenario) -> None:
     async def scenario(b: Any) -> None:
         first, second = (Processes(b.database, f"machine/{number}/1") for number in (1, 2))
         for each in (first, second, first):
@@ -422,9 +423,10 @@ def test_processes_are_counted_while_they_live(bench: Scenario, monkeypatch: pyt
         await first.renew()
         assert first.number == 1
         # One that was killed.
-        with monkeypatch.context() as patch:
-            patch.setattr(processes, "LEASE_SECONDS", -1.0)
-            await second.renew()
+        await second.renew()
+        async with b.context() as ctx:
+            ran_out = datetime.now(UTC) - timedelta(seconds=1)
+            await ctx.db.update(schema.Lease, {"name": f"{processes.PREFIX}machine/2/1"}, leased_until=ran_out)
         await first.renew()
         assert first.number == 1
 
