@@ -29,8 +29,8 @@ from app.engine.local.host import Host
 from app.engine.local.nodes.node_run import run_node
 from app.engine.local.nodes.table import HANDLERS
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import FairSemaphore
 from app.engine.local.processes.folders import execution_folder
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
 from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 from app.services import phases

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from flyteidl.core import compiler_pb2, identifier_pb2
 
 from app.engine.local.connectors.runner import ConnectorRunner
-from app.engine.local.processes.pool import RunningProcess
+from app.engine.local.processes.pool.process_pool import RunningProcess
 from app.engine.local.processes.task_attempt import Outcome, PreparedAttempt, RunningAttempt, TaskAttempt
 
 # Project, domain and name of an execution.

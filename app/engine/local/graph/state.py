@@ -22,7 +22,7 @@ from app.engine.local.graph.history import AttemptClosure, RecordedNode, recorde
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.host import Host
 from app.engine.local.processes import folders
-from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
 from app.services import execution_config as configuration
 

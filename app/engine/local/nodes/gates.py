@@ -18,7 +18,7 @@ from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.node_run import fail, succeed
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import Permit
+from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.services import signals
 from app.services.execution_ids import execution_key
 from app.wire.text import text

@@ -13,7 +13,7 @@ from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipp
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import Permit
+from app.engine.local.processes.pool.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 

@@ -13,7 +13,7 @@ from app.engine.local.graph.scheduler import START, GraphScheduler
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.engine.local.nodes.node_run import fail, run_node, succeed
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import Permit
+from app.engine.local.processes.pool.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 

@@ -24,8 +24,8 @@ from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_att
 from app.engine.local.nodes.task_events import attempt_event
 from app.engine.local.processes import decks
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import Permit
 from app.engine.local.processes.folders import attempt_folder
+from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded, TaskAttempt
 
 Node = execution_pb2.NodeExecution

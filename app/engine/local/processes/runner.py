@@ -12,9 +12,7 @@ from flyteidl.core import literals_pb2
 
 from app.auth.task_tokens import TaskTokens
 from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
-from app.engine.local.processes import commands, copilot, kinds, outcome, storage_failures
-from app.engine.local.processes.claims import Machine, TooMuch, gpus_of
-from app.engine.local.processes.claims_book import SharedBook
+from app.engine.local.processes import commands, copilot, local_mode, outcome, storage_failures
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure, given
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
@@ -22,15 +20,18 @@ from app.engine.local.processes.environments.installer import Progress
 from app.engine.local.processes.environments.maker import EnvironmentMaker
 from app.engine.local.processes.environments.store import NotMade
 from app.engine.local.processes.environments.wanted import Wanted, with_flytekit
-from app.engine.local.processes.fair_semaphore import FairSemaphore
-from app.engine.local.processes.fork_server_client import ForkServers
-from app.engine.local.processes.fork_server_folders import remove_abandoned
 from app.engine.local.processes.forkserver import layout
 from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
 from app.engine.local.processes.platform_access import PlatformAccess
-from app.engine.local.processes.pool import ExitRecord, ProcessPool, RunningProcess, runs_in
+from app.engine.local.processes.pool.claims import Machine, TooMuch, gpus_of
+from app.engine.local.processes.pool.claims_book import SharedBook
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
+from app.engine.local.processes.pool.fork_server_client import ForkServers
+from app.engine.local.processes.pool.locked_folder import remove_abandoned
+from app.engine.local.processes.pool.module_servers import DISTRIBUTION, MODULE, ModuleServers, word_after
+from app.engine.local.processes.pool.process_pool import ExitRecord, ProcessPool, RunningProcess, runs_in
+from app.engine.local.processes.pool.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.provided_variables import ProvidedVariables
-from app.engine.local.processes.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.stored_logs import StoredLogs
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
@@ -42,7 +43,6 @@ from app.engine.local.processes.task_attempt import (
     TaskAttempt,
     bad_task,
 )
-from app.engine.local.processes.templates import DISTRIBUTION, MODULE, Templates, word_after
 from app.engine.local.processes.variables import shared_variables, task_variables
 from app.services import offloading
 from app.settings import Settings
@@ -86,7 +86,7 @@ class TaskRunner:
                 _SENSORS: FairSemaphore(max(1, self._local.sensors_max // workers)),
             },
             machine=self._machine(workers),
-            templates=Templates(
+            module_servers=ModuleServers(
                 fork_servers.folder,
                 count_max=0 if system.is_portable else self._local.warm_modules_max,
                 bytes_max=self._local.warm_modules_bytes_max,
@@ -173,7 +173,10 @@ class TaskRunner:
             of_image=choice.variables,
             programs=environment.programs,
             passed=self._local.passed_variables,
-            defaults={**self._provided.defaults, **kinds.variables_of(task, str(temporary_link(attempt.directory)))},
+            defaults={
+                **self._provided.defaults,
+                **local_mode.variables_of(task, str(temporary_link(attempt.directory))),
+            },
             python_path=self._local.python_path,
         )
         if choice.wanted is not None:
@@ -191,7 +194,7 @@ class TaskRunner:
                 f"command [{argv[0]}] is not found or not executable in PATH [{variables['PATH']}]; "
                 f"the environment of tasks is chosen by {NAME_SETTING}"
             )
-        notices = (*choice.notices, *kinds.notices_of(task))
+        notices = (*choice.notices, *local_mode.notices_of(task))
         spec = ProcessSpec(
             folder=attempt.directory,
             program=program,

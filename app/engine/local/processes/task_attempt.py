@@ -10,8 +10,8 @@ from flyteidl.core import dynamic_job_pb2, execution_pb2, identifier_pb2, litera
 
 from app.engine.local.processes.environments.choice import Choice
 from app.engine.local.processes.folders import LOG
-from app.engine.local.processes.pool import RunningProcess
-from app.engine.local.processes.spec import ProcessSpec
+from app.engine.local.processes.pool.process_pool import RunningProcess
+from app.engine.local.processes.pool.spec import ProcessSpec
 
 BUILD_FAILURE = "FailedToBuildResource"
 STORAGE_FAILURE = "StorageUnavailable"

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.engine.local.processes.commands import Container
-from app.engine.local.processes.spec import temporary_link
+from app.engine.local.processes.pool.spec import temporary_link
 from app.engine.local.processes.task_attempt import TaskAttempt
 
 ARRAY_INDEX = "FLYTE_K8S_ARRAY_INDEX"

@@ -22,7 +22,7 @@ from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
 from app.engine.local.nodes.node_run import fail, run_node, succeed
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.settings import Settings
 from tests.engine.conftest import literal_map
 

@@ -11,7 +11,7 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.engine.local.processes import commands
-from app.engine.local.processes.spec import temporary_link
+from app.engine.local.processes.pool.spec import temporary_link
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt
 from app.engine.local.processes.variables import task_variables
 from tests.engine.conftest import literal, literal_map

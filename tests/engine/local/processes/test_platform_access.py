@@ -13,7 +13,7 @@ from flyteidl.core import identifier_pb2, tasks_pb2
 
 from app.auth.task_tokens import TaskTokens, signing_key
 from app.engine.local.processes.platform_access import FILE_VARIABLE, PlatformAccess
-from app.engine.local.processes.pool import write_private
+from app.engine.local.processes.pool.process_pool import write_private
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Succeeded, TaskAttempt
 from tests.engine.conftest import Bench, run, script

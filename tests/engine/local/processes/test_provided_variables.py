@@ -10,7 +10,7 @@ import pytest
 from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
 
 from app.engine.local.processes.platform_access import PlatformAccess
-from app.engine.local.processes.pool import write_private
+from app.engine.local.processes.pool.process_pool import write_private
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.storage_variables import storage_access
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from flyteidl.core import tasks_pb2
 
-from app.engine.local.processes.claims import gpus_of
 from app.engine.local.processes.commands import container_of
+from app.engine.local.processes.pool.claims import gpus_of
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Failed, Outcome, Succeeded
 from app.system import system

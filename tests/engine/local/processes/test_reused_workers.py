@@ -17,7 +17,7 @@ from tests.engine.conftest import Bench, literal, printed, run, until_ended, wit
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(system.is_portable, reason="other systems have neither templates nor workers"),
+    pytest.mark.skipif(system.is_portable, reason="other systems have neither module servers nor workers"),
 ]
 
 Benches = Callable[..., Bench]

@@ -15,8 +15,8 @@ import pytest
 from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
 
 from app.engine.local.processes.forkserver.layout import TERMINATE
+from app.engine.local.processes.pool.spec import temporary_link
 from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.spec import temporary_link
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,

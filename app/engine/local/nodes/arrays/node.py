@@ -21,7 +21,7 @@ from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
 from app.engine.local.nodes.node_run import fail
 from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.fair_semaphore import Permit
+from app.engine.local.processes.pool.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution

@@ -55,8 +55,8 @@ def main() -> None:
     _command(argv, [entry for entry in sys.path if entry not in inherited])
 
 
-class Template(Protocol):
-    """An imported module of a user, whose tasks this process forks (template.py)."""
+class ImportedModule(Protocol):
+    """An imported module of a user, whose tasks this process forks (imported_module.py)."""
 
     distribution: str
 
@@ -80,7 +80,7 @@ def run(
     env: dict[str, str],
     base_path: list[str],
     image: str,
-    template: Template | None = None,
+    imported: ImportedModule | None = None,
     *,
     ends: bool = True,
 ) -> int:
@@ -91,17 +91,17 @@ def run(
         env: All variables of the task.
         base_path: The interpreter's search path.
         image: The image that the task names.
-        template: The imported module that the task uses; None if it has to import one.
+        imported: The imported module that the task uses; None if it has to import one.
         ends: Whether the interpreter ends with the command. Otherwise `end` has to be called.
     """
     main = sys.modules["__main__"]
     begin(argv, env)
-    if template is not None:
+    if imported is not None:
         # The imported module may have it.
         sys.modules["__main__"] = main
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code = _exit_code(argv, base_path, image, template)
+        code = _exit_code(argv, base_path, image, imported)
         if ends:
             end()
     except BaseException:  # noqa: BLE001 - an interpreter prints any exception and exits with 1.
@@ -127,14 +127,14 @@ def _become_main(script: str) -> None:
     sys.modules["__main__"].__file__ = script
 
 
-def _exit_code(argv: list[str], base_path: list[str], image: str, template: Template | None) -> int:
+def _exit_code(argv: list[str], base_path: list[str], image: str, imported: ImportedModule | None) -> int:
     try:
         renew_state()
-        if template is None:
+        if imported is None:
             for plugin in preload.plugins:
                 plugin.load()
             recognize(image, argv)
-        _command(argv, base_path, template)
+        _command(argv, base_path, imported)
     except SystemExit as end:
         if end.code is None:
             return 0
@@ -168,14 +168,14 @@ def renew_state() -> None:
     context.FlyteContextManager.initialize()
 
 
-def _command(argv: list[str], base_path: list[str], template: Template | None = None) -> None:
+def _command(argv: list[str], base_path: list[str], imported: ImportedModule | None = None) -> None:
     entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
     name = os.path.basename(argv[0])
     sys.argv = list(argv)
     sys.orig_argv[:] = [sys.executable, *argv]
     sys.path[:] = search_path(argv[0], base_path)
     if name == preload.FAST:
-        argv = _fetch(entrypoint, argv, template)
+        argv = _fetch(entrypoint, argv, imported)
         # flytekit would start a second interpreter here, which would have the new PYTHONPATH in its search path.
         sys.argv = list(argv)
         sys.path[:] = search_path(argv[0], base_path)
@@ -190,7 +190,7 @@ def search_path(script: str, base_path: list[str]) -> list[str]:
     return [os.path.dirname(script), *(os.path.abspath(entry) for entry in extra if entry), *base_path]
 
 
-def _fetch(entrypoint: Any, argv: list[str], template: Template | None) -> list[str]:
+def _fetch(entrypoint: Any, argv: list[str], imported: ImportedModule | None) -> list[str]:
     """Unpack the code that was registered with the task, and return the command to run with that code.
 
     # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, without its second interpreter.
@@ -204,8 +204,8 @@ def _fetch(entrypoint: Any, argv: list[str], template: Template | None) -> list[
     distribution, directory = params["additional_distribution"], params["dest_dir"]
     if distribution is not None:
         directory = directory or os.getcwd()
-        if template is not None:
-            template.move_to(directory)
+        if imported is not None:
+            imported.move_to(directory)
         elif not unpack(distribution, directory):
             entrypoint._download_distribution(distribution, directory)
     inner: list[str] = []

@@ -26,9 +26,9 @@ from typing import Any
 
 from app.system import system
 
+from .imported_module import ImportedModule
 from .task import Task
 from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
-from .template import Template
 from .worker import answer_of, send
 from .workers import Worker, Workers
 
@@ -50,15 +50,15 @@ class Supervisor:
 
     Args:
         connection: The connection to the server.
-        template: The module of a user that this process has imported for its tasks; None without one.
+        imported: The module of a user that this process has imported for its tasks; None without one.
     """
 
-    def __init__(self, connection: socket.socket, template: Template | None = None) -> None:
-        self._template = template
+    def __init__(self, connection: socket.socket, imported: ImportedModule | None = None) -> None:
+        self._imported = imported
         # Received descriptors, each for the next request that needs one.
         self._descriptors: list[int] = []
-        # Processes with the module of a version (template.py). They end by themselves.
-        self._templates: set[int] = set()
+        # Processes with the module of a version (imported_module.py). They end by themselves.
+        self._module_servers: set[int] = set()
         self._connection: socket.socket | None = connection
         self._received = bytearray()
         self._poll = select.poll()
@@ -171,11 +171,11 @@ class Supervisor:
             request = json.loads(self._received[_LENGTH.size : end])
             del self._received[:end]
             if "module" in request:
-                self._fork_template(request)
+                self._fork_module_server(request)
             else:
                 self._start(request)
 
-    def _fork_template(self, request: dict[str, Any]) -> None:
+    def _fork_module_server(self, request: dict[str, Any]) -> None:
         """Fork a process that imports the module of a version, with the received connection to the server."""
         connection = socket.socket(fileno=self._descriptors.pop(0))
         try:
@@ -186,7 +186,7 @@ class Supervisor:
             return
         if pid:
             connection.close()
-            self._templates.add(pid)
+            self._module_servers.add(pid)
             self.send({"pid": pid, "stamp": system.stamp(pid)})
             return
         try:
@@ -196,7 +196,7 @@ class Supervisor:
             os.setsid()
             # It runs code of a user, as tasks do.
             system.volunteer_for_oom()
-            serve_template(connection, request)
+            serve_module(connection, request)
         except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
             traceback.print_exc()
         finally:
@@ -214,7 +214,7 @@ class Supervisor:
 
     def _start(self, request: dict[str, Any]) -> None:
         """Fork a task, claim its attempt, and let it run. The answer follows when its program is executed."""
-        if self._template is not None and not self._template.is_current():
+        if self._imported is not None and not self._imported.is_current():
             self.send({"stale": True})
             return
         try:
@@ -251,7 +251,7 @@ class Supervisor:
             become_task(
                 task.request,
                 Inherited(self._itself["pid"], go, failure_end, output_end, foreign, self._descriptors_max),
-                self._template,
+                self._imported,
             )
         for descriptor in (output_end, go, failure_end):
             os.close(descriptor)
@@ -315,7 +315,7 @@ class Supervisor:
             nothing = os.open(os.devnull, os.O_WRONLY)
             foreign = self._descriptors_of_tasks()
             inherited = Inherited(self._itself["pid"], -1, -1, nothing, foreign, self._descriptors_max)
-            become_worker(other_end, inherited, request["cpus_max"], self._template)
+            become_worker(other_end, inherited, request["cpus_max"], self._imported)
         other_end.close()
         worker = Worker(pid, request["worker"], channel)
         self._workers.add(worker)
@@ -395,7 +395,7 @@ class Supervisor:
             if pid == 0:
                 return
             self._removers.discard(pid)
-            self._templates.discard(pid)
+            self._module_servers.discard(pid)
             worker = self._workers.all.pop(pid, None)
             if worker is not None:
                 self._end_worker(worker)
@@ -432,7 +432,7 @@ class Supervisor:
         if not self._give_up:
             return
         ended = {pid: self._tasks[pid].request["temporary"] for pid in self._give_up}
-        known = {*self._tasks, *self._removers, *self._templates, *self._workers.all}
+        known = {*self._tasks, *self._removers, *self._module_servers, *self._workers.all}
         found = system.left_behind(ended, known)
         self._left_by = {
             pid: self._left_by.get(pid) or frozenset((task,) if task else ended) for pid, task in found.items()
@@ -474,14 +474,14 @@ class Supervisor:
             os._exit(0)
 
 
-def serve_template(connection: socket.socket, request: dict[str, Any]) -> None:
+def serve_module(connection: socket.socket, request: dict[str, Any]) -> None:
     """Import the module of a request in this process, then start tasks for the server."""
-    template = Template(request)
+    imported = ImportedModule(request)
     gc.collect()
     gc.freeze()
-    supervisor = Supervisor(connection, template)
-    supervisor.send(template.hello())
-    if not template.refused:
+    supervisor = Supervisor(connection, imported)
+    supervisor.send(imported.hello())
+    if not imported.refused:
         supervisor.run()
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from app.system import system
 
 from . import flytekit_command, layout, worker
-from .template import Template
+from .imported_module import ImportedModule
 
 # Signals that the supervisor ignores or handles, and that a task gets as the system delivers them by default.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -45,7 +45,7 @@ class Inherited:
     descriptors_max: int
 
 
-def become_task(request: dict[str, Any], inherited: Inherited, template: Template | None) -> NoReturn:
+def become_task(request: dict[str, Any], inherited: Inherited, imported: ImportedModule | None) -> NoReturn:
     """Turn this forked process into the task of a request (`Task`), and run its command."""
     code = 127
     try:
@@ -59,8 +59,8 @@ def become_task(request: dict[str, Any], inherited: Inherited, template: Templat
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(inherited.failure)
-            base_path = sys.path if template is None else template.base_path
-            code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], template)
+            base_path = sys.path if imported is None else imported.base_path
+            code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], imported)
         else:
             # The interpreter ignores these two signals; other programs expect the default of the system.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -73,14 +73,16 @@ def become_task(request: dict[str, Any], inherited: Inherited, template: Templat
         os._exit(code)
 
 
-def become_worker(channel: socket.socket, inherited: Inherited, cpus_max: int, template: Template | None) -> NoReturn:
+def become_worker(
+    channel: socket.socket, inherited: Inherited, cpus_max: int, imported: ImportedModule | None
+) -> NoReturn:
     """Turn this forked process into a worker (worker.py)."""
     try:
         _separate(inherited)
         if os.getppid() == inherited.supervisor:
             _restore_defaults(inherited)
             system.limit_cpus(cpus_max)
-            worker.serve(channel, sys.path if template is None else template.base_path, template, _hold)
+            worker.serve(channel, sys.path if imported is None else imported.base_path, imported, _hold)
     except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
         traceback.print_exc()
     finally:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from app.system import system
 
 from . import flytekit_command, layout
-from .template import Template, relocate_modules
+from .imported_module import ImportedModule, relocate_modules
 
 _LENGTH = struct.Struct(">I")
 _ANSWER = struct.Struct(">BB")
@@ -67,14 +67,14 @@ def answer_of(channel: socket.socket) -> tuple[int, bool] | None:
 
 
 def serve(
-    channel: socket.socket, base_path: list[str], template: Template | None, hold: Callable[[str], None]
+    channel: socket.socket, base_path: list[str], imported: ImportedModule | None, hold: Callable[[str], None]
 ) -> NoReturn:
     """Run tasks until the supervisor closes the channel.
 
     Args:
         channel: The connection to the supervisor.
         base_path: The search path of the interpreter.
-        template: The imported module that the tasks use; None if they import it.
+        imported: The imported module that the tasks use; None if they import it.
         hold: Locks the file of the environment.
     """
     mask = os.umask(0o022)
@@ -92,7 +92,7 @@ def serve(
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], template, ends=False)
+        code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], imported, ends=False)
         for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
             # An alarm that a task has left would end the next one.
             signal.setitimer(timer, 0.0)

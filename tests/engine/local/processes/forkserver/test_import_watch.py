@@ -61,7 +61,7 @@ _CASES = (
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(system.is_portable, reason="other systems have no templates")
+@pytest.mark.skipif(system.is_portable, reason="other systems have no module servers")
 def test_an_import_that_differs_or_leaves_something_is_noticed_and_does_nothing_outside(tmp_path: Path) -> None:
     made = tmp_path / "made"
     for number, (text, _) in enumerate(_CASES):

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes import claims
-from app.engine.local.processes.claims import Claim, Machine, TooMuch, name_of
-from app.engine.local.processes.claims_book import Entries, SharedBook
-from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
-from app.engine.local.processes.spec import NotStarted
+from app.engine.local.processes.pool import claims
+from app.engine.local.processes.pool.claims import Claim, Machine, TooMuch, name_of
+from app.engine.local.processes.pool.claims_book import Entries, SharedBook
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.pool.spec import NotStarted
 
 # Claims a card for the process of a folder, prints the card, and is killed.
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from app.engine.local.processes.claims import Machine, name_of
-from app.engine.local.processes.claims_book import SharedBook
+from app.engine.local.processes.pool.claims import Machine, name_of
+from app.engine.local.processes.pool.claims_book import SharedBook
 async def main():
     machine = Machine(100, ("0", "1"), SharedBook(Path(sys.argv[1]), lambda folder: False))
     print(await machine.request(name_of(Path(sys.argv[2])), 60, 1, 0), flush=True)

@@ -27,8 +27,8 @@ import structlog
 
 import app
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
-from app.engine.local.processes.fork_server_folders import LockedFolder
-from app.engine.local.processes.spec import NotStarted
+from app.engine.local.processes.pool.locked_folder import LockedFolder
+from app.engine.local.processes.pool.spec import NotStarted
 from app.runtime.descriptors import restore_limit
 from app.system import PORTABLE, system
 
@@ -194,7 +194,7 @@ class ForkServer:
         """Fork a process that is no task, and pass it a socket.
 
         Args:
-            request: The request (forkserver/template.py).
+            request: The request (forkserver/imported_module.py).
             connection: The socket.
 
         Returns:

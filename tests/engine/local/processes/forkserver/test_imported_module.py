@@ -1,4 +1,4 @@
-"""The code of a version in the folder of a template, which goes while a task may be copying it."""
+"""The code of a version in the folder of a module server, which goes while a task may be copying it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes import fork_server_client
-from app.engine.local.processes.forkserver.template import Template
+from app.engine.local.processes.forkserver.imported_module import ImportedModule
+from app.engine.local.processes.pool import fork_server_client
 
 
-def template_of(code: Path, archive: Path) -> Template:
-    made = object.__new__(Template)
+def module_of(code: Path, archive: Path) -> ImportedModule:
+    made = object.__new__(ImportedModule)
     made._code, made.distribution = str(code), str(archive)
     return made
 
 
-def test_a_task_whose_template_is_removed_meanwhile_unpacks_its_code(
+def test_a_task_whose_module_server_is_removed_meanwhile_unpacks_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, archive, work = tmp_path / "template-1" / "code", tmp_path / "code.tar.gz", tmp_path / "work"
+    code, archive, work = tmp_path / "module-1" / "code", tmp_path / "code.tar.gz", tmp_path / "work"
     (code / "data").mkdir(parents=True)
     (code / "data" / "one.txt").write_text("one")
     (code / "module.py").write_text("VALUE = 1\n")
@@ -33,7 +33,7 @@ def test_a_task_whose_template_is_removed_meanwhile_unpacks_its_code(
 
     def removing(path: Path, **more: bool) -> None:
         # While files go one by one, no task may find some of them.
-        template_of(code, archive).move_to(str(work))
+        module_of(code, archive).move_to(str(work))
         assert not code.exists()
         rmtree(path, **more)
 
@@ -46,4 +46,4 @@ def test_a_task_whose_template_is_removed_meanwhile_unpacks_its_code(
 
 def test_a_task_without_its_code_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        template_of(tmp_path / "nowhere", tmp_path / "nowhere.tar.gz").move_to(str(tmp_path / "work"))
+        module_of(tmp_path / "nowhere", tmp_path / "nowhere.tar.gz").move_to(str(tmp_path / "work"))

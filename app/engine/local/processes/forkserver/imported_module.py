@@ -1,4 +1,4 @@
-"""A template: a process with the module of a task imported, which forks the tasks of one registered version.
+"""A module server: a process with the module of a task imported, which forks the tasks of one registered version.
 
 A fork server forks it. It is a supervisor itself (supervisor.py), with a connection of its own to the server. Tasks get
 from it what they would have got by importing the module: import_watch.py decides whether they can.
@@ -27,7 +27,7 @@ _OWN_PATHS = frozenset(("__file__", "__path__", "__spec__", "__loader__", "__cac
 _SET_BY_IMPORT = frozenset(("__file__", "__path__", "__cached__"))
 
 
-class Template:
+class ImportedModule:
     """An imported module. The constructor imports it in this process.
 
     Args:
@@ -77,7 +77,7 @@ class Template:
         try:
             shutil.copytree(self._code, directory, symlinks=True, dirs_exist_ok=True)
         except OSError:
-            # The server has ended this template, and removes its folder.
+            # The server has ended this process, and removes its folder.
             if not flytekit_command.unpack(self.distribution, directory):
                 raise
         relocate_modules(self._code, os.path.realpath(directory))

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.fork_server_client import ForkServer
-from app.engine.local.processes.spec import NotStarted
+from app.engine.local.processes.pool.fork_server_client import ForkServer
+from app.engine.local.processes.pool.spec import NotStarted
 
 
 @pytest.mark.slow
 def test_a_fork_server_that_does_not_answer_in_time_is_retired_and_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.engine.local.processes.fork_server_client._END_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("app.engine.local.processes.pool.fork_server_client._END_SECONDS_MAX", 0.1)
     fork_server = ForkServer(Path(sys.executable), warm=False, variables={}, directory=tmp_path)
     own, other = socket.socketpair()
 
@@ -43,7 +43,7 @@ def test_a_fork_server_that_does_not_answer_in_time_is_retired_and_not_killed(
 def test_a_late_answer_to_a_fork_is_not_taken_for_that_of_another_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.engine.local.processes.fork_server_client._ANSWER_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("app.engine.local.processes.pool.fork_server_client._ANSWER_SECONDS_MAX", 0.1)
     fork_server = ForkServer(Path(sys.executable), warm=False, variables={}, directory=tmp_path)
     own, other = socket.socketpair()
     process = Running()

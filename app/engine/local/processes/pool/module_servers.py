@@ -1,6 +1,6 @@
-"""Templates: processes in which the module of a registered version is imported, so that its tasks need not do that.
+"""ModuleServers: processes in which the module of a registered version is imported, so that its tasks need not do that.
 
-A template is made in the background when a version runs its second task, forked from the fork server of its
+A module server is made in the background when a version runs its second task, forked from the fork server of its
 environment. It forks the version's tasks until it is the one used longest ago of too many. If anything fails
 here, the fork server starts the task.
 """
@@ -22,19 +22,19 @@ from typing import Any
 
 import structlog
 
-from app.engine.local.processes.foreign_process import ForeignProcess
-from app.engine.local.processes.fork_server_client import Ended, ForkServer, failure_of
 from app.engine.local.processes.forkserver.preload import FAST
-from app.engine.local.processes.spec import NotStarted, ProcessSpec
+from app.engine.local.processes.pool.foreign_process import ForeignProcess
+from app.engine.local.processes.pool.fork_server_client import Ended, ForkServer, failure_of
+from app.engine.local.processes.pool.spec import NotStarted, ProcessSpec
 
 log = structlog.get_logger(__name__)
 
 _IMPORT_SECONDS_MAX = 30.0
 _ANSWER_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.01
-# Time without a task after which a template may end for the sake of another one.
+# Time without a task after which a module server may end for the sake of another one.
 KEPT_SECONDS = 10.0
-# Versions whose use is remembered before they have a template, and those that cannot have one.
+# Versions whose use is remembered before they have a module server, and those that cannot have one.
 _REMEMBERED_MAX = 1000
 MODULE, DISTRIBUTION = "task-module", "--additional-distribution"
 
@@ -56,7 +56,7 @@ class _Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("template", timeout or 0)
+                raise subprocess.TimeoutExpired("module server", timeout or 0)
             threading.Event().wait(_POLL_SECONDS)
         return code
 
@@ -64,12 +64,12 @@ class _Process:
         self._process.send(signal.SIGKILL)
 
 
-class Template(ForkServer):
-    """One template.
+class ModuleServer(ForkServer):
+    """One module server.
 
     Args:
         base: The fork server to fork it from.
-        request: The import (forkserver/template.py), without its folder.
+        request: The import (forkserver/imported_module.py), without its folder.
         directory: Its folder.
 
     Attributes:
@@ -132,7 +132,7 @@ class Template(ForkServer):
             try:
                 answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
             except (Ended, TimeoutError) as error:
-                log.warning("template_ended", pid=self._process.pid, reason=failure_of(error))
+                log.warning("module_server_ended", pid=self._process.pid, reason=failure_of(error))
                 await self._kill_now()
                 return None
             if answer.get("stale"):
@@ -155,14 +155,14 @@ class Template(ForkServer):
         await self._kill()
 
 
-class Templates:
-    """All templates of this server.
+class ModuleServers:
+    """All module servers of this process.
 
     Args:
         directory: The folder that holds their folders.
-        count_max: Templates at once; 0 for none.
+        count_max: ModuleServers at once; 0 for none.
         bytes_max: Memory of all of them.
-        tasks_max: Number of tasks after which a template is replaced.
+        tasks_max: Number of tasks after which a module server is replaced.
     """
 
     def __init__(self, directory: Path, *, count_max: int, bytes_max: int, tasks_max: int) -> None:
@@ -172,14 +172,14 @@ class Templates:
         self._tasks_max = tasks_max
         self._numbers = itertools.count(1)
         # Ordered by last use.
-        self._ready: OrderedDict[_Key, Template] = OrderedDict()
-        # For each version that has had a task: whether a template was tried. One that was refused is not tried again.
+        self._ready: OrderedDict[_Key, ModuleServer] = OrderedDict()
+        # For each version that has had a task: whether a module server was tried. A refused one is not tried again.
         self._tried: OrderedDict[_Key, bool] = OrderedDict()
-        self._making: set[Template] = set()
+        self._making: set[ModuleServer] = set()
         self._working: set[asyncio.Task[None]] = set()
 
-    def find(self, base: ForkServer, spec: ProcessSpec) -> Template | None:
-        """Return the template that can start a process; None without one. The second call for a version makes one."""
+    def find(self, base: ForkServer, spec: ProcessSpec) -> ModuleServer | None:
+        """Return the module server for a process; None without one. The second call for a version makes one."""
         key = _key_of(base, spec) if self._count_max else None
         if key is None:
             return None
@@ -202,47 +202,47 @@ class Templates:
         return None
 
     def _has_room(self) -> bool:
-        """Return whether another template may be made: there is room, or one is out of use."""
+        """Return whether another module server may be made: there is room, or one is out of use."""
         if len(self._ready) + len(self._making) < self._count_max:
             return True
         oldest = next(iter(self._ready.values()), None)
-        # Without this pause, many versions at once would end each other's templates all the time.
+        # Without this pause, many versions at once would end each other's module servers all the time.
         return oldest is not None and oldest.used_at < time.monotonic() - KEPT_SECONDS
 
     async def close(self) -> None:
-        """End all templates. Tasks run on."""
+        """End all module servers. Tasks run on."""
         self._count_max = 0
         # They are not cancelled: the fork server answers each request, and nobody else may get the answer.
-        for template in self._making:
-            template.abort()
+        for server in self._making:
+            server.abort()
         await asyncio.gather(*self._working)
-        for template in self._ready.values():
-            await template.close()
+        for server in self._ready.values():
+            await server.close()
 
     async def _make(self, key: _Key, base: ForkServer, spec: ProcessSpec) -> None:
-        template = Template(base, _request(key, spec), self._directory / f"template-{next(self._numbers)}")
-        self._making.add(template)
+        server = ModuleServer(base, _request(key, spec), self._directory / f"module-{next(self._numbers)}")
+        self._making.add(server)
         try:
-            why = await template.prepare()
+            why = await server.prepare()
         except (NotStarted, OSError) as error:
             why = str(error)
         finally:
-            self._making.discard(template)
+            self._making.discard(server)
         if not self._count_max:
-            await template.close()
+            await server.close()
         elif why:
             # The reason names functions and packages, never values.
             log.info("tasks_import_their_module", module=key.module, reason=why)
-            await template.close()
+            await server.close()
         else:
-            self._ready[key] = template
+            self._ready[key] = server
             await self._end_too_many()
 
     async def _end_too_many(self) -> None:
         ready = self._ready
         while ready and (len(ready) > self._count_max or sum(one.bytes for one in ready.values()) > self._bytes_max):
             key, ended = ready.popitem(last=False)
-            # A template that is too large alone would be too large again.
+            # A module server that is too large alone would be too large again.
             self._tried[key] = not ready
             await ended.close()
 
@@ -254,7 +254,7 @@ class Templates:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """The properties that tasks of one template have in common."""
+    """The properties that tasks of one module server have in common."""
 
     base: ForkServer
     module: str

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from app.engine.local.processes import fork_server_folders
-from app.engine.local.processes import pool as pool_module
-from app.engine.local.processes.fair_semaphore import FairSemaphore
-from app.engine.local.processes.fork_server_client import ForkServers
-from app.engine.local.processes.pool import ProcessPool
-from app.engine.local.processes.spec import Limits, NotExecutable, ProcessSpec
+from app.engine.local.processes.pool import locked_folder
+from app.engine.local.processes.pool import process_pool as pool_module
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
+from app.engine.local.processes.pool.fork_server_client import ForkServers
+from app.engine.local.processes.pool.process_pool import ProcessPool
+from app.engine.local.processes.pool.spec import Limits, NotExecutable, ProcessSpec
 from app.system import system
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
@@ -176,11 +176,11 @@ def test_folders_of_killed_servers_are_removed_and_those_of_live_ones_stay(tmp_p
 
     async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
         assert await pool.wait(await pool.start(spec(tmp_path / "a", "true")))
-        assert fork_server_folders.remove_abandoned(tmp_path / "forkservers") == 1
+        assert locked_folder.remove_abandoned(tmp_path / "forkservers") == 1
         assert not abandoned.exists()
         (own,) = (tmp_path / "forkservers").iterdir()
         assert (own / "plain" / "forkserver.log").exists()
 
     with_pool(tmp_path, main)
     assert list((tmp_path / "forkservers").iterdir()) == []
-    assert fork_server_folders.remove_abandoned(tmp_path / "nothing") == 0
+    assert locked_folder.remove_abandoned(tmp_path / "nothing") == 0

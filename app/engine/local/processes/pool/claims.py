@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app import limited_log
-from app.engine.local.processes.claims_book import Book, Entries, Taken
-from app.engine.local.processes.fair_semaphore import Permit
-from app.engine.local.processes.spec import NotStarted
+from app.engine.local.processes.pool.claims_book import Book, Entries, Taken
+from app.engine.local.processes.pool.fair_semaphore import Permit
+from app.engine.local.processes.pool.spec import NotStarted
 
 _GPUS_RECORD = "gpus"
 _NVIDIA_SECONDS_MAX = 20.0

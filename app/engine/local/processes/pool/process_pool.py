@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.engine.local.processes.claims import Claim, Machine
-from app.engine.local.processes.fair_semaphore import FairSemaphore, Permit
-from app.engine.local.processes.foreign_process import ForeignProcess
-from app.engine.local.processes.fork_server_client import ForkServers, fresh_command
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
-from app.engine.local.processes.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
-from app.engine.local.processes.templates import Templates
+from app.engine.local.processes.pool.claims import Claim, Machine
+from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
+from app.engine.local.processes.pool.foreign_process import ForeignProcess
+from app.engine.local.processes.pool.fork_server_client import ForkServers, fresh_command
+from app.engine.local.processes.pool.module_servers import ModuleServers
+from app.engine.local.processes.pool.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.system import system
 
 # Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.
@@ -105,7 +105,7 @@ class ProcessPool:
         preload: Whether processes may be forked from an interpreter that has imported flytekit.
         semaphores: The semaphores, by the names that `ProcessSpec.queue` uses.
         machine: Memory and graphics cards, which processes claim; None for no limit.
-        templates: Processes with modules of users; None for none.
+        module_servers: Processes with modules of users; None for none.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class ProcessPool:
         preload: bool,
         semaphores: Mapping[str, FairSemaphore],
         machine: Machine | None = None,
-        templates: Templates | None = None,
+        module_servers: ModuleServers | None = None,
     ) -> None:
         self._machine = machine
-        self._templates = templates
+        self._module_servers = module_servers
         self._fork_servers = fork_servers
         self._preload = preload
         self._semaphores = semaphores
@@ -211,8 +211,8 @@ class ProcessPool:
         """End the fork servers. Processes run on, and a later server can adopt them."""
         for holder in self._holders.values():
             holder.cancel()
-        if self._templates is not None:
-            await self._templates.close()
+        if self._module_servers is not None:
+            await self._module_servers.close()
         if self._machine is not None:
             self._machine.close()
         await self._fork_servers.close()
@@ -232,8 +232,9 @@ class ProcessPool:
         environment = spec.preload if self._preload else None
         fork_server = await self._fork_servers.for_command(environment, spec.variables)
         request = _request(spec, warm=fork_server.warm)
-        template = self._templates.find(fork_server, spec) if self._templates is not None and fork_server.warm else None
-        answer = None if template is None else await template.try_start(request)
+        servers = self._module_servers if fork_server.warm else None
+        module_server = servers.find(fork_server, spec) if servers is not None else None
+        answer = None if module_server is None else await module_server.try_start(request)
         if answer is None:
             answer = await fork_server.start(request)
         if answer.get("claimed"):

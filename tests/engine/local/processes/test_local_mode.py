@@ -9,7 +9,7 @@ import pytest
 from flyteidl.core import tasks_pb2
 from google.protobuf.json_format import ParseDict
 
-from app.engine.local.processes import kinds
+from app.engine.local.processes import local_mode
 
 
 def a_task(type: str, **fields: Any) -> tasks_pb2.TaskTemplate:
@@ -30,7 +30,7 @@ def test_settings_of_spark_become_arguments_of_pyspark() -> None:
         "spark.driver.host": "10.0.0.1",
         "spark.driver.extraJavaOptions": "-Da=b",
     }
-    variables = kinds.variables_of(a_task("spark", container=CONTAINER, custom={"sparkConf": conf}), "/tmp/own")
+    variables = local_mode.variables_of(a_task("spark", container=CONTAINER, custom={"sparkConf": conf}), "/tmp/own")
     words = shlex.split(variables["PYSPARK_SUBMIT_ARGS"])
     assert words[-1] == "pyspark-shell"
     given = dict(word.split("=", 1) for word in words[1:-1:2])
@@ -48,20 +48,20 @@ def test_settings_of_spark_become_arguments_of_pyspark() -> None:
 @pytest.mark.parametrize("custom", [{}, {"sparkConf": "text"}, {"sparkConf": [1]}, {"sparkConf": {"a": {"b": 1}}}])
 def test_strange_settings_of_spark_do_no_harm(custom: dict[str, Any]) -> None:
     words = shlex.split(
-        kinds.variables_of(a_task("spark", container=CONTAINER, custom=custom), "/tmp/own")["PYSPARK_SUBMIT_ARGS"]
+        local_mode.variables_of(a_task("spark", container=CONTAINER, custom=custom), "/tmp/own")["PYSPARK_SUBMIT_ARGS"]
     )
     assert words[-1] == "pyspark-shell"
 
 
 def test_other_tasks_get_no_variables_and_no_notices() -> None:
     plain = a_task("python-task", container=CONTAINER, custom={"sparkConf": {"a": "b"}})
-    assert (kinds.variables_of(plain, ""), kinds.notices_of(plain)) == ({}, ())
-    assert kinds.variables_of(a_task("spark"), "") == {}
+    assert (local_mode.variables_of(plain, ""), local_mode.notices_of(plain)) == ({}, ())
+    assert local_mode.variables_of(a_task("spark"), "") == {}
 
 
 @pytest.mark.parametrize("type", ["spark", "ray", "dask", "mpi", "pytorch", "tensorflow"])
 def test_a_task_of_a_cluster_says_that_none_is_made(type: str) -> None:
-    (notice,) = kinds.notices_of(a_task(type, container=CONTAINER))
+    (notice,) = local_mode.notices_of(a_task(type, container=CONTAINER))
     assert f"task type [{type}]: no cluster is made here" in notice
     assert "engine.kind: kubernetes" in notice
 
@@ -78,10 +78,10 @@ def test_parts_of_a_pod_without_effect_are_named() -> None:
         "volumes": [{"name": "scratch", "emptyDir": {}}, "nonsense"],
     }
     config = {"primary_container_name": "main"}
-    (notice,) = kinds.notices_of(a_task("sidecar", k8sPod={"podSpec": spec}, config=config))
+    (notice,) = local_mode.notices_of(a_task("sidecar", k8sPod={"podSpec": spec}, config=config))
     assert "containers [side0, side1, " in notice
     assert "side19, …]" in notice
     for words in ("init containers [first]", "volumes [scratch]", "fields [B]", "envFrom. Only its primary container"):
         assert words in notice
     plain = {"containers": [{"name": "main", "env": [{"name": "A", "value": "1"}]}]}
-    assert kinds.notices_of(a_task("sidecar", k8sPod={"podSpec": plain}, config=config)) == ()
+    assert local_mode.notices_of(a_task("sidecar", k8sPod={"podSpec": plain}, config=config)) == ()

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.local.processes import templates
+from app.engine.local.processes.pool import module_servers
+from app.engine.local.processes.pool.module_servers import ModuleServer
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Succeeded, TaskAttempt
-from app.engine.local.processes.templates import Template
 from app.system import system
 from tests.engine.conftest import Bench, run, until_ended, with_runner
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(system.is_portable, reason="other systems have neither templates nor workers"),
+    pytest.mark.skipif(system.is_portable, reason="other systems have neither module servers nor workers"),
 ]
 
 Benches = Callable[..., Bench]
@@ -56,9 +56,9 @@ def version(bench: Benches, serialize: Serialize, tmp_path: Path) -> Version:
     return Version(bench, serialize, tmp_path)
 
 
-def ready(runner: TaskRunner) -> list[Template]:
-    """The templates that are ready."""
-    return list(runner._pool._templates._ready.values())  # type: ignore[union-attr]
+def ready(runner: TaskRunner) -> list[ModuleServer]:
+    """The module servers that are ready."""
+    return list(runner._pool._module_servers._ready.values())  # type: ignore[union-attr]
 
 
 def oom_score(pid: int) -> int:
@@ -66,8 +66,8 @@ def oom_score(pid: int) -> int:
 
 
 async def settled(runner: TaskRunner) -> None:
-    """Wait until no template is being made."""
-    await asyncio.gather(*runner._pool._templates._working)  # type: ignore[union-attr]
+    """Wait until no module server is being made."""
+    await asyncio.gather(*runner._pool._module_servers._working)  # type: ignore[union-attr]
 
 
 async def printed_by(runner: TaskRunner, attempt: TaskAttempt) -> str:
@@ -85,10 +85,10 @@ def test_the_third_task_of_a_version_does_not_import_its_module(version: Version
     async def main(runner: TaskRunner) -> None:
         for index in range(4):
             await printed_by(runner, made.attempt("look", node=f"n{index}"))
-        (template,) = ready(runner)
-        assert template._started == 2
+        (module_server,) = ready(runner)
+        assert module_server._started == 2
         # It supervises its tasks: it kills them, and they count as lost without it.
-        pid = template._process.pid  # type: ignore[union-attr]
+        pid = module_server._process.pid  # type: ignore[union-attr]
         assert system.stamp(pid)
         # It has run code of a user, so the kernel ends it before the server.
         assert oom_score(pid) == 500
@@ -165,7 +165,7 @@ def test_a_variable_that_the_module_reads_has_its_value_in_every_task(version: V
         for index in range(5):
             attempt = made.attempt("look", node=f"n{index}", envs={"FLAVOUR": f"f{index}"})
             assert await printed_by(runner, attempt) == f"('f{index}', 'ex1')"
-        # The name of the execution differs between executions, so that nobody gets it from a template.
+        # The name of the execution differs between executions, so that nobody gets it from a module server.
         assert [one._started for one in ready(runner)] == [0]
 
     with_runner(made, main)
@@ -233,10 +233,10 @@ def test_code_of_a_fast_registration_belongs_to_each_task(version: Version, tmp_
     with_runner(made, main)
 
 
-def test_the_least_recently_used_template_ends_and_its_task_runs_on(
+def test_the_least_recently_used_module_server_ends_and_its_task_runs_on(
     bench: Benches, serialize: Serialize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(module_servers, "KEPT_SECONDS", 0.0)
     version = Version(bench, serialize, tmp_path, warm_modules_max=1)
     made = version.write("import time as clock\n", "clock.sleep(1.0)")
     (version.source / "other_module.py").write_text(_HEAD + _TASK.format(shown="'other'"))
@@ -262,14 +262,14 @@ def test_the_least_recently_used_template_ends_and_its_task_runs_on(
     with_runner(made, main)
 
 
-def test_a_killed_template_costs_its_tasks_only(version: Version) -> None:
+def test_a_killed_module_server_costs_its_tasks_only(version: Version) -> None:
     made = version.write("", "'here'")
 
     async def main(runner: TaskRunner) -> None:
         for index in range(2):
             await printed_by(runner, made.attempt("look", node=f"n{index}"))
-        (template,) = ready(runner)
-        os.kill(template._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        (module_server,) = ready(runner)
+        os.kill(module_server._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
         for index in range(2, 5):
             assert await printed_by(runner, made.attempt("look", node=f"n{index}")) == "here"
 
