@@ -114,6 +114,37 @@ def held_requests(page: Page, pattern: re.Pattern[str]) -> list[Route]:
     return held
 
 
+def test_letters_typed_before_the_palette_is_loaded_are_kept(page: Page) -> None:
+    """Its module is loaded when it is opened first; the letters are no commands of the page below."""
+    held = held_requests(page, re.compile("/Palette-[^/]*[.]js$"))
+    open_page(page, LIST)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("g wgraphs.failing")
+    for _ in "ing":
+        page.keyboard.press("Backspace")
+    page.keyboard.press("Enter")
+    assert held, "the module was not asked for"
+    expect(page).to_have_url(re.compile("/executions$"))
+    held[0].continue_()
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_have_value("g wgraphs.fail")
+    page.keyboard.type("ing")
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_have_value("g wgraphs.failing")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_have_value("")
+
+
+def test_a_palette_that_cannot_be_loaded_leaves_the_keys_to_the_page(page: Page, faults: Faults) -> None:
+    faults.allow("net::ERR_FAILED.*/Palette-")
+    page.route(re.compile("/Palette-[^/]*[.]js$"), lambda route: route.abort())
+    open_page(page, LIST)
+    page.keyboard.press("Control+k")
+    expect(page.locator(".toast")).to_contain_text("The dialog cannot be loaded. Load the page again.")
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    expect(page).to_have_url(re.compile("/workflows$"))
+
+
 def test_enter_in_the_palette_chooses_what_is_drawn_as_chosen(page: Page) -> None:
     """Names that arrive after the text was typed change neither the chosen option nor what Enter does."""
     held = held_requests(page, re.compile("/api/v1/named_entities/"))

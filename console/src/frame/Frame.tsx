@@ -5,10 +5,11 @@ import { useEffect, useState } from "preact/hooks";
 import { navigate, route } from "../location.ts";
 import { links } from "../routes.ts";
 import { theme } from "../store.ts";
+import { toast } from "../ui/announce.ts";
 import { useKeys } from "../ui/keys.ts";
 import { Toasts } from "../ui/Toasts.tsx";
 import { Banners } from "./Banners.tsx";
-import { helpOpen, paletteOpen } from "./open.ts";
+import { closePalette, helpOpen, openPalette, paletteOpen } from "./open.ts";
 import { Page } from "./Page.tsx";
 import { place } from "./place.ts";
 import { SECTIONS } from "./sections.ts";
@@ -21,11 +22,18 @@ effect(() => {
 });
 
 /** Show a component whose module is loaded when it is shown first. */
-function Later({ load }: { load: () => Promise<ComponentType> }) {
+function Later({ load, onClose }: { load: () => Promise<ComponentType>; onClose: () => void }) {
   const [Component, setComponent] = useState<ComponentType | null>(null);
   useEffect(() => {
     let shown = true;
-    void load().then((found) => shown && setComponent(() => found));
+    load().then(
+      (found) => shown && setComponent(() => found),
+      () => {
+        if (!shown) return;
+        onClose();
+        toast("The dialog cannot be loaded. Load the page again.", { failed: true });
+      },
+    );
     return () => {
       shown = false;
     };
@@ -36,10 +44,14 @@ function Later({ load }: { load: () => Promise<ComponentType> }) {
 const loadPalette = () => import("./Palette.tsx").then((module) => module.Palette);
 const loadHelp = () => import("./Help.tsx").then((module) => module.Help);
 
+const closeHelp = () => {
+  helpOpen.value = false;
+};
+
 export function Frame() {
   const here = place.value;
   useKeys("Everywhere", [
-    { keys: "mod+k", text: "search and go anywhere", run: () => (paletteOpen.value = true) },
+    { keys: "mod+k", text: "search and go anywhere", run: openPalette },
     { keys: "?", text: "this help", run: () => (helpOpen.value = true) },
     { keys: "g h", text: "home", run: () => navigate(links.home()) },
     ...SECTIONS.map(({ keys, text, list }) => ({
@@ -66,8 +78,8 @@ export function Frame() {
         <Page />
       </main>
       <Toasts />
-      {paletteOpen.value && <Later load={loadPalette} />}
-      {helpOpen.value && <Later load={loadHelp} />}
+      {paletteOpen.value && <Later load={loadPalette} onClose={closePalette} />}
+      {helpOpen.value && <Later load={loadHelp} onClose={closeHelp} />}
     </>
   );
 }

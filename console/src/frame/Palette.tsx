@@ -8,7 +8,7 @@ import { type EntityKind, links, type Place } from "../routes.ts";
 import { theme, zone } from "../store.ts";
 import { Combobox, type Option } from "../ui/Combobox.tsx";
 import { Dialog } from "../ui/Dialog.tsx";
-import { helpOpen, paletteOpen } from "./open.ts";
+import { closePalette as close, helpOpen, keepKeysNoMore, paletteText } from "./open.ts";
 import { samePage } from "./PlaceSwitch.tsx";
 import { place } from "./place.ts";
 import { useProjects } from "./projects.ts";
@@ -32,10 +32,6 @@ const ENTITIES: readonly [EntityKind, "WORKFLOW" | "TASK" | "LAUNCH_PLAN", strin
 ];
 
 const keyOf = ({ kind, text }: Choice): string => `${kind} ${text}`;
-
-const close = () => {
-  paletteOpen.value = false;
-};
 
 function commandChoices(): Choice[] {
   const set = (text: string, run: () => void): Choice => ({ text, kind: "command", run });
@@ -117,7 +113,9 @@ function useExecutions(here: Place | null, text: string): readonly Choice[] {
 }
 
 export function Palette() {
-  const [text, setText] = useState("");
+  const text = paletteText.value;
+  // The dialog focuses the field in an effect of its own, which runs first.
+  useEffect(keepKeysNoMore, []);
   const here = place.value;
   const { data: projects } = useProjects();
   const names = useNames(here);
@@ -147,7 +145,7 @@ export function Palette() {
           label="Search pages, projects, workflows, tasks, launch plans, executions and commands"
           placeholder="Name of a page, workflow, task, launch plan, project or execution"
           value={text}
-          onInput={setText}
+          onInput={(typed) => (paletteText.value = typed)}
           options={options}
           onPick={run}
           note={ranked.length > SHOWN_MAX ? `${ranked.length - SHOWN_MAX} more: type to find them` : undefined}

@@ -5,7 +5,7 @@ import { links } from "../routes.ts";
 import { type Theme, theme, type Zone, zone } from "../store.ts";
 import { Icon, type IconName } from "../ui/Icon.tsx";
 import { Menu } from "../ui/Menu.tsx";
-import { helpOpen, paletteOpen } from "./open.ts";
+import { helpOpen, openPalette } from "./open.ts";
 import { PlaceSwitch } from "./PlaceSwitch.tsx";
 import { place } from "./place.ts";
 import { SECTIONS, sectionOf } from "./sections.ts";
@@ -49,12 +49,7 @@ export function Top() {
         </nav>
       )}
       <div class="tools">
-        <button
-          type="button"
-          class="button quiet search"
-          aria-label="Search"
-          onClick={() => (paletteOpen.value = true)}
-        >
+        <button type="button" class="button quiet search" aria-label="Search" onClick={openPalette}>
           <Icon name="search" />
           <span class="text">Search</span>
           <kbd aria-hidden="true">{isMac ? "⌘K" : "Ctrl K"}</kbd>
