@@ -19,7 +19,7 @@ from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.runtime.metrics import Histogram
 from app.services.schedules import control
-from app.services.schedules.fire import Due, Outcome, Overlaps, fire, record
+from app.services.schedules.fire import Due, NameArchived, Outcome, Overlaps, fire, record
 from app.services.schedules.read_ahead import read_ahead
 from app.services.schedules.slots import execution_name
 
@@ -166,12 +166,12 @@ class SlotLauncher:
             exists = await self._perform(_exists, due)
             execution = execution_name(due.key, due.slot) if exists else ""
             await self._record(due, "launched" if exists else "skipped", execution=execution)
-        elif any(isinstance(detail, project_pb2.InactiveProject) for detail in error.details):
-            await self._record(due, "skipped")
+        elif _is_archived(error):
+            _log_refusal("slot_skipped", entry, due, error)
+            await self._record(due, "skipped", problem=error)
+            entry.failing = True
         else:
-            # One warning until a slot launches again; the state of the schedule has the reason.
-            write = log.info if entry.failing else log.warning
-            write("slot_failed", schedule="/".join(entry.key), slot=due.slot.isoformat(), reason=error.message)
+            _log_refusal("slot_failed", entry, due, error)
             await self._perform(control.record_failure, (due, error))
             entry.failing = True
         entry.advance()
@@ -186,9 +186,17 @@ class SlotLauncher:
             reason=error.message,
         )
 
-    async def _record(self, due: Due, outcome: Outcome, *, slots: int = 1, execution: str = "") -> None:
+    async def _record(
+        self,
+        due: Due,
+        outcome: Outcome,
+        *,
+        slots: int = 1,
+        execution: str = "",
+        problem: errors.FlyteError | None = None,
+    ) -> None:
         async def write(ctx: Context, due: Due) -> None:
-            await record(ctx, due, outcome, slots=slots, execution=execution)
+            await record(ctx, due, outcome, slots=slots, execution=execution, problem=problem)
 
         try:
             await self._perform(write, due)
@@ -198,6 +206,19 @@ class SlotLauncher:
 
     async def _perform(self, function: Any, request: Any) -> Any:
         return await perform(self._server, function, request)
+
+
+def _log_refusal(event: str, entry: Entry, due: Due, error: errors.FlyteError) -> None:
+    """Log one warning until a slot launches again; the state of the schedule has the reason."""
+    write = log.info if entry.failing else log.warning
+    write(event, schedule="/".join(entry.key), slot=due.slot.isoformat(), reason=error.message)
+
+
+def _is_archived(error: errors.FlyteError) -> bool:
+    """Return whether a launch was refused because the project or the name is archived."""
+    return isinstance(error, NameArchived) or any(
+        isinstance(detail, project_pb2.InactiveProject) for detail in error.details
+    )
 
 
 def _is_rate(entry: Entry) -> bool:

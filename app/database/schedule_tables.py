@@ -21,7 +21,7 @@ class ScheduleState(Base, table=True):
         last_execution: The name of the execution of the newest launched slot.
         last_outcome: launched, skipped, missed or failed, of last_slot.
         missed: Slots that passed while no scheduler ran and that catch-up dropped.
-        skipped: Slots without a launch because of a running execution or an archived project.
+        skipped: Slots without a launch because of a running execution, an archived project or an archived name.
         failed: Slots whose launch was refused for good.
         failures_in_row: Failed slots since the last launched one.
         problem_code: The gRPC code of the present problem, None without one.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
-from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2
+from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, project_pb2
 from flyteidl.core import identifier_pb2, types_pb2
 
 from app import errors
@@ -20,9 +20,9 @@ from app.background.scheduler import Scheduler
 from app.database import schema
 from app.database.schedule_tables import ScheduleState
 from app.runtime.dispatch import Server
-from app.services import events, executions, launch_plans, projects, workflows
+from app.services import events, executions, launch_plans, named_entities, projects, workflows
 from app.services.phases import Workflow
-from app.services.schedules import control, runs, slots
+from app.services.schedules import control, runs, slots, states, views
 from app.services.schedules.fire import Due
 from app.services.schedules.options import Options
 from tests.services.test_events import run_id, workflow_event
@@ -112,6 +112,20 @@ async def launched(b: Any) -> dict[str, datetime]:
 async def state(b: Any) -> Any:
     async with b.context() as ctx:
         return await ctx.db.find(ScheduleState, name="lp", version="v1")
+
+
+async def archive(b: Any, state: int) -> None:
+    id = common_pb2.NamedEntityIdentifier(project="p", domain="development", name="lp")
+    request = common_pb2.NamedEntityUpdateRequest(resource_type=identifier_pb2.LAUNCH_PLAN, id=id)
+    request.metadata.state = state
+    await b.call(named_entities.update_named_entity, request)
+
+
+async def shown_schedule(b: Any) -> dict[str, Any]:
+    """Return the schedule as routes and commands show it."""
+    async with b.database.unit_of_work() as unit:
+        (row,) = await states.of_place(unit, after=0, most=10, project="p", domain="development", name="lp")
+    return views.view(row, b.settings, START)
 
 
 def at(*minutes: int) -> dict[str, datetime]:
@@ -536,13 +550,50 @@ class TestTrouble:
             await register(b, "* * * * *")
             clock = Clock()
             async with running(b, clock) as found:
-                for state_of_project in (project_pb2.Project.ARCHIVED, project_pb2.Project.ACTIVE):
-                    await b.call(projects.update_project, project_pb2.Project(id="p", state=state_of_project))
-                    await move(found, clock, 2 * MINUTE, step=MINUTE)
-            assert await launched(b) == at(3, 4)
-            assert (await state(b)).skipped == 2
+                await b.call(projects.update_project, project_pb2.Project(id="p", state=project_pb2.Project.ARCHIVED))
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                await self.check_passed_over(b, found, "project [p] is not active")
+                await b.call(projects.update_project, project_pb2.Project(id="p"))
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                await self.check_goes_on(b, found)
 
         bench(scenario)
+
+    @pytest.mark.parametrize("together", [False, True], ids=("alone", "read-ahead"))
+    def test_an_archived_name_is_passed_over_without_catch_up(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch, together: bool
+    ) -> None:
+        if together:
+            monkeypatch.setattr(slot_launcher, "READ_AHEAD_MIN", 1)
+            monkeypatch.setattr(slot_launcher, "MEMO_SECONDS", 0.0)
+
+        async def scenario(b: Any) -> None:
+            await register(b, "* * * * *")
+            clock = Clock()
+            async with running(b, clock) as found:
+                await archive(b, common_pb2.NAMED_ENTITY_ARCHIVED)
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                await self.check_passed_over(b, found, "the name [lp] of the launch plan is archived")
+                await archive(b, common_pb2.NAMED_ENTITY_ACTIVE)
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                await self.check_goes_on(b, found)
+
+        bench(scenario)
+
+    async def check_passed_over(self, b: Any, found: Scheduler, reason: str) -> None:
+        assert await launched(b) == {}
+        assert found.metrics()["failing"] == 1
+        shown = await shown_schedule(b)
+        assert (shown["problem"]["message"], shown["problem"]["code"]) == (reason, (await state(b)).problem_code)
+        assert shown["last"] == {"slot": "2026-01-01T00:02:00Z", "execution": "", "outcome": "skipped"}
+        assert shown["counts"] == {"launched": 0, "missed": 0, "skipped": 2, "failed": 0}
+
+    async def check_goes_on(self, b: Any, found: Scheduler) -> None:
+        assert await launched(b) == at(3, 4)
+        assert found.metrics()["failing"] == 0
+        shown = await shown_schedule(b)
+        assert shown["problem"] is None
+        assert shown["counts"] == {"launched": 2, "missed": 0, "skipped": 2, "failed": 0}
 
     def test_a_passing_failure_is_tried_again_and_nothing_is_lost(
         self, bench: Scenario, monkeypatch: pytest.MonkeyPatch

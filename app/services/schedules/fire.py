@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
-from flyteidl.admin import execution_pb2, launch_plan_pb2
+from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2
 from flyteidl.core import identifier_pb2, literals_pb2
 from sqlalchemy import bindparam, case, or_, select, update
 
@@ -31,6 +31,7 @@ from app.services.schedules.slots import Key, execution_name
 PARTS = ("project", "domain", "name", "version")
 SCHEDULE_COLUMNS = ("active", "updated_at")
 STATE_COLUMNS = ("last_slot", "activated_by", "paused")
+NAME_COLUMNS = ("state",)
 Outcome = Literal["launched", "skipped", "missed", "failed"]
 # The most executions that one slot with overlap `replace` terminates.
 REPLACED_MAX = 100
@@ -42,6 +43,15 @@ _COUNTED = ("launched", "missed", "skipped", "failed")
 def columns_of(key: Key) -> dict[str, Any]:
     """Return the key of a schedule as column names and values."""
     return dict(zip(PARTS, key, strict=True))
+
+
+def name_of(key: Key) -> dict[str, Any]:
+    """Return the key of the name of a launch plan in the table of names."""
+    return dict(zip(("resource_type", *PARTS[:3]), (identifier_pb2.LAUNCH_PLAN, *key[:3]), strict=True))
+
+
+class NameArchived(errors.FailedPrecondition):
+    """The name of the launch plan is archived."""
 
 
 class Overlaps(Exception):
@@ -71,7 +81,10 @@ async def fire(ctx: Context, due: Due) -> str | None:
         The name of the execution; None where the slot needs no launch, because another process decided it or the
         schedule was stopped before it.
 
+    Deviates: upstream launches schedules of archived names.
+
     Raises:
+        NameArchived: The name of the launch plan is archived.
         Overlaps: The option `overlap` is `skip` or `buffer-one`, and an execution runs.
         FlyteError: The launch was refused; ALREADY_EXISTS where the execution exists, or where the limit of the launch
             plan's concurrency_policy is reached.
@@ -86,6 +99,9 @@ async def fire(ctx: Context, due: Due) -> str | None:
     # A schedule that was deactivated after the slot was due still fires it.
     if not row.active and row.updated_at is not None and row.updated_at < due.slot:
         return None
+    name = await ctx.db.find(schema.NamedEntityMetadata, columns=NAME_COLUMNS, **name_of(due.key))
+    if name is not None and name.state == common_pb2.NAMED_ENTITY_ARCHIVED:
+        raise NameArchived(f"the name [{due.key[2]}] of the launch plan is archived")
     # A scheduled execution acts for the user who activated the schedule.
     ctx.identity = Identity(subject=(state.activated_by if state is not None else "") or "", method="internal")
     request = await request_of(ctx, due)
@@ -193,7 +209,7 @@ async def record(
         due: The slot. Later slots of the schedule that are recorded already stay the newest ones.
         outcome: The outcome.
         execution: The name of the launched execution.
-        problem: The refusal of a failed slot.
+        problem: Why a slot failed, or was skipped because of something archived.
         slots: The number of slots that have this outcome, up to `due.slot`.
     """
     where = columns_of(due.key)
@@ -220,7 +236,8 @@ def _advance() -> Statement:
     """Return the statement that moves the state of a schedule to a later slot."""
     column, time = _STATES.c, _STATES.c.last_slot.type
     outcome: Any = bindparam("outcome")
-    failed, launched = outcome == "failed", outcome == "launched"
+    code = bindparam("code", type_=column.problem_code.type)
+    refused, launched = code.is_not(None), outcome == "launched"
     message = bindparam("message", type_=column.problem_message.type)
     values: dict[str, Any] = {
         "last_slot": bindparam("slot", type_=time),
@@ -230,15 +247,13 @@ def _advance() -> Statement:
         ),
         **{name: column[name] + bindparam(f"add_{name}") for name in _COUNTED},
         "failures_in_row": case((launched, 0), else_=column.failures_in_row + bindparam("add_failed")),
-        "problem_code": case(
-            (launched, None), (failed, bindparam("code", type_=column.problem_code.type)), else_=column.problem_code
-        ),
+        "problem_code": case((launched, None), (refused, code), else_=column.problem_code),
         "problem_since": case(
             (launched, None),
-            (failed & column.problem_code.is_(None), bindparam("now", type_=time)),
+            (refused & column.problem_code.is_(None), bindparam("now", type_=time)),
             else_=column.problem_since,
         ),
-        "problem_message": case((launched, None), (failed, message), else_=column.problem_message),
+        "problem_message": case((launched, None), (refused, message), else_=column.problem_message),
         "updated_at": bindparam("now", type_=time),
     }
     earlier = or_(column.last_slot.is_(None), column.last_slot < bindparam("slot", type_=time))

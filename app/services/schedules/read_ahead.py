@@ -23,7 +23,7 @@ from app.database.statements import Statement
 from app.services import matchable_attributes
 from app.services.executions.launch import PLAN_COLUMNS
 from app.services.schedules import states
-from app.services.schedules.fire import SCHEDULE_COLUMNS, STATE_COLUMNS, columns_of
+from app.services.schedules.fire import NAME_COLUMNS, SCHEDULE_COLUMNS, STATE_COLUMNS, columns_of, name_of
 from app.services.schedules.slots import Key, execution_name
 
 # The most slots of one statement.
@@ -62,6 +62,7 @@ async def read_ahead(db: UnitOfWork, due: Sequence[tuple[int, Key, datetime]]) -
         where: dict[str, Any] = columns_of(key)
         memo.put_found(schema.SchedulableEntity, SCHEDULE_COLUMNS, where, row)
         memo.put_found(ScheduleState, STATE_COLUMNS, where, row if row.state_id is not None else None)
+        memo.put_found(schema.NamedEntityMetadata, NAME_COLUMNS, name_of(key), row)
         if row.plan_id is not None:
             plan = _Plan(row.plan_id, row.plan_spec, row.plan_closure, row.plan_workflow_id)
             memo.put_found(schema.LaunchPlan, PLAN_COLUMNS, where, plan)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import identifier_pb2
 from google.protobuf.message import DecodeError
 from sqlalchemy import and_, bindparam, select
 
@@ -22,12 +23,16 @@ from app.settings import Settings
 _SCHEDULES = schema.table(schema.SchedulableEntity)
 _STATES = schema.table(ScheduleState)
 _PLANS = schema.table(schema.LaunchPlan)
+_NAMES = schema.table(schema.NamedEntityMetadata)
 
 
-def _joined(*columns: Any) -> Any:
+def _joined(*columns: Any, names: bool = False) -> Any:
     same_state = and_(*(_SCHEDULES.c[part] == _STATES.c[part] for part in PARTS))
     same_plan = and_(*(_SCHEDULES.c[part] == _PLANS.c[part] for part in PARTS))
     joined = _SCHEDULES.outerjoin(_STATES, same_state).outerjoin(_PLANS, same_plan)
+    if names:
+        same_name = and_(*(_SCHEDULES.c[part] == _NAMES.c[part] for part in PARTS[:3]))
+        joined = joined.outerjoin(_NAMES, and_(same_name, _NAMES.c.resource_type == identifier_pb2.LAUNCH_PLAN))
     return select(*columns).select_from(joined)
 
 
@@ -39,9 +44,10 @@ def _columns() -> list[Any]:
 
 
 def select_with_plans(ids: Sequence[Any]) -> Any:
-    """Return the SELECT of schedules with these ids, their states and what a launch reads of their launch plans."""
+    """Return the SELECT of schedules with these ids and their states, and what a launch reads of plans and names."""
     plan = (_PLANS.c[name].label(f"plan_{name}") for name in ("id", "closure", "workflow_id"))
-    return _joined(*_columns(), _STATES.c.id.label("state_id"), *plan).where(_SCHEDULES.c.id.in_(ids))
+    columns = (*_columns(), _STATES.c.id.label("state_id"), *plan, _NAMES.c.state)
+    return _joined(*columns, names=True).where(_SCHEDULES.c.id.in_(ids))
 
 
 @lru_cache(maxsize=1)
