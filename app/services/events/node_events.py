@@ -52,51 +52,72 @@ async def create_node_event(
     Source: upstream NodeExecutionManager.CreateNodeEvent.
     """
     event = request.event
-    _check_event(ctx, event)
+    check_event(ctx, event)
     execution_id = event.id.execution_id
     execution = await ctx.db.find(schema.Execution, columns=("cluster",), **execution_key(execution_id))
-    if execution is None:
-        raise errors.NotFound(
-            f"Failed to get existing execution id: [{text(execution_id)}] with err: "
-            f"missing entity of type execution with identifier {text(execution_id)}"
-        )
-    phases.check_cluster(execution.cluster, event.producer_id)
+    check_execution(execution, event)
     key = node_key(event.id)
     stored = await ctx.db.find(schema.NodeExecution, columns=("phase", "input_uri"), **key)
     if stored is not None:
         if await _add_deck(ctx, event, stored.phase):
             return event_pb2.NodeExecutionEventResponse()
         phases.check_node_event(stored.phase, event.phase, id=event.id)
-    _check_dynamic_workflow(event)
-    await _keep_deck_of_aborted(ctx, event)
-    parents = await _parent_columns(ctx, event) if stored is None else {}
+    check_dynamic_workflow(event)
+    await keep_deck_of_aborted(ctx, event)
+    parents = await parent_columns(ctx, event) if stored is None else {}
     if stored is not None:
-        await _check_child_execution(ctx, event)
-    uris = await _write_inline_data(ctx, event, has_inputs=stored is not None and bool(stored.input_uri))
+        await check_child_execution(ctx, event)
+    uris = await write_inline_data(ctx, event, has_inputs=stored is not None and bool(stored.input_uri))
     await changes.insert_or_update(
         ctx,
         schema.NodeExecution,
         key,
-        first=_first_columns(event, uris) | parents if stored is None else None,
+        first=first_columns(event, uris) | parents if stored is None else None,
         check=lambda row: phases.check_node_event(row.phase, event.phase, id=event.id),
-        later=lambda row: _later_columns(row, event, uris),
+        later=lambda row: later_columns(row, event, uris),
     )
-    await ctx.db.insert_if_absent(
-        schema.NodeExecutionEvent,
-        **key,
-        request_id=request.request_id,
-        occurred_at=changes.to_datetime(event.occurred_at),
-        phase=phases.Node.Phase.Name(event.phase),
-    )
+    await log_event(ctx, request)
     if ctx.outgoing.writers:
         await outbox.publish(ctx, RecordedEvent("node", execution_id, request, first=stored is None))
     return event_pb2.NodeExecutionEventResponse()
 
 
+async def log_event(ctx: Context, request: event_pb2.NodeExecutionEventRequest) -> None:
+    """Insert the line of an event into the event log."""
+    event = request.event
+    await ctx.db.insert_if_absent(
+        schema.NodeExecutionEvent,
+        **node_key(event.id),
+        request_id=request.request_id,
+        occurred_at=changes.to_datetime(event.occurred_at),
+        phase=phases.Node.Phase.Name(event.phase),
+    )
+
+
 # Checks.
 
 
-def _check_event(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
+def check_execution(row: Any, event: engine_event_pb2.NodeExecutionEvent) -> None:
+    """Check that the execution of an event exists, and that the producer of the event may report on it.
+
+    Args:
+        row: The row of the execution, with the column cluster; None if there is none.
+        event: The event.
+
+    Raises:
+        errors.NotFound: There is no execution.
+        errors.FailedPrecondition: See phases.check_cluster.
+    """
+    if row is None:
+        id = text(event.id.execution_id)
+        raise errors.NotFound(
+            f"Failed to get existing execution id: [{id}] with err: "
+            f"missing entity of type execution with identifier {id}"
+        )
+    phases.check_cluster(row.cluster, event.producer_id)
+
+
+def check_event(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
     """Raise INVALID_ARGUMENT if ids, phase or times of an event are missing or invalid.
 
     Deviates: upstream logs these errors and continues, so that an event with an empty id changes the row of another
@@ -114,7 +135,8 @@ def _check_event(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> No
     changes.check_output_size(ctx, event.output_data)
 
 
-def _check_dynamic_workflow(event: engine_event_pb2.NodeExecutionEvent) -> None:
+def check_dynamic_workflow(event: engine_event_pb2.NodeExecutionEvent) -> None:
+    """Raise INVALID_ARGUMENT if an event names a dynamic workflow without its compiled form."""
     metadata = event.task_node_metadata
     if metadata.HasField("dynamic_workflow") and not metadata.dynamic_workflow.HasField("compiled_workflow"):
         workflow = metadata.dynamic_workflow
@@ -124,7 +146,7 @@ def _check_dynamic_workflow(event: engine_event_pb2.NodeExecutionEvent) -> None:
         )
 
 
-async def _check_child_execution(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
+async def check_child_execution(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
     """Raise NOT_FOUND if the child execution that an event names does not exist."""
     if event.HasField("workflow_node_metadata"):
         child = event.workflow_node_metadata.execution_id
@@ -134,6 +156,11 @@ async def _check_child_execution(ctx: Context, event: engine_event_pb2.NodeExecu
 
 
 # Decks.
+
+
+def may_add_deck(event: engine_event_pb2.NodeExecutionEvent) -> bool:
+    """Return whether an event may add a deck to a running node."""
+    return bool(event.deck_uri) and event.phase in _RUNNING
 
 
 async def _add_deck(ctx: Context, event: engine_event_pb2.NodeExecutionEvent, stored_phase: str) -> bool:
@@ -148,7 +175,7 @@ async def _add_deck(ctx: Context, event: engine_event_pb2.NodeExecutionEvent, st
     Raises:
         BlobUnavailable: The object store does not answer.
     """
-    if not event.deck_uri or event.phase not in _RUNNING or phases.Node.Phase.Name(event.phase) != stored_phase:
+    if not may_add_deck(event) or phases.Node.Phase.Name(event.phase) != stored_phase:
         return False
     key = node_key(event.id)
     before = await ctx.db.find(schema.NodeExecution, columns=("closure",), **key)
@@ -175,7 +202,7 @@ async def _add_deck(ctx: Context, event: engine_event_pb2.NodeExecutionEvent, st
     return True
 
 
-async def _keep_deck_of_aborted(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
+async def keep_deck_of_aborted(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> None:
     """Copy the stored deck URI into the event of an aborted or timed out node, unless the deck does not exist.
 
     The URI is kept too if the store does not answer.
@@ -199,7 +226,7 @@ async def _keep_deck_of_aborted(ctx: Context, event: engine_event_pb2.NodeExecut
 # Columns.
 
 
-async def _write_inline_data(
+async def write_inline_data(
     ctx: Context, event: engine_event_pb2.NodeExecutionEvent, *, has_inputs: bool
 ) -> dict[str, str]:
     """Write the inline data of an event; return the URIs of its "input", "output" and "dynamic" workflow, or ""."""
@@ -215,7 +242,7 @@ async def _write_inline_data(
     return await inline.write(uris)
 
 
-async def _parent_columns(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> changes.Columns:
+async def parent_columns(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> changes.Columns:
     """Return the columns that link a new node to its parent task or parent node."""
     columns: changes.Columns = {}
     if event.HasField("parent_task_metadata"):
@@ -243,7 +270,7 @@ def _internal_data(event_version: int) -> bytes:
     return bytes(wrappers_pb2.Int32Value(value=event_version).SerializeToString())
 
 
-def _first_columns(event: engine_event_pb2.NodeExecutionEvent, uris: dict[str, str]) -> changes.Columns:
+def first_columns(event: engine_event_pb2.NodeExecutionEvent, uris: dict[str, str]) -> changes.Columns:
     """Return the columns of a node after its first event (upstream CreateNodeExecutionModel)."""
     closure = node_execution_pb2.NodeExecutionClosure(created_at=event.occurred_at)
     metadata = node_execution_pb2.NodeExecutionMetaData(
@@ -264,7 +291,7 @@ def _first_columns(event: engine_event_pb2.NodeExecutionEvent, uris: dict[str, s
     }
 
 
-def _later_columns(row: Any, event: engine_event_pb2.NodeExecutionEvent, uris: dict[str, str]) -> changes.Columns:
+def later_columns(row: Any, event: engine_event_pb2.NodeExecutionEvent, uris: dict[str, str]) -> changes.Columns:
     """Return the columns of a node that a later event changes (upstream UpdateNodeExecutionModel)."""
     closure = _closure_of(row)
     if event.HasField("workflow_node_metadata") and not closure.HasField("workflow_node_metadata"):
@@ -296,7 +323,7 @@ def _state_columns(
     starts, ends = event.phase == phases.Node.RUNNING, event.phase in phases.NODE_TERMINAL
     columns |= changes.set_times(closure, event, started_at, starts=starts, ends=ends)
     if starts or ends:
-        # Parity: a terminal event without a deck clears the URI (addTerminalState); see _keep_deck_of_aborted.
+        # Parity: a terminal event without a deck clears the URI (addTerminalState); see keep_deck_of_aborted.
         closure.deck_uri = event.deck_uri
     if ends:
         columns |= changes.set_outcome(closure, event, uris["output"])

@@ -38,40 +38,47 @@ async def create_task_event(
     Source: upstream TaskExecutionManager.CreateTaskExecutionEvent.
     """
     event = request.event
-    _check_event(ctx, request)
+    check_event(ctx, request)
     node = event.parent_node_execution_id
     execution = await ctx.db.find(schema.Execution, columns=("cluster",), **execution_key(node.execution_id))
     if execution is None:
         raise missing_entity("execution", node.execution_id)
     phases.check_cluster(execution.cluster, event.producer_id)
-    id = identifier_pb2.TaskExecutionIdentifier(
-        task_id=event.task_id, node_execution_id=node, retry_attempt=event.retry_attempt
-    )
-
-    def check_phase(row: Any) -> None:
-        phases.check_task_event(row.phase, row.phase_version or 0, event.phase, event.phase_version, id=id)
-
     key = task_key(event.task_id, node, event.retry_attempt)
     stored = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version", "input_uri"), **key)
     if stored is not None:
-        check_phase(stored)
+        check_phase(stored, event)
     elif await ctx.db.find(schema.NodeExecution, columns=("id",), **node_key(node)) is None:
         raise errors.NotFound(f"Failed to get existing node execution id: [{text(node)}] with err: entry not found")
-    uris = await _write_inline_data(ctx, event, has_inputs=stored is not None and bool(stored.input_uri))
+    uris = await write_inline_data(ctx, event, has_inputs=stored is not None and bool(stored.input_uri))
     await changes.insert_or_update(
         ctx,
         schema.TaskExecution,
         key,
-        first=_first_columns(event, uris) if stored is None else None,
-        check=check_phase,
-        later=lambda row: _later_columns(row, event, uris),
+        first=first_columns(event, uris) if stored is None else None,
+        check=lambda row: check_phase(row, event),
+        later=lambda row: later_columns(row, event, uris),
     )
     if ctx.outgoing.writers:
         await outbox.publish(ctx, RecordedEvent("task", node.execution_id, request, first=stored is None))
     return event_pb2.TaskExecutionEventResponse()
 
 
-def _check_event(ctx: Context, request: event_pb2.TaskExecutionEventRequest) -> None:
+def check_phase(row: Any, event: engine_event_pb2.TaskExecutionEvent) -> None:
+    """Check that an event may follow the stored phase of its attempt (phases.check_task_event).
+
+    Args:
+        row: The row of the attempt, with the columns phase and phase_version.
+        event: The event.
+    """
+    id = identifier_pb2.TaskExecutionIdentifier(
+        task_id=event.task_id, node_execution_id=event.parent_node_execution_id, retry_attempt=event.retry_attempt
+    )
+    phases.check_task_event(row.phase, row.phase_version or 0, event.phase, event.phase_version, id=id)
+
+
+def check_event(ctx: Context, request: event_pb2.TaskExecutionEventRequest) -> None:
+    """Raise INVALID_ARGUMENT if ids, phase or times of an event are missing or invalid."""
     event = request.event
     if not request.HasField("event"):
         raise errors.missing("event")
@@ -88,7 +95,7 @@ def _check_event(ctx: Context, request: event_pb2.TaskExecutionEventRequest) -> 
     phases.check_known(phases.Task.Phase, event.phase)
 
 
-async def _write_inline_data(
+async def write_inline_data(
     ctx: Context, event: engine_event_pb2.TaskExecutionEvent, *, has_inputs: bool
 ) -> dict[str, str]:
     """Write the inline data of an event; return the URIs of its "input" and "output", "" where it has none."""
@@ -102,7 +109,7 @@ async def _write_inline_data(
     )
 
 
-def _first_columns(event: engine_event_pb2.TaskExecutionEvent, uris: dict[str, str]) -> changes.Columns:
+def first_columns(event: engine_event_pb2.TaskExecutionEvent, uris: dict[str, str]) -> changes.Columns:
     """Return the columns of an attempt after its first event (upstream CreateTaskExecutionModel)."""
     closure = attempt_closures.first_closure(event)
     closure.created_at.CopyFrom(event.occurred_at)
@@ -114,7 +121,7 @@ def _first_columns(event: engine_event_pb2.TaskExecutionEvent, uris: dict[str, s
     }
 
 
-def _later_columns(row: Any, event: engine_event_pb2.TaskExecutionEvent, uris: dict[str, str]) -> changes.Columns:
+def later_columns(row: Any, event: engine_event_pb2.TaskExecutionEvent, uris: dict[str, str]) -> changes.Columns:
     """Return the columns of an attempt that a later event changes (upstream UpdateTaskExecutionModel)."""
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
     attempt_closures.merge_event(closure, event)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from app import errors
 from app.runtime.dispatch import Server, perform
 
+# The errors that a later call may not meet.
+RETRIED = (errors.Unavailable, errors.Aborted, errors.DeadlineExceeded)
 _CALLS_MAX = 6
 _PAUSE_SECONDS = 0.05
 _BACKOFF = 3.0
@@ -17,19 +19,30 @@ Response = TypeVar("Response")
 
 
 async def with_retries(server: Server, function: Callable[[Any, Any], Awaitable[Response]], request: Any) -> Response:
-    """Call a service function; repeat the call after an error that a later call may not meet.
+    """Call a service function; repeat the call after an error that a later call may not meet (`RETRIED`).
 
-    Such errors are UNAVAILABLE, ABORTED (a deadlock) and DEADLINE_EXCEEDED. The pause between two calls starts at 50 ms
-    and grows threefold; the error of the sixth call is raised.
+    The pause between two calls starts at 50 ms and grows threefold; the error of the sixth call is raised. A call is
+    finished even when the caller is cancelled.
     """
+    return await _repeated(lambda: _uninterrupted(perform(server, function, request)))
+
+
+async def with_retries_cancellable(
+    server: Server, function: Callable[[Any, Any], Awaitable[Response]], request: Any
+) -> Response:
+    """Call a service function as `with_retries` does, from a coroutine that only the end of the event loop cancels."""
+    return await _repeated(lambda: perform(server, function, request))
+
+
+async def _repeated(call: Callable[[], Awaitable[Response]]) -> Response:
     pause = _PAUSE_SECONDS
     for _ in range(_CALLS_MAX - 1):
         try:
-            return await _uninterrupted(perform(server, function, request))
-        except (errors.Unavailable, errors.Aborted, errors.DeadlineExceeded):
+            return await call()
+        except RETRIED:
             await asyncio.sleep(pause)
         pause *= _BACKOFF
-    return await _uninterrupted(perform(server, function, request))
+    return await call()
 
 
 async def _uninterrupted(call: Coroutine[Any, Any, Response]) -> Response:

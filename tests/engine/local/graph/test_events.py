@@ -1,0 +1,161 @@
+"""The sender of events: events of one moment share a transaction, and a refusal concerns only its own sender."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import execution_pb2
+from flyteidl.event import event_pb2
+
+from app import errors
+from app.database import schema
+from app.engine.local.graph import service_calls
+from app.engine.local.graph.events import EventSender
+from app.engine.local.graph.failures import Stopped
+from app.engine.port import NoEngine
+from app.runtime.dispatch import Server
+from app.services import events
+from app.settings import Settings
+from tests.conftest import DATABASES, Bench
+from tests.services.test_events import launch, node_event, run_id
+
+Scenario = Callable[..., Any]
+Node = execution_pb2.NodeExecution
+
+
+@pytest.fixture(params=DATABASES)
+def on_database(
+    request: pytest.FixtureRequest, emptied_database: Callable[[str], str], tmp_path: Path
+) -> Callable[..., Any]:
+    """Runs a scenario with the service functions on a database, without an engine."""
+    url = emptied_database(request.param)
+
+    def run(scenario: Callable[[Bench], Any]) -> None:
+        async def main() -> None:
+            b = Bench(url, Settings(home=tmp_path))
+            await b.database.open()
+            try:
+                await scenario(b)
+            finally:
+                await b.database.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def event(node: str, phase: int) -> event_pb2.NodeExecutionEvent:
+    found: event_pb2.NodeExecutionEvent = node_event(node, phase, 0).event
+    found.ClearField("occurred_at")
+    return found
+
+
+class Sending:
+    """A sender on a launched execution. batches: the numbers of events of the transactions that were tried."""
+
+    def __init__(self, b: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[int] = []
+        self.failures: list[Exception] = []
+        self.bench = b
+        self.sender = EventSender(Server(b.settings, b.database, b.blobs, NoEngine()), run_id())
+        record = events.record_events
+
+        async def counted(ctx: Any, requests: Any) -> None:
+            self.batches.append(len(requests))
+            if self.failures:
+                raise self.failures.pop(0)
+            await record(ctx, requests)
+
+        monkeypatch.setattr(events, "record_events", counted)
+        monkeypatch.setattr(service_calls, "_PAUSE_SECONDS", 0.001)
+        monkeypatch.setattr(service_calls, "_BACKOFF", 1.0)
+
+    async def phases(self) -> dict[str, str]:
+        async with self.bench.context() as ctx:
+            return {row.node_id: row.phase for row in await ctx.db.find_all(schema.NodeExecution)}
+
+
+def test_events_of_one_moment_share_transactions(on_database: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        pairs = [(event(f"n{n}", Node.QUEUED), event(f"n{n}", Node.RUNNING)) for n in range(40)]
+        await asyncio.gather(*(made.sender.send(*pair) for pair in pairs))
+        assert made.batches == [50, 30]
+        assert await made.phases() == {f"n{n}": "RUNNING" for n in range(40)}
+        # What is recorded is not sent again.
+        await asyncio.gather(*(made.sender.send(*pair) for pair in pairs))
+        assert made.batches == [50, 30]
+
+    on_database(scenario)
+
+
+def test_a_refused_event_stops_only_its_own_sender(on_database: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        await b.call(events.create_node_event, node_event("n1", Node.ABORTED, 1))
+        await b.call(events.create_node_event, node_event("n2", Node.RUNNING, 1))
+        made = Sending(b, monkeypatch)
+        sends = [made.sender.send(event(f"n{n}", Node.QUEUED), event(f"n{n}", Node.RUNNING)) for n in range(3)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [type(None), Stopped, type(None)]
+        # An engine that was killed had sent RUNNING of n2 already.
+        assert await made.phases() == {"n0": "RUNNING", "n1": "ABORTED", "n2": "RUNNING"}
+
+    on_database(scenario)
+
+
+def test_a_database_that_comes_back_loses_no_event(on_database: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        made.failures += [errors.Unavailable("busy")] * 3
+        await asyncio.gather(*(made.sender.send(event(f"n{n}", Node.RUNNING)) for n in range(3)))
+        assert made.batches == [3, 3, 3, 3]
+        made.failures += [errors.Unavailable("busy")] * 6
+        sends = [made.sender.send(event(f"n{n}", Node.SUCCEEDED)) for n in range(3)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {errors.Unavailable}
+        assert set((await made.phases()).values()) == {"RUNNING"}
+        # A failed event is not remembered as recorded.
+        await asyncio.gather(*(made.sender.send(event(f"n{n}", Node.SUCCEEDED)) for n in range(3)))
+        assert set((await made.phases()).values()) == {"SUCCEEDED"}
+
+    on_database(scenario)
+
+
+def test_an_unexpected_exception_reaches_the_sender_whose_event_causes_it(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        # The transaction of both, then that of the first alone.
+        made.failures += [KeyError("both"), KeyError("first")]
+        sends = [made.sender.send(event(f"n{n}", Node.RUNNING)) for n in range(2)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert [repr(outcome) for outcome in outcomes] == ["KeyError('first')", "None"]
+        assert await made.phases() == {"n1": "RUNNING"}
+
+    on_database(scenario)
+
+
+def test_a_cancelled_sender_raises_when_its_events_are_recorded(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        sends = [asyncio.ensure_future(made.sender.send(event(f"n{n}", Node.RUNNING))) for n in range(2)]
+        await asyncio.sleep(0)
+        sends[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sends[0]
+        assert (await made.phases())["n0"] == "RUNNING"
+        await sends[1]
+
+    on_database(scenario)
