@@ -1,21 +1,37 @@
-"""`flyteadmin events`: send published events again."""
+"""`flyteadmin events`: list published events, and send them again."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from app.cli.deliveries import Json, Limit, State, Where, print_messages
 from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.places import Domain, Project
 
 TIMES = "such as 90m (ago) or 2026-03-29T01:00:00Z; without an offset in UTC"
 
-commands = group("Send published events again.")
+commands = group("List published events and their outcomes, and send them again.")
 
 
-@commands.callback()
-def _group() -> None:
-    # With a callback, Typer keeps a group of one command a group.
-    pass
+@commands.command("list")
+def list_(
+    where: Where = "",
+    state: State = None,
+    target: Annotated[
+        Literal["externalEvents", "cloudEvents"] | None, typer.Option("--target", help="Only those of this section.")
+    ] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    project: Project = "",
+    domain: Domain = "",
+    endpoint: Endpoint = LOCAL,
+) -> None:
+    """List published events with their state, the reply of the receiver, and why they were not delivered."""
+    names = {"externalEvents": "external_events", "cloudEvents": "cloud_events"}
+    chosen = {"state": state, "target": names[target] if target else None}
+    print_messages(endpoint, where, (project, domain), about="events", chosen=chosen, limit=limit, json=json)
 
 
 @commands.command("replay")

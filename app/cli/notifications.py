@@ -1,55 +1,37 @@
-"""`flyteadmin notifications`: list the messages about executions, and send a test message."""
+"""`flyteadmin notifications`: list the notifications of executions, and send a test message."""
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
 from app.cli import rest
+from app.cli.deliveries import PATH, Json, Limit, State, Where, print_messages
 from app.cli.options import errors_in_one_line, group
 from app.cli.rest import LOCAL, Endpoint
+from app.cli.terminal.places import Domain, Project
 
-PATH = "/api/v1/notifications"
 # A mail server may take long to reply.
 TEST_TIMEOUT_SECONDS = 150.0
 
-commands = group("List notifications and published events, and send a test message.")
+commands = group("List notifications and their outcomes, and send a test message.")
 
 
 @commands.command("list")
 def list_(
-    place: Annotated[str, typer.Argument(metavar="PROJECT/DOMAIN[/EXECUTION]", help="Where to look.")],
-    state: Annotated[
-        str, typer.Option("--state", metavar="STATE", help="Only pending, delivered or failed ones.")
-    ] = "",
+    where: Where = "",
+    state: State = None,
     target: Annotated[
-        str, typer.Option("--target", metavar="TARGET", help="Only those of a target, such as mail.")
-    ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The number of messages, the newest first.")] = 100,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        Literal["mail", "webhook", "queue"] | None, typer.Option("--target", help="Only those sent this way.")
+    ] = None,
+    limit: Limit = 100,
+    json: Json = False,
+    project: Project = "",
+    domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
-    """List messages with their state, the reply of the receiver, and why they were not delivered."""
-    from app.settings import BadSetting
-
-    with errors_in_one_line():
-        if place.count("/") not in (1, 2):
-            raise BadSetting(f"{place!r} is no PROJECT/DOMAIN[/EXECUTION]")
-        query = {name: value for name, value in (("state", state), ("target", target)) if value}
-        found = rest.listed(endpoint, f"{PATH}/{place}", "deliveries", query=query, limit=limit)
-        rest.print_list(found, "message", _print, json=json)
-
-
-def _print(one: dict[str, Any]) -> None:
-    execution = "/".join(one["execution"].values())
-    attempts = f"{one['attempts']} attempt{'' if one['attempts'] == 1 else 's'}"
-    typer.echo(f"{one['created_at'][:19]}Z  {one['state']}  {one['kind']} to {one['recipient'] or one['target']}")
-    typer.echo(f"  {execution}, {attempts}, delivery {one['id']}")
-    if one["reply"]:
-        typer.echo(f"  reply: {one['reply']}")
-    if one["reason"]:
-        typer.echo(f"  reason: {one['reason']}")
-    if one["next_at"]:
-        typer.echo(f"  next attempt {one['next_at'][:19]}Z")
+    """List notifications with their state, the reply of the receiver, and why they were not delivered."""
+    chosen = {"state": state, "target": target}
+    print_messages(endpoint, where, (project, domain), about="notifications", chosen=chosen, limit=limit, json=json)
 
 
 @commands.command("targets")

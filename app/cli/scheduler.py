@@ -1,6 +1,7 @@
 """`flyteadmin scheduler`: run the scheduler alone, explain a cron expression, and look after schedules of a server."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,11 @@ from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
-from app.cli.terminal.places import Domain, Output, Place, Project, place_of, plan_of
+from app.cli.terminal.places import Domain, Output, Place, Project, listed_place, plan_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from app.cli.client import Client
     from app.wire.cron import Cron
 
 PATH = "/api/v1/schedules"
@@ -26,6 +26,9 @@ BACKFILL_TIMEOUT_SECONDS = 600.0
 BACKFILL_POLL_SECONDS = 2.0
 TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d"]
 TIME_HELP = "this time, such as 2026-03-29T01:00:00Z. Without an offset in UTC."
+
+# The form of names of launch plans. No cron expression has it.
+_PLAN = re.compile(r"[^\s*?,@/][^\s*?,]*")
 
 commands = group("Run the scheduler, explain cron expressions, and pause, resume or launch schedules.")
 
@@ -49,44 +52,67 @@ def run(context: typer.Context, config: Files = None) -> None:
 
 @commands.command("next")
 def following(
-    expression: Annotated[str, typer.Argument(metavar="CRON", help="Five fields, @daily, @every 1h, …")],
+    expression: Annotated[
+        str, typer.Argument(metavar="CRON|PLAN", help="Five fields, @daily, @every 1h, …; or a launch plan, as NAME.")
+    ],
     zone: Annotated[str, typer.Option("--tz", metavar="NAME", help="Time zone, such as Europe/Berlin.")] = "",
     dst: Annotated[
         str, typer.Option(metavar="CHOICE", help="As the annotation schedule.flyte.org/dst, such as move-gap,once.")
     ] = "",
     number: Annotated[int, typer.Option("-n", min=1, max=100, metavar="NUMBER", help="How many slots.")] = 5,
+    project: Project = "",
+    domain: Domain = "",
+    endpoint: Endpoint = LOCAL,
 ) -> None:
-    """Print the coming slots of a cron expression, and those around the clock changes of the coming year."""
+    """Print the coming slots of a cron expression or launch plan, and those around the year's clock changes."""
+    with errors_in_one_line():
+        if not _PLAN.fullmatch(expression):
+            _explain(expression, zone, dst, number)
+            return
+        one = _schedule_of(endpoint, expression, project, domain)
+        _print_schedule(one)
+        if one["zone"]:
+            fields = one["expression"].removeprefix(f"CRON_TZ={one['zone']} ").removeprefix(f"TZ={one['zone']} ")
+            _explain(fields, zone or one["zone"], dst or one["options"]["dst"], number)
+            return
+        slots = [datetime.fromisoformat(slot) for slot in one["next"]]
+        while len(slots) > 1 and len(slots) < number:
+            slots.append(slots[-1] + (slots[1] - slots[0]))
+        for slot in slots[:number]:
+            _print_slot(slot, UTC)
+
+
+def _explain(expression: str, zone: str, dst: str, number: int) -> None:
+    """Print the slots of a cron expression. Raises BadSetting where there is none."""
     from app.services.schedules.options import PREFIX, Options, of_annotations
     from app.services.schedules.slots import local_zone
     from app.settings import BadSetting
     from app.wire.cron import parse_cron
 
-    with errors_in_one_line():
-        try:
-            cron = parse_cron(f"CRON_TZ={zone} {expression}" if zone else expression)
-        except ValueError as error:
-            raise BadSetting(f"{expression!r} is no schedule: {error}") from error
-        options = of_annotations({f"{PREFIX}dst": dst} if dst else {}, Options())
-        if options.problems:
-            raise BadSetting(options.problems[0])
-        place = cron.zone or local_zone()
-        now = datetime.now(UTC)
-        typer.echo(f"time zone {place}" + ("" if cron.zone else " (of this machine)"))
-        slots = _slots(cron, place, options, now, number)
-        if not slots:
-            typer.echo("never: no date matches these fields")
-        for slot in slots:
+    try:
+        cron = parse_cron(f"CRON_TZ={zone} {expression}" if zone else expression)
+    except ValueError as error:
+        raise BadSetting(f"{expression!r} is no schedule: {error}") from error
+    options = of_annotations({f"{PREFIX}dst": dst} if dst else {}, Options())
+    if options.problems:
+        raise BadSetting(options.problems[0])
+    place = cron.zone or local_zone()
+    now = datetime.now(UTC)
+    typer.echo(f"time zone {place}" + ("" if cron.zone else " (of this machine)"))
+    slots = _slots(cron, place, options, now, number)
+    if not slots:
+        typer.echo("never: no date matches these fields")
+    for slot in slots:
+        _print_slot(slot, place)
+    for change in _changes(place, now):
+        local = change.astimezone(place)
+        typer.echo(f"around the clock change of {local:%Y-%m-%d}:")
+        near = _slots(cron, place, options, change - timedelta(hours=3), number)
+        near = [slot for slot in near if slot <= change + timedelta(hours=3)]
+        for slot in near:
             _print_slot(slot, place)
-        for change in _changes(place, now):
-            local = change.astimezone(place)
-            typer.echo(f"around the clock change of {local:%Y-%m-%d}:")
-            near = _slots(cron, place, options, change - timedelta(hours=3), number)
-            near = [slot for slot in near if slot <= change + timedelta(hours=3)]
-            for slot in near:
-                _print_slot(slot, place)
-            if not near:
-                typer.echo("  no slot within three hours")
+        if not near:
+            typer.echo("  no slot within three hours")
 
 
 def _slots(cron: "Cron", zone: "tzinfo", options: Any, moment: datetime, number: int) -> list[datetime]:
@@ -131,23 +157,13 @@ def list_(
 
     with errors_in_one_line():
         with connected(endpoint) as client:
-            place = _listed_place(client, place, project, domain)
+            place = listed_place(client, place, project, domain, what="NAME")
         query = {"problems": "true"} if problems else {}
         found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
         rest.print_list(found, "schedule", _print_schedule, json=json)
         if not json:
             version = _call(endpoint, "GET", place, query={"limit": "1"})["tzdata"]
             typer.echo(f"time zones of tzdata {version or 'without a version'}")
-
-
-def _listed_place(client: "Client", text: str, project: str, domain: str) -> str:
-    """Return PROJECT/DOMAIN or PROJECT/DOMAIN/NAME. Raises BadSetting for text of another form."""
-    from app.settings import BadSetting
-
-    parts = text.split("/") if text else []
-    if not all(parts) or len(parts) > 3:
-        raise BadSetting(f"{text!r} is no place; give nothing, NAME or PROJECT/DOMAIN[/NAME]")
-    return text if len(parts) > 1 else "/".join((*place_of(client, project, domain), *parts))
 
 
 def _print_schedule(one: dict[str, Any]) -> None:
@@ -289,20 +305,46 @@ def _utc(moment: datetime) -> str:
 def _with_version(endpoint: str, text: str, project: str, domain: str) -> str:
     """Return the plan with its version; without one, that of its only active or paused schedule."""
     from app.cli.client import connected
-    from app.settings import BadSetting
 
     with connected(endpoint) as client:
         plan = plan_of(client, text, project, domain)
     if plan.count("/") == 3:
         return plan
-    found = _call(endpoint, "GET", plan, query={"limit": "1000"})["schedules"]
-    chosen = [one["version"] for one in found if one["active"]] or [one["version"] for one in found if one["paused"]]
+    return f"{plan}/{_chosen(endpoint, plan)['version']}"
+
+
+def _schedule_of(endpoint: str, text: str, project: str, domain: str) -> dict[str, Any]:
+    """Return the schedule of a plan; without a version, its only active or paused one."""
+    from app.cli.client import connected
+    from app.settings import BadSetting
+
+    with connected(endpoint) as client:
+        plan = plan_of(client, text, project, domain)
+    name, _, version = plan.rpartition("/") if plan.count("/") == 3 else (plan, "", "")
+    if not version:
+        return _chosen(endpoint, name)
+    for one in _of_name(endpoint, name):
+        if one["version"] == version:
+            return one
+    raise BadSetting(f"{plan} has no schedule; `{program()} scheduler list {name}` shows those of other versions")
+
+
+def _of_name(endpoint: str, plan: str) -> list[dict[str, Any]]:
+    return list(_call(endpoint, "GET", plan, query={"limit": "1000"})["schedules"])
+
+
+def _chosen(endpoint: str, plan: str) -> dict[str, Any]:
+    """Return the only active or paused schedule of a plan without version."""
+    from app.settings import BadSetting
+
+    found = _of_name(endpoint, plan)
+    chosen = [one for one in found if one["active"]] or [one for one in found if one["paused"]]
     if not chosen:
         place = plan.rpartition("/")[0]
         raise BadSetting(f"{plan} has no active or paused schedule; `{program()} scheduler list {place}` shows all")
     if len(chosen) > 1:
         raise BadSetting(f"{plan} has {len(chosen)} active or paused schedules: name the version")
-    return f"{plan}/{chosen[0]}"
+    return chosen[0]
 
 
 def _call(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from flyteidl.core import identifier_pb2
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal, select
 
 from app.database import schema
 from app.database.base import UnitOfWork
@@ -111,20 +111,25 @@ async def publish(ctx: Context, event: RecordedEvent) -> None:
 
 
 @lru_cache(maxsize=64)
-def _of_place(columns: tuple[str, ...]) -> Statement:
+def _of_place(columns: tuple[str, ...], targets: tuple[str, ...]) -> Statement:
     equal = (_MESSAGES.c[name] == bindparam(name) for name in columns)
     shown = (_MESSAGES.c[name] for name in _SHOWN)
     query = select(*shown).where(*equal, _MESSAGES.c.id < bindparam("before"))
+    if targets:
+        query = query.where(_MESSAGES.c.target.in_([literal(name) for name in targets]))
     return Statement(query.order_by(_MESSAGES.c.id.desc()).limit(bindparam("most")))
 
 
-async def of_place(db: UnitOfWork, *, before: int, most: int, **where: str) -> Sequence[Any]:
+async def of_place(
+    db: UnitOfWork, *, before: int, most: int, targets: tuple[str, ...] = (), **where: str
+) -> Sequence[Any]:
     """Return messages without their content, the newest first.
 
     Args:
         db: The unit of work.
         before: Only messages with a smaller id.
         most: The number of rows.
+        targets: Only messages of these targets; none for those of all.
         **where: Columns and values, such as those of an execution's key, `target` and `state`.
     """
-    return await db.all(_of_place(tuple(sorted(where))), before=before, most=most, **where)
+    return await db.all(_of_place(tuple(sorted(where)), targets), before=before, most=most, **where)

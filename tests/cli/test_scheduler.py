@@ -152,3 +152,60 @@ def test_a_backfill_runs_some_executions_at_a_time(answer: Any, monkeypatch: pyt
         "2026-01-01T01:59:59+00:00",
         "2026-01-01T02:00:00+00:00",
     )
+
+
+def a_schedule(**values: Any) -> httpx.Response:
+    shown = {
+        **dict(zip(("project", "domain", "name", "version"), (*PLAN.split("/"), "v1"), strict=True)),
+        "expression": "30 2 * * *",
+        "zone": "Europe/Berlin",
+        "active": True,
+        "paused": None,
+        "last": None,
+        "next": ["2026-01-01T00:00:00Z", "2026-01-01T01:30:00Z"],
+        "never": False,
+        "counts": {"launched": 3, "missed": 0, "skipped": 0, "failed": 0},
+        "problem": None,
+        "warnings": [],
+        "options": {"dst": "move-gap,twice"},
+    }
+    return httpx.Response(200, json={"schedules": [{**shown, **values}], "token": ""})
+
+
+@pytest.mark.parametrize("expression", ["30 2 * * *", "CRON_TZ=Europe/Berlin 30 2 * * *"])
+def test_the_slots_of_a_launch_plan_are_explained_like_those_of_its_cron(answer: Any, expression: str) -> None:
+    requests = answer(a_schedule(expression=expression))
+    explained = run("next", "nightly", "-p", "p", "-n", "2").stdout.splitlines()
+    assert "/schedules/p/development/nightly?" in requests[0]["url"] + "?"
+    assert explained[:2] == [
+        f"{PLAN}/v1  {expression}  Europe/Berlin  active  next 2026-01-01T00:00:00Z",
+        "  3 launched",
+    ]
+    alone = run("next", "30 2 * * *", "--tz", "Europe/Berlin", "--dst", "move-gap,twice", "-n", "2").stdout
+    assert explained[2:] == alone.splitlines()
+    assert alone.count("around the clock change") == 2
+
+
+def test_the_slots_of_a_fixed_rate(answer: Any) -> None:
+    answer(a_schedule(expression="rate(90 MINUTE)", zone=""))
+    assert [line.split()[-1] for line in run("next", f"{PLAN}/v1", "-n", "3").stdout.splitlines()[2:]] == [
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T01:30:00Z",
+        "2026-01-01T03:00:00Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("nightly", "flytesnacks/development/nightly has no active or paused schedule"),
+        (f"{PLAN}/v2", f"{PLAN}/v2 has no schedule; `flyteadmin scheduler list {PLAN}` shows those of other versions"),
+        ("*/5", "'*/5' is no schedule: expected exactly 5 fields"),
+        ("61 * * * *", "'61 * * * *' is no schedule: "),
+    ],
+)
+def test_slots_of_nothing(answer: Any, text: str, error: str) -> None:
+    answer(httpx.Response(200, json={"schedules": [], "token": ""}))
+    done = run("next", text)
+    assert done.exit_code == 1
+    assert error in done.stderr

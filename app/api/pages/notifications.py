@@ -3,6 +3,7 @@
 GET /api/v1/notifications/{project}/{domain}/{execution}    the messages about an execution, the newest first
 GET /api/v1/notifications/{project}/{domain}                those of a domain
     ?limit=100  rows, at most 1000     ?token=…   of the page before     ?target=mail  ?state=failed  only such messages
+    ?about=notifications, ?about=events     only notifications, or only published events
     {"deliveries": [
         {"id": "3f0c…", "target": "mail", "kind": "email", "recipient": "a@example.com",
          "execution": {"project": "p", "domain": "d", "name": "e"},
@@ -39,9 +40,10 @@ from app.background.outbox.service import Outbox
 from app.runtime.dispatch import Server
 from app.runtime.metrics import TARGETS
 from app.services import outbox as messages
-from app.services.notifications import ADDRESS_LENGTH_MAX
+from app.services.notifications import ADDRESS_LENGTH_MAX, MAIL, QUEUE, WEBHOOK
 
 PATH = "/api/v1/notifications"
+ABOUT = {"notifications": (MAIL, WEBHOOK, QUEUE), "events": ("external_events", "cloud_events")}
 STATES = ("pending", "delivered", "failed")
 
 
@@ -117,8 +119,12 @@ class _Page:
                 if value not in allowed:
                     raise errors.InvalidArgument(f"{name} [{value[:40]}] must be one of {', '.join(allowed)}")
                 where[name] = value
+        about = query.get("about") or ""
+        if about and about not in ABOUT:
+            raise errors.InvalidArgument(f"about [{about[:40]}] must be one of {', '.join(ABOUT)}")
+        targets = ABOUT[about] if about else ()
         async with self._server.database.unit_of_work() as unit:
-            rows = await messages.of_place(unit, before=before, most=limit + 1, **where)
+            rows = await messages.of_place(unit, before=before, most=limit + 1, targets=targets, **where)
         token = str(rows[limit - 1].id) if len(rows) > limit else ""
         return json_pages.reply({"deliveries": [_view(row) for row in rows[:limit]], "token": token})
 

@@ -61,6 +61,7 @@ _PAGE: tuple[tuple[str, dict[str, Any]], ...] = (
 _PROBLEMS = (*_PAGE, ("problems", {"type": "boolean", "default": False}))
 _MESSAGES = (
     *_PAGE,
+    ("about", {"type": "string", "enum": list(notifications.ABOUT)}),
     ("target", {"type": "string", "enum": list(TARGETS)}),
     ("state", {"type": "string", "enum": list(notifications.STATES)}),
 )

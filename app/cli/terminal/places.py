@@ -108,6 +108,27 @@ def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
     )
 
 
+def listed_place(client: Client, text: str, project: str, domain: str, *, what: str) -> str:
+    """Return PROJECT/DOMAIN or PROJECT/DOMAIN/NAME, of which a command lists something.
+
+    Args:
+        client: The connection to the server.
+        text: The argument of the command.
+        project: The option for the project.
+        domain: The option for the domain.
+        what: The word for the name.
+
+    Raises:
+        BadSetting: The text has another form.
+    """
+    from app.settings import BadSetting
+
+    parts = text.split("/") if text else []
+    if not all(parts) or len(parts) > 3:
+        raise BadSetting(f"{text!r} is no place; give nothing, {what} or PROJECT/DOMAIN[/{what}]")
+    return text if len(parts) > 1 else "/".join((*place_of(client, project, domain), *parts))
+
+
 def plan_of(client: Client, text: str, project: str, domain: str) -> str:
     """Return a launch plan that the command line names, as PROJECT/DOMAIN/NAME, with its version where it is given.
 

@@ -12,8 +12,10 @@ from starlette.applications import Starlette
 from app.api.pages import notifications
 from app.background.outbox.build import outbox_of
 from app.runtime.dispatch import Server
+from app.services import outbox
 from app.settings.outbound import Emailer, EmailServer, Notifications
 from tests.api.pages import own_replies
+from tests.services.test_events import run_id
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import end, launch, rule, with_mail
 from tests.support.smtp_server import smtp_server
@@ -82,7 +84,18 @@ def test_pages_and_choices(bench: Scenario) -> None:
         assert (token, found) == ("", ["nobody", *(f"u{number}@example.com" for number in reversed(range(5)))])
         chosen = (await call("GET", PLACE, state="failed", target="mail")).json()["deliveries"]
         assert [one["recipient"] for one in chosen] == ["nobody"]
-        for query in ({"state": "lost"}, {"target": "pigeon"}, {"limit": "0"}, {"limit": "1001"}, {"token": "x"}):
+        async with b.context() as ctx:
+            await outbox.put(ctx, target="cloud_events", kind="node", execution=run_id("e1"), content=b"")
+        for about, number in (("notifications", 6), ("events", 1), ("", 7)):
+            assert len((await call("GET", PLACE, about=about)).json()["deliveries"]) == number
+        for query in (
+            {"about": "weather"},
+            {"state": "lost"},
+            {"target": "pigeon"},
+            {"limit": "0"},
+            {"limit": "1001"},
+            {"token": "x"},
+        ):
             refused = await call("GET", PLACE, **query)
             assert refused.status_code == 400, query
 

@@ -36,7 +36,7 @@ export function Notifications({ execution }: { execution: Schema<"admin.Executio
   const live = useLive<Reply | null>(
     `notifications ${project} ${domain} ${name}`,
     async (signal, _, background) => {
-      const address = `${ROOT}/api/v1/notifications/${path}?limit=${ROWS}`;
+      const address = `${ROOT}/api/v1/notifications/${path}?about=notifications&limit=${ROWS}`;
       const options = { signal, background, statuses: [404, 501] };
       const response = await request("notifications", address, { headers: { Accept: "application/json" } }, options);
       // Other Flyte servers keep no record of messages.
