@@ -15,6 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from app.blobs import blob_errors
@@ -22,6 +23,8 @@ from app.system import system
 
 # Reading a file of this size from the page cache takes less time than starting a thread for it.
 DIRECT_READ_BYTES_MAX = 256 * 1024
+# The same for writing into the page cache, where nothing waits for the disk.
+DIRECT_WRITE_BYTES_MAX = 64 * 1024
 
 # Folder of unfinished files, which are renamed when they are complete. A file that a crash left here is deleted after a
 # day. No object can have this name (object_names.component).
@@ -30,6 +33,7 @@ INCOMING_AGE_SECONDS_MAX = 24 * 3600
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+_NEW_FOLDER_FLAGS = _FOLDER_FLAGS | os.O_NOFOLLOW
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -125,9 +129,13 @@ class Folder:
         with os.fdopen(descriptor, "rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).digest()
 
-    async def write(self, path: str, uri: str, data: bytes, *, replace: bool) -> bool:
+    async def write(self, path: str, uri: str, data: bytes, *, replace: bool, durable: bool = True) -> bool:
         """Store data at `path` completely or not at all; arguments, result and errors as `Blobs.create`."""
-        return await asyncio.to_thread(self._write, path, uri, data, replace)
+        # A file without content has nothing that a power failure could take.
+        durable = durable and bool(data)
+        if not durable and len(data) <= DIRECT_WRITE_BYTES_MAX:
+            return self._write(path, uri, data, replace, durable=False)
+        return await asyncio.to_thread(self._write, path, uri, data, replace, durable=durable)
 
     async def write_all(self, objects: Sequence[tuple[str, str, bytes]]) -> None:
         """Store objects, given as path, location and data, in one thread; errors as `Blobs.write`."""
@@ -137,10 +145,10 @@ class Folder:
         for path, uri, data in objects:
             self._write(path, uri, data, True)
 
-    def _write(self, path: str, uri: str, data: bytes, replace: bool) -> bool:
+    def _write(self, path: str, uri: str, data: bytes, replace: bool, *, durable: bool = True) -> bool:
         with IncomingFile(self, path, uri) as incoming:
             incoming.write(data)
-            return incoming.commit(replace=replace)
+            return incoming.commit(replace=replace, durable=durable)
 
     def rename(self, temporary: str, path: str, uri: str, *, replace: bool) -> bool:
         """Give a complete temporary file its name.
@@ -160,13 +168,7 @@ class Folder:
             OSError: The file cannot be renamed.
         """
         parent, name = os.path.split(path)
-        try:
-            descriptor = os.open(parent, _FOLDER_FLAGS)
-        except FileNotFoundError:
-            if not _below(os.path.realpath(parent), self._real):
-                raise blob_errors.outside(uri) from None
-            os.makedirs(parent, exist_ok=True)
-            descriptor = os.open(parent, _FOLDER_FLAGS)
+        descriptor = self._open_folder(parent, uri)
         try:
             if not self._is_inside(descriptor, parent):
                 raise blob_errors.outside(uri)
@@ -183,6 +185,34 @@ class Folder:
             return True
         finally:
             os.close(descriptor)
+
+    def _open_folder(self, path: str, uri: str) -> int:
+        """Return a descriptor of a folder, which the caller closes, after making it with the folders above it.
+
+        Errors as `rename`.
+        """
+        missing: list[str] = []
+        while True:
+            try:
+                descriptor = os.open(path, _FOLDER_FLAGS)
+                break
+            except FileNotFoundError:
+                if path == self.path:
+                    os.makedirs(path)
+                else:
+                    path, name = os.path.split(path)
+                    missing.append(name)
+        for name in reversed(missing):
+            try:
+                if not self._is_inside(descriptor, path):
+                    raise blob_errors.outside(uri)
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=descriptor)
+                below = os.open(name, _NEW_FOLDER_FLAGS, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
+            descriptor, path = below, f"{path}/{name}"
+        return descriptor
 
     def _is_inside(self, descriptor: int, path: str) -> bool:
         """Return whether the open file is in the folder, after following symbolic links."""
@@ -261,8 +291,12 @@ class IncomingFile:
             self._md5.update(data)
             self.size_bytes += len(data)
 
-    def commit(self, *, replace: bool = True) -> bool:
+    def commit(self, *, replace: bool = True, durable: bool = True) -> bool:
         """Flush the file to the disk and give it its name; arguments and result as `Folder.rename`.
+
+        Args:
+            replace: Whether an existing file is replaced.
+            durable: Whether to flush; without it, a power failure soon after may leave a file without content.
 
         Raises:
             BlobOutside: A symbolic link leads out of the folder.
@@ -272,7 +306,7 @@ class IncomingFile:
             try:
                 # Rows that refer to the object may reach the disk at any time; the object must be there before them.
                 # A file without content has nothing that could be lost.
-                if self.size_bytes:
+                if durable and self.size_bytes:
                     _sync(self._descriptor)
                 renamed = self._folder.rename(self._temporary, self._path, self._uri, replace=replace)
             except OSError as error:

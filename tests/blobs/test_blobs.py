@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,34 @@ class TestObjects:
         blobs = store(tmp_path, url=str(tmp_path / "link"))
         asyncio.run(blobs.write(blobs.uri("x"), b"x"))
         assert asyncio.run(blobs.read(blobs.uri("x"), bytes_max=1)) == b"x"
+
+    def test_only_durable_objects_with_content_wait_for_the_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blobs, flushed = store(tmp_path), []
+        monkeypatch.setattr(blob_folder, "_sync", flushed.append)
+        large = b"x" * (blob_folder.DIRECT_WRITE_BYTES_MAX + 1)
+        for name, data, durable, flushes in (
+            ("a", b"x", True, 1),
+            ("b", b"", True, 0),
+            ("c", b"x", False, 0),
+            ("d", large, False, 0),
+            ("e", large, True, 1),
+        ):
+            flushed.clear()
+            asyncio.run(blobs.write(blobs.uri(name, "below", name), data, durable=durable))
+            assert len(flushed) == flushes, name
+            assert asyncio.run(blobs.read(blobs.uri(name, "below", name), bytes_max=0)) == data
+
+    def test_missing_folders_are_made_and_the_storage_folder_too(self, tmp_path: Path) -> None:
+        blobs = store(tmp_path)
+        shutil.rmtree(blobs.base)
+        asyncio.run(blobs.write(blobs.uri("a", "b", "c", "x"), b"x"))
+        assert asyncio.run(blobs.read(blobs.uri("a", "b", "c", "x"), bytes_max=1)) == b"x"
+        os.symlink(tmp_path / "nothing", blobs.uri("link"))
+        with pytest.raises(b.BlobError):
+            asyncio.run(blobs.write(blobs.uri("link", "x"), b"x"))
+        assert not (tmp_path / "nothing").exists()
 
     def test_a_write_that_fails_leaves_nothing(self, tmp_path: Path) -> None:
         blobs = store(tmp_path)

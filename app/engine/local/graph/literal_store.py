@@ -75,8 +75,13 @@ class LiteralStore:
 
         return await offloading.map_references(values, read)
 
-    async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
+    async def write(self, uri: str, values: literals_pb2.LiteralMap, *, durable: bool = True) -> None:
         """Write a literal map.
+
+        Args:
+            uri: Its address.
+            values: The map.
+            durable: Whether the file outlives a power failure (`Blobs.write`).
 
         Raises:
             TooLarge: The map exceeds the size limit of literals.
@@ -85,18 +90,24 @@ class LiteralStore:
         reason = literal_limits.excess(self._settings, kind, values)
         if reason:
             raise TooLarge("InputSizeExceeded" if kind == "inputs" else "OutputSizeExceeded", reason)
-        await self._blobs.write(uri, values.SerializeToString(deterministic=True))
+        await self._blobs.write(uri, values.SerializeToString(deterministic=True), durable=durable)
 
     async def write_composed(
-        self, uri: str, directory: str, values: literals_pb2.LiteralMap
+        self, uri: str, directory: str, values: literals_pb2.LiteralMap, *, durable: bool = True
     ) -> literals_pb2.LiteralMap:
         """Write a literal map that the engine itself has composed, and return it as it was written.
 
         The largest literals of a map that is too large are offloaded to files in the directory.
 
+        Args:
+            uri: Its address.
+            directory: The folder for offloaded literals.
+            values: The map.
+            durable: Whether the file outlives a power failure (`Blobs.write`).
+
         Raises:
             TooLarge: The map exceeds the size limit of literals even then.
         """
         slim = await offloading.offload(self._settings, self._blobs, directory, values)
-        await self.write(uri, slim)
+        await self.write(uri, slim, durable=durable)
         return slim

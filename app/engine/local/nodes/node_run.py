@@ -89,7 +89,8 @@ async def _inputs(context: NodeContext) -> literals_pb2.LiteralMap:
         raise await fail(context, error.error) from error
     if context.error is not None and "err" in inputs.literals:
         inputs.literals["err"].CopyFrom(_error_input(context, context.error))
-    return await context.execution.literals.write_composed(context.input_uri, context.directory, inputs)
+    # A server that resumes an unfinished node writes its inputs again. The outputs of processes are not flushed either.
+    return await context.execution.literals.write_composed(context.input_uri, context.directory, inputs, durable=False)
 
 
 def _error_input(context: NodeContext, error: execution_pb2.ExecutionError) -> literals_pb2.Literal:

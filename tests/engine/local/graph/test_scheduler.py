@@ -54,7 +54,7 @@ class MemoryLiterals(LiteralStore):
     async def read(self, uri: str) -> literals_pb2.LiteralMap:
         return self.written[uri]
 
-    async def write(self, uri: str, values: literals_pb2.LiteralMap) -> None:
+    async def write(self, uri: str, values: literals_pb2.LiteralMap, *, durable: bool = True) -> None:
         self.written[uri] = values
 
 
