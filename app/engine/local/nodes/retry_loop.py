@@ -23,6 +23,7 @@ from app.engine.local.connectors.registry import Route
 from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.runner import NoService
 from app.engine.local.graph import retries, unique_ids
+from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
 from app.engine.local.graph.state import ExecutionState, NodeContext
@@ -53,6 +54,8 @@ _Kind = execution_pb2.ExecutionError
 
 _CHECKPOINTS = "_flytecheckpoints"
 _EXITED_WELL = {"reason": "", "code": 0}
+# An attempt that ends sooner is reported RUNNING together with its end, which saves a transaction.
+_UNREPORTED_SECONDS = 0.1
 
 
 class AttemptListener(Protocol):
@@ -69,8 +72,11 @@ class AttemptListener(Protocol):
             notices: Notices to the user about its environment.
         """
 
+    def started(self, attempt: int) -> None:
+        """Note that an attempt has a process. `running` follows, unless the process ends soon."""
+
     async def running(self, attempt: int) -> None:
-        """Record that an attempt has a process."""
+        """Record that an attempt has had a process since `started`."""
 
     async def reported(self, attempt: int, report: Report) -> None:
         """Record the state of an attempt that a service runs."""
@@ -293,12 +299,12 @@ class RetryLoop:
 
     async def _watch(self, running: RunningAttempt) -> Outcome:
         """Wait until a process has ended; kill it at the timeout of the attempt."""
-        await self._listener.running(self.attempt)
+        self._listener.started(self.attempt)
         self._started_at = running.started_at or time.time()
         result: Outcome = Killed()
         try:
             async with asyncio.timeout(self._seconds_left()) as clock:
-                result = await self._execution.host.runner.wait(running)
+                result = await self._outcome_of(running)
         except TimeoutError:
             if not clock.expired():
                 raise
@@ -306,6 +312,18 @@ class RetryLoop:
             return result
         await self._execution.host.runner.kill(running)
         return retries.expired(self._node)
+
+    async def _outcome_of(self, running: RunningAttempt) -> Outcome:
+        """Wait until a process has ended; report that it runs, unless it ends soon."""
+        waiting = asyncio.ensure_future(self._execution.host.runner.wait(running))
+        try:
+            await asyncio.wait((waiting,), timeout=_UNREPORTED_SECONDS)
+            if not waiting.done():
+                await self._listener.running(self.attempt)
+            return await waiting
+        except BaseException:
+            await cancel_and_wait((waiting,))
+            raise
 
     def _seconds_left(self) -> float | None:
         """Return the seconds that are left for the attempt; None without a limit."""

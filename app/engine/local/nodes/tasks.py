@@ -5,6 +5,7 @@ Source: flytepropeller pkg/controller/nodes/task, nodes/executor.go (retries), f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from flyteidl.event import event_pb2
 from app.engine.local.connectors.replies import is_live
 from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import recovery, retries
+from app.engine.local.graph.events import Event
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
@@ -58,6 +60,8 @@ class TaskNode:
         self.is_dynamic = False
         self._reservation = reservation
         self._report: Report | None = None
+        # The events that report the attempt RUNNING, until they are sent.
+        self._unreported: list[Event] = []
         self._execution = context.execution
         self._task = task
         self._deck = DeckWatch(context.execution.server.settings, context.execution.server.blobs)
@@ -127,10 +131,21 @@ class TaskNode:
         submitted = self._event(Task.QUEUED, reason="\n".join(("task submitted", *notices)))
         await self._execution.events.send(self._node_event(Node.QUEUED), submitted, self._node_event(Node.RUNNING))
 
+    def started(self, attempt: int) -> None:
+        """Keep the events that report the attempt RUNNING, with their time."""
+        self._unreported = [self._event(Task.RUNNING, has_log=True), self._node_event(Node.RUNNING)]
+        now = time.time_ns() // 1000
+        for event in self._unreported:
+            event.occurred_at.FromMicroseconds(now)
+
+    def _take_unreported(self) -> list[Event]:
+        taken, self._unreported = self._unreported, []
+        return taken
+
     async def running(self, attempt: int) -> None:
         """Report the attempt RUNNING, and watch for its deck."""
         events, uri = self._execution.events, decks.uri_of(self._context.output_dir(attempt))
-        await events.send(self._event(Task.RUNNING, has_log=True), self._node_event(Node.RUNNING))
+        await events.send(*self._take_unreported())
         if self._generates_deck and events.deck(self._context.unique_id) != uri:
             self._deck.start(uri, lambda: events.send(*self._shown(uri)))
 
@@ -150,20 +165,22 @@ class TaskNode:
             await self._execution.events.send(*self._failure(failed), *self._shown(await self._deck_of(failed)))
         self.is_dynamic = self._is_recovered = False
         self._report = None
+        self._unreported = []
         await self._permit.acquire()
 
-    def _failure(self, failed: Failed) -> list[event_pb2.TaskExecutionEvent]:
+    def _failure(self, failed: Failed) -> list[Event]:
         if self.is_dynamic:
             return []
         if failed.late:
-            return [self._event(Task.ABORTED, has_log=True)]
-        return [self._event(Task.FAILED, error=failed.error, has_log=True)]
+            return [*self._take_unreported(), self._event(Task.ABORTED, has_log=True)]
+        return [*self._take_unreported(), self._event(Task.FAILED, error=failed.error, has_log=True)]
 
-    def succeeded(self) -> list[event_pb2.TaskExecutionEvent]:
+    def succeeded(self) -> list[Event]:
         """Return the SUCCEEDED event of the last attempt, to be sent with that of the node; none without a process."""
         if self._is_recovered:
             return []
-        return [self._event(Task.SUCCEEDED, output_uri=self._context.output_uri(self._loop.attempt), has_log=True)]
+        ended = self._event(Task.SUCCEEDED, output_uri=self._context.output_uri(self._loop.attempt), has_log=True)
+        return [*self._take_unreported(), ended]
 
     async def _report_failure(self, failed: Failed) -> NodeFailed:
         # The node keeps showing the deck of an earlier attempt when the last one wrote none.

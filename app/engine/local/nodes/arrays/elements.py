@@ -213,8 +213,11 @@ class _Index:
     async def submitted(self, attempt: int, notices: Sequence[str] = ()) -> None:
         self._progress.change(self._index, Task.QUEUED, attempt)
 
-    async def running(self, attempt: int) -> None:
+    def started(self, attempt: int) -> None:
         self._progress.change(self._index, Task.RUNNING, attempt)
+
+    async def running(self, attempt: int) -> None:
+        return None
 
     async def reported(self, attempt: int, report: Report) -> None:
         self._reports[self._index, attempt] = report
