@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -39,6 +39,10 @@ class Section(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,
     )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return the section itself: it never changes. Pydantic copies each default, which takes half of `load`."""
+        return self
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Return the fields for repr, addresses without their passwords."""
