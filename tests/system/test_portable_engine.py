@@ -33,12 +33,12 @@ def passes(*tests: str) -> None:
 
 @pytest.mark.smoke
 def test_processes_start_end_and_are_adopted() -> None:
-    passes(f"{PROCESSES}/test_pool.py")
+    passes(f"{PROCESSES}/pool/test_process_pool.py")
 
 
 def test_tasks_are_forked_where_the_setting_allows_it_and_adopted_with_all_they_have_started() -> None:
     passes(
-        f"{PROCESSES}/test_fork_server.py::test_a_setting_forks_tasks_on_every_system",
-        f"{PROCESSES}/test_adoption.py",
+        f"{PROCESSES}/pool/test_fork_server.py::test_a_setting_forks_tasks_on_every_system",
+        f"{PROCESSES}/pool/test_adoption.py",
         f"{PROCESSES}/test_runner.py::TestKill::test_children_end_with_the_task",
     )
