@@ -23,7 +23,7 @@ from app.database.schedule_tables import ScheduleState
 from app.services import launch_plans
 from app.services.schedules.slots import execution_name
 from tests.support.builders import a_launch_plan, an_id, register
-from tests.support.forked_commands import Forked
+from tests.support.forked_commands import command
 from tests.support.servers import START_SECONDS_MAX, environment
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ class Scheduler:
         self.log = log
         log.touch()
         variables = {"FLYTEADMIN_DATABASE_URL": url, "FLYTEADMIN_STORAGE_URL": str(home / "storage")}
-        self.process = Forked(["scheduler", "run"], environment(home, **variables), log)
+        self.process = command(["scheduler", "run"], environment(home, **variables), log)
 
     def kill(self) -> None:
         """Kill the process, which has started before: a slow machine would kill it before it does anything."""

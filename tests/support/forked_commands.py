@@ -1,6 +1,6 @@
-"""Commands of flyteadmin in processes that are forked from one which has imported the program.
+"""Commands of flyteadmin, and functions, in processes that are forked from one which has imported the program.
 
-A command by itself takes seconds to start on a busy machine. Tests that kill hundreds of processes would take hours.
+A program by itself takes seconds to start on a busy machine. Tests that kill hundreds of processes would take hours.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "pytest", "app.cli.main", "app.cli.scheduler", "app.server.startup"])
+_context.set_forkserver_preload(
+    [__name__, "pytest", "app.cli.main", "app.cli.scheduler", "app.server.startup", "app.background.outbox.build"]
+)
 
 
 class Forked:
-    """A running command.
+    """A function that runs in a process of its own.
 
     Args:
-        arguments: The arguments of flyteadmin.
-        variables: Its environment.
-        log: Receives its output.
+        function: The function, at the top level of its module.
+        arguments: Its arguments.
+        log: Receives the output, in place of what the file has.
     """
 
-    def __init__(self, arguments: Sequence[str], variables: dict[str, str], log: Path) -> None:
-        self._process = _context.Process(target=_run, args=(list(arguments), variables, str(log)), daemon=True)
+    def __init__(self, function: Callable[..., None], arguments: Sequence[Any], log: Path) -> None:
+        self._process = _context.Process(target=_run, args=(function, tuple(arguments), str(log)), daemon=True)
         self._process.start()
 
     def poll(self) -> int | None:
@@ -50,13 +53,28 @@ class Forked:
         return self._process.exitcode
 
 
-def _run(arguments: list[str], variables: dict[str, str], log: str) -> None:
+def command(arguments: Sequence[str], variables: dict[str, str], log: Path) -> Forked:
+    """Start a command.
+
+    Args:
+        arguments: The arguments of flyteadmin.
+        variables: Its environment.
+        log: Receives its output.
+    """
+    return Forked(_command, (list(arguments), variables), log)
+
+
+def _command(arguments: list[str], variables: dict[str, str]) -> None:
+    from app.cli.main import main
+
     os.environ.clear()
     os.environ.update(variables)
+    sys.argv = ["flyteadmin", *arguments]
+    main()
+
+
+def _run(function: Callable[..., None], arguments: tuple[Any, ...], log: str) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
         os.dup2(output, descriptor)
-    from app.cli.main import main
-
-    sys.argv = ["flyteadmin", *arguments]
-    main()
+    function(*arguments)

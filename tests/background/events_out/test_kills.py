@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pytest
 from app.services.phases import Node
 from tests.background.events_out.plane import Plane
 from tests.background.events_out.test_events_out import configure, ids, options
+from tests.background.outbox.process import Deliverer
 from tests.services.test_events import launch, node_event, run_id
 from tests.support.http_receiver import http_receiver
 
@@ -27,26 +26,16 @@ pytestmark = pytest.mark.slow
 EXECUTIONS, PROCESSES = 10, 2
 # Events that wait for their delivery: a slow machine records more than it delivers.
 AHEAD_MAX = 200
+# The messages of a killed process are free after at most this time.
+RENEW_SECONDS = 0.3
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.campaign)])
 def test_nothing_is_lost_and_no_order_is_broken(bench: Callable[..., Any], tmp_path: Path, kills: int) -> None:
-    choice, file, log = random.Random(17), tmp_path / "flyte.json", tmp_path / "log"
+    choice, file = random.Random(17), tmp_path / "flyte.json"
 
-    async def start() -> asyncio.subprocess.Process:
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.background.events_out.deliveries",
-                str(file),
-                stdout=subprocess.PIPE,
-                stderr=output,
-                cwd=Path(__file__).parents[3],
-            )
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"started\n", log.read_text()
-        return process
+    def start() -> Deliverer:
+        return Deliverer(file, tmp_path, renew_seconds=RENEW_SECONDS)
 
     async def scenario(b: Any) -> None:
         async with http_receiver() as receiver:
@@ -70,7 +59,7 @@ def test_nothing_is_lost_and_no_order_is_broken(bench: Callable[..., Any], tmp_p
             receiver.delay = 0.01
             for number in range(EXECUTIONS):
                 await launch(b, f"e{number + 1}")
-            processes = [await start() for _ in range(PROCESSES)]
+            processes = [start() for _ in range(PROCESSES)]
             ended = asyncio.Event()
 
             async def record() -> None:
@@ -90,19 +79,20 @@ def test_nothing_is_lost_and_no_order_is_broken(bench: Callable[..., Any], tmp_p
                     # At a moment at which the receiver is answering.
                     count = len(receiver.received) + choice.randrange(1, 20)
                     async with asyncio.timeout(60):
-                        while len(receiver.received) < count:  # noqa: ASYNC110 - the receiver has no event for it
+                        while len(receiver.received) < count:
+                            assert not writer.done(), writer
                             await asyncio.sleep(0.001)
                     place = choice.randrange(PROCESSES)
+                    await processes[place].started()
                     processes[place].kill()
-                    await processes[place].wait()
-                    processes[place] = await start()
+                    processes[place] = start()
                 ended.set()
                 await writer
                 await plane.settled(90)
             finally:
+                ended.set()
                 for process in processes:
                     process.kill()
-                    await process.wait()
             check(receiver.accepted, recorded, kills)
 
     bench(scenario)

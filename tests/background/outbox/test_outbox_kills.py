@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from flyteidl.admin import event_pb2
 
 from app.database.outbox_tables import OutboxMessage
 from app.services import outbox
+from tests.background.outbox.process import Deliverer
 from tests.services.test_events import run_id
 from tests.support.http_receiver import http_receiver
 
@@ -26,13 +26,6 @@ pytestmark = pytest.mark.slow
 PROCESSES, EXECUTIONS, ROUNDS, DELIVERIES_MAX = 2, 8, 8, 16
 # Leases of a killed process are released within 10 s, on a loaded machine a little later.
 STALLED_SECONDS = 60.0
-
-
-async def start(config: Path, log: Path) -> asyncio.subprocess.Process:
-    with log.open("ab") as output:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.background.outbox.process", str(config), stdout=output, stderr=output
-        )
 
 
 async def put(b: Any, round: int) -> None:
@@ -53,7 +46,7 @@ async def put(b: Any, round: int) -> None:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.campaign)])
 def test_no_message_is_lost(bench: Callable[..., Any], tmp_path: Path, kills: int) -> None:
-    choice, log, config = random.Random(17), tmp_path / "log", tmp_path / "config.yaml"
+    choice, config = random.Random(17), tmp_path / "config.yaml"
 
     async def scenario(b: Any) -> None:
         async with http_receiver() as receiver:
@@ -68,7 +61,7 @@ def test_no_message_is_lost(bench: Callable[..., Any], tmp_path: Path, kills: in
                 f"  http: {{url: '{receiver.url}'}}\n"
                 "  eventsPublisher: {eventTypes: [all]}\n"
             )
-            processes = [await start(config, log) for _ in range(PROCESSES)]
+            processes = [Deliverer(config, tmp_path) for _ in range(PROCESSES)]
             rounds = 0
             try:
                 for _ in range(kills):
@@ -80,21 +73,19 @@ def test_no_message_is_lost(bench: Callable[..., Any], tmp_path: Path, kills: in
                         while len(receiver.received) < wanted:  # noqa: ASYNC110 - the receiver has no event
                             await asyncio.sleep(0.005)
                     place = choice.randrange(PROCESSES)
-                    processes[place].send_signal(signal.SIGKILL)
-                    await processes[place].wait()
-                    processes[place] = await start(config, log)
-                await drained(b, log)
+                    await processes[place].started()
+                    processes[place].kill()
+                    processes[place] = Deliverer(config, tmp_path)
+                await drained(b, processes)
             finally:
-                for process in processes:
-                    process.terminate()
-                codes = [await process.wait() for process in processes]
-        assert set(codes) <= {0, -signal.SIGTERM}, log.read_text()[-3000:]
+                codes = [await process.stop() for process in processes]
+        assert set(codes) <= {0, -signal.SIGTERM}, _logs(processes)
         check([one.headers["webhook-id"] for one in receiver.accepted], rounds, kills)
 
     bench(scenario)
 
 
-async def drained(b: Any, log: Path) -> None:
+async def drained(b: Any, processes: list[Deliverer]) -> None:
     """Wait until no message waits, as long as the number of waiting messages falls."""
     least, since = None, asyncio.get_running_loop().time()
     while True:
@@ -106,12 +97,12 @@ async def drained(b: Any, log: Path) -> None:
             return
         if least is None or waiting < least:
             least, since = waiting, now
-        assert now - since < STALLED_SECONDS, (waiting, first, _end_of(log))
+        assert now - since < STALLED_SECONDS, (waiting, first, _logs(processes))
         await asyncio.sleep(0.2)
 
 
-def _end_of(log: Path) -> str:
-    return log.read_text()[-3000:]
+def _logs(processes: list[Deliverer]) -> str:
+    return "\n".join(process.log for process in processes)
 
 
 def check(ids: list[str], rounds: int, kills: int) -> None:
