@@ -32,8 +32,9 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
 # Two processes, each with neighbouring tests, which share servers; the one that ends first takes over tests of the other.
-# `make check` runs the rules of test_tidy.py.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/test_tidy.py
+# `make check` runs the tests that read the sources.
+RULES := tests/test_tidy.py tests/settings/test_reads.py
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(RULES:%=--ignore %)
 
 test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 5 minutes
 	$(PYTEST) -m "not long and not campaign" $(ARGS)
@@ -75,7 +76,7 @@ test-events: $(VENV)/.dev ## Kill processes that publish events, and publish at 
 	$(BIN)/python -m pytest -m campaign tests/background/events_out $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
-	$(PYTEST) -m "not slow and not campaign" $(ARGS)
+	$(PYTEST) -m "not slow and not heavy and not campaign" $(ARGS)
 
 .PHONY: test-examples
 test-examples: $(VENV)/.dev ## Run the tests that make up their input, with many more examples
@@ -90,7 +91,7 @@ check: $(VENV)/.dev ## Check format, lint, types, security and the project's own
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive app openapi
-	$(BIN)/python -m pytest -q tests/test_tidy.py
+	$(BIN)/python -m pytest -q $(RULES)
 
 format: $(VENV)/.dev ## Format the code and sort its imports
 	$(BIN)/ruff check --fix-only --select I .

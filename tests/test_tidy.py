@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import runpy
 import subprocess
 import tokenize
 from functools import cache
@@ -33,6 +34,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("app.main", "app.server"),
     ("app.cli",),
 )
+LOCAL_ENGINE = "app.engine.local"
+# From the lowest rank to the highest.
+ENGINE_ROOMS = ("processes", "connectors", "host", "graph", "nodes", "")
 BANNED = {
     r"\bprint\(": "say it with structlog; commands print through Rich",
     r"\bdatetime\.utcnow\(": "datetime.now(UTC)",
@@ -122,6 +126,29 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(modules_imported()).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def engine_rank(module: str) -> int:
+    """Return the rank of a module's room in the local engine; modules beside the rooms have the highest."""
+    room = module.removeprefix(LOCAL_ENGINE).lstrip(".").partition(".")[0]
+    return ENGINE_ROOMS.index(room if room in ENGINE_ROOMS else "")
+
+
+def test_no_module_of_the_local_engine_imports_a_higher_room() -> None:
+    upward = [
+        (module, imported)
+        for module, others in modules_imported().items()
+        for imported in others
+        if module.startswith(LOCAL_ENGINE)
+        and imported.startswith(f"{LOCAL_ENGINE}.")
+        and engine_rank(imported) > engine_rank(module)
+    ]
+    assert upward == []
+
+
+def test_the_page_of_deviations_is_current() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "deviations.py"))["page"]()
+    assert page == (ROOT / "docs" / "deviations.md").read_text(), "run `make generate`"
 
 
 def prose_of(path: Path) -> list[str]:
@@ -222,7 +249,6 @@ def test_public_service_functions_say_what_they_do() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_the_repository_speaks_of_the_product_alone() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"

@@ -190,7 +190,6 @@ class TestInterrupts:
 
 
 class TestCommands:
-    @pytest.mark.smoke
     def test_migrate(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
         first, again = run(home, "migrate", "run"), run(home, "migrate", "run")

@@ -149,6 +149,7 @@ def test_schema_py_and_the_database_have_the_same_tables(kind: str, empty_databa
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
     url = postgres.create()
     code = f"from app.database import migrations; print(migrations.run({url!r}))"

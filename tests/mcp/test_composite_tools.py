@@ -78,7 +78,6 @@ def test_plain_values_are_refused_by_name(served: Served) -> None:
     served.run(scenario)
 
 
-@pytest.mark.smoke
 def test_why_an_execution_failed(served: Served) -> None:
     async def scenario(client: Client) -> None:
         id = await launch_plainly(client, "failing", {"message": "the cellar is flooded"})

@@ -156,7 +156,6 @@ def test_no_moment_of_the_start_is_deaf_to_the_wish_to_stop(tmp_path: Path, work
 
 
 class TestSeveralProcesses:
-    @pytest.mark.smoke
     def test_workers_share_the_ports_the_database_and_the_books(self, tmp_path: Path) -> None:
         with serving(tmp_path / "home", "--workers", "2") as server:
             assert len(children(server.process.pid)) == 2

@@ -3,6 +3,7 @@
 | the test | markers | runs in |
 |---|---|---|
 | starts no process | | test-fast, test, test-all |
+| starts no process and takes more than about a tenth of a second | heavy | test, test-all |
 | needs PostgreSQL and no other process | slow | test, test-all |
 | starts processes or takes seconds, and is one of the few that stand for the others | slow, smoke | test, test-all |
 | starts processes or takes seconds | slow, long | test-all |
