@@ -107,6 +107,7 @@ def is_open(method: Any) -> bool:
     return method.name in access.OPEN_RPCS
 
 
+@pytest.mark.heavy
 def test_refreshes_of_sessions_end_before_the_connections_to_the_provider_close(app: FlyteAdmin) -> None:
     """Services stop in the reverse order."""
     names = [service.name for service in app.services._services]

@@ -30,6 +30,7 @@ def test_named_paths_exist(page: Path) -> None:
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
+@pytest.mark.heavy
 def test_the_example_of_a_host_application_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FLYTEADMIN_ENGINE", "none")

@@ -27,6 +27,8 @@ from app.services import executions
 from app.settings import Settings
 from tests.support.databases import migrated
 
+pytestmark = pytest.mark.heavy
+
 PROJECTS = "/api/v1/projects"
 
 

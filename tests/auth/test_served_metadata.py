@@ -19,6 +19,8 @@ from tests.support.databases import migrated
 from tests.support.issuer import Issuer, running_issuer
 from tests.support.tokens import URL, a_claim_set, pem, rsa_key, signed
 
+pytestmark = pytest.mark.heavy
+
 METADATA = "/.well-known/oauth-authorization-server"
 JSON = {"accept": "application/json"}
 

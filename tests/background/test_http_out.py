@@ -264,6 +264,7 @@ def test_a_reply_that_a_terminal_would_obey_is_shown_as_text() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.heavy
 def test_endless_headers_end_the_request() -> None:
     async def handle(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")

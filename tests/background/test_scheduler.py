@@ -30,6 +30,8 @@ from tests.services.test_executions import prepare
 from tests.support.builders import a_launch_plan, a_workflow, an_id
 from tests.support.builders import register as register_basics
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ("p", "development", "lp", "v1")

@@ -18,6 +18,8 @@ from app.database.connect import database_at
 from app.services.catalog import CacheKey
 from tests.conftest import DATABASES
 
+pytestmark = pytest.mark.heavy
+
 Command = Callable[..., Result]
 
 NOW = datetime.now(UTC)

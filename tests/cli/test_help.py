@@ -37,6 +37,7 @@ def test_names_of_options_are_lower_case(path: tuple[str, ...]) -> None:
     assert [name for name in names if name.startswith("--") and not name.islower()] == []
 
 
+@pytest.mark.heavy
 def test_documentation_of_one_setting() -> None:
     result = CliRunner().invoke(app, ["config", "docs", "server.http_port"])
     assert result.stdout.startswith("- `server.httpPort` (`30080`): Port of REST, gRPC")

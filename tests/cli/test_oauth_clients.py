@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from app.cli.main import app
 
+pytestmark = pytest.mark.heavy
+
 Run = Callable[..., Result]
 
 

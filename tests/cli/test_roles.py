@@ -15,6 +15,8 @@ from app.cli.main import app
 from app.settings import Settings
 from tests.support.databases import migrated
 
+pytestmark = pytest.mark.heavy
+
 Run = Callable[..., Result]
 
 

@@ -308,6 +308,7 @@ def test_types_that_nest_without_end_are_refused() -> None:
         castable(above, above)
 
 
+@pytest.mark.heavy
 def test_unions_that_take_endless_comparisons_are_refused() -> None:
     up, down = INT, STR
     for _ in range(45):
@@ -316,6 +317,7 @@ def test_unions_that_take_endless_comparisons_are_refused() -> None:
         castable(up, down)
 
 
+@pytest.mark.heavy
 def test_steps_are_counted_over_all_questions_of_a_request() -> None:
     size, casts = 300, Casts()
     wanted = union(*(list_of(enum(f"a{number}")) for number in range(size)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from flyteidl.core import workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from app.compiler import END, START, requirements
 from tests.compiler.invariants import check_compiled
 from tests.compiler.shapes import a_node, a_workflow, compiled, task_id, workflow_id
+
+pytestmark = pytest.mark.heavy
 
 # A node: the earlier nodes that its two numbers come from (or none: a constant, or the input of the workflow).
 SOURCES = st.integers(min_value=-2, max_value=30)

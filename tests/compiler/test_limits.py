@@ -15,6 +15,8 @@ from app.wire.go.digest import digest
 from tests.compiler.invariants import check_compiled
 from tests.compiler.shapes import TASKS, a_node, a_task, a_workflow, bound, compiled, workflow_id
 
+pytestmark = pytest.mark.heavy
+
 # Linear work takes 10 to 15 times the CPU time for ten times the nodes: 10,000 do not fit the processor's cache.
 GROWTH_MAX = 20
 TRIES = 4

@@ -25,6 +25,8 @@ from app.wire.go.diff import different_structure
 from app.wire.go.digest import digest
 from app.wire.text import text
 
+pytestmark = pytest.mark.heavy
+
 CONFORMANCE = Path(__file__).parent.parent / "conformance"
 CASES = sorted(
     path

@@ -26,6 +26,8 @@ from app.system import system
 from tests.support.breaking_postgres import TERMINATED, BreakingPostgres, last_words
 from tests.support.servers import serving
 
+pytestmark = pytest.mark.heavy
+
 _ANSWER = Statement(select(literal(42).label("answer")))
 _BY_KEY = Statement(select(literal(42).label("answer")), quick=True)
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}

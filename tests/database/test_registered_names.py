@@ -24,6 +24,8 @@ from app.services import launch_plans, named_entities, registered_names, tasks, 
 from tests.conftest import DATABASES, Postgres
 from tests.support.builders import a_launch_plan, a_name, a_task, a_workflow, refusal, register
 
+pytestmark = pytest.mark.heavy
+
 Bench = Callable[..., Any]
 SAMPLE = Path(__file__).parents[1] / "sample" / "dump.sql"
 KINDS = {"tasks": 1, "workflows": 2, "launch_plans": 3}

@@ -23,6 +23,8 @@ from app.settings import Settings
 from tests.support.builders import a_launch_plan, a_project, a_task, a_workflow
 from tests.support.tokens import a_claim_set, pem, rsa_key, signed
 
+pytestmark = pytest.mark.heavy
+
 MCP, ADAPTER = 9090, 8080
 KEY = "key-of-the-assistants"
 URL = "http://localhost:30080"

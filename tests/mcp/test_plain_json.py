@@ -299,6 +299,7 @@ def test_numbers_that_json_or_the_field_does_not_have() -> None:
         assert refused.value.message.startswith(message)
 
 
+@pytest.mark.heavy
 def test_refused_arguments_of_any_size_are_refused_quickly() -> None:
     deep: Any = {"scalar": {"primitive": {"integer": "no number"}}}
     for _ in range(25):

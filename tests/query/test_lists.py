@@ -40,6 +40,7 @@ GREEDY = re.compile(r"(.+)\((.+),[ \t\f\r]?(.+)\)")
 
 
 class TestGrammar:
+    @pytest.mark.heavy
     def test_expressions_are_split_as_the_greedy_pattern_of_upstream_does(self) -> None:
         draw = random.Random(3)
         split = 0
@@ -223,6 +224,7 @@ KEYS = ["id", "created_at", "execution_created_at", "execution_name", "phase", "
 
 
 class TestPages:
+    @pytest.mark.heavy
     def test_pages_are_the_whole_list_for_every_sort(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await fill(b, 43)

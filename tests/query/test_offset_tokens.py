@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flyteidl.admin import (
     common_pb2,
     description_entity_pb2,
@@ -23,6 +24,8 @@ from app.services import events, executions, launch_plans, projects, signals, ta
 from app.services.phases import Node, Task
 from tests.services.test_events import TASK, launch, node_event, run_id, task_event
 from tests.support.builders import a_launch_plan, a_name, a_project, a_task, a_workflow
+
+pytestmark = pytest.mark.heavy
 
 Scenario = Callable[..., Any]
 COUNT = 5

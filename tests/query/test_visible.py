@@ -18,6 +18,8 @@ from app.database import schema
 from app.database.statements import Statement
 from app.query import lists, pages, visible
 
+pytestmark = pytest.mark.heavy
+
 NAMES = ("a", "ab", "abc", "a-b", "A", "AB", "a%", "a%b", "a_", "a_b", "axb", "b", "a\\b", "ä", "äb")
 PATTERNS = ("*", "a*", "ab*", "a", "A*", "a%*", "a_*", "a\\*", "a%", "b", "ä*", "x*", "nothing")
 TABLE = schema.table(schema.Workflow)

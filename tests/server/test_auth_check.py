@@ -23,6 +23,8 @@ from app.server import auth_check, secret_files
 from app.server.findings import Report
 from app.settings import BadSetting, Settings, load
 
+pytestmark = pytest.mark.heavy
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import oidc_provider_mock

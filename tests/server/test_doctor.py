@@ -15,6 +15,8 @@ from app.settings import BadSetting
 from tests.support.certificates import Authority, write_pair
 from tests.support.servers import Running, run, serving
 
+pytestmark = pytest.mark.heavy
+
 AUTHORITY = Authority()
 
 

@@ -22,6 +22,8 @@ from app.settings import BadSetting, Settings
 from tests.conftest import DATABASES
 from tests.support.servers import COMMAND, environment, run, serving
 
+pytestmark = pytest.mark.heavy
+
 PORTS = ("--port", "0", "--grpc-port", "0", "--metrics-port", "0")
 
 

@@ -14,6 +14,8 @@ from app.auth.secrets_store import SecretsStore
 from app.server import secret_files
 from app.settings import BadSetting, Settings, load
 
+pytestmark = pytest.mark.heavy
+
 NAMES = {
     "cookie_hash_key",
     "cookie_block_key",

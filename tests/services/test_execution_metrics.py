@@ -158,6 +158,7 @@ templates = st.lists(st.builds(a_node, names, kinds, inside), max_size=4).map(tu
 rows = st.tuples(names, st.integers(0, 12), st.integers(0, SECONDS_MAX), st.integers(0, 31), st.integers(0, 3))
 
 
+@pytest.mark.heavy
 @given(templates, templates, st.lists(rows, max_size=14), st.lists(rows, max_size=5), st.integers(-2, 6))
 def test_no_recorded_shape_is_an_error(
     top: tuple[workflow_pb2.Node, ...],

@@ -13,6 +13,7 @@ from tests.test_tidy import METAPHORS
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
+@pytest.mark.heavy
 def test_each_setting_is_documented() -> None:
     fields = [one for one in documented() if one.default is not None]
     assert len(fields) == len(list(leaves()))

@@ -24,6 +24,8 @@ from app.settings import BadSetting, Masker, Settings, load, masked, masker_of, 
 from app.settings.secrets import is_harmless, is_secret_name
 from app.settings.spelling import camel
 
+pytestmark = pytest.mark.heavy
+
 # Shrinking takes minutes, and a failing example is short anyway.
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 

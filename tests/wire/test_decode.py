@@ -321,6 +321,7 @@ class TestDepth:
         assert caught.value.message == "proto: cannot parse invalid wire-format data"
 
 
+@pytest.mark.heavy
 def test_random_damage_never_gets_past_the_exact_reader() -> None:
     """How: what the quick way takes must be what the exact reader takes, whatever happens to the body."""
     rng = random.Random(7)

@@ -17,6 +17,7 @@ from tests.api.edge import server_of
 from tests.services.catalog.requests import add_tag, by_tag, create_artifact, create_dataset, dataset_id, values
 
 
+@pytest.mark.heavy
 def test_a_client_caches_outputs(tmp_path: Path) -> None:
     async def main() -> None:
         server = server_of(tmp_path)

@@ -337,6 +337,7 @@ class TestClientsThatLeave:
 
 
 class TestManyCalls:
+    @pytest.mark.heavy
     def test_a_hundred_at_once_on_one_channel(self, edge: Edge) -> None:
         async def main() -> None:
             async with aio.insecure_channel(edge.target) as channel:
@@ -352,6 +353,7 @@ class TestManyCalls:
 
         asyncio.run(main())
 
+    @pytest.mark.heavy
     def test_four_channels_and_rest_beside_them(self, edge: Edge) -> None:
         def rest() -> None:
             with httpx.Client(base_url=f"http://{edge.target}") as client:

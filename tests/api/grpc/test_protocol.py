@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from app import errors
 from app.api.grpc import protocol
 
+pytestmark = pytest.mark.heavy
+
 MIB = 1 << 20
 
 

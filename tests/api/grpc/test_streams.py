@@ -49,6 +49,7 @@ class TestHealth:
         error: Any = caught.value
         assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "unknown service")
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(("service", "status"), [("", 1), ("flyteadmin", 1), ("other", 3)])
     def test_watch_tells_at_once_and_lasts(self, channel: grpc.Channel, service: str, status: int) -> None:
         watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))

@@ -19,6 +19,8 @@ from grpc import aio
 
 from tests.api.edge import Edge, raw, serving
 
+pytestmark = pytest.mark.heavy
+
 BIG_BYTES = 3_000_000
 UNSENT_BYTES_MAX = 10_000_000
 LIMITS = {

@@ -165,6 +165,7 @@ class TestFloods:
         # What is under way when the server closes counts too.
         assert sent < 4_000_000
 
+    @pytest.mark.heavy
     def test_rapid_resets_end_the_connection(self, edge: Edge) -> None:
         streams = 0
         with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as connection:
@@ -188,6 +189,7 @@ class TestFloods:
             answer = connection.answer(stream)
             assert (answer.status, answer.body) == (200, b"POST 3001")
 
+    @pytest.mark.heavy
     def test_a_frame_that_stays_incomplete_ends_an_idle_connection(self, tmp_path: Path) -> None:
         quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})
         with quick as edge, socket.create_connection(("127.0.0.1", edge.port), timeout=0.2) as connection:
@@ -203,6 +205,7 @@ class TestFloods:
             # To send all bytes takes 40 seconds.
             assert time.monotonic() - began < 20
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("start", [b"", b"PRI * HTTP", b"G"], ids=["nothing", "preface", "method"])
     def test_first_bytes_that_stay_incomplete_end_the_connection(self, tmp_path: Path, start: bytes) -> None:
         quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})
@@ -235,6 +238,7 @@ class TestBodies:
 
 
 class TestStopping:
+    @pytest.mark.heavy
     def test_what_is_under_way_is_finished_and_the_client_told(self, tmp_path: Path) -> None:
         with serving(tmp_path) as edge, raw(edge.port) as connection:
             stream = connection.send(GET_EXECUTION, grpc_frame(SLEEP.SerializeToString()))

@@ -296,6 +296,7 @@ NAME = st.lists(LABEL, min_size=1, max_size=4).map(".".join)
 PORT = st.integers(0, 65535)
 
 
+@pytest.mark.heavy
 @given(NAME, st.none() | PORT, st.sampled_from(["", "."]))
 def test_a_name_is_served_where_it_is_allowed_and_only_there(name: str, port: int | None, dot: str) -> None:
     host = f"{name}{dot}" + ("" if port is None else f":{port}")
@@ -322,6 +323,7 @@ def test_any_text_as_host_and_origin_gets_a_verdict(text: str) -> None:
     assert verdict({"host": "localhost", "origin": text}) in (0, 403)
 
 
+@pytest.mark.heavy
 @given(NAME, PORT, NAME, PORT, st.sampled_from(["http", "https"]))
 def test_an_origin_is_own_only_with_the_same_name_and_port(
     name: str, port: int, other: str, other_port: int, scheme: str

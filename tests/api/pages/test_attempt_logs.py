@@ -68,6 +68,7 @@ def write(home: Path, content: bytes, node: str = "n0", attempt: int = 0, **elem
     return path
 
 
+@pytest.mark.heavy
 @given(content=st.binary(max_size=400), first=st.integers(0, 500), length=st.integers(0, 500))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ranges_are_slices(get: Get, tmp_path: Path, content: bytes, first: int, length: int) -> None:
@@ -88,6 +89,7 @@ def test_ranges_are_slices(get: Get, tmp_path: Path, content: bytes, first: int,
             assert answer.headers["content-length"] == str(len(part))
 
 
+@pytest.mark.heavy
 @given(
     lines=st.lists(st.sampled_from(["", "a", "bb", "ü"]), max_size=12), ended=st.booleans(), count=st.integers(1, 15)
 )

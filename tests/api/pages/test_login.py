@@ -28,6 +28,8 @@ from app.settings import Settings
 from tests.conftest import Bench
 from tests.support.provider import CLIENT, SECRET, Provider
 
+pytestmark = pytest.mark.heavy
+
 OWN = "http://localhost:30080"
 SECRETS = {
     "FLYTE_SECRET_cookie_hash_key": base64.b64encode(secrets.token_bytes(64)).decode(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
@@ -12,6 +13,8 @@ from app.api.pages import own_document
 from app.api.rest.router import RpcRoute
 from app.main import create_app
 from app.settings import Settings
+
+pytestmark = pytest.mark.heavy
 
 # Redirects, files and pages for browsers are no API. The first is the document of upstream's routes.
 NO_API = ("/api/v1/openapi",)

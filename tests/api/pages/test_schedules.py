@@ -30,6 +30,8 @@ from tests.background.test_scheduler import KEY, START, activate, register, stat
 from tests.support.builders import a_launch_plan, an_id
 from tests.support.builders import register as register_basics
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 PLACE = "/api/v1/schedules/p/development"
 PLAN = f"{PLACE}/lp/v1"

@@ -22,6 +22,8 @@ from app.settings.auth import STATIC_CLIENTS, StaticClient
 from tests.auth.oauth.desk import PROPELLER, Desk, hashed, refused
 from tests.support.tokens import URL
 
+pytestmark = pytest.mark.heavy
+
 Oauth = Callable[..., Any]
 FOREVER = datetime.now(UTC) + timedelta(hours=1)
 

@@ -28,6 +28,8 @@ from tests.background.events_out.plane import Plane, until
 from tests.services.test_events import launch, node_event, run_id, workflow_event
 from tests.support.http_receiver import Received, http_receiver
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 SECRETS = ["whsec_" + base64.b64encode(letter * 32).decode() for letter in (b"a", b"b")]
 

@@ -22,6 +22,8 @@ from tests.background.events_out.plane import Plane
 from tests.background.events_out.test_events_out import configure, expected, ids, options
 from tests.support.http_receiver import http_receiver
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -19,6 +19,8 @@ from app.background.outbox.targets import Away, Refused
 from app.wire import cloud_events
 from tests.background.events_out.messages import message, raw_message
 
+pytestmark = pytest.mark.heavy
+
 REGION = "eu-west-1"
 
 

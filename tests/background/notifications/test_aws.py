@@ -27,6 +27,8 @@ from app.settings.outbound import Aws, Emailer, Notifications, Processor, Publis
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import end, launch, rule
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 REGION = "eu-west-1"

@@ -22,6 +22,8 @@ from app.runtime.dispatch import Server
 from app.services import outbox
 from app.settings.outbox import Outbox as Section
 
+pytestmark = pytest.mark.heavy
+
 Scenario = Callable[..., Any]
 
 

@@ -22,6 +22,8 @@ from app.cli.sign_in.token_store import Tokens
 from tests.cli.api import Api
 from tests.support.sign_in import free_port
 
+pytestmark = pytest.mark.heavy
+
 BASE = "http://localhost:30080"
 
 

@@ -13,6 +13,8 @@ from app.cli.main import app
 from tests.cli.api import Api
 from tests.cli.terminal import rows
 
+pytestmark = pytest.mark.heavy
+
 NEW = {"id": {**rows.PLACE, "name": "f2"}}
 SIGNALS = f"GET /api/v1/signals/{rows.PATH}"
 

@@ -15,6 +15,8 @@ from app.cli.terminal import tree as trees
 from tests.cli.api import Api
 from tests.cli.terminal import rows
 
+pytestmark = pytest.mark.heavy
+
 
 class Noon(datetime):
     @classmethod

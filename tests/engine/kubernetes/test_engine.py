@@ -26,6 +26,8 @@ from tests.services.test_events import run_id
 from tests.services.test_executions import a_launch, prepare
 from tests.support.kubernetes_api import FakeCluster, failure, fake_cluster
 
+pytestmark = pytest.mark.heavy
+
 OBJECT = "/apis/flyte.lyft.com/v1alpha1/namespaces/p-development/flyteworkflows/{}"
 WAIT_SECONDS_MAX = 20.0
 Scenario = Callable[..., Any]

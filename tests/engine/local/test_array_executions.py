@@ -23,6 +23,8 @@ from tests.engine.workflows import (
     workflow,
 )
 
+pytestmark = pytest.mark.heavy
+
 # A list of integers, or None where an index failed.
 INTEGERS = "collection_type { union_type { variants { simple: INTEGER } variants { simple: NONE } } }"
 MAPPED = task("mapped", {"x": "[int]"}, {"o": INTEGERS})

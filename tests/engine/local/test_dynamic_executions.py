@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from flyteidl.core import dynamic_job_pb2
 
 from app.engine.local.processes.task_attempt import TaskAttempt
 from tests.engine.fake_runner import boom
 from tests.engine.plane import Functions, Plane, RunPlane
 from tests.engine.workflows import Node, job, launch_plan, task, task_node, template, with_metadata, workflow
+
+pytestmark = pytest.mark.heavy
 
 INC = task("inc", {"x": "int"}, {"o": "int"})
 FAIL = task("fail", {"x": "int"}, {"o": "int"})

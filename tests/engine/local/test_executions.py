@@ -32,6 +32,8 @@ from tests.engine.workflows import (
     workflow,
 )
 
+pytestmark = pytest.mark.heavy
+
 _Kind = execution_pb2.ExecutionError
 
 # A list of integers, or None where an index of an array failed.

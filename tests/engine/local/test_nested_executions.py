@@ -24,6 +24,8 @@ from tests.engine.workflows import (
     workflow,
 )
 
+pytestmark = pytest.mark.heavy
+
 INC = task("inc", {"x": "int"}, {"o": "int"})
 FAIL = task("fail", {"x": "int"}, {"o": "int"})
 WAIT = task("wait", {"x": "int"}, {"o": "int"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flyteidl.admin import execution_pb2
 from flyteidl.core import dynamic_job_pb2, identifier_pb2
 
@@ -11,6 +12,8 @@ from app.services import executions
 from tests.engine.plane import Functions, Plane, RunPlane, execution_id
 from tests.engine.workflows import job, launch_plan, launch_plan_node, task, task_node, template, workflow
 from tests.support.builders import an_id
+
+pytestmark = pytest.mark.heavy
 
 INC = task("inc", {"x": "int"}, {"o": "int"})
 DYNAMIC = task("dyn", {"x": "int"}, {"o": "int"})

@@ -21,6 +21,8 @@ from tests.conftest import Bench as Desk
 from tests.services.catalog.requests import KEY, dataset_id
 from tests.services.catalog.test_entries import launched, owner
 
+pytestmark = pytest.mark.heavy
+
 Bench = Callable[..., Any]
 ID = pb.ReservationID(dataset_id=dataset_id(), tag_name=KEY.tag)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

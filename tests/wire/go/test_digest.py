@@ -23,6 +23,8 @@ from app.errors import InvalidArgument
 from app.wire.go import digest as digests
 from app.wire.go.digest import digest
 
+pytestmark = pytest.mark.heavy
+
 SAMPLE = Path(__file__).parents[2] / "sample"
 
 

@@ -26,6 +26,7 @@ def test_equals_the_bytes_of_go() -> None:
     assert decode(WRITTEN_BY_GO) == {"12345": MOMENT}
 
 
+@pytest.mark.heavy
 @given(st.dictionaries(st.from_regex(r"[0-9]{1,20}", fullmatch=True), TIMES, max_size=300))
 def test_what_is_encoded_is_decoded(last_times: dict[str, datetime]) -> None:
     assert decode(encode(last_times)) == last_times

@@ -16,6 +16,8 @@ from tests.engine.local.connectors.test_tasks import TYPE, register
 from tests.engine.plane import Plane
 from tests.engine.workflows import launch_plan, task, task_node, template, workflow
 
+pytestmark = pytest.mark.heavy
+
 
 async def error_of_type(plane: Plane, type: str) -> tuple[str, str]:
     await plane.register(task("t", type=type), workflow(template("wf", task_node("n0", "t"))), launch_plan("wf"))

@@ -19,6 +19,8 @@ from tests.engine.local.connectors.scripted import SUCCEEDED, Phase, Scripted, r
 from tests.engine.plane import Plane
 from tests.engine.workflows import launch_plan, task, task_node, template, with_metadata, workflow
 
+pytestmark = pytest.mark.heavy
+
 TYPE = "remote"
 RUNNING = resource(Phase.RUNNING)
 

@@ -26,6 +26,8 @@ from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.settings import Settings
 from tests.engine.conftest import literal_map
 
+pytestmark = pytest.mark.heavy
+
 Node = execution_pb2.NodeExecution
 Order = dict[str, list[str]]
 

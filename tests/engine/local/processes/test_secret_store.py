@@ -17,6 +17,8 @@ from app.engine.local.processes.task_attempt import CannotBuild
 from app.engine.local.processes.task_secrets import secrets_of
 from app.settings import BadSetting, Settings
 
+pytestmark = pytest.mark.heavy
+
 VALUE = "geheim-und-lang"
 
 

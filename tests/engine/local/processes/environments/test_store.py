@@ -134,6 +134,7 @@ def test_environments_in_use_or_just_used_are_not_removed(tmp_path: Path) -> Non
     assert [record.key for record in pruning.to_size(store, 0)] == ["a" * 16]
 
 
+@pytest.mark.heavy
 def test_the_command_lists_and_removes_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYTEADMIN_HOME", str(tmp_path))
     recorded(tmp_path, "a" * 16, days=40, size_bytes=3 * 1024**2)
