@@ -23,6 +23,7 @@ from app.api.http.proxies import behind_proxies
 from app.api.http.refusals import refuse
 from app.api.pages import (
     attempt_logs,
+    cached_outputs,
     connectors,
     console,
     docs,
@@ -98,6 +99,7 @@ class FlyteAdmin(FastAPI):
         self.router.routes.extend(attempt_logs.routes(server))
         self.router.routes.extend(roles.routes(server))
         self.router.routes.extend(environments.routes(server))
+        self.router.routes.extend(cached_outputs.routes(server))
         self.router.routes.extend(own_roles.routes(server))
         if server.auth is not None:
             # Its libraries take 0.2 s of CPU to import.

@@ -80,6 +80,7 @@ PAGES: Mapping[str, Rule] = {
     "/api/v1/roles": Rule("identity", "administrators manage roles there"),
     "/api/v1/roles/mine": Rule("identity", "it names the places in which the caller has roles"),
     "/api/v1/schedules/{project}/{domain}": Rule("identity", "it names launch plans and their executions"),
+    "/api/v1/cached_outputs/{project}/{domain}": Rule("identity", "it names tasks and executions"),
     "/api/v1/environments": Rule("identity", "it names images and packages"),
     "/api/v1/environments/{id}/log": Rule("identity", "it has the output of installers"),
     "/api/v1/status": Rule("identity", "it names folders, databases and the last error"),

@@ -1,6 +1,5 @@
 """`flyteadmin cache`: list and delete cached outputs of tasks."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +64,7 @@ def list_entries(
         if not rows:
             typer.echo("no entry matches these options", err=True)
         if len(rows) > limit:
-            typer.echo(f"there are more entries: --after {_token(_key(rows[limit - 1]))}", err=True)
+            typer.echo(f"there are more entries: --after {catalog.CacheKey.of_row(rows[limit - 1]).token}", err=True)
 
 
 @commands.command("delete")
@@ -123,14 +122,10 @@ def _chosen(project: str, domain: str, task: str, version: str, older_than: str)
     return ArtifactFilter(project, domain, task, version, time_before(older_than))
 
 
-def _key(row: Any) -> "CacheKey":
+def _shown(row: Any) -> dict[str, str]:
     from app.services.catalog import CacheKey
 
-    return CacheKey(*(getattr(row, name) for name in CacheKey._fields))
-
-
-def _shown(row: Any) -> dict[str, str]:
-    key = _key(row)
+    key = CacheKey.of_row(row)
     values = (key.dataset_project, key.dataset_domain, key.task, key.version, row.updated_at.isoformat(" ", "seconds"))
     produced_by = f"{row.execution_name}/{row.node_id}/{row.retry_attempt}"
     return dict(zip(_COLUMNS, (*values, produced_by, key.tag), strict=True))
@@ -145,22 +140,14 @@ def _table(lines: list[dict[str, str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _token(key: "CacheKey") -> str:
-    """Return a key as text for --after."""
-    return urlsafe_b64encode(orjson.dumps(list(key))).decode().rstrip("=")
-
-
 def _read_token(token: str) -> "CacheKey | None":
-    """Return the key in a token of `_token`. Raises BadSetting for another text."""
+    """Return the key in a token of the list. Raises BadSetting for another text."""
     from app.services.catalog import CacheKey
     from app.settings import BadSetting
 
     if not token:
         return None
     try:
-        key = CacheKey(*orjson.loads(urlsafe_b64decode(token + "==")))
-    except (ValueError, TypeError) as error:
+        return CacheKey.of_token(token)
+    except ValueError as error:
         raise BadSetting(f"--after={token} is no token of `{program()} cache list`") from error
-    if not all(isinstance(part, str) for part in key):
-        raise BadSetting(f"--after={token} is no token of `{program()} cache list`")
-    return key

@@ -34,6 +34,7 @@ export type Route =
   | ({ page: "schedules" } & Place)
   | ({ page: "search" } & Place)
   | ({ page: "settings" } & Place)
+  | ({ page: "cache" } & Place)
   | ({ page: "compare" } & Place)
   | ({ page: "entity"; kind: EntityKind; name: string } & Place)
   | ({ page: "version"; kind: EntityKind; name: string; version: string } & Place)
@@ -65,6 +66,7 @@ const LISTS = [
   "schedules",
   "search",
   "settings",
+  "cache",
   "compare",
 ] as const;
 type List = (typeof LISTS)[number];

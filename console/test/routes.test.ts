@@ -57,6 +57,7 @@ const TABLE: [string, Route][] = [
   [`${BASE}/workflows/train.main/grid`, { page: "grid", ...P, name: "train.main" }],
   [`${BASE}/schedules`, { page: "schedules", ...P }],
   [`${BASE}/settings`, { page: "settings", ...P }],
+  [`${BASE}/cache`, { page: "cache", ...P }],
   [`${BASE}/compare`, { page: "compare", ...P }],
   [`${BASE}/search`, { page: "search", ...P }],
   [`${BASE}/nothing/here`, { page: "home", unknown: "/projects/flytesnacks/domains/development/nothing/here" }],

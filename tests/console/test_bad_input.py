@@ -75,6 +75,7 @@ HOSTILE_PAGES = {
     "launch plan": f"{SCOPE}/launchPlans/shown.nightly",
     "launch plans": f"{SCOPE}/launchPlans",
     "settings": f"{SCOPE}/settings?type=CLUSTER_RESOURCE",
+    "cache": f"{SCOPE}/cache",
     "project settings": f"/console/projects/{HOSTILE_PROJECT}/domains/development/settings",
     "search": f"{SCOPE}/search?q=%3Cimg%20src%3Dx%20onerror%3D%22document.title%3D'attacked'%22%3E",
     "filter": f"{SCOPE}/executions?q=%3Cscript%3Edocument.title%3D'attacked'%3C/script%3E",

@@ -32,6 +32,20 @@ def test_a_failed_execution_opens_at_its_cause(world: World, page: Page) -> None
     check_no_sideways_scrolling(page)
 
 
+@both_themes
+@both_widths
+def test_an_unknown_image_is_named_beside_the_cause(world: World, page: Page) -> None:
+    """The task ran in the default environment, which is why it found no module: the cause and the panel say so."""
+    open_page(page, world.execution("own_image"))
+    problem = page.locator(".problem")
+    expect(problem).to_contain_text("No module named 'torch'")
+    notice = "image [registry.example/team/own:1] maps to no environment of this server"
+    expect(problem).to_contain_text(notice)
+    expect(page.get_by_label("Node needs_own_image").locator(".notice")).to_contain_text(notice)
+    check_accessible(page)
+    check_no_sideways_scrolling(page)
+
+
 def test_the_address_names_node_panel_and_attempt(world: World, page: Page) -> None:
     open_page(page, world.execution("failing_for_now"))
     page.get_by_role("tab", name="Error").click()

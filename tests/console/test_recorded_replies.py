@@ -24,7 +24,7 @@ ADDRESS = "http://localhost:1"
 SCOPE = f"/console/projects/{PROJECT}/domains/development"
 WORKFLOW, TASK, PLAN = "demo.flows.shapes", "demo.flows.add", "demo.flows.shapes"
 # Routes of this server that upstream lacks. The console works without them.
-EXTENSIONS = re.compile(r"^/api/v1/(schedules|notifications|attempt_logs)/")
+EXTENSIONS = re.compile(r"^/api/v1/(schedules|notifications|attempt_logs|cached_outputs)/")
 
 PAGES = (
     "/console",
@@ -46,6 +46,7 @@ PAGES = (
             "/schedules",
             "/search?q=flows",
             "/settings",
+            "/cache",
             f"/workflows/{WORKFLOW}",
             f"/workflows/{WORKFLOW}?tab=versions",
             f"/workflows/{WORKFLOW}?tab=plans",
@@ -99,7 +100,7 @@ def replies(new_page: Page) -> Replies:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_read_has_a_recorded_reply(page: Page, replies: Replies, faults: Faults, path: str) -> None:
-    faults.allow(r"^404 GET \S*/api/v1/(schedules|notifications|attempt_logs)/")
+    faults.allow(r"^404 GET \S*/api/v1/(schedules|notifications|attempt_logs|cached_outputs)/")
     open_page(page, path)
     page.wait_for_load_state("networkidle")
     expect(page.locator("main h1").first).to_be_visible()

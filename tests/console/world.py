@@ -144,6 +144,7 @@ def _launch(world: World, files: Path) -> None:
     launch("every_type", "shown.every_type", labels={"values": {"team": "vision"}}, tags=["exp1"])
     launch("hostile", "shown.hostile", tags=[MARKUP])
     launch("hostile_failure", "shown.hostile_failure")
+    launch("own_image", "shown.own_image")
     launch("some_fail", "shown.some_fail")
     launch("most_fail", "shown.most_fail")
     launch("talking", "shown.talking", {"lines": 200, "seconds": 0.2})

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.api.pages import (
+    cached_outputs,
     connectors,
     environments,
     notifications,
@@ -67,6 +68,8 @@ _MESSAGES = (
 )
 _DOMAIN, _NAME = f"{schedules.PATH}/{{project}}/{{domain}}", "/{name}"
 _VERSION = f"{_DOMAIN}{_NAME}/{{version}}"
+_CACHED = f"{cached_outputs.PATH}/{{project}}/{{domain}}"
+_OF_TASK: tuple[tuple[str, dict[str, Any]], ...] = tuple((name, {"type": "string"}) for name in ("task", "version"))
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("get", _DOMAIN, "List the schedules of a domain", own_models.Schedules, query=_PROBLEMS),
@@ -93,6 +96,8 @@ OPERATIONS: tuple[Operation, ...] = (
         own_models.Deliveries,
         query=_MESSAGES,
     ),
+    Operation("get", _CACHED, "List cached outputs of tasks", own_models.CachedOutputs, query=(*_PAGE, *_OF_TASK)),
+    Operation("delete", _CACHED, "Delete cached outputs of a task", own_models.DeletedOutputs, query=_OF_TASK),
     Operation("get", environments.PATH, "List the environments of tasks", own_models.Environments),
     Operation("get", f"{environments.PATH}/{{id}}/log", "Read an installer's output", own_models.EnvironmentLog),
     Operation("get", connectors.PATH, "List the services that run tasks of connectors", own_models.Connectors),

@@ -45,6 +45,32 @@ class Environments(Model):
     environments: list[Environment]
 
 
+class CachedOutput(Model):
+    """Cached outputs and the attempt that produced them. version: the cache version that the task declares."""
+
+    task: str
+    version: str
+    tag: str
+    execution: str
+    node: str
+    attempt: int
+    updated_at: AwareDatetime
+
+
+class CachedOutputs(Model):
+    """A page of cached outputs."""
+
+    entries: list[CachedOutput]
+    token: str
+
+
+class DeletedOutputs(Model):
+    """The number of deleted entries. more: whether another call is needed."""
+
+    deleted: int
+    more: bool
+
+
 class EnvironmentLog(Model):
     """The end of the output of the installer."""
 

@@ -5,9 +5,11 @@ Source: datacatalog/pkg/manager/impl/validators.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+import orjson
 from flyteidl.datacatalog import datacatalog_pb2
 
 from app import errors
@@ -56,6 +58,24 @@ class CacheKey(NamedTuple):
     def version(self) -> str:
         """Return the cache version that the task declares."""
         return self.dataset_version[:-SIGNATURE_CHARACTERS]
+
+    @classmethod
+    def of_row(cls, row: Any) -> CacheKey:
+        """Return the key of a row of `list_cached`."""
+        return cls(*(getattr(row, name) for name in cls._fields))
+
+    @property
+    def token(self) -> str:
+        """Return the key as text, after which a list continues."""
+        return urlsafe_b64encode(orjson.dumps(list(self))).decode().rstrip("=")
+
+    @classmethod
+    def of_token(cls, token: str) -> CacheKey:
+        """Return the key in a token. Raises ValueError for another text."""
+        parts = orjson.loads(urlsafe_b64decode(token + "=="))
+        if not isinstance(parts, list) or len(parts) != len(cls._fields) or not all(isinstance(p, str) for p in parts):
+            raise ValueError("not a key")
+        return cls(*parts)
 
 
 def dataset_key(ctx: Context, message: Any, field: str = "dataset") -> DatasetKey:

@@ -37,6 +37,8 @@ export function sectionOf(page: PageName, kind?: string): Section["list"] | null
     case "schedules":
     case "settings":
       return page;
+    case "cache":
+      return "settings";
     default:
       return null;
   }

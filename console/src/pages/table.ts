@@ -16,6 +16,7 @@ export const PAGES: Record<PageName, () => Promise<Module>> = {
   schedules: () => import("./schedules/index.tsx"),
   search: () => import("./search/index.tsx"),
   settings: () => import("./settings/index.tsx"),
+  cache: () => import("./cache/index.tsx"),
   compare: () => import("./compare/index.tsx"),
   entity: () => import("./entity/index.tsx"),
   version: () => import("./version/index.tsx"),

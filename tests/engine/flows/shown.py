@@ -191,6 +191,17 @@ def hostile_failure(text: str = MARKUP) -> None:
     fail_with(text=text)
 
 
+@task(container_image="registry.example/team/own:1")
+def needs_own_image() -> None:
+    raise ModuleNotFoundError("No module named 'torch'")
+
+
+@workflow
+def own_image() -> None:
+    """A task of an image that this server does not know, which fails for want of a package."""
+    needs_own_image()
+
+
 @task
 def make_two_large() -> tuple[str, str]:
     return f"{MARKUP} " * 70_000, f"{MARKUP} " * 70_000

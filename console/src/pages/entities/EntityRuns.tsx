@@ -97,6 +97,7 @@ function columnsOf(place: Place): Column<Execution>[] {
     {
       key: "name",
       head: "Execution",
+      width: "14rem",
       class: "wide",
       cell: (run) => (
         <a class="main mono" href={links.execution(place, run.id?.name ?? "")}>
@@ -113,26 +114,32 @@ function columnsOf(place: Place): Column<Execution>[] {
       cell: (run) =>
         run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
     },
-    { key: "start", head: "Created", width: "11rem", cell: (run) => <Time at={run.closure?.created_at} /> },
-    {
-      key: "cause",
-      head: "Cause",
-      class: "wide",
-      cell: (run) => {
-        const { cause } = runOf(run);
-        return cause && <span title={cause}>{cause}</span>;
-      },
-    },
+    { key: "start", head: "Created", width: "9rem", cell: (run) => <Time at={run.closure?.created_at} /> },
     {
       key: "duration",
       head: "Duration",
-      width: "7rem",
+      width: "6rem",
       cell: (run) => (
         <Duration
           ms={isRunning(run) ? undefined : durationMs(run.closure?.duration)}
           from={isRunning(run) ? run.closure?.started_at : undefined}
         />
       ),
+    },
+    {
+      key: "cause",
+      head: "Cause",
+      class: "wide",
+      cell: (run) => {
+        const { cause } = runOf(run);
+        return (
+          cause && (
+            <span class="run-cause" title={cause}>
+              {cause}
+            </span>
+          )
+        );
+      },
     },
   ];
 }

@@ -68,6 +68,7 @@ export default function EntityPage({ kind, project, domain, name }: PageProps<"e
           label={`More about ${name}`}
           class="button icon-only"
           items={[
+            ...(kind === "task" ? [{ label: "Cached outputs", href: links.list(place, "cache", { task: name }) }] : []),
             ...guarded("register", place, [
               {
                 label: archived ? "Take out of the archive" : "Archive",

@@ -1,10 +1,9 @@
 /** The panel of one node: attempts, log, error, inputs, outputs, deck, task; and what the kind of node adds. */
 import { useEffect, useRef } from "preact/hooks";
-import { api, type Schema } from "../../api/client.ts";
-import { useLive } from "../../api/live.ts";
+import type { Schema } from "../../api/client.ts";
 import { setQuery } from "../../location.ts";
 import { noticesOf } from "../../model/notices.ts";
-import { asPhase, isFailure, isTerminal, type Phase, phaseGroup } from "../../model/phases.ts";
+import { asPhase, isFailure, type Phase, phaseGroup } from "../../model/phases.ts";
 import { attemptTimes } from "../../model/timeline.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { links } from "../../routes.ts";
@@ -26,12 +25,12 @@ import { Indices } from "./Indices.tsx";
 import { NodeIo } from "./io.tsx";
 import { kindLabel } from "./kinds.ts";
 import { closePanel, type PanelKey, selection } from "./selection.ts";
-import { keyOf, pathOf, type RunStore } from "./store.ts";
+import { keyOf, type RunStore } from "./store.ts";
 import { TaskText } from "./TaskText.tsx";
+import { useTasks } from "./useTasks.ts";
 
 type Task = Schema<"admin.TaskExecution">;
 /** Maps of more indices are read less often: each read returns all of them. */
-const MANY_INDICES = 1000;
 
 export function Panel({ store }: { store: RunStore }) {
   const key = selection.value.node;
@@ -163,34 +162,6 @@ function Part({ panel, node, attempt, store, isRead }: PartProps) {
 }
 
 /** Read the attempts of a node, again while it is active. */
-function useTasks(node: RunNode, store: RunStore) {
-  const { project, domain, name } = node.execution;
-  const hasAttempts = node.run !== undefined && ["task", "dynamic", "eager", "map", "unknown"].includes(node.kind);
-  const ended = isTerminal(node.phase);
-  const key = `ListTaskExecutions ${project} ${domain} ${name} ${node.id} ${ended ? "ended" : "active"}`;
-  const live = useLive<readonly Task[]>(
-    hasAttempts ? key : null,
-    async (signal, _, background) => {
-      const path = { ...pathOf(node.execution), node_id: node.id };
-      const reply = await api("ListTaskExecutions", { path, query: { limit: 100 } }, { signal, background });
-      return [...(reply.task_executions ?? [])].sort((a, b) => (a.id?.retry_attempt ?? 0) - (b.id?.retry_attempt ?? 0));
-    },
-    (tasks) => {
-      if (ended && tasks.every((task) => isTerminal(asPhase(task.closure?.phase)))) return null;
-      if (ended) return store.interval();
-      const indices = tasks.at(-1)?.closure?.metadata?.external_resources?.length ?? 0;
-      return indices > MANY_INDICES ? 5000 : 1000;
-    },
-  );
-  const last = useRef(live.data);
-  if (live.data) last.current = live.data;
-  useEffect(() => {
-    const times = live.data?.flatMap((task) => attemptTimes(task) ?? []);
-    if (times && times.length > 0) store.setAttempts(node, times);
-  }, [live.data]);
-  return { ...live, data: live.data ?? last.current };
-}
-
 function tabsOf(node: RunNode, attempt: Task | undefined): { key: PanelKey; label: string }[] {
   const isTask = ["task", "dynamic", "eager", "unknown"].includes(node.kind);
   const closure = node.run?.closure;

@@ -2,13 +2,16 @@
 import { useState } from "preact/hooks";
 import type { Schema } from "../../api/client.ts";
 import { lastLine } from "../../model/logText.ts";
+import { noticesOf } from "../../model/notices.ts";
 import { asPhase, isFailure } from "../../model/phases.ts";
 import { firstFailure } from "../../model/rows.ts";
 import type { RunNode } from "../../model/tree.ts";
 import { Copy } from "../../ui/Copy.tsx";
+import { Icon } from "../../ui/Icon.tsx";
 import { PhaseIcon } from "../../ui/Phase.tsx";
 import { selectNode } from "./selection.ts";
 import type { RunStore } from "./store.ts";
+import { useTasks } from "./useTasks.ts";
 
 export function Problem({ execution, store }: { execution: Schema<"admin.Execution">; store: RunStore }) {
   const phase = asPhase(execution.closure?.phase);
@@ -17,6 +20,10 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
   const [open, setOpen] = useState(false);
   // The tree changes the failed node.
   void store.version.value;
+  const hasFailed = isFailure(phase) || phase === "FAILING";
+  const node = hasFailed ? firstFailure(store.tree)?.node : undefined;
+  // An image that maps to no environment is often why a module is missing.
+  const notices = noticesOf(useTasks(node, store).data?.at(-1)?.closure?.reasons);
   if (phase === "ABORTED" || phase === "ABORTING") {
     const cause = aborted?.cause || execution.closure?.abort_cause || "";
     return (
@@ -29,8 +36,7 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
       </div>
     );
   }
-  if (!error || !(isFailure(phase) || phase === "FAILING")) return null;
-  const node = firstFailure(store.tree)?.node;
+  if (!error || !hasFailed) return null;
   const message = node?.run?.closure?.error?.message || error.message || "";
   return (
     <div class="problem phase-failed" role="alert">
@@ -40,6 +46,11 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
           {node && <b>{placeOf(node, store)}: </b>}
           {lastLine(message) || error.code || "failed without a message"}
         </p>
+        {notices.map((line) => (
+          <p key={line} class="problem-notice">
+            <Icon name="warning" /> {line}
+          </p>
+        ))}
         {open && (
           <pre class="problem-message" tabIndex={0}>
             {message || error.code}

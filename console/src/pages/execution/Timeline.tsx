@@ -19,6 +19,8 @@ import { type PanelKey, selection, selectNode } from "./selection.ts";
 import { ROWS_MAX, type RunStore } from "./store.ts";
 
 const ROW_PX = 28;
+/** Width of a window in which the axis has room for few marks. */
+const NARROW_PX = 720;
 const ZOOMS = [1, 2, 4, 8, 16];
 
 interface NodeRow extends TreeRow {
@@ -129,7 +131,7 @@ export function Timeline({
                 Time
               </span>
               <span role="columnheader" class="cell-bar" aria-label="Timeline">
-                <Axis range={range} originMs={startMs ?? range.startMs} marksMax={6} />
+                <Axis range={range} originMs={startMs ?? range.startMs} marksMax={innerWidth <= NARROW_PX ? 2 : 6} />
               </span>
             </div>
           }

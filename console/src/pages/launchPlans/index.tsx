@@ -126,6 +126,7 @@ function columnsOf(place: Place, ask: (asked: Ask) => void): Column<Row>[] {
       key: "active",
       head: "Active",
       width: "8rem",
+      label: "Active",
       cell: (row) => <Active place={place} row={row} ask={ask} />,
     },
     { key: "schedule", head: "Schedule", class: "wide", width: "16rem", cell: (row) => <ScheduleCell row={row} /> },

@@ -14,7 +14,7 @@ import {
   type Level,
   levelOf,
 } from "../../model/attributes.ts";
-import type { PageProps } from "../../routes.ts";
+import { links, type PageProps } from "../../routes.ts";
 import { toast } from "../../ui/announce.ts";
 import { Confirm } from "../../ui/Dialog.tsx";
 import { Chip } from "../../ui/Fields.tsx";
@@ -31,6 +31,9 @@ export default function SettingsPage({ project, domain }: PageProps<"settings">)
     <div class="settings">
       <h1>Settings of {project}</h1>
       <ProjectCard project={project} />
+      <p>
+        <a href={links.list({ project, domain }, "cache")}>Cached outputs of tasks in {domain}</a>
+      </p>
       <section class="stack" aria-labelledby="overrides">
         <h2 id="overrides">Overrides in {domain}</h2>
         <p class="muted">
