@@ -98,7 +98,7 @@ function TaskField({ place, task }: { place: Place; task: string }) {
   if (task) return <Chip onRemove={() => setQuery({ task: null })}>task: {task}</Chip>;
   return (
     <select
-      class="select"
+      class="select list-search"
       aria-label="Task"
       value=""
       onChange={(event) => setQuery({ task: event.currentTarget.value }, { push: true })}

@@ -93,7 +93,7 @@ function RunChart({ place, runs, name }: { place: Place; runs: readonly Executio
 
 function columnsOf(place: Place): Column<Execution>[] {
   return [
-    { key: "phase", head: "Phase", width: "9rem", cell: (run) => <Phase phase={run.closure?.phase} /> },
+    { key: "phase", head: "Phase", width: "8rem", cell: (run) => <Phase phase={run.closure?.phase} /> },
     {
       key: "name",
       head: "Execution",
@@ -105,12 +105,12 @@ function columnsOf(place: Place): Column<Execution>[] {
         </a>
       ),
     },
-    { key: "version", head: "Version", cell: (run) => run.closure?.workflow_id?.version },
+    { key: "version", head: "Version", width: "8rem", cell: (run) => run.closure?.workflow_id?.version },
     { key: "plan", head: "Launch plan", cell: (run) => run.spec?.launch_plan?.name },
     {
       key: "mode",
       head: "Launched",
-      width: "8rem",
+      width: "6.5rem",
       cell: (run) =>
         run.spec?.metadata?.principal || (run.spec?.metadata?.mode ?? "").toLowerCase().replaceAll("_", " "),
     },

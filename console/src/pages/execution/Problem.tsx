@@ -23,7 +23,8 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
   const hasFailed = isFailure(phase) || phase === "FAILING";
   const node = hasFailed ? firstFailure(store.tree)?.node : undefined;
   // An image that maps to no environment is often why a module is missing.
-  const notices = noticesOf(useTasks(node, store).data?.at(-1)?.closure?.reasons);
+  const attempt = useTasks(node, store).data?.at(-1)?.closure;
+  const notices = noticesOf(attempt?.reasons);
   if (phase === "ABORTED" || phase === "ABORTING") {
     const cause = aborted?.cause || execution.closure?.abort_cause || "";
     return (
@@ -37,7 +38,7 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
     );
   }
   if (!error || !hasFailed) return null;
-  const message = node?.run?.closure?.error?.message || error.message || "";
+  const message = wholeOf(attempt?.error?.message, node?.run?.closure?.error?.message, error.message);
   return (
     <div class="problem phase-failed" role="alert">
       <PhaseIcon group="failed" />
@@ -76,6 +77,15 @@ export function Problem({ execution, store }: { execution: Schema<"admin.Executi
     </div>
   );
 }
+
+/** Return the message of a failure. A list of nodes has the end of it only, which the execution may have in whole. */
+function wholeOf(ofAttempt: Message, ofNode: Message, ofExecution: Message): string {
+  if (ofAttempt) return ofAttempt;
+  if (!ofNode || ofExecution?.includes(ofNode)) return ofExecution ?? "";
+  return ofNode;
+}
+
+type Message = string | undefined;
 
 function placeOf(node: RunNode, store: RunStore): string {
   const attempts = store.attemptsOf(node)?.length ?? 0;
