@@ -1,4 +1,4 @@
-"""Cached outputs of tasks over HTTP, as `flyteadmin cache` shows and deletes them (docs/local-engine.md). Not upstream's.
+"""Cached outputs of tasks over HTTP, as `flyteadmin cache` has them (docs/local-engine.md). Not upstream's.
 
 GET /api/v1/cached_outputs/{project}/{domain}    in the order of task, cache version and tag
     ?limit=100  rows, at most 1000     ?token=…   of the page before     ?task=NAME  ?version=V  only such entries
