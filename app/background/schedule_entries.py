@@ -89,6 +89,11 @@ class Entry:
         self.slot = self.timing.following(newest) if self.timing is not None and newest is not None else None
         self._log_clock_change()
 
+    def set_aside(self) -> None:
+        """Decide no further slot, until the row changes or another process leads."""
+        self.advance()
+        self.slot = self.timing = None
+
     def _log_clock_change(self) -> None:
         """Log where the clocks of a cron schedule's zone change before the following slot, and what is done then."""
         if self.timing is None or self.timing.cron is None or self.last is None or self.slot is None:

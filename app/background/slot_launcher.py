@@ -19,7 +19,7 @@ from app.runtime.context import Context
 from app.runtime.dispatch import Server, perform
 from app.runtime.metrics import Histogram
 from app.services.schedules import control
-from app.services.schedules.fire import Due, NameArchived, Outcome, Overlaps, fire, record
+from app.services.schedules.fire import Due, NameArchived, Outcome, Overlaps, columns_of, fire, record
 from app.services.schedules.read_ahead import read_ahead
 from app.services.schedules.slots import execution_name
 
@@ -174,6 +174,10 @@ class SlotLauncher:
             _log_refusal("slot_failed", entry, due, error)
             await self._perform(control.record_failure, (due, error))
             entry.failing = True
+            if isinstance(error, errors.NotFound) and await self._perform(_is_deleted, due):
+                log.warning("schedule_set_aside", schedule="/".join(entry.key), reason=error.message)
+                entry.set_aside()
+                return
         entry.advance()
 
     def _try_again(self, entry: Entry, error: errors.FlyteError) -> None:
@@ -245,6 +249,11 @@ def _passed(entry: Entry, limit: datetime, keep_newest: bool) -> tuple[int, date
             break
         slot = following
     return number, newest
+
+
+async def _is_deleted(ctx: Context, due: Due) -> bool:
+    """Return whether the launch plan is not in the database."""
+    return await ctx.db.find(schema.LaunchPlan, columns=("id",), **columns_of(due.key)) is None
 
 
 async def _exists(ctx: Context, due: Due) -> bool:

@@ -19,6 +19,7 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.event import event_pb2
 
+from app import limited_log
 from app.runtime.context import Context
 from app.services import outbox
 from app.services.execution_ids import execution_path
@@ -92,6 +93,12 @@ async def write(
             undeliverable=_problem(address, template, ctx.settings),
         )
     if left_out:
+        limited_log.warning(
+            "recipients_left_out",
+            execution=execution_path(event.execution_id),
+            recipients=left_out,
+            setting="notifications.recipientsMax",
+        )
         await outbox.put(
             ctx,
             target=MAIL,

@@ -516,19 +516,33 @@ class TestOverlap:
 
 
 class TestTrouble:
-    def test_a_slot_that_cannot_launch_is_recorded_and_others_go_on(self, bench: Scenario) -> None:
+    def test_a_schedule_of_a_deleted_launch_plan_is_set_aside(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             await register(b, "* * * * *")
             async with b.context() as ctx:
+                [plan] = await ctx.db.find_all(schema.LaunchPlan, project="p")
                 # As after a deletion by hand.
                 await ctx.db.delete(schema.LaunchPlan, project="p")
             clock = Clock()
             async with running(b, clock) as found:
+                with structlog.testing.capture_logs() as logs:
+                    await move(found, clock, 3 * MINUTE, step=MINUTE)
+                assert [one["event"] for one in logs if one["log_level"] == "warning"] == [
+                    "slot_failed",
+                    "schedule_set_aside",
+                ]
+                row, shown = await state(b), await shown_schedule(b)
+                assert (row.failed, row.last_outcome, row.problem_code) == (1, "failed", 5)
+                assert found.metrics()["failing"] == 1
+                assert (shown["next"], shown["never"], shown["problem"]["code"]) == ([], True, 5)
+                # What is registered again is active again after an activation.
+                async with b.context() as ctx:
+                    await ctx.db.insert(schema.LaunchPlan, **plan._asdict())
+                await activate(b, launch_plan_pb2.INACTIVE, at=clock.now)
+                await activate(b, at=clock.now)
+                assert (await shown_schedule(b))["next"]
                 await move(found, clock, 2 * MINUTE, step=MINUTE)
-                row = await state(b)
-                assert (row.failed, row.failures_in_row, row.last_outcome, row.problem_code) == (2, 2, "failed", 5)
-                assert "lp" in row.problem_message
-            assert await launched(b) == {}
+            assert await launched(b) == at(4, 5)
 
         bench(scenario)
 
@@ -539,7 +553,7 @@ class TestTrouble:
             async with running(b, clock) as found:
                 await settled(found, clock)
                 async with b.context() as ctx:
-                    await ctx.db.delete(schema.LaunchPlan, project="p")
+                    await ctx.db.update(schema.LaunchPlan, {"project": "p"}, spec=b"\xff")
                 await move(found, clock, 6 * MINUTE, step=MINUTE)
             row = await state(b)
             assert (row.failed, row.paused, row.paused_by) == (3, True, "scheduler")

@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 from flyteidl.admin import common_pb2
 
-from app import errors
+from app import errors, limited_log
 from app.database.outbox_tables import OutboxMessage
 from app.services import events, executions, notifications, outbox
 from app.services.phases import Workflow
@@ -169,7 +170,11 @@ def test_a_list_of_10_000_recipients_is_cut(bench: Scenario) -> None:
         await prepare(b)
         with_mail(b, recipients_max=20)
         await launch(b, rule("email", *(f"u{number}@example.com" for number in range(10_000))))
-        await end(b)
+        limited_log.clear()
+        with structlog.testing.capture_logs() as logs:
+            await end(b)
+        [line] = [one for one in logs if one["event"] == "recipients_left_out"]
+        assert (line["recipients"], line["execution"]) == (9980, "p/development/e1")
         found = await messages(b)
         assert len(found) == 21
         assert (found[-1].recipient, found[-1].state) == ("9980 more recipients", "failed")

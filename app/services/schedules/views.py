@@ -8,6 +8,7 @@ from typing import Any
 from flyteidl.admin import launch_plan_pb2, schedule_pb2
 from google.protobuf.message import DecodeError
 
+from app import errors
 from app.services.schedules import states
 from app.services.schedules.slots import NeverFires, timing
 from app.settings import Settings
@@ -39,6 +40,8 @@ def view(row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
             if slot > now:
                 slots.append(slot)
             slot = chosen.following(slot)
+    if _is_set_aside(row):
+        slots = []
     return {
         **{part: getattr(row, part) for part in ("project", "domain", "name", "version")},
         "expression": row.cron_expression or _rate(row),
@@ -76,6 +79,13 @@ def _limits(row: Any) -> list[str]:
     if spec.HasField("concurrency_policy") and spec.concurrency_policy.max == 0:
         return ["the concurrency_policy of the launch plan has max 0: the schedule never launches"]
     return []
+
+
+def _is_set_aside(row: Any) -> bool:
+    """Return whether a slot since the activation did not find the launch plan: no other one fires."""
+    if row.problem_code != errors.NotFound.code or row.last_outcome != "failed":
+        return False
+    return row.updated_at is None or row.last_slot > row.updated_at
 
 
 def _start(row: Any, now: datetime) -> datetime:
