@@ -55,7 +55,7 @@ class Verifier(Protocol):
         """Return the identity of a token that was verified lately and is still valid, None for any other token."""
 
 
-class Sessions(Protocol):
+class SessionReader(Protocol):
     """The sessions of people who signed in with a browser."""
 
     async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
@@ -104,7 +104,7 @@ class Authentication:
         settings: Settings,
         access_tokens: Verifier,
         id_tokens: Verifier,
-        sessions: Sessions | None = None,
+        sessions: SessionReader | None = None,
         oauth: OAuth | None = None,
     ) -> None:
         auth = settings.auth
@@ -180,7 +180,7 @@ class Authentication:
         try:
             return await self._sessions.identity(credentials, self.public_urls.of(credentials, forwarded=False))
         except errors.Unauthenticated:
-            # The session has ended; `Sessions.identity` has logged that.
+            # The session has ended; `SessionReader.identity` has logged that.
             return None
 
     def check_origin(self, identity: Identity, credentials: Credentials | None, *, writes: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from app import errors
-from app.auth.provider_client import ProviderClient, Reply, json_object
+from app.auth.provider_client import ProviderClient, ProviderReply, json_object
 from app.auth.remote_keys import ASYMMETRIC, RemoteKeys
 from app.auth.remote_value import RemoteValue
 from app.settings import Settings
@@ -154,7 +154,7 @@ class ExternalServer:
             raise errors.Unknown(f"failed to get oauth metadata with status code {reply.status}")
         return json_object(reply)
 
-    async def _reply_after_retries(self) -> Reply:
+    async def _reply_after_retries(self) -> ProviderReply:
         for attempt in range(self._server.retry_attempts + 1):
             if attempt:
                 await asyncio.sleep(self._server.retry_delay_seconds)
@@ -174,7 +174,7 @@ def announced_algorithms(document: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in names if isinstance(name, str)) & ASYMMETRIC
 
 
-def _document_of(reply: Reply) -> dict[str, Any]:
+def _document_of(reply: ProviderReply) -> dict[str, Any]:
     if reply.status != HTTPStatus.OK:
         raise errors.Unavailable(f"{reply.status} {reply.reason}: {reply.text()}")
     try:

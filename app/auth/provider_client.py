@@ -22,7 +22,7 @@ _SHOWN_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProviderReply:
     """A reply that was read whole."""
 
     status: int
@@ -61,11 +61,11 @@ class ProviderClient:
         except (ValueError, httpx.InvalidURL) as error:
             raise BadSetting(f"the proxy {redact(proxy)} (httpProxyURL) cannot be used: {error}") from error
 
-    async def get(self, url: str) -> Reply:
+    async def get(self, url: str) -> ProviderReply:
         """Return the reply of a GET request, after at most three redirects. Raises like `send`."""
         return await self.send("GET", url, follow_redirects=True)
 
-    async def send(self, method: str, url: str, **parts: Any) -> Reply:
+    async def send(self, method: str, url: str, **parts: Any) -> ProviderReply:
         """Return the reply to a request.
 
         Args:
@@ -90,7 +90,7 @@ class ProviderClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _read(self, what: str, method: str, url: str, parts: Mapping[str, Any]) -> Reply:
+    async def _read(self, what: str, method: str, url: str, parts: Mapping[str, Any]) -> ProviderReply:
         async with self._http.stream(method, url, **parts) as reply:
             if reply.headers.get("content-encoding", "identity") != "identity":
                 raise errors.Unavailable(f"{what}: the reply is compressed, which was not asked for")
@@ -101,10 +101,10 @@ class ProviderClient:
                     limit = f"{self._bytes_max} bytes (auth.providerDocumentBytesMax)"
                     raise errors.Unavailable(f"{what}: the reply is larger than {limit}")
             content_type = reply.headers.get("content-type", "")
-            return Reply(reply.status_code, reply.reason_phrase, content_type, bytes(body))
+            return ProviderReply(reply.status_code, reply.reason_phrase, content_type, bytes(body))
 
 
-def json_object(reply: Reply) -> dict[str, Any]:
+def json_object(reply: ProviderReply) -> dict[str, Any]:
     """Return the JSON object in a reply.
 
     Raises:

@@ -61,7 +61,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReceiverReply:
     """The reply of a receiver.
 
     Attributes:
@@ -101,7 +101,7 @@ class HttpOut:
             network_backend=self._backend,
         )
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> ReceiverReply:
         """Send a request and return the reply, whatever its status.
 
         Args:
@@ -148,7 +148,7 @@ class HttpOut:
         """Close the connections."""
         await self._pool.aclose()
 
-    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverReply:
         sent = [(name, value) for name, value in headers.items()]
         sent += [("accept-encoding", "identity"), ("user-agent", "flyteadmin"), ("content-length", str(len(body)))]
         parts = httpcore.URL(url)
@@ -161,7 +161,7 @@ class HttpOut:
                     break
         found = {name.lower(): value.decode("latin-1") for name, value in response.headers}
         text = " ".join(printable(received[: 4 * SHOWN_MAX].decode("utf-8", "replace")).split())
-        return Reply(response.status, _retry_after(found.get(b"retry-after", "")), text[:SHOWN_MAX])
+        return ReceiverReply(response.status, _retry_after(found.get(b"retry-after", "")), text[:SHOWN_MAX])
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):

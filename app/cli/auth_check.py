@@ -8,7 +8,7 @@ import typer
 from app.cli.options import Files, errors_in_one_line, load_settings, masker
 
 if TYPE_CHECKING:
-    from app.server.findings import Report
+    from app.server.findings import CheckReport
 
 
 def check(context: typer.Context, config: Files = None) -> None:
@@ -23,7 +23,7 @@ def check(context: typer.Context, config: Files = None) -> None:
         print_report(asyncio.run(auth_check.run(settings)))
 
 
-def print_report(report: "Report") -> None:
+def print_report(report: "CheckReport") -> None:
     """Print the findings, one a line, and exit with code 1 where there is an error."""
     for one in report.findings:
         # Masked apart: `client_secret: a hash` has the form of a secret.

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Refused(BadSetting):
+class CallRefused(BadSetting):
     """The server answered with an error.
 
     Attributes:
@@ -88,7 +88,7 @@ class Client:
             seconds: Time for the reply; None for that of the client.
 
         Raises:
-            Refused: The reply is an error; the message is the server's.
+            CallRefused: The reply is an error; the message is the server's.
             Unreachable: There is no reply.
         """
         timeout = httpx.USE_CLIENT_DEFAULT if seconds is None else httpx.Timeout(seconds)
@@ -113,7 +113,7 @@ class Client:
         """Open a reply of text that may go on for as long as a task runs.
 
         Raises:
-            Refused: The reply is an error.
+            CallRefused: The reply is an error.
             Unreachable: There is no reply, or it breaks off.
         """
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=None)
@@ -159,14 +159,14 @@ class Client:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _refused(self, reply: httpx.Response, found: Any) -> Refused:
+    def _refused(self, reply: httpx.Response, found: Any) -> CallRefused:
         fields = found if isinstance(found, dict) else {}
         message = str(fields.get("message") or fields.get("error") or reply.reason_phrase)
         code = fields.get("code")
         text = f"{reply.status_code}: {message}"
         if advice := _advice_of_status(reply.status_code):
             text = f"{text}; {advice}"
-        return Refused(text, reply.status_code, code if isinstance(code, int) else -1)
+        return CallRefused(text, reply.status_code, code if isinstance(code, int) else -1)
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"no answer of {self.url} (named by {self.connection.source}): {error}; {_advice(error)}")

@@ -12,7 +12,7 @@ from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
-from app.cli.terminal.places import Domain, Output, Place, Project, listed_place, plan_of
+from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, listed_place, plan_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -238,7 +238,7 @@ def trigger(
         name = _call(endpoint, "POST", f"{path}/trigger", {"if_allowed": if_allowed})["execution"]
         with connected(endpoint) as client:
             parts = path.split("/")
-            place = Place(parts[0], parts[1], name)
+            place = ExecutionAddress(parts[0], parts[1], name)
             if output == "json":
                 print_json({**place.id, "console": place.console(client)})
             else:

@@ -3,8 +3,8 @@
 A list request passes four modules: `filters` parses the text into `Filter`s; `narrowing` chooses the strategy, so that
 an index answers the filters; this module writes the condition of one filter; `page_sql` assembles the SELECT.
 
-SQL is written for the `Shape` of a filter, without its values, so that it is compiled once per shape. Values are bound
-to the parameters f<filter>_<value>, numbered from 0.
+SQL is written for the `FilterShape` of a filter, without its values, so that it is compiled once per shape. Values are
+bound to the parameters f<filter>_<value>, numbered from 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, ColumnElement, Text, bindparam, literal_colum
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.query.filters import Filter, Shape
+from app.query.filters import Filter, FilterShape
 
 _COMPARISONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "eq": lambda column, value: column == value,
@@ -57,7 +57,7 @@ def column_condition(column: ColumnElement[Any], function: str, names: list[str]
     return _COMPARISONS[function](column, typed[0])
 
 
-def filter_condition(table: Any, shape: Shape, names: list[str]) -> ColumnElement[bool]:
+def filter_condition(table: Any, shape: FilterShape, names: list[str]) -> ColumnElement[bool]:
     """Return the SQL of a filter on a table. A value with a partial index is written into the SQL, others are bound."""
     column = table.c[shape.field]
     if shape.constant is None:

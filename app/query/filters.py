@@ -62,7 +62,7 @@ _INTEGER_RANGE = {Integer: ("integer", 2**31), BigInteger: ("bigint", 2**63)}
 _FUNCTIONS = ("contains", "not_like", "eq", "ne", "gt", "gte", "lt", "lte", "value_in", "value_not_in")
 
 
-class Shape(NamedTuple):
+class FilterShape(NamedTuple):
     """The part of a filter that its SQL text depends on.
 
     Attributes:
@@ -90,9 +90,9 @@ class Filter:
     values: tuple[Any, ...]
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> FilterShape:
         """The shape of this filter, with every value bound to a parameter."""
-        return Shape(self.function, self.entity, self.field, len(self.values))
+        return FilterShape(self.function, self.entity, self.field, len(self.values))
 
 
 def parse(

@@ -40,7 +40,7 @@ from app.database import schema
 from app.database.statements import PlanMode, Statement
 from app.query import pages
 from app.query.filter_sql import filter_condition, parameter_names, parameter_values, where_conditions
-from app.query.filters import ENTITIES, Filter, Shape
+from app.query.filters import ENTITIES, Filter, FilterShape
 from app.query.listing import Join, Listing
 from app.runtime.context import Context
 
@@ -75,7 +75,7 @@ class Narrowed:
         strategy: How the rows are found.
     """
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[FilterShape, ...]
     values: dict[str, Any]
     strategy: Strategy
 
@@ -157,14 +157,14 @@ async def _few_joined(
     return None
 
 
-def selects_one_row(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...]) -> bool:
+def selects_one_row(listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...]) -> bool:
     """Return whether equalities cover the whole key: then at most one row matches, and ORDER BY is not needed."""
     equal = {column for column, how in where if how == "eq"}
     equal |= {one.field for one in shapes if one.function == "eq" and one.entity == listing.entity}
     return {column.key for column in schema.table(listing.model).primary_key.columns} <= equal
 
 
-def gathered_filters(listing: Listing, shapes: tuple[Shape, ...], gather: str) -> tuple[Shape, ...]:
+def gathered_filters(listing: Listing, shapes: tuple[FilterShape, ...], gather: str) -> tuple[FilterShape, ...]:
     """Return the filters that `gathered_ids` applies."""
     counted = {"state", gather} if gather in listing.counted_columns else set()
     return tuple(
@@ -175,7 +175,7 @@ def gathered_filters(listing: Listing, shapes: tuple[Shape, ...], gather: str) -
 
 
 def gathered_ids(
-    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], gather: str
+    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...], gather: str
 ) -> Select[Any]:
     """Return the SELECT of the ids of listed rows that match the filters of a joined entity or a counted column."""
     table = schema.table(listing.model).alias("found")
@@ -242,7 +242,7 @@ def _padded(one: Filter) -> Filter:
     return replace(one, values=(*one.values, *[None] * (count - len(one.values))))
 
 
-def _shape(listing: Listing, one: Filter) -> Shape:
+def _shape(listing: Listing, one: Filter) -> FilterShape:
     single = one.entity == listing.entity and len(one.values) == 1
     if single and (one.function, one.field, one.values[0]) in listing.partial_indexes:
         return one.shape._replace(constant=one.values[0])
@@ -257,14 +257,16 @@ async def _joined_ids(ctx: Context, join: Join, filters: tuple[Filter, ...]) -> 
 
 
 @lru_cache(maxsize=256)
-def _joined_ids_statement(entity: str, shapes: tuple[Shape, ...]) -> Statement:
+def _joined_ids_statement(entity: str, shapes: tuple[FilterShape, ...]) -> Statement:
     table = schema.table(ENTITIES[entity][1])
     conditions = [filter_condition(table, shape, parameter_names(i, shape.size)) for i, shape in enumerate(shapes)]
     return Statement(select(table.c.id).where(*conditions).limit(bindparam("most")), plan_mode=PlanMode.CUSTOM)
 
 
 @lru_cache(maxsize=256)
-def _joined_count_statement(join: Join, scope: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...]) -> Statement:
+def _joined_count_statement(
+    join: Join, scope: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...]
+) -> Statement:
     """Return the statement that counts the joined rows that match, up to the parameter `most`."""
     table = schema.table(ENTITIES[join.entity][1])
     conditions = [filter_condition(table, shape, parameter_names(i, shape.size)) for i, shape in enumerate(shapes)]
@@ -274,7 +276,7 @@ def _joined_count_statement(join: Join, scope: tuple[tuple[str, str], ...], shap
 
 @lru_cache(maxsize=256)
 def _count_statement(
-    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], gather: str
+    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...], gather: str
 ) -> Statement:
     """Return the statement that counts matching rows, up to the parameter `most`."""
     found = gathered_ids(listing, where, shapes, gather).limit(bindparam("most")).subquery()

@@ -17,7 +17,7 @@ from app.database import schema
 from app.database.statements import PlanMode, Statement
 from app.query import narrowing, pages, visible
 from app.query.filter_sql import filter_condition, parameter_names, where_conditions, without_index
-from app.query.filters import ENTITIES, Shape
+from app.query.filters import ENTITIES, FilterShape
 from app.query.listing import Listing
 from app.query.narrowing import Strategy
 
@@ -31,7 +31,7 @@ def page_statement(
     listing: Listing,
     columns: tuple[str, ...] | None,
     where: tuple[tuple[str, str], ...],
-    shapes: tuple[Shape, ...],
+    shapes: tuple[FilterShape, ...],
     sort: pages.Sort,
     after_null: bool | None,
     limit: int,
@@ -85,7 +85,7 @@ def page_statement(
 
 
 def _plan_mode(
-    where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], sort: pages.Sort, strategy: Strategy
+    where: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...], sort: pages.Sort, strategy: Strategy
 ) -> PlanMode:
     """Return how PostgreSQL plans the statement.
 
@@ -100,7 +100,7 @@ def _plan_mode(
 
 
 def _source(
-    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[Shape, ...], strategy: Strategy
+    listing: Listing, where: tuple[tuple[str, str], ...], shapes: tuple[FilterShape, ...], strategy: Strategy
 ) -> tuple[Any, list[ColumnElement[bool]]]:
     """Return the FROM clause and the conditions of the WHERE clause."""
     table = schema.table(listing.model)
@@ -132,7 +132,7 @@ def _source(
     return source, conditions
 
 
-def _merged(query: Any, table: Table, index: int, shape: Shape, dialect: Dialect) -> Any:
+def _merged(query: Any, table: Table, index: int, shape: FilterShape, dialect: Dialect) -> Any:
     """Return a subquery that runs `query` once for each value of a filter and merges the pages.
 
     PostgreSQL plans each branch of a UNION like a query of its own, so there one LATERAL branch runs for every value.

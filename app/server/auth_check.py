@@ -21,7 +21,7 @@ from app.auth.keys import SigningKeys
 from app.auth.provider import OAUTH_PATH, OPENID_PATH
 from app.auth.provider_client import trusted
 from app.auth.secrets_store import SecretsStore
-from app.server.findings import FetchFailed, Report, client, get, get_json, send
+from app.server.findings import CheckReport, FetchFailed, client, get, get_json, send
 from app.server.secret_files import PLACEHOLDER
 from app.settings import BadSetting, Settings
 from app.settings.hosts import host_of, is_loopback
@@ -32,7 +32,7 @@ ALGORITHMS = frozenset({*(f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bit
 _HASH = re.compile(rb"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
 
-async def run(settings: Settings) -> Report:
+async def run(settings: Settings) -> CheckReport:
     """Return the result of `check`, with the proxies and the trusted authorities that a server uses.
 
     Raises:
@@ -53,7 +53,7 @@ async def check(
     http: httpx.AsyncClient,
     provider: httpx.AsyncClient | None = None,
     external_server: httpx.AsyncClient | None = None,
-) -> Report:
+) -> CheckReport:
     """Return everything that the settings lack, and the parts that work.
 
     Args:
@@ -62,7 +62,7 @@ async def check(
         provider: Sends the requests to the OpenID provider; None for `http`.
         external_server: Sends the requests to the external authorization server; None for `http`.
     """
-    report = Report()
+    report = CheckReport()
     if not settings.server.security.use_auth:
         report.warning("server.security.useAuth", "is false: a server with these settings asks nobody to sign in")
     _check_secrets(settings, report)
@@ -77,7 +77,7 @@ async def check(
     return report
 
 
-def _check_secrets(settings: Settings, report: Report) -> None:
+def _check_secrets(settings: Settings, report: CheckReport) -> None:
     store, user, app = SecretsStore(settings), settings.auth.user_auth, settings.auth.app_auth
     keys = [(user.cookie_hash_key_secret_name, 64), (user.cookie_block_key_secret_name, 32)]
     if app.auth_server_type == "Self":
@@ -99,7 +99,7 @@ def _check_secrets(settings: Settings, report: Report) -> None:
         _check_static_clients(settings, report)
 
 
-def _check_static_clients(settings: Settings, report: Report) -> None:
+def _check_static_clients(settings: Settings, report: CheckReport) -> None:
     for name, one in settings.auth.app_auth.self_auth_server.static_clients.items():
         subject, hashed = f"staticClients.{name}.client_secret", one.client_secret.get_secret_value()
         if one.public:
@@ -117,7 +117,7 @@ def _check_static_clients(settings: Settings, report: Report) -> None:
             report.error(subject, "is no base64 of a bcrypt hash; `flyteadmin secret init` prints one")
 
 
-async def _check_addresses(settings: Settings, http: httpx.AsyncClient, report: Report) -> None:
+async def _check_addresses(settings: Settings, http: httpx.AsyncClient, report: CheckReport) -> None:
     uris = settings.auth.authorized_uris
     if not uris:
         report.error("auth.authorizedUris", "is empty: list the address of this server as clients write it")
@@ -142,7 +142,7 @@ async def _check_addresses(settings: Settings, http: httpx.AsyncClient, report: 
 class _Provider:
     """Checks the OpenID provider of `auth.userAuth.openId`."""
 
-    def __init__(self, settings: Settings, http: httpx.AsyncClient, report: Report) -> None:
+    def __init__(self, settings: Settings, http: httpx.AsyncClient, report: CheckReport) -> None:
         self._settings, self._http, self._report = settings, http, report
         self._openid = settings.auth.user_auth.open_id
         self._document: Mapping[str, Any] = {}
@@ -281,7 +281,7 @@ class _Provider:
             report.error("redirect URI", f"register {callback}: a sign-in with it is answered {reply.status}")
 
 
-async def _check_external(settings: Settings, http: httpx.AsyncClient, report: Report) -> None:
+async def _check_external(settings: Settings, http: httpx.AsyncClient, report: CheckReport) -> None:
     """Check the authorization server of `auth.appAuth.externalAuthServer`, and what clients are given of it."""
     external, cli = settings.auth.app_auth.external_auth_server, settings.auth.app_auth.third_party_config.flyte_client
     base = external.base_url or settings.auth.user_auth.open_id.base_url
@@ -328,7 +328,7 @@ async def _check_external(settings: Settings, http: httpx.AsyncClient, report: R
         )
 
 
-async def check_keys(document: Mapping[str, Any], http: httpx.AsyncClient, report: Report, use: str) -> None:
+async def check_keys(document: Mapping[str, Any], http: httpx.AsyncClient, report: CheckReport, use: str) -> None:
     """Check that the document's key set has a key which verifies the tokens."""
     subject, address = f"keys of {use}", _text(document, "jwks_uri")
     announced = _texts(document, "id_token_signing_alg_values_supported")
@@ -358,7 +358,7 @@ async def check_keys(document: Mapping[str, Any], http: httpx.AsyncClient, repor
         report.error(subject, f"{address} has no key that verifies signatures")
 
 
-def _check_clock(headers: httpx.Headers, report: Report) -> None:
+def _check_clock(headers: httpx.Headers, report: CheckReport) -> None:
     try:
         theirs = parsedate_to_datetime(headers.get("date", ""))
         skew = abs((datetime.now(UTC) - theirs).total_seconds())

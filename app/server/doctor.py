@@ -21,7 +21,7 @@ from flyteidl.service import admin_pb2_grpc
 
 from app.server import findings
 from app.server.certificates import dns_names
-from app.server.findings import REQUEST_SECONDS, FetchFailed, Report, get, reason_of
+from app.server.findings import REQUEST_SECONDS, CheckReport, FetchFailed, get, reason_of
 from app.settings import BadSetting
 from app.settings.hosts import DEFAULT_PORTS, host_of
 
@@ -55,7 +55,7 @@ class _Target:
         self.path = parts.path.rstrip("/")
 
 
-async def examine(address: str, authority: Path | None = None, token: str = "") -> Report:
+async def examine(address: str, authority: Path | None = None, token: str = "") -> CheckReport:
     """Return the findings of every hop.
 
     Args:
@@ -66,7 +66,7 @@ async def examine(address: str, authority: Path | None = None, token: str = "") 
     Raises:
         BadSetting: The address or the file cannot be used.
     """
-    target, report = _Target(address), Report()
+    target, report = _Target(address), CheckReport()
     context = _context(authority)
     if not await _connects(target, report):
         return report
@@ -87,7 +87,7 @@ def _context(authority: Path | None) -> ssl.SSLContext:
         raise BadSetting(f"the file {authority} cannot be used as an authority ({error.strerror or error})") from error
 
 
-async def _connects(target: _Target, report: Report) -> bool:
+async def _connects(target: _Target, report: CheckReport) -> bool:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -109,7 +109,7 @@ async def _connects(target: _Target, report: Report) -> bool:
     return True
 
 
-async def _check_tls(target: _Target, context: ssl.SSLContext, report: Report) -> bool:
+async def _check_tls(target: _Target, context: ssl.SSLContext, report: CheckReport) -> bool:
     """Shake hands with verification; without it where that fails, to show the certificate."""
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:
@@ -140,7 +140,7 @@ async def _shake(target: _Target, context: ssl.SSLContext) -> Any:
     return connection
 
 
-def _show_certificate(connection: Any, target: _Target, report: Report) -> None:
+def _show_certificate(connection: Any, target: _Target, report: CheckReport) -> None:
     encoded = connection.getpeercert(binary_form=True)
     if not encoded:
         return
@@ -154,7 +154,7 @@ def _show_certificate(connection: Any, target: _Target, report: Report) -> None:
         report.warning("certificate", f"of {target.host} expires in {days} days")
 
 
-async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, token: str) -> int:
+async def _check_rest(target: _Target, http: httpx.AsyncClient, report: CheckReport, token: str) -> int:
     """Return the status of a reply of flyteadmin, 0 where there is none."""
     url = f"{target.url}{target.path}/api/v1/version"
     headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -185,7 +185,7 @@ async def _check_rest(target: _Target, http: httpx.AsyncClient, report: Report, 
     return reply.status if reply.status in (200, 401) else 0
 
 
-async def _check_metadata(target: _Target, http: httpx.AsyncClient, report: Report, rest_status: int) -> None:
+async def _check_metadata(target: _Target, http: httpx.AsyncClient, report: CheckReport, rest_status: int) -> None:
     url = f"{target.url}{target.path}{_METADATA}"
     try:
         reply = await get(http, url)
@@ -216,7 +216,7 @@ async def _check_metadata(target: _Target, http: httpx.AsyncClient, report: Repo
         report.error("token endpoint", f"{token} cannot be reached by clients: {error}")
 
 
-async def _check_grpc(target: _Target, authority: Path | None, report: Report, token: str, *, rest: bool) -> None:
+async def _check_grpc(target: _Target, authority: Path | None, report: CheckReport, token: str, *, rest: bool) -> None:
     if target.tls:
         roots = _authorities(authority)
         channel = grpc.aio.secure_channel(target.authority, grpc.ssl_channel_credentials(roots))

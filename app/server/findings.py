@@ -35,7 +35,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """The findings of a check, in order."""
 
     findings: list[Finding] = field(default_factory=list)
@@ -63,7 +63,7 @@ class FetchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class CheckedReply:
     """A reply that was read whole."""
 
     status: int
@@ -111,7 +111,7 @@ def client(verify: ssl.SSLContext | None = None, proxy: str = "") -> httpx.Async
         raise BadSetting(f"the proxy {redact(proxy)} (httpProxyURL) cannot be used: {error}") from error
 
 
-async def send(http: httpx.AsyncClient, request: httpx.Request, *, redirects: bool = True) -> Reply:
+async def send(http: httpx.AsyncClient, request: httpx.Request, *, redirects: bool = True) -> CheckedReply:
     """Send a request and read the reply, within limits of time and size.
 
     Raises:
@@ -132,10 +132,10 @@ async def send(http: httpx.AsyncClient, request: httpx.Request, *, redirects: bo
         raise FetchFailed(f"no complete reply in {REQUEST_SECONDS:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError) as error:
         raise FetchFailed(reason_of(error)) from error
-    return Reply(reply.status_code, reply.headers, body, reply.http_version)
+    return CheckedReply(reply.status_code, reply.headers, body, reply.http_version)
 
 
-async def get(http: httpx.AsyncClient, url: str) -> Reply:
+async def get(http: httpx.AsyncClient, url: str) -> CheckedReply:
     """Return the reply to a GET request. Raises FetchFailed, also for an address of another form."""
     try:
         request = http.build_request("GET", url)
@@ -144,7 +144,7 @@ async def get(http: httpx.AsyncClient, url: str) -> Reply:
     return await send(http, request)
 
 
-async def get_json(http: httpx.AsyncClient, url: str) -> tuple[Mapping[str, Any], Reply]:
+async def get_json(http: httpx.AsyncClient, url: str) -> tuple[Mapping[str, Any], CheckedReply]:
     """Return the JSON object at an address, and the reply. Raises FetchFailed, also for a status other than 200."""
     reply = await get(http, url)
     if reply.status != 200:

@@ -180,7 +180,12 @@ def _needs_metadata(one: grammar.Filter) -> bool:
 
 @lru_cache(maxsize=512)
 def _statement(
-    shapes: tuple[grammar.Shape, ...], sort: pages.Sort, after: bool, with_metadata: bool, limit: int, offset: bool
+    shapes: tuple[grammar.FilterShape, ...],
+    sort: pages.Sort,
+    after: bool,
+    with_metadata: bool,
+    limit: int,
+    offset: bool,
 ) -> Statement:
     """Return the statement of a page of names with their metadata.
 

@@ -51,7 +51,7 @@ def answer(head: str, body: bytes = b"") -> Handler:
 
 
 def post(port: int, *, host: str = "127.0.0.1", allowed: tuple[str, ...] = LOOPBACK, seconds: float = 5.0) -> Any:
-    async def send() -> http_out.Reply:
+    async def send() -> http_out.ReceiverReply:
         http = HttpOut(allowed, timeout_seconds=seconds)
         try:
             return await http.post(f"http://{host}:{port}/hook?a=b", headers={"x-one": "1"}, body=b"{}")

@@ -20,7 +20,7 @@ import orjson
 import pytest
 
 from app.server import auth_check, secret_files
-from app.server.findings import Report
+from app.server.findings import CheckReport
 from app.settings import BadSetting, Settings, load
 
 pytestmark = pytest.mark.heavy
@@ -92,15 +92,15 @@ def settings_of(folder: Path, provider: str, **more: Any) -> Settings:
     return load((), values, {}).settings
 
 
-def checked(settings: Settings, transport: httpx.AsyncHTTPTransport | None = None) -> Report:
-    async def run() -> Report:
+def checked(settings: Settings, transport: httpx.AsyncHTTPTransport | None = None) -> CheckReport:
+    async def run() -> CheckReport:
         async with httpx.AsyncClient(transport=transport or httpx.AsyncHTTPTransport()) as http:
             return await auth_check.check(settings, http)
 
     return asyncio.run(run())
 
 
-def lines(report: Report, level: str) -> list[str]:
+def lines(report: CheckReport, level: str) -> list[str]:
     return [f"{one.subject}: {one.text}" for one in report.findings if one.level == level]
 
 

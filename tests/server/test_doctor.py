@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.server import doctor
-from app.server.findings import Report
+from app.server.findings import CheckReport
 from app.settings import BadSetting
 from tests.support.certificates import Authority, write_pair
 from tests.support.servers import Running, run, serving
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.heavy
 AUTHORITY = Authority()
 
 
-def lines(report: Report, level: str) -> list[str]:
+def lines(report: CheckReport, level: str) -> list[str]:
     return [f"{one.subject}: {one.text}" for one in report.findings if one.level == level]
 
 
@@ -86,8 +86,8 @@ def replying(reply: bytes) -> Handler:
 
 def examined(
     handle: Handler, scheme: str, context: ssl.SSLContext | None = None, authority: Path | None = None
-) -> Report:
-    async def run() -> Report:
+) -> CheckReport:
+    async def run() -> CheckReport:
         server = await asyncio.start_server(handle, "localhost", 0, ssl=context)
         async with server:
             port = server.sockets[0].getsockname()[1]

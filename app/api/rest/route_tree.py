@@ -41,7 +41,7 @@ class _Node(Generic[RouteT]):
 Match = tuple[dict[str, RouteT], list[str]]
 
 
-class Tree(Generic[RouteT]):
+class RouteTree(Generic[RouteT]):
     """All routes of a server, by the segments of their paths."""
 
     def __init__(self) -> None:

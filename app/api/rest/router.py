@@ -27,7 +27,7 @@ from app import errors
 from app.api.rest import exchange
 from app.api.rest.exchange import THREAD_BYTES_MIN, THREADS, ClientDisconnected, Head
 from app.api.rest.identity_headers import user_headers
-from app.api.rest.route_tree import Tree, clean_path, route_path, select
+from app.api.rest.route_tree import RouteTree, clean_path, route_path, select
 from app.cache import ByteCache
 from app.runtime import dispatch, failures
 from app.runtime.dispatch import Call, Server
@@ -144,7 +144,7 @@ class RestRouter(APIRouter):
         # Serves all other paths. The application wraps it in FastAPI's middleware.
         self.others: ASGIApp = super().app
         self._server = server
-        self._tree: Tree[RpcRoute] = Tree()
+        self._tree: RouteTree[RpcRoute] = RouteTree()
         self._bodies = exchange.BodyReader(server.settings)
         self._gzip_bytes_min = server.settings.limits.gzip_reply_bytes_min
         # The literal prefixes of the paths of immutable RPCs: only those requests are looked up in the cache.

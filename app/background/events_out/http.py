@@ -15,7 +15,7 @@ from app.background.events_out.publisher import Message, required
 from app.background.http_out import (
     ForbiddenAddress,
     HttpOut,
-    Reply,
+    ReceiverReply,
     Unreachable,
     Unusable,
     signature_headers,
@@ -112,7 +112,7 @@ class HttpPublisher:
         return [_key(line, f"cloudEvents.http.secretPath={path}") for line in lines]
 
 
-def _acknowledged(reply: Reply) -> str:
+def _acknowledged(reply: ReceiverReply) -> str:
     """Return the summary of a reply of success, raise the exception for any other reply."""
     summary = reply.summary()
     if 200 <= reply.status < 300:

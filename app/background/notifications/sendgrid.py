@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from app.background.http_out import HttpOut, Reply, Unreachable, Unusable
+from app.background.http_out import HttpOut, ReceiverReply, Unreachable, Unusable
 from app.background.notifications.mail import Mail
 from app.background.outbox.targets import Away, Refused, TryAgain
 from app.settings import BadSetting, Settings
@@ -96,7 +96,7 @@ def _request(mail: Mail) -> dict[str, object]:
     }
 
 
-def _outcome(reply: Reply) -> str:
+def _outcome(reply: ReceiverReply) -> str:
     """Return the reply of a success, raise the exception of a failure."""
     status, text = reply.status, f"SendGrid: {reply.summary()}"
     if 200 <= status < 300:

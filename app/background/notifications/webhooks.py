@@ -20,7 +20,7 @@ from app.auth.secrets_store import SecretsStore
 from app.background.http_out import (
     ForbiddenAddress,
     HttpOut,
-    Reply,
+    ReceiverReply,
     Unreachable,
     Unusable,
     signature_headers,
@@ -126,7 +126,7 @@ class WebhookTarget:
             await self._http.close()
             self._http = None
 
-    async def _send(self, post: Post, delivery_id: str) -> Reply:
+    async def _send(self, post: Post, delivery_id: str) -> ReceiverReply:
         headers = {"content-type": "application/json"}
         if post.signed:
             if not (keys := self._keys()):
@@ -225,7 +225,7 @@ def _plain(notice: Notice, section: Emailer, created_at: datetime) -> dict[str, 
     }
 
 
-def _outcome(reply: Reply) -> str:
+def _outcome(reply: ReceiverReply) -> str:
     """Return the reply of a success, raise the exception of a failure."""
     if 200 <= reply.status < 300:
         return reply.summary()

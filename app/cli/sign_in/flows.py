@@ -29,7 +29,7 @@ _DEVICE_SECONDS = 600.0
 _PAGE = b"<!doctype html><title>flyteadmin</title><p>%s You can close this window."
 
 
-class OAuthError(Exception):
+class SignInRefused(Exception):
     """The authorization server refuses, as RFC 6749 5.2 describes.
 
     Attributes:
@@ -41,7 +41,7 @@ class OAuthError(Exception):
         self.error = error
 
 
-class Session:
+class SignIn:
     """One sign-in at the authorization server of a Flyte server.
 
     Args:
@@ -78,7 +78,7 @@ class Session:
             )
         try:
             return self._fetch({"grant_type": "client_credentials", **self._scope, **self._more}, secret)
-        except OAuthError as error:
+        except SignInRefused as error:
             raise BadSetting(
                 f"the client {self._client_id} cannot sign in: {error}; correct its id and secret"
             ) from error
@@ -87,7 +87,7 @@ class Session:
         """Return new tokens; None where the refresh token is not valid any more."""
         try:
             made = self._fetch({"grant_type": "refresh_token", "refresh_token": refresh_token})
-        except OAuthError:
+        except SignInRefused:
             return None
         return made if made.refresh_token else replace(made, refresh_token=refresh_token)
 
@@ -121,7 +121,7 @@ class Session:
         }
         try:
             return self._fetch(form)
-        except OAuthError as error:
+        except SignInRefused as error:
             raise BadSetting(f"the sign-in was refused: {error}; run the command again") from error
 
     def device_flow(self) -> Tokens:
@@ -134,7 +134,7 @@ class Session:
             )
         try:
             found = self._post(address, {"client_id": self._client_id, **self._scope, **self._more})
-        except OAuthError as error:
+        except SignInRefused as error:
             raise BadSetting(f"the device flow was refused: {error}; set admin.authType to Pkce") from error
         where = found.get("verification_uri_complete") or found.get("verification_uri")
         typer.echo(f"sign in with a browser at {where} and confirm the code {found.get('user_code')}", err=True)
@@ -147,7 +147,7 @@ class Session:
             time.sleep(interval)
             try:
                 return self._fetch({"grant_type": DEVICE_GRANT, "device_code": str(found.get("device_code"))})
-            except OAuthError as error:
+            except SignInRefused as error:
                 if error.error == "slow_down":
                     interval += _SLOWER_SECONDS
                 elif error.error != "authorization_pending":
@@ -162,7 +162,7 @@ class Session:
             secret: The secret of the client; None for a public one, which names itself in the form.
 
         Raises:
-            OAuthError: The server refuses.
+            SignInRefused: The server refuses.
             BadSetting: There is no usable reply.
         """
         endpoint = self._endpoint("token_endpoint")
@@ -188,7 +188,9 @@ class Session:
             raise BadSetting(f"no answer of {address}: {error}; try again, or check the network") from error
         if reply.is_error or not isinstance(found, dict) or not {"access_token", "device_code"} & found.keys():
             fields = found if isinstance(found, dict) else {}
-            raise OAuthError(str(fields.get("error") or reply.status_code), str(fields.get("error_description") or ""))
+            raise SignInRefused(
+                str(fields.get("error") or reply.status_code), str(fields.get("error_description") or "")
+            )
         return found
 
     def _endpoint(self, name: str) -> str:

@@ -12,7 +12,7 @@ from app.cli.options import errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, outcome_errors, print_json
-from app.cli.terminal.places import Domain, Execution, Output, Place, Project, execution_of, place_of
+from app.cli.terminal.places import Domain, Execution, ExecutionAddress, Output, Project, execution_of, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import Client
@@ -70,13 +70,13 @@ def _again(
     from app.cli.client import connected
     from app.cli.terminal.interrupts import counted
     from app.cli.terminal.refusals import advised
-    from app.cli.terminal.watch import Watch, advice
+    from app.cli.terminal.watch import LiveTree, advice
 
     with outcome_errors(), connected(endpoint) as client:
         old = execution_of(client, text, project, domain)
         with advised(client, old):
             made = client.call("POST", path_of("executions", verb), {"id": old.id, "name": name, **body})["id"]
-        new = Place(made["project"], made["domain"], made["name"])
+        new = ExecutionAddress(made["project"], made["domain"], made["name"])
         if not watched:
             if output == "json":
                 print_json({**new.id, "console": new.console(client)})
@@ -85,7 +85,7 @@ def _again(
             typer.echo(advice(client, new))
             return
         with counted() as interrupts:
-            raise SystemExit(Watch(client, new, interrupts, json=output == "json").run())
+            raise SystemExit(LiveTree(client, new, interrupts, json=output == "json").run())
 
 
 def terminate(
@@ -108,7 +108,7 @@ def terminate(
         typer.echo(f"{place} is being aborted; its end: {program()} watch {place.shown(client)}")
 
 
-def abort(client: Client, place: Place, cause: str) -> None:
+def abort(client: Client, place: ExecutionAddress, cause: str) -> None:
     """Abort an execution. Raises BadSetting."""
     from app.cli.terminal.refusals import advised
 
@@ -193,7 +193,7 @@ def waiting(
         }
         page = client.get(path_of("executions", *where), **query)
         rows = page["executions"]
-        places = [Place(row["id"]["project"], row["id"]["domain"], row["id"]["name"]) for row in rows]
+        places = [ExecutionAddress(row["id"]["project"], row["id"]["domain"], row["id"]["name"]) for row in rows]
         found = []
         for row, place, signals in zip(
             rows, places, client.each(lambda place: _signals(client, place), places), strict=True
@@ -227,7 +227,7 @@ def waiting(
             screen.print(f"only the latest {EXECUTIONS_MAX} running executions were read")
 
 
-def _signals(client: Client, place: Place) -> list[dict[str, Any]]:
+def _signals(client: Client, place: ExecutionAddress) -> list[dict[str, Any]]:
     from app.cli.terminal.refusals import advised
 
     with advised(client, place):

@@ -16,8 +16,8 @@ from app.cli.terminal.places import Domain, Output, Project, execution_of, place
 
 if TYPE_CHECKING:
     from app.cli.client import Client
-    from app.cli.terminal.places import Place
-    from app.cli.terminal.tree import Node, Tree
+    from app.cli.terminal.places import ExecutionAddress
+    from app.cli.terminal.tree import ExecutionTree, Node
 
 
 def get(
@@ -44,7 +44,7 @@ def get(
         show(client, execution_of(client, execution, project, domain), output, all_rows=all_rows)
 
 
-def show(client: Client, place: Place, output: str, *, all_rows: bool = False) -> None:
+def show(client: Client, place: ExecutionAddress, output: str, *, all_rows: bool = False) -> None:
     """Print one execution. Raises BadSetting."""
     from app.cli.terminal import draw
     from app.cli.terminal.tree import TreeReader
@@ -61,7 +61,7 @@ def show(client: Client, place: Place, output: str, *, all_rows: bool = False) -
     print_drawing(console(), draw.picture(tree, client, rows))
 
 
-def as_json(tree: Tree, client: Client) -> dict[str, Any]:
+def as_json(tree: ExecutionTree, client: Client) -> dict[str, Any]:
     """Return an execution with its nodes for programs."""
     closure = tree.row["closure"]
     return {

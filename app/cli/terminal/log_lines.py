@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from app.cli.client import Client, Refused
+from app.cli.client import CallRefused, Client
 
 # A longer line is cut, so that memory is bounded.
 LINE_BYTES_MAX = 64 * 1024
@@ -24,7 +24,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LogSource:
     """The log of one attempt, or of one element of a map.
 
     Attributes:
@@ -42,20 +42,20 @@ class Source:
     ended: bool
 
 
-def source_of(label: str, uri: str, *, ended: bool) -> Source:
+def source_of(label: str, uri: str, *, ended: bool) -> LogSource:
     """Return the source of a log link."""
     parts = urlsplit(uri)
     at = parts.path.find(_MARK) if parts.scheme in ("http", "https") else -1
     # The path of this server's route has five parts or more behind /logs/.
     path = parts.path[at:] if at >= 0 and parts.path[at:].count("/") >= 6 else ""
-    return Source(label, path, tuple(parse_qsl(parts.query)), uri, ended)
+    return LogSource(label, path, tuple(parse_qsl(parts.query)), uri, ended)
 
 
-def lines(client: Client, source: Source, *, follow: bool, tail: int | None) -> Iterator[str]:
+def lines(client: Client, source: LogSource, *, follow: bool, tail: int | None) -> Iterator[str]:
     """Yield the lines of a log; of a followed one until the attempt ends.
 
     Raises:
-        Refused: The server has no such log, or refuses.
+        CallRefused: The server has no such log, or refuses.
         Unreachable: There is no reply, or it breaks off.
     """
     query = dict(source.query)
@@ -67,7 +67,7 @@ def lines(client: Client, source: Source, *, follow: bool, tail: int | None) -> 
         kind = reply.headers.get("content-type", "")
         if not kind.startswith("text/plain"):
             # A server without this route may answer with a page of its own.
-            raise Refused(f"{client.url} has no route for logs; open {source.uri} in a browser", 404)
+            raise CallRefused(f"{client.url} has no route for logs; open {source.uri} in a browser", 404)
         rest = b""
         for piece in reply.iter_bytes():
             *whole, rest = (rest + piece).split(b"\n")
@@ -98,4 +98,4 @@ def _text(line: bytes) -> str:
     return line[:LINE_BYTES_MAX].decode("utf-8", "replace")
 
 
-Printer = Callable[[Source, str], Any]
+Printer = Callable[[LogSource, str], Any]

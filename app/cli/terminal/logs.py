@@ -19,9 +19,9 @@ from app.cli.terminal.places import Domain, Execution, Output, Project, executio
 if TYPE_CHECKING:
     from app.cli.client import Client
     from app.cli.terminal.interrupts import Interrupts
-    from app.cli.terminal.log_lines import Source
-    from app.cli.terminal.places import Place
-    from app.cli.terminal.tree import Node, Tree, TreeReader
+    from app.cli.terminal.log_lines import LogSource
+    from app.cli.terminal.places import ExecutionAddress
+    from app.cli.terminal.tree import ExecutionTree, Node, TreeReader
 
 SOURCES_MAX = 10_000
 SECONDS = 1.0
@@ -79,7 +79,13 @@ class Chosen:
     """
 
     def __init__(
-        self, client: Client, reader: TreeReader, place: Place, node: str, attempt: int | None, index: int | None
+        self,
+        client: Client,
+        reader: TreeReader,
+        place: ExecutionAddress,
+        node: str,
+        attempt: int | None,
+        index: int | None,
     ) -> None:
         self._client = client
         self._reader = reader
@@ -88,7 +94,7 @@ class Chosen:
         self._attempt = attempt
         self._index = index
 
-    def read(self) -> tuple[Tree, list[Source]]:
+    def read(self) -> tuple[ExecutionTree, list[LogSource]]:
         """Return the execution and its logs at present.
 
         Raises:
@@ -111,7 +117,7 @@ class Chosen:
     def _matches(self, node: Node) -> bool:
         return self._node in (node.id, node.spec_id, node.name, node.name.rpartition(".")[2])
 
-    def _sources(self, node: Node) -> list[Source]:
+    def _sources(self, node: Node) -> list[LogSource]:
         from app.cli.terminal.log_lines import source_of
 
         found = []
@@ -150,7 +156,7 @@ class Printer:
         self._terminal = sys.stdout.isatty()
         self._colours: dict[str, int] = {}
 
-    def line(self, source: Source, text: str) -> None:
+    def line(self, source: LogSource, text: str) -> None:
         """Print one line with the label of its source."""
         from app.cli.terminal.log_lines import cleaned
 
@@ -165,7 +171,7 @@ class Printer:
         with self._lock:
             typer.echo(f"{label} │ {cleaned(text, colours=self._terminal)}")
 
-    def note(self, source: Source, text: str) -> None:
+    def note(self, source: LogSource, text: str) -> None:
         """Print a remark about a log on stderr."""
         with self._lock:
             typer.echo(f"{source.label}: {text}", err=True)
@@ -222,7 +228,7 @@ class Reading:
             if running:
                 self._client.close()
 
-    def _print_in_order(self, tree: Any, sources: list[Source]) -> bool:
+    def _print_in_order(self, tree: Any, sources: list[LogSource]) -> bool:
         if not sources:
             hint = "none of its tasks has begun" if not tree.ended else "no task of it has a log"
             typer.echo(f"no logs: {hint}; see its nodes with `{program()} get {tree.place}`", err=True)
@@ -232,8 +238,8 @@ class Reading:
             self._print(source, follow=False)
         return False
 
-    def _print(self, source: Source, *, follow: bool) -> None:
-        from app.cli.client import Refused, Unreachable
+    def _print(self, source: LogSource, *, follow: bool) -> None:
+        from app.cli.client import CallRefused, Unreachable
         from app.cli.terminal.log_lines import lines
 
         if not source.path:
@@ -244,6 +250,6 @@ class Reading:
                 self._printer.line(source, line)
                 if self._interrupts.pressed.is_set():
                     return
-        except (Refused, Unreachable) as error:
+        except (CallRefused, Unreachable) as error:
             if not self._interrupts.pressed.is_set():
                 self._printer.note(source, str(error))

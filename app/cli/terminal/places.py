@@ -44,7 +44,7 @@ Output = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExecutionAddress:
     """The id of an execution.
 
     Attributes:
@@ -87,7 +87,7 @@ def place_of(client: Client, project: str, domain: str) -> tuple[str, str]:
     return project or connection.project or PROJECT, domain or connection.domain or DOMAIN
 
 
-def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
+def execution_of(client: Client, text: str, project: str, domain: str) -> ExecutionAddress:
     """Return the id of an execution that the command line names.
 
     Raises:
@@ -96,12 +96,12 @@ def execution_of(client: Client, text: str, project: str, domain: str) -> Place:
     from app.settings import BadSetting
 
     if found := _URL.match(text):
-        return Place(*(unquote(part) for part in found.groups()))
+        return ExecutionAddress(*(unquote(part) for part in found.groups()))
     parts = text.split("/")
     if len(parts) == 1 and text:
-        return Place(*place_of(client, project, domain), text)
+        return ExecutionAddress(*place_of(client, project, domain), text)
     if len(parts) == 3 and all(parts):
-        return Place(*parts)
+        return ExecutionAddress(*parts)
     raise BadSetting(
         f"{text!r} names no execution; give a name, PROJECT/DOMAIN/NAME or an address of a console, "
         f"and see the latest ones with `{program()} get`"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.cli.client import Client, Refused
+from app.cli.client import CallRefused, Client
 from app.cli.program import program
-from app.cli.terminal.places import Place
+from app.cli.terminal.places import ExecutionAddress
 
 
 @contextmanager
-def advised(client: Client, place: Place, *, missing: str = "") -> Iterator[None]:
+def advised(client: Client, place: ExecutionAddress, *, missing: str = "") -> Iterator[None]:
     """Append the command that helps to a refusal of the block.
 
     Args:
@@ -20,11 +20,11 @@ def advised(client: Client, place: Place, *, missing: str = "") -> Iterator[None
         missing: Replaces the server's message where it has no such execution.
 
     Raises:
-        Refused: The server refuses.
+        CallRefused: The server refuses.
     """
     try:
         yield
-    except Refused as error:
+    except CallRefused as error:
         if error.status == 404:
             message = (
                 f"{missing or error}; see the latest ones with `{program()} get -p {place.project} -d {place.domain}`"
@@ -33,4 +33,4 @@ def advised(client: Client, place: Place, *, missing: str = "") -> Iterator[None
             message = f"{error}; see its state with `{program()} get {place.shown(client)}`"
         else:
             raise
-        raise Refused(message, error.status, error.code) from error
+        raise CallRefused(message, error.status, error.code) from error

@@ -19,7 +19,7 @@ from app.cli.options import INTERRUPTED, load_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json, print_json_line
-from app.cli.terminal.places import Domain, Output, Place, Project, place_of
+from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import Client
@@ -122,7 +122,7 @@ def _run(
     from app.cli.terminal.watch import advice
 
     with connected(endpoint) as client:
-        place = Place(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
+        place = ExecutionAddress(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
         if "--help" in arguments:
             return subprocess.run([str(_pyflyte(context)), "run", *arguments], check=False).returncode
         # Signs in, and finds out whether the server answers, before minutes are spent on the rest.
@@ -177,7 +177,7 @@ def _pyflyte(context: typer.Context) -> Path:
 def _launch(
     client: Client,
     pyflyte: Path,
-    place: Place,
+    place: ExecutionAddress,
     arguments: Sequence[str],
     interrupts: Interrupts,
     *,
@@ -272,12 +272,12 @@ def _configuration(client: Client) -> Iterator[tuple[Path, dict[str, str]]]:
         yield file, variables
 
 
-def watch_or_abort(client: Client, place: Place, interrupts: Interrupts, *, json: bool) -> int:
+def watch_or_abort(client: Client, place: ExecutionAddress, interrupts: Interrupts, *, json: bool) -> int:
     """Watch an execution; at Ctrl-C ask whether to abort it. Return the exit code."""
     from app.cli.terminal.control import abort
-    from app.cli.terminal.watch import Watch, advice
+    from app.cli.terminal.watch import LiveTree, advice
 
-    watch = Watch(client, place, interrupts, json=json)
+    watch = LiveTree(client, place, interrupts, json=json)
     while (code := watch.run()) == INTERRUPTED:
         if not _asked(place, interrupts):
             typer.echo(f"{place} continues; {advice(client, place)}", err=True)
@@ -286,7 +286,7 @@ def watch_or_abort(client: Client, place: Place, interrupts: Interrupts, *, json
     return code
 
 
-def _asked(place: Place, interrupts: Interrupts) -> bool:
+def _asked(place: ExecutionAddress, interrupts: Interrupts) -> bool:
     """Return whether a person wants to abort an execution. A second Ctrl-C, and no terminal, are a no."""
     if not sys.stdin.isatty():
         return False
@@ -298,7 +298,7 @@ def _asked(place: Place, interrupts: Interrupts) -> bool:
         return False
 
 
-def _print_outputs(client: Client, place: Place, code: int, *, json: bool) -> None:
+def _print_outputs(client: Client, place: ExecutionAddress, code: int, *, json: bool) -> None:
     from app.cli.calls import path_of
     from app.cli.terminal import values
 

@@ -55,12 +55,12 @@ def status(
 
 def _read(client: Client) -> dict[str, Any]:
     """Return the state of a server; of one without our route only its version. Raises BadSetting."""
-    from app.cli.client import Refused
+    from app.cli.client import CallRefused
 
     where = {"address": client.url, "source": client.connection.source}
     try:
         return {**where, **client.get(PATH)}
-    except Refused as error:
+    except CallRefused as error:
         if error.status not in (404, 501):
             raise
     plane = client.get("/api/v1/version").get("control_plane_version") or {}
@@ -70,7 +70,7 @@ def _read(client: Client) -> dict[str, Any]:
 
 def _latest(client: Client, project: str, domain: str) -> dict[str, Any]:
     """Return the latest execution, and the latest failed one, of a project and domain."""
-    from app.cli.client import Refused
+    from app.cli.client import CallRefused
 
     place = place_of(client, project, domain)
     query = {"limit": "1", "sort_by.key": "created_at", "sort_by.direction": "DESCENDING"}
@@ -78,7 +78,7 @@ def _latest(client: Client, project: str, domain: str) -> dict[str, Any]:
     for name, filters in (("execution", {}), ("failed", {"filters": "eq(phase,FAILED)"})):
         try:
             rows = client.get(path_of("executions", *place), **query, **filters)["executions"]
-        except Refused as error:
+        except CallRefused as error:
             # A person may see the state of the server without a role in this project.
             return {**found, "problem": str(error)}
         if rows:

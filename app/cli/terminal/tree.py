@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.cli.calls import path_of
-from app.cli.client import Client, Refused
+from app.cli.client import CallRefused, Client
 from app.cli.terminal import phases, times
-from app.cli.terminal.places import Place
+from app.cli.terminal.places import ExecutionAddress
 from app.cli.terminal.refusals import advised
 from app.cli.terminal.workflow_names import NodeNames, names_in
 
@@ -27,7 +27,7 @@ _HIDDEN = ("start-node", "end-node")
 
 
 @dataclass(slots=True)
-class Elements:
+class MapElements:
     """The elements of a map task.
 
     Attributes:
@@ -82,8 +82,8 @@ class Node:
     attempts: int | None = None
     reason: str = ""
     signal: str = ""
-    child: Place | None = None
-    elements: Elements | None = None
+    child: ExecutionAddress | None = None
+    elements: MapElements | None = None
     is_parent: bool = False
     is_array: bool = False
     nodes: list[Node] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class Tree:
+class ExecutionTree:
     """An execution with its nodes.
 
     Attributes:
@@ -111,7 +111,7 @@ class Tree:
         read_at: When it was read.
     """
 
-    place: Place
+    place: ExecutionAddress
     row: Mapping[str, Any]
     phase: str
     seconds: float | None
@@ -145,7 +145,7 @@ class TreeReader:
         place: The execution.
     """
 
-    def __init__(self, client: Client, place: Place) -> None:
+    def __init__(self, client: Client, place: ExecutionAddress) -> None:
         self._client = client
         self._place = place
         self._names: NodeNames | None = None
@@ -160,14 +160,14 @@ class TreeReader:
         """Return the message of the execution.
 
         Raises:
-            Refused: There is no such execution, or the server refuses.
+            CallRefused: There is no such execution, or the server refuses.
         """
         with advised(self._client, self._place, missing=f"there is no execution {self._place}"):
             found: Mapping[str, Any] = self._client.get(path_of("executions", *self._place.parts))
         return found
 
-    def read(self) -> Tree:
-        """Return the execution with all nodes. Raises Refused and Unreachable."""
+    def read(self) -> ExecutionTree:
+        """Return the execution with all nodes. Raises CallRefused and Unreachable."""
         row = self.execution()
         now = datetime.now(UTC)
         closure = row["closure"]
@@ -180,7 +180,7 @@ class TreeReader:
         ended = phase in phases.TERMINAL
         started = times.moment(closure.get("started_at")) or times.moment(closure.get("created_at"))
         seconds = times.took(started, times.seconds_of(closure.get("duration")), running=not ended, now=now)
-        return Tree(self._place, row, phase, seconds, nodes, budget[0] <= 0, now)
+        return ExecutionTree(self._place, row, phase, seconds, nodes, budget[0] <= 0, now)
 
     def add_attempts(self, nodes: Sequence[Node]) -> None:
         """Read the attempts of nodes that run tasks: their number, last reason, logs and elements of maps."""
@@ -195,7 +195,7 @@ class TreeReader:
             if (known := self._errors.get(node.id)) is None:
                 try:
                     row = self._client.get(path_of("node_executions", *self._place.parts, node.id))
-                except Refused:
+                except CallRefused:
                     # The end of the error is better than none.
                     return node.error
                 known = str((row["closure"].get("error") or {}).get("message") or node.error)
@@ -257,7 +257,7 @@ class TreeReader:
                 path = path_of("workflows", id["project"], id["domain"], id["name"], id["version"])
                 try:
                     found = self._client.get(path)
-                except Refused:
+                except CallRefused:
                     # Names are decoration: a person who may see the execution need not see the workflow.
                     found = {}
                 self._names = names_in((found.get("closure") or {}).get("compiled_workflow") or {})
@@ -269,7 +269,7 @@ class TreeReader:
             return known
         try:
             data = self._client.get(path_of("data", "node_executions", *self._place.parts, node_id))
-        except Refused:
+        except CallRefused:
             data = {}
         compiled = (data.get("dynamic_workflow") or {}).get("compiled_workflow") or {}
         names = names_in(compiled)
@@ -300,7 +300,7 @@ def _node(row: Mapping[str, Any], names: NodeNames, now: datetime) -> Node:
         error=str(error.get("message") or ""),
         code=str(error.get("code") or ""),
         cache=str(task.get("cache_status") or ""),
-        child=Place(child["project"], child["domain"], child["name"]) if child.get("name") else None,
+        child=ExecutionAddress(child["project"], child["domain"], child["name"]) if child.get("name") else None,
         is_parent=bool(metadata.get("is_parent_node")),
         is_array=bool(metadata.get("is_array")),
     )
@@ -343,4 +343,4 @@ def _add_attempts(node: Node, rows: Sequence[Mapping[str, Any]]) -> None:
         for phase in latest.values():
             counted[phase] = counted.get(phase, 0) + 1
         failed = sorted(index for index, phase in latest.items() if phase == "FAILED")
-        node.elements = Elements(counted, failed)
+        node.elements = MapElements(counted, failed)

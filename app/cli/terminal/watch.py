@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from app.cli.client import Client
     from app.cli.terminal.draw import Row
     from app.cli.terminal.interrupts import Interrupts
-    from app.cli.terminal.places import Place
-    from app.cli.terminal.tree import Tree
+    from app.cli.terminal.places import ExecutionAddress
+    from app.cli.terminal.tree import ExecutionTree
 
 SECONDS_MIN = 1.0
 # A large execution is read less often, so that reading it takes a fifth of the time at most.
@@ -50,19 +50,19 @@ def watch(
     with outcome_errors(), connected(endpoint) as client:
         place = execution_of(client, execution, project, domain)
         with counted() as interrupts:
-            code = Watch(client, place, interrupts, json=output == "json").run()
+            code = LiveTree(client, place, interrupts, json=output == "json").run()
         if code == INTERRUPTED:
             typer.echo(f"the watch has ended, {place} continues; {advice(client, place)}", err=True)
         raise SystemExit(code)
 
 
-def advice(client: Client, place: Place) -> str:
+def advice(client: Client, place: ExecutionAddress) -> str:
     """Return the commands that watch or end an execution."""
     name = place.shown(client)
     return f"watch it with `{program()} watch {name}`, end it with `{program()} terminate {name}`"
 
 
-class Watch:
+class LiveTree:
     """Draws one execution until it ends or Ctrl-C is pressed.
 
     Args:
@@ -72,7 +72,7 @@ class Watch:
         json: Whether each change is printed as a line of JSON.
     """
 
-    def __init__(self, client: Client, place: Place, interrupts: Interrupts, *, json: bool = False) -> None:
+    def __init__(self, client: Client, place: ExecutionAddress, interrupts: Interrupts, *, json: bool = False) -> None:
         from app.cli.terminal.tree import TreeReader
 
         self._client = client
@@ -107,15 +107,15 @@ class Watch:
                     return INTERRUPTED
         return phases.exit_code(tree.phase)
 
-    def _read(self, drawing: Live | None) -> Tree | None:
+    def _read(self, drawing: Live | None) -> ExecutionTree | None:
         """Return the execution; None after Ctrl-C. Repeat the call while the server does not answer."""
-        from app.cli.client import Refused, Unreachable
+        from app.cli.client import CallRefused, Unreachable
 
         since = time.monotonic()
         while True:
             try:
                 return self._reader.read()
-            except (Unreachable, Refused) as error:
+            except (Unreachable, CallRefused) as error:
                 passing = isinstance(error, Unreachable) or error.status in (429, 502, 503, 504)
                 if not passing or time.monotonic() - since > OUTAGE_SECONDS_MAX:
                     raise
@@ -126,7 +126,7 @@ class Watch:
             if self._interrupts.pause(SECONDS_MIN):
                 return None
 
-    def _show(self, tree: Tree, screen: Console, drawing: Live | None) -> None:
+    def _show(self, tree: ExecutionTree, screen: Console, drawing: Live | None) -> None:
         from app.cli.terminal import draw
 
         rows = draw.rows_of(tree.nodes)
@@ -141,13 +141,13 @@ class Watch:
         height = None if tree.ended else screen.size.height
         drawing.update(draw.picture(tree, self._client, rows, height=height), refresh=True)
 
-    def _read_details(self, tree: Tree, rows: Sequence[Row]) -> None:
+    def _read_details(self, tree: ExecutionTree, rows: Sequence[Row]) -> None:
         from app.cli.terminal import draw
 
         self._reader.add_attempts([row.node for row in rows if row.node is not None])
         self._reader.add_errors(draw.causes(tree)[: draw.ERRORS_MAX])
 
-    def _print_changes(self, tree: Tree, screen: Console) -> None:
+    def _print_changes(self, tree: ExecutionTree, screen: Console) -> None:
         """Print a line for each node whose phase is another one than before."""
         from app.cli.terminal import draw, phases, times
 

@@ -54,7 +54,7 @@ class Credential:
     tls: ssl.SSLContext
 
 
-class Source(Protocol):
+class CredentialSource(Protocol):
     """Where credentials come from.
 
     Attributes:
@@ -74,7 +74,7 @@ class Credentials:
         source: Where credentials come from.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: CredentialSource) -> None:
         self._source = source
         self._known: Credential | None = None
         self._read_at = time.monotonic()
@@ -218,7 +218,7 @@ class TokenFile:
 class ExecPlugin:
     """A command of a kubeconfig file that prints credentials.
 
-    Source: the kinds ExecConfig and ExecCredential of client.authentication.k8s.io.
+    CredentialSource: the kinds ExecConfig and ExecCredential of client.authentication.k8s.io.
 
     Args:
         config: The mapping `exec` of the user.

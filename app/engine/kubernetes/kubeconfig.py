@@ -21,9 +21,9 @@ from lightkube.core.exceptions import ConfigError
 from app.engine.kubernetes.credentials import (
     Credentials,
     CredentialsError,
+    CredentialSource,
     ExecPlugin,
     FixedToken,
-    Source,
     TlsFiles,
     TokenFile,
     bearer,
@@ -141,7 +141,7 @@ def _address(cluster: KubeCluster, user: KubeUser) -> str:
 
 def _source(
     user: KubeUser, plugin: Mapping[str, Any] | None, folder: Path, cluster: Mapping[str, Any], tls: TlsFiles
-) -> Source:
+) -> CredentialSource:
     if user.token_file is not None:
         return TokenFile(folder / user.token_file, tls)
     if user.token is not None:

@@ -19,7 +19,7 @@ from app.blobs import BlobError
 from app.database import schema
 from app.engine.local.graph import aborts, outages
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import NodeFailed, Stopped
+from app.engine.local.graph.failures import ExecutionEnded, NodeFailed
 from app.engine.local.graph.history import recorded_nodes
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.outages import Outage
@@ -145,7 +145,7 @@ async def _run_once(host: Host, server: Server, id: identifier_pb2.WorkflowExecu
         return
     try:
         await _run_graph(execution)
-    except Stopped:
+    except ExecutionEnded:
         # A client or another server has ended the execution: end all that runs for it.
         rows = await _read_rows(server, id)
         if rows is not None:

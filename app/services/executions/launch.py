@@ -34,7 +34,7 @@ PLAN_COLUMNS = ("id", "spec", "closure", "workflow_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LaunchTarget:
     """The workflow that an execution runs, and the launch plan or task that was launched.
 
     Attributes:
@@ -150,7 +150,7 @@ async def _record_launch(
     ctx.after_commit(lambda: ctx.engine.launched(id, wait=wait))
 
 
-async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
+async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> LaunchTarget:
     """Read the launch plan or task that a request launches.
 
     Raises:
@@ -162,7 +162,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
         ctx.access.require_entity(reference.project, reference.domain)
     if reference.resource_type == identifier_pb2.TASK:
         generated = await single_task.generated_workflow(ctx, reference, spec)
-        return Target(
+        return LaunchTarget(
             launch_plan=None,
             launch_plan_row=generated.launch_plan_row,
             expected_inputs=generated.expected_inputs,
@@ -176,7 +176,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
         raise checks.not_registered("LAUNCH_PLAN", reference)
     plan = launch_plan_pb2.LaunchPlanSpec.FromString(row.spec)
     closure = launch_plan_pb2.LaunchPlanClosure.FromString(row.closure)
-    return Target(
+    return LaunchTarget(
         launch_plan=plan,
         launch_plan_row=row.id,
         expected_inputs=closure.expected_inputs,
@@ -186,7 +186,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> Target:
     )
 
 
-def _with_defaults(inputs: literals_pb2.LiteralMap, target: Target) -> literals_pb2.LiteralMap:
+def _with_defaults(inputs: literals_pb2.LiteralMap, target: LaunchTarget) -> literals_pb2.LiteralMap:
     """Return the given inputs with the fixed inputs and defaults of the launch plan."""
     merged = literals.merge_inputs(inputs.literals, target.fixed_inputs.literals, target.expected_inputs)
     return literals_pb2.LiteralMap(literals=merged)
@@ -234,7 +234,7 @@ async def _merge_config(
     ctx: Context,
     request: execution_pb2.ExecutionCreateRequest,
     spec: execution_pb2.ExecutionSpec,
-    target: Target,
+    target: LaunchTarget,
     parent_config: configuration.Config | None,
 ) -> configuration.Config:
     """Return the merged configuration; add the labels of the project to the labels of the spec if it has any."""
@@ -271,7 +271,10 @@ def _config_of(row: Any) -> configuration.Config:
 
 
 async def _choose_cluster(
-    ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, spec: execution_pb2.ExecutionSpec, target: Target
+    ctx: Context,
+    id: identifier_pb2.WorkflowExecutionIdentifier,
+    spec: execution_pb2.ExecutionSpec,
+    target: LaunchTarget,
 ) -> tuple[str | None, str]:
     """Return why no cluster takes the execution, None if one does, and the name of the cluster, "" for the only one."""
     section = ctx.settings.clusters
@@ -283,7 +286,7 @@ async def _choose_cluster(
     return None, clusters.choose(section, label, id.name)
 
 
-def _closure(ctx: Context, spec: execution_pb2.ExecutionSpec, target: Target) -> execution_pb2.ExecutionClosure:
+def _closure(ctx: Context, spec: execution_pb2.ExecutionSpec, target: LaunchTarget) -> execution_pb2.ExecutionClosure:
     closure = execution_pb2.ExecutionClosure(workflow_id=target.workflow_id)
     closure.created_at.FromDatetime(ctx.now)
     closure.updated_at.CopyFrom(closure.created_at)

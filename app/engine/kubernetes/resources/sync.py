@@ -72,7 +72,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProjectNamespace:
     """A project and domain with the values of its templates."""
 
     namespace: str
@@ -132,7 +132,7 @@ class ResourceSync:
                         group.create_task(self._apply_project(one, templates, places, summary))
         return summary
 
-    async def _projects(self) -> AsyncIterator[list[list[Place]]]:
+    async def _projects(self) -> AsyncIterator[list[list[ProjectNamespace]]]:
         """Yield the projects page by page, newest first, each with all its domains."""
         below = 2**62
         while True:
@@ -144,12 +144,12 @@ class ResourceSync:
             if len(rows) < _PROJECTS_PER_PAGE:
                 return
 
-    async def _read_places(self, ctx: Context, projects: list[str]) -> list[list[Place]]:
+    async def _read_places(self, ctx: Context, projects: list[str]) -> list[list[ProjectNamespace]]:
         found_places = []
         settings = self._server.settings
         kind = matchable_resource_pb2.CLUSTER_RESOURCE
         for project in projects:
-            places: list[Place] = []
+            places: list[ProjectNamespace] = []
             found_places.append(places)
             for domain in settings.domains:
                 found = await matchable_attributes.resolve(ctx, kind, project, domain.id)
@@ -157,11 +157,11 @@ class ResourceSync:
                 # Parity: the namespace has the domain's name, the values have its id.
                 namespace = settings.namespace_mapping.of(project, domain.name)
                 system = {"project": project, "domain": domain.id, "namespace": namespace}
-                places.append(Place(namespace, self._values.of(domain.id, attributes, system)))
+                places.append(ProjectNamespace(namespace, self._values.of(domain.id, attributes, system)))
         return found_places
 
     async def _apply_project(
-        self, cluster: OneCluster, templates: list[Template], places: list[Place], summary: Summary
+        self, cluster: OneCluster, templates: list[Template], places: list[ProjectNamespace], summary: Summary
     ) -> None:
         """Apply the templates to the domains of one project, one after the other, in the order of their names."""
         async with cluster.slots:
@@ -176,7 +176,9 @@ class ResourceSync:
                         )
                         summary.errors.append(f"cluster {cluster.name}: {text}" if cluster.name else text)
 
-    async def _apply_one(self, cluster: OneCluster, template: Template, place: Place, summary: Summary) -> None:
+    async def _apply_one(
+        self, cluster: OneCluster, template: Template, place: ProjectNamespace, summary: Summary
+    ) -> None:
         document = render(template, place.values)
         key = (cluster.name, place.namespace, template.name)
         digest = hashlib.sha256(orjson.dumps(document, default=str)).digest()

@@ -20,7 +20,7 @@ from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 
 from app import errors
-from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.local.graph.history import RecordedAttempts, RecordedNode
 from app.engine.local.graph.service_calls import RETRIED, with_retries_cancellable
 from app.runtime.context import Context
@@ -103,7 +103,7 @@ class EventSender:
         """Record events in this order and in one transaction. Producer, times and versions are filled in.
 
         Raises:
-            Stopped: A client or another server has ended the execution.
+            ExecutionEnded: A client or another server has ended the execution.
         """
         new = [event for event in events if self._is_new(event)]
         if not new:
@@ -174,9 +174,9 @@ class EventSender:
             return
         except errors.FailedPrecondition as error:
             if not _is_end(event):
-                raise Stopped(error.message) from error
+                raise ExecutionEnded(error.message) from error
         except errors.NotFound as error:
-            raise Stopped(error.message) from error
+            raise ExecutionEnded(error.message) from error
 
     def _is_new(self, event: Event) -> bool:
         if isinstance(event, event_pb2.WorkflowExecutionEvent):

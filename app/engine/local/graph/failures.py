@@ -2,7 +2,7 @@
 
 NodeFailed     the node has failed or timed out, and its events are sent
 NodeSkipped    the node was skipped, and its events are sent
-Stopped        the execution was ended by a client or another server
+ExecutionEnded        the execution was ended by a client or another server
 BindingFailed  an input of a node has no value
 TooLarge       literals exceed the size limit
 """
@@ -34,7 +34,7 @@ class NodeSkipped(Exception):
     """A node ended SKIPPED, and its events are sent."""
 
 
-class Stopped(Exception):
+class ExecutionEnded(Exception):
     """A client or another server has ended the execution, so that no further event of it can be recorded."""
 
 

@@ -16,7 +16,7 @@ from flyteidl.core import execution_pb2, identifier_pb2
 from app import errors
 from app.blobs import BlobTooLarge
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.failures import ExecutionEnded
 from app.runtime.dispatch import Server
 from app.services.execution_ids import execution_key
 from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
@@ -81,6 +81,6 @@ async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, r
                 reason=f"waiting for the object store: {reason}",
             )
             await EventSender(server, id).send(event)
-    except (errors.FlyteError, Stopped) as error:
-        # Stopped: the attempt ended after the rows were read.
+    except (errors.FlyteError, ExecutionEnded) as error:
+        # ExecutionEnded: the attempt ended after the rows were read.
         log.warning("outage_not_shown", execution=id.name, reason=str(error))

@@ -10,7 +10,7 @@ import structlog
 from app import errors
 from app.blobs import Blobs
 from app.engine.local.graph.cancellation import cancel_and_wait
-from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.local.processes import decks
 from app.settings import Settings
 
@@ -47,7 +47,7 @@ class DeckWatch:
             try:
                 if await decks.first_of(self._blobs, uri):
                     return await show()
-            except Stopped:
+            except ExecutionEnded:
                 # The execution was ended by a client or another server, which its next event reports.
                 return None
             except errors.FlyteError as error:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from app.engine.local.processes.environments import plugin
-from app.engine.local.processes.environments.installer import Installer, Packages, Progress, Stopped
+from app.engine.local.processes.environments.installer import InstallationStopped, Installer, Packages, Progress
 from app.engine.local.processes.environments.store import DEFAULT, EnvironmentStore, NotMade, Record
 from app.engine.local.processes.environments.wanted import without_passwords
 from app.settings import Settings, redact
@@ -193,7 +193,7 @@ def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], p
         store.build(record, packages, progress)
     except NotMade as error:
         raise _broken(error.cause) from error
-    except Stopped as error:
+    except InstallationStopped as error:
         raise EnvironmentBroken("the environment of tasks is not made: the server stops") from error
 
 

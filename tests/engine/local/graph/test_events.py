@@ -15,7 +15,7 @@ from app import errors
 from app.database import schema
 from app.engine.local.graph import service_calls
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server
 from app.services import events
@@ -102,7 +102,7 @@ def test_a_refused_event_stops_only_its_own_sender(on_database: Scenario, monkey
         made = Sending(b, monkeypatch)
         sends = [made.sender.send(event(f"n{n}", Node.QUEUED), event(f"n{n}", Node.RUNNING)) for n in range(3)]
         outcomes = await asyncio.gather(*sends, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [type(None), Stopped, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [type(None), ExecutionEnded, type(None)]
         # An engine that was killed had sent RUNNING of n2 already.
         assert await made.phases() == {"n0": "RUNNING", "n1": "ABORTED", "n2": "RUNNING"}
 

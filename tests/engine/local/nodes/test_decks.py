@@ -17,7 +17,7 @@ import pytest
 
 from app import errors
 from app.blobs import Blobs, BlobUnavailable
-from app.engine.local.graph.failures import Stopped
+from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.local.nodes.deck_watch import DeckWatch
 from app.engine.local.processes import decks
 from app.settings import Settings
@@ -103,7 +103,7 @@ class TestWatch:
         store = Store(local=True, looks=2, errors=(BlobUnavailable("away"), BlobUnavailable("away")))
         assert self.watched(tmp_path, store, errors.Unavailable("the database is away")) == 2
 
-    @pytest.mark.parametrize("error", [Stopped("ended"), RuntimeError("a defect")])
+    @pytest.mark.parametrize("error", [ExecutionEnded("ended"), RuntimeError("a defect")])
     def test_the_watch_ends_where_no_look_can_help(self, tmp_path: Path, error: Exception) -> None:
         assert self.watched(tmp_path, Store(local=True, looks=0), error) == 1
 

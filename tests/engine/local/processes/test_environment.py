@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from app.cli import main as cli
 from app.engine.local.processes import environment as environment_module
 from app.engine.local.processes.environment import EnvironmentBroken, ensure
-from app.engine.local.processes.environments.installer import Installer, Stopped
+from app.engine.local.processes.environments.installer import InstallationStopped, Installer
 from app.engine.local.processes.environments.views import store_of, views
 from app.settings import Settings
 
@@ -134,7 +134,7 @@ def test_an_installer_that_starts_while_the_server_stops_is_ended(monkeypatch: p
         return process
 
     monkeypatch.setattr(subprocess, "Popen", started_late)
-    with pytest.raises(Stopped):
+    with pytest.raises(InstallationStopped):
         installer.run(["sleep", "60"], print)
 
 

@@ -20,7 +20,7 @@ from app.engine.local.connectors.reports import Report
 from app.engine.local.graph import unique_ids
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.progress import ArrayProgress
-from app.engine.local.nodes.arrays.rules import Shape, element_inputs
+from app.engine.local.nodes.arrays.rules import ArrayShape, element_inputs
 from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, child_metadata, launch, outputs_of
 from app.engine.local.nodes.output_cache import OutputCache, policy_of
 from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
@@ -73,7 +73,7 @@ class TaskElements:
         self,
         context: NodeContext,
         attempt: int,
-        shape: Shape,
+        shape: ArrayShape,
         inputs: literals_pb2.LiteralMap,
         task: tasks_pb2.TaskTemplate,
     ) -> None:
@@ -234,7 +234,7 @@ class ChildElements:
     Deviates: upstream's default configuration fails such nodes, because it names parents that do not exist.
     """
 
-    def __init__(self, context: NodeContext, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> None:
+    def __init__(self, context: NodeContext, attempt: int, shape: ArrayShape, inputs: literals_pb2.LiteralMap) -> None:
         self.id = shape.element.workflow_node.launchplan_ref
         # Each child execution takes memory of this process.
         self.at_once_max = context.execution.server.settings.engine.local.array_children_max

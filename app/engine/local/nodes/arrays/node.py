@@ -18,7 +18,15 @@ from app.engine.local.graph.failures import BindingFailed, NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
 from app.engine.local.nodes.arrays.progress import ArrayProgress
-from app.engine.local.nodes.arrays.rules import BadArray, Shape, collected, failure, shape_of, shape_of_job, size_of
+from app.engine.local.nodes.arrays.rules import (
+    ArrayShape,
+    BadArray,
+    collected,
+    failure,
+    shape_of,
+    shape_of_job,
+    size_of,
+)
 from app.engine.local.nodes.node_run import fail
 from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.pool.fair_semaphore import Permit
@@ -45,7 +53,7 @@ async def run_container_array(
     return await _run(context, shape, inputs)
 
 
-async def _run(context: NodeContext, shape: Shape, given: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+async def _run(context: NodeContext, shape: ArrayShape, given: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
     queued = context.event(Node.QUEUED)
     try:
         inputs = await context.execution.literals.with_contents(given)
@@ -73,7 +81,9 @@ async def _run(context: NodeContext, shape: Shape, given: literals_pb2.LiteralMa
     return await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
 
 
-def _elements(context: NodeContext, attempt: int, shape: Shape, inputs: literals_pb2.LiteralMap) -> Elements | None:
+def _elements(
+    context: NodeContext, attempt: int, shape: ArrayShape, inputs: literals_pb2.LiteralMap
+) -> Elements | None:
     kind = shape.element.WhichOneof("target")
     if kind == "workflow_node" and shape.element.workflow_node.HasField("launchplan_ref"):
         return ChildElements(context, attempt, shape, inputs)
@@ -84,7 +94,7 @@ def _elements(context: NodeContext, attempt: int, shape: Shape, inputs: literals
 class _Array:
     """One attempt of an array node."""
 
-    def __init__(self, context: NodeContext, attempt: int, shape: Shape, size: int, elements: Elements) -> None:
+    def __init__(self, context: NodeContext, attempt: int, shape: ArrayShape, size: int, elements: Elements) -> None:
         self._context = context
         self._attempt = attempt
         self._size = size

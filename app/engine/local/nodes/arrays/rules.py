@@ -31,7 +31,7 @@ class BadArray(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ArrayShape:
     """The description of an array node.
 
     Attributes:
@@ -66,10 +66,10 @@ class Shape:
         return size
 
 
-def shape_of(node: workflow_pb2.ArrayNode) -> Shape:
+def shape_of(node: workflow_pb2.ArrayNode) -> ArrayShape:
     """Return the description in an array node."""
     criterion = node.WhichOneof("success_criteria")
-    return Shape(
+    return ArrayShape(
         element=node.node,
         bound=frozenset(node.bound_inputs),
         parallelism=node.parallelism,
@@ -79,7 +79,7 @@ def shape_of(node: workflow_pb2.ArrayNode) -> Shape:
     )
 
 
-def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape:
+def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> ArrayShape:
     """Return the description in a task of type `container_array`.
 
     Raises:
@@ -95,7 +95,7 @@ def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape
     criterion = job.WhichOneof("success_criteria")
     element = workflow_pb2.Node(id=node.id, task_node=node.task_node)
     element.metadata.retries.CopyFrom(node.metadata.retries)
-    return Shape(
+    return ArrayShape(
         element=element,
         bound=frozenset(),
         parallelism=max(0, job.parallelism),
@@ -106,7 +106,7 @@ def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Shape
     )
 
 
-def size_of(shape: Shape, inputs: literals_pb2.LiteralMap, size_max: int) -> int:
+def size_of(shape: ArrayShape, inputs: literals_pb2.LiteralMap, size_max: int) -> int:
     """Return the number of elements: the one in the description, or the length of the collections in the inputs.
 
     Raises:
@@ -119,7 +119,7 @@ def size_of(shape: Shape, inputs: literals_pb2.LiteralMap, size_max: int) -> int
     return size
 
 
-def _length(shape: Shape, inputs: literals_pb2.LiteralMap) -> int:
+def _length(shape: ArrayShape, inputs: literals_pb2.LiteralMap) -> int:
     size = None
     for name in sorted(inputs.literals):
         literal = inputs.literals[name]
@@ -137,7 +137,7 @@ def _length(shape: Shape, inputs: literals_pb2.LiteralMap) -> int:
     return 1
 
 
-def element_inputs(shape: Shape, inputs: literals_pb2.LiteralMap, index: int) -> literals_pb2.LiteralMap:
+def element_inputs(shape: ArrayShape, inputs: literals_pb2.LiteralMap, index: int) -> literals_pb2.LiteralMap:
     """Return the inputs of one element: its items of the collections, and all other inputs whole."""
     result = literals_pb2.LiteralMap()
     for name, literal in inputs.literals.items():

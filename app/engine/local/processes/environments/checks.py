@@ -48,14 +48,14 @@ _IN_LINES = frozenset(
 )
 
 
-class Refused(ValueError):
+class RequirementRefused(ValueError):
     """Something cannot be installed here. The message names it."""
 
 
 def python_version(version: str) -> str:
-    """Return a version of Python such as 3.12; "" for any. Raises Refused for another text."""
+    """Return a version of Python such as 3.12; "" for any. Raises RequirementRefused for another text."""
     if version and not _PYTHON.fullmatch(version):
-        raise Refused(f"python_version [{version[:40]}] is no version such as 3.12")
+        raise RequirementRefused(f"python_version [{version[:40]}] is no version such as 3.12")
     return version
 
 
@@ -63,7 +63,7 @@ def arguments(words: Sequence[str]) -> tuple[str, ...]:
     """Return further arguments of `pip install` that change only where packages come from and which are taken.
 
     Raises:
-        Refused: An argument could install elsewhere than into the environment, or is unknown.
+        RequirementRefused: An argument could install elsewhere than into the environment, or is unknown.
     """
     rest = iter(words)
     for word in rest:
@@ -71,11 +71,11 @@ def arguments(words: Sequence[str]) -> tuple[str, ...]:
         name, equals, _ = word.partition("=")
         if name in _WITH_VALUE and not equals:
             if next(rest, "-").startswith("-"):
-                raise Refused(f"pip_extra_args: option [{name}] has no value")
+                raise RequirementRefused(f"pip_extra_args: option [{name}] has no value")
         elif not word.startswith("-"):
-            raise Refused(f"pip_extra_args: [{word[:80]}] is no option; packages belong into `packages`")
+            raise RequirementRefused(f"pip_extra_args: [{word[:80]}] is no option; packages belong into `packages`")
         elif name not in _WITH_VALUE and word not in _ALONE:
-            raise Refused(f"pip_extra_args: option [{name[:80]}] is not supported by flyteadmin")
+            raise RequirementRefused(f"pip_extra_args: option [{name[:80]}] is not supported by flyteadmin")
     return tuple(words)
 
 
@@ -87,16 +87,18 @@ def lines(found: Sequence[str], lines_max: int) -> tuple[str, ...]:
         lines_max: The largest number of them (engine.local.environments.packagesMax).
 
     Raises:
-        Refused: There are too many, or one names a file that is not on this machine, or an unknown option.
+        RequirementRefused: There are too many, or one names a file that is not on this machine, or an unknown option.
     """
     if len(found) > lines_max:
-        raise Refused(f"{len(found)} lines of requirements are more than engine.local.environments.packagesMax")
+        raise RequirementRefused(
+            f"{len(found)} lines of requirements are more than engine.local.environments.packagesMax"
+        )
     for line in found:
         _check_text("requirement", line)
         # pip reads several options of one line, such as `--pre -r FILE`.
         words = itertools.takewhile(lambda word: not word.startswith("#"), line.split())
         if any(word.startswith("-") and word.partition("=")[0] not in _IN_LINES for word in words):
-            raise Refused(
+            raise RequirementRefused(
                 f"requirement [{line[:80]}]: flyteadmin makes an environment of packages, by name or address; it has "
                 "no files of the folder in which the image was described"
             )
@@ -104,13 +106,13 @@ def lines(found: Sequence[str], lines_max: int) -> tuple[str, ...]:
 
 
 def address(text: str) -> str:
-    """Return the address of a package index. Raises Refused for control characters and blanks."""
+    """Return the address of a package index. Raises RequirementRefused for control characters and blanks."""
     _check_text("index", text)
     if " " in text:
-        raise Refused("the address of a package index has a blank")
+        raise RequirementRefused("the address of a package index has a blank")
     return text
 
 
 def _check_text(kind: str, text: str) -> None:
     if _CONTROL.search(text):
-        raise Refused(f"{kind} [{text[:80]!r}] has control characters")
+        raise RequirementRefused(f"{kind} [{text[:80]!r}] has control characters")

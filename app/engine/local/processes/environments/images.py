@@ -22,7 +22,7 @@ from flyteidl.core import tasks_pb2
 from app.blobs import BlobError, BlobMissing, Blobs
 from app.engine.local.processes.commands import Container
 from app.engine.local.processes.environments import archives, checks
-from app.engine.local.processes.environments.checks import Refused
+from app.engine.local.processes.environments.checks import RequirementRefused
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.installer import Sources
 from app.engine.local.processes.environments.wanted import Wanted, with_flytekit
@@ -135,7 +135,7 @@ class Images:
                 raise NoEnvironment(f"the packages of image [{image}] in [{uri}] are not those that were registered")
             try:
                 described = _described(image, json.loads(data), self._local.requirements, self._section.packages_max)
-            except Refused as error:
+            except RequirementRefused as error:
                 raise NoEnvironment(f"image [{image}] gets no environment: {error}") from error
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise NoEnvironment(f"the packages of image [{image}] in [{uri}] cannot be read: {error!r}") from error
@@ -170,7 +170,7 @@ class Images:
         """Return lines of requirements with flytekit. Raises NoEnvironment for lines that are not allowed."""
         try:
             return with_flytekit(checks.lines(lines, self._section.packages_max), self._local.requirements)
-        except Refused as error:
+        except RequirementRefused as error:
             raise NoEnvironment(f"no environment is made of {name}: {error}") from error
 
     def _keep(self, uri: str, value: Any) -> None:

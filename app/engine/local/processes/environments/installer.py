@@ -40,7 +40,7 @@ class StepFailed(Exception):
     """A step of an installation failed. The message has the last lines of its output."""
 
 
-class Stopped(Exception):
+class InstallationStopped(Exception):
     """An installation was ended because this process stops."""
 
 
@@ -124,7 +124,7 @@ class Installer:
 
         Raises:
             StepFailed: A step failed.
-            Stopped: This process stops.
+            InstallationStopped: This process stops.
         """
         uv = uv_program()
         own = not python or python == own_version()
@@ -165,10 +165,10 @@ class Installer:
 
         Raises:
             StepFailed: The step failed.
-            Stopped: This process stops.
+            InstallationStopped: This process stops.
         """
         if self.stopping:
-            raise Stopped
+            raise InstallationStopped
         variables = own_environment.of_installer() if variables is None else variables
         process = self._start(command, variables, held, folder)
         self._processes.add(process)
@@ -195,7 +195,7 @@ class Installer:
             timer.cancel()
             self._processes.discard(process)
         if process.returncode and self.stopping:
-            raise Stopped
+            raise InstallationStopped
         if process.returncode:
             step = f"`{shlex.join([os.path.basename(command[0]), *command[1:3]])} …`"
             ended = f"took more than {seconds_max:g} seconds" if late.is_set() else _ended(process.returncode)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from app.engine.local.processes.environments import pruning
-from app.engine.local.processes.environments.installer import Installer, Stopped
+from app.engine.local.processes.environments.installer import InstallationStopped, Installer
 from app.engine.local.processes.environments.store import EnvironmentStore, NotMade, shortened
 from app.engine.local.processes.environments.wanted import Wanted
 from app.settings import Settings
@@ -91,7 +91,7 @@ class EnvironmentMaker:
             self._failed[wanted.key] = (time.monotonic(), str(error))
             log.warning("environment_not_made", key=wanted.key, image=image)
             raise
-        except Stopped as error:
+        except InstallationStopped as error:
             raise NotMade(f"environment {wanted.key} is not made: the server stops") from error
         self._failed.pop(wanted.key, None)
         log.info("environment_ready", key=wanted.key, image=image)

@@ -26,7 +26,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from app.engine.local.processes.environments import plugin
-from app.engine.local.processes.environments.installer import Installer, Packages, Progress, StepFailed, Stopped
+from app.engine.local.processes.environments.installer import (
+    InstallationStopped,
+    Installer,
+    Packages,
+    Progress,
+    StepFailed,
+)
 from app.engine.local.processes.environments.wanted import Wanted
 from app.settings import redact
 
@@ -179,7 +185,7 @@ class EnvironmentStore:
 
         Raises:
             NotMade: It cannot be made. Nothing is left of it but its record and its log.
-            Stopped: This process stops.
+            InstallationStopped: This process stops.
         """
         record = Record(
             key=wanted.key,
@@ -208,7 +214,7 @@ class EnvironmentStore:
 
         Raises:
             NotMade: It cannot be made. Nothing is left of it but its record and its log.
-            Stopped: This process stops.
+            InstallationStopped: This process stops.
         """
         key = record.key
         try:
@@ -277,7 +283,7 @@ class EnvironmentStore:
         """Hold the lock of an environment alone.
 
         Raises:
-            Stopped: This process stops.
+            InstallationStopped: This process stops.
         """
         with self.lock_path(key).open("w") as lock:
             while True:
@@ -286,7 +292,7 @@ class EnvironmentStore:
                     break
                 except BlockingIOError:
                     if self._installer.stops_within(_LOCK_POLL_SECONDS):
-                        raise Stopped from None
+                        raise InstallationStopped from None
             yield lock
 
     def _make(self, record: Record, packages: Callable[[], Packages], progress: Progress | None, held: int) -> None:
@@ -304,7 +310,7 @@ class EnvironmentStore:
                 made_at=time.time(),
             )
             self._save(ready)
-        except Stopped:
+        except InstallationStopped:
             self._remove_folder(key)
             self._record_path(key).unlink(missing_ok=True)
             raise

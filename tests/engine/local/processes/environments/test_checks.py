@@ -14,7 +14,7 @@ import pytest
 
 from app.engine.local.processes.environments import archives, checks
 from app.engine.local.processes.environments.archives import requirements_of
-from app.engine.local.processes.environments.checks import Refused
+from app.engine.local.processes.environments.checks import RequirementRefused
 from app.engine.local.processes.environments.choice import NoEnvironment
 from tests.engine.local.processes.environments.test_images import DESCRIBED, archive, chosen, described
 
@@ -90,7 +90,7 @@ def test_options_that_choose_packages_and_where_they_come_from_are_kept() -> Non
     ],
 )
 def test_no_option_hides_behind_another_word_or_end_of_line(line: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequirementRefused):
         checks.lines([line], 10)
 
 
@@ -178,5 +178,5 @@ def test_what_is_no_archive_has_no_requirements(data: bytes) -> None:
 
 
 def test_refusals_are_values_that_cannot_be_used() -> None:
-    with pytest.raises(Refused, match="no version"):
+    with pytest.raises(RequirementRefused, match="no version"):
         checks.python_version("python3")

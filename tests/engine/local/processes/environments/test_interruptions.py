@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.environments.installer import Installer, Sources, Stopped
+from app.engine.local.processes.environments.installer import InstallationStopped, Installer, Sources
 from app.engine.local.processes.environments.store import EnvironmentStore, NotMade
 from app.engine.local.processes.environments.wanted import Wanted
 from tests.engine.local.processes.test_environment import a_wheel
@@ -185,7 +185,7 @@ def test_a_stopped_server_ends_its_installer_and_removes_the_folder(
     store = EnvironmentStore(tmp_path / "envs", installer, seconds_max=120)
 
     def make() -> None:
-        with pytest.raises(Stopped):
+        with pytest.raises(InstallationStopped):
             store.make(wanted, "me:tag")
 
     making = threading.Thread(target=make)
