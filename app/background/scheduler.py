@@ -49,7 +49,7 @@ SNAPSHOT_SECONDS = 30.0
 # Clocks of writers may differ by this much, and their transactions may take this long.
 CHANGES_OVERLAP = timedelta(seconds=30)
 PAGE_ROWS = 500
-# Decided slots that lie further in the future than this show a wrong clock.
+# Decided slots that lie further in the future than this show a wrong clock, and so does a larger jump.
 CLOCKS_DIFFER_MAX = timedelta(seconds=60)
 # A slot that is later than this is caught up: after the slots that are due now, and at a limited rate.
 LATE_SECONDS = 60.0
@@ -94,6 +94,9 @@ class Scheduler:
         self._launching: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        # The clock and the event loop's clock at the last look, and the jumps of the first one.
+        self._clocks: tuple[datetime, float] | None = None
+        self._jumps = 0
         # The time of the next look for changes, by the event loop's clock.
         self._look_at = 0.0
         self._failure = ""
@@ -132,6 +135,7 @@ class Scheduler:
             "never": float(self._never),
             "failing": float(sum(entry.failing for entry in self._entries.values())),
             "paused": float(self._paused),
+            "clock_jumps": float(self._jumps),
             "waiting": float(len(self._live) + len(self._late) + len(self._launching)),
             "lateness_seconds": self._launcher.lateness_seconds,
             **self._launcher.lateness.numbers(),
@@ -145,6 +149,7 @@ class Scheduler:
 
     async def _run(self) -> None:
         while True:
+            self._watch_clock()
             try:
                 await self._look()
                 self._failure = ""
@@ -163,6 +168,17 @@ class Scheduler:
                     await self._launcher.read_ahead([entry for entry, _ in itertools.islice(self._live, SLOTS_MAX)])
                 self._launch_due()
             await self._sleep()
+
+    def _watch_clock(self) -> None:
+        """Log where the clock was set, or the machine was suspended: slots are late then, or wait."""
+        now, loop_time = self._clock(), asyncio.get_running_loop().time()
+        if self._clocks is not None:
+            before, loop_before = self._clocks
+            jump = now - before - timedelta(seconds=loop_time - loop_before)
+            if abs(jump) > CLOCKS_DIFFER_MAX:
+                self._jumps += 1
+                log.warning("clock_jumped", seconds=round(jump.total_seconds()), clock=now.isoformat())
+        self._clocks = now, loop_time
 
     async def _look(self) -> None:
         """Take or renew the lease; where this process leads, read changed schedules and write the snapshot."""

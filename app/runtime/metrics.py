@@ -74,6 +74,7 @@ GAUGES = {
     ("scheduler", "waiting"): "slots that are due and not launched yet",
     ("scheduler", "failing"): "active schedules whose last slot could not be launched",
     ("scheduler", "paused"): "schedules that are paused",
+    ("scheduler", "clock_jumps"): "jumps of the machine's clock by more than a minute, since the start",
     ("scheduler", "lateness_seconds"): "time between the newest launched slot and its launch",
     ("session_expiry", "healthy"): "1 unless expired sessions cannot be deleted",
     ("task_environment", "healthy"): "1 unless the environment of tasks cannot be made",

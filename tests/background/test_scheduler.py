@@ -419,11 +419,16 @@ class TestClocks:
         async def scenario(b: Any) -> None:
             await register(b, "*/10 * * * *")
             clock = Clock()
-            async with running(b, clock) as found:
-                for by in (10, 0, 60, -60, -24 * 60, 25 * 60, 10):
-                    clock.now += by * MINUTE
+            with structlog.testing.capture_logs() as lines:
+                async with running(b, clock) as found:
                     await settled(found, clock)
+                    for by in (10, 0, 60, -60, -24 * 60, 25 * 60, 10):
+                        clock.now += by * MINUTE
+                        await settled(found, clock)
             assert await launched(b) == at(*range(10, 90, 10))
+            jumps = [one["seconds"] / 60 for one in lines if one["event"] == "clock_jumped"]
+            assert jumps == pytest.approx([10, 60, -60, -24 * 60, 25 * 60, 10], abs=0.5)
+            assert found.metrics()["clock_jumps"] == 6
 
         bench(scenario, scheduler={"catch_up_rate": 1000})
 
