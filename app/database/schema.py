@@ -19,6 +19,14 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 
+def _as_text(value: datetime | None) -> str | None:
+    """Return a datetime as the text that SQLite stores."""
+    if value is None:
+        return None
+    # strftime writes years before 1000 with fewer digits, which breaks the order and cannot be parsed.
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(" ", "microseconds")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A point in time: timestamptz on PostgreSQL, text of fixed width on SQLite, whose order is that of time."""
 
@@ -31,7 +39,8 @@ class UtcTime(TypeDecorator[datetime]):
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """Return the conversion of parameters; None on PostgreSQL, whose driver takes datetimes."""
-        return super().bind_processor(dialect) if dialect.name == "sqlite" else None
+        # TypeDecorator's own processor calls process_bind_param through two more functions.
+        return _as_text if dialect.name == "sqlite" else None
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Any:
         """Return the conversion of results; None on PostgreSQL, whose driver returns datetimes."""
@@ -39,10 +48,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Convert a datetime to the text that SQLite stores."""
-        if value is None:
-            return None
-        # strftime writes years before 1000 with fewer digits, which breaks the order and cannot be parsed.
-        return value.astimezone(UTC).isoformat(" ", "microseconds")
+        return _as_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert the text that SQLite stores to a datetime."""

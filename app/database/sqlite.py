@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 from app import errors
@@ -33,6 +34,8 @@ class SqliteDatabase(Database):
         self._lock_descriptor: int | None = None
         self.busy_timeout_seconds = busy_timeout_seconds
         self.lock = asyncio.Lock()
+        # Units of work that wait for the lock.
+        self.waiting = 0
         self.reader: sqlite3.Connection | None = None
         self.writer: sqlite3.Connection | None = None
 
@@ -101,12 +104,11 @@ class SqliteUnit(UnitOfWork):
             return
         database = self._database
         deadline = time.monotonic() + database.busy_timeout_seconds
-        try:
-            # Not wait_for: on Python 3.11 it loses a cancellation that arrives together with the lock.
-            async with asyncio.timeout(database.busy_timeout_seconds):
-                await database.lock.acquire()
-        except TimeoutError as error:
-            raise errors.Unavailable("the database is busy: other writers kept it for too long") from error
+        if database.lock.locked() or database.waiting:
+            await self._wait_for_lock()
+        else:
+            # This does not wait, so it needs no timer.
+            await database.lock.acquire()
         try:
             await self._begin_immediate(deadline)
         except BaseException:
@@ -114,6 +116,18 @@ class SqliteUnit(UnitOfWork):
             raise
         self._connection = database.writer
         self.writing = True
+
+    async def _wait_for_lock(self) -> None:
+        database = self._database
+        database.waiting += 1
+        try:
+            # Not wait_for: on Python 3.11 it loses a cancellation that arrives together with the lock.
+            async with asyncio.timeout(database.busy_timeout_seconds):
+                await database.lock.acquire()
+        except TimeoutError as error:
+            raise errors.Unavailable("the database is busy: other writers kept it for too long") from error
+        finally:
+            database.waiting -= 1
 
     async def _begin_immediate(self, deadline: float) -> None:
         assert self._database.writer is not None
@@ -142,6 +156,15 @@ class SqliteUnit(UnitOfWork):
             return compiled.rows(cursor.fetchall()), cursor.rowcount
         except (sqlite3.Error, OverflowError) as error:
             raise _sqlite_error(error) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # `close` does not wait, so nothing can cancel it: it needs no task of its own.
+        if self.writing:
+            await self.close(commit=kind is None)
+            # Others get their turn between two transactions of one coroutine.
+            await asyncio.sleep(0)
 
     async def close(self, *, commit: bool) -> None:
         """Commit or roll back, and release the write lock."""

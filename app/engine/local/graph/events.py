@@ -114,9 +114,18 @@ class EventSender:
         self._waiting.append(group)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_waiting())
-        await _finished(group.recorded)
+        await self._finished(group)
         for event in new:
             self._remember(event)
+
+    async def _finished(self, group: _Group) -> None:
+        """Wait for the record of events even when the caller is cancelled; raise the cancellation afterwards."""
+        try:
+            await group.recorded
+        except asyncio.CancelledError:
+            if self._sending is not None:
+                await asyncio.wait((self._sending,))
+            raise
 
     async def _send_waiting(self) -> None:
         """Record the waiting groups, until none is left."""
@@ -150,8 +159,12 @@ class EventSender:
                 _set_outcome(groups, None)
                 return
         for group in groups:
-            (error,) = await asyncio.gather(self._send_group(group.events), return_exceptions=True)
-            _set_outcome((group,), error)
+            try:
+                await self._send_group(group.events)
+            except Exception as error:  # noqa: BLE001 - the sender raises it
+                _set_outcome((group,), error)
+            else:
+                _set_outcome((group,), None)
 
     async def _record(self, events: list[Event]) -> None:
         await with_retries_cancellable(self._server, _record_all, events)
@@ -237,17 +250,6 @@ def _set_outcome(groups: Iterable[_Group], error: BaseException | None) -> None:
             group.recorded.cancel()
         else:
             group.recorded.set_exception(error)
-
-
-async def _finished(recorded: asyncio.Future[None]) -> None:
-    """Wait for the record of events even when the caller is cancelled; raise the cancellation afterwards."""
-    try:
-        await asyncio.shield(recorded)
-    except asyncio.CancelledError:
-        await asyncio.wait((recorded,))
-        # Retrieve the error: the cancellation takes its place.
-        recorded.cancelled() or recorded.exception()
-        raise
 
 
 async def _record_all(ctx: Context, given: list[Event]) -> None:
