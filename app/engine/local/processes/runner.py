@@ -247,6 +247,8 @@ class TaskRunner:
 
     async def adopt(self, attempt: TaskAttempt) -> RunningAttempt | None:
         """Return the process that was started for an attempt, running or ended; None if there never was one."""
+        if not self._pool.was_started(attempt.directory):
+            return None
         memory, gpus = self._claimed(attempt)
         running = await self._pool.adopt(
             attempt.directory, queue=_queue(attempt), key=_key(attempt), memory=memory, gpus=gpus
@@ -363,7 +365,7 @@ class TaskRunner:
 
     def _limits(self, attempt: TaskAttempt, container: commands.Container) -> Limits:
         local = self._local
-        memory, gpus = self._claimed(attempt)
+        memory, gpus = self._claimed(attempt, container)
         return Limits(
             grace_seconds=local.grace_seconds,
             log_bytes_max=local.log_bytes_max,
@@ -384,12 +386,12 @@ class TaskRunner:
         book = SharedBook(self._settings.home_path / "claims.json", runs_in) if workers > 1 else None
         return Machine(budget, gpus_of(self._local.gpus), book)
 
-    def _claimed(self, attempt: TaskAttempt) -> tuple[int, int]:
+    def _claimed(self, attempt: TaskAttempt, container: commands.Container | None = None) -> tuple[int, int]:
         """Return memory and graphics cards that an attempt claims. Tasks that wait for others claim none."""
         if _queue(attempt) != _PROCESSES:
             return 0, 0
         try:
-            container = commands.container_of(attempt.task, attempt.generated_name)
+            container = container or commands.container_of(attempt.task, attempt.generated_name)
         except CannotBuild:
             return 0, 0
         return container.memory_requested or self._local.memory_bytes_of_task, container.gpus

@@ -57,13 +57,17 @@ class RunningProcess:
 
     def is_running(self) -> bool:
         """Return whether it has not ended, or its supervisor has not recorded the end yet."""
-        return self.supervisor.is_running() and not (self.folder / EXIT_RECORD).exists()
+        return not self.is_recorded() and self.supervisor.is_running()
+
+    def is_recorded(self) -> bool:
+        """Return whether its supervisor has recorded its end."""
+        return os.path.exists(f"{self.folder}/{EXIT_RECORD}")
 
     async def wait(self) -> None:
         """Wait until it has ended with all processes that it started, or its end will not be recorded any more."""
         if self.is_running():
             await self._wait_for_record()
-        if not (self.folder / EXIT_RECORD).exists() and self.first.is_running():
+        if not self.is_recorded() and self.first.is_running():
             # Where a supervisor that was killed has not taken its tasks along (System.end_with_parent).
             self.kill_group()
             await self.first.wait()
@@ -161,6 +165,10 @@ class ProcessPool:
             await asyncio.wait((starting,))
             raise
 
+    def was_started(self, folder: Path) -> bool:
+        """Return whether a process was ever started for a folder."""
+        return os.path.exists(f"{folder}/{PROCESS_RECORD}")
+
     async def adopt(
         self, folder: Path, *, queue: str, key: Hashable, memory: int = 0, gpus: int = 0
     ) -> RunningProcess | None:
@@ -184,7 +192,12 @@ class ProcessPool:
         Returns:
             The record of its end (`Supervisor._write_exit`); None if its supervisor was killed too.
         """
-        await running.wait()
+        # Where the process holds a permit, one task watches it already.
+        holder = self._holders.get(running.folder)
+        if holder is not None:
+            await asyncio.wait((holder,))
+        if holder is None or holder.cancelled() or holder.exception() is not None:
+            await running.wait()
         return read_record(running.folder / EXIT_RECORD) or None
 
     async def kill(self, running: RunningProcess, *, grace_seconds: float) -> None:
@@ -270,9 +283,11 @@ class ProcessPool:
         if not spec.files and not spec.notice:
             return
         try:
-            await asyncio.to_thread(write_private, spec.files)
+            if spec.files:
+                await asyncio.to_thread(write_private, spec.files)
             if spec.notice:
-                await asyncio.to_thread(_begin_log, spec.log, spec.notice)
+                # A few lines in the page cache take less time than a thread.
+                _begin_log(spec.log, spec.notice)
         except OSError as error:
             raise NotStarted(f"{error.strerror}: {error.filename}") from error
 
