@@ -48,8 +48,9 @@ class Deliverer:
                 await asyncio.sleep(0.01)
 
     def kill(self) -> None:
-        """Kill the process and wait for its end."""
-        self._process.send_signal(signal.SIGKILL)
+        """Kill the process, where it has not ended, and wait for its end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     async def stop(self) -> int:
