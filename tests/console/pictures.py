@@ -30,6 +30,14 @@ PICTURES = {
     "settings": ("", f"{SCOPE}/settings", "light"),
     "projects": ("", "/console/select-project", "light"),
 }
+# Replace the folders of this machine in tracebacks.
+_WITHOUT_FOLDERS = r"""() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    text.data = text.data.replace(/"\/[^"]*\/(site-packages|flows)\//g, '"/home/ann/$1/');
+  }
+}"""
 
 
 def main(home: Path) -> None:
@@ -42,6 +50,7 @@ def main(home: Path) -> None:
             with tab(browser, **options, timezone_id="UTC", locale="en-GB", reduced_motion="reduce") as page:
                 open_page(page, world.execution(scenario) + path if scenario else path)
                 page.wait_for_timeout(1500)
+                page.evaluate(_WITHOUT_FOLDERS)
                 file = FOLDER / f"console-{name}.png"
                 page.screenshot(path=str(file))
                 size = file.stat().st_size
