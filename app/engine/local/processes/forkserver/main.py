@@ -9,21 +9,26 @@ from typing import Any
 
 from app.system import system
 
-from . import flytekit_command
-from .preload import preload
 from .supervisor import Supervisor
 
 
 def main() -> None:
     """Serve the socket whose descriptor is the first argument. The second argument is "warm" or "plain"."""
-    flytekit_command.hide_own_modules(psutil=system.is_portable)
     connection = socket.socket(fileno=int(sys.argv[1]))
     hello: dict[str, Any] = {"warm": False}
+    python = None
     if sys.argv[2] == "warm":
+        # A plain fork server, which runs no code of users, does without these modules.
+        from .flytekit_command import hide_own_modules
+        from .preload import preload
+        from .python_tasks import PythonTasks
+
+        python = PythonTasks()
+        hide_own_modules(psutil=system.is_portable)
         hello = preload(system.native_threads)
     gc.collect()
     # The collector skips frozen objects. It would write to their pages, and forked processes could not share these.
     gc.freeze()
-    supervisor = Supervisor(connection)
+    supervisor = Supervisor(connection, python)
     supervisor.send(hello)
     supervisor.run()

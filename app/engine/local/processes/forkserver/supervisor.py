@@ -19,18 +19,18 @@ import socket
 import struct
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.system import system
 
-from .imported_module import ImportedModule
 from .task import Task
 from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
-from .worker import answer_of, send
-from .workers import Worker, Workers
+from .workers import Worker, Workers, answer_of, send
+
+if TYPE_CHECKING:
+    from .python_tasks import PythonTasks
 
 _LENGTH = struct.Struct(">I")
 _READ_BYTES = 65536
@@ -50,11 +50,11 @@ class Supervisor:
 
     Args:
         connection: The connection to the server.
-        imported: The module of a user that this process has imported for its tasks; None without one.
+        python: Runs Python tasks in forked processes; None for a plain fork server.
     """
 
-    def __init__(self, connection: socket.socket, imported: ImportedModule | None = None) -> None:
-        self._imported = imported
+    def __init__(self, connection: socket.socket, python: PythonTasks | None = None) -> None:
+        self._python = python
         # Received descriptors, each for the next request that needs one.
         self._descriptors: list[int] = []
         # Processes with the module of a version (imported_module.py). They end by themselves.
@@ -196,9 +196,10 @@ class Supervisor:
             os.setsid()
             # It runs code of a user, as tasks do.
             system.volunteer_for_oom()
-            serve_module(connection, request)
+            assert self._python is not None
+            serve_module(connection, request, self._python)
         except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(0)
 
@@ -214,7 +215,7 @@ class Supervisor:
 
     def _start(self, request: dict[str, Any]) -> None:
         """Fork a task, claim its attempt, and let it run. The answer follows when its program is executed."""
-        if self._imported is not None and not self._imported.is_current():
+        if self._python is not None and not self._python.is_current():
             self.send({"stale": True})
             return
         try:
@@ -251,7 +252,7 @@ class Supervisor:
             become_task(
                 task.request,
                 Inherited(self._itself["pid"], go, failure_end, output_end, foreign, self._descriptors_max),
-                self._imported,
+                self._python,
             )
         for descriptor in (output_end, go, failure_end):
             os.close(descriptor)
@@ -315,7 +316,7 @@ class Supervisor:
             nothing = os.open(os.devnull, os.O_WRONLY)
             foreign = self._descriptors_of_tasks()
             inherited = Inherited(self._itself["pid"], -1, -1, nothing, foreign, self._descriptors_max)
-            become_worker(other_end, inherited, request["cpus_max"], self._imported)
+            become_worker(other_end, inherited, request["cpus_max"], self._python)
         other_end.close()
         worker = Worker(pid, request["worker"], channel)
         self._workers.add(worker)
@@ -457,7 +458,7 @@ class Supervisor:
                 self._remove_elsewhere(task)
         except OSError:
             # Without a record of its end the task counts as lost, and the server runs it again.
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
 
     def _remove_elsewhere(self, task: Task) -> None:
         """Remove many files in a forked process, so that other tasks do not wait."""
@@ -468,18 +469,18 @@ class Supervisor:
         try:
             task.remove_folders()
         except BaseException:  # noqa: BLE001 - nothing above it reports it.
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
         finally:
             sys.stderr.flush()
             os._exit(0)
 
 
-def serve_module(connection: socket.socket, request: dict[str, Any]) -> None:
+def serve_module(connection: socket.socket, request: dict[str, Any], python: PythonTasks) -> None:
     """Import the module of a request in this process, then start tasks for the server."""
-    imported = ImportedModule(request)
+    imported = python.import_module(request)
     gc.collect()
     gc.freeze()
-    supervisor = Supervisor(connection, imported)
+    supervisor = Supervisor(connection, python)
     supervisor.send(imported.hello())
     if not imported.refused:
         supervisor.run()

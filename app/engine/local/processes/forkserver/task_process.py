@@ -9,23 +9,22 @@ import resource
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from app.system import system
 
-from . import flytekit_command, layout, worker
-from .imported_module import ImportedModule
+from . import layout
+
+if TYPE_CHECKING:
+    from .python_tasks import PythonTasks
 
 # Signals that the supervisor ignores or handles, and that a task gets as the system delivers them by default.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 HANDLED = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(NamedTuple):
     """Descriptors and numbers that a new task gets from its supervisor.
 
     Attributes:
@@ -45,7 +44,7 @@ class Inherited:
     descriptors_max: int
 
 
-def become_task(request: dict[str, Any], inherited: Inherited, imported: ImportedModule | None) -> NoReturn:
+def become_task(request: dict[str, Any], inherited: Inherited, python: PythonTasks | None) -> NoReturn:
     """Turn this forked process into the task of a request (`Task`), and run its command."""
     code = 127
     try:
@@ -59,8 +58,8 @@ def become_task(request: dict[str, Any], inherited: Inherited, imported: Importe
         os.chdir(os.path.join(request["directory"], layout.WORK))
         if request["warm"]:
             os.close(inherited.failure)
-            base_path = sys.path if imported is None else imported.base_path
-            code = flytekit_command.run(request["argv"], request["env"], base_path, request["image"], imported)
+            assert python is not None
+            code = python.run(request)
         else:
             # The interpreter ignores these two signals; other programs expect the default of the system.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -73,18 +72,17 @@ def become_task(request: dict[str, Any], inherited: Inherited, imported: Importe
         os._exit(code)
 
 
-def become_worker(
-    channel: socket.socket, inherited: Inherited, cpus_max: int, imported: ImportedModule | None
-) -> NoReturn:
+def become_worker(channel: socket.socket, inherited: Inherited, cpus_max: int, python: PythonTasks | None) -> NoReturn:
     """Turn this forked process into a worker (worker.py)."""
     try:
         _separate(inherited)
         if os.getppid() == inherited.supervisor:
             _restore_defaults(inherited)
             system.limit_cpus(cpus_max)
-            worker.serve(channel, sys.path if imported is None else imported.base_path, imported, _hold)
+            assert python is not None
+            python.serve(channel, _hold)
     except BaseException:  # noqa: BLE001 - nothing may return into the loop of the fork server.
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(1)
 

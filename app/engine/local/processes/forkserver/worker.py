@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -22,10 +21,8 @@ from app.system import system
 
 from . import flytekit_command, layout
 from .imported_module import ImportedModule, relocate_modules
+from .workers import ANSWER, LENGTH
 
-_LENGTH = struct.Struct(">I")
-_ANSWER = struct.Struct(">BB")
-_SEND_SECONDS_MAX = 5.0
 _REAP_SECONDS_MAX, _REAP_POLL_SECONDS = 5.0, 0.005
 _CHILDREN_MAX = 10_000
 # Signals whose handlers a task may have set.
@@ -35,35 +32,6 @@ _SIGNALS = (
 )
 # Threads of flytekit that run its coroutines. They wait for the next task.
 _KEPT_THREADS = ("loop-runner", "asyncio_")
-
-
-def send(channel: socket.socket, request: dict[str, Any], output: int) -> None:
-    """Hand a task to a worker.
-
-    Raises:
-        OSError: The worker has ended, or does not read the task in time.
-    """
-    body = json.dumps(request).encode()
-    # The supervisor must not wait longer for one worker, which a user may have stopped.
-    channel.settimeout(_SEND_SECONDS_MAX)
-    socket.send_fds(channel, [_LENGTH.pack(len(body))], [output])
-    channel.sendall(body)
-
-
-def answer_of(channel: socket.socket) -> tuple[int, bool] | None:
-    """Return the exit code of the task, and whether the worker can run another one.
-
-    Returns:
-        None if the worker has ended, or its task has written something else to the channel.
-    """
-    try:
-        data = channel.recv(_ANSWER.size, socket.MSG_DONTWAIT)
-    except OSError:
-        return None
-    if len(data) < _ANSWER.size:
-        return None
-    code, again = _ANSWER.unpack(data)
-    return code, bool(again)
 
 
 def serve(
@@ -101,7 +69,7 @@ def serve(
             flytekit_command.end()
         _end_children()
         _redirect(os.open(os.devnull, os.O_WRONLY))
-        channel.sendall(_ANSWER.pack(code & 0xFF, again))
+        channel.sendall(ANSWER.pack(code & 0xFF, again))
         if not again:
             # The supervisor may see the end before it reads the answer.
             os._exit(code & 0xFF)
@@ -111,10 +79,10 @@ def serve(
 
 def _receive(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
     try:
-        head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
-        if len(head) < _LENGTH.size:
+        head, descriptors, _, _ = socket.recv_fds(channel, LENGTH.size, 1)
+        if len(head) < LENGTH.size:
             return None
-        body = channel.recv(_LENGTH.unpack(head)[0], socket.MSG_WAITALL)
+        body = channel.recv(LENGTH.unpack(head)[0], socket.MSG_WAITALL)
         request: dict[str, Any] = json.loads(body)
     except (OSError, ValueError):
         return None

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import struct
 import time
-from dataclasses import dataclass, field
+from typing import Any
+
+# Messages between a supervisor and a worker: the length of a task, and the answer to it.
+LENGTH = struct.Struct(">I")
+ANSWER = struct.Struct(">BB")
+_SEND_SECONDS_MAX = 5.0
 
 
-@dataclass(eq=False)
 class Worker:
     """One worker.
 
-    Attributes:
+    Args:
         pid: Its process.
         key: The tasks that may share it.
         channel: The connection to it.
+
+    Attributes:
         started: Number of tasks that it has got.
         idle_until: When it ends without another task, by the monotonic clock.
     """
 
-    pid: int
-    key: str
-    channel: socket.socket
-    started: int = 0
-    idle_until: float = 0.0
+    def __init__(self, pid: int, key: str, channel: socket.socket) -> None:
+        self.pid = pid
+        self.key = key
+        self.channel = channel
+        self.started = 0
+        self.idle_until = 0.0
 
 
-@dataclass
 class Workers:
     """All workers of a supervisor, by their processes."""
 
-    all: dict[int, Worker] = field(default_factory=dict)
-    _idle: dict[str, list[Worker]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.all: dict[int, Worker] = {}
+        self._idle: dict[str, list[Worker]] = {}
 
     def take(self, key: str) -> Worker | None:
         """Return a worker that waits for a task of these; None without one."""
@@ -70,3 +79,32 @@ class Workers:
         """Return when the next waiting worker ends; None without one."""
         times = [one.idle_until for waiting in self._idle.values() for one in waiting]
         return min(times, default=None)
+
+
+def send(channel: socket.socket, request: dict[str, Any], output: int) -> None:
+    """Hand a task to a worker.
+
+    Raises:
+        OSError: The worker has ended, or does not read the task in time.
+    """
+    body = json.dumps(request).encode()
+    # The supervisor must not wait longer for one worker, which a user may have stopped.
+    channel.settimeout(_SEND_SECONDS_MAX)
+    socket.send_fds(channel, [LENGTH.pack(len(body))], [output])
+    channel.sendall(body)
+
+
+def answer_of(channel: socket.socket) -> tuple[int, bool] | None:
+    """Return the exit code of the task, and whether the worker can run another one.
+
+    Returns:
+        None if the worker has ended, or its task has written something else to the channel.
+    """
+    try:
+        data = channel.recv(ANSWER.size, socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    if len(data) < ANSWER.size:
+        return None
+    code, again = ANSWER.unpack(data)
+    return code, bool(again)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.local.processes.forkserver import layout, worker
+from app.engine.local.processes.forkserver import layout, worker, workers
 from app.engine.local.processes.forkserver.supervisor import Supervisor
 from app.engine.local.processes.forkserver.workers import Worker
 
@@ -58,7 +58,7 @@ def test_a_worker_that_got_a_signal_runs_no_other_task(
     task, end = working(supervisor, 1001)
     with end:
         task.reason = reason
-        end.sendall(worker._ANSWER.pack(0, True))
+        end.sendall(workers.ANSWER.pack(0, True))
         supervisor._read_answer(supervisor._workers.all[1001])
         assert task.status == 0
         assert (supervisor._workers.take("key") is not None) == is_used_again
@@ -80,7 +80,7 @@ def test_an_end_that_is_seen_before_the_answer_has_the_code_of_the_task(
         task, other = working(supervisor, pid)
         request = {"directory": str(tmp_path), "held": "", "argv": [], "env": {}, "image": ""}
         with other, open(os.devnull, "wb") as output:
-            worker.send(channel, request, output.fileno())
+            workers.send(channel, request, output.fileno())
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             supervisor._reap()
     assert os.waitstatus_to_exitcode(task.status) == 3
@@ -90,12 +90,12 @@ def test_a_task_that_writes_to_the_channel_does_not_block_the_supervisor() -> No
     channel, end = socket.socketpair()
     with ThreadPoolExecutor(1) as threads, channel, end:
         end.sendall(b"x")
-        assert threads.submit(worker.answer_of, channel).result(5) is None
-        assert worker.answer_of(channel) is None
+        assert threads.submit(workers.answer_of, channel).result(5) is None
+        assert workers.answer_of(channel) is None
 
 
 def test_a_worker_that_reads_nothing_gets_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_SEND_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(workers, "_SEND_SECONDS_MAX", 0.1)
     channel, end = socket.socketpair()
     with ThreadPoolExecutor(1) as threads, channel, end, open(os.devnull, "wb") as output:
         sending = threads.submit(worker.send, channel, {"argv": ["x" * 2_000_000]}, output.fileno())
