@@ -130,7 +130,8 @@ class LocalEngine(Section):
     whose import depends on the moment, the process or the execution is imported by each task. 0 means none."""
 
     warm_modules_bytes_max: int = Field(default=512 * 1024 * 1024, ge=0)
-    """Memory of these modules together, in bytes; above it those used longest ago are ended."""
+    """Memory of these modules together, in bytes; above it those used longest ago are ended. An import that needs more
+    alone is ended, and each task imports its module."""
 
     reuse_workers: bool = False
     """Let Python tasks of one execution that have the same module, and the elements of a map, follow each other in one

@@ -11,8 +11,8 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from app.system import system
@@ -37,6 +37,7 @@ class ImportedModule:
 
     Attributes:
         refused: Why tasks cannot be forked from this process; "" if they can.
+        may_pass: Whether another import may end otherwise.
         variables: The environment variables that the import has read, with their values.
         base_path: The search path of the interpreter.
     """
@@ -49,10 +50,12 @@ class ImportedModule:
         self._looked: dict[str, tuple[int, ...]] = {}
         self.base_path = list(sys.path)
         self.variables: dict[str, str | None] = {}
+        self.may_pass = False
         try:
             self.refused = self._prepare(request)
         except BaseException as error:  # noqa: BLE001 - the code of a user may raise anything; a task reports it.
             self.refused = f"the import raises {type(error).__name__}"
+            self.may_pass = True
 
     def is_current(self) -> bool:
         """Return whether the files that the import has read are the same as then."""
@@ -64,6 +67,7 @@ class ImportedModule:
         """Return the report to the server."""
         return {
             "why": self.refused,
+            "may_pass": self.may_pass,
             "variables": self.variables,
             "bytes": system.memory_of([os.getpid()], 0),
         }
@@ -99,7 +103,7 @@ class ImportedModule:
         sys.path[:] = [*flytekit_command.search_path(argv[0], sys.path), os.path.realpath(work)]
         before = preload.loaded()
         try:
-            with import_watch.watched(argv) as watch, _context_noted(watch):
+            with import_watch.watched(argv) as watch, _context_noted(watch), _coroutines_run_here(watch):
                 for plugin in preload.plugins:
                     plugin.load()
                 importlib.import_module(request["module"])
@@ -212,3 +216,37 @@ def _context_noted(watch: import_watch.Watch) -> Iterator[None]:
         yield
     finally:
         del kind.user_space_params
+
+
+@contextmanager
+def _coroutines_run_here(watch: import_watch.Watch) -> Iterator[None]:
+    """Run coroutines that do not wait, such as those of launch plans, without the event loop and thread of flytekit.
+
+    An event loop would have open files, and a process with threads cannot fork tasks.
+    """
+    module: Any = sys.modules.get("flytekit.utils.asyn")
+    kind: Any = getattr(module, "_TaskRunner", None)
+    runners: Any = getattr(getattr(module, "loop_manager", None), "_runner_map", None)
+    if not isinstance(runners, dict) or not hasattr(kind, "run"):
+        yield
+        return
+    original = kind.run
+
+    def run(self: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        # An exception may come from the missing loop. Each task imports the module, and reports it otherwise.
+        with suppress(Exception):
+            try:
+                coroutine.send(None)
+            except StopIteration as end:
+                return end.value
+        coroutine.close()
+        watch.refuse("waits in an event loop")
+        raise import_watch.Refused
+
+    kind.run = run
+    try:
+        yield
+    finally:
+        kind.run = original
+        # They have no loop yet, and belong to the process.
+        runners.clear()

@@ -276,13 +276,19 @@ class Supervisor:
     def _hand_to_worker(self, task: Task) -> None:
         """Claim the attempt of a task, and let a worker run it; fork a worker where none waits."""
         output, output_end = os.pipe()
-        worker = self._workers.take(task.request["worker"])
+        worker = None
         try:
-            worker = worker or self._fork_worker(task.request)
-            task.pid = worker.pid
-            answer = task.claim(self._itself)
-            if "error" not in answer:
-                self._send_task(worker, task, output_end)
+            while (waiting := self._workers.take(task.request["worker"])) is not None:
+                try:
+                    answer = self._claim_for_worker(waiting, task, output_end)
+                    worker = waiting
+                    break
+                except OSError:
+                    # It has ended while it waited. The task has not started, so that another worker may run it.
+                    self._end_worker(waiting)
+            if worker is None:
+                worker = self._fork_worker(task.request)
+                answer = self._claim_for_worker(worker, task, output_end)
         except OSError as error:
             answer = {"error": f"no worker can run the task: {error.strerror or error}", "errno": error.errno}
         finally:
@@ -300,13 +306,19 @@ class Supervisor:
             self._watch(task, output)
         self.send(answer)
 
-    def _send_task(self, worker: Worker, task: Task, output: int) -> None:
+    def _claim_for_worker(self, worker: Worker, task: Task, output: int) -> dict[str, Any]:
+        """Return the record of a task, or `error`. Raises OSError if the worker cannot receive the task."""
+        task.pid = worker.pid
+        answer = task.claim(self._itself)
+        if "error" in answer:
+            return answer
         try:
             send(worker.channel, task.request, output)
         except OSError:
             # Nothing runs it. The server would wait for an attempt with a record.
             task.withdraw()
             raise
+        return answer
 
     def _fork_worker(self, request: dict[str, Any]) -> Worker:
         channel, other_end = socket.socketpair()

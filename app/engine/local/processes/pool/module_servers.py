@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import signal
 import socket
 import subprocess
@@ -26,12 +27,15 @@ from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.fork_server_client import Ended, ForkServer, failure_of
 from app.engine.local.processes.pool.spec import NotStarted, ProcessSpec
+from app.system import system
 
 log = structlog.get_logger(__name__)
 
 _IMPORT_SECONDS_MAX = 30.0
 _ANSWER_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.01
+# Pause after an import that failed for a reason that may pass. Each failure doubles it.
+_RETRY_SECONDS = 30.0
 # Time without a task after which a module server may end for the sake of another one.
 KEPT_SECONDS = 10.0
 # Versions whose use is remembered before they have a module server, and those that cannot have one.
@@ -82,11 +86,14 @@ class ModuleServer(ForkServer):
         self.used_at = time.monotonic()
         self._request = {**request, "directory": str(directory)}
 
-    async def prepare(self) -> str:
+    async def prepare(self, bytes_max: int) -> str:
         """Fork the process and let it import the module; return why it cannot serve, or "".
 
+        Args:
+            bytes_max: Memory beyond which the process is killed.
+
         Raises:
-            NotStarted: The system refused a process, or the import takes too long.
+            NotStarted: The system refused a process, the import raises an exception or takes too long.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         own_end, other_end = socket.socketpair()
@@ -103,13 +110,28 @@ class ModuleServer(ForkServer):
                 await self._kill_now()
                 raise NotStarted("the server stops")
             try:
-                self._report = await asyncio.wait_for(self._receive(), _IMPORT_SECONDS_MAX)
+                self._report = await asyncio.wait_for(self._imported(bytes_max), _IMPORT_SECONDS_MAX)
             except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
                 await self._kill_now()
                 raise NotStarted("its process ended, or its import takes too long") from error
             self._report["packages"] = self._base.packages
             self._packages_seen = self._package_times()
+        if self._report["may_pass"]:
+            raise NotStarted(self._report["why"])
         return str(self._report["why"])
+
+    async def _imported(self, bytes_max: int) -> dict[str, Any]:
+        """Return the report of the import; kill the process if it needs too much memory."""
+        assert self._process is not None
+        report = asyncio.create_task(self._receive())
+        try:
+            while not (await asyncio.wait((report,), timeout=system.memory_seconds))[0]:
+                if system.memory_of([self._process.pid], bytes_max) > bytes_max:
+                    self._process.kill()
+                    return {"why": f"its import needs more than {bytes_max} bytes of memory", "may_pass": False}
+            return await report
+        finally:
+            report.cancel()
 
     @property
     def bytes(self) -> int:
@@ -173,8 +195,8 @@ class ModuleServers:
         self._numbers = itertools.count(1)
         # Ordered by last use.
         self._ready: OrderedDict[_Key, ModuleServer] = OrderedDict()
-        # For each version that has had a task: whether a module server was tried. A refused one is not tried again.
-        self._tried: OrderedDict[_Key, bool] = OrderedDict()
+        # The versions that have had a task.
+        self._tried: OrderedDict[_Key, _Trial] = OrderedDict()
         self._making: set[ModuleServer] = set()
         self._working: set[asyncio.Task[None]] = set()
 
@@ -191,14 +213,15 @@ class ModuleServers:
         if found is not None:
             del self._ready[key]
             self._in_background(found.close())
-            self._tried[key] = False
-        if key not in self._tried:
-            self._tried[key] = False
+            self._tried[key] = _Trial()
+        trial = self._tried.get(key)
+        if trial is None:
+            self._tried[key] = _Trial()
             while len(self._tried) > _REMEMBERED_MAX:
                 self._tried.popitem(last=False)
-        elif not self._tried[key] and self._has_room():
-            self._tried[key] = True
-            self._in_background(self._make(key, base, spec))
+        elif trial.not_before <= time.monotonic() and self._has_room():
+            trial.not_before = math.inf
+            self._in_background(self._make(key, base, spec, trial))
         return None
 
     def _has_room(self) -> bool:
@@ -219,13 +242,14 @@ class ModuleServers:
         for server in self._ready.values():
             await server.close()
 
-    async def _make(self, key: _Key, base: ForkServer, spec: ProcessSpec) -> None:
+    async def _make(self, key: _Key, base: ForkServer, spec: ProcessSpec, trial: _Trial) -> None:
         server = ModuleServer(base, _request(key, spec), self._directory / f"module-{next(self._numbers)}")
         self._making.add(server)
         try:
-            why = await server.prepare()
+            why = await server.prepare(self._bytes_max)
         except (NotStarted, OSError) as error:
             why = str(error)
+            trial.failed()
         finally:
             self._making.discard(server)
         if not self._count_max:
@@ -243,13 +267,32 @@ class ModuleServers:
         while ready and (len(ready) > self._count_max or sum(one.bytes for one in ready.values()) > self._bytes_max):
             key, ended = ready.popitem(last=False)
             # A module server that is too large alone would be too large again.
-            self._tried[key] = not ready
+            self._tried[key] = _Trial(not_before=0.0 if ready else math.inf)
             await ended.close()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """How the module servers of one version have failed.
+
+    Attributes:
+        not_before: The time, by the monotonic clock, from which another module server may be made.
+        failures: Number of failures for a reason that may pass: no memory, no processes, an import that takes too long
+            on a busy machine, or one that raises an exception.
+    """
+
+    not_before: float = 0.0
+    failures: int = 0
+
+    def failed(self) -> None:
+        """Allow another module server after a pause."""
+        self.not_before = time.monotonic() + _RETRY_SECONDS * 2**self.failures
+        self.failures += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -98,13 +99,14 @@ def test_a_worker_that_reads_nothing_gets_no_task(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(workers, "_SEND_SECONDS_MAX", 0.1)
     channel, end = socket.socketpair()
     with ThreadPoolExecutor(1) as threads, channel, end, open(os.devnull, "wb") as output:
-        sending = threads.submit(worker.send, channel, {"argv": ["x" * 2_000_000]}, output.fileno())
+        sending = threads.submit(workers.send, channel, {"argv": ["x" * 2_000_000]}, output.fileno())
         with pytest.raises(OSError, match="timed out"):
             sending.result(5)
 
 
-def test_a_task_whose_worker_has_just_died_leaves_no_record_of_a_start(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dies_too", [False, True])
+def test_a_task_whose_worker_died_while_it_waited_gets_another_one(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_too: bool
 ) -> None:
     answers: list[dict[str, Any]] = []
     monkeypatch.setattr(supervisor, "send", answers.append)
@@ -112,14 +114,31 @@ def test_a_task_whose_worker_has_just_died_leaves_no_record_of_a_start(
     del supervisor._tasks[1001]
     supervisor._workers.wait(supervisor._workers.all[1001], 60)
     end.close()
+    channel, other_end = socket.socketpair()
+    monkeypatch.setattr(supervisor, "_fork_worker", lambda request: Worker(1002, "key", channel))
+    if dies_too:
+        other_end.close()
     directory = tmp_path / "attempt"
     request = {"directory": str(directory), "log": str(tmp_path / "log"), "log_bytes_max": 1000, "worker": "key"}
     supervisor._start({**request, "temporary": str(tmp_path / "link")})
+    assert supervisor._workers.take("key") is None
+    if not dies_too:
+        (answer,) = answers
+        assert answer["task_pid"] == 1002 == json.loads((directory / layout.PROCESS_RECORD).read_text())["task_pid"]
+        assert [path.name for path in directory.glob(".exit-*")] == [".exit-1002"]
+        (size,) = workers.LENGTH.unpack(other_end.recv(workers.LENGTH.size))
+        assert json.loads(other_end.recv(size)) == {**request, "temporary": str(tmp_path / "link")}
+        other_end.close()
+        channel.close()
+        task = supervisor._tasks.pop(1002)
+        task.log.close()
+        os.close(task.output)
+        return
+    # A dead worker never leaves the record of a start.
     assert answers == [{"error": "no worker can run the task: Broken pipe", "errno": errno.EPIPE}]
     assert not (directory / layout.PROCESS_RECORD).exists()
     assert not list(directory.glob(".exit-*"))
     assert not (tmp_path / "link").is_symlink()
-    assert supervisor._workers.take("key") is None
 
 
 @pytest.mark.slow

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.engine.local.processes.pool import module_servers
+from app.engine.local.processes.pool.fork_server_client import ForkServer
 from app.engine.local.processes.pool.module_servers import ModuleServer
+from app.engine.local.processes.pool.spec import NotStarted
 from app.engine.local.processes.runner import TaskRunner
 from app.engine.local.processes.task_attempt import Succeeded, TaskAttempt
 from app.system import system
@@ -138,6 +142,83 @@ def test_a_module_that_differs_between_tasks_is_imported_by_each(
     reasons = {line["module"]: line["reason"] for line in logs if line["event"] == "tasks_import_their_module"}
     for name, (_, _, reason) in zip(names, _DIFFERENT, strict=True):
         assert reason in reasons[name], (name, reasons[name])
+
+
+# Modules of which flytekit and its libraries ask for chance, the process or the time, in ways that do not matter.
+_DATACLASS = """
+from dataclasses import dataclass
+
+@dataclass
+class Point:
+    x: int = 3
+
+@task
+def moved(point: Point) -> Point:
+    return point
+
+VALUE = Point().x
+"""
+_LAUNCH_PLAN = """
+from flytekit import CronSchedule, LaunchPlan, workflow
+
+@workflow
+def empty(x: int) -> int:
+    return x
+
+PLAN = LaunchPlan.get_or_create(empty, "plan", default_inputs={"x": 3}, schedule=CronSchedule(schedule="0 * * * *"))
+VALUE = PLAN.parameters.parameters["x"].default.scalar.primitive.integer
+"""
+
+
+@pytest.mark.parametrize("text", [_DATACLASS, _LAUNCH_PLAN], ids=["dataclass", "launch plan"])
+def test_usual_modules_are_shared(version: Version, text: str) -> None:
+    made = version.write(text, "VALUE, __import__('uuid').uuid4(), __import__('threading').active_count()")
+    seen: list[str] = []
+
+    async def main(runner: TaskRunner) -> None:
+        for index in range(4):
+            seen.append(await printed_by(runner, made.attempt("look", node=f"n{index}")))
+        assert [one._started for one in ready(runner)] == [2]
+
+    with_runner(made, main)
+    assert len(set(seen)) == 4
+    assert {text.split()[0] for text in seen} == {"3"}
+
+
+def test_an_import_that_fails_is_tried_again_later(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_servers, "_RETRY_SECONDS", 0.0)
+    made = version.write("", "'here'")
+    starting = ForkServer.fork
+
+    async def refused(self: ForkServer, request: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
+        monkeypatch.setattr(ForkServer, "fork", starting)
+        raise NotStarted("no memory")
+
+    async def main(runner: TaskRunner) -> None:
+        monkeypatch.setattr(ForkServer, "fork", refused)
+        for index in range(2):
+            await printed_by(runner, made.attempt("look", node=f"n{index}"))
+        assert not ready(runner)
+        for index in range(2, 4):
+            assert await printed_by(runner, made.attempt("look", node=f"n{index}")) == "here"
+        assert len(ready(runner)) == 1
+
+    with_runner(made, main)
+
+
+def test_an_import_that_needs_too_much_memory_ends(bench: Benches, serialize: Serialize, tmp_path: Path) -> None:
+    version = Version(bench, serialize, tmp_path, warm_modules_bytes_max=150_000_000)
+    made = version.write("import time\nDATA = b'x' * 250_000_000\ntime.sleep(0.5)\n", "'here'")
+
+    async def main(runner: TaskRunner) -> None:
+        for index in range(3):
+            assert await printed_by(runner, made.attempt("look", node=f"n{index}")) == "here"
+        assert not ready(runner)
+
+    with capture_logs() as logs:
+        with_runner(made, main)
+    (line,) = [line for line in logs if line["event"] == "tasks_import_their_module"]
+    assert "more than 150000000 bytes of memory" in line["reason"]
 
 
 def test_an_open_file_or_a_changed_environment_keep_tasks_from_sharing(version: Version, tmp_path: Path) -> None:
