@@ -283,8 +283,7 @@ class Supervisor:
                     answer = self._claim_for_worker(waiting, task, output_end)
                     worker = waiting
                     break
-                except OSError:
-                    # It has ended while it waited. The task has not started, so that another worker may run it.
+                except OSError:  # It has ended while it waited, and the task has not started.
                     self._end_worker(waiting)
             if worker is None:
                 worker = self._fork_worker(task.request)
@@ -310,10 +309,9 @@ class Supervisor:
         """Return the record of a task, or `error`. Raises OSError if the worker cannot receive the task."""
         task.pid = worker.pid
         answer = task.claim(self._itself)
-        if "error" in answer:
-            return answer
         try:
-            send(worker.channel, task.request, output)
+            if "error" not in answer:
+                send(worker.channel, task.request, output)
         except OSError:
             # Nothing runs it. The server would wait for an attempt with a record.
             task.withdraw()
