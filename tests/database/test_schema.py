@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import errors
-from app.database import auth_tables, connector_tables, migrations, outbox_tables, schedule_tables
+from app.database import auth_tables, catalog_tables, connector_tables, migrations, outbox_tables, schedule_tables
 from app.server import startup
 from app.settings import BadSetting, Settings
 from tests.conftest import Postgres
@@ -138,7 +138,7 @@ def test_schema_py_and_the_database_have_the_same_tables(kind: str, empty_databa
     engine = sa.create_engine(empty_database(kind).replace("postgresql://", "postgresql+psycopg://"))
     inspector = sa.inspect(engine)
     assert auth_tables.Base is schedule_tables.Base is outbox_tables.Base
-    assert connector_tables.Base is outbox_tables.Base
+    assert catalog_tables.Base is connector_tables.Base is outbox_tables.Base
     tables = schedule_tables.Base.metadata.tables
     for table in tables.values():
         found = {column["name"]: column for column in inspector.get_columns(table.name)}
