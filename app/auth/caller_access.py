@@ -14,7 +14,7 @@ from app.auth import rpc_roles, task_access
 from app.auth.identity import Identity, TaskGrant
 from app.auth.object_places import ObjectPlaces
 from app.auth.role_store import Roles
-from app.auth.roles import ANY, Grant, Need, Permissions, Role, denied
+from app.auth.roles import ANY, Grant, Member, Need, Permissions, Role, denied
 from app.blobs import Blobs
 from app.database.base import Database
 from app.settings import Settings
@@ -72,6 +72,12 @@ class AccessCheck:
             return None
         permissions = None if self.roles is None else await self.roles.permissions(identity)
         return Access(permissions, identity.task, self._objects)
+
+    async def access_of(self, member: Member) -> Access | None:
+        """Return what a caller of these names may do, None where roles are off."""
+        if self.roles is None:
+            return None
+        return Access(await self.roles.permissions_of(member), None, self._objects)
 
     async def check(self, identity: Identity, rpc: str, request: Any) -> Access | None:
         """Return what a caller may do, after the check that the caller may call an RPC with a request.

@@ -93,14 +93,23 @@ class Roles:
         known = self._identities.get(id(identity))
         if known is not None and known[0] is identity:
             return known[1]
-        found = self._permissions_of(identity)
+        found = self._permissions_of(Member.of(identity, self._roles.claim, self._roles.claim_values_max))
         if len(self._identities) >= _CALLERS_MAX:
             self._identities.clear()
         self._identities[id(identity)] = identity, found
         return found
 
-    def _permissions_of(self, identity: Identity) -> Permissions:
-        member = Member.of(identity, self._roles.claim, self._roles.claim_values_max)
+    async def permissions_of(self, member: Member) -> Permissions:
+        """Return the permissions of the names of a caller.
+
+        Raises:
+            FlyteError: The database cannot be read.
+        """
+        if self.stale:
+            await self.read()
+        return self._permissions_of(member)
+
+    def _permissions_of(self, member: Member) -> Permissions:
         found = self._callers.get(member)
         if found is None:
             keys = [*(("subject", one) for one in member.subjects), *(("claim", one) for one in member.values)]

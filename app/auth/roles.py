@@ -13,6 +13,7 @@ start of names with `*` behind it, or `*`. Names are compared with case.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -160,6 +161,16 @@ class Member:
         if identity.user.email and identity.task is None and _verified(claims):
             found.append(identity.user.email)
         return cls(tuple(dict.fromkeys(found)), claim_values(claims, claim, values_max) if claims else ())
+
+    def to_json(self) -> str:
+        """Return the names as JSON: `{"subjects": [...], "values": [...]}`."""
+        return json.dumps({"subjects": self.subjects, "values": self.values})
+
+    @classmethod
+    def from_json(cls, text: str) -> Member:
+        """Return the names that `to_json` has written."""
+        names = json.loads(text)
+        return cls(tuple(names["subjects"]), tuple(names["values"]))
 
 
 def _verified(claims: Mapping[str, Any]) -> bool:

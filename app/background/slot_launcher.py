@@ -104,7 +104,7 @@ class SlotLauncher:
             return
         due = Due(entry.key, slot, entry.options, entry.kickoff_input, rate=_is_rate(entry))
         try:
-            name = await self._perform(self._fire if entry.attempts == 0 else fire, due)
+            name = await self._perform(self._fire_with_memo if entry.attempts == 0 else self._fire, due)
         except Overlaps:
             await self._overlapped(entry, due, now)
             return
@@ -120,9 +120,12 @@ class SlotLauncher:
             entry.failing = False
         entry.advance()
 
-    async def _fire(self, ctx: Context, due: Due) -> str | None:
+    async def _fire_with_memo(self, ctx: Context, due: Due) -> str | None:
         ctx.db.memo = self._memo
-        return await fire(ctx, due)
+        return await self._fire(ctx, due)
+
+    async def _fire(self, ctx: Context, due: Due) -> str | None:
+        return await fire(ctx, due, self._server.access)
 
     async def _drop_late(self, entry: Entry, late_seconds: float) -> None:
         """Pass over the late slots that the schedule's option drops, and count them as missed."""

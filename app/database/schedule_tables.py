@@ -27,6 +27,8 @@ class ScheduleState(Base, table=True):
         problem_code: The gRPC code of the present problem, None without one.
         resume_from: Slots after this are caught up although the schedule was not active then; None for none.
         activated_by: The user id of who activated the schedule. Its executions have this principal.
+        activated_as: The names of who activated the schedule in bindings of roles, JSON of app.auth.roles.Member; None
+            where roles were off.
         paused: Whether `paused_reason`, `paused_by` and `paused_at` hold.
     """
 
@@ -48,6 +50,7 @@ class ScheduleState(Base, table=True):
     problem_since: datetime | None = Field(sa_type=UtcTime)
     resume_from: datetime | None = Field(sa_type=UtcTime)
     activated_by: str | None = text_column()
+    activated_as: str | None = text_column()
     paused: bool = Field(sa_column=Column(Boolean, nullable=False, server_default="0"))
     paused_reason: str | None = text_column()
     paused_by: str | None = text_column()

@@ -36,6 +36,7 @@ from app.services.checks import (
     version_key,
 )
 from app.services.registered_versions import exists_different, exists_identical, page_of_versions
+from app.services.schedules.activator import columns_of_caller
 from app.services.schedules.options import Options, of_annotations
 from app.wire.cron import parse_cron
 from app.wire.go.digest import digest
@@ -260,7 +261,7 @@ async def _start_schedule(ctx: Context, key: dict[str, Any], schedule: schedule_
     await ctx.db.update(
         ScheduleState,
         key,
-        activated_by=ctx.principal,
+        **columns_of_caller(ctx),
         resume_from=None,
         failures_in_row=0,
         paused=False,

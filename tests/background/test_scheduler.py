@@ -15,6 +15,9 @@ from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, project_p
 from flyteidl.core import identifier_pb2, types_pb2
 
 from app import errors
+from app.auth import role_store
+from app.auth.caller_access import access_check
+from app.auth.identity import Identity
 from app.background import scheduler, slot_launcher, snapshots
 from app.background.scheduler import Scheduler
 from app.database import schema
@@ -71,7 +74,8 @@ async def register(b: Any, cron: str = "", minutes: int = 0, *, kickoff: str = "
 
 @asynccontextmanager
 async def running(b: Any, clock: Clock) -> AsyncIterator[Scheduler]:
-    found = Scheduler(Server(b.settings, b.database, b.blobs, b.engine), clock=clock)
+    access = access_check(b.settings, b.database, b.blobs)
+    found = Scheduler(Server(b.settings, b.database, b.blobs, b.engine, access=access), clock=clock)
     await found.start()
     try:
         yield found
@@ -777,3 +781,74 @@ def _with_time(plan: Any, *, required: bool) -> Any:
         parameter.default.scalar.primitive.datetime.FromDatetime(START)
     plan.spec.entity_metadata.schedule.kickoff_time_input_arg = "t"
     return plan
+
+
+class TestRoles:
+    """A scheduled execution has the roles of who activated the schedule."""
+
+    @pytest.mark.parametrize(
+        "member", [("subject", "alice"), ("subject", "*"), ("claim", "team")], ids=["user", "everybody", "group"]
+    )
+    def test_a_schedule_fails_while_its_activator_lacks_the_role(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch, member: tuple[Any, str]
+    ) -> None:
+        monkeypatch.setattr(role_store.Roles, "stale", True)
+        binding = role_store.binding_of("run", "p", "dev*", *member)
+
+        async def scenario(b: Any) -> None:
+            await prepare(b, a_launch_plan(cron="* * * * *"))
+            await grant(b, binding)
+            identity = Identity(subject="alice", claims={"groups": ["team"]}, method="session")
+            await b.call(launch_plans.update_launch_plan, activation(), now=START, identity=identity)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                assert (await state(b)).launched == 2
+                async with b.database.unit_of_work() as unit:
+                    await role_store.revoke(unit, binding, ())
+                await move(found, clock, 2 * MINUTE, step=MINUTE)
+                row = await state(b)
+                assert (row.launched, row.failed, row.problem_code) == (2, 2, 7)
+                assert row.problem_message == (
+                    "[alice] activated the schedule and lacks the role run in p/development; "
+                    "a caller with this role may activate it again"
+                )
+                await grant(b, binding)
+                await move(found, clock, MINUTE)
+            assert await launched(b) == at(1, 2, 5)
+
+        bench(scenario, auth={"roles": {"enabled": True, "claim": "groups"}})
+
+    def test_a_schedule_that_was_activated_without_roles_has_those_of_the_user_id(
+        self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(role_store.Roles, "stale", True)
+
+        async def scenario(b: Any) -> None:
+            await prepare(b, a_launch_plan(cron="* * * * *"))
+            await activate(b)
+            async with b.context() as ctx:
+                await ctx.db.update(ScheduleState, {"name": "lp"}, activated_as=None)
+            clock = Clock()
+            async with running(b, clock) as found:
+                await move(found, clock, MINUTE)
+                assert (await state(b)).problem_code == 7
+                await grant(b, role_store.binding_of("run", "p", "*", "subject", "alice"))
+                await move(found, clock, MINUTE)
+                # Nobody is known to have activated it, as where upstream has.
+                async with b.context() as ctx:
+                    await ctx.db.update(ScheduleState, {"name": "lp"}, activated_by=None)
+                await move(found, clock, MINUTE)
+            assert await launched(b) == at(2, 3)
+
+        bench(scenario, auth={"roles": {"enabled": True}})
+
+
+def activation() -> launch_plan_pb2.LaunchPlanUpdateRequest:
+    id = an_id(identifier_pb2.LAUNCH_PLAN, "lp", "v1")
+    return launch_plan_pb2.LaunchPlanUpdateRequest(id=id, state=launch_plan_pb2.ACTIVE)
+
+
+async def grant(b: Any, binding: Any) -> None:
+    async with b.database.unit_of_work() as unit:
+        await role_store.grant(unit, binding, by="t", rows_max=100)

@@ -14,6 +14,7 @@ from app.database.schedule_tables import ScheduleState
 from app.runtime.changes import SCHEDULES
 from app.runtime.context import Context
 from app.services.checks import not_registered
+from app.services.schedules.activator import columns_of_caller
 from app.services.schedules.fire import Due, columns_of, record
 from app.services.schedules.slots import Key
 
@@ -76,7 +77,7 @@ async def resume(ctx: Context, key: Key, *, catch_up: bool) -> None:
         ScheduleState,
         where,
         resume_from=state.paused_at if catch_up else None,
-        activated_by=ctx.principal,
+        **columns_of_caller(ctx),
         failures_in_row=0,
         paused=False,
         paused_reason=None,

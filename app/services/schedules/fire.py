@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2
 from flyteidl.core import identifier_pb2, literals_pb2
@@ -25,12 +25,16 @@ from app.services import launch_plans
 from app.services.execution_ids import execution_id
 from app.services.executions import launch_checks, terminate
 from app.services.executions.launch import launch
+from app.services.schedules import activator
 from app.services.schedules.options import Options
 from app.services.schedules.slots import Key, execution_name
 
+if TYPE_CHECKING:
+    from app.auth.caller_access import AccessCheck
+
 PARTS = ("project", "domain", "name", "version")
 SCHEDULE_COLUMNS = ("active", "updated_at")
-STATE_COLUMNS = ("last_slot", "activated_by", "paused")
+STATE_COLUMNS = ("last_slot", "activated_by", "activated_as", "paused")
 NAME_COLUMNS = ("state",)
 Outcome = Literal["launched", "skipped", "missed", "failed"]
 # The most executions that one slot with overlap `replace` terminates.
@@ -74,8 +78,13 @@ class Due:
     rate: bool = False
 
 
-async def fire(ctx: Context, due: Due) -> str | None:
+async def fire(ctx: Context, due: Due, access: AccessCheck | None = None) -> str | None:
     """Launch the execution of a slot and record it.
+
+    Args:
+        ctx: The call.
+        due: The slot.
+        access: Finds the roles of who activated the schedule; None where neither authentication nor roles are on.
 
     Returns:
         The name of the execution; None where the slot needs no launch, because another process decided it or the
@@ -85,6 +94,7 @@ async def fire(ctx: Context, due: Due) -> str | None:
 
     Raises:
         NameArchived: The name of the launch plan is archived.
+        PermissionDenied: Who activated the schedule lacks a role.
         Overlaps: The option `overlap` is `skip` or `buffer-one`, and an execution runs.
         FlyteError: The launch was refused; ALREADY_EXISTS where the execution exists, or where the limit of the launch
             plan's concurrency_policy is reached.
@@ -104,6 +114,7 @@ async def fire(ctx: Context, due: Due) -> str | None:
         raise NameArchived(f"the name [{due.key[2]}] of the launch plan is archived")
     # A scheduled execution acts for the user who activated the schedule.
     ctx.identity = Identity(subject=(state.activated_by if state is not None else "") or "", method="internal")
+    await activator.check_roles(ctx, access, state, *due.key[:2])
     request = await request_of(ctx, due)
     await launch(ctx, request)
     await check_overlap(ctx, due, request.name)
