@@ -20,12 +20,14 @@ from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 
 from app import errors
+from app.database import schema
 from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.local.graph.history import RecordedAttempts, RecordedNode
 from app.engine.local.graph.service_calls import RETRIED, with_retries_cancellable
 from app.runtime.context import Context
 from app.runtime.dispatch import Server
 from app.services import events, phases
+from app.services.execution_ids import node_key, task_key
 
 PRODUCER = "propeller"
 EVENT_VERSION = 1
@@ -167,7 +169,8 @@ class EventSender:
                 _set_outcome((group,), None)
 
     async def _record(self, events: list[Event]) -> None:
-        await with_retries_cancellable(self._server, _record_all, events)
+        """Record events. A repeated call leaves out what the one before has recorded, though its answer was lost."""
+        await with_retries_cancellable(self._server, _record_all, events, again=_record_rest)
 
     async def _send_group(self, events: list[Event]) -> None:
         if len(events) > 1:
@@ -176,7 +179,7 @@ class EventSender:
                 return
             except (errors.AlreadyExists, errors.FailedPrecondition, errors.NotFound):
                 # One event was refused, and with it the transaction: send each alone and handle its answer.
-                pass
+                events = await with_retries_cancellable(self._server, _not_recorded, events)
         for event in events:
             await self._send_alone(event)
 
@@ -254,6 +257,50 @@ def _set_outcome(groups: Iterable[_Group], error: BaseException | None) -> None:
 
 async def _record_all(ctx: Context, given: list[Event]) -> None:
     await events.record_events(ctx, [_request(event) for event in given])
+
+
+async def _record_rest(ctx: Context, given: list[Event]) -> None:
+    if left := await _not_recorded(ctx, given):
+        await _record_all(ctx, left)
+
+
+async def _not_recorded(ctx: Context, given: list[Event]) -> list[Event]:
+    """Return the events that the database may not have yet.
+
+    Without this, an event whose record was not answered would lead a row back to an earlier phase, or be refused
+    because its row has ended by a later event of the same transaction. Events of a row that somebody else has ended are
+    returned, so that they are refused, unless the last one ends the row anyway.
+    """
+    steps: dict[tuple[str, ...], tuple[int, int]] = {}
+    last = {_key(event): event for event in given if not isinstance(event, event_pb2.WorkflowExecutionEvent)}
+    for key, event in last.items():
+        steps[key] = await _recorded_step(ctx, event)
+    return [event for event in given if _may_be_missing(event, steps, last)]
+
+
+def _may_be_missing(
+    event: Event, steps: Mapping[tuple[str, ...], tuple[int, int]], last: Mapping[tuple[str, ...], Event]
+) -> bool:
+    if isinstance(event, event_pb2.WorkflowExecutionEvent):
+        return True
+    key = _key(event)
+    if steps[key][0] == _ENDED:
+        return not _is_end(last[key])
+    if _step(event) == steps[key]:
+        return isinstance(event, event_pb2.NodeExecutionEvent) and bool(event.deck_uri)
+    return _step(event) > steps[key]
+
+
+async def _recorded_step(ctx: Context, event: Any) -> tuple[int, int]:
+    """Return the step of the row that an event changes, as `_step`; (0, 0) without a row."""
+    if isinstance(event, event_pb2.NodeExecutionEvent):
+        row: Any = await ctx.db.find(schema.NodeExecution, columns=("phase",), **node_key(event.id))
+        return (0, 0) if row is None else (_NODE_STEPS.get(phases.phase_number(Node.Phase, row.phase), _ENDED), 0)
+    key = task_key(event.task_id, event.parent_node_execution_id, event.retry_attempt)
+    row = await ctx.db.find(schema.TaskExecution, columns=("phase", "phase_version"), **key)
+    if row is None:
+        return 0, 0
+    return _TASK_STEPS.get(phases.phase_number(Task.Phase, row.phase), _ENDED), row.phase_version or 0
 
 
 def _request(event: Event) -> events.EventRequest:

@@ -28,13 +28,28 @@ async def with_retries(server: Server, function: Callable[[Any, Any], Awaitable[
 
 
 async def with_retries_cancellable(
-    server: Server, function: Callable[[Any, Any], Awaitable[Response]], request: Any
+    server: Server,
+    function: Callable[[Any, Any], Awaitable[Response]],
+    request: Any,
+    *,
+    again: Callable[[Any, Any], Awaitable[Response]] | None = None,
 ) -> Response:
-    """Call a service function as `with_retries` does, from a coroutine that only the end of the event loop cancels."""
-    return await _repeated(lambda: perform(server, function, request))
+    """Call a service function as `with_retries` does, from a coroutine that only the end of the event loop cancels.
+
+    Args:
+        server: The objects of this process.
+        function: The service function.
+        request: Its request.
+        again: The function of later calls: an earlier one may have had its effect, and lost only its answer.
+    """
+    return await _repeated(
+        lambda: perform(server, function, request), lambda: perform(server, again or function, request)
+    )
 
 
-async def _repeated(call: Callable[[], Awaitable[Response]]) -> Response:
+async def _repeated(
+    call: Callable[[], Awaitable[Response]], again: Callable[[], Awaitable[Response]] | None = None
+) -> Response:
     pause = _PAUSE_SECONDS
     for _ in range(_CALLS_MAX - 1):
         try:
@@ -42,6 +57,7 @@ async def _repeated(call: Callable[[], Awaitable[Response]]) -> Response:
         except RETRIED:
             await asyncio.sleep(pause)
         pause *= _BACKOFF
+        call = again or call
     return await call()
 
 

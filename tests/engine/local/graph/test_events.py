@@ -17,14 +17,15 @@ from app.engine.local.graph import service_calls
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.port import NoEngine
-from app.runtime.dispatch import Server
+from app.runtime.dispatch import Server, perform
 from app.services import events
 from app.settings import Settings
 from tests.conftest import DATABASES, Bench
-from tests.services.test_events import launch, node_event, run_id
+from tests.services.test_events import launch, node_event, run_id, task_event
 
 Scenario = Callable[..., Any]
 Node = execution_pb2.NodeExecution
+Task = execution_pb2.TaskExecution
 
 
 @pytest.fixture(params=DATABASES)
@@ -157,5 +158,56 @@ def test_a_cancelled_sender_raises_when_its_events_are_recorded(
             await sends[0]
         assert (await made.phases())["n0"] == "RUNNING"
         await sends[1]
+
+    on_database(scenario)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_events_whose_answer_is_lost_are_recorded_once_and_stop_nothing(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """As where the database fails over during a commit: the commit counts, and its answer does not arrive."""
+    lost: list[int] = []
+
+    async def losing(server: Any, function: Any, request: Any) -> Any:
+        response = await perform(server, function, request)
+        if lost:
+            lost.pop()
+            raise errors.Unavailable("the database connection was lost")
+        return response
+
+    def running() -> list[Any]:
+        return [event("n0", Node.QUEUED), task_event("n0", Task.QUEUED, 0).event, event("n0", Node.RUNNING)]
+
+    def ended() -> list[Any]:
+        attempt = (task_event("n0", phase, 0).event for phase in (Task.RUNNING, Task.SUCCEEDED))
+        return [*attempt, event("n0", Node.RUNNING), event("n0", Node.SUCCEEDED)]
+
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        monkeypatch.setattr(service_calls, "perform", losing)
+        for given in (running(), ended()):
+            lost.append(1)
+            sends = [made.sender.send(event(f"m{n}", given[-1].phase)) for n in range(others)]
+            await asyncio.gather(made.sender.send(*given), *sends)
+        assert set((await made.phases()).values()) == {"SUCCEEDED"}
+        async with b.context() as ctx:
+            rows = await ctx.db.find_all(schema.NodeExecutionEvent, node_id="n0")
+        assert sorted(row.phase for row in rows) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+
+    on_database(scenario)
+
+
+def test_a_sender_without_an_end_stops_where_a_client_has_ended_the_attempt(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        await b.call(events.create_node_event, node_event("n0", Node.RUNNING, 1))
+        await b.call(events.create_task_event, task_event("n0", Task.ABORTED, 1))
+        made = Sending(b, monkeypatch)
+        with pytest.raises(ExecutionEnded):
+            await made.sender.send(task_event("n0", Task.RUNNING, 2).event, event("n0", Node.RUNNING))
 
     on_database(scenario)
