@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # The exit code where the outcome of an execution could not be found out.
 UNKNOWN = 3
 
+# Longest line in a pipe, in characters. A cell of a table and a text that folds are cut at this width there.
+PIPE_CHARACTERS_MAX = 100_000
+
 
 def console() -> Console:
     """Return the console of stdout. Pipes get plain text whose lines are not cut."""
@@ -24,7 +27,9 @@ def console() -> Console:
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, markup=False, soft_wrap=not terminal, width=None if terminal else 200)
+    return Console(
+        highlight=False, markup=False, soft_wrap=not terminal, width=None if terminal else PIPE_CHARACTERS_MAX
+    )
 
 
 def show(screen: Console, drawing: RenderableType) -> None:

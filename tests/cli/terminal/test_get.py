@@ -79,6 +79,14 @@ def test_an_error_that_the_list_cuts_is_shown_as_a_whole(api: Api) -> None:
     assert f"  {whole}" in "\n".join(lines("f1"))
 
 
+def test_a_long_line_is_not_cut_in_a_pipe(api: Api) -> None:
+    message = f"{'the reason ' * 40}and what to do"
+    nodes = [rows.node("n1", "FAILED", error={"code": "Missing", "message": message})]
+    rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(rows.task("n1")))
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}/n1"] = nodes[0]
+    assert f"  {message}" in lines("f1")
+
+
 def test_levels_below_and_a_map(api: Api) -> None:
     sub = {"project": "flytesnacks", "domain": "development", "name": "wf.inner", "version": "v1"}
     compiled = rows.workflow(
