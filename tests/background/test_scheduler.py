@@ -427,7 +427,10 @@ class TestClocks:
                 async with running(b, clock) as found:
                     await settled(found, clock)
                     for by in (10, 0, 60, -60, -24 * 60, 25 * 60, 10):
+                        seen = found.metrics()["clock_jumps"] + (by != 0)
                         clock.now += by * MINUTE
+                        # The look that `settled` waits for may have read the clock before.
+                        await until(lambda seen=seen: found.metrics()["clock_jumps"] == seen)
                         await settled(found, clock)
             assert await launched(b) == at(*range(10, 90, 10))
             jumps = [one["seconds"] / 60 for one in lines if one["event"] == "clock_jumped"]
@@ -506,7 +509,7 @@ class TestOverlap:
     def test_a_failing_slot_is_given_up_at_the_limit_of_catch_up(
         self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def fails(ctx: Any, due: Any) -> Any:
+        async def fails(*_: Any) -> Any:
             raise errors.Unavailable("away")
 
         async def scenario(b: Any) -> None:
@@ -626,10 +629,10 @@ class TestTrouble:
         failures = iter([errors.Unavailable("away"), errors.ResourceExhausted("slow"), errors.Internal("fault")])
         plain = slot_launcher.fire
 
-        async def fails_at_first(ctx: Any, due: Any) -> Any:
+        async def fails_at_first(*arguments: Any) -> Any:
             for error in failures:
                 raise error
-            return await plain(ctx, due)
+            return await plain(*arguments)
 
         monkeypatch.setattr(slot_launcher, "fire", fails_at_first)
 
