@@ -31,16 +31,17 @@ install: $(VENV)/.installed ## Make .venv with the server in it
 run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in ARGS
 	@exec $(BIN)/flyteadmin serve $(ARGS)
 
-# Two processes, each with neighbouring tests, which share servers; the one that ends first takes over tests of the other.
+# Each process runs neighbouring tests, which share servers; the one that ends first takes over tests of the others.
+# Three processes keep two CPUs busy, as tests wait for a quarter of their time; long tests start processes of their own.
 # `make check` runs the tests that read the sources.
 RULES := tests/test_tidy.py tests/settings/test_reads.py
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(RULES:%=--ignore %)
+PYTEST := $(BIN)/python -m pytest --dist worksteal $(RULES:%=--ignore %)
 
 test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 5 minutes
-	$(PYTEST) -m "not long and not campaign" $(ARGS)
+	$(PYTEST) -n 3 -m "not long and not campaign" $(ARGS)
 
 test-all: test ## Run `make test`, then the tests that start many servers and tasks: what CI runs
-	$(PYTEST) -m "long and not campaign" $(ARGS)
+	$(PYTEST) -n 2 -m "long and not campaign" $(ARGS)
 
 test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill servers under them, and measure a route
 	$(BIN)/python -m pytest -m campaign tests/engine/graphs tests/benchmarks $(ARGS)
@@ -76,7 +77,7 @@ test-events: $(VENV)/.dev ## Kill processes that publish events, and publish at 
 	$(BIN)/python -m pytest -m campaign tests/background/events_out $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that start no process and take no seconds, on SQLite
-	$(PYTEST) -m "not slow and not heavy and not campaign" $(ARGS)
+	$(PYTEST) -n 3 -m "not slow and not heavy and not campaign" $(ARGS)
 
 .PHONY: test-examples
 test-examples: $(VENV)/.dev ## Run the tests that make up their input, with many more examples
