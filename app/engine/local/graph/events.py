@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import structlog
 from flyteidl.admin import event_pb2 as admin_event_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
@@ -28,6 +29,8 @@ from app.runtime.context import Context
 from app.runtime.dispatch import Server
 from app.services import events, phases
 from app.services.execution_ids import node_key, task_key
+
+log = structlog.get_logger(__name__)
 
 PRODUCER = "propeller"
 EVENT_VERSION = 1
@@ -116,18 +119,7 @@ class EventSender:
         self._waiting.append(group)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_waiting())
-        await self._finished(group)
-        for event in new:
-            self._remember(event)
-
-    async def _finished(self, group: _Group) -> None:
-        """Wait for the record of events even when the caller is cancelled; raise the cancellation afterwards."""
-        try:
-            await group.recorded
-        except asyncio.CancelledError:
-            if self._sending is not None:
-                await asyncio.wait((self._sending,))
-            raise
+        await _finished(group)
 
     async def _send_waiting(self) -> None:
         """Record the waiting groups, until none is left."""
@@ -135,11 +127,16 @@ class EventSender:
         try:
             while self._waiting:
                 groups = self._next_groups()
-                await self._send_groups(groups)
+                try:
+                    await self._send_groups(groups)
+                except RETRIED as error:
+                    # Database or store do not answer, so they would not answer for the other groups either.
+                    _fail((*groups, *self._waiting), error)
+                    self._waiting.clear()
         finally:
             self._sending = None
             # At the end of the event loop the senders wait no longer.
-            _set_outcome((*groups, *self._waiting), asyncio.CancelledError())
+            _fail((*groups, *self._waiting), asyncio.CancelledError())
 
     def _next_groups(self) -> list[_Group]:
         groups = [self._waiting.popleft()]
@@ -149,24 +146,30 @@ class EventSender:
         return groups
 
     async def _send_groups(self, groups: list[_Group]) -> None:
-        """Record groups in one transaction; each by itself where the transaction is refused."""
+        """Record groups in one transaction; each by itself where the transaction is refused.
+
+        Raises:
+            FlyteError: One of `RETRIED`.
+        """
         if len(groups) > 1:
-            together = [event for group in groups for event in group.events]
-            (error,) = await asyncio.gather(self._record(together), return_exceptions=True)
-            if isinstance(error, RETRIED):
-                # The database does not answer, so it would not answer for a single group either.
-                _set_outcome(groups, error)
-                return
-            if error is None:
-                _set_outcome(groups, None)
+            try:
+                await self._record([event for group in groups for event in group.events])
+            except RETRIED:
+                raise
+            except Exception as error:  # noqa: BLE001 - the group that causes it meets it again, alone
+                log.debug("events_sent_apart", execution=self._execution.name, error=type(error).__name__)
+            else:
+                self._succeed(groups)
                 return
         for group in groups:
             try:
                 await self._send_group(group.events)
+            except RETRIED:
+                raise
             except Exception as error:  # noqa: BLE001 - the sender raises it
-                _set_outcome((group,), error)
+                _fail((group,), error)
             else:
-                _set_outcome((group,), None)
+                self._succeed((group,))
 
     async def _record(self, events: list[Event]) -> None:
         """Record events. A repeated call leaves out what the one before has recorded, though its answer was lost."""
@@ -204,6 +207,13 @@ class EventSender:
         if not isinstance(event, event_pb2.NodeExecutionEvent) or _is_end(event):
             return False
         return bool(event.deck_uri) and event.deck_uri != self.deck(event.id.node_id)
+
+    def _succeed(self, groups: Iterable[_Group]) -> None:
+        for group in groups:
+            # Also where the sender was cancelled: the events are recorded.
+            for event in group.events:
+                self._remember(event)
+            group.recorded.set_result(None)
 
     def _remember(self, event: Event) -> None:
         if not isinstance(event, event_pb2.WorkflowExecutionEvent):
@@ -243,16 +253,27 @@ def _complete(event: Any) -> None:
         event.event_version = EVENT_VERSION
 
 
-def _set_outcome(groups: Iterable[_Group], error: BaseException | None) -> None:
+async def _finished(group: _Group) -> None:
+    """Wait for the record of events even when the caller is cancelled; raise the cancellation afterwards."""
+    try:
+        await asyncio.wait((group.recorded,))
+    except asyncio.CancelledError:
+        await asyncio.wait((group.recorded,))
+        raise
+    group.recorded.result()
+
+
+def _fail(groups: Iterable[_Group], error: BaseException) -> None:
+    """Let the senders of groups whose outcome is not known raise an error."""
     for group in groups:
         if group.recorded.done():
             continue
-        if error is None:
-            group.recorded.set_result(None)
-        elif isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError):
             group.recorded.cancel()
         else:
             group.recorded.set_exception(error)
+            # A sender that was cancelled twice does not retrieve it.
+            group.recorded.exception()
 
 
 async def _record_all(ctx: Context, given: list[Event]) -> None:

@@ -1,10 +1,10 @@
 """Exceptions of the engine for nodes and executions that do not succeed.
 
-NodeFailed     the node has failed or timed out, and its events are sent
-NodeSkipped    the node was skipped, and its events are sent
-ExecutionEnded        the execution was ended by a client or another server
-BindingFailed  an input of a node has no value
-TooLarge       literals exceed the size limit
+NodeFailed      the node has failed or timed out, and its events are sent
+NodeSkipped     the node was skipped, and its events are sent
+ExecutionEnded  the execution was ended by a client or another server
+BindingFailed   an input of a node has no value
+TooLarge        literals exceed the size limit
 """
 
 from __future__ import annotations

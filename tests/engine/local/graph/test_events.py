@@ -211,3 +211,49 @@ def test_a_sender_without_an_end_stops_where_a_client_has_ended_the_attempt(
             await made.sender.send(task_event("n0", Task.RUNNING, 2).event, event("n0", Node.RUNNING))
 
     on_database(scenario)
+
+
+def test_a_cancelled_sender_waits_for_its_own_events_alone(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made, answers, record = Sending(b, monkeypatch), asyncio.Event(), events.record_events
+
+        async def slow(ctx: Any, requests: Any) -> None:
+            if len(requests) == 1:
+                await answers.wait()
+            await record(ctx, requests)
+
+        monkeypatch.setattr(events, "record_events", slow)
+        first = asyncio.ensure_future(made.sender.send(*(event(f"a{n}", Node.RUNNING) for n in range(50))))
+        second = asyncio.ensure_future(made.sender.send(event("n1", Node.RUNNING)))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (made.batches, second.done()) == ([50], False)
+        answers.set()
+        await second
+        # What was recorded for the cancelled sender is not sent again.
+        await made.sender.send(event("a0", Node.RUNNING), event("a49", Node.QUEUED))
+        assert made.batches == [50, 1]
+
+    on_database(scenario)
+
+
+def test_a_database_that_stays_away_refuses_all_waiting_events_at_once(
+    on_database: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        made.failures += [errors.Unavailable("busy")] * 6
+        sends = [made.sender.send(*(event(f"n{n}-{m}", Node.RUNNING) for m in range(30))) for n in range(4)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {errors.Unavailable}
+        assert made.batches == [30] * 6
+        await made.sender.send(event("n0-0", Node.RUNNING))
+        assert await made.phases() == {"n0-0": "RUNNING"}
+
+    on_database(scenario)
