@@ -82,8 +82,8 @@ def _limits(row: Any) -> list[str]:
 
 
 def _is_set_aside(row: Any) -> bool:
-    """Return whether a slot since the activation did not find the launch plan: no other one fires."""
-    if row.problem_code != errors.NotFound.code or row.last_outcome != "failed":
+    """Return whether a slot since the activation did not find the launch plan, which is deleted: no other one fires."""
+    if row.plan_spec is not None or row.problem_code != errors.NotFound.code or row.last_outcome != "failed":
         return False
     return row.updated_at is None or row.last_slot > row.updated_at
 

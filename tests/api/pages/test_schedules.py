@@ -78,20 +78,22 @@ def test_a_schedule_with_its_state(bench: Scenario) -> None:
     bench(scenario)
 
 
-def test_the_last_slot_and_the_reason_of_trouble(bench: Scenario) -> None:
+@pytest.mark.parametrize("problem", [errors.InvalidArgument("no input a"), errors.NotFound("no workflow w")])
+def test_the_last_slot_and_the_reason_of_trouble(bench: Scenario, problem: errors.FlyteError) -> None:
     async def scenario(b: Any) -> None:
         await register(b, minutes=5)
         call, due = Desk(b), Due(KEY, START + timedelta(minutes=5), Options())
 
         async def failed(ctx: Any, due: Due) -> None:
-            await record(ctx, due, "failed", problem=errors.InvalidArgument("no input a"))
+            await record(ctx, due, "failed", problem=problem)
 
         await perform(call.server, failed, due)
         [one] = (await call("GET", PLACE, problems="true")).json()["schedules"]
         assert one["last"] == {"slot": "2026-01-01T00:05:00Z", "execution": "", "outcome": "failed"}
-        assert (one["problem"]["code"], one["problem"]["message"]) == (3, "no input a")
+        assert (one["problem"]["code"], one["problem"]["message"]) == (problem.code, problem.message)
         assert one["expression"] == "rate(5 MINUTE)"
         # In the phase of the activation, at minutes that are divisible by five.
+        assert len(one["next"]) == 5
         assert all(text.endswith(("0:00Z", "5:00Z")) for text in one["next"])
 
     bench(scenario)
