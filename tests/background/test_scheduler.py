@@ -539,10 +539,9 @@ class TestTrouble:
             async with running(b, clock) as found:
                 with structlog.testing.capture_logs() as logs:
                     await move(found, clock, 3 * MINUTE, step=MINUTE)
-                assert [one["event"] for one in logs if one["log_level"] == "warning"] == [
-                    "slot_failed",
-                    "schedule_set_aside",
-                ]
+                # Where the scheduler looks at the clock before every second step alone, it logs a jump too.
+                warnings = [one["event"] for one in logs if one["log_level"] == "warning"]
+                assert [event for event in warnings if event != "clock_jumped"] == ["slot_failed", "schedule_set_aside"]
                 row, shown = await state(b), await shown_schedule(b)
                 assert (row.failed, row.last_outcome, row.problem_code) == (1, "failed", 5)
                 assert found.metrics()["failing"] == 1
