@@ -66,7 +66,7 @@ export default function CachePage({ project, domain }: PageProps<"cache">) {
           columns={columns}
           rows={read.entries}
           rowKey={(one) => `${one.task}\n${one.version}\n${one.tag}`}
-          onOpen={(one) => navigate(links.execution(place, one.execution, { node: one.node }))}
+          onOpen={(one) => one.execution && navigate(producer(place, one))}
           onEnd={read.more}
         />
       )}
@@ -141,6 +141,10 @@ function DeleteDialog({ place, chosen, onClose }: { place: Place; chosen: Chosen
   );
 }
 
+function producer(place: Place, one: CachedOutput): string {
+  return links.execution(place, one.execution, { node: one.node });
+}
+
 function columnsOf(place: Place, choose: (chosen: Chosen) => void): Column<CachedOutput>[] {
   return [
     {
@@ -158,11 +162,13 @@ function columnsOf(place: Place, choose: (chosen: Chosen) => void): Column<Cache
       key: "by",
       head: "Produced by",
       label: "By",
-      cell: (one) => (
-        <a class="mono" href={links.execution(place, one.execution, { node: one.node })}>
-          {one.execution} {one.node}
-        </a>
-      ),
+      // A client of DataCatalog may name no execution.
+      cell: (one) =>
+        one.execution && (
+          <a class="mono" href={producer(place, one)}>
+            {one.execution} {one.node}
+          </a>
+        ),
     },
     { key: "at", head: "Stored", width: "11rem", label: "Stored", cell: (one) => <Time at={one.updated_at} /> },
     {

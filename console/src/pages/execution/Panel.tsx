@@ -30,7 +30,6 @@ import { TaskText } from "./TaskText.tsx";
 import { useTasks } from "./useTasks.ts";
 
 type Task = Schema<"admin.TaskExecution">;
-/** Maps of more indices are read less often: each read returns all of them. */
 
 export function Panel({ store }: { store: RunStore }) {
   const key = selection.value.node;
@@ -161,7 +160,6 @@ function Part({ panel, node, attempt, store, isRead }: PartProps) {
   }
 }
 
-/** Read the attempts of a node, again while it is active. */
 function tabsOf(node: RunNode, attempt: Task | undefined): { key: PanelKey; label: string }[] {
   const isTask = ["task", "dynamic", "eager", "unknown"].includes(node.kind);
   const closure = node.run?.closure;

@@ -11,7 +11,7 @@ type Task = Schema<"admin.TaskExecution">;
 
 /** Kinds of nodes that run a task. */
 const WITH_ATTEMPTS: readonly string[] = ["task", "dynamic", "eager", "map", "unknown"];
-/** A map of more indices is read less often. */
+/** A map of more indices is read less often: each read returns all of them. */
 const MANY_INDICES = 1000;
 
 /** Read the attempts of a node, again while it is active; undefined while there is no node. */
@@ -34,11 +34,13 @@ export function useTasks(node: RunNode | undefined, store: RunStore) {
       return indices > MANY_INDICES ? 5000 : 1000;
     },
   );
-  const last = useRef(live.data);
-  if (live.data) last.current = live.data;
+  // While the key changes at the end of the node; those of another node do not count.
+  const id = [project, domain, name, node?.id].join("/");
+  const last = useRef({ id, data: live.data });
+  if (live.data || last.current.id !== id) last.current = { id, data: live.data };
   useEffect(() => {
     const times = live.data?.flatMap((task) => attemptTimes(task) ?? []);
     if (node && times && times.length > 0) store.setAttempts(node, times);
   }, [live.data]);
-  return { ...live, data: live.data ?? last.current };
+  return { ...live, data: live.data ?? last.current.data };
 }
