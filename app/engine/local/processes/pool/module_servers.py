@@ -1,4 +1,4 @@
-"""ModuleServers: processes in which the module of a registered version is imported, so that its tasks need not do that.
+"""Module servers: processes that have the module of a registered version imported, so that its tasks need not do that.
 
 A module server is made in the background when a version runs its second task, forked from the fork server of its
 environment. It forks the version's tasks until it is the one used longest ago of too many. If anything fails
@@ -182,7 +182,7 @@ class ModuleServers:
 
     Args:
         directory: The folder that holds their folders.
-        count_max: ModuleServers at once; 0 for none.
+        count_max: Module servers at once; 0 for none.
         bytes_max: Memory of all of them.
         tasks_max: Number of tasks after which a module server is replaced.
     """
