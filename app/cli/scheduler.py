@@ -288,7 +288,8 @@ def backfill(
 
 
 def _print_backfill(slot: dict[str, Any]) -> None:
-    typer.echo(f"{slot['slot']}  {slot['execution']}  {slot['outcome']}")
+    moment = slot["slot"].replace("+00:00", "Z")
+    typer.echo(f"{moment}  {slot['execution']}  {slot['outcome']}")
 
 
 def _runs(endpoint: str, path: str, name: str) -> bool:

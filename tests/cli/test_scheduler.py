@@ -146,6 +146,7 @@ def test_a_backfill_runs_some_executions_at_a_time(answer: Any, monkeypatch: pyt
     requests = answer(dry, slots("launched", 1), phase("RUNNING"), phase("SUCCEEDED"), slots("launched", 2))
     done = run("backfill", f"{PLAN}/v1", "--from", "2026-01-01", "--to", "2026-01-02", "--at-a-time", "1")
     assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0] == "2026-01-01T01:00:00Z  f1  would launch"
     assert [one["url"].rpartition("/")[2] for one in requests] == ["backfill", "backfill", "f1", "f1", "backfill"]
     assert [one["json"]["dry_run"] for one in requests if one["json"]] == [True, False, False]
     assert (requests[4]["json"]["from"], requests[4]["json"]["to"]) == (
