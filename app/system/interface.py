@@ -16,11 +16,13 @@ class System(ABC):
         reports_leftovers: Whether the supervisor gets SIGCHLD for processes that tasks have left behind. Without it,
             the supervisor looks for them repeatedly.
         memory_seconds: Time between two measurements of the memory of tasks.
+        live_files: The beginnings of the paths of files that differ between processes or moments.
     """
 
     is_portable: bool
     reports_leftovers: bool
     memory_seconds: float
+    live_files: tuple[str, ...]
 
     @abstractmethod
     def stamp(self, pid: int) -> str:

@@ -46,6 +46,7 @@ class Linux(System):
     is_portable = False
     reports_leftovers = True
     memory_seconds = 0.1
+    live_files = ("/proc/", "/sys/", "/dev/")
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None)

@@ -28,6 +28,7 @@ class Portable(System):
     reports_leftovers = False
     # A measurement lists all processes of the machine.
     memory_seconds = 0.5
+    live_files = ("/dev/",)
 
     def __init__(self) -> None:
         self._children: dict[int, list[int]] = {}

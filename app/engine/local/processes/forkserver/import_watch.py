@@ -13,6 +13,7 @@ import random
 import signal
 import stat
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Iterator
@@ -51,7 +52,9 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
     "_uuid": frozenset(("generate_time_safe", "UuidCreate")),
     "_signal": frozenset(("signal", "set_wakeup_fd", "setitimer", "alarm", "pthread_sigmask", "siginterrupt")),
     "_thread": frozenset(("start_new_thread", "start_joinable_thread", "get_native_id")),
-    "resource": frozenset(("setrlimit", "getrusage")),
+    # The supervisor has other limits than a task.
+    "resource": frozenset(("setrlimit", "getrlimit", "getrusage")),
+    "_ssl": frozenset(("RAND_bytes",)),
     "_socket": frozenset(("socket", "socketpair")),
 }
 # Callers to which the result does not matter, as the modules of the innermost frames. Names of methods that mashumaro
@@ -136,6 +139,9 @@ class Watch:
             path = os.fsdecode(path)
         if not isinstance(path, str) or not os.path.isabs(path):
             self.refuse(f"opens {path!r}")
+        elif os.path.normpath(path).startswith(system.live_files):
+            # Their `signature` stays the same.
+            self.refuse(f"reads {path!r}")
         else:
             self.files.setdefault(path, signature(path))
 
@@ -221,7 +227,7 @@ def watched(words: list[str]) -> Iterator[Watch]:
     random_before = random.getstate()
     _watch_audits()
     sys.argv = _WatchedArguments(watch, words)
-    with _variables_noted(watch), _looks_noted(watch):
+    with _variables_noted(watch), _looks_noted(watch), _temporary_noted(watch):
         # Bytecode in files would be a change that somebody sees.
         kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         # A module that sets another profile function would end the watch: it must raise an audit event, these must not.
@@ -350,3 +356,20 @@ def _looks_noted(watch: Watch) -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(os, name, original)
+
+
+@contextmanager
+def _temporary_noted(watch: Watch) -> Iterator[None]:
+    """Notice where the block asks for the temporary folder, which each task has for itself."""
+    module: Any = tempfile
+    original = module._gettempdir
+
+    def ask() -> Any:
+        watch.refuse("asks for the temporary folder")
+        return original()
+
+    module._gettempdir = ask
+    try:
+        yield
+    finally:
+        module._gettempdir = original

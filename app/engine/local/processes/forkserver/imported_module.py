@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,7 +24,11 @@ from .image_spec import recognize
 _CODE_BYTES_MAX = 64 * 1024 * 1024
 # Names by which code finds its own files. The files of a task lie in the folder of the task.
 _OWN_PATHS = frozenset(("__file__", "__path__", "__spec__", "__loader__", "__cached__"))
-_SET_BY_IMPORT = frozenset(("__file__", "__path__", "__cached__"))
+# The program of this process.
+_MAIN = ("__main__", "__mp_main__")
+# How deep, and among how many values, paths are looked for that a module holds.
+_DEPTH = 4
+_VALUES_MAX = 100_000
 
 
 class ImportedModule:
@@ -122,7 +126,7 @@ class ImportedModule:
                 self._files.setdefault(file, import_watch.signature(file))
         compiled = preload.compiled_packages()
         why = f"it imports {', '.join(compiled)}" if compiled else ""
-        return watch.refused or why or (self._own_paths() if self.distribution else "")
+        return watch.refused or why or (self._own_paths() if self.distribution else "") or self._held_paths(before)
 
     def _own_paths(self) -> str:
         """Return why the code cannot be moved to the folder of a task after its import, or ""."""
@@ -132,8 +136,17 @@ class ImportedModule:
             code = module.__spec__.loader.get_code(name)
             if _mentions_path(code):
                 return f"module {name} asks for its own path"
-            if any(self._code in str(value) for value in _own_values(module)):
-                return f"module {name} holds its own path"
+        return ""
+
+    def _held_paths(self, before: dict[str, bool]) -> str:
+        """Return which imported module keeps a path of the private folder, which each task has for itself, or ""."""
+        folders = (self._directory, os.path.realpath(self._directory))
+        for name, module, _ in _modules():
+            package = name.partition(".")[0]
+            if package in before or package in sys.stdlib_module_names or package in _MAIN:
+                continue
+            if _holds(module, folders):
+                return f"module {name} holds a path of its process"
         return ""
 
 
@@ -154,10 +167,34 @@ def _mentions_path(code: Any) -> bool:
     return any(_mentions_path(const) for const in code.co_consts if hasattr(const, "co_names"))
 
 
-def _own_values(module: Any) -> list[Any]:
-    """Return the texts and paths that a module holds by names of its own."""
-    found = (value for name, value in vars(module).items() if name not in _SET_BY_IMPORT)
-    return [value for value in found if isinstance(value, (str, os.PathLike))]
+def _holds(module: Any, folders: tuple[str, ...]) -> bool:
+    """Return whether a module holds a path below folders, maybe in collections or in objects of its own classes."""
+    waiting = [(value, _DEPTH) for name, value in vars(module).items() if not name.startswith("__")]
+    seen: set[int] = set()
+    while waiting and len(seen) < _VALUES_MAX:
+        value, depth = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (str, os.PathLike)):
+            if any(folder in str(value) for folder in folders):
+                return True
+        elif depth:
+            waiting += [(part, depth - 1) for part in _parts(value, module.__name__)]
+    return False
+
+
+def _parts(value: Any, module: str) -> Iterable[Any]:
+    """Return what a value holds: a collection, a class of a module, or an object of such a class or with files."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    owner = value if isinstance(value, type) else type(value)
+    if owner.__module__ in (module, "flytekit.core.data_persistence"):
+        held = getattr(value, "__dict__", {})
+        return [part for name, part in held.items() if not name.startswith("__")]
+    return ()
 
 
 def relocate_modules(source: str, target: str) -> None:

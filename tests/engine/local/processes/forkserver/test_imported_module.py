@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.engine.local.processes.forkserver.imported_module import ImportedModule
+from app.engine.local.processes.forkserver.imported_module import ImportedModule, _holds
 from app.engine.local.processes.pool import fork_server_client
 
 
@@ -47,3 +49,21 @@ def test_a_task_whose_module_server_is_removed_meanwhile_unpacks_its_code(
 def test_a_task_without_its_code_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         module_of(tmp_path / "nowhere", tmp_path / "nowhere.tar.gz").move_to(str(tmp_path / "work"))
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("VALUE = {folder!r} + '/data'", True),
+        ("VALUE = [Path({folder!r}) / 'data']", True),
+        ("VALUE = {{'paths': {{'data': {folder!r}}}}}", True),
+        ("class Config:\n    data = {folder!r}", True),
+        ("class Config:\n    def __init__(self): self.data = {folder!r}\nVALUE = Config()", True),
+        ("VALUE = []\nVALUE.append(VALUE)", False),
+        ("VALUE = '/elsewhere'", False),
+    ],
+)
+def test_paths_of_the_private_folder_that_a_module_holds_are_found(tmp_path: Path, text: str, holds: bool) -> None:
+    module: Any = types.ModuleType("mine")
+    exec("from pathlib import Path\n" + text.format(folder=str(tmp_path)), module.__dict__)
+    assert _holds(module, (str(tmp_path),)) is holds
