@@ -77,7 +77,10 @@ def following(
             return
         slots = [datetime.fromisoformat(slot) for slot in one["next"]]
         while len(slots) > 1 and len(slots) < number:
-            slots.append(slots[-1] + (slots[1] - slots[0]))
+            every = slots[1] - slots[0]
+            if slots[-1] > datetime.max.replace(tzinfo=UTC) - every:
+                break
+            slots.append(slots[-1] + every)
         for slot in slots[:number]:
             _print_slot(slot, UTC)
 

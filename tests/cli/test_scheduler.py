@@ -196,6 +196,13 @@ def test_the_slots_of_a_fixed_rate(answer: Any) -> None:
     ]
 
 
+def test_the_slots_of_a_rate_end_with_the_calendar(answer: Any) -> None:
+    answer(a_schedule(expression="rate(1000000 DAY)", zone="", next=["2026-01-01T00:00:00Z", "4763-11-29T00:00:00Z"]))
+    done = run("next", f"{PLAN}/v1", "-n", "9")
+    assert done.exit_code == 0, done.output
+    assert [line.split()[-1][:4] for line in done.stdout.splitlines()[2:]] == ["2026", "4763", "7501"]
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flyteidl.admin import launch_plan_pb2, schedule_pb2
@@ -34,7 +34,7 @@ def view(row: Any, settings: Settings, now: datetime) -> dict[str, Any]:
     else:
         if chosen.cron is not None:
             zone = str(chosen.cron.zone or chosen.zone)
-        start = _start(row, now) if chosen.cron is None else now
+        start = _start(row, now, chosen.every) if chosen.cron is None else now
         slot = chosen.following(start)
         while slot is not None and len(slots) < NEXT_SLOTS:
             if slot > now:
@@ -88,10 +88,10 @@ def _is_set_aside(row: Any) -> bool:
     return row.updated_at is None or row.last_slot > row.updated_at
 
 
-def _start(row: Any, now: datetime) -> datetime:
-    """Return a time in the phase of a rate: its newest slot or its activation."""
-    start: datetime = row.last_slot or row.updated_at or now
-    return start
+def _start(row: Any, now: datetime, every: timedelta) -> datetime:
+    """Return a time in the phase of a rate, which began with its newest slot or its activation, at most one before."""
+    start: datetime = (row.last_slot or row.updated_at or now).replace(microsecond=0)
+    return start + max(0, (now - start) // every) * every
 
 
 def _last(row: Any) -> dict[str, Any] | None:
