@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,7 @@ class FakeRunner:
         self.attempts: dict[str, TaskAttempt] = {}
         self.starts: list[str] = []
         self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._started_at: dict[str, float] = {}
 
     @property
     def alive(self) -> list[str]:
@@ -84,6 +86,7 @@ class FakeRunner:
         if run.generated_name not in self._running:
             self.starts.append(run.generated_name)
             self.attempts[run.generated_name] = run
+            self._started_at[run.generated_name] = time.time()
             self._running[run.generated_name] = asyncio.create_task(self._outcome(run))
         return self._handle(run)
 
@@ -110,7 +113,10 @@ class FakeRunner:
 
     def _handle(self, run: TaskAttempt) -> RunningAttempt:
         process = ForeignProcess(0, run.generated_name)
-        return RunningAttempt(folder=run.directory, supervisor=process, first=process, started_at=0.0, attempt=run)
+        started_at = self._started_at[run.generated_name]
+        return RunningAttempt(
+            folder=run.directory, supervisor=process, first=process, started_at=started_at, attempt=run
+        )
 
     async def _outcome(self, run: TaskAttempt) -> Outcome:
         given = literals_pb2.LiteralMap.FromString(await self.blobs.read(run.input_uri, bytes_max=0))

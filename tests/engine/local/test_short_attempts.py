@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -107,10 +108,13 @@ def test_an_attempt_that_ends_while_no_server_runs_shows_its_start(run_plane: Ru
         await plane.server.engine.stop()
         assert [row.phase for row in await attempts(plane, id)] == ["QUEUED"]
         await plane.until(lambda: not plane.runner.alive)
+        ended = time.time()
         await plane.start()
         assert await plane.phase(id) == "SUCCEEDED"
         (row,) = await attempts(plane, id)
         assert closure_of(row).HasField("started_at")
+        # The start of the process, not its adoption.
+        assert closure_of(row).started_at.ToNanoseconds() / 1e9 < ended
         assert len(plane.runner.starts) == 1
 
     run_plane(scenario, {})

@@ -72,8 +72,13 @@ class AttemptListener(Protocol):
             notices: Notices to the user about its environment.
         """
 
-    def started(self, attempt: int) -> None:
-        """Note that an attempt has a process. `running` follows, unless the process ends soon."""
+    def started(self, attempt: int, at: float) -> None:
+        """Note that an attempt has a process. `running` follows, unless the process ends soon.
+
+        Args:
+            attempt: The attempt.
+            at: When its process was started, perhaps by an earlier server, in seconds since 1970.
+        """
 
     async def running(self, attempt: int) -> None:
         """Record that an attempt has had a process since `started`."""
@@ -299,8 +304,8 @@ class RetryLoop:
 
     async def _watch(self, running: RunningAttempt) -> Outcome:
         """Wait until a process has ended; kill it at the timeout of the attempt."""
-        self._listener.started(self.attempt)
         self._started_at = running.started_at or time.time()
+        self._listener.started(self.attempt, self._started_at)
         result: Outcome = Killed()
         try:
             async with asyncio.timeout(self._seconds_left()) as clock:

@@ -5,7 +5,6 @@ Source: flytepropeller pkg/controller/nodes/task, nodes/executor.go (retries), f
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,12 +130,11 @@ class TaskNode:
         submitted = self._event(Task.QUEUED, reason="\n".join(("task submitted", *notices)))
         await self._execution.events.send(self._node_event(Node.QUEUED), submitted, self._node_event(Node.RUNNING))
 
-    def started(self, attempt: int) -> None:
-        """Keep the events that report the attempt RUNNING, with their time."""
+    def started(self, attempt: int, at: float) -> None:
+        """Keep the events that report the attempt RUNNING, with the time of its start."""
         self._unreported = [self._event(Task.RUNNING, has_log=True), self._node_event(Node.RUNNING)]
-        now = time.time_ns() // 1000
         for event in self._unreported:
-            event.occurred_at.FromMicroseconds(now)
+            event.occurred_at.FromMicroseconds(int(at * 1e6))
 
     def _take_unreported(self) -> list[Event]:
         taken, self._unreported = self._unreported, []

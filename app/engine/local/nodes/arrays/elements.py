@@ -213,7 +213,7 @@ class _Index:
     async def submitted(self, attempt: int, notices: Sequence[str] = ()) -> None:
         self._progress.change(self._index, Task.QUEUED, attempt)
 
-    def started(self, attempt: int) -> None:
+    def started(self, attempt: int, at: float) -> None:
         self._progress.change(self._index, Task.RUNNING, attempt)
 
     async def running(self, attempt: int) -> None:
