@@ -198,7 +198,7 @@ def _errors(tree: ExecutionTree, client: Client) -> Iterator[RenderableType]:
         yield Text("")
         yield Text.assemble((f"✗ {node.id}", "bold red"), f" {name_of(node)}  ", (node.code, "red"))
         yield from _indented(node.error)
-        if node.attempts:
+        if node.attempts and node.has_started:
             yield Text(f"  log: {program()} logs {tree.place.shown(client)} {node.id}", style="dim")
     if len(failed) > ERRORS_MAX:
         yield Text(f"\n… and {len(failed) - ERRORS_MAX:,} more errors (--output json has them)", style="dim")
@@ -216,7 +216,8 @@ def _indented(message: str) -> Iterator[Text]:
 
 def shortened(message: str) -> str:
     """Return an error with its first lines and its last ones, where a traceback has the reason."""
-    lines = message.strip().splitlines()
+    # A killed task leaves the heading of its message without a message.
+    lines = message.strip().removesuffix("Message:").rstrip().splitlines()
     if len(lines) <= ERROR_LINES_MAX:
         return "\n".join(lines)
     first, last = lines[:2], lines[2 - ERROR_LINES_MAX :]

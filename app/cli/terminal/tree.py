@@ -68,6 +68,7 @@ class Node:
         nodes: The nodes below.
         logs: The log links of the last attempt.
         rows: The attempts, as JSON of the API.
+        has_started: Whether its last attempt has begun to run; one that was refused before has no log.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Node:
     nodes: list[Node] = field(default_factory=list)
     logs: list[dict[str, Any]] = field(default_factory=list)
     rows: Sequence[Mapping[str, Any]] = ()
+    has_started: bool = True
 
     def walk(self) -> Iterable[Node]:
         """Yield this node and all below."""
@@ -334,6 +336,7 @@ def _add_attempts(node: Node, rows: Sequence[Mapping[str, Any]]) -> None:
     node.name = node.name or str((last["id"].get("task_id") or {}).get("name") or "")
     node.reason = str(closure.get("reason") or "")
     node.logs = list(closure.get("logs") or [])
+    node.has_started = closure.get("started_at") is not None
     external = (closure.get("metadata") or {}).get("external_resources") or []
     if node.is_array or len(external) > 1:
         latest: dict[int, str] = {}

@@ -50,7 +50,12 @@ def attempt(node_id: str, number: int = 0, phase: str = "SUCCEEDED", **closure: 
     uri = f"http://localhost:30080/logs/{PATH}/{node_id}/{number}"
     return {
         "id": {"task_id": {**PLACE, "name": "wf.work"}, "retry_attempt": number},
-        "closure": {"phase": phase, "logs": [{"name": "Task log", "uri": uri}], **closure},
+        "closure": {
+            "phase": phase,
+            "started_at": "2026-01-02T12:00:01.5Z",
+            "logs": [{"name": "Task log", "uri": uri}],
+            **closure,
+        },
     }
 
 

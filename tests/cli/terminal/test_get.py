@@ -79,6 +79,24 @@ def test_an_error_that_the_list_cuts_is_shown_as_a_whole(api: Api) -> None:
     assert f"  {whole}" in "\n".join(lines("f1"))
 
 
+def test_an_attempt_that_never_started_has_no_log(api: Api) -> None:
+    nodes = [rows.node("n1", "FAILED", error={"code": "FailedToBuildResource", "message": "no such package"})]
+    rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(rows.task("n1")))
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}/n1"] = nodes[0]
+    attempts = f"GET /api/v1/task_executions/{rows.PATH}/n1"
+    api.routes[attempts] = {"task_executions": [rows.attempt("n1", 0, "FAILED", started_at=None)]}
+    assert lines("f1")[-1] == "  no such package"
+    api.routes[attempts] = {"task_executions": [rows.attempt("n1", 0, "FAILED")]}
+    assert lines("f1")[-1] == "  log: flyteadmin logs f1 n1"
+
+
+def test_a_killed_task_has_no_heading_without_a_message(api: Api) -> None:
+    nodes = [rows.node("n1", "FAILED", error={"code": "OOMKilled", "message": "Reason [OOMKilled]. Message: \n\n"})]
+    rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(rows.task("n1")))
+    api.routes[f"GET /api/v1/node_executions/{rows.PATH}/n1"] = nodes[0]
+    assert "  Reason [OOMKilled]." in lines("f1")
+
+
 def test_a_long_line_is_not_cut_in_a_pipe(api: Api) -> None:
     message = f"{'the reason ' * 40}and what to do"
     nodes = [rows.node("n1", "FAILED", error={"code": "Missing", "message": message})]
