@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import functools
 import json
 import os
 import shutil
@@ -460,6 +461,7 @@ def _psutil_folder() -> str:
     return str(Path(psutil.__file__).parent.parent)
 
 
+@functools.lru_cache(maxsize=1000)
 def _fixed_at_start(name: str) -> bool:
     return name not in _SET_AGAIN and any(fnmatch.fnmatchcase(name, pattern) for pattern in _READ_AT_START)
 
