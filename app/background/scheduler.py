@@ -94,7 +94,7 @@ class Scheduler:
         self._launching: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        # The clock and the event loop's clock at the last look, and the jumps of the first one.
+        # The clock and the event loop's clock when they were compared last, and how often the clock has jumped.
         self._clocks: tuple[datetime, float] | None = None
         self._jumps = 0
         # The time of the next look for changes, by the event loop's clock.

@@ -71,6 +71,8 @@ def following(
             return
         one = _schedule_of(endpoint, expression, project, domain)
         _print_schedule(one)
+        if not one["next"]:
+            typer.echo("none of its slots launches at present")
         if one["zone"]:
             fields = one["expression"].removeprefix(f"CRON_TZ={one['zone']} ").removeprefix(f"TZ={one['zone']} ")
             _explain(fields, zone or one["zone"], dst or one["options"]["dst"], number)

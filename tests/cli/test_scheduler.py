@@ -187,6 +187,14 @@ def test_the_slots_of_a_launch_plan_are_explained_like_those_of_its_cron(answer:
     assert alone.count("around the clock change") == 2
 
 
+@pytest.mark.parametrize(("zone", "others"), [("", False), ("Europe/Berlin", True)])
+def test_a_schedule_that_launches_nothing_says_so_before_its_slots(answer: Any, zone: str, others: bool) -> None:
+    answer(a_schedule(zone=zone, active=False, next=[]))
+    lines = run("next", f"{PLAN}/v1", "-n", "1").stdout.splitlines()
+    assert lines[2] == "none of its slots launches at present"
+    assert bool(lines[3:]) == others
+
+
 def test_the_slots_of_a_fixed_rate(answer: Any) -> None:
     answer(a_schedule(expression="rate(90 MINUTE)", zone=""))
     assert [line.split()[-1] for line in run("next", f"{PLAN}/v1", "-n", "3").stdout.splitlines()[2:]] == [
