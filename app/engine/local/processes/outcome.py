@@ -108,9 +108,11 @@ async def _deck(attempt: TaskAttempt, blobs: Blobs) -> str:
 def _from_exit(attempt: TaskAttempt, ended: ExitRecord, deck_uri: str) -> Failed:
     if ended["reason"] == "memory":
         used, limit = (ended[name] / 1024**2 for name in ("memory_bytes", "memory_bytes_max"))
+        # The cause is the last line, which lists and clients show, and not the end of the log.
         message = (
-            f"[{_container_name(attempt)}] terminated with exit code (137). Reason [OOMKilled]. It used "
-            f"{used:.0f} MiB of memory; the limit of the task is {limit:.0f} MiB. Message: \n{ended['tail']}"
+            f"[{_container_name(attempt)}] terminated with exit code (137). Reason [OOMKilled]. Message: \n"
+            f"{str(ended['tail']).strip()}\n"
+            f"Killed: it used {used:.0f} MiB of memory; the limit of the task is {limit:.0f} MiB"
         )
         return _failed("OOMKilled", message, _Kind.USER, deck_uri)
     if ended["reason"]:

@@ -106,6 +106,15 @@ def test_limits_name_their_setting(tmp_path: Path, reason: str, code: str, setti
     assert f"FLYTEADMIN__ENGINE__LOCAL__{setting}" in failed.error.message
 
 
+def test_the_last_line_of_a_task_above_its_limit_is_the_cause(tmp_path: Path) -> None:
+    memory = {"memory_bytes": 389 * 1024**2, "memory_bytes_max": 300 * 1024**2}
+    failed = AttemptFiles(tmp_path).failed({**WELL, "reason": "memory", "tail": "\nepoch 3\n", **memory})
+    first, before, last = failed.error.message.splitlines()
+    assert "Reason [OOMKilled]" in first
+    assert before == "epoch 3"
+    assert last == "Killed: it used 389 MiB of memory; the limit of the task is 300 MiB"
+
+
 def test_a_log_that_could_not_be_written_is_reported(tmp_path: Path) -> None:
     failed = AttemptFiles(tmp_path).failed({**WELL, "code": 1, "log_error": "No space left on device"})
     assert "the log could not be written: No space left on device" in failed.error.message
