@@ -22,6 +22,7 @@ SUBJECT_LENGTH_MAX = 300
 
 # One blank on both sides, or none: as upstream.
 _NAME = re.compile(r"\{\{( ?)([a-z_]+(?:\.[a-z]+)?)\1\}\}")
+_INDENTATION = re.compile(r"(?<=\n) +")
 _CONSOLE = re.compile(r"\{\{ ?console_url ?\}\}")
 
 
@@ -55,8 +56,9 @@ def body(notice: Notice, section: Emailer) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Return text as HTML, with its lines: errors are tracebacks."""
-    return html.escape(value).replace("\n", "<br>\n")
+    """Return text as HTML, with its lines and their indentation: errors are tracebacks."""
+    shown = html.escape(value).replace("\n", "<br>\n")
+    return _INDENTATION.sub(lambda match: "&nbsp;" * len(match[0]), shown)
 
 
 def text(notice: Notice, section: Emailer) -> str:

@@ -35,6 +35,11 @@ def test_values_are_not_filled_in_again() -> None:
     assert templates.fill("{{ name }}", {"name": "{{ phase }}", "phase": "x"}) == "{{ phase }}"
 
 
+def test_the_indentation_of_a_traceback_stays_in_html() -> None:
+    body = templates.body(notice(error="Trace:\n\n  a < b\nend"), Emailer(body="{{ error }}"))
+    assert "[Trace:<br>\n<br>\n&nbsp;&nbsp;a &lt; b<br>\nend]" in body
+
+
 def test_bodies_escape_values_and_link_to_the_console() -> None:
     body = templates.body(notice(), Emailer(body="<b>{{ name }}</b>{{ error }}"))
     assert body == (
