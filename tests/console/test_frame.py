@@ -122,7 +122,6 @@ def test_letters_typed_before_the_palette_is_loaded_are_kept(page: Page) -> None
     page.keyboard.type("g wgraphs.failing")
     for _ in "ing":
         page.keyboard.press("Backspace")
-    page.keyboard.press("Enter")
     assert held, "the module was not asked for"
     expect(page).to_have_url(re.compile("/executions$"))
     held[0].continue_()
@@ -132,6 +131,20 @@ def test_letters_typed_before_the_palette_is_loaded_are_kept(page: Page) -> None
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")
     expect(page.get_by_role("dialog").get_by_role("combobox")).to_have_value("")
+
+
+def test_enter_before_the_palette_is_loaded_picks_the_first_option_of_all_names(page: Page) -> None:
+    held = held_requests(page, re.compile("/Palette-[^/]*[.]js$|/api/v1/named_entities/"))
+    open_page(page, LIST)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("graphs.failing")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/executions$"))
+    held.pop(0).continue_()
+    expect(page.get_by_text("Reading names")).to_be_visible()
+    for one in held:
+        one.continue_()
+    expect(page).to_have_url(re.compile(r"/workflows/graphs[.]failing$"))
 
 
 def test_a_palette_that_cannot_be_loaded_leaves_the_keys_to_the_page(page: Page, faults: Faults) -> None:

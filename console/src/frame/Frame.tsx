@@ -21,13 +21,19 @@ effect(() => {
   else dataset.theme = theme.value;
 });
 
+const loaded = new Map<() => Promise<ComponentType>, ComponentType>();
+
 /** Show a component whose module is loaded when it is shown first. */
 function Later({ load, onClose }: { load: () => Promise<ComponentType>; onClose: () => void }) {
-  const [Component, setComponent] = useState<ComponentType | null>(null);
+  const [Component, setComponent] = useState<ComponentType | null>(() => loaded.get(load) ?? null);
   useEffect(() => {
+    if (Component) return undefined;
     let shown = true;
     load().then(
-      (found) => shown && setComponent(() => found),
+      (found) => {
+        loaded.set(load, found);
+        if (shown) setComponent(() => found);
+      },
       () => {
         if (!shown) return;
         onClose();

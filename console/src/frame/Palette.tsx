@@ -1,5 +1,5 @@
 /** ⌘K: pages, projects, workflows, tasks, launch plans, executions and commands by a few letters. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { api } from "../api/client.ts";
 import { useLive } from "../api/live.ts";
 import { navigate } from "../location.ts";
@@ -8,7 +8,7 @@ import { type EntityKind, links, type Place } from "../routes.ts";
 import { theme, zone } from "../store.ts";
 import { Combobox, type Option } from "../ui/Combobox.tsx";
 import { Dialog } from "../ui/Dialog.tsx";
-import { closePalette as close, helpOpen, keepKeysNoMore, paletteText } from "./open.ts";
+import { closePalette as close, enteredEarly, helpOpen, keepKeysNoMore, paletteText } from "./open.ts";
 import { samePage } from "./PlaceSwitch.tsx";
 import { place } from "./place.ts";
 import { useProjects } from "./projects.ts";
@@ -115,7 +115,7 @@ function useExecutions(here: Place | null, text: string): readonly Choice[] {
 export function Palette() {
   const text = paletteText.value;
   // The dialog focuses the field in an effect of its own, which runs first.
-  useEffect(keepKeysNoMore, []);
+  useLayoutEffect(keepKeysNoMore, []);
   const here = place.value;
   const { data: projects } = useProjects();
   const names = useNames(here);
@@ -138,6 +138,12 @@ export function Palette() {
     close();
     [...all, ...executions].find((one) => keyOf(one) === key)?.run();
   };
+  // Without the names, the first option could be another one than the reader means.
+  useEffect(() => {
+    if (!enteredEarly.value || names === null) return;
+    enteredEarly.value = false;
+    if (shown[0]) run(keyOf(shown[0]));
+  }, [names === null]);
   return (
     <Dialog title="Search" onClose={close}>
       <div class="palette">
@@ -145,7 +151,10 @@ export function Palette() {
           label="Search pages, projects, workflows, tasks, launch plans, executions and commands"
           placeholder="Name of a page, workflow, task, launch plan, project or execution"
           value={text}
-          onInput={(typed) => (paletteText.value = typed)}
+          onInput={(typed) => {
+            enteredEarly.value = false;
+            paletteText.value = typed;
+          }}
           options={options}
           onPick={run}
           note={ranked.length > SHOWN_MAX ? `${ranked.length - SHOWN_MAX} more: type to find them` : undefined}

@@ -4,13 +4,19 @@ import { signal } from "@preact/signals";
 export const paletteOpen = signal(false);
 /** The text in the palette's field. */
 export const paletteText = signal("");
+/** Whether Enter was pressed before the field was shown. */
+export const enteredEarly = signal(false);
 /** Whether the help is shown. */
 export const helpOpen = signal(false);
 
-/** Show the palette. Letters that are typed before its module is loaded become the first text of its field. */
+/**
+ * Show the palette. Letters that are typed before its module is loaded become the first text of its field, and Enter
+ * picks the first option of this text.
+ */
 export function openPalette(): void {
   if (paletteOpen.peek()) return;
   paletteText.value = "";
+  enteredEarly.value = false;
   paletteOpen.value = true;
   document.addEventListener("keydown", keepKey, true);
 }
@@ -28,9 +34,10 @@ export function closePalette(): void {
 function keepKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   if (event.key === "Escape") closePalette();
+  else if (event.key === "Enter") enteredEarly.value = true;
   else if (event.key === "Backspace") paletteText.value = paletteText.peek().slice(0, -1);
   else if (event.key.length === 1) paletteText.value += event.key;
-  else if (event.key !== "Enter") return;
+  else return;
   // Otherwise the letters would be commands of the page below, and Enter would press its focused button.
   event.preventDefault();
   event.stopPropagation();
