@@ -1,1 +1,0 @@
-import{t as e}from"./EntityList-Mj-0_ozk.js";import{n as t}from"./Icon-C-E6snRh.js";function n({project:n,domain:r}){return t(e,{kind:`task`,place:{project:n,domain:r}})}export{n as default};

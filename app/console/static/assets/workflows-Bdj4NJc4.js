@@ -1,0 +1,1 @@
+import{t as e}from"./EntityList-DhOqjqtE.js";import{n as t}from"./Icon-C-E6snRh.js";function n({project:n,domain:r}){return t(e,{kind:`workflow`,place:{project:n,domain:r}})}export{n as default};
