@@ -142,8 +142,11 @@ def test_enter_before_the_palette_is_loaded_picks_the_first_option_of_all_names(
     expect(page).to_have_url(re.compile("/executions$"))
     held.pop(0).continue_()
     expect(page.get_by_text("Reading names")).to_be_visible()
-    for one in held:
-        one.continue_()
+    # One list of names for each kind of entity.
+    for _ in range(3):
+        while not held:
+            page.wait_for_timeout(20)
+        held.pop().continue_()
     expect(page).to_have_url(re.compile(r"/workflows/graphs[.]failing$"))
 
 
