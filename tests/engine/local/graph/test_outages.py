@@ -69,7 +69,9 @@ class Plane:
     def launch(self, seconds: float, name: str) -> None:
         """Start a task that sleeps and return when it runs."""
         self.submit(["/bin/sh", "-c", f"sleep {seconds}"], name)
-        self.until(lambda: self.attempts(name) and self.attempts(name)[0]["closure"]["phase"] == "RUNNING")
+        self.until(
+            lambda: self.attempts(name) and self.attempts(name)[0]["closure"]["phase"] in ("RUNNING", "SUCCEEDED")
+        )
 
     def submit(self, command: list[str], name: str, *, retries: int = 0, indices: int = 0) -> None:
         """Start a task, or a map of so many indices, that runs a command."""
