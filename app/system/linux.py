@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from app.system.interface import System, physical_memory
 
+_READ_BYTES = 65536
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -181,17 +182,15 @@ def _boot_id() -> str:
 
 
 def _stat(pid: int | str) -> list[str]:
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-        # The command name in parentheses may hold blanks and parentheses of its own.
-        return stat.read().rpartition(")")[2].split()
+    # The command name in parentheses may hold blanks and parentheses of its own.
+    return _content(f"/proc/{pid}/stat").rpartition(b")")[2].decode("ascii").split()
 
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as listed:
-                found += [int(number) for number in listed.read().split()]
+            found += map(int, _content(f"/proc/{pid}/task/{thread}/children").split())
     except (FileNotFoundError, ProcessLookupError):
         return found
     return found
@@ -220,7 +219,18 @@ def _own_memory(pid: int) -> int:
 def _read(path: str) -> str:
     """Return the text of a file of the kernel; "" if the kernel, the container or the process has none."""
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
+        return _content(path).decode("ascii")
     except OSError:
         return ""
+
+
+def _content(path: str) -> bytes:
+    """Return the bytes of a file of the kernel. `open` takes three times as long, and five more system calls."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while piece := os.read(descriptor, _READ_BYTES):
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)

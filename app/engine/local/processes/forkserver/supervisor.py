@@ -85,7 +85,6 @@ class Supervisor:
         system.adopt_orphans()
         self._catch_signals()
         assert self._connection is not None
-        self._connection.setblocking(False)
         self._register(self._connection.fileno(), self._read_requests)
         while self._connection is not None or self._tasks or self._removers:
             for descriptor, event in self._poll.poll(self._timeout()):
@@ -101,13 +100,10 @@ class Supervisor:
         if self._connection is None:
             return
         body = json.dumps(message).encode()
-        self._connection.setblocking(True)
         try:
             self._connection.sendall(_LENGTH.pack(len(body)) + body)
         except OSError:
             self._close_connection()
-        else:
-            self._connection.setblocking(False)
 
     def _catch_signals(self) -> None:
         """Make SIGCHLD, SIGUSR1 and SIGUSR2 wake the loop, and ignore the signals that stop processes."""
@@ -153,7 +149,7 @@ class Supervisor:
     def _read_requests(self, event: int) -> None:
         assert self._connection is not None
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._connection, _READ_BYTES, 1)
+            data, descriptors, _, _ = socket.recv_fds(self._connection, _READ_BYTES, 1, socket.MSG_DONTWAIT)
             self._descriptors += descriptors
         except BlockingIOError:
             return
@@ -440,7 +436,8 @@ class Supervisor:
         A process of an unknown task delays the ends of all tasks that have ended when it is first seen, and no later
         ones.
         """
-        if not self._give_up:
+        # A task whose program is not executed yet is reported first; its pipe wakes the loop.
+        if self._starting.issuperset(self._give_up):
             return
         ended = {pid: self._tasks[pid].request["temporary"] for pid in self._give_up}
         known = {*self._tasks, *self._removers, *self._module_servers, *self._workers.all}
