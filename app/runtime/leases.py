@@ -81,6 +81,7 @@ class Leases:
         self._takes: dict[tuple[str, ...], Statement] = {}
         self._renew = Statement(update(table).values(leased_until=end_of_lease()).where(mine))
         self._mine = Statement(select(*columns).where(mine))
+        self._hold = Statement(select(table.c.owner).where(*same, mine).with_for_update(read=True))
         self._holder = Statement(select(table.c.owner).where(*same, is_held(table)), quick=True)
         self._owners = Statement(select(table.c.owner).where(table.c.owner != bindparam("me")).distinct())
 
@@ -101,6 +102,22 @@ class Leases:
             taken = self._take.values({name: bindparam(name) for name in names}) if names else self._take
             statement = self._takes[names] = Statement(taken)
         return await unit.run(statement, me=self.owner, **self._where(key), **values) == 1
+
+    async def hold(self, unit: UnitOfWork, key: Key) -> bool:
+        """Keep a row until the end of a unit of work: no other process takes it before the commit.
+
+        A process that was stopped for longer than its lease writes only in units of work that have called this.
+        Call it after all other writes, because other calls write into the rows of executions before this row.
+
+        Args:
+            unit: The unit of work, whose transaction begins here if it has not begun.
+            key: The row.
+
+        Returns:
+            False where this process does not have the row. A lease that ran out and that nobody took counts.
+        """
+        await unit.begin()
+        return await unit.one(self._hold, me=self.owner, **self._where(key)) is not None
 
     async def acquire(self, *key: Any) -> bool:
         """Take a row, which is inserted first where there is none; True also where this process has it already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,5 +57,23 @@ def test_rows_of_ended_processes_are_free_at_once(bench: Any) -> None:
         await two.release_ended()
         assert await two.acquire("retention")
         assert not await two.acquire("scheduler")
+
+    bench(scenario)
+
+
+def test_a_row_that_a_transaction_keeps_is_taken_after_its_commit(bench: Any) -> None:
+    async def scenario(bench: Bench) -> None:
+        one, two = leases(bench, "one"), leases(bench, "two")
+        assert await one.acquire("retention")
+        await let_run_out(bench, "retention")
+        async with bench.database.unit_of_work() as unit:
+            assert await one.hold(unit, ("retention",))
+            taking = asyncio.create_task(two.acquire("retention"))
+            await asyncio.sleep(0.05)
+            assert not taking.done()
+        assert await taking
+        async with bench.database.unit_of_work() as unit:
+            assert not await one.hold(unit, ("retention",))
+            assert not await one.hold(unit, ("nothing",))
 
     bench(scenario)

@@ -23,12 +23,14 @@ from sqlalchemy import bindparam, exists, or_, select
 
 from app import errors
 from app.database import schema
+from app.database.base import UnitOfWork
 from app.database.statements import Statement
 from app.engine.closures import ClosureCache
 from app.engine.local.connectors.runner import ConnectorRunner
 from app.engine.local.connectors.status import status_of
 from app.engine.local.execution import run_execution
 from app.engine.local.graph.aborts import EAGER_LABEL
+from app.engine.local.graph.failures import LeaseLost
 from app.engine.local.host import AttemptRunner, ExecutionKey, Watch
 from app.engine.local.processes import folders
 from app.engine.local.processes.platform_address import platform_variables
@@ -167,6 +169,11 @@ class LocalEngine:
         """Return whether this process holds the lease of an execution."""
         return _key(id) in self._running
 
+    async def hold(self, unit: UnitOfWork, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+        """See `Host`."""
+        if not await self._leases.hold(unit, _key(id)):
+            raise LeaseLost(f"another process runs the execution {id.name}")
+
     def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
         """Return the home folder of an execution's attempts, or that of the server that started them."""
         return self._homes[_key(id)]
@@ -223,9 +230,12 @@ class LocalEngine:
             self._running.discard(key)
             await self.connectors.forget(id)
             async with self._server.database.unit_of_work() as db:
-                await db.delete(schema.Launch, **execution_key(id))
-                # Reservations of an execution without a launch record count no more.
-                await db.delete(schema.CatalogReservation, **execution_key(id))
+                # Another process that has taken the lease meanwhile deletes it.
+                if await db.delete(schema.Launch, owner=self._leases.owner, **execution_key(id)):
+                    # Reservations of an execution without a launch record count no more.
+                    await db.delete(schema.CatalogReservation, **execution_key(id))
+        except LeaseLost:
+            log.warning("execution_taken_over_by_another_process", project=key[0], domain=key[1], name=key[2])
         except errors.FlyteError as error:
             # The database does not answer. The launch record is kept, so the execution is run again.
             log.warning("execution_interrupted", execution=key[2], reason=error.message)

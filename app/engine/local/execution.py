@@ -19,7 +19,7 @@ from app.blobs import BlobError
 from app.database import schema
 from app.engine.local.graph import aborts, outages
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import ExecutionEnded, NodeFailed
+from app.engine.local.graph.failures import ExecutionEnded, LeaseLost, NodeFailed
 from app.engine.local.graph.history import recorded_nodes
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.outages import Outage
@@ -64,6 +64,9 @@ async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowE
     While the database or the object store does not answer, the execution waits; for the store at most
     engine.local.storageWaitSecondsMax. A permanent error of the store ends the execution at once, and an unexpected
     exception ends it when five rounds have failed.
+
+    Raises:
+        LeaseLost: Another process runs the execution.
     """
     failed_rounds, pause, outage = 0, 0.0, Outage()
     while True:
@@ -76,9 +79,11 @@ async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowE
                 raise
             # The host cancels an execution that was terminated; the next round reads that from its row.
             pause = 0.0
+        except LeaseLost:
+            raise
         except Exception as error:
             if isinstance(error, BlobError) or outages.is_transient(error):
-                reason = await _record_outage(server, id, outage, error)
+                reason = await _record_outage(host, server, id, outage, error)
                 pause = outage.pause_seconds
             else:
                 failed_rounds += 1
@@ -91,7 +96,7 @@ async def run_execution(host: Host, server: Server, id: identifier_pb2.WorkflowE
 
 
 async def _record_outage(
-    server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, outage: Outage, error: Exception
+    host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, outage: Outage, error: Exception
 ) -> str:
     """Record a failure of store or database; return why it ends the execution, or "" where the execution waits.
 
@@ -105,7 +110,7 @@ async def _record_outage(
         event = "execution_waits_for_storage" if of_store else "execution_waits_for_database"
         log.warning(event, execution=id.name, reason=reason)
         if of_store:
-            await outages.show(server, id, reason)
+            await outages.show(host, server, id, reason)
     seconds_max = server.settings.engine.local.storage_wait_seconds_max
     if of_store and outage.seconds > seconds_max:
         return f"{reason}; waited for {seconds_max:g} s (engine.local.storageWaitSecondsMax)"
@@ -145,6 +150,8 @@ async def _run_once(host: Host, server: Server, id: identifier_pb2.WorkflowExecu
         return
     try:
         await _run_graph(execution)
+    except LeaseLost:
+        raise
     except ExecutionEnded:
         # A client or another server has ended the execution: end all that runs for it.
         rows = await _read_rows(server, id)
@@ -224,7 +231,7 @@ async def _state_of(
         root=server.blobs.uri("metadata", "propeller", id.project, id.domain, id.name),
         raw_prefix=prefix.rstrip("/"),
         home=execution_folder(host.home_of(id), id),
-        events=EventSender(server, id),
+        events=EventSender(server, id, host),
         literals=literals,
         envs={pair.key: pair.value for pair in config.envs.values},
         parallelism=FairSemaphore(max(0, spec.max_parallelism)),

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from flyteidl.core import compiler_pb2, identifier_pb2
 
+from app.database.base import UnitOfWork
 from app.engine.local.connectors.runner import ConnectorRunner
 from app.engine.local.processes.pool.process_pool import RunningProcess
 from app.engine.local.processes.task_attempt import Outcome, PreparedAttempt, RunningAttempt, TaskAttempt
@@ -104,6 +105,13 @@ class Host(Protocol):
 
     def is_running(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> bool:
         """Return whether this process still has to run the execution."""
+
+    async def hold(self, unit: UnitOfWork, id: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+        """Keep the lease of an execution until the end of a unit of work, after all other writes of it.
+
+        Raises:
+            LeaseLost: Another process has taken the lease, so this one may write nothing about the execution.
+        """
 
     def home_of(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Path:
         """Return the home folder below which the attempts of the execution lie. Another server may have chosen it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flyteidl.admin import matchable_resource_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
@@ -17,6 +17,7 @@ from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
 from app.services.execution_ids import execution_key
+from tests.engine.fake_host import FakeHost
 from tests.services.test_events import launch, run_id
 
 
@@ -36,7 +37,7 @@ def a_context(desk: Any) -> NodeContext:
         root="",
         raw_prefix="",
         home=Path(),
-        events=EventSender(server, run_id()),
+        events=EventSender(server, run_id(), cast(Any, FakeHost())),
         literals=LiteralStore(server),
         envs={},
         parallelism=FairSemaphore(1),

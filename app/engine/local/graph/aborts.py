@@ -78,10 +78,12 @@ async def end_attempts(execution: ExecutionState, unique_id: str, reason: str, *
 
     Raises:
         FlyteError: From the database.
+        LeaseLost: Another server runs the execution.
     """
     async with execution.server.database.unit_of_work() as db:
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id))
         children = await db.all(_CHILDREN, **execution_key(execution.id))
+        await execution.host.hold(db, execution.id)
     jobs = await execution.host.connectors.open_jobs(execution.id)
     abort = _Abort(execution, reason, (), attempts, children, jobs)
     events = await abort.end_attempts(unique_id)
@@ -102,11 +104,14 @@ async def end(
 
     Raises:
         FlyteError: From the database.
+        LeaseLost: Another server runs the execution.
     """
     async with execution.server.database.unit_of_work() as db:
         nodes = await db.all(OPEN_NODES, **execution_key(execution.id))
         attempts = await db.all(OPEN_ATTEMPTS, **execution_key(execution.id)) if nodes else ()
         children = await db.all(_CHILDREN, **execution_key(execution.id)) if nodes else ()
+        # The processes may be those of another server, which has taken over the execution.
+        await execution.host.hold(db, execution.id)
     jobs = await execution.host.connectors.open_jobs(execution.id) if nodes else {}
     await _Abort(execution, reason, nodes, attempts, children, jobs).end(within, below)
 

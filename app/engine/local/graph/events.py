@@ -4,6 +4,9 @@ Events that nodes send at the same moment are recorded in one transaction, which
 writes of one row. An event that is recorded already is not sent again, and its answer ALREADY_EXISTS counts as success.
 An exception is an event that adds a deck to a running node. FAILED_PRECONDITION in answer to an event that ends nothing
 means that a client or another server has ended the execution; the engine then stops running it.
+
+Each transaction keeps the lease of the execution until its commit. So a server that was stopped for longer than its
+lease records nothing beside the server that has taken over.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from flyteidl.event import event_pb2
 
 from app import errors
 from app.database import schema
-from app.engine.local.graph.failures import ExecutionEnded
+from app.engine.local.graph.failures import ExecutionEnded, LeaseLost
 from app.engine.local.graph.history import RecordedAttempts, RecordedNode
 from app.engine.local.graph.service_calls import RETRIED, with_retries_cancellable
+from app.engine.local.host import Host
 from app.runtime.context import Context
 from app.runtime.dispatch import Server
 from app.services import events, phases
@@ -59,9 +63,10 @@ class _Group:
 class EventSender:
     """Sends the events of one execution and remembers which steps were recorded."""
 
-    def __init__(self, server: Server, execution: identifier_pb2.WorkflowExecutionIdentifier) -> None:
+    def __init__(self, server: Server, execution: identifier_pb2.WorkflowExecutionIdentifier, host: Host) -> None:
         self._server = server
         self._execution = execution
+        self._host = host
         self._recorded: dict[tuple[str, ...], tuple[int, int]] = {}
         self._decks: dict[str, str] = {}
         self._waiting: deque[_Group] = deque()
@@ -109,6 +114,7 @@ class EventSender:
 
         Raises:
             ExecutionEnded: A client or another server has ended the execution.
+            LeaseLost: Another server runs the execution.
         """
         new = [event for event in events if self._is_new(event)]
         if not new:
@@ -129,8 +135,8 @@ class EventSender:
                 groups = self._next_groups()
                 try:
                     await self._send_groups(groups)
-                except RETRIED as error:
-                    # Database or store do not answer, so they would not answer for the other groups either.
+                except (*RETRIED, LeaseLost) as error:
+                    # The other groups would meet the same error.
                     _fail((*groups, *self._waiting), error)
                     self._waiting.clear()
         finally:
@@ -150,11 +156,12 @@ class EventSender:
 
         Raises:
             FlyteError: One of `RETRIED`.
+            LeaseLost: Another server runs the execution.
         """
         if len(groups) > 1:
             try:
                 await self._record([event for group in groups for event in group.events])
-            except RETRIED:
+            except (*RETRIED, LeaseLost):
                 raise
             except Exception as error:  # noqa: BLE001 - the group that causes it meets it again, alone
                 log.debug("events_sent_apart", execution=self._execution.name, error=type(error).__name__)
@@ -164,7 +171,7 @@ class EventSender:
         for group in groups:
             try:
                 await self._send_group(group.events)
-            except RETRIED:
+            except (*RETRIED, LeaseLost):
                 raise
             except Exception as error:  # noqa: BLE001 - the sender raises it
                 _fail((group,), error)
@@ -173,7 +180,20 @@ class EventSender:
 
     async def _record(self, events: list[Event]) -> None:
         """Record events. A repeated call leaves out what the one before has recorded, though its answer was lost."""
-        await with_retries_cancellable(self._server, _record_all, events, again=_record_rest)
+        await with_retries_cancellable(self._server, self._record_all, events, again=self._record_rest)
+
+    async def _record_all(self, ctx: Context, given: list[Event]) -> None:
+        await events.record_events(ctx, [_request(event) for event in given])
+        await self._host.hold(ctx.db, self._execution)
+
+    async def _record_rest(self, ctx: Context, given: list[Event]) -> None:
+        if left := await _not_recorded(ctx, given):
+            await self._record_all(ctx, left)
+
+    async def _check_lease(self) -> None:
+        """Raise LeaseLost if an event was refused because another server runs the execution."""
+        async with self._server.database.unit_of_work() as db:
+            await self._host.hold(db, self._execution)
 
     async def _send_group(self, events: list[Event]) -> None:
         if len(events) > 1:
@@ -191,11 +211,10 @@ class EventSender:
             await self._record([event])
         except errors.AlreadyExists:
             return
-        except errors.FailedPrecondition as error:
-            if not _is_end(event):
+        except (errors.FailedPrecondition, errors.NotFound) as error:
+            await self._check_lease()
+            if isinstance(error, errors.NotFound) or not _is_end(event):
                 raise ExecutionEnded(error.message) from error
-        except errors.NotFound as error:
-            raise ExecutionEnded(error.message) from error
 
     def _is_new(self, event: Event) -> bool:
         if isinstance(event, event_pb2.WorkflowExecutionEvent):
@@ -274,15 +293,6 @@ def _fail(groups: Iterable[_Group], error: BaseException) -> None:
             group.recorded.set_exception(error)
             # A sender that was cancelled twice does not retrieve it.
             group.recorded.exception()
-
-
-async def _record_all(ctx: Context, given: list[Event]) -> None:
-    await events.record_events(ctx, [_request(event) for event in given])
-
-
-async def _record_rest(ctx: Context, given: list[Event]) -> None:
-    if left := await _not_recorded(ctx, given):
-        await _record_all(ctx, left)
 
 
 async def _not_recorded(ctx: Context, given: list[Event]) -> list[Event]:

@@ -3,6 +3,7 @@
 NodeFailed      the node has failed or timed out, and its events are sent
 NodeSkipped     the node was skipped, and its events are sent
 ExecutionEnded  the execution was ended by a client or another server
+LeaseLost       another server runs the execution
 BindingFailed   an input of a node has no value
 TooLarge        literals exceed the size limit
 """
@@ -36,6 +37,10 @@ class NodeSkipped(Exception):
 
 class ExecutionEnded(Exception):
     """A client or another server has ended the execution, so that no further event of it can be recorded."""
+
+
+class LeaseLost(ExecutionEnded):
+    """Another server has taken the lease of the execution: this one ends nothing of it and records nothing more."""
 
 
 class BindingFailed(Exception):

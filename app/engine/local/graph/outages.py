@@ -17,6 +17,7 @@ from app import errors
 from app.blobs import BlobTooLarge
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import ExecutionEnded
+from app.engine.local.host import Host
 from app.runtime.dispatch import Server
 from app.services.execution_ids import execution_key
 from app.services.executions.unfinished import OPEN_ATTEMPTS, attempt_event
@@ -67,7 +68,7 @@ class Outage:
         return self._pause * random.uniform(0.8, 1.2)  # nosec B311 # jitter
 
 
-async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
+async def show(host: Host, server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, reason: str) -> None:
     """Report the reason as a new event of every open attempt of an execution."""
     try:
         async with server.database.unit_of_work() as db:
@@ -80,7 +81,7 @@ async def show(server: Server, id: identifier_pb2.WorkflowExecutionIdentifier, r
                 phase_version=(row.phase_version or 0) + 1,
                 reason=f"waiting for the object store: {reason}",
             )
-            await EventSender(server, id).send(event)
+            await EventSender(server, id, host).send(event)
     except (errors.FlyteError, ExecutionEnded) as error:
-        # ExecutionEnded: the attempt ended after the rows were read.
+        # ExecutionEnded: the attempt ended after the rows were read, or another server runs the execution.
         log.warning("outage_not_shown", execution=id.name, reason=str(error))

@@ -7,8 +7,10 @@ Source: flytepropeller pkg/controller/nodes/subworkflow (launchplan.go, launchpl
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from flyteidl.admin import execution_pb2 as admin_execution_pb2
 from flyteidl.core import execution_pb2, identifier_pb2, literals_pb2
@@ -24,6 +26,7 @@ from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.node_run import fail, succeed
 from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.pool.fair_semaphore import Permit
+from app.runtime.context import Context
 from app.services import executions, offloading, phases
 from app.services.execution_ids import execution_key
 from app.services.executions.launch import launch as launch_execution
@@ -125,15 +128,16 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
     Raises:
         ChildFailed: The launch was refused.
         FlyteError: A later launch may succeed.
+        LeaseLost: Another server runs the parent, which may have ended.
     """
     server = child.context.execution.server
     try:
         old = await _to_recover(child, inputs)
         if old is not None:
-            await with_retries(server, executions.recover_execution, _recovery(child, old))
+            await with_retries(server, _with_lease(child, executions.recover_execution), _recovery(child, old))
         else:
             start = partial(launch_execution, parent_config=child.context.execution.config)
-            await with_retries(server, start, _request(child, inputs))
+            await with_retries(server, _with_lease(child, start), _request(child, inputs))
     except errors.AlreadyExists as error:
         async with server.database.unit_of_work() as db:
             taken = await db.find(schema.Execution, columns=("id",), **execution_key(child.id))
@@ -144,6 +148,16 @@ async def launch(child: Child, inputs: literals_pb2.LiteralMap) -> None:
         raise
     except errors.FlyteError as error:
         raise ChildFailed(_refusal(error)) from error
+
+
+def _with_lease(child: Child, function: Callable[[Context, Any], Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
+    """Return a service function that has no effect where another server runs the parent."""
+
+    async def kept(ctx: Context, request: Any) -> None:
+        await function(ctx, request)
+        await child.context.execution.host.hold(ctx.db, child.context.execution.id)
+
+    return kept
 
 
 def _refusal(error: errors.FlyteError) -> execution_pb2.ExecutionError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flyteidl.core import execution_pb2
@@ -15,12 +15,13 @@ from app import errors
 from app.database import schema
 from app.engine.local.graph import service_calls
 from app.engine.local.graph.events import EventSender
-from app.engine.local.graph.failures import ExecutionEnded
+from app.engine.local.graph.failures import ExecutionEnded, LeaseLost
 from app.engine.port import NoEngine
 from app.runtime.dispatch import Server, perform
 from app.services import events
 from app.settings import Settings
 from tests.conftest import DATABASES, Bench
+from tests.engine.fake_host import FakeHost
 from tests.services.test_events import launch, node_event, run_id, task_event
 
 Scenario = Callable[..., Any]
@@ -62,7 +63,8 @@ class Sending:
         self.batches: list[int] = []
         self.failures: list[Exception] = []
         self.bench = b
-        self.sender = EventSender(Server(b.settings, b.database, b.blobs, NoEngine()), run_id())
+        self.host = FakeHost()
+        self.sender = EventSender(Server(b.settings, b.database, b.blobs, NoEngine()), run_id(), cast(Any, self.host))
         record = events.record_events
 
         async def counted(ctx: Any, requests: Any) -> None:
@@ -106,6 +108,28 @@ def test_a_refused_event_stops_only_its_own_sender(on_database: Scenario, monkey
         assert [type(outcome) for outcome in outcomes] == [type(None), ExecutionEnded, type(None)]
         # An engine that was killed had sent RUNNING of n2 already.
         assert await made.phases() == {"n0": "RUNNING", "n1": "ABORTED", "n2": "RUNNING"}
+
+    on_database(scenario)
+
+
+def test_nothing_is_recorded_without_the_lease(on_database: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        made = Sending(b, monkeypatch)
+        made.host.has_lease = False
+        sends = [made.sender.send(event(f"n{n}", Node.QUEUED), event(f"n{n}", Node.RUNNING)) for n in range(3)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [LeaseLost] * 3
+        # One transaction shows it for all of them.
+        assert made.batches == [6]
+        assert await made.phases() == {}
+        # The other server has ended a node.
+        await b.call(events.create_node_event, node_event("n1", Node.SUCCEEDED, 1))
+        with pytest.raises(LeaseLost):
+            await made.sender.send(event("n1", Node.RUNNING))
+        with pytest.raises(LeaseLost):
+            await made.sender.send(event("n1", Node.FAILED))
+        assert await made.phases() == {"n1": "SUCCEEDED"}
 
     on_database(scenario)
 

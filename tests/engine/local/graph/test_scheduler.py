@@ -25,6 +25,7 @@ from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.settings import Settings
 from tests.engine.conftest import literal_map
+from tests.engine.fake_host import FakeHost
 
 pytestmark = pytest.mark.heavy
 
@@ -36,7 +37,7 @@ class MemoryEvents(EventSender):
     """Keeps the events that it is given."""
 
     def __init__(self, server: Any) -> None:
-        super().__init__(server, identifier_pb2.WorkflowExecutionIdentifier(name="e1"))
+        super().__init__(server, identifier_pb2.WorkflowExecutionIdentifier(name="e1"), cast(Any, FakeHost()))
         self.phases: dict[str, str] = {}
 
     async def send(self, *events: Event) -> None:
