@@ -145,7 +145,7 @@ def signal(
             )
         type = found[signal_id].get("type") or {}
         if value is None:
-            if type_name(type) != "approval":
+            if not (is_boolean(type) and signal_id in _approvals(client, _workflow_of(client, place))):
                 raise BadSetting(
                     f"signal {signal_id} waits for a value ({type_name(type)}): "
                     f"{program()} signal {place.shown(client)} {signal_id} VALUE"
@@ -194,22 +194,21 @@ def waiting(
         page = client.get(path_of("executions", *where), **query)
         rows = page["executions"]
         places = [ExecutionAddress(row["id"]["project"], row["id"]["domain"], row["id"]["name"]) for row in rows]
-        found = []
-        for row, place, signals in zip(
-            rows, places, client.each(lambda place: _signals(client, place), places), strict=True
-        ):
-            found += [
-                {
-                    **place.id,
-                    "signal": one["id"]["signal_id"],
-                    "type": type_name(one.get("type") or {}),
-                    "workflow": (row["closure"].get("workflow_id") or {}).get("name"),
-                    "launched_at": row["closure"].get("created_at"),
-                    "command": f"{program()} signal {place.shown(client)} {one['id']['signal_id']} VALUE",
-                }
-                for one in signals
-                if not one.get("value")
-            ]
+        signals = client.each(lambda place: _signals(client, place), places)
+        kinds = _Kinds(client)
+        found = [
+            {
+                **place.id,
+                "signal": one["id"]["signal_id"],
+                "type": kinds.of(one, row["closure"].get("workflow_id") or {}),
+                "workflow": (row["closure"].get("workflow_id") or {}).get("name"),
+                "launched_at": row["closure"].get("created_at"),
+                "command": f"{program()} signal {place.shown(client)} {one['id']['signal_id']} VALUE",
+            }
+            for row, place, of_execution in zip(rows, places, signals, strict=True)
+            for one in of_execution
+            if not one.get("value")
+        ]
         if output == "json":
             print_json(found)
             return
@@ -235,11 +234,58 @@ def _signals(client: Client, place: ExecutionAddress) -> list[dict[str, Any]]:
     return list(found.get("signals") or [])
 
 
+class _Kinds:
+    """The values that gates wait for, as people call them. Each workflow is read once, and only where it matters."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._approvals: dict[tuple[str, ...], set[str]] = {}
+
+    def of(self, signal: Mapping[str, Any], workflow: Mapping[str, Any]) -> str:
+        """Return `approval`, or the name of the signal's type."""
+        type = signal.get("type") or {}
+        if is_boolean(type):
+            key = tuple(map(str, workflow.values()))
+            if key not in self._approvals:
+                self._approvals[key] = _approvals(self._client, workflow)
+            if signal["id"]["signal_id"] in self._approvals[key]:
+                return "approval"
+        return type_name(type)
+
+
+def _workflow_of(client: Client, place: ExecutionAddress) -> Mapping[str, Any]:
+    row = client.get(path_of("executions", *place.parts))
+    return row["closure"].get("workflow_id") or {}
+
+
+def _approvals(client: Client, workflow: Mapping[str, Any]) -> set[str]:
+    """Return the signals of a workflow's approvals; none of a workflow that cannot be read.
+
+    Gates inside of dynamic workflows are missing: the server has these workflows with their nodes only.
+    """
+    from app.cli.client import CallRefused
+    from app.cli.terminal.workflow_names import approvals_in
+
+    parts = [str(workflow.get(part) or "") for part in ("project", "domain", "name", "version")]
+    if not all(parts):
+        return set()
+    try:
+        found = client.get(path_of("workflows", *parts))
+    except CallRefused:
+        return set()
+    return approvals_in((found.get("closure") or {}).get("compiled_workflow") or {})
+
+
+def is_boolean(type: Mapping[str, Any]) -> bool:
+    """Return whether values of a type are true and false."""
+    return str(type.get("simple") or "") == "BOOLEAN"
+
+
 def type_name(type: Mapping[str, Any]) -> str:
     """Return the name of a type for people."""
     simple = str(type.get("simple") or "")
     if simple and simple != "NONE":
-        return "approval" if simple == "BOOLEAN" else simple.lower()
+        return simple.lower()
     if values := (type.get("enum_type") or {}).get("values"):
         return f"one of {', '.join(values)}"
     if inner := type.get("collection_type"):

@@ -1,4 +1,4 @@
-"""Names of nodes in a compiled workflow: the task, workflow, launch plan or signal of each."""
+"""Names in a compiled workflow: the task, workflow, launch plan or signal of each node, and the approvals."""
 
 from __future__ import annotations
 
@@ -58,6 +58,21 @@ def names_in(compiled: Mapping[str, Any]) -> NodeNames:
         template = one.get("template") or {}
         workflows[_key(template.get("id") or {})] = _names(template, workflows)
     return _names((compiled.get("primary") or {}).get("template") or {}, workflows)
+
+
+def approvals_in(compiled: Mapping[str, Any]) -> set[str]:
+    """Return the signals of the gates that flytekit's `approve` makes, of a compiled workflow as JSON of the API.
+
+    The signal of an approval has the same type as that of `wait_for_input` with a bool: only the gates differ.
+    """
+    graphs = [compiled.get("primary") or {}, *(compiled.get("sub_workflows") or [])]
+    nodes = [node for graph in graphs for node in (graph.get("template") or {}).get("nodes") or []]
+    nodes += [inner for node in nodes for inner in _in_branches(node)]
+    return {str(approval.get("signal_id") or "") for approval in map(_approval, nodes) if approval}
+
+
+def _approval(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("gate_node") or {}).get("approve") or {}
 
 
 def _names(template: Mapping[str, Any], workflows: dict[str, NodeNames]) -> NodeNames:

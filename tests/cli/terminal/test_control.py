@@ -19,6 +19,40 @@ NEW = {"id": {**rows.PLACE, "name": "f2"}}
 SIGNALS = f"GET /api/v1/signals/{rows.PATH}"
 
 
+WORKFLOW = "GET /api/v1/workflows/flytesnacks/development/wf.main/v1"
+
+
+def gate(id: str, kind: str, signal: str) -> dict[str, Any]:
+    return {"id": id, "gate_node": {kind: {"signal_id": signal}}}
+
+
+# Approvals `go` and, in a branch of a sub-workflow, `inside`; an input `flag`.
+GATES: dict[str, Any] = {
+    f"GET /api/v1/executions/{rows.PATH}": rows.execution("RUNNING"),
+    WORKFLOW: {
+        "closure": {
+            "compiled_workflow": {
+                "primary": {"template": {"nodes": [gate("n0", "approve", "go"), gate("n1", "signal", "flag")]}},
+                "sub_workflows": [
+                    {
+                        "template": {
+                            "nodes": [
+                                {
+                                    "id": "n0",
+                                    "branch_node": {
+                                        "if_else": {"case": {"then_node": gate("n1", "approve", "inside")}}
+                                    },
+                                }
+                            ]
+                        }
+                    }
+                ],
+            }
+        }
+    },
+}
+
+
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, arguments)
 
@@ -116,7 +150,7 @@ class TestSignal:
     @pytest.mark.parametrize(
         ("id", "type", "text", "refusal"),
         [
-            ("go", {"simple": "BOOLEAN"}, "maybe", "'maybe' is no value of the signal go (approval): allowed are true"),
+            ("go", {"simple": "BOOLEAN"}, "maybe", "'maybe' is no value of the signal go (boolean): allowed are true"),
             ("go", {"simple": "INTEGER"}, "1.5", "(integer): allowed is a whole number"),
             ("go", {"enum_type": {"values": ["low"]}}, "high", "(one of low): allowed are low"),
             (
@@ -143,9 +177,14 @@ class TestSignal:
         assert done.exit_code == 1
         assert "signal go waits for a value (integer): flyteadmin signal f1 go VALUE" in done.stderr
         assert api.paths() == [SIGNALS]
-        api.routes[SIGNALS] = {"signals": [signal_row("go", {"simple": "BOOLEAN"})]}
+        api.routes |= GATES | {
+            SIGNALS: {"signals": [signal_row(name, {"simple": "BOOLEAN"}) for name in ("go", "flag")]}
+        }
         assert run("signal", "f1", "go").exit_code == 0
         assert api.sent[-1]["json"]["value"] == {"scalar": {"primitive": {"boolean": True}}}
+        done = run("signal", "f1", "flag")
+        assert done.exit_code == 1
+        assert "signal flag waits for a value (boolean): flyteadmin signal f1 flag VALUE" in done.stderr
 
     @pytest.mark.parametrize(("text", "code"), [("true", 0), ("false", 1)])
     def test_a_value_that_was_given_before_is_not_sent_again(self, api: Api, text: str, code: int) -> None:
@@ -167,13 +206,28 @@ def test_the_gates_that_wait(api: Api) -> None:
     }
     value = {"scalar": {"primitive": {"boolean": True}}}
     api.routes[SIGNALS] = {
-        "signals": [signal_row("done", {"simple": "BOOLEAN"}, value), signal_row("go", {"simple": "BOOLEAN"})]
+        "signals": [
+            signal_row("done", {"simple": "BOOLEAN"}, value),
+            *(signal_row(name, {"simple": "BOOLEAN"}) for name in ("go", "inside", "flag")),
+        ]
     }
+    api.routes |= GATES
     found = run("waiting").stdout.splitlines()
     assert found[0].startswith("f1  wf.main  waits for go (approval), launched ")
-    assert found[1:] == ["  flyteadmin signal f1 go VALUE"]
+    assert found[1] == "  flyteadmin signal f1 go VALUE"
+    assert found[2].startswith("f1  wf.main  waits for inside (approval), launched ")
+    assert found[4].startswith("f1  wf.main  waits for flag (boolean), launched ")
     assert api.sent[0]["query"]["filters"] == "eq(phase,RUNNING)"
-    assert [one["signal"] for one in json.loads(run("waiting", "-o", "json").stdout)] == ["go"]
+    # The workflow is read once.
+    assert len(api.paths()) == 3
+    assert [one["type"] for one in json.loads(run("waiting", "-o", "json").stdout)] == ["approval"] * 2 + ["boolean"]
+
+
+def test_gates_of_a_workflow_that_may_not_be_read_have_the_names_of_their_types(api: Api) -> None:
+    api.routes["GET /api/v1/executions/flytesnacks/development"] = {"executions": [rows.execution("RUNNING")]}
+    api.routes[SIGNALS] = {"signals": [signal_row("go", {"simple": "BOOLEAN"})]}
+    api.routes[WORKFLOW] = httpx.Response(403, json={"code": 7, "message": "no"})
+    assert run("waiting").stdout.startswith("f1  wf.main  waits for go (boolean), launched ")
 
 
 def test_nothing_waits(api: Api) -> None:
