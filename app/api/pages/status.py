@@ -6,7 +6,8 @@ GET /api/v1/status      for administrators
      "database": {"address": "/…/flyteadmin.db", "bytes": 4096},
      "storage": {"address": "/…/storage", "bytes": 123, "complete": true},
      "engine": {"kind": "local", "running": 1, "queued": 0, "problem": ""},
-     "environments": [{"name": "default", "path": "/…", "bytes": 1, "complete": true}],
+     "environments": [{"name": "default", "path": "/…", "state": "making" | "ready" | "failed", "bytes": 1,
+         "complete": true}],
      "services": {"local_engine": ""}, "not_ready": [], "last_error": null}
     `bytes` is null where the size is not known, and too small where `complete` is false: the count was stopped.
     `services` has the reason why a service does not work. `last_error` is the last line of this process's log.
@@ -34,8 +35,9 @@ from app.api.pages.page_access import answering_errors, require
 from app.auth.roles import ANY, Need, Role
 from app.database import schema
 from app.database.statements import Statement
+from app.engine.local.processes.environments.views import store_of
 from app.runtime.dispatch import Server
-from app.settings import redact
+from app.settings import Settings, redact
 
 PATH = "/api/v1/status"
 # Time for counting the bytes of one folder.
@@ -89,8 +91,8 @@ class _Page:
         async with self._counting:
             storage = await self._storage()
             environments = [
-                {"name": path.name, "path": str(path.resolve()), **await self._size(path.resolve())}
-                for path in await asyncio.to_thread(_environments, settings.environment_path)
+                {"name": path.name, "path": str(path.resolve()), "state": state, **await self._size(path.resolve())}
+                for path, state in await asyncio.to_thread(_environments, settings)
             ]
         return json_pages.reply(
             {
@@ -158,8 +160,14 @@ def _bytes_of(files: tuple[Path, ...]) -> int:
     return found
 
 
-def _environments(default: Path) -> list[Path]:
-    """Return the environment of the settings, and the others beside it."""
+def _environments(settings: Settings) -> list[tuple[Path, str]]:
+    """Return the default environment of the settings and the others beside it, with their states."""
+    states = {record.key: record.state for record in store_of(settings).all()}
+    paths = _with_python(settings.environment_path)
+    return [(path, states.get(path.resolve().name, "ready")) for path in paths]
+
+
+def _with_python(default: Path) -> list[Path]:
     if not default.exists():
         return []
     resolved = default.resolve()

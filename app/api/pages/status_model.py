@@ -33,10 +33,11 @@ class FolderState(Model):
 
 
 class EnvironmentState(Model):
-    """An environment of tasks."""
+    """An environment of tasks. Its size grows while it is made."""
 
     name: str
     path: str
+    state: Literal["making", "ready", "failed"]
     bytes: int
     complete: bool
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from app.cli.client import Client
 
 PATH = "/api/v1/status"
+# States of an environment in words; no words for one that is ready.
+_STATES = {"making": "is being made", "ready": "", "failed": "was not made"}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -181,7 +183,9 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield part, f"{_short(one['address'])}  {size(one)}"
     for one in found.get("environments") or ():
         where = _short(one["path"]) if "path" in one else ""
-        yield "environment", f"{one['name']}  {where}  {size(one) if 'bytes' in one else ''}".rstrip()
+        state = one.get("state") or "ready"
+        parts = (one["name"], where, size(one) if "bytes" in one else "", _STATES.get(state, state))
+        yield "environment", "  ".join(filter(None, parts))
     if engine := found.get("engine"):
         yield "engine", f"{engine['kind']}: {engine['running']} running, {engine['queued']} queued"
     if execution := (found.get("latest") or {}).get("execution"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from starlette.applications import Starlette
 
 from app import last_error
 from app.api.pages import status, status_model
+from app.engine.local.processes.environments.views import store_of
 from app.runtime.dispatch import Server
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import launch
@@ -55,6 +59,28 @@ def test_sizes_the_work_of_the_engine_and_the_last_error(bench: Scenario) -> Non
             "event": "no_disk",
             "reason": "path=/x; OSError: full",
         }
+
+    bench(scenario)
+
+
+def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        store = store_of(b.settings)
+        for key, state in (("default-00000000", "ready"), ("1" * 16, "making"), ("2" * 16, "failed")):
+            programs = store.path(key) / "bin"
+            programs.mkdir(parents=True)
+            (programs / "python").touch()
+            record = {"key": key, "state": state, "started_at": time.time()}
+            store.path(key).with_suffix(".json").write_text(json.dumps(record))
+        (b.settings.home_path / "envs" / "default").symlink_to("default-00000000")
+        with store.lock_path("1" * 16).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = (await read(b, {}))["environments"]
+        assert [(one["name"], one["state"]) for one in found] == [
+            ("default", "ready"),
+            ("1" * 16, "making"),
+            ("2" * 16, "failed"),
+        ]
 
     bench(scenario)
 

@@ -22,7 +22,10 @@ STATE: dict[str, Any] = {
     "database": {"address": "/srv/flyte/flyteadmin.db", "bytes": 1_234_567},
     "storage": {"address": "/srv/flyte/storage", "bytes": 999, "complete": False},
     "engine": {"kind": "local", "running": 1, "queued": 2, "problem": ""},
-    "environments": [{"name": "default", "path": "/srv/flyte/envs/default-1", "bytes": 12_000, "complete": True}],
+    "environments": [
+        {"name": "default", "path": "/srv/flyte/envs/default-1", "state": "ready", "bytes": 12_000, "complete": True},
+        {"name": "5c9e", "path": "/srv/flyte/envs/5c9e", "state": "making", "bytes": 2_000, "complete": True},
+    ],
     "services": {"local_engine": ""},
     "not_ready": [],
     "last_error": {"time": "t", "level": "error", "event": "boom", "reason": "x=1"},
@@ -50,6 +53,7 @@ def test_a_server_of_ours(served: Api) -> None:
     assert "database      /srv/flyte/flyteadmin.db  1.2 MB" in lines
     assert "storage       /srv/flyte/storage  more than 999 B" in lines
     assert "environment   default  /srv/flyte/envs/default-1  12 kB" in lines
+    assert "environment   5c9e  /srv/flyte/envs/5c9e  2 kB  is being made" in lines
     assert "engine        local: 1 running, 2 queued" in lines
     assert any(line.startswith("last failure  f1, ") and line.endswith("ValueError: odd") for line in lines)
     assert "last log      error boom at t: x=1" in lines
