@@ -37,7 +37,7 @@ run: $(VENV)/.installed ## Install, then serve on port 30080; further flags in A
 RULES := tests/test_tidy.py tests/settings/test_reads.py
 PYTEST := $(BIN)/python -m pytest --dist worksteal $(RULES:%=--ignore %)
 
-test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 4 minutes
+test: $(VENV)/.dev $(TASKS) ## Run the fast tests on SQLite and PostgreSQL, and some with real servers: 3 minutes
 	$(PYTEST) -n 3 -m "not long and not campaign" $(ARGS)
 
 test-all: test ## Run `make test`, then the tests that start many servers and tasks: what CI runs

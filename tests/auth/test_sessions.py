@@ -347,7 +347,7 @@ def test_a_logout_during_a_refresh_wins(bench: Callable[..., Any]) -> None:
     bench(scenario)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_session_ends_at_its_limit_whatever_its_tokens_allow(bench: Callable[..., Any]) -> None:
     async def scenario(desk: Bench) -> None:
         one = made(desk, Provider())

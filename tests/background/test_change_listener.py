@@ -86,6 +86,7 @@ class TestTwoProcesses:
 
         bench(scenario)
 
+    @pytest.mark.slow
     def test_a_lost_connection_is_replaced_and_what_was_missed_is_seen(
         self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
     ) -> None:

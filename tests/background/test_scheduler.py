@@ -180,6 +180,7 @@ class TestSlots:
 
         bench(scenario)
 
+    @pytest.mark.slow
     def test_slots_of_the_same_minute_are_read_with_few_statements(
         self, bench: Scenario, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -501,8 +502,8 @@ class TestOverlap:
 
     async def _minute(self, found: Scheduler, clock: Clock) -> None:
         """Move the clock by a minute, in steps between two attempts at a waiting slot."""
-        for _ in range(12):
-            clock.now += timedelta(seconds=5)
+        for _ in range(6):
+            clock.now += timedelta(seconds=10)
             looked = found._since
             await until(lambda before=looked: found._since is not before and not (found._launching or found._live))
 

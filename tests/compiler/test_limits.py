@@ -62,6 +62,7 @@ def test_a_thousand_nodes_are_right() -> None:
     check_compiled(compiled(ladder(1_000)).primary)
 
 
+@pytest.mark.slow
 def test_ten_thousand_problems() -> None:
     nodes = [a_node(f"n{i}", "inc", x="word") for i in range(10_000)]
     with pytest.raises(CompileErrors) as error:
@@ -69,6 +70,7 @@ def test_ten_thousand_problems() -> None:
     assert str(error.value).startswith("Collected Errors: 10000\n\tError 0: Code: MismatchingTypes, Node Id: n0, ")
 
 
+@pytest.mark.slow
 def test_problems_with_large_types_stay_short() -> None:
     columns = "".join(f"columns {{ name: 'column_{i}' }}" for i in range(20_000))
     tasks = [*TASKS, a_task("wide", {"t": f"schema {{ {columns} }}"}, {})]
@@ -107,6 +109,7 @@ def test_too_many_sub_workflows_in_each_other() -> None:
         compiled(using("s0"), *chain(5_000))
 
 
+@pytest.mark.slow
 def test_a_long_ring_of_sub_workflows() -> None:
     ring = chain(5_000)
     ring[0].nodes[0].workflow_node.sub_workflow_ref.CopyFrom(workflow_id("s0"))
@@ -117,7 +120,6 @@ def test_a_long_ring_of_sub_workflows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_sub_workflows_that_would_be_compiled_without_end() -> None:
     """Each level is used by two workflows of the level above, so level n is compiled 2ⁿ times."""
     levels = 40
@@ -142,6 +144,7 @@ def test_bindings_in_each_other() -> None:
         compiled(a_workflow(a_node("n0", "total", xs=data)))
 
 
+@pytest.mark.slow
 def test_a_binding_with_a_hundred_thousand_elements() -> None:
     node = a_node("n0", "total")
     data = node.inputs.add(var="xs").binding.collection

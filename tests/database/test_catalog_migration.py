@@ -35,7 +35,7 @@ def run(url: str, *statements: str) -> list[Any]:
         return last.fetchall() if last.description else []
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DATABASES)
 def test_entries_survive_both_ways(kind: str, empty_database: Callable[[str], str]) -> None:
     url = empty_database(kind)

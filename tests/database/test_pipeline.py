@@ -109,6 +109,7 @@ def test_pending_statements_fail_at_once_when_the_connection_ends(
     run(main, loop)
 
 
+@pytest.mark.slow
 def test_every_one_of_a_thousand_closed_connections_is_noticed(server: BreakingPostgres) -> None:
     compiled = _BY_KEY.compiled(postgres.POSTGRESQL)
 
@@ -159,6 +160,7 @@ def unavailable(server: BreakingPostgres, *, statement_seconds: float = 0.2) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", [_ANSWER, _BY_KEY], ids=["taken", "shared"])
 def test_statements_on_a_frozen_server_time_out(
     server: BreakingPostgres, statement: Statement, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +184,6 @@ def test_statements_on_a_frozen_server_time_out(
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_connecting_to_a_silent_server_times_out(server: BreakingPostgres) -> None:
     server.greets = False
 

@@ -264,6 +264,7 @@ class TestMigration:
                 )
         assert kept(url) == [(1, "a")]
 
+    @pytest.mark.slow
     def test_no_registration_is_missed_meanwhile(self, before: str) -> None:
         """One is open when the migration begins: nobody sees its row, and no trigger saw it."""
         with opened(before) as connection, ThreadPoolExecutor(1) as threads:
@@ -276,6 +277,7 @@ class TestMigration:
             migration.result(WAIT_SECONDS_MAX)
         assert kept(before) == [(kind, "open") for kind in (1, 2, 3)]
 
+    @pytest.mark.slow
     def test_registrations_continue_meanwhile(self, before: str) -> None:
         stop = threading.Event()
 
@@ -298,6 +300,7 @@ class TestMigration:
         found, wanted = everything(before)
         assert found == wanted
 
+    @pytest.mark.slow
     def test_an_interrupted_migration_is_completed_by_the_next_run(
         self, before: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -161,7 +161,6 @@ def test_migrating_twice_at_once_migrates_once(postgres: Postgres) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_a_migration_names_a_locked_table(
     tmp_path: Path, empty_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,6 @@ def phase(client: httpx.Client, name: str) -> str:
     return str(found)
 
 
-@pytest.mark.smoke
 def test_the_seven_operations(served: Served, client: httpx.Client) -> None:
     made = client.post("/v1/api/v1/executions", json=launch_arguments("twice", x=2))
     assert made.status_code == 200, made.text

@@ -187,6 +187,7 @@ def test_results_are_cut_where_they_are_largest_and_say_so() -> None:
         results.truncate(wide, 100)
 
 
+@pytest.mark.slow
 def test_cutting_costs_what_is_left_and_not_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
 

@@ -174,7 +174,6 @@ def test_unimplemented_rpcs_are_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_both_documents_are_valid() -> None:
     swagger = orjson.loads(docs.swagger_bytes())
     assert list(openapi_spec_validator.OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
@@ -313,7 +312,6 @@ def test_openapi_document_has_the_names_of_answers_to_its_accept(accept: str, do
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_camel_document_differs_in_names_and_media_types_only() -> None:
     openapi_spec_validator.validate(CAMEL)
     body = CAMEL["paths"]["/api/v1/executions"]["post"]["requestBody"]["content"]

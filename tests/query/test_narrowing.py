@@ -218,7 +218,6 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> set[tuple[bool, str | None]]:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_every_strategy_finds_the_same_rows(bench: Bench, ways: set[tuple[bool, str | None]]) -> None:
     async def scenario(b: Any) -> None:
         world = await filled(b)

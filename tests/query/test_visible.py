@@ -146,6 +146,7 @@ def test_the_parameters(projects: list[str], values: dict[str, str | None], benc
     assert bench(scenario).values == values
 
 
+@pytest.mark.slow
 def test_too_many_patterns_are_refused_not_run(bench: Callable[..., Any]) -> None:
     async def scenario(b: Any) -> None:
         grants = [Grant(Role.VIEW, f"p{number:04}*", "*") for number in range(visible.PATTERNS_MAX)]

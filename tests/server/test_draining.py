@@ -108,7 +108,6 @@ def test_no_request_is_lost_when_the_server_stops(
     assert set(answered) == {200}
 
 
-@pytest.mark.smoke
 def test_a_server_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
     with (
         serving(tmp_path / "home", variables=drains_in(2)) as server,

@@ -106,7 +106,6 @@ class TestOneProcess:
             assert "warning: FLYTEADMIN__REMOTEDATA__REGION in the environment has no effect" in server.printed
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    @pytest.mark.smoke
     def test_it_stops_in_time_while_clients_stay(self, tmp_path: Path, number: int) -> None:
         variables = {"FLYTEADMIN__SERVER__GRACEFULSHUTDOWNTIMEOUTSECONDS": "2"}
         with (

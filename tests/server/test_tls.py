@@ -141,7 +141,6 @@ def server(folder: Path) -> Iterator[Running]:
         yield made
 
 
-@pytest.mark.smoke
 class TestListeners:
     def test_rest_works_with_a_certificate_for_the_own_name_only(self, folder: Path, server: Running) -> None:
         connection = connect(folder, port_of(server))

@@ -280,6 +280,7 @@ def test_upstreams_own_password_is_no_secret() -> None:
     assert masked(loaded.settings, {})["database"]["postgres"]["host"] == "postgres"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -31,7 +31,6 @@ def passes(*tests: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.smoke
 def test_processes_start_end_and_are_adopted() -> None:
     passes(f"{PROCESSES}/pool/test_process_pool.py")
 

@@ -277,6 +277,7 @@ class TestRawCalls:
         reply = httpx.post(f"http://{edge.target}{GET_EXECUTION}", headers={"content-type": "application/grpc"})
         assert (reply.status_code, reply.headers["grpc-message"]) == (505, "gRPC requires HTTP/2")
 
+    @pytest.mark.slow
     def test_a_message_that_does_not_come_is_waited_for_so_long(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
             started = time.monotonic()
@@ -337,7 +338,7 @@ class TestClientsThatLeave:
 
 
 class TestManyCalls:
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_hundred_at_once_on_one_channel(self, edge: Edge) -> None:
         async def main() -> None:
             async with aio.insecure_channel(edge.target) as channel:
@@ -353,7 +354,7 @@ class TestManyCalls:
 
         asyncio.run(main())
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_four_channels_and_rest_beside_them(self, edge: Edge) -> None:
         def rest() -> None:
             with httpx.Client(base_url=f"http://{edge.target}") as client:

@@ -49,7 +49,7 @@ class TestHealth:
         error: Any = caught.value
         assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "unknown service")
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     @pytest.mark.parametrize(("service", "status"), [("", 1), ("flyteadmin", 1), ("other", 3)])
     def test_watch_tells_at_once_and_lasts(self, channel: grpc.Channel, service: str, status: int) -> None:
         watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
@@ -168,6 +168,7 @@ class TestReflection:
             answer = connection.answer(connection.send(V1, frame(b"\xff\xff")))
             assert (answer.code, answer.body) == (13, b"")
 
+    @pytest.mark.slow
     def test_a_client_that_asks_nothing_is_not_waited_for(self, edge: Edge) -> None:
         with raw(edge.port) as connection:
             answer = connection.answer(connection.send(V1, end=False))

@@ -109,7 +109,6 @@ class TestReadersThatRead:
             assert {connection.answer(stream).status for stream in others} == {200}
 
     @pytest.mark.slow
-    @pytest.mark.smoke
     def test_a_slow_reader_that_makes_progress_is_served_to_the_end(self, edge: Edge) -> None:
         with connected(edge) as connection:
             connection.sendall(b"GET /big/150000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

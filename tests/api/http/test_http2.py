@@ -35,7 +35,6 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 class TestLongConnections:
     def test_no_call_fails_when_a_connection_has_served_its_share(self, edge: Edge) -> None:
         async def main() -> int:
@@ -189,7 +188,7 @@ class TestFloods:
             answer = connection.answer(stream)
             assert (answer.status, answer.body) == (200, b"POST 3001")
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_frame_that_stays_incomplete_ends_an_idle_connection(self, tmp_path: Path) -> None:
         quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})
         with quick as edge, socket.create_connection(("127.0.0.1", edge.port), timeout=0.2) as connection:
@@ -205,7 +204,7 @@ class TestFloods:
             # To send all bytes takes 40 seconds.
             assert time.monotonic() - began < 20
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     @pytest.mark.parametrize("start", [b"", b"PRI * HTTP", b"G"], ids=["nothing", "preface", "method"])
     def test_first_bytes_that_stay_incomplete_end_the_connection(self, tmp_path: Path, start: bytes) -> None:
         quick = serving(tmp_path, server={"read_header_timeout_seconds": 1})

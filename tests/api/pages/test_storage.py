@@ -141,6 +141,7 @@ class TestUpload:
         assert answer.headers["content-type"].startswith("text/plain")
         assert desk.stored() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("ending", ["hangs up", "waits"])
     def test_a_client_that_stops_half_way_leaves_nothing(self, desk: Desk, ending: str) -> None:
         before = [name for name in desk.stored() if not name.startswith(INCOMING)]

@@ -447,6 +447,7 @@ def test_a_code_without_a_challenge_takes_no_verifier(oauth: Oauth) -> None:
     oauth(scenario)
 
 
+@pytest.mark.slow
 def test_lifespans_and_the_issuer_come_from_settings(oauth: Oauth) -> None:
     async def scenario(desk: Desk) -> None:
         code, verifier = await desk.code()

@@ -129,6 +129,7 @@ class TestDelivery:
 
 
 class TestFailures:
+    @pytest.mark.slow
     def test_a_receiver_that_fails_for_long_loses_nothing_and_no_order(self, bench: Scenario) -> None:
         """More failures than one event has attempts: they do not count while no event gets through."""
 
@@ -149,6 +150,7 @@ class TestFailures:
 
         bench(scenario)
 
+    @pytest.mark.slow
     def test_one_event_that_always_fails_is_parked_and_the_others_go_on(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             async with http_receiver() as receiver:

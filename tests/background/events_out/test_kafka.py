@@ -65,7 +65,7 @@ async def publisher(brokers: tuple[str, ...], topic: str = TOPIC, **section: Any
         await made.close()
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_messages_have_key_headers_and_data_of_the_binding_and_keep_their_order(cluster: Cluster) -> None:
     """Keyed by execution, the events of each execution lie in one partition, in the order of their publication."""
     sent = [(f"e{number % 20}", f"n{number // 20}") for number in range(100)]

@@ -108,6 +108,7 @@ def test_a_topic_that_keeps_an_order_gets_groups_and_drops_repeats(aws: str) -> 
     assert found == [message(node=node).event.id for node in ("n0", "n1")]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_topic_that_is_not_there_is_named(aws: str) -> None:
     arn = f"arn:aws:sns:{REGION}:123456789012:nowhere"
 

@@ -103,6 +103,7 @@ async def settled(b: Any, number: int) -> list[Any]:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_through_topic_and_queue_to_ses(bench: Scenario, aws: Callable[[str], Any]) -> None:
     async def scenario(b: Any) -> None:
         sns, queues = aws("sns"), aws("sqs")

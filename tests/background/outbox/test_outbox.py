@@ -237,6 +237,7 @@ class TestDelivery:
 
 
 class TestOrder:
+    @pytest.mark.slow
     def test_messages_of_an_execution_keep_their_order_through_failures_and_processes(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
             target, refusals = Recorder(ordered=True), iter([True, False, False, True, False] * 100)

@@ -140,6 +140,7 @@ def test_levels_below_and_a_map(api: Api) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_ten_thousand_nodes_are_folded_and_read_with_few_calls(api: Api) -> None:
     nodes = [rows.node(f"n{at}", "FAILED" if at == 7_777 else "SUCCEEDED") for at in range(10_000)]
     rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(*(rows.task(f"n{at}") for at in range(10_000))))

@@ -133,6 +133,7 @@ def test_a_failure_that_passes_is_followed_by_another_call(
     bench(scenario, **settings(cluster, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_call_is_repeated_as_retry_after_asks(bench: Scenario, cluster: FakeCluster, tmp_path: Path) -> None:
     async def scenario(b: Any) -> None:
         await prepare(b)
@@ -483,6 +484,7 @@ class TestAborts:
 
         bench(scenario, **settings(cluster, tmp_path))
 
+    @pytest.mark.slow
     def test_a_throttled_deletion_is_no_error_and_is_repeated(
         self, bench: Scenario, cluster: FakeCluster, tmp_path: Path
     ) -> None:

@@ -116,6 +116,7 @@ def test_an_abort_reaches_the_children(run_plane: RunPlane) -> None:
     run_plane(scenario, FUNCTIONS)
 
 
+@pytest.mark.slow
 def test_a_child_at_its_timeout_is_terminated_and_launched_again(run_plane: RunPlane) -> None:
     waits = [True]
 

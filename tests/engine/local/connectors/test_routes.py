@@ -101,6 +101,7 @@ def test_a_task_waits_for_a_service_that_is_away_and_then_fails(run_connected: R
     run_connected(scenario, Scripted((TYPE, 0, False)), local={"wait_seconds_max": 0.3})
 
 
+@pytest.mark.slow
 def test_a_task_that_waited_for_its_service_spends_no_retry(run_connected: RunConnected) -> None:
     async def scenario(plane: Plane, service: Scripted) -> None:
         await register(plane)

@@ -370,7 +370,6 @@ class TestCannotBuild:
 
 
 class TestKill:
-    @pytest.mark.smoke
     def test_a_task_that_ends_when_asked(self, bench: Benches) -> None:
         made = bench()
         attempt = made.attempt("sleep", {"seconds": 60.0})

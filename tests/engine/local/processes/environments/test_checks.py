@@ -139,7 +139,7 @@ def test_only_a_file_at_the_root_counts() -> None:
         requirements_of(packed((member("requirements.txt"), b"\xff\xfe\x00")))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_an_archive_that_unpacks_to_very_much_is_searched_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "_UNPACKED_BYTES_MAX", 50 * 1024 * 1024)
     bomb = io.BytesIO()
