@@ -15,7 +15,7 @@ from app.auth import claims, jwts
 from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
 from app.auth.provider import ExternalServer
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.auth.verified import VerifiedTokens
 from app.settings import Settings
 
@@ -47,7 +47,7 @@ class OwnAccessTokens:
             public_url: The address of this server as the client wrote it, which is the wanted audience.
 
         Raises:
-            Refused: The token proves none.
+            TokenRefused: The token proves none.
         """
         known = self._verified.get(token, public_url)
         if known is not None:
@@ -60,13 +60,13 @@ class OwnAccessTokens:
             key_id = read.header_text("key_id") or read.header_text("kid")
             if not jwts.is_signed_by(read, self._keys.public(key_id)):
                 problem = "crypto/rsa: verification error"
-                raise Refused(problem, claim="signature", found="another key's", wanted=f"one of key {key_id}")
+                raise TokenRefused(problem, claim="signature", found="another key's", wanted=f"one of key {key_id}")
             signed = True
             expires_at = jwts.check_times(read.claims, time.time())
             jwts.check_audience(read.claims, {public_url})
             self._check_issuer(read.claims, public_url)
             identity = claims.of_access_token(read.claims, expires_at)
-        except Refused as refusal:
+        except TokenRefused as refusal:
             log_refusal(_KIND, refusal, signed=signed)
             raise
         self._verified.put(token, public_url, identity)
@@ -77,7 +77,7 @@ class OwnAccessTokens:
         return self._verified.get(token, public_url)
 
     def _check_issuer(self, found: Mapping[str, Any], public_url: str) -> None:
-        """Raise Refused for the token of a server at another host, which has the same key.
+        """Raise TokenRefused for the token of a server at another host, which has the same key.
 
         The port is not compared, as it is not for the public URL. Parity: tokens that upstream issues to services have
         no `iss`.
@@ -113,7 +113,7 @@ class ExternalAccessTokens:
             public_url: The address of this server as the client wrote it, which is an accepted audience.
 
         Raises:
-            Refused: The token proves none.
+            TokenRefused: The token proves none.
         """
         known = self._verified.get(token, public_url)
         if known is not None:
@@ -133,7 +133,7 @@ class ExternalAccessTokens:
             jwts.check_audience(read.claims, self._audiences | {public_url})
             jwts.check_issuer(read.claims, issuers)
             identity = claims.of_access_token(read.claims, expires_at)
-        except Refused as refusal:
+        except TokenRefused as refusal:
             log_refusal(_KIND, refusal, signed=signed)
             raise
         self._verified.put(token, public_url, identity)

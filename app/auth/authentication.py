@@ -19,7 +19,7 @@ from app.auth.csrf import Csrf
 from app.auth.identity import ANONYMOUS, Identity
 from app.auth.oauth.build import OAuth
 from app.auth.public_url import PublicUrls
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.auth.sign_in import SignIn
 from app.settings import Settings
 
@@ -160,12 +160,14 @@ class Authentication:
             raise
         if self._is_revoked(identity):
             problem = "the client of this token was revoked"
-            refusal = Refused(problem, claim="client_id", found=identity.client_id, wanted="a client that is valid")
+            refusal = TokenRefused(
+                problem, claim="client_id", found=identity.client_id, wanted="a client that is valid"
+            )
             log_refusal(identity.method, refusal, signed=True)
             raise refusal
         if not self._has_scope(identity):
             # Parity: upstream answers UNAUTHENTICATED, not PERMISSION_DENIED.
-            refusal = Refused(
+            refusal = TokenRefused(
                 "authenticated user doesn't have required scope",
                 claim="scp",
                 found=sorted(identity.scopes),
@@ -265,7 +267,7 @@ def _no_token(value: str, served: bool) -> errors.Unauthenticated:
     """
     scheme = _split(value)[0]
     problem = "Bad authorization string" if value and not scheme else ""
-    refusal = Refused(
+    refusal = TokenRefused(
         _joined(_missing(problem)),
         claim="scheme",
         found=scheme or ("a value without a blank" if value else "no token"),

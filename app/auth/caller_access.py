@@ -14,7 +14,7 @@ from app.auth import rpc_roles, task_access
 from app.auth.identity import Identity, TaskGrant
 from app.auth.object_places import ObjectPlaces
 from app.auth.role_store import Roles
-from app.auth.roles import ANY, Grant, Member, Need, Permissions, Role, denied
+from app.auth.roles import ANY, CallerRole, Member, Need, Permissions, Role, denied
 from app.blobs import Blobs
 from app.database.base import Database
 from app.settings import Settings
@@ -52,11 +52,11 @@ class Access:
         """Return whether the caller may read an object of the storage."""
         return all(self.allows(Need(Role.VIEW, *place)) for place in self.objects.of_uri(uri))
 
-    def visible(self) -> tuple[Grant, ...]:
+    def visible(self) -> tuple[CallerRole, ...]:
         """Return the places that the caller may see, as patterns."""
         if self.task is not None:
-            return (Grant(Role.VIEW, self.task.project, self.task.domain),)
-        return (Grant(Role.VIEW, ANY, ANY),) if self.permissions is None else self.permissions.grants
+            return (CallerRole(Role.VIEW, self.task.project, self.task.domain),)
+        return (CallerRole(Role.VIEW, ANY, ANY),) if self.permissions is None else self.permissions.grants
 
 
 class AccessCheck:

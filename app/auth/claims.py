@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from app.auth.identity import ALL, Identity, Method, UserInfo
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.wire.go.gotext import type_text, value_text
 
 _USER_FIELDS = tuple(field.name for field in fields(UserInfo))
@@ -24,7 +24,7 @@ def of_access_token(claims: dict[str, Any], expires_at: float) -> Identity:
         expires_at: The end of the token's validity, in seconds since 1970.
 
     Raises:
-        Refused: A claim has the wrong type.
+        TokenRefused: A claim has the wrong type.
     """
     subject = _text(claims, "sub")
     # Deviates: upstream panics where `client_id`, `user_info`, `email` or a scope has another type.
@@ -55,7 +55,7 @@ def of_id_token(claims: dict[str, Any], expires_at: float, method: Method = "id_
         method: How the identity was proved.
 
     Raises:
-        Refused: A claim has the wrong type.
+        TokenRefused: A claim has the wrong type.
     """
     subject = _text(claims, "sub")
     # Deviates: upstream takes the user's description from a header that any caller may send.
@@ -66,14 +66,14 @@ def of_id_token(claims: dict[str, Any], expires_at: float, method: Method = "id_
 
 
 def _text(claims: Mapping[str, Any], name: str, *, null: bool = True) -> str:
-    """Return a claim that is a string, "" where it is absent or, with `null`, null. Raises Refused for others."""
+    """Return a claim that is a string, "" where it is absent or, with `null`, null. Raises TokenRefused for others."""
     value = claims.get(name)
     if isinstance(value, str):
         return value
     if value is None and null:
         return ""
     problem = f"claim {name} has type {type_text(value)}, wanted string"
-    raise Refused(problem, claim=name, found=value, wanted="a string")
+    raise TokenRefused(problem, claim=name, found=value, wanted="a string")
 
 
 def _scp(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -86,9 +86,9 @@ def _scp(claims: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(found.split())
     if not isinstance(found, list):
         problem = f"failed getting scope claims due to  unknown type {type_text(found)} with value {value_text(found)}"
-        raise Refused(problem, claim="scp", found=found, wanted="a string or a list of strings")
+        raise TokenRefused(problem, claim="scp", found=found, wanted="a string or a list of strings")
     if not all(isinstance(one, str) for one in found):
-        raise Refused("claim scp holds a scope that is no string", claim="scp", found=found, wanted="strings")
+        raise TokenRefused("claim scp holds a scope that is no string", claim="scp", found=found, wanted="strings")
     return frozenset(found)
 
 
@@ -100,7 +100,7 @@ def _user(claims: Mapping[str, Any], subject: str) -> UserInfo:
         described = {name: value for name in _USER_FIELDS if isinstance(value := claims.get(name), str)}
     if not isinstance(described, dict):
         problem = f"claim user_info has type {type_text(described)}, wanted map[string]interface {{}}"
-        raise Refused(problem, claim="user_info", found=described, wanted="an object")
+        raise TokenRefused(problem, claim="user_info", found=described, wanted="an object")
     user = {name: _user_field(described, name) for name in _USER_FIELDS}
     if email := _text(claims, "email"):
         user["email"] = email
@@ -113,4 +113,4 @@ def _user_field(described: Mapping[str, Any], name: str) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     problem = f"failed to unmarshal user info claim into UserInfo type. Error: {name} is {type_text(value)}, not string"
-    raise Refused(problem, claim=f"user_info.{name}", found=value, wanted="a string")
+    raise TokenRefused(problem, claim=f"user_info.{name}", found=value, wanted="a string")

@@ -38,7 +38,7 @@ class Discovery(Protocol):
         """
 
 
-class IdTokens(Protocol):
+class IdTokenVerifier(Protocol):
     """Verifies id tokens."""
 
     async def verify(self, token: str, public_url: str) -> Identity:
@@ -61,7 +61,7 @@ class CodeFlow:
         settings: Settings,
         client: ProviderClient,
         discovery: Discovery,
-        id_tokens: IdTokens,
+        id_tokens: IdTokenVerifier,
         client_secret: str,
     ) -> None:
         self._openid = settings.auth.user_auth.open_id

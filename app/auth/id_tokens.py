@@ -13,7 +13,7 @@ from app import errors
 from app.auth import allow_lists, claims, jwts
 from app.auth.identity import Identity
 from app.auth.provider import OpenIdProvider
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.auth.verified import VerifiedTokens
 from app.settings import Settings
 from app.wire.go.goparse import go_quote
@@ -47,14 +47,14 @@ class IdTokens:
             public_url: Has no meaning here: the audience of an id token is `auth.userAuth.openId.clientId`.
 
         Raises:
-            Refused: The token proves none.
+            TokenRefused: The token proves none.
         """
         known = self._verified.get(token, "")
         if known is not None:
             return known
         try:
             identity = await self._identity(token)
-        except Refused as refusal:
+        except TokenRefused as refusal:
             log_refusal(_KIND, refusal, signed=False)
             raise _as_upstream(refusal) from refusal
         self._verified.put(token, "", identity)
@@ -68,7 +68,7 @@ class IdTokens:
         if not self._client_id:
             # Deviates: upstream then skips the checks of audience, issuer and expiry.
             problem = "oidc: this server accepts no id tokens, because auth.userAuth.openId.clientId is empty"
-            raise Refused(problem, claim="aud", found="any", wanted="none")
+            raise TokenRefused(problem, claim="aud", found="any", wanted="none")
         read = jwts.parsed(token, self._bytes_max, prefix="oidc: malformed jwt: ")
         try:
             issuer, algorithms = await self._provider.issuer(), await self._provider.algorithms()
@@ -98,12 +98,14 @@ class AdmittedIdTokens:
         self._id_tokens = id_tokens
 
     async def verify(self, token: str, public_url: str) -> Identity:
-        """Return the identity that a token proves. Raises Refused for any other token and for other people."""
+        """Return the identity that a token proves. Raises TokenRefused for any other token and for other people."""
         identity = await self._id_tokens.verify(token, public_url)
         reason = self._reason(identity)
         if reason:
             problem = f"oidc: this server does not admit the person: {reason}"
-            refusal = Refused(problem, claim=self._allow.claim or "email", found=reason, wanted="a person in the lists")
+            refusal = TokenRefused(
+                problem, claim=self._allow.claim or "email", found=reason, wanted="a person in the lists"
+            )
             log_refusal(_KIND, refusal, signed=True)
             raise _as_upstream(refusal)
         return identity
@@ -123,7 +125,7 @@ def _check_issuer(found: Mapping[str, Any], wanted: str) -> None:
     if issuer != wanted and not (wanted == _GOOGLE and issuer == "accounts.google.com"):
         problem = f"expected {go_quote(wanted)} got {go_quote(issuer if isinstance(issuer, str) else '')}"
         text = f"oidc: id token issued by a different provider, {problem}"
-        raise Refused(text, claim="iss", found=issuer, wanted=wanted)
+        raise TokenRefused(text, claim="iss", found=issuer, wanted=wanted)
 
 
 def _check_audience(found: Mapping[str, Any], wanted: str) -> None:
@@ -131,26 +133,26 @@ def _check_audience(found: Mapping[str, Any], wanted: str) -> None:
     if wanted not in audiences:
         shown = " ".join(map(go_quote, audiences))
         problem = f"oidc: expected audience {go_quote(wanted)} got [{shown}]"
-        raise Refused(problem, claim="aud", found=found.get("aud"), wanted=wanted)
+        raise TokenRefused(problem, claim="aud", found=found.get("aud"), wanted=wanted)
 
 
 def _check_times(found: Mapping[str, Any], now: float) -> float:
-    """Return the expiry. Raises Refused where the token is not valid now; a missing `exp` counts as expired."""
+    """Return the expiry. Raises TokenRefused where the token is not valid now; a missing `exp` counts as expired."""
     expiry = jwts.time_of(found, "exp", "oidc: malformed jwt: claim exp is no number") or 0.0
     if now > expiry:
         problem = f"oidc: token is expired (Token Expiry: {jwts.go_moment(expiry)})"
-        raise Refused(problem, claim="exp", found=jwts.moment(expiry), wanted=f"after {jwts.moment(now)} (now)")
+        raise TokenRefused(problem, claim="exp", found=jwts.moment(expiry), wanted=f"after {jwts.moment(now)} (now)")
     start = jwts.time_of(found, "nbf", "oidc: malformed jwt: claim nbf is no number")
     if start is not None and now + NBF_LEEWAY_SECONDS < start:
         times = f"current time {jwts.go_moment(now)} before the nbf (not before) time: {jwts.go_moment(start)}"
         limit = f"at most {jwts.moment(now + NBF_LEEWAY_SECONDS)}"
-        raise Refused(f"oidc: {times}", claim="nbf", found=jwts.moment(start), wanted=limit)
+        raise TokenRefused(f"oidc: {times}", claim="nbf", found=jwts.moment(start), wanted=limit)
     return expiry
 
 
-def _as_upstream(refusal: Refused) -> Refused:
+def _as_upstream(refusal: TokenRefused) -> TokenRefused:
     """Return the refusal with upstream's codes before its text."""
     text = f"[JWT_VERIFICATION_FAILED] jwt parse with claims failed, caused by: {refusal.message}"
     if "token is expired" in refusal.message:
         text = f"[JWT_EXPIRED] token is expired, caused by: {text}"
-    return Refused(text, claim=refusal.claim, found=refusal.found, wanted=refusal.wanted)
+    return TokenRefused(text, claim=refusal.claim, found=refusal.found, wanted=refusal.wanted)

@@ -17,7 +17,7 @@ import orjson
 from jwt import PyJWS
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.errors import FlyteError
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ class Token:
         """Return a field of the header, "" where it is absent.
 
         Raises:
-            Refused: The field is no string.
+            TokenRefused: The field is no string.
         """
         value = self.header.get(name, "")
         if not isinstance(value, str):
-            raise Refused(f"header {name} of the token is no string", claim=name, found=value, wanted="a string")
+            raise TokenRefused(f"header {name} of the token is no string", claim=name, found=value, wanted="a string")
         return value
 
 
@@ -79,14 +79,16 @@ def parsed(text: str, bytes_max: int, *, prefix: str = "") -> Token:
         prefix: Precedes the text of a refusal.
 
     Raises:
-        Refused: The token is too long, or malformed.
+        TokenRefused: The token is too long, or malformed.
     """
     if len(text) > bytes_max:
         found, wanted = f"{len(text)} bytes", f"at most {bytes_max} bytes (auth.tokenBytesMax)"
-        raise Refused(f"{prefix}token has {found}, allowed is {wanted}", claim="length", found=found, wanted=wanted)
+        raise TokenRefused(
+            f"{prefix}token has {found}, allowed is {wanted}", claim="length", found=found, wanted=wanted
+        )
     if (points := text.count(".")) != 2:
         problem = f"{prefix}token contains an invalid number of segments"
-        raise Refused(problem, claim="segments", found=points + 1, wanted=3)
+        raise TokenRefused(problem, claim="segments", found=points + 1, wanted=3)
     try:
         parts = _jws.decode_complete(text, options={"verify_signature": False})
         # orjson refuses numbers, texts and depths that Go's parser refuses too.
@@ -100,7 +102,7 @@ def parsed(text: str, bytes_max: int, *, prefix: str = "") -> Token:
 
 
 def check_algorithm(token: Token, allowed: Collection[str]) -> None:
-    """Raise Refused where the token's algorithm is not one of these, such as `none` or HS256."""
+    """Raise TokenRefused where the token's algorithm is not one of these, such as `none` or HS256."""
     name = token.algorithm
     if name in allowed:
         return
@@ -110,30 +112,30 @@ def check_algorithm(token: Token, allowed: Collection[str]) -> None:
         problem = f"unexpected signing method: {name}"
     else:
         problem = "signing method (alg) is unavailable."
-    raise Refused(problem, claim="alg", found=token.header.get("alg"), wanted=sorted(allowed))
+    raise TokenRefused(problem, claim="alg", found=token.header.get("alg"), wanted=sorted(allowed))
 
 
 def check_announced_algorithm(token: Token, announced: Collection[str]) -> None:
-    """Raise Refused where the token's algorithm is not among those that its issuer announces."""
+    """Raise TokenRefused where the token's algorithm is not among those that its issuer announces."""
     if token.algorithm not in announced:
         wanted = " ".join(f'"{name}"' for name in sorted(announced))
         problem = f'unexpected signature algorithm "{token.algorithm}"; expected [{wanted}]'
-        raise Refused(
+        raise TokenRefused(
             f"oidc: malformed jwt: {problem}", claim="alg", found=token.header.get("alg"), wanted=sorted(announced)
         )
 
 
-def without_provider(error: FlyteError) -> Refused:
+def without_provider(error: FlyteError) -> TokenRefused:
     """Return the refusal of a token whose issuer does not answer."""
     problem = f"failed to verify signature: {error.message}"
-    return Refused(problem, claim="issuer's document", found=error.message, wanted="an answer")
+    return TokenRefused(problem, claim="issuer's document", found=error.message, wanted="an answer")
 
 
 def is_signed_by(token: Token, key: PublicKey) -> bool:
     """Return whether a key made the token's signature with the token's algorithm, which the caller has checked.
 
     Raises:
-        Refused: The key is not of the algorithm's kind, or the header has a field that is not understood.
+        TokenRefused: The key is not of the algorithm's kind, or the header has a field that is not understood.
     """
     try:
         _jws.decode_complete(token.text, key, algorithms=[token.algorithm])
@@ -153,19 +155,21 @@ def check_times(claims: Mapping[str, Any], now: float, *, prefix: str = "") -> f
         prefix: Precedes the text of a refusal.
 
     Raises:
-        Refused: The token is not valid now, never expires, or a time is no number.
+        TokenRefused: The token is not valid now, never expires, or a time is no number.
     """
     for name, text in (("nbf", "Token is not valid yet"), ("iat", "Token used before issued")):
         start = time_of(claims, name, prefix + text)
         if start is not None and now < start:
-            raise Refused(prefix + text, claim=name, found=moment(start), wanted=f"at most {moment(now)} (now)")
+            raise TokenRefused(prefix + text, claim=name, found=moment(start), wanted=f"at most {moment(now)} (now)")
     expired = f"{prefix}Token is expired"
     expiry = time_of(claims, "exp", expired)
     if expiry is None:
         # Deviates: without `exp`, or with 0, a token of upstream never expires.
-        raise Refused(f"{prefix}token has no expiry (claim exp)", claim="exp", found=claims.get("exp"), wanted="a time")
+        raise TokenRefused(
+            f"{prefix}token has no expiry (claim exp)", claim="exp", found=claims.get("exp"), wanted="a time"
+        )
     if now >= expiry:
-        raise Refused(expired, claim="exp", found=moment(expiry), wanted=f"after {moment(now)} (now)")
+        raise TokenRefused(expired, claim="exp", found=moment(expiry), wanted=f"after {moment(now)} (now)")
     return expiry
 
 
@@ -182,18 +186,18 @@ def set_text(values: Collection[str]) -> str:
 
 
 def check_audience(claims: Mapping[str, Any], wanted: Collection[str]) -> None:
-    """Raise Refused where a token has none of the wanted audiences."""
+    """Raise TokenRefused where a token has none of the wanted audiences."""
     found = audiences_of(claims)
     if not any(one in wanted for one in found):
         subject, issuer = (value if isinstance(value := claims.get(name), str) else "" for name in ("sub", "iss"))
         times = " ".join(go_moment(claims.get(name)) for name in ("exp", "iat", "nbf"))
         shown = f"&{{[{' '.join(found)}] {issuer} {subject} {times}}}"
         problem = f"invalid audience [{shown}], wanted [{set_text(wanted)}]"
-        raise Refused(problem, claim="aud", found=claims.get("aud"), wanted=sorted(wanted))
+        raise TokenRefused(problem, claim="aud", found=claims.get("aud"), wanted=sorted(wanted))
 
 
 def check_issuer(claims: Mapping[str, Any], wanted: Collection[str], *, required: bool = True) -> None:
-    """Raise Refused where another server issued a token.
+    """Raise TokenRefused where another server issued a token.
 
     Args:
         claims: The claims.
@@ -207,19 +211,19 @@ def check_issuer(claims: Mapping[str, Any], wanted: Collection[str], *, required
     if not isinstance(found, str) or found not in wanted:
         shown = found if isinstance(found, str) else "no string"
         problem = f"invalid issuer [{shown}], wanted [{set_text(wanted)}]"
-        raise Refused(problem, claim="iss", found=found, wanted=sorted(wanted))
+        raise TokenRefused(problem, claim="iss", found=found, wanted=sorted(wanted))
 
 
-def _malformed(reason: object, prefix: str = "") -> Refused:
+def _malformed(reason: object, prefix: str = "") -> TokenRefused:
     problem = f"{prefix}token is malformed: {str(reason) or type(reason).__name__}"
-    return Refused(problem, claim="form", found=str(reason), wanted="a JSON Web Token")
+    return TokenRefused(problem, claim="form", found=str(reason), wanted="a JSON Web Token")
 
 
 def time_of(claims: Mapping[str, Any], name: str, problem: str) -> float | None:
-    """Return a time claim, None where it is absent or 0. Raises Refused for a value that is no number."""
+    """Return a time claim, None where it is absent or 0. Raises TokenRefused for a value that is no number."""
     value = claims.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Refused(problem, claim=name, found=value, wanted="a number of seconds since 1970")
+        raise TokenRefused(problem, claim=name, found=value, wanted="a number of seconds since 1970")
     return float(value) or None
 
 

@@ -11,7 +11,7 @@ from app import errors, limited_log
 FOUND_CHARACTERS_MAX = 200
 
 
-class Refused(errors.Unauthenticated):
+class TokenRefused(errors.Unauthenticated):
     """A token proves no identity.
 
     Args:
@@ -28,7 +28,7 @@ class Refused(errors.Unauthenticated):
         self.wanted = wanted
 
 
-def log_refusal(kind: str, refusal: Refused, *, signed: bool) -> None:
+def log_refusal(kind: str, refusal: TokenRefused, *, signed: bool) -> None:
     """Log a refusal, at most once a minute for the same cause.
 
     Args:

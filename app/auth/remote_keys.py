@@ -19,7 +19,7 @@ from jwt.exceptions import PyJWTError
 from app import errors, limited_log
 from app.auth import jwts
 from app.auth.provider_client import ProviderClient, json_object
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.auth.remote_value import RemoteValue
 from app.settings.auth import Auth
 
@@ -105,7 +105,7 @@ class RemoteKeys:
         await self._keys.get()
 
     async def check_signature(self, token: jwts.Token) -> None:
-        """Raise Refused unless a published key signed the token. The caller has checked the algorithm.
+        """Raise TokenRefused unless a published key signed the token. The caller has checked the algorithm.
 
         A token without `kid` may be signed by any of the keys.
         """
@@ -119,12 +119,14 @@ class RemoteKeys:
             else:
                 limited_log.warning("keys_not_fetched", reason="more unknown keys than auth.keyFetchesPerMinuteMax")
         except errors.FlyteError as error:
-            if isinstance(error, Refused):
+            if isinstance(error, TokenRefused):
                 raise
             problem = f"failed to verify signature: fetching keys {error.message}"
-            raise Refused(problem, claim="signature", found=error.message, wanted="keys of the provider") from error
+            raise TokenRefused(
+                problem, claim="signature", found=error.message, wanted="keys of the provider"
+            ) from error
         problem = "failed to verify signature: failed to verify id token signature"
-        raise Refused(problem, claim="signature", found=f"kid {key_id}", wanted="a published key") from None
+        raise TokenRefused(problem, claim="signature", found=f"kid {key_id}", wanted="a published key") from None
 
     async def close(self) -> None:
         """End a fetch that still runs."""

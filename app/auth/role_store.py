@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from app import errors
 from app.auth.identity import Identity
-from app.auth.roles import ANY, BY_NAME, NONE, Binding, Grant, Member, Permissions, Role
+from app.auth.roles import ANY, BY_NAME, NONE, CallerRole, Member, MemberRole, Permissions, Role
 from app.database import schema
 from app.database.auth_tables import AuthRole
 from app.database.base import Database, UnitOfWork
@@ -66,7 +66,7 @@ class Roles:
         self._roles = settings.auth.roles
         self._database = database
         self._configured = tuple(configured_bindings(settings))
-        self._by_member: dict[tuple[str, str], list[Grant]] = _by_member(self._configured)
+        self._by_member: dict[tuple[str, str], list[CallerRole]] = _by_member(self._configured)
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
         self._callers: dict[Member, Permissions] = {}
@@ -143,21 +143,21 @@ class Roles:
                 log.warning("no_administrator", remedy="flyteadmin auth admin add SUBJECT, or auth.roles.admins")
 
 
-def _by_member(bindings: Iterable[Binding]) -> dict[tuple[str, str], list[Grant]]:
-    found: dict[tuple[str, str], list[Grant]] = {}
+def _by_member(bindings: Iterable[MemberRole]) -> dict[tuple[str, str], list[CallerRole]]:
+    found: dict[tuple[str, str], list[CallerRole]] = {}
     for role, project, domain, kind, member in bindings:
-        found.setdefault((kind, member), []).append(Grant(role, project, domain))
+        found.setdefault((kind, member), []).append(CallerRole(role, project, domain))
     return found
 
 
-def configured_bindings(settings: Settings) -> list[Binding]:
+def configured_bindings(settings: Settings) -> list[MemberRole]:
     """Return the bindings of the settings."""
     section = settings.auth.roles
-    found = [Binding(Role.ADMIN, ANY, ANY, "subject", admin) for admin in section.admins]
+    found = [MemberRole(Role.ADMIN, ANY, ANY, "subject", admin) for admin in section.admins]
     for one in section.bindings:
         role = BY_NAME[one.role]
-        found += [Binding(role, one.project, one.domain, "subject", member) for member in one.subjects]
-        found += [Binding(role, one.project, one.domain, "claim", member) for member in one.claim_values]
+        found += [MemberRole(role, one.project, one.domain, "subject", member) for member in one.subjects]
+        found += [MemberRole(role, one.project, one.domain, "claim", member) for member in one.claim_values]
     return found
 
 
@@ -169,22 +169,22 @@ def claims_of_roles(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((section.claim, section.claim.partition(".")[0], "email_verified")))
 
 
-def is_administrator(binding: Binding) -> bool:
+def is_administrator(binding: MemberRole) -> bool:
     """Return whether a binding makes a subject an administrator. A claim may have no values, so it does not count."""
     return binding[:4] == (Role.ADMIN, ANY, ANY, "subject")
 
 
-async def read_bindings(unit: UnitOfWork, most: int) -> list[Binding]:
+async def read_bindings(unit: UnitOfWork, most: int) -> list[MemberRole]:
     """Return the bindings of the table, the oldest first; rows of roles that this version lacks are left out."""
     rows = await unit.all(_ROWS, most=most)
     return [
-        Binding(BY_NAME[row.role], row.project, row.domain, row.member_kind, row.member)
+        MemberRole(BY_NAME[row.role], row.project, row.domain, row.member_kind, row.member)
         for row in rows
         if row.role in BY_NAME and row.member_kind in ("subject", "claim")
     ]
 
 
-def binding_of(role: str, project: str, domain: str, kind: str, member: str) -> Binding:
+def binding_of(role: str, project: str, domain: str, kind: str, member: str) -> MemberRole:
     """Return a binding from texts.
 
     Raises:
@@ -204,14 +204,14 @@ def binding_of(role: str, project: str, domain: str, kind: str, member: str) -> 
         raise errors.InvalidArgument(
             f"member must have 1 to {_MEMBER_CHARACTERS_MAX} printable characters, and * is allowed for subjects only"
         )
-    return Binding(BY_NAME[role], project, domain, kind, member)  # type: ignore[arg-type]
+    return MemberRole(BY_NAME[role], project, domain, kind, member)  # type: ignore[arg-type]
 
 
-def _row(binding: Binding) -> dict[str, Any]:
+def _row(binding: MemberRole) -> dict[str, Any]:
     return dict(zip(_KEY, (binding.role.text, *binding[1:]), strict=True))
 
 
-async def grant(unit: UnitOfWork, binding: Binding, *, by: str, rows_max: int) -> bool:
+async def grant(unit: UnitOfWork, binding: MemberRole, *, by: str, rows_max: int) -> bool:
     """Store a binding; return whether it is new.
 
     Args:
@@ -231,7 +231,7 @@ async def grant(unit: UnitOfWork, binding: Binding, *, by: str, rows_max: int) -
     return await unit.insert_if_absent(AuthRole, **_row(binding), created_by=by) is not None
 
 
-async def revoke(unit: UnitOfWork, binding: Binding, configured: Sequence[Binding]) -> None:
+async def revoke(unit: UnitOfWork, binding: MemberRole, configured: Sequence[MemberRole]) -> None:
     """Delete a binding.
 
     Args:
@@ -254,6 +254,6 @@ async def revoke(unit: UnitOfWork, binding: Binding, configured: Sequence[Bindin
     await unit.delete(AuthRole, **_row(binding))
 
 
-def shown(binding: Binding) -> str:
+def shown(binding: MemberRole) -> str:
     """Return a binding as text, such as `run on flytesnacks/development for subject alice`."""
     return f"{binding.role.text} on {binding.project}/{binding.domain} for {binding.kind} {binding.member}"

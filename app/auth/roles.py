@@ -46,7 +46,7 @@ class Role(IntEnum):
 BY_NAME: Mapping[str, Role] = {role.text: role for role in Role}
 
 
-class Binding(NamedTuple):
+class MemberRole(NamedTuple):
     """A role of one member in a place."""
 
     role: Role
@@ -86,7 +86,7 @@ def matches(pattern: str, name: str) -> bool:
     return name.startswith(pattern[:-1]) if pattern.endswith(ANY) and name != ANY else pattern == name
 
 
-class Grant(NamedTuple):
+class CallerRole(NamedTuple):
     """A role in a place, of one caller."""
 
     role: Role
@@ -101,11 +101,11 @@ class Permissions:
         grants: Each place once, with the highest role there.
     """
 
-    def __init__(self, grants: Iterable[Grant]) -> None:
+    def __init__(self, grants: Iterable[CallerRole]) -> None:
         best: dict[tuple[str, str], Role] = {}
         for role, project, domain in grants:
             best[project, domain] = max(role, best.get((project, domain), role))
-        self.grants = tuple(Grant(role, *place) for place, role in sorted(best.items()))
+        self.grants = tuple(CallerRole(role, *place) for place, role in sorted(best.items()))
         self._remembered: dict[Need, bool] = {}
 
     def allows(self, need: Need) -> bool:

@@ -33,7 +33,7 @@ from app.auth.cookies import CookieKeys
 from app.auth.credentials import Credentials
 from app.auth.identity import ALL, Identity, UserInfo
 from app.auth.periodic import Periodic, delete_expired
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.database import schema
 from app.database.auth_tables import AuthSession
 from app.database.base import Database, Row
@@ -247,7 +247,7 @@ class Sessions:
             public_url: The address of this server as the client wrote it; sessions are valid at all of them.
 
         Raises:
-            Refused: The session has expired, and the provider does not renew it.
+            TokenRefused: The session has expired, and the provider does not renew it.
         """
         session = await self.session(cookies.cookie_header(credentials.headers))
         return session.identity(self._scopes) if session is not None else None
@@ -256,7 +256,7 @@ class Sessions:
         """Return the session that cookies name, refreshed where its id token has expired; None without one.
 
         Raises:
-            Refused: The session has expired, and the provider does not renew it; or the cookies name two people.
+            TokenRefused: The session has expired, and the provider does not renew it; or the cookies name two people.
         """
         found: list[tuple[str, Session]] = []
         for session_id in self._ids(cookie_header):
@@ -363,7 +363,7 @@ class Sessions:
         """Return an expired session with new tokens.
 
         Raises:
-            Refused: There are none.
+            TokenRefused: There are none.
         """
         if not found.refresh_token:
             raise _ended("the provider sent no refresh token")
@@ -451,8 +451,8 @@ class Sessions:
             await unit.run(_RELEASE, id=session_id, until=until)
 
 
-def _ended(reason: str) -> Refused:
-    refusal = Refused(f"{EXPIRED}: {reason}", claim="exp", found=reason, wanted="a new sign-in")
+def _ended(reason: str) -> TokenRefused:
+    refusal = TokenRefused(f"{EXPIRED}: {reason}", claim="exp", found=reason, wanted="a new sign-in")
     log_refusal("session", refusal, signed=False)
     return refusal
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import and_, bindparam, select
 
 from app.auth.identity import ALL, Identity, TaskGrant, UserInfo
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.database import schema
 from app.database.base import Database
 from app.database.statements import Statement
@@ -105,11 +105,11 @@ class TaskTokenVerifier:
         """Return the launcher's identity, restricted to the execution of the task.
 
         Raises:
-            Refused: The token is forged or has expired, or its execution or node has ended.
+            TokenRefused: The token is forged or has expired, or its execution or node has ended.
         """
         try:
             return await self._verified(token)
-        except Refused as refusal:
+        except TokenRefused as refusal:
             log_refusal(_KIND, refusal, signed=refusal.claim == "execution")
             raise
 
@@ -144,7 +144,7 @@ class TaskTokenVerifier:
         return claims
 
     async def _check_running(self, grant: TaskGrant) -> None:
-        """Raise Refused where the execution or the node of a task has ended."""
+        """Raise TokenRefused where the execution or the node of a task has ended."""
         async with self._database.unit_of_work() as db:
             row = await db.one(
                 _PHASES,
@@ -162,5 +162,5 @@ class TaskTokenVerifier:
                 raise _refused(f"{name} has ended ({phase})", "execution", f"{name}, {phase}", "a node that runs")
 
 
-def _refused(reason: str, claim: str, found: str, wanted: str) -> Refused:
-    return Refused(f"{_KIND} refused: {reason}", claim=claim, found=found, wanted=wanted)
+def _refused(reason: str, claim: str, found: str, wanted: str) -> TokenRefused:
+    return TokenRefused(f"{_KIND} refused: {reason}", claim=claim, found=found, wanted=wanted)

@@ -35,11 +35,11 @@ class CallRefused(BadSetting):
         self.code = code
 
 
-class Unreachable(BadSetting):
+class ServerUnreachable(BadSetting):
     """There is no reply."""
 
 
-class Client:
+class RestClient:
     """Calls routes of one server. Its methods may be called from several threads.
 
     Args:
@@ -89,7 +89,7 @@ class Client:
 
         Raises:
             CallRefused: The reply is an error; the message is the server's.
-            Unreachable: There is no reply.
+            ServerUnreachable: There is no reply.
         """
         timeout = httpx.USE_CLIENT_DEFAULT if seconds is None else httpx.Timeout(seconds)
         try:
@@ -114,7 +114,7 @@ class Client:
 
         Raises:
             CallRefused: The reply is an error.
-            Unreachable: There is no reply, or it breaks off.
+            ServerUnreachable: There is no reply, or it breaks off.
         """
         timeout = httpx.Timeout(TIMEOUT_SECONDS, read=None)
         try:
@@ -168,8 +168,10 @@ class Client:
             text = f"{text}; {advice}"
         return CallRefused(text, reply.status_code, code if isinstance(code, int) else -1)
 
-    def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"no answer of {self.url} (named by {self.connection.source}): {error}; {_advice(error)}")
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"no answer of {self.url} (named by {self.connection.source}): {error}; {_advice(error)}"
+        )
 
 
 def _advice_of_status(status: int) -> str:
@@ -181,7 +183,7 @@ def _advice_of_status(status: int) -> str:
 
 
 @contextmanager
-def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Client]:
+def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[RestClient]:
     """Open the client of a command.
 
     Args:
@@ -191,7 +193,7 @@ def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Cl
     Raises:
         BadSetting: The configuration cannot be used.
     """
-    client = Client(connections.find(endpoint), seconds=seconds)
+    client = RestClient(connections.find(endpoint), seconds=seconds)
     try:
         yield client
     finally:

@@ -10,7 +10,7 @@ from app.cli.options import Files, errors_in_one_line, group, load_settings
 from app.cli.program import program
 
 if TYPE_CHECKING:
-    from app.auth.roles import Binding
+    from app.auth.roles import MemberRole
     from app.database.base import UnitOfWork
     from app.settings import Settings
 
@@ -74,7 +74,7 @@ def list_roles(context: typer.Context, config: Files = None) -> None:
     with errors_in_one_line():
         settings = load_settings(context, config)
 
-        async def work(unit: "UnitOfWork") -> "list[Binding]":
+        async def work(unit: "UnitOfWork") -> "list[MemberRole]":
             return await role_store.read_bindings(unit, settings.auth.roles.rows_max)
 
         stored = _on_database(settings, work)
@@ -104,7 +104,7 @@ def add_admin(
         _grant(load_settings(context, config), _binding("admin", "*/*", subject, claim=False))
 
 
-def _binding(role: str, place: str, member: str, *, claim: bool) -> "Binding":
+def _binding(role: str, place: str, member: str, *, claim: bool) -> "MemberRole":
     from app.auth import role_store
     from app.settings import BadSetting
 
@@ -114,7 +114,7 @@ def _binding(role: str, place: str, member: str, *, claim: bool) -> "Binding":
     return role_store.binding_of(role, project, domain, "claim" if claim else "subject", member)
 
 
-def _grant(settings: "Settings", binding: "Binding") -> None:
+def _grant(settings: "Settings", binding: "MemberRole") -> None:
     from app.auth import role_store
 
     async def work(unit: "UnitOfWork") -> bool:
@@ -128,7 +128,7 @@ def _grant(settings: "Settings", binding: "Binding") -> None:
 
 
 def _change(
-    settings: "Settings", what: str, binding: "Binding", work: "Callable[[UnitOfWork], Awaitable[Result]]"
+    settings: "Settings", what: str, binding: "MemberRole", work: "Callable[[UnitOfWork], Awaitable[Result]]"
 ) -> Result:
     """Run a change in a transaction, with a line of the audit log about it."""
     from app.auth import audit, role_store

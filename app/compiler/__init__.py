@@ -5,7 +5,7 @@ plans that `requirements` returns, then call `compile_workflow`. The services us
 dynamic workflows.
 """
 
-from app.compiler.compile_errors import CompileErrors, Problem
+from app.compiler.compile_errors import CompileErrors, CompileProblem
 from app.compiler.requirements import Requirements, requirements
 from app.compiler.task import compile_task
 from app.compiler.workflow import compile_workflow
@@ -15,8 +15,8 @@ __all__ = [
     "END",
     "START",
     "CompileErrors",
+    "CompileProblem",
     "LaunchPlanInterface",
-    "Problem",
     "Requirements",
     "compile_task",
     "compile_workflow",

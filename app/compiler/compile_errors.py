@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from app.errors import MESSAGE_BYTES_MAX
 
 
-class Problem(NamedTuple):
+class CompileProblem(NamedTuple):
     """One problem; equal problems are reported once."""
 
     code: str
@@ -33,7 +33,7 @@ class Problem(NamedTuple):
 class CompileErrors(Exception):
     """The workflow or task does not compile; `str()` returns all problems, sorted."""
 
-    def __init__(self, problems: frozenset[Problem] | set[Problem]) -> None:
+    def __init__(self, problems: frozenset[CompileProblem] | set[CompileProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.code, str(problem))))
         super().__init__(self.problems)
 
@@ -51,13 +51,13 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self.found: set[Problem] = set()
+        self.found: set[CompileProblem] = set()
         self.count = 0
 
     def add(self, code: str, node: str, description: str) -> None:
         """Report a problem at a node. The description is cut at the length of an error message."""
         self.count += 1
-        self.found.add(Problem(code, node, description[:MESSAGE_BYTES_MAX]))
+        self.found.add(CompileProblem(code, node, description[:MESSAGE_BYTES_MAX]))
 
     def raise_any(self) -> None:
         """Raise CompileErrors if a problem was reported."""

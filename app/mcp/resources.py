@@ -24,7 +24,7 @@ Read = Callable[[ToolContext, dict[str, str]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ResourceKind:
     """A kind of resource: the template of its addresses, and the function that reads one."""
 
     name: str
@@ -84,19 +84,19 @@ def _shown(found: dataproxy_pb2.GetDataResponse) -> dict[str, Any]:
 
 
 ALL = (
-    Resource(
+    ResourceKind(
         "execution",
         "flyte://execution/{project}/{domain}/{name}",
         "An execution: what was launched, its phase, its error.",
         _execution,
     ),
-    Resource(
+    ResourceKind(
         "workflow",
         "flyte://workflow/{project}/{domain}/{name}/{version}",
         "A version of a workflow: inputs, outputs, and nodes with what each runs and waits for.",
         _workflow,
     ),
-    Resource(
+    ResourceKind(
         "data",
         "flyte://v1/{+path}",
         "Inputs (i) or outputs (o) of a node, or of one attempt of its task, as plain values: "

@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from app.wire.go.gojson import JsonError, Token, Tokens
+from app.wire.go.gojson import JsonError, JsonToken, JsonTokens
 from app.wire.go.goparse import (
     FLOAT32_MAX,
     go_quote,
@@ -73,11 +73,11 @@ def decode(message: Any, value: bytes, *, strict: bool) -> None:
 
     With strict, unknown fields and enum names are errors; otherwise they are ignored.
     """
-    _Decoder(Tokens(value), strict=strict).message(message, 0)
+    _Decoder(JsonTokens(value), strict=strict).message(message, 0)
 
 
 class _Decoder:
-    def __init__(self, tokens: Tokens, *, strict: bool) -> None:
+    def __init__(self, tokens: JsonTokens, *, strict: bool) -> None:
         self.tokens = tokens
         self.strict = strict
         self.anys = 0
@@ -161,7 +161,7 @@ class _Decoder:
             elif (value := self.scalar(value_field)) is not _IGNORED:
                 entries[key] = value
 
-    def map_key(self, name: Token, field: FieldDescriptor) -> Any:
+    def map_key(self, name: JsonToken, field: FieldDescriptor) -> Any:
         try:
             match field.cpp_type:
                 case FieldDescriptor.CPPTYPE_STRING:
@@ -185,7 +185,7 @@ class _Decoder:
             problem = f"invalid value for {KIND_NAMES[field.type]} field {field.json_name}: {token.raw}"
             raise self.tokens.error(token.start, problem) from error
 
-    def scalar_value(self, token: Token, field: FieldDescriptor) -> Any:
+    def scalar_value(self, token: JsonToken, field: FieldDescriptor) -> Any:
         if field.enum_type is not None:
             return self.enum(token, field)
         match field.cpp_type:
@@ -199,7 +199,7 @@ class _Decoder:
                 return _integer(_number_text(token), *INTEGER_LIMITS[kind])
         raise ValueError("a value of another type")
 
-    def enum(self, token: Token, field: FieldDescriptor) -> Any:
+    def enum(self, token: JsonToken, field: FieldDescriptor) -> Any:
         enum = field.enum_type
         assert enum is not None
         if token.kind == '"':
@@ -219,12 +219,12 @@ class _Decoder:
         if token.kind != kind:
             raise self.tokens.unexpected(token)
 
-    def unknown(self, name: Token) -> None:
+    def unknown(self, name: JsonToken) -> None:
         if self.strict:
             raise self.tokens.error(name.start, f"unknown field {name.raw}")
         self.tokens.skip()
 
-    def string(self) -> Token:
+    def string(self) -> JsonToken:
         token = self.tokens.next()
         if token.kind != '"':
             raise self.tokens.unexpected(token)
@@ -322,14 +322,14 @@ class _Decoder:
             self.message(inner, depth + 1, inside_any=True)
         message.type_url, message.value = type_token.text, inner.SerializeToString(deterministic=True)
 
-    def type_of_any(self, start: Token) -> Token | None:
+    def type_of_any(self, start: JsonToken) -> JsonToken | None:
         """Return the token of the type's name, found by a scan of the whole object; None for an empty Any."""
         if self.anys >= ANYS_MAX:
             raise JsonError("proto: exceeded max recursion depth")
         self.anys += 1
-        ahead = Tokens(self.tokens.value, start.start)
+        ahead = JsonTokens(self.tokens.value, start.start)
         ahead.next()
-        found: Token | None = None
+        found: JsonToken | None = None
         empty = True
         while (name := ahead.next()).kind != "}":
             empty = False
@@ -380,7 +380,7 @@ def takes_null(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.full_name == "google.protobuf.Value")
 
 
-def _number_text(token: Token) -> str:
+def _number_text(token: JsonToken) -> str:
     if token.kind == "0":
         return token.raw
     match = _NUMBER_IN_STRING.match(token.text) if token.kind == '"' and token.text == token.text.strip() else None
@@ -400,7 +400,7 @@ def _integer(text: str, smallest: int, largest: int) -> int:
     return int(number)
 
 
-def _float(token: Token, bits: int) -> float:
+def _float(token: JsonToken, bits: int) -> float:
     if token.kind == '"' and token.text in _NAMED_FLOATS:
         return _NAMED_FLOATS[token.text]
     number = float(_number_text(token))

@@ -14,7 +14,7 @@ from app import errors, limited_log
 from app.auth.access_tokens import OwnAccessTokens
 from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.settings import Settings
 from tests.support.tokens import (
     URL,
@@ -186,7 +186,7 @@ def test_a_token_is_refused_again_after_its_expiry(monkeypatch: pytest.MonkeyPat
     assert tokens.recent(made, URL) is identity is verify(tokens, made)
     monkeypatch.setattr(time, "time", lambda: now + 700)
     assert tokens.recent(made, URL) is None
-    with pytest.raises(Refused, match="Token is expired"):
+    with pytest.raises(TokenRefused, match="Token is expired"):
         verify(tokens, made)
 
 
@@ -194,7 +194,7 @@ def test_a_verified_token_does_not_count_for_another_address() -> None:
     tokens, made = verifier(), token()
     verify(tokens, made)
     assert tokens.recent(made, "http://other.example.com") is None
-    with pytest.raises(Refused, match="invalid audience"):
+    with pytest.raises(TokenRefused, match="invalid audience"):
         verify(tokens, made, "http://other.example.com")
 
 
@@ -205,7 +205,7 @@ def test_a_configured_issuer_and_each_own_address_are_issuers() -> None:
     )
     for issuer in ("http://issuer.example.com", URL, "https://flyte.example.com"):
         assert verify(tokens, token(iss=issuer)).subject == "ann"
-    with pytest.raises(Refused, match="invalid issuer"):
+    with pytest.raises(TokenRefused, match="invalid issuer"):
         verify(tokens, token(iss="http://other.example.com"))
 
 
@@ -213,7 +213,7 @@ def test_a_signed_token_is_logged_for_each_value_and_a_forged_one_once() -> None
     tokens = verifier()
     with structlog.testing.capture_logs() as lines:
         for made in [token(iss=f"http://{n}") for n in range(3)] + [unsigned(a_claim_set(), f"A{n}") for n in range(9)]:
-            with pytest.raises(Refused):
+            with pytest.raises(TokenRefused):
                 verify(tokens, made)
     assert [line["claim"] for line in lines] == ["iss", "iss", "iss", "alg"]
 

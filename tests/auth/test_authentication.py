@@ -12,7 +12,7 @@ from app.auth import authentication
 from app.auth.authentication import Authentication
 from app.auth.credentials import Credentials
 from app.auth.identity import Identity
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.settings import Settings
 
 URL = "http://localhost:8088"
@@ -41,7 +41,7 @@ class Known:
     async def verify(self, token: str, public_url: str) -> Identity:
         self.verified.append((token, public_url))
         if not token.startswith("good"):
-            raise Refused("token contains an invalid number of segments", claim="segments", found=1, wanted=3)
+            raise TokenRefused("token contains an invalid number of segments", claim="segments", found=1, wanted=3)
         return Identity(**{"subject": f"{self.kind} {token}", "scopes": frozenset({"all"}), **self.claims})
 
     def recent(self, token: str, public_url: str) -> Identity | None:
@@ -56,7 +56,7 @@ class OneSession:
     async def identity(self, credentials: Credentials, public_url: str) -> Identity | None:
         cookie = credentials.first(b"cookie")
         if cookie == "ended":
-            raise Refused("[JWT_EXPIRED] token is expired", claim="exp", found="", wanted="")
+            raise TokenRefused("[JWT_EXPIRED] token is expired", claim="exp", found="", wanted="")
         return Identity("session", scopes=frozenset({"all"}), method="session") if cookie == "session" else None
 
 

@@ -12,7 +12,7 @@ from app import errors
 from app.auth import role_store
 from app.auth.identity import Identity
 from app.auth.role_store import Roles, binding_of
-from app.auth.roles import Binding, Need, Role
+from app.auth.roles import MemberRole, Need, Role
 from app.database.auth_tables import AuthRole
 
 Bench = Callable[..., Any]
@@ -21,7 +21,7 @@ ADMIN_B = binding_of("admin", "*", "*", "subject", "b")
 GROUP = binding_of("admin", "*", "*", "claim", "admins")
 
 
-async def grant(b: Any, *bindings: Binding, rows_max: int = 100) -> list[bool]:
+async def grant(b: Any, *bindings: MemberRole, rows_max: int = 100) -> list[bool]:
     found = []
     for binding in bindings:
         async with b.database.unit_of_work() as unit:
@@ -29,12 +29,12 @@ async def grant(b: Any, *bindings: Binding, rows_max: int = 100) -> list[bool]:
     return found
 
 
-async def revoke(b: Any, binding: Binding) -> None:
+async def revoke(b: Any, binding: MemberRole) -> None:
     async with b.database.unit_of_work() as unit:
         await role_store.revoke(unit, binding, role_store.configured_bindings(b.settings))
 
 
-async def stored(b: Any) -> list[Binding]:
+async def stored(b: Any) -> list[MemberRole]:
     async with b.database.unit_of_work() as unit:
         return await role_store.read_bindings(unit, 100)
 

@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.auth.identity import ANONYMOUS, INTERNAL, Identity, TaskGrant, UserInfo
-from app.auth.roles import Grant, Member, Need, Permissions, Role, matches
+from app.auth.roles import CallerRole, Member, Need, Permissions, Role, matches
 from app.auth.task_access import allows as task_allows
 
 NAMES = ("a", "ab", "a-b", "A", "a%", "a_b", "axb", "*", "", "development", "dev")
 PATTERNS = ("*", "a", "a*", "a-*", "A*", "a%", "a%*", "a_*", "a_b", "dev*", "development", "x*")
 roles = st.sampled_from(list(Role))
-grants = st.lists(st.builds(Grant, roles, st.sampled_from(PATTERNS), st.sampled_from(PATTERNS)), max_size=6)
+grants = st.lists(st.builds(CallerRole, roles, st.sampled_from(PATTERNS), st.sampled_from(PATTERNS)), max_size=6)
 needs = st.builds(Need, roles, st.sampled_from(NAMES), st.sampled_from((*NAMES, None)))
 
 
@@ -26,7 +26,7 @@ def model_matches(pattern: str, name: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern)
 
 
-def model(granted: list[Grant], need: Need) -> bool:
+def model(granted: list[CallerRole], need: Need) -> bool:
     for role, project, domain in granted:
         if list(Role).index(role) < list(Role).index(need.role):
             continue
@@ -36,8 +36,8 @@ def model(granted: list[Grant], need: Need) -> bool:
 
 
 @given(grants, st.lists(needs, min_size=1, max_size=20))
-@example([Grant(Role.ADMIN, "a*", "*")], [Need(Role.VIEW, "*", "*"), Need(Role.VIEW, "ab", "*")])
-def test_the_decision_is_that_of_the_model(granted: list[Grant], asked: list[Need]) -> None:
+@example([CallerRole(Role.ADMIN, "a*", "*")], [Need(Role.VIEW, "*", "*"), Need(Role.VIEW, "ab", "*")])
+def test_the_decision_is_that_of_the_model(granted: list[CallerRole], asked: list[Need]) -> None:
     permissions = Permissions(granted)
     for need in (*asked, *asked):  # The second time from memory.
         assert permissions.allows(need) == model(granted, need), need

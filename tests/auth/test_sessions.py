@@ -14,7 +14,7 @@ import pytest
 from app.auth import cookies, sessions
 from app.auth.cookies import CookieKeys
 from app.auth.credentials import Credentials
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.auth.sessions import ProviderRefused, ProviderUnavailable, Session, Sessions, TokenReply
 from app.database.auth_tables import AuthSession
 from app.settings import BadSetting
@@ -156,7 +156,7 @@ def test_a_session_of_another_person_that_a_sibling_domain_plants_is_not_used(be
         own = await one.sign_in(session(60), "")
         planted = await one.sign_in(session(60, sub="mallory"), "")
         for cookie_header in (f"{header(planted)}; {header(own)}", f"{header(own)}; {header(planted)}"):
-            with pytest.raises(Refused, match="two people"):
+            with pytest.raises(TokenRefused, match="two people"):
                 await one.session(cookie_header)
         # Two sessions of one person are usual after a change of the attribute Domain.
         second = await one.sign_in(session(60), "")
@@ -239,11 +239,11 @@ def test_a_provider_that_is_down_keeps_the_session(bench: Callable[..., Any], mo
         value = await one.sign_in(session(0), "")
         provider.fails = ProviderUnavailable("connection refused")
         for _ in range(2):
-            with pytest.raises(Refused, match=r"expired.*does not answer"):
+            with pytest.raises(TokenRefused, match=r"expired.*does not answer"):
                 await one.session(header(value))
         provider.fails = None
         # The pause is that of this process.
-        with pytest.raises(Refused, match="does not answer"):
+        with pytest.raises(TokenRefused, match="does not answer"):
             await one.session(header(value))
         monkeypatch.setattr(one, "_paused_until", 0.0)
         found = await one.session(header(value))
@@ -258,7 +258,7 @@ def test_a_refused_refresh_ends_the_session(bench: Callable[..., Any]) -> None:
         provider = Provider()
         one = made(desk, provider)
         value = await one.sign_in(session(0, refresh_token="spent"), "")
-        with pytest.raises(Refused, match="does not renew it"):
+        with pytest.raises(TokenRefused, match="does not renew it"):
             await one.session(header(value))
         assert await one.session(header(value)) is None
 
@@ -288,7 +288,7 @@ def test_replies_to_a_refresh(
             assert found is not None
             assert found.identity().subject == "alice"
         else:
-            with pytest.raises(Refused, match="does not renew"):
+            with pytest.raises(TokenRefused, match="does not renew"):
                 await one.session(header(value))
             assert await one.session(header(value)) is None
 
@@ -301,7 +301,7 @@ def test_a_refresh_checks_the_allow_lists_again(bench: Callable[..., Any]) -> No
         provider.claims = {"sub": "alice", "groups": ["other"]}
         one = made(desk, provider)
         value = await one.sign_in(session(0, groups=["ml"]), "")
-        with pytest.raises(Refused, match="does not renew"):
+        with pytest.raises(TokenRefused, match="does not renew"):
             await one.session(header(value))
 
     bench(scenario, auth={"user_auth": {"allow": {"claim": "groups", "claim_values": ["ml"]}}})
@@ -311,7 +311,7 @@ def test_a_session_without_refresh_token_ends_with_its_id_token(bench: Callable[
     async def scenario(desk: Bench) -> None:
         one = made(desk, Provider())
         value = await one.sign_in(session(0, refresh_token=""), "")
-        with pytest.raises(Refused, match="sent no refresh token"):
+        with pytest.raises(TokenRefused, match="sent no refresh token"):
             await one.session(header(value))
 
     bench(scenario)
@@ -340,7 +340,7 @@ def test_a_logout_during_a_refresh_wins(bench: Callable[..., Any]) -> None:
         refreshing = asyncio.create_task(one.session(header(value)))
         await asyncio.sleep(0.02)
         await one.sign_out(header(value))
-        with pytest.raises(Refused, match="signed out"):
+        with pytest.raises(TokenRefused, match="signed out"):
             await refreshing
         assert await one.session(header(value)) is None
 

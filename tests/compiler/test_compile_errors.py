@@ -6,7 +6,7 @@ import pytest
 from flyteidl.core import identifier_pb2, interface_pb2, workflow_pb2
 from google.protobuf import text_format
 
-from app.compiler import CompileErrors, LaunchPlanInterface, Problem, compile_workflow
+from app.compiler import CompileErrors, CompileProblem, LaunchPlanInterface, compile_workflow
 from tests.compiler.invariants import check_compiled
 from tests.compiler.shapes import (
     TASKS,
@@ -606,7 +606,7 @@ def test_the_block_is_sorted_and_tells_each_problem_once() -> None:
         "\tError 2: Code: ParameterNotBound, Node Id: n0, Description: Parameter not bound [a].\n"
         "\tError 3: Code: ParameterNotBound, Node Id: n0, Description: Parameter not bound [b].\n"
     )
-    assert error.value.problems[0] == Problem("MismatchingTypes", "n0", WRONG_KIND.format("x", STR, INT))
+    assert error.value.problems[0] == CompileProblem("MismatchingTypes", "n0", WRONG_KIND.format("x", STR, INT))
 
 
 def test_no_problem_at_all_is_a_block_too() -> None:

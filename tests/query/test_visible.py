@@ -13,7 +13,7 @@ from sqlalchemy import select
 from app import errors
 from app.auth.caller_access import Access
 from app.auth.object_places import ObjectPlaces
-from app.auth.roles import Grant, Need, Permissions, Role
+from app.auth.roles import CallerRole, Need, Permissions, Role
 from app.database import schema
 from app.database.statements import Statement
 from app.query import lists, pages, visible
@@ -29,14 +29,14 @@ PROJECTS = lists.Listing(
 )
 
 
-def access_of(grants: list[Grant], b: Any) -> Access:
+def access_of(grants: list[CallerRole], b: Any) -> Access:
     return Access(Permissions(grants), None, ObjectPlaces(b.settings, b.blobs))
 
 
-def drawn(seed: int) -> list[Grant]:
+def drawn(seed: int) -> list[CallerRole]:
     draw = random.Random(seed)
     count = draw.choice((0, 1, 1, 2, 3, 8, 20))
-    return [Grant(draw.choice(list(Role)), draw.choice(PATTERNS), draw.choice(PATTERNS)) for _ in range(count)]
+    return [CallerRole(draw.choice(list(Role)), draw.choice(PATTERNS), draw.choice(PATTERNS)) for _ in range(count)]
 
 
 async def insert(b: Any) -> None:
@@ -110,7 +110,7 @@ def test_names_are_found_by_the_index(bench: Callable[..., Any]) -> None:
         async with b.context() as ctx:
             for number in range(2000):
                 await ctx.db.insert(schema.Project, identifier=f"p{number:05}", name="n", state=0)
-        seen = visible.of(access_of([Grant(Role.VIEW, "p00007", "*")], b), with_domain=False)
+        seen = visible.of(access_of([CallerRole(Role.VIEW, "p00007", "*")], b), with_domain=False)
         assert seen is not None
         assert seen.values == {"v0_n0": "p00007"}
         explain = "EXPLAIN QUERY PLAN" if b.url.startswith("sqlite") else "EXPLAIN"
@@ -141,7 +141,7 @@ def test_names_are_found_by_the_index(bench: Callable[..., Any]) -> None:
 )
 def test_the_parameters(projects: list[str], values: dict[str, str | None], bench: Callable[..., Any]) -> None:
     async def scenario(b: Any) -> Any:
-        return visible.of(access_of([Grant(Role.VIEW, one, "*") for one in projects], b), with_domain=True)
+        return visible.of(access_of([CallerRole(Role.VIEW, one, "*") for one in projects], b), with_domain=True)
 
     assert bench(scenario).values == values
 
@@ -149,10 +149,10 @@ def test_the_parameters(projects: list[str], values: dict[str, str | None], benc
 @pytest.mark.slow
 def test_too_many_patterns_are_refused_not_run(bench: Callable[..., Any]) -> None:
     async def scenario(b: Any) -> None:
-        grants = [Grant(Role.VIEW, f"p{number:04}*", "*") for number in range(visible.PATTERNS_MAX)]
+        grants = [CallerRole(Role.VIEW, f"p{number:04}*", "*") for number in range(visible.PATTERNS_MAX)]
         with pytest.raises(errors.ResourceExhausted):
             visible.of(access_of(grants, b), with_domain=True)
-        names = [Grant(Role.VIEW, f"p{number:04}", "*") for number in range(9_000)]
+        names = [CallerRole(Role.VIEW, f"p{number:04}", "*") for number in range(9_000)]
         seen = visible.of(access_of(names, b), with_domain=False)
         assert seen is not None
         async with b.context() as ctx:

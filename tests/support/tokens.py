@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from app.auth.identity import Identity
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.settings import Settings
 
 URL = "http://localhost:30080"
@@ -92,7 +92,7 @@ class NoTokens:
     """A verifier that refuses every token."""
 
     async def verify(self, token: str, public_url: str) -> Identity:
-        raise Refused("no token is accepted", claim="scheme", found="a token", wanted="none")
+        raise TokenRefused("no token is accepted", claim="scheme", found="a token", wanted="none")
 
     def recent(self, token: str, public_url: str) -> Identity | None:
         return None

@@ -29,7 +29,7 @@ from app.api.pages import html
 from app.api.status import http_status
 from app.auth import allow_lists, audit, cookies
 from app.auth.credentials import Credentials
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 from app.auth.sessions import ProviderRefused, ProviderUnavailable, Session
 from app.auth.targets import allowed_target, has_path
 
@@ -178,7 +178,7 @@ class LoginPages:
         """Return the session of a browser; None also for one that has expired, which a new sign-in replaces."""
         try:
             return await self._sign_in.sessions.session(cookies.cookie_header(credentials.headers))
-        except Refused:
+        except TokenRefused:
             return None
 
     async def _redeemed(self, answer: Mapping[str, str], state: str, credentials: Credentials) -> Session:

@@ -19,7 +19,7 @@ from app.api.pages.page_access import answering_errors, require
 from app.auth import audit, role_store
 from app.auth.identity import Identity
 from app.auth.role_store import Roles
-from app.auth.roles import ANY, Binding, Need, Role
+from app.auth.roles import ANY, MemberRole, Need, Role
 from app.runtime.dispatch import Server
 
 PATH = "/api/v1/roles"
@@ -71,7 +71,7 @@ class _Page:
         except orjson.JSONDecodeError as error:
             raise errors.InvalidArgument(f"the body is no JSON: {error}") from error
 
-    async def _change(self, grants: bool, binding: Binding, caller: Identity, roles: Roles) -> None:
+    async def _change(self, grants: bool, binding: MemberRole, caller: Identity, roles: Roles) -> None:
         settings = self._server.settings
         what, outcome = ("grant" if grants else "revoke"), "error"
         try:
@@ -90,7 +90,7 @@ class _Page:
             audit.record("role", what, who=caller, where=role_store.shown(binding), outcome=outcome)
 
 
-def _binding(body: Any) -> Binding:
+def _binding(body: Any) -> MemberRole:
     """Return the binding of a body. Raises INVALID_ARGUMENT, which names the field."""
     if not isinstance(body, dict) or not set(body) <= set(_FIELDS):
         raise errors.InvalidArgument(f"the body must be a JSON object with {', '.join(_FIELDS)}")
@@ -101,5 +101,5 @@ def _binding(body: Any) -> Binding:
     return role_store.binding_of(*(values[name] for name in _FIELDS))
 
 
-def _shown(binding: Binding) -> dict[str, str]:
+def _shown(binding: MemberRole) -> dict[str, str]:
     return dict(zip(_FIELDS, (binding.role.text, *binding[1:]), strict=True))

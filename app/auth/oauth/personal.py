@@ -23,7 +23,7 @@ from app import errors
 from app.auth.identity import Identity, UserInfo
 from app.auth.oauth.clients import BCRYPT_COST, KIND_CLIENT, KIND_PERSONAL, NAME, note_use
 from app.auth.oauth.grants import hash_of
-from app.auth.refusals import Refused, log_refusal
+from app.auth.refusals import TokenRefused, log_refusal
 from app.database.auth_tables import AuthClient
 from app.database.base import Database
 
@@ -75,8 +75,8 @@ class PersonalTokens:
         return None
 
 
-def _refused(problem: str, claim: str, found: str, wanted: str) -> Refused:
-    refusal = Refused(problem, claim=claim, found=found, wanted=wanted)
+def _refused(problem: str, claim: str, found: str, wanted: str) -> TokenRefused:
+    refusal = TokenRefused(problem, claim=claim, found=found, wanted=wanted)
     log_refusal("personal token", refusal, signed=False)
     return refusal
 

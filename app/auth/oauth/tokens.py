@@ -23,7 +23,7 @@ from app.auth.identity import Identity
 from app.auth.keys import SigningKeys
 from app.auth.oauth.errors import invalid_grant
 from app.auth.oauth.grants import Grant
-from app.auth.refusals import Refused
+from app.auth.refusals import TokenRefused
 
 # The type of this server's access tokens.
 TYPE = "at+jwt"
@@ -116,7 +116,7 @@ def upstream_refresh_token(keys: SigningKeys, token: str, audiences: Collection[
         expires_at = jwts.check_times(read.claims, time.time())
         jwts.check_audience(read.claims, audiences)
         identity = of_access_token(read.claims, expires_at)
-    except Refused as error:
+    except TokenRefused as error:
         raise invalid_grant("The refresh token is unknown, has expired, or was revoked.") from error
     asked = tuple(scope.removeprefix(PREFIX) for scope in sorted(identity.scopes) if scope.startswith(PREFIX))
     # An access token has the scopes without the prefix, too. A code has no audience.

@@ -21,7 +21,7 @@ from app.background.http_out import (
     signature_headers,
     signing_key,
 )
-from app.background.outbox.targets import Away, Ended, Refused, TryAgain
+from app.background.outbox.targets import Away, Ended, MessageRefused, TryAgain
 from app.settings import BadSetting
 from app.settings.events_out import Http
 from app.wire.cloud_events import STRUCTURED
@@ -120,10 +120,10 @@ def _acknowledged(reply: ReceiverReply) -> str:
     if reply.status in _AGAIN or reply.status >= 500:
         raise TryAgain(summary, after_seconds=reply.retry_after_seconds)
     if 300 <= reply.status < 400:
-        raise Refused(f"{summary} (redirects are not followed; check cloudEvents.http.url)")
+        raise MessageRefused(f"{summary} (redirects are not followed; check cloudEvents.http.url)")
     if reply.status in (401, 403, 404):
-        raise Refused(f"{summary} (check cloudEvents.http.url and its credentials)")
-    raise Refused(summary)
+        raise MessageRefused(f"{summary} (check cloudEvents.http.url and its credentials)")
+    raise MessageRefused(summary)
 
 
 def _key(secret: str, setting: str) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.background.events_out.publisher import TIMEOUT_SECONDS, Message, library, required
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting
 from app.settings.events_out import Kafka, Sasl, Tls
 
@@ -117,7 +117,7 @@ class KafkaPublisher:
         """Return the exception for an error of librdkafka."""
         name = error.name()
         if name in _REFUSED:
-            return Refused(error.str())
+            return MessageRefused(error.str())
         if name in _AGAIN:
             return TryAgain(error.str())
         # Without a connection the error of a message is only that it has timed out.

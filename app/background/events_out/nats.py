@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from app.background.events_out.publisher import TIMEOUT_SECONDS, Message, library, required
-from app.background.outbox.targets import Away, Refused
+from app.background.outbox.targets import Away, MessageRefused
 from app.settings import redact
 from app.settings.events_out import Nats
 
@@ -61,7 +61,7 @@ class NatsPublisher:
         assert message.event is not None
         client, body = await self._connected(), message.event.json()
         if len(body) > client.max_payload:
-            raise Refused(f"the message has {len(body)} bytes; the server takes at most {client.max_payload}")
+            raise MessageRefused(f"the message has {len(body)} bytes; the server takes at most {client.max_payload}")
         self._last_error = ""
         try:
             if self._section.jet_stream:

@@ -48,7 +48,7 @@ class Publisher(Protocol):
         """Return the receiver's acknowledgement.
 
         Raises:
-            Refused: The receiver will never take the message.
+            MessageRefused: The receiver will never take the message.
             TryAgain: The receiver may take the message later.
             Away: Nothing can be published now.
         """

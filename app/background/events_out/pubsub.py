@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from app.background.events_out.publisher import TIMEOUT_SECONDS, Message, library, required
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 
 # Google's own clients read this variable: the address of a server for tests, which has neither TLS nor credentials.
 _EMULATOR = "PUBSUB_EMULATOR_HOST"
@@ -72,7 +72,7 @@ class PubSubPublisher:
         try:
             reply = await client.publish(topic=self._topic, messages=[one], retry=None, timeout=TIMEOUT_SECONDS)
         except (found.InvalidArgument, found.OutOfRange) as error:
-            raise Refused(f"{self._topic}: {error}") from error
+            raise MessageRefused(f"{self._topic}: {error}") from error
         except (found.ResourceExhausted, found.Aborted, found.Cancelled, found.Unknown) as error:
             raise TryAgain(f"{self._topic}: {error}") from error
         except (found.InternalServerError, found.DeadlineExceeded) as error:

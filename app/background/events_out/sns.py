@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.background.events_out.publisher import TIMEOUT_SECONDS, Message, library, required
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting
 
 # Requests at the same time. boto3 blocks, so each needs a thread.
@@ -104,7 +104,7 @@ class SnsPublisher:
         code = error.response["Error"]["Code"]
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _REFUSED:
-            return Refused(str(error))
+            return MessageRefused(str(error))
         if code in _AGAIN or status >= 500:
             return TryAgain(str(error))
         return Away(f"topic {self._topic}: {error}")

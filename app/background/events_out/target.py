@@ -21,7 +21,7 @@ class Envelope(Protocol):
     """Makes the message of a stored event."""
 
     async def message(self, delivery: Delivery, request: Any) -> Message:
-        """Return the message about a request. Raises Refused where there cannot be one."""
+        """Return the message about a request. Raises MessageRefused where there cannot be one."""
 
 
 class RawEnvelope:
@@ -93,7 +93,7 @@ class EventTarget:
         """Publish an event and return the receiver's acknowledgement.
 
         Raises:
-            Refused: There is no message about the event, or the receiver will never take it.
+            MessageRefused: There is no message about the event, or the receiver will never take it.
             TryAgain: The receiver failed for this event.
             Away: The receiver cannot be reached, or failed for every event of late.
         """

@@ -13,7 +13,7 @@ from flyteidl.core import identifier_pb2, interface_pb2
 from flyteidl.event import cloudevents_pb2
 from sqlalchemy import bindparam, select
 
-from app.background.outbox.targets import Refused
+from app.background.outbox.targets import MessageRefused
 from app.database import schema
 from app.database.base import UnitOfWork
 from app.database.statements import Statement
@@ -41,7 +41,7 @@ async def wrapper_of(unit: UnitOfWork, kind: str, event: Any, *, enrich_all: boo
         enrich_all: Whether events of workflows in every phase get details, not only in SUCCEEDED.
 
     Raises:
-        Refused: The execution or its workflow is not in the database any more.
+        MessageRefused: The execution or its workflow is not in the database any more.
     """
     if kind == "workflow":
         return await _workflow(unit, event, enrich_all)
@@ -60,7 +60,7 @@ async def _workflow(unit: UnitOfWork, event: Any, enrich_all: bool) -> Any:
     key = version_key(closure.workflow_id)
     workflow = await unit.find(schema.Workflow, columns=("typed_interface",), **key)
     if workflow is None:
-        raise Refused(f"workflow {'/'.join(key.values())} is not in the database")
+        raise MessageRefused(f"workflow {'/'.join(key.values())} is not in the database")
     wrapper.output_interface.MergeFrom(interface_pb2.TypedInterface.FromString(workflow.typed_interface or b""))
     wrapper.output_interface.SetInParent()
     spec = _spec(row)
@@ -114,7 +114,7 @@ def _set_details(wrapper: Any, spec: execution_pb2.ExecutionSpec) -> None:
 async def _execution(unit: UnitOfWork, id: Any, columns: tuple[str, ...]) -> Any:
     row = await unit.find(schema.Execution, columns=columns, **execution_key(id))
     if row is None:
-        raise Refused(f"execution {execution_path(id)} is not in the database")
+        raise MessageRefused(f"execution {execution_path(id)} is not in the database")
     return row
 
 

@@ -17,7 +17,7 @@ from flyteidl.admin.notification_pb2 import EmailMessage as EmailText
 from app.background.notifications import templates
 from app.background.notifications.notice import Notice, notice_of
 from app.background.notifications.rates import Rates
-from app.background.outbox.targets import Backoff, Delivery, Refused
+from app.background.outbox.targets import Backoff, Delivery, MessageRefused
 from app.services.notifications import MAIL
 from app.settings import Settings
 
@@ -50,14 +50,14 @@ class Mail:
         return parseaddr(self.sender)[1]
 
     def message(self) -> bytes:
-        """Return the message with its headers. Raises Refused for addresses that headers cannot hold."""
+        """Return the message with its headers. Raises MessageRefused for addresses that headers cannot hold."""
         message = EmailMessage(policy=SMTP)
         try:
             name, _, domain = self.recipient.rpartition("@")
             message["To"] = Address(username=name, domain=domain)
             message["From"] = self.sender
         except (HeaderParseError, ValueError, IndexError) as error:
-            raise Refused(f"the address cannot be written into a header: {error}") from error
+            raise MessageRefused(f"the address cannot be written into a header: {error}") from error
         message["Subject"] = self.subject
         message["Date"] = self.created_at
         # A repeated e-mail has the same id. Programs that answer e-mail leave it alone (RFC 3834).

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from app.background.outbox.targets import Delivery, Refused
+from app.background.outbox.targets import Delivery, MessageRefused
 from app.settings import Settings
 
 
@@ -44,13 +44,13 @@ class Notice:
 
 
 def notice_of(delivery: Delivery, settings: Settings) -> Notice:
-    """Return the notice of a message of the outbox. Raises Refused where the message cannot be read."""
+    """Return the notice of a message of the outbox. Raises MessageRefused where the message cannot be read."""
     try:
         facts = orjson.loads(delivery.content)
         address, template = facts.pop("address"), facts.pop("template")
         return Notice(address, facts, template, console_url(settings, *(facts[part] for part in _NAME)))
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"the stored message cannot be read ({type(error).__name__})") from error
+        raise MessageRefused(f"the stored message cannot be read ({type(error).__name__})") from error
 
 
 _NAME = ("project", "domain", "name")

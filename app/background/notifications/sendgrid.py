@@ -12,7 +12,7 @@ import orjson
 
 from app.background.http_out import HttpOut, ReceiverReply, Unreachable, Unusable
 from app.background.notifications.mail import Mail
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting, Settings
 
 _SECTION = "notifications.emailer.emailServerConfig"
@@ -105,4 +105,4 @@ def _outcome(reply: ReceiverReply) -> str:
         raise Away(text)
     if status in (408, 425, 429) or status >= 500:
         raise TryAgain(text, after_seconds=reply.retry_after_seconds)
-    raise Refused(text)
+    raise MessageRefused(text)

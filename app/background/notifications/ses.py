@@ -11,7 +11,7 @@ from typing import Any
 
 from app.background.events_out.publisher import library
 from app.background.notifications.mail import Mail
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting, Settings
 from app.settings.outbound import Aws
 
@@ -92,7 +92,7 @@ def _failure(error: Any) -> Exception:
     code = error.response["Error"]["Code"]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _REFUSED:
-        return Refused(f"SES: {error}")
+        return MessageRefused(f"SES: {error}")
     if code in _AGAIN or status >= 500:
         return TryAgain(f"SES: {error}")
     return Away(f"SES: {error}")

@@ -13,7 +13,7 @@ from app.auth.provider_client import trusted
 from app.auth.secrets_store import SecretNotFound, SecretsStore
 from app.background.events_out.publisher import library
 from app.background.notifications.mail import Mail
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting, Settings
 from app.settings.hosts import is_loopback
 
@@ -67,7 +67,7 @@ class Smtp:
         """Send an e-mail and return the server's reply to its content."""
         sender, message = mail.sender_address, mail.message()
         if not sender.isascii() or not mail.recipient.isascii():
-            raise Refused("addresses with letters outside ASCII are not supported")
+            raise MessageRefused("addresses with letters outside ASCII are not supported")
         client = await self._client(mail.conversation)
         stage = "MAIL FROM"
         try:
@@ -198,7 +198,7 @@ class Smtp:
 
 def _failure(stage: str, code: int, message: str) -> Exception:
     reason = f"{stage}: {code} {' '.join(message.split())}"
-    return Refused(reason) if 500 <= code < 600 else TryAgain(reason)
+    return MessageRefused(reason) if 500 <= code < 600 else TryAgain(reason)
 
 
 def _reason(error: BaseException) -> str:

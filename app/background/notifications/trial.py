@@ -11,7 +11,7 @@ from app.background.notifications.mail import MailTarget
 from app.background.notifications.notice import trial_notice
 from app.background.notifications.webhooks import WebhookTarget
 from app.background.outbox.service import Outbox
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.services.notifications import MAIL, NO_TRANSPORT, WEBHOOK, is_webhook, target_of
 from app.settings import Settings
 
@@ -35,6 +35,6 @@ async def send_trial(settings: Settings, outbox: Outbox, address: str) -> dict[s
         reply = await target.send_trial(
             trial_notice(address, settings), secrets.token_hex(16), datetime.now(UTC), conversation
         )
-    except (Away, Refused, TryAgain) as error:
+    except (Away, MessageRefused, TryAgain) as error:
         return {"delivered": False, "reply": "", "reason": str(error), "conversation": conversation}
     return {"delivered": True, "reply": reply, "reason": "", "conversation": conversation}

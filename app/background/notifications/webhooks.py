@@ -29,7 +29,7 @@ from app.background.http_out import (
 from app.background.notifications import templates
 from app.background.notifications.notice import Notice, notice_of
 from app.background.notifications.rates import Rates
-from app.background.outbox.targets import Away, Backoff, Delivery, Refused, TryAgain
+from app.background.outbox.targets import Away, Backoff, Delivery, MessageRefused, TryAgain
 from app.services.notifications import PAGERDUTY, WEBHOOK
 from app.settings import BadSetting, Settings
 from app.settings.outbound import Emailer
@@ -130,7 +130,7 @@ class WebhookTarget:
         headers = {"content-type": "application/json"}
         if post.signed:
             if not (keys := self._keys()):
-                raise Refused("no key signs webhooks: notifications.webhook.secretNames is empty")
+                raise MessageRefused("no key signs webhooks: notifications.webhook.secretNames is empty")
             headers |= signature_headers(keys, id=delivery_id, now=datetime.now(UTC), body=post.body)
         if self._http is None:
             # Reading the authorities of the system takes a while, which a server without webhooks saves.
@@ -138,7 +138,7 @@ class WebhookTarget:
         try:
             return await self._http.post(post.url, headers=headers, body=post.body)
         except (ForbiddenAddress, Unusable) as error:
-            raise Refused(str(error)) from error
+            raise MessageRefused(str(error)) from error
         except Unreachable as error:
             raise TryAgain(str(error)) from error
 
@@ -154,7 +154,7 @@ class WebhookTarget:
 
 
 def post_of(notice: Notice, settings: Settings, delivery_id: str, created_at: datetime) -> Post:
-    """Return the request for a notice, by the host of its address. Raises Refused for an unusable address."""
+    """Return the request for a notice, by the host of its address. Raises MessageRefused for an unusable address."""
     section = settings.notifications.emailer
     if notice.address.lower().startswith(PAGERDUTY):
         key = notice.address[len(PAGERDUTY) :].strip("/ ")
@@ -164,11 +164,11 @@ def post_of(notice: Notice, settings: Settings, delivery_id: str, created_at: da
         host = (parts.hostname or "").lower()
         _ = parts.port
     except ValueError as error:
-        raise Refused(f"the address cannot be read: {error}") from error
+        raise MessageRefused(f"the address cannot be read: {error}") from error
     if not host or parts.username is not None:
-        raise Refused("the address has no host, or a user name")
+        raise MessageRefused("the address has no host, or a user name")
     if host in (*SLACK_HOSTS, *PAGERDUTY_HOSTS) and parts.scheme.lower() != "https":
-        raise Refused(f"{host} is reached by https alone: the address is a secret")
+        raise MessageRefused(f"{host} is reached by https alone: the address is a secret")
     if host in SLACK_HOSTS:
         return Post(notice.address, _json(_slack(notice, section)), seconds=SLACK_SECONDS)
     if host in PAGERDUTY_HOSTS and (key := _routing_key(parts)):
@@ -232,5 +232,5 @@ def _outcome(reply: ReceiverReply) -> str:
     if reply.status in _AGAIN or reply.status >= 500:
         raise TryAgain(reply.summary(), after_seconds=reply.retry_after_seconds)
     if 300 <= reply.status < 400:
-        raise Refused(f"{reply.status}: redirects are not followed")
-    raise Refused(reply.summary())
+        raise MessageRefused(f"{reply.status}: redirects are not followed")
+    raise MessageRefused(reply.summary())

@@ -18,7 +18,17 @@ from app import errors, limited_log
 from app.background.outbox import claims, cleaning
 from app.background.outbox.outcomes import Outcomes
 from app.background.outbox.processes import Processes
-from app.background.outbox.targets import TARGETS, Away, Backoff, Delivery, Ended, Refused, Target, TryAgain, by_name
+from app.background.outbox.targets import (
+    TARGETS,
+    Away,
+    Backoff,
+    Delivery,
+    Ended,
+    MessageRefused,
+    Target,
+    TryAgain,
+    by_name,
+)
 from app.database import schema
 from app.database.outbox_tables import OutboxMessage
 from app.engine.owner import has_ended, owner_name
@@ -260,7 +270,7 @@ class Outbox:
             self._set_away(work, str(error))
             await self._outcomes.again(delivery, timedelta(0), str(error), counts=False)
             return False
-        except Refused as error:
+        except MessageRefused as error:
             if isinstance(error, Ended):
                 work.problem = str(error)
             await self._fail(work, delivery, str(error))

@@ -8,8 +8,8 @@ How a message leaves:
 2. The commit wakes the outbox (service.py), which claims due messages by leases: at most CLAIMED_MAX for each target.
 3. The outbox calls `target.deliver(delivery)`, for at most `outbox.deliveriesMax` messages at the same time.
    - It returns: the receiver has the message. The returned text is kept as the reply.
-   - `Refused`: the receiver will never take it. The message is kept as failed, with the reason. `Ended`: neither will
-     it take any other one; the reason is shown with the target.
+   - `MessageRefused`: the receiver will never take it. The message is kept as failed, with the reason.
+   - `Ended`: the receiver takes no further message either; the reason is shown with the target.
    - `TryAgain`: the message is tried again by the target's `Backoff`, or after the time that the receiver asks for.
      It fails after `Backoff.attempts` attempts, or at the age `outbox.undeliveredSeconds`.
    - `Away`: no message can be delivered now, such as without a connection. The whole target waits, up to
@@ -34,7 +34,7 @@ from typing import Protocol
 
 from app.runtime.metrics import TARGETS
 
-__all__ = ["TARGETS", "Away", "Backoff", "Delivery", "Ended", "Refused", "Target", "TryAgain"]
+__all__ = ["TARGETS", "Away", "Backoff", "Delivery", "Ended", "MessageRefused", "Target", "TryAgain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ class Delivery:
     processes: int = 1
 
 
-class Refused(Exception):
+class MessageRefused(Exception):
     """The receiver will never take the message; the text is the reason, without secrets."""
 
 
-class Ended(Refused):
+class Ended(MessageRefused):
     """The receiver wants no further message; the target refuses them all until the process is started again."""
 
 
@@ -135,7 +135,7 @@ class Target(Protocol):
         """Send a message and return the receiver's reply.
 
         Raises:
-            Refused: The receiver will never take it.
+            MessageRefused: The receiver will never take it.
             TryAgain: The receiver may take it later.
             Away: Nothing can be delivered now.
         """

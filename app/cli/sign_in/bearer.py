@@ -86,7 +86,7 @@ class Bearer(httpx.Auth):
             return Tokens(_printed(connection.command))
         with httpx.Client(base_url=connection.url, verify=self._verify, timeout=30, follow_redirects=True) as http:
             metadata, client = _document(http, METADATA), _document(http, CLIENT)
-        session = flows.SignIn(connection, metadata, client, self._verify)
+        session = flows.SignInFlow(connection, metadata, client, self._verify)
         if connection.kind == SECRET:
             return session.client_credentials()
         if self._tokens is not None and self._tokens.refresh_token:

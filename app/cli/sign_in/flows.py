@@ -41,7 +41,7 @@ class SignInRefused(Exception):
         self.error = error
 
 
-class SignIn:
+class SignInFlow:
     """One sign-in at the authorization server of a Flyte server.
 
     Args:

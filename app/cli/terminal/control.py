@@ -15,7 +15,7 @@ from app.cli.terminal.output import console, outcome_errors, print_json
 from app.cli.terminal.places import Domain, Execution, ExecutionAddress, Output, Project, execution_of, place_of
 
 if TYPE_CHECKING:
-    from app.cli.client import Client
+    from app.cli.client import RestClient
 
 # Running executions whose signals `waiting` reads.
 EXECUTIONS_MAX = 200
@@ -108,7 +108,7 @@ def terminate(
         typer.echo(f"{place} is being aborted; its end: {program()} watch {place.shown(client)}")
 
 
-def abort(client: Client, place: ExecutionAddress, cause: str) -> None:
+def abort(client: RestClient, place: ExecutionAddress, cause: str) -> None:
     """Abort an execution. Raises BadSetting."""
     from app.cli.terminal.refusals import advised
 
@@ -226,7 +226,7 @@ def waiting(
             screen.print(f"only the latest {EXECUTIONS_MAX} running executions were read")
 
 
-def _signals(client: Client, place: ExecutionAddress) -> list[dict[str, Any]]:
+def _signals(client: RestClient, place: ExecutionAddress) -> list[dict[str, Any]]:
     from app.cli.terminal.refusals import advised
 
     with advised(client, place):

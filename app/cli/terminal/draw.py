@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.client import Client
+from app.cli.client import RestClient
 from app.cli.program import program
 from app.cli.terminal import phases, times
-from app.cli.terminal.tree import ExecutionTree, Node
+from app.cli.terminal.tree import Node, NodeTree
 
 # Rows that one level shows before it is folded, and rows of a drawing.
 LEVEL_ROWS_MAX = 30
@@ -90,7 +90,7 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {phase.lower().replace('_', ' ')}" for phase, number in ranked)
 
 
-def picture(tree: ExecutionTree, client: Client, rows: Sequence[Row], *, height: int | None = None) -> RenderableType:
+def picture(tree: NodeTree, client: RestClient, rows: Sequence[Row], *, height: int | None = None) -> RenderableType:
     """Return the drawing of an execution.
 
     Args:
@@ -110,7 +110,7 @@ def picture(tree: ExecutionTree, client: Client, rows: Sequence[Row], *, height:
     return Group(*head, Text(""), body, *errors)
 
 
-def heading(tree: ExecutionTree, client: Client) -> list[Text]:
+def heading(tree: NodeTree, client: RestClient) -> list[Text]:
     """Return the lines above the tree."""
     look = phases.look_of(tree.phase)
     first = Text.assemble(
@@ -181,7 +181,7 @@ def notes(node: Node) -> list[str]:
     return found
 
 
-def causes(tree: ExecutionTree) -> list[Node]:
+def causes(tree: NodeTree) -> list[Node]:
     """Return the lowest failed nodes; the first ERRORS_MAX of them are drawn with their errors."""
     # A node that was aborted because another one failed is no cause.
     return [
@@ -191,7 +191,7 @@ def causes(tree: ExecutionTree) -> list[Node]:
     ]
 
 
-def _errors(tree: ExecutionTree, client: Client) -> Iterator[RenderableType]:
+def _errors(tree: NodeTree, client: RestClient) -> Iterator[RenderableType]:
     """Yield the errors of the lowest failed nodes, with the command that shows the log."""
     failed = causes(tree)
     for node in failed[:ERRORS_MAX]:

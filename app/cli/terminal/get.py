@@ -15,9 +15,9 @@ from app.cli.terminal.output import show as print_drawing
 from app.cli.terminal.places import Domain, Output, Project, execution_of, place_of
 
 if TYPE_CHECKING:
-    from app.cli.client import Client
+    from app.cli.client import RestClient
     from app.cli.terminal.places import ExecutionAddress
-    from app.cli.terminal.tree import ExecutionTree, Node
+    from app.cli.terminal.tree import Node, NodeTree
 
 
 def get(
@@ -44,7 +44,7 @@ def get(
         show(client, execution_of(client, execution, project, domain), output, all_rows=all_rows)
 
 
-def show(client: Client, place: ExecutionAddress, output: str, *, all_rows: bool = False) -> None:
+def show(client: RestClient, place: ExecutionAddress, output: str, *, all_rows: bool = False) -> None:
     """Print one execution. Raises BadSetting."""
     from app.cli.terminal import draw
     from app.cli.terminal.tree import TreeReader
@@ -61,7 +61,7 @@ def show(client: Client, place: ExecutionAddress, output: str, *, all_rows: bool
     print_drawing(console(), draw.picture(tree, client, rows))
 
 
-def as_json(tree: ExecutionTree, client: Client) -> dict[str, Any]:
+def as_json(tree: NodeTree, client: RestClient) -> dict[str, Any]:
     """Return an execution with its nodes for programs."""
     closure = tree.row["closure"]
     return {
@@ -98,7 +98,7 @@ def _node(node: Node) -> dict[str, Any]:
     }
 
 
-def _list(client: Client, project: str, domain: str, limit: int, output: str) -> None:
+def _list(client: RestClient, project: str, domain: str, limit: int, output: str) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from app.cli.client import CallRefused, Client
+from app.cli.client import CallRefused, RestClient
 
 # A longer line is cut, so that memory is bounded.
 LINE_BYTES_MAX = 64 * 1024
@@ -51,7 +51,7 @@ def source_of(label: str, uri: str, *, ended: bool) -> LogSource:
     return LogSource(label, path, tuple(parse_qsl(parts.query)), uri, ended)
 
 
-def lines(client: Client, source: LogSource, *, follow: bool, tail: int | None) -> Iterator[str]:
+def lines(client: RestClient, source: LogSource, *, follow: bool, tail: int | None) -> Iterator[str]:
     """Yield the lines of a log; of a followed one until the attempt ends.
 
     Raises:

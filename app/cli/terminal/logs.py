@@ -17,11 +17,11 @@ from app.cli.terminal.output import print_json_line
 from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
 
 if TYPE_CHECKING:
-    from app.cli.client import Client
+    from app.cli.client import RestClient
     from app.cli.terminal.interrupts import Interrupts
     from app.cli.terminal.log_lines import LogSource
     from app.cli.terminal.places import ExecutionAddress
-    from app.cli.terminal.tree import ExecutionTree, Node, TreeReader
+    from app.cli.terminal.tree import Node, NodeTree, TreeReader
 
 SOURCES_MAX = 10_000
 SECONDS = 1.0
@@ -80,7 +80,7 @@ class Chosen:
 
     def __init__(
         self,
-        client: Client,
+        client: RestClient,
         reader: TreeReader,
         place: ExecutionAddress,
         node: str,
@@ -94,7 +94,7 @@ class Chosen:
         self._attempt = attempt
         self._index = index
 
-    def read(self) -> tuple[ExecutionTree, list[LogSource]]:
+    def read(self) -> tuple[NodeTree, list[LogSource]]:
         """Return the execution and its logs at present.
 
         Raises:
@@ -189,7 +189,7 @@ class Reading:
     """
 
     def __init__(
-        self, client: Client, chosen: Chosen, printer: Printer, interrupts: Interrupts, *, tail: int | None
+        self, client: RestClient, chosen: Chosen, printer: Printer, interrupts: Interrupts, *, tail: int | None
     ) -> None:
         self._client = client
         self._chosen = chosen
@@ -239,7 +239,7 @@ class Reading:
         return False
 
     def _print(self, source: LogSource, *, follow: bool) -> None:
-        from app.cli.client import CallRefused, Unreachable
+        from app.cli.client import CallRefused, ServerUnreachable
         from app.cli.terminal.log_lines import lines
 
         if not source.path:
@@ -250,6 +250,6 @@ class Reading:
                 self._printer.line(source, line)
                 if self._interrupts.pressed.is_set():
                     return
-        except (CallRefused, Unreachable) as error:
+        except (CallRefused, ServerUnreachable) as error:
             if not self._interrupts.pressed.is_set():
                 self._printer.note(source, str(error))

@@ -12,7 +12,7 @@ import typer
 from app.cli.program import program
 
 if TYPE_CHECKING:
-    from app.cli.client import Client
+    from app.cli.client import RestClient
 
 PROJECT, DOMAIN = "flytesnacks", "development"
 
@@ -70,24 +70,24 @@ class ExecutionAddress:
         """Return the id as JSON of the API."""
         return {"project": self.project, "domain": self.domain, "name": self.name}
 
-    def shown(self, client: Client) -> str:
+    def shown(self, client: RestClient) -> str:
         """Return the shortest text that names the execution on a command line."""
         project, domain = place_of(client, "", "")
         return self.name if (self.project, self.domain) == (project, domain) else str(self)
 
-    def console(self, client: Client) -> str:
+    def console(self, client: RestClient) -> str:
         """Return the address of the execution in the console."""
         project, domain, name = (quote(part, safe="") for part in self.parts)
         return f"{client.url}/console/projects/{project}/domains/{domain}/executions/{name}"
 
 
-def place_of(client: Client, project: str, domain: str) -> tuple[str, str]:
+def place_of(client: RestClient, project: str, domain: str) -> tuple[str, str]:
     """Return project and domain of a command: the options, else those of the configuration, else the first ones."""
     connection = client.connection
     return project or connection.project or PROJECT, domain or connection.domain or DOMAIN
 
 
-def execution_of(client: Client, text: str, project: str, domain: str) -> ExecutionAddress:
+def execution_of(client: RestClient, text: str, project: str, domain: str) -> ExecutionAddress:
     """Return the id of an execution that the command line names.
 
     Raises:
@@ -108,7 +108,7 @@ def execution_of(client: Client, text: str, project: str, domain: str) -> Execut
     )
 
 
-def listed_place(client: Client, text: str, project: str, domain: str, *, what: str) -> str:
+def listed_place(client: RestClient, text: str, project: str, domain: str, *, what: str) -> str:
     """Return PROJECT/DOMAIN or PROJECT/DOMAIN/NAME, of which a command lists something.
 
     Args:
@@ -129,7 +129,7 @@ def listed_place(client: Client, text: str, project: str, domain: str, *, what: 
     return text if len(parts) > 1 else "/".join((*place_of(client, project, domain), *parts))
 
 
-def plan_of(client: Client, text: str, project: str, domain: str) -> str:
+def plan_of(client: RestClient, text: str, project: str, domain: str) -> str:
     """Return a launch plan that the command line names, as PROJECT/DOMAIN/NAME, with its version where it is given.
 
     Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.cli.client import CallRefused, Client
+from app.cli.client import CallRefused, RestClient
 from app.cli.program import program
 from app.cli.terminal.places import ExecutionAddress
 
 
 @contextmanager
-def advised(client: Client, place: ExecutionAddress, *, missing: str = "") -> Iterator[None]:
+def advised(client: RestClient, place: ExecutionAddress, *, missing: str = "") -> Iterator[None]:
     """Append the command that helps to a refusal of the block.
 
     Args:

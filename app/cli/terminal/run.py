@@ -22,7 +22,7 @@ from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json
 from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, place_of
 
 if TYPE_CHECKING:
-    from app.cli.client import Client
+    from app.cli.client import RestClient
     from app.cli.terminal.interrupts import Interrupts
 
 # Options after FILE belong to the workflow.
@@ -175,7 +175,7 @@ def _pyflyte(context: typer.Context) -> Path:
 
 
 def _launch(
-    client: Client,
+    client: RestClient,
     pyflyte: Path,
     place: ExecutionAddress,
     arguments: Sequence[str],
@@ -247,7 +247,7 @@ def _unframed(said: str) -> str:
 
 
 @contextmanager
-def _configuration(client: Client) -> Iterator[tuple[Path, dict[str, str]]]:
+def _configuration(client: RestClient) -> Iterator[tuple[Path, dict[str, str]]]:
     """Write pyflyte's configuration for the server of this command; yield its file and the variables of pyflyte."""
     import yaml
 
@@ -272,7 +272,7 @@ def _configuration(client: Client) -> Iterator[tuple[Path, dict[str, str]]]:
         yield file, variables
 
 
-def watch_or_abort(client: Client, place: ExecutionAddress, interrupts: Interrupts, *, json: bool) -> int:
+def watch_or_abort(client: RestClient, place: ExecutionAddress, interrupts: Interrupts, *, json: bool) -> int:
     """Watch an execution; at Ctrl-C ask whether to abort it. Return the exit code."""
     from app.cli.terminal.control import abort
     from app.cli.terminal.watch import LiveTree, advice
@@ -298,7 +298,7 @@ def _asked(place: ExecutionAddress, interrupts: Interrupts) -> bool:
         return False
 
 
-def _print_outputs(client: Client, place: ExecutionAddress, code: int, *, json: bool) -> None:
+def _print_outputs(client: RestClient, place: ExecutionAddress, code: int, *, json: bool) -> None:
     from app.cli.calls import path_of
     from app.cli.terminal import values
 

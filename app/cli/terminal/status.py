@@ -19,7 +19,7 @@ from app.cli.terminal.places import Domain, Output, Project, place_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from app.cli.client import Client
+    from app.cli.client import RestClient
 
 PATH = "/api/v1/status"
 # States of an environment in words; no words for one that is ready.
@@ -38,13 +38,13 @@ def status(
 
     The exit code is 1 where the server does not answer or is not ready.
     """
-    from app.cli.client import Unreachable, connected
+    from app.cli.client import ServerUnreachable, connected
 
     with errors_in_one_line(), connected(endpoint) as client:
         try:
             found = _read(client)
             found["latest"] = _latest(client, project, domain)
-        except Unreachable as error:
+        except ServerUnreachable as error:
             found = {"address": client.url, "source": client.connection.source, "problem": str(error), **_offline()}
         found["next"] = list(advice(found))
         if output == "json":
@@ -55,7 +55,7 @@ def status(
             raise SystemExit(1)
 
 
-def _read(client: Client) -> dict[str, Any]:
+def _read(client: RestClient) -> dict[str, Any]:
     """Return the state of a server; of one without our route only its version. Raises BadSetting."""
     from app.cli.client import CallRefused
 
@@ -70,7 +70,7 @@ def _read(client: Client) -> dict[str, Any]:
     return {**where, "version": plane.get("version") or plane.get("Version") or "", "other": text}
 
 
-def _latest(client: Client, project: str, domain: str) -> dict[str, Any]:
+def _latest(client: RestClient, project: str, domain: str) -> dict[str, Any]:
     """Return the latest execution, and the latest failed one, of a project and domain."""
     from app.cli.client import CallRefused
 

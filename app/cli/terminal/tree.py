@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.cli.calls import path_of
-from app.cli.client import CallRefused, Client
+from app.cli.client import CallRefused, RestClient
 from app.cli.terminal import phases, times
 from app.cli.terminal.places import ExecutionAddress
 from app.cli.terminal.refusals import advised
@@ -100,7 +100,7 @@ class Node:
 
 
 @dataclass(slots=True)
-class ExecutionTree:
+class NodeTree:
     """An execution with its nodes.
 
     Attributes:
@@ -147,7 +147,7 @@ class TreeReader:
         place: The execution.
     """
 
-    def __init__(self, client: Client, place: ExecutionAddress) -> None:
+    def __init__(self, client: RestClient, place: ExecutionAddress) -> None:
         self._client = client
         self._place = place
         self._names: NodeNames | None = None
@@ -168,7 +168,7 @@ class TreeReader:
             found: Mapping[str, Any] = self._client.get(path_of("executions", *self._place.parts))
         return found
 
-    def read(self) -> ExecutionTree:
+    def read(self) -> NodeTree:
         """Return the execution with all nodes. Raises CallRefused and Unreachable."""
         row = self.execution()
         now = datetime.now(UTC)
@@ -182,7 +182,7 @@ class TreeReader:
         ended = phase in phases.TERMINAL
         started = times.moment(closure.get("started_at")) or times.moment(closure.get("created_at"))
         seconds = times.took(started, times.seconds_of(closure.get("duration")), running=not ended, now=now)
-        return ExecutionTree(self._place, row, phase, seconds, nodes, budget[0] <= 0, now)
+        return NodeTree(self._place, row, phase, seconds, nodes, budget[0] <= 0, now)
 
     def add_attempts(self, nodes: Sequence[Node]) -> None:
         """Read the attempts of nodes that run tasks: their number, last reason, logs and elements of maps."""

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from app.cli.client import Client
+    from app.cli.client import RestClient
     from app.cli.terminal.draw import Row
     from app.cli.terminal.interrupts import Interrupts
     from app.cli.terminal.places import ExecutionAddress
-    from app.cli.terminal.tree import ExecutionTree
+    from app.cli.terminal.tree import NodeTree
 
 SECONDS_MIN = 1.0
 # A large execution is read less often, so that reading it takes a fifth of the time at most.
@@ -56,7 +56,7 @@ def watch(
         raise SystemExit(code)
 
 
-def advice(client: Client, place: ExecutionAddress) -> str:
+def advice(client: RestClient, place: ExecutionAddress) -> str:
     """Return the commands that watch or end an execution."""
     name = place.shown(client)
     return f"watch it with `{program()} watch {name}`, end it with `{program()} terminate {name}`"
@@ -72,7 +72,9 @@ class LiveTree:
         json: Whether each change is printed as a line of JSON.
     """
 
-    def __init__(self, client: Client, place: ExecutionAddress, interrupts: Interrupts, *, json: bool = False) -> None:
+    def __init__(
+        self, client: RestClient, place: ExecutionAddress, interrupts: Interrupts, *, json: bool = False
+    ) -> None:
         from app.cli.terminal.tree import TreeReader
 
         self._client = client
@@ -107,16 +109,16 @@ class LiveTree:
                     return INTERRUPTED
         return phases.exit_code(tree.phase)
 
-    def _read(self, drawing: Live | None) -> ExecutionTree | None:
+    def _read(self, drawing: Live | None) -> NodeTree | None:
         """Return the execution; None after Ctrl-C. Repeat the call while the server does not answer."""
-        from app.cli.client import CallRefused, Unreachable
+        from app.cli.client import CallRefused, ServerUnreachable
 
         since = time.monotonic()
         while True:
             try:
                 return self._reader.read()
-            except (Unreachable, CallRefused) as error:
-                passing = isinstance(error, Unreachable) or error.status in (429, 502, 503, 504)
+            except (ServerUnreachable, CallRefused) as error:
+                passing = isinstance(error, ServerUnreachable) or error.status in (429, 502, 503, 504)
                 if not passing or time.monotonic() - since > OUTAGE_SECONDS_MAX:
                     raise
                 if drawing is not None:
@@ -126,7 +128,7 @@ class LiveTree:
             if self._interrupts.pause(SECONDS_MIN):
                 return None
 
-    def _show(self, tree: ExecutionTree, screen: Console, drawing: Live | None) -> None:
+    def _show(self, tree: NodeTree, screen: Console, drawing: Live | None) -> None:
         from app.cli.terminal import draw
 
         rows = draw.rows_of(tree.nodes)
@@ -141,13 +143,13 @@ class LiveTree:
         height = None if tree.ended else screen.size.height
         drawing.update(draw.picture(tree, self._client, rows, height=height), refresh=True)
 
-    def _read_details(self, tree: ExecutionTree, rows: Sequence[Row]) -> None:
+    def _read_details(self, tree: NodeTree, rows: Sequence[Row]) -> None:
         from app.cli.terminal import draw
 
         self._reader.add_attempts([row.node for row in rows if row.node is not None])
         self._reader.add_errors(draw.causes(tree)[: draw.ERRORS_MAX])
 
-    def _print_changes(self, tree: ExecutionTree, screen: Console) -> None:
+    def _print_changes(self, tree: NodeTree, screen: Console) -> None:
         """Print a line for each node whose phase is another one than before."""
         from app.cli.terminal import draw, phases, times
 

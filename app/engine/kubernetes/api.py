@@ -11,7 +11,7 @@ import orjson
 
 from app.engine.kubernetes.credentials import Credential, CredentialsError
 from app.engine.kubernetes.http import Answer, Connections, NoAnswer
-from app.engine.kubernetes.kubeconfig import Access
+from app.engine.kubernetes.kubeconfig import ClusterAccess
 from app.settings.server import KubeClient
 
 GROUP, VERSION, PLURAL = "flyte.lyft.com", "v1alpha1", "flyteworkflows"
@@ -50,7 +50,7 @@ class ClusterApi:
         requests_max: Calls at once.
     """
 
-    def __init__(self, access: Access, limits: KubeClient, *, requests_max: int) -> None:
+    def __init__(self, access: ClusterAccess, limits: KubeClient, *, requests_max: int) -> None:
         self._timeout_seconds = limits.timeout_seconds
         self._connections = Connections(access.address)
         self._credentials = access.credentials

@@ -67,7 +67,7 @@ class CredentialSource(Protocol):
         """Return new credentials. Raises CredentialsError."""
 
 
-class Credentials:
+class ClusterCredentials:
     """The credentials of one cluster, which are kept until they expire or are refused.
 
     Args:

@@ -19,7 +19,7 @@ from lightkube.config.models import User as KubeUser
 from lightkube.core.exceptions import ConfigError
 
 from app.engine.kubernetes.credentials import (
-    Credentials,
+    ClusterCredentials,
     CredentialsError,
     CredentialSource,
     ExecPlugin,
@@ -40,7 +40,7 @@ _USER_KEYS = ("auth-provider", "as", "as-uid", "as-groups", "as-user-extra")
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ClusterAccess:
     """How a cluster is called.
 
     Attributes:
@@ -49,10 +49,10 @@ class Access:
     """
 
     address: str
-    credentials: Credentials
+    credentials: ClusterCredentials
 
 
-def of_cluster(cluster: Cluster) -> Access:
+def of_cluster(cluster: Cluster) -> ClusterAccess:
     """Return the access to a cluster of `clusters.clusterConfigs`. Raises BadSetting."""
     if cluster.in_cluster:
         return in_cluster()
@@ -70,7 +70,7 @@ def of_cluster(cluster: Cluster) -> Access:
         raise BadSetting(f"clusters.clusterConfigs: cluster {cluster.name}: {error}") from error
 
 
-def of_file(path: str, *, master: str) -> Access:
+def of_file(path: str, *, master: str) -> ClusterAccess:
     """Return the access to the cluster of a kubeconfig file's current context.
 
     Args:
@@ -101,7 +101,7 @@ def of_file(path: str, *, master: str) -> Access:
         raise BadSetting(f"server.kube-config: {path} cannot be used: {error}") from error
 
 
-def in_cluster(*, master: str = "") -> Access:
+def in_cluster(*, master: str = "") -> ClusterAccess:
     """Return the access of a pod to its own cluster. master: an address in its place. Raises BadSetting."""
     try:
         config = _single(KubeConfig.from_service_account())
@@ -115,7 +115,7 @@ def in_cluster(*, master: str = "") -> Access:
         ) from error
 
 
-def _access(config: SingleConfig, user: Mapping[str, Any], cluster: Mapping[str, Any]) -> Access:
+def _access(config: SingleConfig, user: Mapping[str, Any], cluster: Mapping[str, Any]) -> ClusterAccess:
     """Return the access of a context; user and cluster are its entries as the file has them."""
     who = config.user or KubeUser()
     paths = (config.cluster.certificate_auth, who.client_cert, who.client_key)
@@ -127,7 +127,7 @@ def _access(config: SingleConfig, user: Mapping[str, Any], cluster: Mapping[str,
     address = _address(config.cluster, who)
     # An address that cannot be used ends the start of the server.
     Connections(address)
-    return Access(address, Credentials(_source(who, user.get("exec"), folder, cluster, tls)))
+    return ClusterAccess(address, ClusterCredentials(_source(who, user.get("exec"), folder, cluster, tls)))
 
 
 def _address(cluster: KubeCluster, user: KubeUser) -> str:

@@ -180,7 +180,7 @@ def _unexpected(letter: int, context: str) -> JsonError:
     return JsonError(f"invalid character {shown} {context}")
 
 
-class Token(NamedTuple):
+class JsonToken(NamedTuple):
     """One token.
 
     Attributes:
@@ -196,7 +196,7 @@ class Token(NamedTuple):
     text: str = ""
 
 
-class Tokens:
+class JsonTokens:
     """The tokens of one JSON value that `first_value` has accepted, without commas and colons.
 
     Args:
@@ -207,14 +207,14 @@ class Tokens:
     def __init__(self, value: bytes, start: int = 0) -> None:
         self.value = value
         self._tokens = self._read(start)
-        self._peeked: Token | None = None
+        self._peeked: JsonToken | None = None
 
-    def next(self) -> Token:
+    def next(self) -> JsonToken:
         """Return the next token and advance."""
         token, self._peeked = self._peeked or next(self._tokens), None
         return token
 
-    def peek(self) -> Token:
+    def peek(self) -> JsonToken:
         """Return the next token without advancing."""
         if self._peeked is None:
             self._peeked = next(self._tokens)
@@ -243,21 +243,21 @@ class Tokens:
         """Return an error about a text that is no protobuf JSON."""
         return JsonError(f"proto: syntax error ({self.place(position)}): {problem}")
 
-    def unexpected(self, token: Token) -> JsonError:
+    def unexpected(self, token: JsonToken) -> JsonError:
         """Return the error about a token of the wrong kind."""
         return self.syntax_error(token.start, f"unexpected token {token.raw}")
 
-    def _read(self, start: int) -> Iterator[Token]:
+    def _read(self, start: int) -> Iterator[JsonToken]:
         for match in _TOKEN.finditer(self.value, start):
             try:
                 raw = match.group().decode()
             except UnicodeDecodeError as error:
                 raise self.syntax_error(match.start(), "invalid UTF-8 in string") from error
             if raw[0] == '"':
-                yield Token('"', match.start(), raw, self._text(match, raw))
+                yield JsonToken('"', match.start(), raw, self._text(match, raw))
             else:
-                yield Token("0" if raw[0] in "-0123456789" else raw[0], match.start(), raw)
-        yield Token("", len(self.value), "")
+                yield JsonToken("0" if raw[0] in "-0123456789" else raw[0], match.start(), raw)
+        yield JsonToken("", len(self.value), "")
 
     def _text(self, match: re.Match[bytes], raw: str) -> str:
         """Return the content of a string. Raises JsonError for half a surrogate pair."""

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError
 
 from app.background.events_out import kafka
 from app.background.events_out.kafka import KafkaPublisher, configuration
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting
 from app.settings.events_out import Kafka
 from tests.background.events_out.messages import message
@@ -110,7 +110,7 @@ def test_messages_have_key_headers_and_data_of_the_binding_and_keep_their_order(
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, Away),
         (KafkaError._MSG_TIMED_OUT, Away),
         (KafkaError.NOT_ENOUGH_REPLICAS, TryAgain),
-        (KafkaError.MSG_SIZE_TOO_LARGE, Refused),
+        (KafkaError.MSG_SIZE_TOO_LARGE, MessageRefused),
     ],
 )
 def test_errors_of_brokers(code: int, outcome: type[Exception]) -> None:
@@ -143,7 +143,7 @@ def test_a_message_above_the_limit_is_refused(cluster: Cluster, monkeypatch: pyt
 
     async def scenario() -> None:
         async with publisher(cluster.brokers) as made:
-            with pytest.raises(Refused, match="size"):
+            with pytest.raises(MessageRefused, match="size"):
                 await made.publish(large)
 
     asyncio.run(scenario())

@@ -21,7 +21,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 from app.background.events_out import nats as publishers
 from app.background.events_out.nats import NatsPublisher
-from app.background.outbox.targets import Away, Refused
+from app.background.outbox.targets import Away, MessageRefused
 from app.settings.events_out import Nats
 from app.wire.cloud_events import STRUCTURED
 from tests.background.events_out.messages import message
@@ -167,7 +167,7 @@ def test_authentication(tmp_path: Path, arguments: tuple[str, ...], section: dic
 def test_a_message_above_the_limit_is_refused(tmp_path: Path) -> None:
     async def scenario(port: int) -> None:
         async with publisher(port) as made:
-            with pytest.raises(Refused, match="at most 1048576"):
+            with pytest.raises(MessageRefused, match="at most 1048576"):
                 await made.publish(message(node="n" * 1_100_000))
 
     with nats_server(tmp_path) as port:

@@ -15,7 +15,7 @@ from flyteidl.admin import event_pb2
 from moto.server import ThreadedMotoServer
 
 from app.background.events_out.sns import SnsPublisher
-from app.background.outbox.targets import Away, Refused
+from app.background.outbox.targets import Away, MessageRefused
 from app.wire import cloud_events
 from tests.background.events_out.messages import message, raw_message
 
@@ -126,7 +126,7 @@ def test_a_message_above_the_limit_is_refused(aws: str) -> None:
 
     async def scenario() -> None:
         async with publisher(topic.arn) as made:
-            with pytest.raises(Refused, match=r"(?i)too long|256"):
+            with pytest.raises(MessageRefused, match=r"(?i)too long|256"):
                 await made.publish(message(node="n" * 300_000))
 
     asyncio.run(scenario())

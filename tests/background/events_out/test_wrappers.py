@@ -11,7 +11,7 @@ from flyteidl.core import artifact_id_pb2, identifier_pb2
 from flyteidl.event import cloudevents_pb2
 
 from app.background.events_out import wrappers
-from app.background.outbox.targets import Refused
+from app.background.outbox.targets import MessageRefused
 from app.database import schema
 from app.services import events, execution_ids, executions, launch_plans
 from app.services.phases import Node, Task, Workflow
@@ -88,7 +88,7 @@ class TestWorkflows:
 
     def test_an_execution_that_is_not_there_is_refused(self, bench: Scenario) -> None:
         async def scenario(b: Any) -> None:
-            with pytest.raises(Refused, match="execution p/development/e1 is not in the database"):
+            with pytest.raises(MessageRefused, match="execution p/development/e1 is not in the database"):
                 await wrapped(b, "workflow", workflow_event(Workflow.SUCCEEDED, 9))
 
         bench(scenario)

@@ -20,7 +20,7 @@ from app.background.notifications.mail import Mail
 from app.background.notifications.queue import body_of_sns
 from app.background.notifications.ses import Ses
 from app.background.outbox.build import outbox_of
-from app.background.outbox.targets import Away, Refused
+from app.background.outbox.targets import Away, MessageRefused
 from app.database.outbox_tables import OutboxMessage
 from app.runtime.dispatch import Server
 from app.settings.outbound import Aws, Emailer, Notifications, Processor, Publisher
@@ -69,7 +69,7 @@ def test_ses_sends_and_refuses(bench: Scenario, aws: Callable[[str], Any]) -> No
         one = Mail("d1", SENDER, "a@example.com", "hello", "<p>x</p>", NOW)
         client = aws("ses")
         client.delete_identity(Identity=SENDER)
-        with pytest.raises(Refused, match="MessageRejected"):
+        with pytest.raises(MessageRefused, match="MessageRejected"):
             await service.send(one)
         client.verify_email_identity(EmailAddress=SENDER)
         assert (await service.send(one)).startswith("message ")

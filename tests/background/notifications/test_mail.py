@@ -18,7 +18,7 @@ from app.background.notifications.mail import Mail, MailTarget
 from app.background.notifications.notice import Notice
 from app.background.notifications.sendgrid import SendGrid
 from app.background.notifications.smtp import Smtp
-from app.background.outbox.targets import Away, Refused, TryAgain
+from app.background.outbox.targets import Away, MessageRefused, TryAgain
 from app.settings import BadSetting, Settings
 from app.settings.outbound import Emailer, EmailServer, Notifications
 from tests.support.certificates import Authority, write_pair
@@ -196,7 +196,7 @@ class TestRefusals:
             async with smtp_server() as box:
                 box.replies = {"no@example.com": "550 no such user", "later@example.com": "451 greylisted"}
                 service = Smtp(settings_of(box.port))
-                with pytest.raises(Refused, match="RCPT TO: 550 no such user"):
+                with pytest.raises(MessageRefused, match="RCPT TO: 550 no such user"):
                     await service.send(mail("no@example.com"))
                 with pytest.raises(TryAgain, match="RCPT TO: 451 greylisted"):
                     await service.send(mail("later@example.com"))
@@ -209,7 +209,7 @@ class TestRefusals:
         async def scenario() -> None:
             async with smtp_server() as box:
                 box.replies = {"data": "554 spam"}
-                with pytest.raises(Refused, match="DATA: 554 spam"):
+                with pytest.raises(MessageRefused, match="DATA: 554 spam"):
                     await send(Smtp(settings_of(box.port)), mail())
 
         asyncio.run(scenario())
@@ -290,7 +290,7 @@ class TestSendGrid:
                     await service.send(mail())
                 assert again.value.after_seconds == 7
                 assert receiver.received[-1].headers["authorization"] == "Bearer SG.two"
-                for status, kind in ((400, Refused), (401, Away), (500, TryAgain)):
+                for status, kind in ((400, MessageRefused), (401, Away), (500, TryAgain)):
                     receiver.answer = lambda _, status=status: status  # type: ignore[misc]
                     with pytest.raises(kind, match=str(status)):
                         await service.send(mail())

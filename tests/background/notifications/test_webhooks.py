@@ -16,7 +16,7 @@ from app.background.notifications import webhooks
 from app.background.notifications.notice import Notice
 from app.background.notifications.rates import Rates
 from app.background.notifications.webhooks import WebhookTarget, post_of
-from app.background.outbox.targets import Away, Delivery, Refused, TryAgain
+from app.background.outbox.targets import Away, Delivery, MessageRefused, TryAgain
 from app.services.notifications import shown
 from app.settings import Settings
 from app.settings.outbound import Notifications
@@ -109,7 +109,7 @@ class TestForms:
         "address", ["https://", "https://user:pw@example.com/", "https://[::1/", "https://x:99999/"]
     )
     def test_unusable_addresses(self, address: str) -> None:
-        with pytest.raises(Refused):
+        with pytest.raises(MessageRefused):
             post(address)
 
     @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ class TestForms:
         ],
     )
     def test_a_user_name_and_secrets_in_clear_text_are_refused(self, address: str) -> None:
-        with pytest.raises(Refused):
+        with pytest.raises(MessageRefused):
             post(address)
 
     def test_lists_show_the_host_alone(self) -> None:
@@ -173,7 +173,13 @@ class TestDelivery:
     def test_outcomes(self, target: WebhookTarget) -> None:
         async def scenario() -> None:
             async with http_receiver() as receiver:
-                for status, kind in ((500, TryAgain), (408, TryAgain), (410, Refused), (302, Refused), (404, Refused)):
+                for status, kind in (
+                    (500, TryAgain),
+                    (408, TryAgain),
+                    (410, MessageRefused),
+                    (302, MessageRefused),
+                    (404, MessageRefused),
+                ):
                     receiver.answer = lambda _, status=status: status  # type: ignore[misc]
                     with pytest.raises(kind, match=str(status)):
                         await target.deliver(delivery(receiver.url))
@@ -192,7 +198,7 @@ class TestDelivery:
 
     def test_an_address_with_other_characters_is_refused_for_good(self, target: WebhookTarget) -> None:
         for address in ("https://example.com/a b", "https://example.com/a\r\nx: y", "https://hooks.sl\u0430ck.com/"):
-            with pytest.raises(Refused):
+            with pytest.raises(MessageRefused):
                 asyncio.run(target.deliver(delivery(address)))
 
     def test_a_slow_host_leaves_connections_to_the_others(self, target: WebhookTarget) -> None:
@@ -234,7 +240,7 @@ class TestDelivery:
             target = WebhookTarget(Settings())
             async with http_receiver() as receiver:
                 for host in ("127.0.0.1", "localhost"):
-                    with pytest.raises(Refused, match="not public"):
+                    with pytest.raises(MessageRefused, match="not public"):
                         await target._send(webhooks.Post(f"http://{host}:{receiver.port}/", b"{}"), "d1")
                 assert receiver.received == []
             await target.close()
@@ -243,7 +249,7 @@ class TestDelivery:
 
     def test_without_a_secret_other_receivers_get_nothing(self) -> None:
         async def scenario() -> None:
-            with pytest.raises(Refused, match="secretNames"):
+            with pytest.raises(MessageRefused, match="secretNames"):
                 await WebhookTarget(Settings()).deliver(delivery("https://example.com/x"))
             section = Notifications(webhook=Section(secret_names=("no-such-secret",)))
             lacking = WebhookTarget(Settings(notifications=section))

@@ -15,7 +15,7 @@ from app import errors, limited_log
 from app.background.outbox import claims, processes, service
 from app.background.outbox.processes import Processes
 from app.background.outbox.service import Outbox
-from app.background.outbox.targets import Away, Backoff, Delivery, Refused, TryAgain
+from app.background.outbox.targets import Away, Backoff, Delivery, MessageRefused, TryAgain
 from app.database import schema
 from app.database.outbox_tables import OutboxMessage
 from app.runtime.dispatch import Server
@@ -128,7 +128,7 @@ class TestDelivery:
 
             def fail(delivery: Delivery) -> None:
                 if delivery.content == b"bad":
-                    raise Refused("550 no such user")
+                    raise MessageRefused("550 no such user")
 
             target.fail = fail
             await put(b, "one", "bad", "two")
@@ -181,7 +181,7 @@ class TestDelivery:
 
             def fail(delivery: Delivery) -> None:
                 if delivery.content == b"bad":
-                    raise Refused(target.reply)
+                    raise MessageRefused(target.reply)
 
             target.fail = fail
             await put(b, "one", "bad", recipient="\0\x1b[2J")

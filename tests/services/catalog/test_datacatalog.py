@@ -13,7 +13,7 @@ from flyteidl.datacatalog import datacatalog_pb2 as pb
 
 from app import errors
 from app.auth.caller_access import Access
-from app.auth.roles import Grant, Permissions, Role
+from app.auth.roles import CallerRole, Permissions, Role
 from app.database.catalog_tables import CatalogArtifact, CatalogTag
 from app.services import catalog
 from tests.services.catalog.requests import (
@@ -239,7 +239,7 @@ def test_a_list_has_the_datasets_that_its_caller_may_see(bench: Bench) -> None:
         for domain in ("d", "e"):
             await desk.call(catalog.create_dataset, create_dataset(domain=domain))
         async with desk.context() as ctx:
-            grants = Permissions((Grant(Role.VIEW, "p", "e"),))
+            grants = Permissions((CallerRole(Role.VIEW, "p", "e"),))
             ctx.access = Access(grants, None, None)  # type: ignore[arg-type]
             page = await catalog.list_datasets(ctx, pb.ListDatasetsRequest())
         assert [one.id.domain for one in page.datasets] == ["e"]

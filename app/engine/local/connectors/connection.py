@@ -19,7 +19,7 @@ import grpc.aio
 from flyteidl.admin import agent_pb2
 from flyteidl.service import agent_pb2_grpc
 
-from app.engine.local.connectors.deployments import Target, is_loopback
+from app.engine.local.connectors.deployments import ConnectorTarget, is_loopback
 from app.settings.connectors import Deployment
 
 _Code = grpc.StatusCode
@@ -54,7 +54,7 @@ class CallFailed(Exception):
         super().__init__(f"rpc error: code = {_go_name(code)} desc = {detail}{note}")
 
 
-class Connection:
+class ConnectorConnection:
     """A connection to one service.
 
     Args:
@@ -62,7 +62,7 @@ class Connection:
         message_bytes_max: The size limit of a reply.
     """
 
-    def __init__(self, target: Target, *, message_bytes_max: int) -> None:
+    def __init__(self, target: ConnectorTarget, *, message_bytes_max: int) -> None:
         self.target = target
         self._message_bytes_max = message_bytes_max
         self._channel: grpc.aio.Channel | None = None
@@ -225,7 +225,7 @@ class Connection:
 class _TokenFile:
     """The token of a service, read in a thread when the file has changed."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: ConnectorTarget) -> None:
         self._target = target
         self._seen: tuple[int, int, int] | None = None
         self._token = target.token

@@ -13,7 +13,7 @@ OWN = "flytekit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ConnectorTarget:
     """A service that this server calls.
 
     Attributes:
@@ -69,7 +69,7 @@ def is_loopback(endpoint: str) -> bool:
         return host == "localhost"
 
 
-def targets_of(settings: Settings) -> list[Target]:
+def targets_of(settings: Settings) -> list[ConnectorTarget]:
     """Return the services of the settings: of each section the default one first, then the others in order of id."""
     plugins = settings.plugins
     return _targets_of_section(CONNECTOR_SERVICE, plugins.connector_service) + _targets_of_section(
@@ -77,11 +77,11 @@ def targets_of(settings: Settings) -> list[Target]:
     )
 
 
-def _targets_of_section(plugin: str, section: ServicesSection) -> list[Target]:
+def _targets_of_section(plugin: str, section: ServicesSection) -> list[ConnectorTarget]:
     caching, limiter = section.web_api.caching, section.web_api.read_rate_limiter
     deployments = {"": section.default_deployment, **dict(sorted(section.deployments.items()))}
     return [
-        Target(
+        ConnectorTarget(
             plugin=plugin,
             id=id,
             deployment=deployment,

@@ -13,7 +13,7 @@ from flyteidl.admin import agent_pb2
 from flyteidl.core import execution_pb2
 
 from app.engine.local.connectors import replies
-from app.engine.local.connectors.connection import CallFailed, Connection
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
 from app.engine.local.connectors.deployments import OWN
 from app.engine.local.connectors.jobs import Job, JobTable
 from app.engine.local.connectors.outputs import Outputs
@@ -30,10 +30,10 @@ _ORDER = {Task.UNDEFINED: 0, Task.QUEUED: 1, Task.WAITING_FOR_RESOURCES: 2, Task
 _NO_MODULE = "ModuleNotFoundError: No module named "
 
 
-class Services(Protocol):
+class ConnectorServices(Protocol):
     """Returns connections to services."""
 
-    async def connection_of(self, deployment: str, plugin: str) -> Connection:
+    async def connection_of(self, deployment: str, plugin: str) -> ConnectorConnection:
         """Return the connection to a service. Raises CallFailed and LookupError."""
 
 
@@ -48,7 +48,7 @@ class Place:
         first_poll_seconds: Time before the second poll.
     """
 
-    services: Services
+    services: ConnectorServices
     jobs: JobTable
     outputs: Outputs
     first_poll_seconds: float
@@ -103,7 +103,7 @@ class Follower:
             await asyncio.sleep(self._pause * random.uniform(0.9, 1.1))  # nosec B311 # jitter
             self._pause = min(self._pause * 2, max(self._poll_seconds_max, self._place.first_poll_seconds))
 
-    async def _get(self, connection: Connection) -> agent_pb2.Resource:
+    async def _get(self, connection: ConnectorConnection) -> agent_pb2.Resource:
         self._failures_max = connection.target.failures_max
         self._poll_seconds_max = connection.target.poll_seconds_max
         job = self._job
@@ -163,7 +163,7 @@ class Follower:
         self._shown = report
         await self._send(report)
 
-    async def _ended(self, connection: Connection, resource: agent_pb2.Resource) -> Outcome:
+    async def _ended(self, connection: ConnectorConnection, resource: agent_pb2.Resource) -> Outcome:
         """Store the last reply of a task, then return the outcome."""
         await self._log.fetch(connection, self._job)
         stored = await self._place.outputs.stored(self._task, resource)

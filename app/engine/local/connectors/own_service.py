@@ -25,8 +25,8 @@ import grpc
 import structlog
 from flyteidl.core import tasks_pb2
 
-from app.engine.local.connectors.connection import CallFailed, Connection
-from app.engine.local.connectors.deployments import OWN, Target
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
+from app.engine.local.connectors.deployments import OWN, ConnectorTarget
 from app.engine.local.connectors.registry import ServiceState
 from app.engine.local.processes.environment import REQUIREMENTS_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.platform_access import PlatformAccess
@@ -169,7 +169,7 @@ class OwnService:
         if "error" in answer:
             self.problem = str(answer["error"])
             raise self._broken(environment, answer)
-        target = Target(
+        target = ConnectorTarget(
             plugin=CONNECTOR_SERVICE,
             id=OWN,
             deployment=Deployment(endpoint=f"127.0.0.1:{answer['port']}", insecure=True),
@@ -177,7 +177,7 @@ class OwnService:
             calls_a_second=100.0,
             token=token,
         )
-        connection = Connection(target, message_bytes_max=self._local.message_bytes_max)
+        connection = ConnectorConnection(target, message_bytes_max=self._local.message_bytes_max)
         state = ServiceState(connection)
         await state.ask()
         if state.problem:

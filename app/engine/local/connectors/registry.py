@@ -16,7 +16,7 @@ import structlog
 from flyteidl.admin import agent_pb2
 
 from app import limited_log
-from app.engine.local.connectors.connection import CallFailed, Connection
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
 from app.engine.local.connectors.deployments import OWN
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class ServiceState:
         problem: Why the last ListAgents failed; "" after a reply.
     """
 
-    connection: Connection
+    connection: ConnectorConnection
     types: dict[tuple[str, int], bool] | None = None
     answered_at: float = 0.0
     problem: str = ""
@@ -98,7 +98,7 @@ class Route:
         distribution: The archive of code of flytekit's own service; "" for none.
     """
 
-    connection: Connection
+    connection: ConnectorConnection
     task_type: str
     version: int
     sync: bool
@@ -118,7 +118,7 @@ class Registry:
         routes: Plugin and service id by task type, both in lower case.
     """
 
-    def __init__(self, connections: Iterable[Connection], routes: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, connections: Iterable[ConnectorConnection], routes: Mapping[str, tuple[str, str]]) -> None:
         self.services = [ServiceState(connection) for connection in connections]
         self._routes = routes
         self._asking: list[asyncio.Task[None]] = []

@@ -24,7 +24,7 @@ from app import errors, limited_log
 from app.blobs import DOWNLOAD_LIMIT
 from app.database.base import Database
 from app.engine.local.connectors import replies, requests
-from app.engine.local.connectors.connection import CallFailed, Connection
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
 from app.engine.local.connectors.deployments import OWN, routes_of, targets_of
 from app.engine.local.connectors.follower import Follower, Place, SendReport
 from app.engine.local.connectors.jobs import Job, JobTable
@@ -73,7 +73,7 @@ class ConnectorRunner:
         self._outputs = Outputs(server)
         self._place = Place(self, self._jobs, self._outputs, self._local.first_poll_seconds)
         connections = [
-            Connection(target, message_bytes_max=self._local.message_bytes_max)
+            ConnectorConnection(target, message_bytes_max=self._local.message_bytes_max)
             for target in targets_of(server.settings)
         ]
         self.own = OwnServices(server.settings, environment)
@@ -170,7 +170,7 @@ class ConnectorRunner:
                     raise ServiceBroken(str(error)) from error
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def connection_of(self, deployment: str, plugin: str) -> Connection:
+    async def connection_of(self, deployment: str, plugin: str) -> ConnectorConnection:
         """Return the connection to a service by its id in a row; start flytekit's own service if it does not run.
 
         Raises:

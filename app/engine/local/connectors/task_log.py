@@ -10,7 +10,7 @@ import grpc
 from flyteidl.admin import agent_pb2
 
 from app import limited_log
-from app.engine.local.connectors.connection import CallFailed, Connection
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
 from app.engine.local.connectors.jobs import Job
 
 _PAGES_MAX = 1000
@@ -34,7 +34,7 @@ class TaskLog:
         """Append a line with the present time."""
         self._append(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
 
-    async def fetch(self, connection: Connection, job: Job) -> None:
+    async def fetch(self, connection: ConnectorConnection, job: Job) -> None:
         """Append the log that the service has of a task, where it has one."""
         token = ""
         try:

@@ -14,8 +14,8 @@ import grpc
 import pytest
 from flyteidl.admin import agent_pb2
 
-from app.engine.local.connectors.connection import CallFailed, Connection
-from app.engine.local.connectors.deployments import Target
+from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
+from app.engine.local.connectors.deployments import ConnectorTarget
 from app.settings.connectors import CONNECTOR_SERVICE, Deployment
 from tests.engine.local.connectors.scripted import SUCCEEDED, Scripted
 from tests.support.certificates import Authority, write_pair
@@ -23,15 +23,15 @@ from tests.support.certificates import Authority, write_pair
 GET = agent_pb2.GetTaskRequest(resource_meta=b"meta")
 
 
-def a_connection(endpoint: str, *, limits: dict[str, Any] | None = None, **deployment: Any) -> Connection:
-    target = Target(
+def a_connection(endpoint: str, *, limits: dict[str, Any] | None = None, **deployment: Any) -> ConnectorConnection:
+    target = ConnectorTarget(
         plugin=CONNECTOR_SERVICE, id="lab", deployment=Deployment(endpoint=endpoint, **deployment), **(limits or {})
     )
-    return Connection(target, message_bytes_max=1024 * 1024)
+    return ConnectorConnection(target, message_bytes_max=1024 * 1024)
 
 
 def calling(
-    use: Callable[[Connection, Scripted], Awaitable[Any]],
+    use: Callable[[ConnectorConnection, Scripted], Awaitable[Any]],
     *,
     credentials: grpc.ServerCredentials | None = None,
     host: str = "127.0.0.1",
@@ -53,11 +53,11 @@ def calling(
     return asyncio.run(main())
 
 
-async def get(connection: Connection, _: Scripted) -> agent_pb2.GetTaskResponse:
+async def get(connection: ConnectorConnection, _: Scripted) -> agent_pb2.GetTaskResponse:
     return await connection.get(GET)
 
 
-async def failure(connection: Connection, _: Scripted) -> CallFailed:
+async def failure(connection: ConnectorConnection, _: Scripted) -> CallFailed:
     with pytest.raises(CallFailed) as raised:
         await connection.get(GET)
     return raised.value
@@ -113,7 +113,7 @@ def test_a_token_file_is_sent_read_again_when_it_changes_and_never_shown(tmp_pat
     file = tmp_path / "token"
     file.write_text("geheim-1\n")
 
-    async def twice(connection: Connection, service: Scripted) -> list[str]:
+    async def twice(connection: ConnectorConnection, service: Scripted) -> list[str]:
         for token in ("geheim-1", "geheim-1", "geheim-2"):
             file.write_text(f"{token}\n")
             os.utime(file, ns=(0, int(token[-1]) * 10**9))
@@ -141,7 +141,7 @@ def test_a_token_is_not_sent_in_plain_text_over_the_network(tmp_path: Path) -> N
 
 
 def test_polls_follow_the_rate_and_the_number_at_once(tmp_path: Path) -> None:
-    async def ten(connection: Connection, service: Scripted) -> tuple[float, int]:
+    async def ten(connection: ConnectorConnection, service: Scripted) -> tuple[float, int]:
         at_once = most = 0
 
         async def slow(_: Any) -> Any:
@@ -211,7 +211,7 @@ def test_a_reply_that_is_no_message_is_an_error_of_the_call() -> None:
 
 
 def test_a_call_fails_when_its_connection_is_closed_and_is_cancelled_with_its_task() -> None:
-    async def closed(connection: Connection, service: Scripted) -> None:
+    async def closed(connection: ConnectorConnection, service: Scripted) -> None:
         asked, going = asyncio.Event(), asyncio.Event()
 
         async def slow(_: Any) -> Any:
