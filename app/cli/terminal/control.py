@@ -237,7 +237,7 @@ def _signals(client: RestClient, place: ExecutionAddress) -> list[dict[str, Any]
 class _Kinds:
     """The values that gates wait for, as people call them. Each workflow is read once, and only where it matters."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: RestClient) -> None:
         self._client = client
         self._approvals: dict[tuple[str, ...], set[str]] = {}
 
@@ -253,12 +253,12 @@ class _Kinds:
         return type_name(type)
 
 
-def _workflow_of(client: Client, place: ExecutionAddress) -> Mapping[str, Any]:
+def _workflow_of(client: RestClient, place: ExecutionAddress) -> Mapping[str, Any]:
     row = client.get(path_of("executions", *place.parts))
     return row["closure"].get("workflow_id") or {}
 
 
-def _approvals(client: Client, workflow: Mapping[str, Any]) -> set[str]:
+def _approvals(client: RestClient, workflow: Mapping[str, Any]) -> set[str]:
     """Return the signals of a workflow's approvals; none of a workflow that cannot be read.
 
     Gates inside of dynamic workflows are missing: the server has these workflows with their nodes only.
