@@ -159,11 +159,13 @@ def _engine(folder: Path, lock: Path | None) -> dict[str, Any]:
     from benchmarks import engine
 
     figures = []
-    with engine.served(folder) as server:
-        for kind in engine.kinds():
-            with held(lock) as alone:
-                figures.append(engine.measure(server, kind) | {"alone": alone})
-            print(engine.line(figures[-1]), flush=True)
+    for reuse_workers in (False, True):
+        with engine.served(folder, reuse_workers=reuse_workers) as server:
+            for kind in engine.kinds():
+                if kind.reuse_workers == reuse_workers:
+                    with held(lock) as alone:
+                        figures.append(engine.measure(server, kind) | {"alone": alone})
+                    print(engine.line(figures[-1]), flush=True)
     return {"engine": figures}
 
 

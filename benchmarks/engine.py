@@ -39,10 +39,13 @@ class Kind:
 
     name: str
     task: task_pb2.TaskCreateRequest
+    reuse_workers: bool = False
 
 
 def kinds() -> list[Kind]:
-    """A Python task, forked from a process that has flytekit imported; a raw container, whose command is executed."""
+    """A raw container, whose command is executed; a Python task, forked from a process that has flytekit imported; a
+    Python task in a worker that has run others.
+    """
     container = task_pb2.TaskCreateRequest(id=messages.identifier(identifier_pb2.TASK, "container", "v1"))
     template = container.spec.template
     template.type = "raw-container"
@@ -50,7 +53,8 @@ def kinds() -> list[Kind]:
     template.interface.SetInParent()
     template.container.image = "debian"
     template.container.command.append("/bin/true")
-    return [Kind("container", container), Kind("python", messages.task("small.step", "v1"))]
+    python = messages.task("small.step", "v1")
+    return [Kind("container", container), Kind("python", python), Kind("reused python", python, reuse_workers=True)]
 
 
 class Client:
@@ -70,7 +74,7 @@ class Client:
 
     def register(self, kind: Kind, nodes: int) -> str:
         """Register a workflow of so many nodes side by side, with its launch plan; their name."""
-        name = f"{kind.name}-{nodes}"
+        name = f"{kind.task.id.name}-{nodes}"
         request = workflow_pb2.WorkflowCreateRequest(id=messages.identifier(identifier_pb2.WORKFLOW, name, "v1"))
         template = request.spec.template
         inputs = kind.task.spec.template.interface.inputs.variables
@@ -110,14 +114,16 @@ class Client:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Running]:
+def served(folder: Path, *, reuse_workers: bool) -> Iterator[Running]:
     """A server of one process on SQLite, with as many tasks at once as there are CPUs."""
     variables = {
         "FLYTEADMIN_ENGINE": "local",
         "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment.path()),
         "FLYTEADMIN__ENGINE__LOCAL__PYTHON_PATH": str(FLOWS),
+        "FLYTEADMIN__ENGINE__LOCAL__REUSEWORKERS": str(reuse_workers).lower(),
     }
-    with serving(folder / "home-engine", variables=variables) as server:
+    home = "home-engine-reused" if reuse_workers else "home-engine"
+    with serving(folder / home, variables=variables) as server:
         yield server
 
 
