@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ _NOT_CONNECTED = ("failed to connect", "resolution failed", "name resolution", "
 # flytekit puts tracebacks into the status, which travels as metadata. Go takes 16 MiB of it.
 _METADATA_BYTES_MAX = 16 * 1024 * 1024
 _RECONNECT_MS = 5000
+# Replies of services that lack a part, which are no failed calls: of old ones without ListAgents, and of agents without
+# logs. flytekit's service raises NotImplementedError there.
+_NO_AGENTS = frozenset({_Code.UNIMPLEMENTED})
+NO_LOGS = frozenset({_Code.UNIMPLEMENTED, _Code.UNKNOWN, _Code.NOT_FOUND})
 _TOKEN_BYTES_MAX = 64 * 1024
 
 
@@ -74,7 +78,8 @@ class ConnectorConnection:
 
     async def list_agents(self) -> agent_pb2.ListAgentsResponse:
         """Return the agents of the service. Raises CallFailed."""
-        return await self._call(_metadata_stub, "ListAgents", agent_pb2.ListAgentsRequest(), "ListConnectors")
+        request = agent_pb2.ListAgentsRequest()
+        return await self._call(_metadata_stub, "ListAgents", request, "ListConnectors", replies=_NO_AGENTS)
 
     async def create(self, request: agent_pb2.CreateTaskRequest) -> agent_pb2.CreateTaskResponse:
         """Create a task. Raises CallFailed."""
@@ -124,7 +129,7 @@ class ConnectorConnection:
     async def logs(self, request: agent_pb2.GetTaskLogsRequest) -> AsyncIterator[agent_pb2.GetTaskLogsResponse]:
         """Yield the messages of one page of a task's log. Raises CallFailed."""
         seconds = self.target.deployment.timeout_seconds("GetTaskLogs")
-        with self._errors("GetTaskLogs", seconds):
+        with self._errors("GetTaskLogs", seconds, replies=NO_LOGS):
             channel, metadata = await self._ready()
             call = _tasks_stub(channel).GetTaskLogs(request, timeout=seconds, metadata=metadata)
             try:
@@ -141,7 +146,14 @@ class ConnectorConnection:
         if channel is not None:
             await channel.close(None)
 
-    async def _call(self, stub: Callable[[grpc.aio.Channel], Any], rpc: str, request: Any, *names: str) -> Any:
+    async def _call(
+        self,
+        stub: Callable[[grpc.aio.Channel], Any],
+        rpc: str,
+        request: Any,
+        *names: str,
+        replies: Collection[grpc.StatusCode] = (),
+    ) -> Any:
         """Call an RPC.
 
         Args:
@@ -149,9 +161,10 @@ class ConnectorConnection:
             rpc: Its name.
             request: The request.
             *names: Names of its deadline in the settings that precede its own.
+            replies: Codes that do not count as failures.
         """
         seconds = self.target.deployment.timeout_seconds(*names, rpc)
-        with self._errors((*names, rpc)[0], seconds):
+        with self._errors((*names, rpc)[0], seconds, replies=replies):
             channel, metadata = await self._ready()
             reply = await getattr(stub(channel), rpc)(request, timeout=seconds, metadata=metadata)
         if reply is None:
@@ -161,14 +174,14 @@ class ConnectorConnection:
         return reply
 
     @contextmanager
-    def _errors(self, rpc: str, seconds: float) -> Iterator[None]:
+    def _errors(self, rpc: str, seconds: float, *, replies: Collection[grpc.StatusCode] = ()) -> Iterator[None]:
         """Count a call, and replace errors of grpcio by CallFailed."""
         self.calls += 1
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            self.failures += 1
             code = error.code()
+            self.failures += code not in replies
             note = (
                 f" (deadline of {seconds:g}s, {self.target.name}.timeouts.{rpc})"
                 if code is _Code.DEADLINE_EXCEEDED

@@ -6,16 +6,13 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import grpc
 from flyteidl.admin import agent_pb2
 
 from app import limited_log
-from app.engine.local.connectors.connection import CallFailed, ConnectorConnection
+from app.engine.local.connectors.connection import NO_LOGS, CallFailed, ConnectorConnection
 from app.engine.local.connectors.jobs import Job
 
 _PAGES_MAX = 1000
-# Codes of services whose agent has no logs. flytekit's raises NotImplementedError.
-_NO_LOGS = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.NOT_FOUND)
 
 
 class TaskLog:
@@ -52,7 +49,7 @@ class TaskLog:
                     return
                 token = following
         except CallFailed as error:
-            if error.code not in _NO_LOGS:
+            if error.code not in NO_LOGS:
                 limited_log.warning(
                     "connector_log_not_read",
                     key=connection.target.name,

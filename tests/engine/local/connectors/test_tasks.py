@@ -70,6 +70,9 @@ def test_a_task_runs_to_its_outputs_with_the_requests_of_upstream(run_connected:
         assert get.output_prefix == create.output_prefix
         assert not service.requests["delete"]
         assert not await jobs(plane)
+        # A service without logs has not failed.
+        assert service.requests["logs"]
+        assert plane.connectors.registry.services[0].connection.failures == 0
 
     run_connected(scenario, service(RUNNING, resource(Phase.SUCCEEDED, outputs={"o": 42})))
 
