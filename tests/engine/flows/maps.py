@@ -77,7 +77,8 @@ def kill_itself(x: int) -> int:
     return x
 
 
-@task(timeout=timedelta(seconds=2), retries=1)
+# Longer than the start of an interpreter, which the portable twin of app/system needs.
+@task(timeout=timedelta(seconds=8), retries=1)
 def slow_if_odd(x: int) -> int:
     time.sleep(60.0 if x % 2 else 0.0)
     return x
