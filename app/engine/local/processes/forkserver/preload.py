@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import command_line
+from . import command_line, coroutines
 
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
 FAST = "pyflyte-fast-execute"
@@ -93,6 +93,7 @@ def import_flytekit() -> str:
                     return f"this flytekit has no {name}.{attribute}"
     except ImportError as error:
         return f"{type(error).__name__}: {error}"
+    coroutines.run_in_main_thread()
     _fill_caches()
     return ""
 
