@@ -89,6 +89,10 @@ class System(ABC):
         """Let this process and its children run on so many CPUs only, where the system can; 0 for no limit."""
 
     @abstractmethod
+    def use_huge_pages(self) -> None:
+        """Move the memory of this process into huge pages, where the system can: a fork copies fewer page tables."""
+
+    @abstractmethod
     def native_threads(self) -> int:
         """Return the number of this process's threads, including those of C libraries."""
 

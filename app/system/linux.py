@@ -15,6 +15,8 @@ from app.system.interface import System, physical_memory
 
 _READ_BYTES = 65536
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_HUGE_BYTES = 2 * 1024 * 1024
+_MADV_COLLAPSE = 25
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -128,6 +130,16 @@ class Linux(System):
         if 0 < count < len(allowed):
             first = os.getpid() % len(allowed)
             os.sched_setaffinity(0, {allowed[(first + number) % len(allowed)] for number in range(count)})
+
+    def use_huge_pages(self) -> None:
+        """See `System`. Kernels before 6.1 refuse it, and a process that writes to a huge page splits it again."""
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            # Only anonymous memory has no path.
+            areas = [area[0] for area in map(str.split, maps) if area[1] == "rw-p" and area[5:] in ([], ["[heap]"])]
+        for area in areas:
+            start, end = (int(address, 16) for address in area.split("-"))
+            for address in range(-(-start // _HUGE_BYTES) * _HUGE_BYTES, end - _HUGE_BYTES + 1, _HUGE_BYTES):
+                self._libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_BYTES), _MADV_COLLAPSE)
 
     def native_threads(self) -> int:
         """See `System`."""

@@ -105,6 +105,9 @@ class Portable(System):
     def limit_cpus(self, count: int) -> None:
         """See `System`: no POSIX system has to be able to do it."""
 
+    def use_huge_pages(self) -> None:
+        """See `System`."""
+
     def native_threads(self) -> int:
         """See `System`."""
         return int(psutil.Process().num_threads())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,3 +138,25 @@ def test_a_system_without_proc_gets_the_portable_twin(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(linux, "_stat", missing)
     assert package._choose().is_portable
+
+
+HUGE = """
+import re
+from app.system import linux
+
+data = bytearray(range(256)) * 2**15
+linux.Linux().use_huge_pages()
+assert data == bytearray(range(256)) * 2**15
+print(re.search(r"AnonHugePages: +([0-9]+)", open("/proc/self/smaps_rollup").read())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not linux.is_possible(), reason="no /proc")
+def test_memory_keeps_its_content_in_huge_pages() -> None:
+    done = subprocess.run([sys.executable, "-c", HUGE], capture_output=True, text=True, check=True)
+    kernel = re.findall("[0-9]+", os.uname().release)
+    supported = [int(number) for number in kernel[:2]] >= [6, 1] and Path(
+        "/sys/kernel/mm/transparent_hugepage/enabled"
+    ).is_file()
+    assert int(done.stdout) >= (4096 if supported else 0)

@@ -1,5 +1,6 @@
-"""Runs coroutines of flytekit in the thread that calls them. Its own way is a thread with an event loop, which takes a
-twentieth of the CPU time of a short task.
+"""Runs coroutines of flytekit in the main thread.
+
+Flytekit has a thread with an event loop for them, which takes a twentieth of the CPU time of a short task.
 """
 
 from __future__ import annotations

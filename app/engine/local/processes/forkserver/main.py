@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 from typing import Any
 
 from app.system import system
 
+from .memory import prepare_forks
 from .supervisor import Supervisor
 
 
@@ -26,9 +26,7 @@ def main() -> None:
         python = PythonTasks()
         hide_own_modules(psutil=system.is_portable)
         hello = preload(system.native_threads)
-    gc.collect()
-    # The collector skips frozen objects. It would write to their pages, and forked processes could not share these.
-    gc.freeze()
+    prepare_forks()
     supervisor = Supervisor(connection, python)
     supervisor.send(hello)
     supervisor.run()

@@ -9,7 +9,6 @@ and SIGQUIT, so that it still records the ends of tasks if all processes get the
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import resource
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.system import system
 
+from .memory import prepare_forks
 from .task import Task
 from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
 from .workers import Worker, Workers, answer_of, send
@@ -485,8 +485,7 @@ class Supervisor:
 def serve_module(connection: socket.socket, request: dict[str, Any], python: PythonTasks) -> None:
     """Import the module of a request in this process, then start tasks for the server."""
     imported = python.import_module(request)
-    gc.collect()
-    gc.freeze()
+    prepare_forks()
     supervisor = Supervisor(connection, python)
     supervisor.send(imported.hello())
     if not imported.refused:
