@@ -6,6 +6,7 @@ when they run, so that `--help` is fast.
 Source: flyteadmin/cmd/entrypoints.
 """
 
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -99,6 +100,8 @@ def main() -> None:
 
     own_environment.hide()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         app(prog_name="flyteadmin")
     except BrokenPipeError:
         end_of_reader()

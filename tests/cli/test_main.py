@@ -8,6 +8,8 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,6 +189,19 @@ class TestInterrupts:
         assert code in ((0,) if "flyteadmin is ready" in server.printed else (130, -signal.SIGINT))
         assert "Traceback" not in server.printed
         assert "flyteadmin: " not in server.printed
+
+    @pytest.mark.parametrize(
+        ("moment", "code"),
+        [
+            ("import app.cli; interrupt()", -signal.SIGINT),
+            ("import app.cli.main as m; m.app = lambda **_: interrupt(); m.main()", 130),
+        ],
+    )
+    def test_a_command_that_imports_its_modules_ends_without_a_traceback(self, moment: str, code: int) -> None:
+        before = "import os, signal, sys; sys.argv = ['/bin/flyteadmin', 'get']; "
+        before += "interrupt = lambda: os.kill(os.getpid(), signal.SIGINT); "
+        ended = subprocess.run([sys.executable, "-c", before + moment], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr, ended.stdout) == (code, "", "")
 
 
 class TestCommands:
