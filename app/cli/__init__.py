@@ -10,7 +10,7 @@ if "serve" in sys.argv and hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Ctrl-C ends a command that still imports its modules without a traceback, as it ends programs of other languages.
-# `main.main` restores Python's handler. Other programs that import this package keep theirs. `-m`: `python -m app.cli.main`.
+# `main.main` restores Python's handler. Other programs that import this package keep theirs. `-m` is `python -m`.
 if (
     os.path.basename(sys.argv[0]).removesuffix(".exe") in ("flyteadmin", "-m")
     and signal.getsignal(signal.SIGINT) is signal.default_int_handler
