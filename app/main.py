@@ -206,7 +206,7 @@ class FlyteAdmin(FastAPI):
         self.server.health.draining.set()
 
     def stop_streams(self) -> None:
-        """End the calls that would stay open until their clients disconnect."""
+        """End the gRPC streams, which would stay open until their clients disconnect."""
         self.grpc.close()
 
 

@@ -60,7 +60,7 @@ class Access:
 
 
 class AccessCheck:
-    """Decides about calls. One object per process; it exists where authentication or roles are on."""
+    """Decides whether a caller may make a call. One object per process, where authentication or roles are on."""
 
     def __init__(self, roles: Roles | None, objects: ObjectPlaces) -> None:
         self.roles = roles

@@ -26,7 +26,7 @@ _FOLDERS = (("metadata",), ("metadata", "propeller"), ("metadata", "catalog"), (
 
 
 class ObjectPlaces:
-    """Finds the places of locations. One object per process."""
+    """Finds the project and domain of an object in the store, by its URI. One instance per process."""
 
     def __init__(self, settings: Settings, blobs: Blobs) -> None:
         self._blobs = blobs

@@ -71,7 +71,7 @@ class FetchBudget:
 
 
 class RemoteKeys:
-    """The keys of one server.
+    """The public keys of another server, which are fetched and cached.
 
     Args:
         auth: The section of settings with the limits.

@@ -57,7 +57,7 @@ class ChangeListener:
             await asyncio.wait((self._task,))
 
     def health(self) -> str:
-        """Return "": without notices, changes are found by looking at the rows."""
+        """Return "", which means healthy, always: without notices, changes are found by polling."""
         return ""
 
     def metrics(self) -> Mapping[str, float]:

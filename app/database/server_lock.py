@@ -54,7 +54,7 @@ def exclusive(url: str) -> Iterator[None]:
 
 
 def share_sqlite(path: str) -> int:
-    """Take the shared lock of the SQLite database at `path`. Return the descriptor that holds it until it is closed.
+    """Take the shared lock of the SQLite database at `path`. Return its descriptor, which has to stay open.
 
     Raises:
         FailedPrecondition: A command holds the lock exclusively.

@@ -145,8 +145,8 @@ def front_identity(scope: Mapping[str, Any]) -> Identity:
 def cached_reply(server: Server, rpc: Rpc, key: tuple[Any, ...], credentials: Credentials | None) -> bytes | None:
     """Return the cached reply to an identical request of an immutable RPC, or None; counts and times the call.
 
-    Where authentication is on, only callers whose token was verified lately, and who may see every project, get it; all
-    others take the way through `call`, which verifies the token and checks access.
+    Where authentication is on, only a caller whose verified token is still cached, and who may see every project, gets
+    it. For all others `call` verifies the token and checks access.
 
     An entry never becomes stale: a version of a task or workflow is registered once, and never changed or removed.
     Only successful replies are stored, because another process may register a missing version at any moment.

@@ -7,8 +7,9 @@ before they run out; when it stops, it releases them, and the next process takes
 Only the clock of the database counts (app/database/clock.py): a process whose clock is wrong takes no lease too early
 and loses none.
 
-The local engine leases the rows of `launches`. Work that has no rows of its own, such as a task that only one process
-of all may run, leases a row of the table `leases` by a name (`acquire`).
+The engines lease the rows of `launches`, the outbox its messages (app/background/outbox/claims.py). Work that has no
+rows of its own, such as a task that only one process of all may run, leases a row of the table `leases` by a name
+(`acquire`).
 """
 
 from __future__ import annotations

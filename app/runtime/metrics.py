@@ -182,7 +182,7 @@ class CallMetrics:
             self._numbers[self._gauges[gauge]] = value
 
     def clear_gauges(self) -> None:
-        """Unset the gauges. A supervisor calls this when the process that set them has ended."""
+        """Unset the gauges: of this process when its services stop, of a worker when the supervisor sees its end."""
         for place in self._gauges.values():
             self._numbers[place] = math.nan
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from app.database import server_lock
 from app.errors import FailedPrecondition, FlyteError
-from app.server import certificates, home, listeners, local_authority
+from app.server import home, listeners
 from app.settings import BadSetting, Masker, Settings, check_served, redact
 from app.settings.secrets import secrets_in_address
 
@@ -86,6 +86,18 @@ class Started:
     assistants: Mapping[str, socket.socket]
 
 
+def _check_tls(settings: Settings) -> list[str]:
+    """Check the certificate and key that the settings name; return warnings about them."""
+    if not settings.server.security.secure:
+        return []
+    # It imports cryptography, which takes 50 ms.
+    from app.server import certificates
+
+    pair = certificates.check(settings)
+    warning = None if pair is None else certificates.expiry_warning(pair, settings.server.security.ssl)
+    return [warning] if warning else []
+
+
 def prepare(settings: Settings, progress: Progress) -> Started:
     """Lock the home folder, bind the ports, migrate the database, check the storage, make the first project.
 
@@ -93,7 +105,7 @@ def prepare(settings: Settings, progress: Progress) -> Started:
         BadSetting: A step failed.
     """
     check_served(settings)
-    pair = certificates.check(settings)
+    tls_warnings = _check_tls(settings)
     path = settings.home_path
     progress.line(f"home folder {path}")
     # Take the lock before the ports where the folder exists: the error then names the other server, not a port.
@@ -112,13 +124,13 @@ def prepare(settings: Settings, progress: Progress) -> Started:
     first_project(settings, progress)
     settings = _with_ports(settings, {use: listeners.port_of(one) for use, one in bound.items()})
     if settings.server.security.secure and settings.server.security.ssl.local_authority:
+        from app.server import local_authority
+
         settings = local_authority.use(settings)
     home.write_client_config(settings)
     from app.api.http.origins import start_warnings
 
-    for warning in start_warnings(settings):
-        progress.line(f"warning: {warning}")
-    if pair is not None and (warning := certificates.expiry_warning(pair, settings.server.security.ssl)):
+    for warning in (*start_warnings(settings), *tls_warnings):
         progress.line(f"warning: {warning}")
     rest, grpc, metrics = (bound.pop(use) for use in ("rest", "grpc", "metrics"))
     return Started(settings, lock, rest, grpc, metrics, assistants=bound)

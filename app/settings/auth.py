@@ -243,7 +243,7 @@ class FlyteClient(Section):
 
 
 class ThirdParty(Section):
-    """Settings that clients read."""
+    """Settings for flytectl and pyflyte, which read them from the server before they sign in."""
 
     flyte_client: FlyteClient = FlyteClient()
 

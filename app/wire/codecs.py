@@ -170,7 +170,7 @@ def _is_flat(descriptor: Any) -> bool:
 
 
 def size(reply: Message | Page[Message]) -> int:
-    """Estimate the bytes of a reply; those of a page from its first row, because measuring all costs as writing."""
+    """Estimate the bytes of a reply; of a page by its first row: measuring every row costs as much as writing it."""
     if isinstance(reply, Page):
         return len(reply.rows) * size_of_row(reply.rows[0]) if reply.rows else 0
     message, rows_field = reply, _rows_field(reply.DESCRIPTOR)

@@ -254,7 +254,7 @@ class Http2Protocol(ZttpH2Protocol):
     def shutdown(self) -> None:
         """End the connection when its streams have ended.
 
-        When the server has drained, a client that has just received GOAWAY gets time to read it: until then it may
+        While the server drains, a client that has just received GOAWAY gets time to read it: until then it may
         begin a stream, which a second GOAWAY would take for one that was never served (RFC 9113 6.8).
         """
         if self.health.draining.is_set() and not self._grpc:
@@ -316,7 +316,7 @@ class Protocol(AutoZttpProtocol):
         super().data_received(data)
 
     def shutdown(self) -> None:
-        """Close the connection. When the server has drained, a request that is on its way is served first."""
+        """Close the connection. While the server drains, requests of LAST_REQUEST_SECONDS are served first."""
         if not self.health.draining.is_set():
             super().shutdown()
             return

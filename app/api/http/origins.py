@@ -93,7 +93,7 @@ class Origins:
         self._origin_refusal = lru_cache(VERDICTS_MAX)(self._judge_origin)
 
     def use_certificate_names(self, names: frozenset[str]) -> None:
-        """Accept the names of this server's certificate as Host. A page of another name cannot have that certificate.
+        """Accept the names of this server's certificate as Host. A page at another name cannot show that certificate.
 
         Args:
             names: Whole names in lower case, in place of those of an earlier call.

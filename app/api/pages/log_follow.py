@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, PROCESS_RECORD
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.process_pool import read_record
+from app.runtime.cancellation import cancel_and_wait
 from app.runtime.dispatch import Server
 
 MEDIA_TYPE = "text/plain; charset=utf-8"

@@ -72,7 +72,7 @@ class KafkaPublisher:
         return f"topic {self._topic}: {problem.str()}" if problem is not None else ""
 
     async def publish(self, message: Message) -> str:
-        """Send a message and wait for the brokers' acknowledgement."""
+        """Send a message, wait for the brokers' acknowledgement, and return the message's partition and offset."""
         assert message.event is not None
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[tuple[Any, str]] = loop.create_future()

@@ -1,4 +1,4 @@
-"""The checks of a launch: everything that makes CreateExecution, relaunch and recover refuse a request.
+"""The checks of a launch: what makes CreateExecution, relaunch and recover refuse a request, configuration or limit.
 
 launch.py calls these functions in the order in which they stand here, which is upstream's.
 Source: flyteadmin/pkg/manager/impl/validation (ValidateExecutionRequest), ExecutionManager.launchExecution.

@@ -1,6 +1,8 @@
-"""Wait while the object store or the database does not answer, and show the reason at the open attempts.
+"""Decide how long an execution waits while the object store or the database does not answer.
 
-Processes of tasks continue meanwhile; attempts that fail because of the store are repeated without spending a retry
+The reason is shown at the open attempts if it is the store.
+
+Processes of tasks continue meanwhile. Attempts that fail because of the store are repeated
 (processes/storage_failures.py). An outage has ended when an execution runs longer than two minutes before it fails
 again.
 """

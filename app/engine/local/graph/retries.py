@@ -1,7 +1,8 @@
 """Decide whether a node gets another attempt, and how long each attempt may take.
 
 There are two retry budgets: the user's retries, and one for failures of the system. The node's timeout limits each
-attempt. An attempt that failed because the object store was unavailable spends neither (storage_failures.py).
+attempt. The first ten attempts that failed because the object store was unavailable spend neither budget.
+`Budget.spend` decides. nodes/retry_loop.py asks it after each attempt of a task, `run_attempts` for other nodes.
 Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
 node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
 Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).

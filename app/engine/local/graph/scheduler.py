@@ -14,12 +14,12 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
 from app.engine.local.graph import aborts
-from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.engine.local.processes.execution_error import error_of
 from app.runtime import debug_log
+from app.runtime.cancellation import cancel_and_wait
 
 Node = execution_pb2.NodeExecution
 RunNode = Callable[[NodeContext], Awaitable[literals_pb2.LiteralMap]]
@@ -135,6 +135,7 @@ class GraphScheduler:
             self._scope.outputs[id] = _with_aliases(self._nodes[id], task.result())
         except NodeFailed as failure:
             self._without_outputs.add(id)
+            # Parity: with FAIL_AFTER_EXECUTABLE_NODES_COMPLETE the last failure is the error of the execution.
             if self._failure is None or not self._scope.execution.fails_immediately:
                 self._failure = failure
         except NodeSkipped:

@@ -1,4 +1,4 @@
-"""Call functions of the control plane from the engine: retried while the database is busy, and never cut off."""
+"""Call functions of the control plane from the engine: retried while the database is busy."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import structlog
 
 from app import errors
 from app.blobs import Blobs
-from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.failures import ExecutionEnded
 from app.engine.local.processes import decks
+from app.runtime.cancellation import cancel_and_wait
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,6 @@ from app.engine.local.connectors.registry import Route
 from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.runner import NoService
 from app.engine.local.graph import retries, unique_ids
-from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
 from app.engine.local.graph.state import ExecutionState, NodeContext
@@ -45,6 +44,7 @@ from app.engine.local.processes.task_attempt import (
     TaskAttempt,
 )
 from app.runtime import debug_log
+from app.runtime.cancellation import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 

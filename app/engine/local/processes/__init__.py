@@ -1,1 +1,1 @@
-"""Attempts of tasks as processes of this machine: runner.py prepares them, pool.py starts and ends them."""
+"""Attempts of tasks as processes of this machine: runner.py prepares them, pool/ starts and ends them."""

@@ -1,4 +1,4 @@
-"""Failed attempts that an unavailable object store caused: they are repeated and cost no retry.
+"""Failed attempts of an unavailable object store: they are repeated, and the first ten of a node cost no retry.
 
 A task reads its code and inputs from the store and writes its outputs and its error there. While the store is
 unavailable, the process exits without an error document, or reports an error of its storage client. Such a failure

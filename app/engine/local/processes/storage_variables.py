@@ -24,9 +24,10 @@ _READ_BY_CLIENTS = {
 
 @dataclass(frozen=True, slots=True)
 class StorageAccess:
-    """StorageAccess to a bucket: variables, and files below a private folder of the attempt, by their names.
+    """The variables and files with which a task reaches a bucket.
 
-    A file's path belongs into the variable that `paths` names for it.
+    `files` maps names to contents, for files in a private folder of the attempt. `paths` maps each name to the variable
+    that receives the file's path.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -174,7 +174,8 @@ class Failed:
         deck_uri: The deck of the attempt; "" for none.
         late: Whether the engine ended the attempt at its timeout.
         reported: Whether the task wrote the error itself.
-        of_storage: Whether the object store was unavailable while the attempt ran, so that no retry budget is used.
+        of_storage: Whether the object store was unavailable while the attempt ran. The first ten such failures of a
+            node use no retry.
     """
 
     error: execution_pb2.ExecutionError

@@ -13,7 +13,6 @@ from collections import defaultdict
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
 from app.engine.local.graph import aborts, retries
-from app.engine.local.graph.cancellation import cancel_and_wait
 from app.engine.local.graph.failures import BindingFailed, NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
@@ -30,6 +29,7 @@ from app.engine.local.nodes.arrays.rules import (
 from app.engine.local.nodes.node_run import fail
 from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.pool.fair_semaphore import Permit
+from app.runtime.cancellation import cancel_and_wait
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution

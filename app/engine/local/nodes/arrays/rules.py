@@ -32,7 +32,7 @@ class BadArray(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ArrayShape:
-    """The description of an array node.
+    """The shape of a map: how many elements, how many at once, how many must succeed.
 
     Attributes:
         element: The node that runs for each element.
@@ -67,7 +67,7 @@ class ArrayShape:
 
 
 def shape_of(node: workflow_pb2.ArrayNode) -> ArrayShape:
-    """Return the description in an array node."""
+    """Return the shape of the map in an array node."""
     criterion = node.WhichOneof("success_criteria")
     return ArrayShape(
         element=node.node,
@@ -80,7 +80,7 @@ def shape_of(node: workflow_pb2.ArrayNode) -> ArrayShape:
 
 
 def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> ArrayShape:
-    """Return the description in a task of type `container_array`.
+    """Return the shape of the map in a task of type `container_array`.
 
     Raises:
         BadArray: The custom part of the task is not an ArrayJob.
@@ -107,7 +107,7 @@ def shape_of_job(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> Array
 
 
 def size_of(shape: ArrayShape, inputs: literals_pb2.LiteralMap, size_max: int) -> int:
-    """Return the number of elements: the one in the description, or the length of the collections in the inputs.
+    """Return the number of elements: the one in the shape, or the length of the collections in the inputs.
 
     Raises:
         BadArray: The collections differ in length, there is no collection, or there are too many elements.

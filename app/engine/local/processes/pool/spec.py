@@ -1,4 +1,4 @@
-"""The description of a process for the pool (pool.py). It holds no Flyte message: runner.py builds it from a task."""
+"""The description of a process for the pool (process_pool.py). It has no Flyte message: runner.py builds it."""
 
 from __future__ import annotations
 
