@@ -122,20 +122,36 @@ def _from_exit(attempt: TaskAttempt, ended: ExitRecord, deck_uri: str) -> Failed
     shown = number if killed_by is None else 128 + killed_by
     by_force = killed_by == 9 or number == 137
     if by_force and ended["oom"]:
-        code, kind = "OOMKilled", _Kind.USER
-    elif by_force:
+        return _killed_by_kernel(attempt, ended, deck_uri)
+    if by_force:
         code, kind = "Interrupted", _Kind.SYSTEM
     else:
         code, kind = "Error", _Kind.USER
-    reason = "OOMKilled" if code == "OOMKilled" else "Error"
-    lines = "\n".join(str(ended["tail"]).splitlines()[-_LOG_LINES:])
-    if ended["log_error"]:
-        lines += f"\nthe log could not be written: {ended['log_error']}"
     # Parity: flytek8s.DemystifyFailure, which shows the end of the log as the container's message.
     message = (
-        f"\r\n[{_container_name(attempt)}] terminated with exit code ({shown}). Reason [{reason}]. Message: \n{lines}."
+        f"\r\n[{_container_name(attempt)}] terminated with exit code ({shown}). Reason [Error]. Message: \n"
+        f"{_end_of_log(ended)}."
     )
     return _failed(code, message, kind, deck_uri)
+
+
+def _killed_by_kernel(attempt: TaskAttempt, ended: ExitRecord, deck_uri: str) -> Failed:
+    """Return the failure of a task that the kernel has killed for lack of memory. Its last line is the cause."""
+    # Records of earlier versions have no figure.
+    peak, limit = ended.get("peak_bytes", 0), ended.get("memory_bytes_max", 0)
+    figures = f"; it used up to {peak / 1024**2:.0f} MiB" if peak else ""
+    figures += f"; the limit of the task is {limit / 1024**2:.0f} MiB" if limit else ""
+    message = (
+        f"\r\n[{_container_name(attempt)}] terminated with exit code (137). Reason [OOMKilled]. Message: \n"
+        f"{_end_of_log(ended).strip()}\n"
+        f"Killed by the system, whose memory, or that of the server's group of processes, ran out{figures}"
+    )
+    return _failed("OOMKilled", message, _Kind.USER, deck_uri)
+
+
+def _end_of_log(ended: ExitRecord) -> str:
+    lines = "\n".join(str(ended["tail"]).splitlines()[-_LOG_LINES:])
+    return f"{lines}\nthe log could not be written: {ended['log_error']}" if ended["log_error"] else lines
 
 
 _LIMITS: Mapping[str, Callable[[ExitRecord], tuple[str, str]]] = {

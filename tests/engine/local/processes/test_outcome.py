@@ -77,8 +77,6 @@ class AttemptFiles:
         ({"code": None, "signal": 11}, "Error", USER, "exit code (139). Reason [Error]"),
         ({"code": None, "signal": 9}, "Interrupted", SYSTEM, "exit code (137). Reason [Error]"),
         ({"code": 137}, "Interrupted", SYSTEM, "exit code (137). Reason [Error]"),
-        ({"code": None, "signal": 9, "oom": True}, "OOMKilled", USER, "exit code (137). Reason [OOMKilled]"),
-        ({"code": 137, "oom": True}, "OOMKilled", USER, "exit code (137). Reason [OOMKilled]"),
         ({"code": 1, "oom": True}, "Error", USER, "exit code (1). Reason [Error]"),
     ],
 )
@@ -104,6 +102,28 @@ def test_limits_name_their_setting(tmp_path: Path, reason: str, code: str, setti
     failed = AttemptFiles(tmp_path).failed({**WELL, "code": None, "signal": 9, "reason": reason})
     assert (failed.error.code, failed.error.kind, failed.retryable) == (code, USER, False)
     assert f"FLYTEADMIN__ENGINE__LOCAL__{setting}" in failed.error.message
+
+
+@pytest.mark.parametrize(
+    ("ended", "figures"),
+    [
+        ({"code": None, "signal": 9, "peak_bytes": 389 * 1024**2}, "; it used up to 389 MiB"),
+        (
+            {"code": 137, "peak_bytes": 200 * 1024**2, "memory_bytes_max": 300 * 1024**2},
+            "; it used up to 200 MiB; the limit of the task is 300 MiB",
+        ),
+        ({"code": 137}, ""),
+    ],
+)
+def test_the_last_line_of_a_task_that_the_kernel_killed_is_the_cause(
+    tmp_path: Path, ended: dict[str, Any], figures: str
+) -> None:
+    failed = AttemptFiles(tmp_path).failed({**WELL, "oom": True, **ended, "tail": "one\ntwo\n"})
+    assert (failed.error.code, failed.error.kind, failed.retryable) == ("OOMKilled", USER, True)
+    assert failed.error.message == (
+        "\r\n[pod] terminated with exit code (137). Reason [OOMKilled]. Message: \none\ntwo\n"
+        f"Killed by the system, whose memory, or that of the server's group of processes, ran out{figures}"
+    )
 
 
 def test_the_last_line_of_a_task_above_its_limit_is_the_cause(tmp_path: Path) -> None:

@@ -396,7 +396,7 @@ class Supervisor:
         """Collect the statuses of children, and kill the process groups of tasks that have ended."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -408,7 +408,7 @@ class Supervisor:
                 self._end_worker(worker)
             task = self._tasks.get(pid)
             if task is not None:
-                task.status = status
+                task.status, task.usage = status, usage
                 task.signal(signal.SIGKILL)
                 self._give_up[pid] = time.monotonic() + _REAP_SECONDS
 

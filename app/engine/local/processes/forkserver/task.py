@@ -8,12 +8,15 @@ import shutil
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.system import system
 
 from . import layout
 from .log import Log
+
+if TYPE_CHECKING:
+    import resource
 
 _EXIT_BYTES = 8192
 _REQUEST_CHARACTERS = 100
@@ -47,6 +50,7 @@ class Task:
     Attributes:
         pid: The pid of the task's first process, which is also its process group and its session.
         status: The status of the task's first process as waitpid returns it; None while it runs.
+        usage: Time and memory of the first process as wait4 returns them; None while it runs.
         reason: Why the supervisor killed it: "terminated", "printed", "disk", "processes" or "memory"; "" if
             it did not.
         deadline: The time, by the monotonic clock, at which SIGKILL follows SIGTERM; None without SIGTERM.
@@ -60,6 +64,7 @@ class Task:
         self.directory: str = request["directory"]
         self.pid = 0
         self.status: int | None = None
+        self.usage: resource.struct_rusage | None = None
         self.reason = ""
         self.deadline: float | None = None
         self.output = -1
@@ -278,6 +283,8 @@ class Task:
             "signal": -code if code < 0 else None,
             "reason": self.reason,
             "oom": self.status != 0 and system.oom_kills() > self._oom_kills,
+            # Only Linux reports kills for lack of memory, in whose unit the number is.
+            "peak_bytes": 1024 * self.usage.ru_maxrss if self.usage is not None else 0,
             "memory_bytes": self._memory_bytes,
             "memory_bytes_max": self.request["memory_bytes_max"],
             "printed_bytes": self.log.bytes_seen,
