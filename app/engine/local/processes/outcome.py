@@ -16,7 +16,7 @@ from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreada
 from app.engine.local.processes import decks
 from app.engine.local.processes.commands import container_of
 from app.engine.local.processes.environment import missing_module_hint
-from app.engine.local.processes.pool.process_pool import ExitRecord
+from app.engine.local.processes.pool.supervisor_connection import ExitRecord
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
     Dynamic,

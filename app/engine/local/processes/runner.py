@@ -29,8 +29,9 @@ from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
 from app.engine.local.processes.pool.fork_server_client import ForkServers
 from app.engine.local.processes.pool.locked_folder import remove_abandoned
 from app.engine.local.processes.pool.module_servers import DISTRIBUTION, MODULE, ModuleServers, word_after
-from app.engine.local.processes.pool.process_pool import ExitRecord, ProcessPool, RunningProcess, runs_in
+from app.engine.local.processes.pool.process_pool import ProcessPool, RunningProcess, runs_in
 from app.engine.local.processes.pool.spec import Limits, NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.engine.local.processes.pool.supervisor_connection import ExitRecord
 from app.engine.local.processes.provided_variables import ProvidedVariables
 from app.engine.local.processes.stored_logs import StoredLogs
 from app.engine.local.processes.task_attempt import (
@@ -43,7 +44,7 @@ from app.engine.local.processes.task_attempt import (
     TaskAttempt,
     bad_task,
 )
-from app.engine.local.processes.variables import shared_variables, task_variables
+from app.engine.local.processes.variables import passed_variables, shared_variables, task_variables
 from app.services import offloading
 from app.settings import Settings
 from app.system import system
@@ -71,6 +72,8 @@ class TaskRunner:
         self._local = settings.engine.local
         self._blobs = blobs
         self._progress = progress
+        # Once: a server does not change its own variables.
+        self._passed = passed_variables(self._local.passed_variables)
         self._platform = PlatformAccess(tokens)
         self._provided = ProvidedVariables(settings, self._platform)
         workers = settings.server.workers
@@ -172,7 +175,7 @@ class TaskRunner:
             container,
             of_image=choice.variables,
             programs=environment.programs,
-            passed=self._local.passed_variables,
+            passed=self._passed,
             defaults={
                 **self._provided.defaults,
                 **local_mode.variables_of(task, str(temporary_link(attempt.directory))),
@@ -419,6 +422,7 @@ def _attempt(attempt: TaskAttempt, running: RunningProcess) -> RunningAttempt:
         supervisor=running.supervisor,
         first=running.first,
         started_at=running.started_at,
+        end=running.end,
         attempt=attempt,
     )
 

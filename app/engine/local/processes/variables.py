@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -20,7 +19,7 @@ def task_variables(
     container: Container,
     *,
     programs: Path,
-    passed: tuple[str, ...],
+    passed: Mapping[str, str],
     python_path: str,
     defaults: Mapping[str, str],
     of_image: Mapping[str, str] | None = None,
@@ -33,13 +32,13 @@ def task_variables(
         attempt: The attempt.
         container: Its container.
         programs: The folder of programs that PATH begins with.
-        passed: Patterns of the names of this server's variables that tasks get.
+        passed: The variables of this server that tasks get (`passed_variables`).
         python_path: PYTHONPATH; "" for none.
         defaults: Variables of every task, which a task or a launch may override.
         of_image: Variables that the image sets; None for none.
     """
     variables = {
-        **_from_server(passed),
+        **passed,
         **_of_this_machine(attempt.directory, python_path),
         **defaults,
         **(of_image or {}),
@@ -59,13 +58,11 @@ def shared_variables(variables: Mapping[str, str], attempt: TaskAttempt) -> dict
     return {name: value for name, value in variables.items() if name not in own}
 
 
-def _from_server(passed: tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if _is_passed(name, passed)}
-
-
-@functools.lru_cache(maxsize=1000)
-def _is_passed(name: str, passed: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in passed)
+def passed_variables(patterns: tuple[str, ...]) -> dict[str, str]:
+    """Return the variables of this server whose names match one of these patterns."""
+    return {
+        name: value for name, value in os.environ.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
 
 
 def _of_this_machine(directory: Path, python_path: str) -> dict[str, str]:

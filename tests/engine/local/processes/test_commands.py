@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from app.engine.local.processes import commands
 from app.engine.local.processes.pool.spec import temporary_link
 from app.engine.local.processes.task_attempt import CannotBuild, TaskAttempt
-from app.engine.local.processes.variables import task_variables
+from app.engine.local.processes.variables import passed_variables, task_variables
 from tests.engine.conftest import literal, literal_map
 
 
@@ -206,7 +206,7 @@ class TestVariables:
             a_run(task, **more),
             commands.container_of(task, "pod"),
             programs=Path("/env/bin"),
-            passed=("SHARED_*", "PATH"),
+            passed=passed_variables(("SHARED_*", "PATH")),
             python_path="/src",
             defaults={"_F_L_MIN_SIZE_MB": "5"},
         )

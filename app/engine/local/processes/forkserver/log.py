@@ -18,19 +18,24 @@ class Log:
     Args:
         path: The file.
         bytes_max: The limit.
+        notice: Text at the beginning of a new file, which does not count.
 
     Attributes:
         bytes_seen: The size of the output so far.
         error: The reason why the file cannot be written; "" while it can.
     """
 
-    def __init__(self, path: str, bytes_max: int) -> None:
+    def __init__(self, path: str, bytes_max: int, notice: str) -> None:
         self.bytes_max = bytes_max
         self.bytes_seen = 0
         self.bytes_kept = 0
         self.error = ""
         self.end = b""
         self.file = os.open(path, _FLAGS, 0o600)
+        # An earlier start of this attempt may have written it.
+        if notice and not os.fstat(self.file).st_size:
+            self._write(notice.encode())
+            self.bytes_kept = 0
 
     def copy(self, source: int) -> bool:
         """Read the pipe `source` once; return False at its end."""

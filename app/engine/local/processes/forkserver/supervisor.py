@@ -45,8 +45,9 @@ class Supervisor:
     """Starts and supervises tasks for one server.
 
     A message in either direction is JSON after its length in four bytes. Each request starts one task, and is answered
-    by the record of the task or by `error`. When the server closes its side, the supervisor sends `running`, the number
-    of tasks that it still has.
+    by the record of the task or by `error`. When the task has ended, the supervisor sends `ended`, the directory of the
+    task, and `exit`, the record of its end or null. When the server closes its side, the supervisor sends `running`,
+    the number of tasks that it still has.
 
     Args:
         connection: The connection to the server.
@@ -466,6 +467,7 @@ class Supervisor:
         except OSError:
             # Without a record of its end the task counts as lost, and the server runs it again.
             sys.excepthook(*sys.exc_info())
+        self.send({"ended": task.directory, "exit": task.good_end})
 
     def _remove_elsewhere(self, task: Task) -> None:
         """Remove many files in a forked process, so that other tasks do not wait."""

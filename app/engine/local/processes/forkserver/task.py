@@ -34,7 +34,8 @@ class Task:
 
     Args:
         request: The task, with these keys.
-            directory: Its private directory. temporary: A short link to the folder `tmp` in it. log: Its log file.
+            directory: Its private directory. temporary: A short link to the folder `tmp` in it.
+            log: Its log file. notice: Text at the beginning of the log.
             program, argv, env: The program to execute, its arguments and all its variables.
             warm: Whether to run flytekit's command `argv` in the forked interpreter instead. image: The task's image.
             held: A file that the task locks together with others until it ends; "" for none.
@@ -57,6 +58,7 @@ class Task:
         output: The descriptor of the pipe with the task's output.
         exec_error: Why the system refused to execute the program; "" if it did not.
         log: The log.
+        good_end: The record of its end without the end of its output, after `finish` of a task that has ended well.
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -69,10 +71,11 @@ class Task:
         self.deadline: float | None = None
         self.output = -1
         self.exec_error = ""
+        self.good_end: dict[str, Any] | None = None
         self._memory_bytes = 0
         for name in _NEEDED_FOLDERS:
             _make_folder(os.path.join(self.directory, name))
-        self.log = Log(request["log"], request["log_bytes_max"])
+        self.log = Log(request["log"], request["log_bytes_max"], request["notice"])
         self._oom_kills = system.oom_kills()
 
     def link_temporary(self) -> None:
@@ -295,6 +298,9 @@ class Task:
         while len(json.dumps(record)) > _EXIT_BYTES and record["tail"]:
             record["tail"] = record["tail"][len(record["tail"]) // 4 + 1 :]
         self._save_exit(record)
+        if code == 0 and not self.reason:
+            # Of other tasks the server reads the record, so that no message is long.
+            self.good_end = {**record, "tail": ""}
 
     def _reserved(self) -> str:
         return os.path.join(self.directory, f".exit-{self.pid}")

@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import functools
-import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import uuid
@@ -30,6 +28,7 @@ import app
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.pool.locked_folder import LockedFolder
 from app.engine.local.processes.pool.spec import NotStarted
+from app.engine.local.processes.pool.supervisor_connection import Ended, Started, SupervisorConnection
 from app.runtime.descriptors import restore_limit
 from app.system import PORTABLE, system
 
@@ -39,7 +38,6 @@ _IMPORT_SECONDS_MAX = 120.0
 _ANSWER_SECONDS_MAX = 30.0
 _WARM_SERVERS_MAX = 4
 _END_SECONDS_MAX = 2.0
-_LENGTH = struct.Struct(">I")
 # Programs for `python -c`. They import modules of this server by the path of its package `app`, which is not in
 # sys.path, so that later imports find neither the packages of this server nor the working directory.
 _BOOT = """
@@ -81,10 +79,6 @@ _SET_AGAIN = frozenset(
 _IN_A_TASK = {"PYTHONUNBUFFERED": "1", "FLYTE_INTERNAL_EXECUTION_ID": "not-yet-known"}
 
 
-class Ended(Exception):
-    """The fork server ended before it answered."""
-
-
 class Process(Protocol):
     """The part of Popen's interface that a fork server needs of its process."""
 
@@ -118,8 +112,7 @@ class ForkServer:
         self._directory = directory
         self._lock = asyncio.Lock()
         self._process: Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader | None = None
+        self._connection: SupervisorConnection | None = None
         self._report: dict[str, Any] = {}
         self._packages_seen: tuple[int, ...] = ()
         # Earlier processes, which supervise their last tasks.
@@ -149,14 +142,11 @@ class ForkServer:
         """Return the names of the environment variables that its imports have read."""
         return frozenset(self._report.get("read", ())) - _SET_AGAIN
 
-    async def start(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def start(self, request: dict[str, Any]) -> Started:
         """Start one task.
 
         Args:
             request: The request (forkserver/task.py).
-
-        Returns:
-            The record of the started process, or `error` with a reason.
 
         Raises:
             NotStarted: Neither this fork server nor its replacement answers.
@@ -168,7 +158,7 @@ class ForkServer:
                 if self._process is None:
                     await self._start_process()
                 try:
-                    answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
+                    started = await self._send_start(request)
                 except (Ended, TimeoutError) as error:
                     process = self._process
                     assert process is not None
@@ -183,7 +173,7 @@ class ForkServer:
                 self._started += 1
                 if self._closed:
                     await self._stop()
-                return answer
+                return started
         raise NotStarted("the fork server ended or did not answer, twice")
 
     @property
@@ -205,21 +195,16 @@ class ForkServer:
             NotStarted: There is no fork server, or the system refused a process.
         """
         async with self._lock:
-            if self._writer is None:
+            if self._connection is None:
                 raise NotStarted("the fork server has ended")
-            body = json.dumps(request).encode()
             try:
-                # Nothing waits in the buffer of the writer: each request waits for its answer.
-                with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as same:
-                    socket.send_fds(same, [_LENGTH.pack(len(body))], [connection.fileno()])
-                self._writer.write(body)
-                await self._writer.drain()
-                answer = await asyncio.wait_for(self._receive(), _ANSWER_SECONDS_MAX)
+                async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                    answer = await self._connection.request(request, connection)
             except TimeoutError as error:
-                # A late answer would be taken for that of the next request.
+                # The process is busy for too long, and may have tasks.
                 self._retire()
                 raise NotStarted(f"the fork server: {failure_of(error)}") from error
-            except (OSError, asyncio.IncompleteReadError) as error:
+            except (OSError, Ended) as error:
                 await self._stop()
                 raise NotStarted(f"the fork server: {failure_of(error)}") from error
         if "error" in answer:
@@ -236,21 +221,12 @@ class ForkServer:
                 process.returncode = process.poll() or 0
             await asyncio.to_thread(_remove, self._directory)
 
-    async def _send_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._writer is not None
-        body = json.dumps(request).encode()
-        try:
-            self._writer.write(_LENGTH.pack(len(body)) + body)
-            await self._writer.drain()
-            return await self._receive()
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise Ended from error
-
-    async def _receive(self) -> dict[str, Any]:
-        assert self._reader is not None
-        size = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))[0]
-        answer: dict[str, Any] = json.loads(await self._reader.readexactly(size))
-        return answer
+    async def _send_start(self, request: dict[str, Any]) -> Started:
+        """Send the request to start a task. Raises Ended or TimeoutError without an answer."""
+        if self._connection is None:
+            raise Ended
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            return await self._connection.start(request)
 
     async def _start_process(self) -> None:
         self._retired = [process for process in self._retired if process.poll() is None]
@@ -262,10 +238,11 @@ class ForkServer:
             raise NotStarted(f"{error.strerror}: {error.filename or self._command[0]}") from error
         finally:
             other_end.close()
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=own_end)
+        self._connection = await SupervisorConnection.open(own_end)
         try:
-            self._report = await asyncio.wait_for(self._receive(), _IMPORT_SECONDS_MAX)
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+            async with asyncio.timeout(_IMPORT_SECONDS_MAX):
+                self._report = await self._connection.answer()
+        except (Ended, TimeoutError) as error:
             await self._kill()
             lines = self._log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise EnvironmentBroken(
@@ -307,16 +284,16 @@ class ForkServer:
 
     async def _stop(self) -> None:
         """Let the process end when its last task has ended, which may be now."""
-        if self._process is None or self._writer is None:
+        if self._process is None or self._connection is None:
             return
         try:
-            self._writer.write_eof()
-            running = (await asyncio.wait_for(self._receive(), _END_SECONDS_MAX))["running"]
+            self._connection.finish()
+            async with asyncio.timeout(_END_SECONDS_MAX):
+                running = (await self._connection.answer())["running"]
         except TimeoutError:
             # It is busy, and may have tasks, which would end with it. It ends by itself after the last of them.
             running = 1
-        except (OSError, asyncio.IncompleteReadError):
-            # It has ended.
+        except Ended:
             running = 0
         if running:
             self._retire()
@@ -326,14 +303,14 @@ class ForkServer:
     def _retire(self) -> None:
         """Use this process for no more requests. It ends by itself after its last task."""
         assert self._process is not None
-        assert self._writer is not None
-        self._writer.close()
+        assert self._connection is not None
+        self._connection.close()
         self._retired.append(self._process)
-        self._process = self._writer = self._reader = None
+        self._process = self._connection = None
 
     async def _kill(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._connection is not None:
+            self._connection.close()
         if self._process is not None:
             process = self._process
             try:
@@ -341,7 +318,7 @@ class ForkServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
-        self._process = self._writer = self._reader = None
+        self._process = self._connection = None
 
     def _package_times(self) -> tuple[int, ...]:
         """Return the times at which packages of the environment were last installed or removed."""

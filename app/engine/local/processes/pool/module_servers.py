@@ -25,14 +25,14 @@ import structlog
 
 from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
-from app.engine.local.processes.pool.fork_server_client import Ended, ForkServer, failure_of
+from app.engine.local.processes.pool.fork_server_client import ForkServer, failure_of
 from app.engine.local.processes.pool.spec import NotStarted, ProcessSpec
+from app.engine.local.processes.pool.supervisor_connection import Ended, Started, SupervisorConnection
 from app.system import system
 
 log = structlog.get_logger(__name__)
 
 _IMPORT_SECONDS_MAX = 30.0
-_ANSWER_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.01
 # Pause after an import that failed for a reason that may pass. Each failure doubles it.
 _RETRY_SECONDS = 30.0
@@ -104,14 +104,14 @@ class ModuleServer(ForkServer):
                 own_end.close()
                 raise
         async with self._lock:
-            self._reader, self._writer = await asyncio.open_unix_connection(sock=own_end)
+            self._connection = await SupervisorConnection.open(own_end)
             self._process = _Process(answer["pid"], answer["stamp"])
             if self._closed:
                 await self._kill_now()
                 raise NotStarted("the server stops")
             try:
                 self._report = await asyncio.wait_for(self._imported(bytes_max), _IMPORT_SECONDS_MAX)
-            except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
+            except (Ended, TimeoutError) as error:
                 await self._kill_now()
                 raise NotStarted("its process ended, or its import takes too long") from error
             self._report["packages"] = self._base.packages
@@ -123,7 +123,8 @@ class ModuleServer(ForkServer):
     async def _imported(self, bytes_max: int) -> dict[str, Any]:
         """Return the report of the import; kill the process if it needs too much memory."""
         assert self._process is not None
-        report = asyncio.create_task(self._receive())
+        assert self._connection is not None
+        report = asyncio.create_task(self._connection.answer())
         try:
             while not (await asyncio.wait((report,), timeout=system.memory_seconds))[0]:
                 if system.memory_of([self._process.pid], bytes_max) > bytes_max:
@@ -146,24 +147,24 @@ class ModuleServer(ForkServer):
         """Return whether the import has read the values that these variables have."""
         return all(variables.get(name) == value for name, value in self._report["variables"].items())
 
-    async def try_start(self, request: dict[str, Any]) -> dict[str, Any] | None:
+    async def try_start(self, request: dict[str, Any]) -> Started | None:
         """Start one task; return None where the fork server has to do it."""
         async with self._lock:
             if self._process is None:
                 return None
             try:
-                answer = await asyncio.wait_for(self._send_request(request), _ANSWER_SECONDS_MAX)
+                started = await self._send_start(request)
             except (Ended, TimeoutError) as error:
                 log.warning("module_server_ended", pid=self._process.pid, reason=failure_of(error))
                 await self._kill_now()
                 return None
-            if answer.get("stale"):
+            if started.answer.get("stale"):
                 await self._stop()
                 return None
             self._started += 1
             if self._closed:
                 await self._stop()
-            return answer
+            return started
 
     def abort(self) -> None:
         """End the process before it is prepared."""

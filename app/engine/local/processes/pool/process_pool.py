@@ -13,8 +13,7 @@ import math
 import os
 import signal
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.fork_server_client import ForkServers, fresh_command
 from app.engine.local.processes.pool.module_servers import ModuleServers
 from app.engine.local.processes.pool.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
+from app.engine.local.processes.pool.supervisor_connection import ExitRecord
 from app.system import system
 
 # Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.
@@ -36,8 +36,6 @@ _UNRECORDED_SECONDS_MAX = 60.0
 # The stamp of a process whose record is lost; no process has it.
 _LOST = "lost"
 
-ExitRecord = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class RunningProcess:
@@ -48,12 +46,14 @@ class RunningProcess:
         supervisor: The process that supervises it: a fork server.
         first: The first process of the task; its pid is also its process group.
         started_at: Seconds since 1970.
+        end: The record of its end, where this server has started it (`Started.end`).
     """
 
     folder: Path
     supervisor: ForeignProcess
     first: ForeignProcess
     started_at: float
+    end: asyncio.Future[ExitRecord | None] | None = field(default=None, kw_only=True, compare=False)
 
     def is_running(self) -> bool:
         """Return whether it has not ended, or its supervisor has not recorded the end yet."""
@@ -63,14 +63,22 @@ class RunningProcess:
         """Return whether its supervisor has recorded its end."""
         return os.path.exists(f"{self.folder}/{EXIT_RECORD}")
 
-    async def wait(self) -> None:
-        """Wait until it has ended with all processes that it started, or its end will not be recorded any more."""
+    async def wait(self) -> ExitRecord | None:
+        """Wait until it has ended with all processes that it started, or its end will not be recorded any more.
+
+        Returns:
+            The record of its end (`Task.finish`); None if its supervisor was killed too.
+        """
+        received = None if self.end is None else await asyncio.shield(self.end)
+        if received is not None:
+            return received
         if self.is_running():
             await self._wait_for_record()
         if not self.is_recorded() and self.first.is_running():
             # Where a supervisor that was killed has not taken its tasks along (System.end_with_parent).
             self.kill_group()
             await self.first.wait()
+        return read_record(self.folder / EXIT_RECORD) or None
 
     async def _wait_for_record(self) -> None:
         if not system.is_portable:
@@ -187,18 +195,12 @@ class ProcessPool:
         return running
 
     async def wait(self, running: RunningProcess) -> ExitRecord | None:
-        """Wait until a process has ended.
-
-        Returns:
-            The record of its end (`Supervisor._write_exit`); None if its supervisor was killed too.
-        """
-        # Where the process holds a permit, one task watches it already.
+        """Wait until a process has ended; return the record of its end (`RunningProcess.wait`)."""
         holder = self._holders.get(running.folder)
-        if holder is not None:
+        if holder is not None and running.end is None:
+            # The process holds a permit, so one task looks for its record already.
             await asyncio.wait((holder,))
-        if holder is None or holder.cancelled() or holder.exception() is not None:
-            await running.wait()
-        return read_record(running.folder / EXIT_RECORD) or None
+        return await running.wait()
 
     async def kill(self, running: RunningProcess, *, grace_seconds: float) -> None:
         """Send SIGTERM to a process, and SIGKILL after the grace period; return when all its processes have ended."""
@@ -247,9 +249,10 @@ class ProcessPool:
         request = _request(spec, warm=fork_server.warm)
         servers = self._module_servers if fork_server.warm else None
         module_server = servers.find(fork_server, spec) if servers is not None else None
-        answer = None if module_server is None else await module_server.try_start(request)
-        if answer is None:
-            answer = await fork_server.start(request)
+        started = None if module_server is None else await module_server.try_start(request)
+        if started is None:
+            started = await fork_server.start(request)
+        answer = started.answer
         if answer.get("claimed"):
             record = read_record(spec.folder / PROCESS_RECORD)
             if record is not None:
@@ -258,7 +261,7 @@ class ProcessPool:
             raise NotExecutable(answer["error"])
         if "error" in answer:
             raise NotStarted(answer["error"])
-        return _running(spec.folder, answer)
+        return _running(spec.folder, answer, started.end)
 
     def _claim(self, folder: Path, queue: str, key: Hashable, memory: int, gpus: int) -> Claim:
         permit = Permit(self._semaphores[queue] if queue else None, key)
@@ -280,14 +283,10 @@ class ProcessPool:
         self._holders[running.folder] = asyncio.create_task(hold())
 
     async def _write_files(self, spec: ProcessSpec) -> None:
-        if not spec.files and not spec.notice:
+        if not spec.files:
             return
         try:
-            if spec.files:
-                await asyncio.to_thread(write_private, spec.files)
-            if spec.notice:
-                # A few lines in the page cache take less time than a thread.
-                _begin_log(spec.log, spec.notice)
+            await asyncio.to_thread(write_private, spec.files)
         except OSError as error:
             raise NotStarted(f"{error.strerror}: {error.filename}") from error
 
@@ -309,13 +308,6 @@ def write_private(files: Mapping[Path, bytes]) -> None:
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
-
-
-def _begin_log(path: Path, notice: str) -> None:
-    """Write the first lines of a log that does not exist yet."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError), open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(notice)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -343,6 +335,7 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
         "directory": str(spec.folder),
         "temporary": str(temporary_link(spec.folder)),
         "log": str(spec.log),
+        "notice": spec.notice,
         "held": str(spec.held or ""),
         "program": program,
         "argv": argv,
@@ -363,13 +356,16 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
     }
 
 
-def _running(folder: Path, record: Mapping[str, Any]) -> RunningProcess:
+def _running(
+    folder: Path, record: Mapping[str, Any], end: asyncio.Future[ExitRecord | None] | None = None
+) -> RunningProcess:
     return RunningProcess(
         folder=folder,
         supervisor=ForeignProcess(record.get("pid", 0), record.get("stamp", _LOST)),
         # Earlier versions recorded no stamp of the first process.
         first=ForeignProcess(record.get("task_pid", 0), record.get("task_stamp", _LOST)),
         started_at=record.get("started_at", 0.0),
+        end=end,
     )
 
 

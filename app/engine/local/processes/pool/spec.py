@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import tempfile
@@ -97,6 +98,7 @@ class ProcessSpec:
     shared: Mapping[str, str] = field(default_factory=dict)
 
 
+@functools.lru_cache(maxsize=1000)
 def temporary_link(folder: Path) -> Path:
     """Return the path of the link to the temporary folder of a process.
 

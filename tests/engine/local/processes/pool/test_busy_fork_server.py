@@ -15,6 +15,7 @@ import pytest
 
 from app.engine.local.processes.pool.fork_server_client import ForkServer
 from app.engine.local.processes.pool.spec import NotStarted
+from app.engine.local.processes.pool.supervisor_connection import SupervisorConnection
 
 
 @pytest.mark.slow
@@ -26,7 +27,7 @@ def test_a_fork_server_that_does_not_answer_in_time_is_retired_and_not_killed(
     own, other = socket.socketpair()
 
     async def stop() -> None:
-        fork_server._reader, fork_server._writer = await asyncio.open_unix_connection(sock=own)
+        fork_server._connection = await SupervisorConnection.open(own)
         await fork_server._stop()
 
     with other, subprocess.Popen(["sleep", "60"]) as process:
@@ -56,7 +57,7 @@ def test_a_late_answer_to_a_fork_is_not_taken_for_that_of_another_request(
 
     async def main() -> None:
         asyncio.get_running_loop().call_later(0.2, answer_late)
-        fork_server._reader, fork_server._writer = await asyncio.open_unix_connection(sock=own)
+        fork_server._connection = await SupervisorConnection.open(own)
         with pytest.raises(NotStarted, match="did not answer"):
             await fork_server.fork({"module": "user"}, other)
         assert fork_server._process is None
