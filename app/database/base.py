@@ -89,8 +89,11 @@ class UnitOfWork(ABC):
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
         """Run a statement and return its rows and row count."""
 
+    def _logs_statements(self) -> bool:
+        return _level.isEnabledFor(logging.DEBUG)
+
     def _runner(self) -> Runner:
-        return self._run_logged if _level.isEnabledFor(logging.DEBUG) else self._run
+        return self._run_logged if self._logs_statements() else self._run
 
     async def _run_logged(self, statement: Statement, parameters: dict[str, Any]) -> tuple[Sequence[Row], int]:
         """Run a statement and log its SQL and time. Parameters may hold secrets, so they are not logged."""
@@ -185,6 +188,11 @@ class UnitOfWork(ABC):
         values = {"created_at": now, "updated_at": now, **values}
         rows, _ = await self._runner()(statements.insert_row(model, tuple(values), True), values)
         return int(rows[0].id) if rows else None
+
+    async def insert_all_if_absent(self, model: type[schema.Base], rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows that have the same columns, as `insert_if_absent` does."""
+        for row in rows:
+            await self.insert_if_absent(model, **row)
 
     async def insert_in_order(self, model: type[schema.Base], order: str, **values: Any) -> int | None:
         """Insert a row as `insert_if_absent` does. Rows with the same `order` have ids in the order of their commits.

@@ -16,7 +16,6 @@ from sqlalchemy import Select, Table, Text, Update, bindparam, delete, func, sel
 from sqlalchemy import cast as cast_sql
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.elements import ClauseElement
 
 from app.database import schema
@@ -173,22 +172,23 @@ def count_by_key(model: type[schema.Base], key: tuple[str, ...]) -> Statement:
 
 
 @lru_cache(maxsize=512)
-def insert_row(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool) -> Statement:
+def insert_row(model: type[schema.Base], columns: tuple[str, ...], if_absent: bool, with_id: bool = True) -> Statement:
     """Return the INSERT of one row, which returns the row's id.
 
     Args:
         model: The table.
         columns: Columns to set, by the parameters of the same names.
         if_absent: Whether an existing key is no error; then no row is returned.
+        with_id: Whether to return the id.
     """
     table = schema.table(model)
 
-    def build(dialect: Dialect) -> ReturningInsert[Any]:
+    def build(dialect: Dialect) -> ClauseElement:
         construct: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         statement = construct(table).values({c: bindparam(c) for c in columns})
         if if_absent:
             statement = statement.on_conflict_do_nothing()
-        return cast("ReturningInsert[Any]", statement.returning(table.c.id))
+        return cast("ClauseElement", statement.returning(table.c.id) if with_id else statement)
 
     return Statement(build)
 

@@ -10,9 +10,9 @@ The rules for which phase may follow which are in app/services/phases.py.
 Proto: flyteidl/admin/event.proto, flyteidl/event/event.proto.
 """
 
-from app.services.events.batch import EventRequest, record_events
+from app.services.events.batch import Event, record_events
 from app.services.events.node_events import create_node_event
 from app.services.events.task_events import create_task_event
 from app.services.events.workflow_events import create_workflow_event
 
-__all__ = ["EventRequest", "create_node_event", "create_task_event", "create_workflow_event", "record_events"]
+__all__ = ["Event", "create_node_event", "create_task_event", "create_workflow_event", "record_events"]

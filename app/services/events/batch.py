@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from flyteidl.admin import event_pb2
 from flyteidl.core import identifier_pb2
+from flyteidl.event import event_pb2 as engine_event_pb2
 
 from app import errors
 from app.database import schema
@@ -24,8 +25,8 @@ from app.services.events.workflow_events import create_workflow_event
 from app.services.execution_ids import execution_key, node_key, task_key
 from app.wire.text import text
 
-EventRequest: TypeAlias = (
-    event_pb2.WorkflowExecutionEventRequest | event_pb2.NodeExecutionEventRequest | event_pb2.TaskExecutionEventRequest
+Event: TypeAlias = (
+    engine_event_pb2.WorkflowExecutionEvent | engine_event_pb2.NodeExecutionEvent | engine_event_pb2.TaskExecutionEvent
 )
 _Uris: TypeAlias = "dict[str, str]"
 
@@ -36,59 +37,66 @@ _READ: dict[type[schema.Base], tuple[str, ...]] = {
 }
 
 
-async def record_events(ctx: Context, requests: Sequence[EventRequest]) -> None:
-    """Record events in this order. If one of them is refused, none is recorded.
+async def record_events(ctx: Context, events: Sequence[Event]) -> None:
+    """Record events of this server's engine in this order. If one of them is refused, none is recorded.
+
+    Their ids and phases are not checked: the engine takes them from the workflow that it runs.
 
     Raises:
         FlyteError: As the functions for single events.
     """
-    if not all(map(_is_plain, requests)):
-        for request in requests:
-            await _record_alone(ctx, request)
+    if not all(map(_is_plain, events)):
+        for event in events:
+            await _record_alone(ctx, event)
         return
-    prepared = [(request, await _prepare(ctx, request)) for request in requests]
+    prepared = [(event, await _prepare(ctx, event)) for event in events]
     rows = _Rows(ctx)
     await ctx.db.begin()
-    for request, uris in prepared:
-        if isinstance(request, event_pb2.NodeExecutionEventRequest):
-            await _record_node(ctx, rows, request, uris)
-        elif isinstance(request, event_pb2.TaskExecutionEventRequest):
-            await _record_attempt(ctx, rows, request, uris)
+    for event, uris in prepared:
+        if isinstance(event, engine_event_pb2.NodeExecutionEvent):
+            await _record_node(ctx, rows, event, uris)
+        elif isinstance(event, engine_event_pb2.TaskExecutionEvent):
+            await _record_attempt(rows, event, uris)
         else:
             await rows.write()
-            await create_workflow_event(ctx, request)
+            await create_workflow_event(ctx, event_pb2.WorkflowExecutionEventRequest(event=event))
     await rows.write()
 
 
-def _is_plain(request: EventRequest) -> bool:
+def _is_plain(event: Event) -> bool:
     """Return whether an event changes its row by itself: it adds no deck, and has no inputs that replace none."""
-    if isinstance(request, event_pb2.WorkflowExecutionEventRequest):
+    if isinstance(event, engine_event_pb2.WorkflowExecutionEvent):
         return True
-    if request.event.WhichOneof("input_value") == "input_data":
+    if event.WhichOneof("input_value") == "input_data":
         return False
-    return isinstance(request, event_pb2.TaskExecutionEventRequest) or not node_events.may_add_deck(request.event)
+    return isinstance(event, engine_event_pb2.TaskExecutionEvent) or not node_events.may_add_deck(event)
 
 
-async def _record_alone(ctx: Context, request: EventRequest) -> None:
-    if isinstance(request, event_pb2.WorkflowExecutionEventRequest):
-        await create_workflow_event(ctx, request)
-    elif isinstance(request, event_pb2.NodeExecutionEventRequest):
-        await node_events.create_node_event(ctx, request)
+async def _record_alone(ctx: Context, event: Event) -> None:
+    if isinstance(event, engine_event_pb2.WorkflowExecutionEvent):
+        await create_workflow_event(ctx, event_pb2.WorkflowExecutionEventRequest(event=event))
+    elif isinstance(event, engine_event_pb2.NodeExecutionEvent):
+        await node_events.create_node_event(ctx, event_pb2.NodeExecutionEventRequest(event=event))
     else:
-        await task_events.create_task_event(ctx, request)
+        await task_events.create_task_event(ctx, event_pb2.TaskExecutionEventRequest(event=event))
 
 
-async def _prepare(ctx: Context, request: EventRequest) -> _Uris:
-    """Check an event and write its inline data, before any row is locked; return the URIs of its data."""
-    if isinstance(request, event_pb2.NodeExecutionEventRequest):
-        node_events.check_event(ctx, request.event)
-        node_events.check_dynamic_workflow(request.event)
-        await node_events.keep_deck_of_aborted(ctx, request.event)
-        return await node_events.write_inline_data(ctx, request.event, has_inputs=False)
-    if isinstance(request, event_pb2.TaskExecutionEventRequest):
-        task_events.check_event(ctx, request)
-        return await task_events.write_inline_data(ctx, request.event, has_inputs=False)
-    return {}
+async def _prepare(ctx: Context, event: Event) -> _Uris:
+    """Write the inline data of an event, before any row is locked; return the URIs of its data."""
+    if isinstance(event, engine_event_pb2.WorkflowExecutionEvent):
+        return {}
+    of_node = isinstance(event, engine_event_pb2.NodeExecutionEvent)
+    if of_node:
+        await node_events.keep_deck_of_aborted(ctx, event)
+    if event.WhichOneof("output_result") == "output_data":
+        changes.check_output_size(ctx, event.output_data)
+    elif not (of_node and event.task_node_metadata.HasField("dynamic_workflow")):
+        ends = event.phase in (phases.NODE_TERMINAL if of_node else phases.TASK_TERMINAL)
+        return {"input": event.input_uri, "output": event.output_uri if ends else "", "dynamic": ""}
+    if of_node:
+        node_events.check_dynamic_workflow(event)
+        return await node_events.write_inline_data(ctx, event, has_inputs=False)
+    return await task_events.write_inline_data(ctx, event, has_inputs=False)
 
 
 class _Row:
@@ -110,12 +118,13 @@ class _Row:
 
 
 class _Rows:
-    """The rows that the events of one transaction change, and the messages about them."""
+    """The rows that the events of one transaction change, their lines in the log, and the messages about them."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._rows: dict[tuple[Any, ...], _Row] = {}
         self._executions: dict[tuple[Any, ...], Any] = {}
+        self._lines: list[changes.Columns] = []
         self._recorded: list[RecordedEvent] = []
 
     async def execution(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Any:
@@ -145,13 +154,27 @@ class _Rows:
         """Add a row that does not exist."""
         self._rows[(model, *key.values())] = _Row(model, key, None, columns)
 
-    def recorded(self, event: RecordedEvent) -> None:
-        """Let `write` publish an event."""
-        if self._ctx.outgoing.writers:
-            self._recorded.append(event)
+    def recorded(self, event: Any, execution: identifier_pb2.WorkflowExecutionIdentifier, *, first: bool) -> None:
+        """Let `write` insert the line of an event of a node into the log, and publish an event.
+
+        Args:
+            event: The event of a node or an attempt.
+            execution: The execution.
+            first: Whether the event has added its row.
+        """
+        if isinstance(event, engine_event_pb2.NodeExecutionEvent):
+            self._lines.append(node_events.log_line(event))
+        if not self._ctx.outgoing.writers:
+            return
+        if isinstance(event, engine_event_pb2.NodeExecutionEvent):
+            node = event_pb2.NodeExecutionEventRequest(event=event)
+            self._recorded.append(RecordedEvent("node", execution, node, first=first))
+        else:
+            attempt = event_pb2.TaskExecutionEventRequest(event=event)
+            self._recorded.append(RecordedEvent("task", execution, attempt, first=first))
 
     async def write(self) -> None:
-        """Write the changed rows, then the messages about the events.
+        """Write the changed rows and the lines of the log, then the messages about the events.
 
         Raises:
             AlreadyExists: Another transaction has inserted a row since `find`.
@@ -163,13 +186,14 @@ class _Rows:
             elif await db.insert_if_absent(row.model, **row.key, **row.changed) is None:
                 raise already_exists(f"{schema.table(row.model).name}_pkey")
         self._rows.clear()
+        await db.insert_all_if_absent(schema.NodeExecutionEvent, self._lines)
+        self._lines.clear()
         for event in self._recorded:
             await outbox.publish(self._ctx, event)
         self._recorded.clear()
 
 
-async def _record_node(ctx: Context, rows: _Rows, request: event_pb2.NodeExecutionEventRequest, uris: _Uris) -> None:
-    event = request.event
+async def _record_node(ctx: Context, rows: _Rows, event: engine_event_pb2.NodeExecutionEvent, uris: _Uris) -> None:
     execution_id = event.id.execution_id
     node_events.check_execution(await rows.execution(execution_id), event)
     key = node_key(event.id)
@@ -184,12 +208,10 @@ async def _record_node(ctx: Context, rows: _Rows, request: event_pb2.NodeExecuti
         phases.check_node_event(row.values.phase, event.phase, id=event.id)
         await node_events.check_child_execution(ctx, event)
         row.change(node_events.later_columns(row.values, event, uris))
-    await node_events.log_event(ctx, request)
-    rows.recorded(RecordedEvent("node", execution_id, request, first=row is None))
+    rows.recorded(event, execution_id, first=row is None)
 
 
-async def _record_attempt(ctx: Context, rows: _Rows, request: event_pb2.TaskExecutionEventRequest, uris: _Uris) -> None:
-    event = request.event
+async def _record_attempt(rows: _Rows, event: engine_event_pb2.TaskExecutionEvent, uris: _Uris) -> None:
     node = event.parent_node_execution_id
     execution = await rows.execution(node.execution_id)
     if execution is None:
@@ -204,4 +226,4 @@ async def _record_attempt(ctx: Context, rows: _Rows, request: event_pb2.TaskExec
         raise errors.NotFound(f"Failed to get existing node execution id: [{text(node)}] with err: entry not found")
     else:
         rows.add(schema.TaskExecution, key, task_events.first_columns(event, uris))
-    rows.recorded(RecordedEvent("task", node.execution_id, request, first=row is None))
+    rows.recorded(event, node.execution_id, first=row is None)

@@ -76,22 +76,20 @@ async def create_node_event(
         check=lambda row: phases.check_node_event(row.phase, event.phase, id=event.id),
         later=lambda row: later_columns(row, event, uris),
     )
-    await log_event(ctx, request)
+    await ctx.db.insert_if_absent(schema.NodeExecutionEvent, **log_line(event, request.request_id))
     if ctx.outgoing.writers:
         await outbox.publish(ctx, RecordedEvent("node", execution_id, request, first=stored is None))
     return event_pb2.NodeExecutionEventResponse()
 
 
-async def log_event(ctx: Context, request: event_pb2.NodeExecutionEventRequest) -> None:
-    """Insert the line of an event into the event log."""
-    event = request.event
-    await ctx.db.insert_if_absent(
-        schema.NodeExecutionEvent,
+def log_line(event: engine_event_pb2.NodeExecutionEvent, request_id: str = "") -> changes.Columns:
+    """Return the columns of the line of an event in the event log."""
+    return {
         **node_key(event.id),
-        request_id=request.request_id,
-        occurred_at=changes.to_datetime(event.occurred_at),
-        phase=phases.Node.Phase.Name(event.phase),
-    )
+        "request_id": request_id,
+        "occurred_at": changes.to_datetime(event.occurred_at),
+        "phase": phases.Node.Phase.Name(event.phase),
+    }
 
 
 # Checks.

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import structlog
-from flyteidl.admin import event_pb2 as admin_event_pb2
 from flyteidl.core import execution_pb2, identifier_pb2
 from flyteidl.event import event_pb2
 
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 PRODUCER = "propeller"
 EVENT_VERSION = 1
 
-Event: TypeAlias = event_pb2.WorkflowExecutionEvent | event_pb2.NodeExecutionEvent | event_pb2.TaskExecutionEvent
+Event: TypeAlias = events.Event
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution
 
@@ -183,7 +182,7 @@ class EventSender:
         await with_retries_cancellable(self._server, self._record_all, events, again=self._record_rest)
 
     async def _record_all(self, ctx: Context, given: list[Event]) -> None:
-        await events.record_events(ctx, [_request(event) for event in given])
+        await events.record_events(ctx, given)
         await self._host.hold(ctx.db, self._execution)
 
     async def _record_rest(self, ctx: Context, given: list[Event]) -> None:
@@ -275,11 +274,10 @@ def _complete(event: Any) -> None:
 async def _finished(group: _Group) -> None:
     """Wait for the record of events even when the caller is cancelled; raise the cancellation afterwards."""
     try:
-        await asyncio.wait((group.recorded,))
+        await asyncio.shield(group.recorded)
     except asyncio.CancelledError:
         await asyncio.wait((group.recorded,))
         raise
-    group.recorded.result()
 
 
 def _fail(groups: Iterable[_Group], error: BaseException) -> None:
@@ -332,11 +330,3 @@ async def _recorded_step(ctx: Context, event: Any) -> tuple[int, int]:
     if row is None:
         return 0, 0
     return _TASK_STEPS.get(phases.phase_number(Task.Phase, row.phase), _ENDED), row.phase_version or 0
-
-
-def _request(event: Event) -> events.EventRequest:
-    if isinstance(event, event_pb2.NodeExecutionEvent):
-        return admin_event_pb2.NodeExecutionEventRequest(event=event)
-    if isinstance(event, event_pb2.TaskExecutionEvent):
-        return admin_event_pb2.TaskExecutionEventRequest(event=event)
-    return admin_event_pb2.WorkflowExecutionEventRequest(event=event)

@@ -120,14 +120,15 @@ def test_a_task_whose_worker_died_while_it_waited_gets_another_one(
         other_end.close()
     directory = tmp_path / "attempt"
     request = {"directory": str(directory), "log": str(tmp_path / "log"), "log_bytes_max": 1000, "worker": "key"}
-    supervisor._start({**request, "temporary": str(tmp_path / "link")})
+    request |= {"notice": "", "temporary": str(tmp_path / "link")}
+    supervisor._start(request)
     assert supervisor._workers.take("key") is None
     if not dies_too:
         (answer,) = answers
         assert answer["task_pid"] == 1002 == json.loads((directory / layout.PROCESS_RECORD).read_text())["task_pid"]
         assert [path.name for path in directory.glob(".exit-*")] == [".exit-1002"]
         (size,) = workers.LENGTH.unpack(other_end.recv(workers.LENGTH.size))
-        assert json.loads(other_end.recv(size)) == {**request, "temporary": str(tmp_path / "link")}
+        assert json.loads(other_end.recv(size)) == request
         other_end.close()
         channel.close()
         task = supervisor._tasks.pop(1002)
