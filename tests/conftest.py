@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,19 @@ hypothesis.settings.load_profile("flyteadmin")
 # A server on a machine with other work may need more than the 5 s after which httpx gives up by default.
 for _phase in ("connect", "read", "write", "pool"):
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
+
+# Each client of httpx reads the file of public authorities anew, 50 ms of CPU.
+_make_context = httpx._transports.default.create_ssl_context
+_default_context = functools.cache(_make_context)
+
+
+def _context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    if verify is True and cert is None:
+        return _default_context(trust_env=trust_env)
+    return _make_context(verify=verify, cert=cert, trust_env=trust_env)
+
+
+httpx._transports.default.create_ssl_context = _context
 
 # CliRunner.invoke makes all commands anew, 45 ms of CPU; they keep no state.
 typer.testing._get_command = functools.cache(typer.main.get_command)  # type: ignore[attr-defined]
