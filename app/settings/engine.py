@@ -127,7 +127,9 @@ class LocalEngine(Section):
 
     warm_modules_max: int = Field(default=8, ge=0)
     """Modules of registered versions that stay imported at once, so that their tasks need not import them. A module
-    whose import depends on the moment, the process or the execution is imported by each task. 0 means none."""
+    whose import depends on the moment, the process or the execution is imported by each task. Not seen are functions in
+    C that other functions in C call, such as `defaultdict(time.time)`, `functools.partial(time.time)()` or
+    `lru_cache(os.getpid)()`: their tasks share the value. Set 0 for such code: it means none."""
 
     warm_modules_bytes_max: int = Field(default=512 * 1024 * 1024, ge=0)
     """Memory of these modules together, in bytes; above it those used longest ago are ended. An import that needs more
