@@ -6,6 +6,7 @@ import atexit
 import importlib
 import logging
 import os
+import pathlib
 import signal
 import sys
 import tarfile
@@ -66,10 +67,14 @@ class ImportedModule(Protocol):
 
 def begin(argv: list[str], env: dict[str, str]) -> None:
     """Make this process look like a new interpreter that runs a script with these variables."""
-    os.environ.clear()
-    os.environ.update(env)
+    for name in set(os.environ).difference(env):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in env.items() if os.environ.get(name) != value})
     time.tzset()
-    tempfile.tempdir = None
+    folder = env.get("TMPDIR", "")
+    usable = os.path.isabs(folder) and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+    # Without a folder here, the first temporary file looks for one by writing to it.
+    tempfile.tempdir = folder if usable else None
     for name in _hidden_later:
         sys.modules.pop(name, None)
     _become_main(argv[0])
@@ -155,17 +160,14 @@ def renew_state() -> None:
     # Log records show the time since this moment.
     logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()  # type: ignore[attr-defined]
     persistence: Any = sys.modules["flytekit.core.data_persistence"]
-    context: Any = sys.modules["flytekit.core.context_manager"]
-    scratch = tempfile.mkdtemp(prefix="flyte-")
-    provider = persistence.FileAccessProvider(
-        local_sandbox_dir=os.path.join(scratch, "sandbox"),
-        raw_output_prefix=os.path.join(scratch, "raw"),
-        data_config=sys.modules["flytekit.configuration"].DataConfig.auto(),
-    )
-    persistence.flyte_tmp_dir = scratch
-    persistence.default_local_file_access_provider = provider
-    context.default_local_file_access_provider = provider
-    context.FlyteContextManager.initialize()
+    persistence.flyte_tmp_dir = tempfile.mkdtemp(prefix="flyte-")
+    sandbox = os.path.join(persistence.flyte_tmp_dir, "local_flytekit")
+    os.mkdir(sandbox)
+    # A new one would take longer. The rest of it depends on variables that are read at the start of a fork server.
+    provider = persistence.default_local_file_access_provider
+    provider._local_sandbox_dir = pathlib.Path(sandbox)
+    provider._raw_output_prefix = os.path.join(persistence.flyte_tmp_dir, "raw", "")
+    sys.modules["flytekit.core.context_manager"].FlyteContextManager.initialize()
 
 
 def _command(argv: list[str], base_path: list[str], imported: ImportedModule | None = None) -> None:

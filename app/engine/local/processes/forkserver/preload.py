@@ -47,9 +47,8 @@ _IN_STACKS = ("contextlib", "flytekit.bin.entrypoint", "flytekit.core.base_task"
 _NEEDED = {
     "flytekit.bin.entrypoint": (*COMMANDS.values(), _FAST_COMMAND, "_download_distribution"),
     "flytekit.interfaces.random": ("random",),
-    "flytekit.core.data_persistence": ("FileAccessProvider", "default_local_file_access_provider"),
+    "flytekit.core.data_persistence": ("flyte_tmp_dir", "default_local_file_access_provider"),
     "flytekit.core.context_manager": ("FlyteContextManager", "default_local_file_access_provider"),
-    "flytekit.configuration": ("DataConfig",),
 }
 
 # Set by preload(): the plugins that each task must import, and the generators of random numbers that it must seed.
@@ -93,6 +92,9 @@ def import_flytekit() -> str:
                     return f"this flytekit has no {name}.{attribute}"
     except ImportError as error:
         return f"{type(error).__name__}: {error}"
+    provider = sys.modules["flytekit.core.data_persistence"].default_local_file_access_provider
+    if not {"_local_sandbox_dir", "_raw_output_prefix"} <= vars(provider).keys():
+        return "the folders of its FileAccessProvider cannot be replaced"
     coroutines.run_in_main_thread()
     _fill_caches()
     return ""

@@ -378,6 +378,7 @@ class Supervisor:
     def _watch(self, task: Task, output: int) -> None:
         if not self._tasks:
             self._next_check = time.monotonic() + _WATCH_SECONDS
+            self._next_memory_check = time.monotonic() + system.memory_seconds
         self._tasks[task.pid] = task
         task.output = output
         # A task can read its own output by /proc/self/fd/1: the pipe may be empty where the system reported data.

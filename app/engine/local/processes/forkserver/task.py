@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.system import system
 
 from . import layout
+from .folders import remove_tree
 from .log import Log
 
 if TYPE_CHECKING:
@@ -202,21 +202,17 @@ class Task:
         if self.status != 0:
             self.enforce_limits()
         self.log.close()
-        large = not self._remove_empty() and self._is_large()
-        if not large:
-            self.remove_folders()
+        removed = self.reason != "disk" and self._remove_few_files()
         if self.exec_error:
             self._save_exit({"code": None, "signal": None, "reason": "", "exec_error": self.exec_error})
         else:
             self._write_exit()
-        return large
+        return not removed
 
     def remove_folders(self) -> None:
         """Remove the private folders, and the raw data of a task that was killed because it filled the disk."""
-        ended_well = self.status == 0 and not self.reason
-        # The server still reads the output files of a raw container that ended well.
-        for name in _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT):
-            _remove_tree(os.path.join(self.directory, name))
+        for path in self._private_folders():
+            remove_tree(path, sys.maxsize)
         self.unlink_temporary()
         if self.reason != "disk":
             return
@@ -232,28 +228,21 @@ class Task:
         if os.path.islink(self.request["temporary"]):
             os.unlink(self.request["temporary"])
 
-    def _remove_empty(self) -> bool:
-        """Remove the private folders that are empty; return whether all were."""
-        all_empty = True
-        for name in _PRIVATE_FOLDERS:
-            try:
-                os.rmdir(os.path.join(self.directory, name))
-            except FileNotFoundError:
-                continue
-            except OSError:
-                all_empty = False
-        return all_empty
+    def _remove_few_files(self) -> bool:
+        """Remove the private folders; return False, with a part of them removed, if they hold many files."""
+        left = _REMOVED_AT_ONCE
+        for path in self._private_folders():
+            left = remove_tree(path, left)
+            if left <= 0:
+                return False
+        self.unlink_temporary()
+        return True
 
-    def _is_large(self) -> bool:
-        if self.reason == "disk":
-            return True
-        seen = 0
-        for name in _PRIVATE_FOLDERS:
-            for _, folders, files in os.walk(os.path.join(self.directory, name)):
-                seen += len(folders) + len(files)
-                if seen > _REMOVED_AT_ONCE:
-                    return True
-        return False
+    def _private_folders(self) -> list[str]:
+        """Return the folders that end with the task. The server reads the files of a raw container that ended well."""
+        ended_well = self.status == 0 and not self.reason
+        names = _PRIVATE_FOLDERS if ended_well else (*_PRIVATE_FOLDERS, layout.COPILOT)
+        return [os.path.join(self.directory, name) for name in names]
 
     def _free_bytes(self) -> int:
         try:
@@ -335,10 +324,3 @@ def _write(path: str, text: str, flags: int) -> None:
             data = data[os.write(descriptor, data) :]
     finally:
         os.close(descriptor)
-
-
-def _remove_tree(path: str) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    if os.path.lexists(path):
-        # The log of the fork server gets it.
-        sys.stderr.write(f"{path} could not be removed completely\n")

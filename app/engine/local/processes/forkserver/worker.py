@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from app.system import system
 
-from . import flytekit_command, layout
+from . import flytekit_command, layout, preload
 from .imported_module import ImportedModule, relocate_modules
 from .workers import ANSWER, LENGTH
 
@@ -53,9 +53,10 @@ def serve(
         _redirect(output)
         before, work = work, os.path.join(request["directory"], layout.WORK)
         os.chdir(work)
-        if before:
+        if before and os.path.basename(request["argv"][0]) == preload.FAST:
+            # Only a fast registration has modules in the folder of the task.
             relocate_modules(os.path.realpath(before), os.path.realpath(work))
-        else:
+        if not before:
             hold(request["held"])
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)

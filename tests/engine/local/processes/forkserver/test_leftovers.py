@@ -8,14 +8,12 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.engine.local.processes.forkserver import supervisor as module
-from app.engine.local.processes.forkserver import task as task_module
 from app.engine.local.processes.forkserver.supervisor import Supervisor
 
 
@@ -76,14 +74,3 @@ def test_the_log_has_the_error_of_a_process_that_removes_files(
     (pid,) = supervisor._removers
     os.waitpid(pid, 0)
     assert "Input/output error: '/attempt/work'" in capfd.readouterr().err
-
-
-def test_the_log_has_what_cannot_be_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.setattr(task_module.shutil, "rmtree", lambda path, ignore_errors: None)
-    task_module._remove_tree(str(folder))
-    task_module._remove_tree(str(tmp_path / "nothing"))
-    assert capsys.readouterr().err == f"{folder} could not be removed completely\n"
