@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flyteidl.core import literals_pb2
 from google.protobuf import json_format
 
 from tests.engine.conftest import literal
@@ -205,7 +206,10 @@ def test_literals_that_lie_elsewhere_are_passed_on_and_looked_into(
     literals = outputs[1]["literals"]
     assert literals["o0"]["scalar"]["primitive"] == {"integer": "10"}
     assert literals["o1"]["scalar"]["primitive"] == {"integer": "9"}
-    assert literals["o2"]["offloaded_metadata"]["uri"] == number
+    # A data call returns the value itself; the outputs hold the address.
+    assert literals["o2"]["scalar"]["primitive"] == {"integer": "6"}
+    kept = Path(outputs[0]["outputs"]["uri"].removeprefix("file://")).read_bytes()
+    assert literals_pb2.LiteralMap.FromString(kept).literals["o2"].offloaded_metadata.uri == number
 
 
 def test_a_literal_that_is_lost_is_named(remote: Remote, launched: Launched) -> None:
