@@ -86,8 +86,11 @@ class Linux(System):
     def volunteer_for_oom(self) -> None:
         """See `System`."""
         try:
-            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-                score.write("500")
+            descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, b"500")
+            finally:
+                os.close(descriptor)
         except OSError:
             # A container without this file: the kernel chooses the process to kill by itself.
             return
@@ -126,8 +129,10 @@ class Linux(System):
 
     def limit_cpus(self, count: int) -> None:
         """See `System`."""
+        if count <= 0:
+            return
         allowed = sorted(os.sched_getaffinity(0))
-        if 0 < count < len(allowed):
+        if count < len(allowed):
             first = os.getpid() % len(allowed)
             os.sched_setaffinity(0, {allowed[(first + number) % len(allowed)] for number in range(count)})
 
