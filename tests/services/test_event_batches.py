@@ -147,19 +147,54 @@ def test_events_of_nodes_and_of_the_execution_keep_their_order(bench: Scenario) 
     seen.clear()
 
 
-def test_events_with_decks_and_inline_inputs_are_recorded_one_by_one(bench: Scenario) -> None:
+def test_events_with_inline_inputs_are_recorded_one_by_one(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        await launch(b)
+        queued = task_event("n0", Task.QUEUED, 1)
+        queued.event.input_data.CopyFrom(literals_pb2.LiteralMap())
+        await b.call(record, [node_event("n0", Node.RUNNING, 1), queued])
+        (attempt,) = map(dict, (await rows_of(b))["task_executions"])
+        assert attempt["input_uri"].endswith("offloaded_inputs")
+
+    bench(scenario)
+
+
+def test_the_deck_of_a_batch_is_looked_for_before_the_transaction(bench: Scenario) -> None:
     async def scenario(b: Any) -> None:
         await launch(b)
         deck = b.blobs.uri("deck.html")
         await b.blobs.write(deck, b"<p>deck</p>")
-        queued = task_event("n0", Task.QUEUED, 1)
-        queued.event.input_data.CopyFrom(literals_pb2.LiteralMap())
-        batch = [node_event("n0", Node.RUNNING, 1), queued, node_event("n0", Node.RUNNING, 2, deck_uri=deck)]
-        await b.call(record, batch)
+        batch = [
+            node_event("n0", Node.RUNNING, 1),
+            task_event("n0", Task.RUNNING, 1),
+            node_event("n0", Node.RUNNING, 2, deck_uri=deck),
+            task_event("n0", Task.SUCCEEDED, 3),
+        ]
+        writing: list[bool] = []
+
+        async def watched(ctx: Any, requests: Any) -> None:
+            exists = ctx.blobs.exists
+
+            async def looked_for(uri: str) -> bool:
+                writing.append(ctx.db.writing)
+                return bool(await exists(uri))
+
+            ctx.blobs.exists = looked_for
+            try:
+                await record(ctx, requests)
+            finally:
+                del ctx.blobs.exists
+
+        await b.call(watched, batch)
+        assert writing == [False]
         rows = await rows_of(b)
         (node,) = map(dict, rows["node_executions"])
         assert deck.encode() in node["closure"]
-        (attempt,) = map(dict, rows["task_executions"])
-        assert attempt["input_uri"].endswith("offloaded_inputs")
+        # The event of the deck has no line in the log.
+        assert len(rows["node_execution_events"]) == 1
+        # A deck that the node has, and one that does not exist, are no news.
+        for uri in (deck, b.blobs.uri("missing.html")):
+            with pytest.raises(errors.AlreadyExists):
+                await b.call(record, [node_event("n0", Node.RUNNING, 4, deck_uri=uri)])
 
     bench(scenario)

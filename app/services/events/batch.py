@@ -64,12 +64,9 @@ async def record_events(ctx: Context, events: Sequence[Event]) -> None:
 
 
 def _is_plain(event: Event) -> bool:
-    """Return whether an event changes its row by itself: it adds no deck, and has no inputs that replace none."""
-    if isinstance(event, engine_event_pb2.WorkflowExecutionEvent):
-        return True
-    if event.WhichOneof("input_value") == "input_data":
-        return False
-    return isinstance(event, engine_event_pb2.TaskExecutionEvent) or not node_events.may_add_deck(event)
+    """Return whether an event has no inline inputs, whose place depends on the row."""
+    is_workflow_event = isinstance(event, engine_event_pb2.WorkflowExecutionEvent)
+    return is_workflow_event or event.WhichOneof("input_value") != "input_data"
 
 
 async def _record_alone(ctx: Context, event: Event) -> None:
@@ -82,7 +79,11 @@ async def _record_alone(ctx: Context, event: Event) -> None:
 
 
 async def _prepare(ctx: Context, event: Event) -> _Uris:
-    """Write the inline data of an event, before any row is locked; return the URIs of its data."""
+    """Write the inline data of an event, before any row is locked.
+
+    Returns:
+        The URIs of its data, and under "deck" that of a deck that exists and that it may add.
+    """
     if isinstance(event, engine_event_pb2.WorkflowExecutionEvent):
         return {}
     of_node = isinstance(event, engine_event_pb2.NodeExecutionEvent)
@@ -92,7 +93,10 @@ async def _prepare(ctx: Context, event: Event) -> _Uris:
         changes.check_output_size(ctx, event.output_data)
     elif not (of_node and event.task_node_metadata.HasField("dynamic_workflow")):
         ends = event.phase in (phases.NODE_TERMINAL if of_node else phases.TASK_TERMINAL)
-        return {"input": event.input_uri, "output": event.output_uri if ends else "", "dynamic": ""}
+        uris = {"input": event.input_uri, "output": event.output_uri if ends else "", "dynamic": "", "deck": ""}
+        if of_node and node_events.may_add_deck(event) and await node_events.deck_exists(ctx, event):
+            uris["deck"] = event.deck_uri
+        return uris
     if of_node:
         node_events.check_dynamic_workflow(event)
         return await node_events.write_inline_data(ctx, event, has_inputs=False)
@@ -204,6 +208,9 @@ async def _record_node(ctx: Context, rows: _Rows, event: engine_event_pb2.NodeEx
             await rows.write()
         columns = node_events.first_columns(event, uris) | await node_events.parent_columns(ctx, event)
         rows.add(schema.NodeExecution, key, columns)
+    elif uris.get("deck") and node_events.adds_deck(row.values, event):
+        row.change(node_events.deck_columns(row.values, event))
+        return
     else:
         phases.check_node_event(row.values.phase, event.phase, id=event.id)
         await node_events.check_child_execution(ctx, event)

@@ -59,7 +59,7 @@ async def create_node_event(
     key = node_key(event.id)
     stored = await ctx.db.find(schema.NodeExecution, columns=("phase", "input_uri"), **key)
     if stored is not None:
-        if await _add_deck(ctx, event, stored.phase):
+        if may_add_deck(event) and await _add_deck(ctx, event):
             return event_pb2.NodeExecutionEventResponse()
         phases.check_node_event(stored.phase, event.phase, id=event.id)
     check_dynamic_workflow(event)
@@ -161,42 +161,59 @@ def may_add_deck(event: engine_event_pb2.NodeExecutionEvent) -> bool:
     return bool(event.deck_uri) and event.phase in _RUNNING
 
 
-async def _add_deck(ctx: Context, event: engine_event_pb2.NodeExecutionEvent, stored_phase: str) -> bool:
-    """Record the deck of an event that repeats the phase of a running node, and nothing else of that event.
+def adds_deck(row: Any, event: engine_event_pb2.NodeExecutionEvent) -> bool:
+    """Return whether an event repeats the phase of a running node, and names a deck that the node does not have.
 
     Deviates: upstream answers ALREADY_EXISTS. A node then shows the deck URI of its first RUNNING event. That deck may
     not exist yet, or belong to an earlier attempt.
 
-    Returns:
-        False, with nothing recorded, if the node has this deck already or the deck does not exist in the store.
+    Args:
+        row: The row of the node, with the columns phase and closure.
+        event: The event.
+    """
+    if not may_add_deck(event) or phases.Node.Phase.Name(event.phase) != row.phase:
+        return False
+    return bool(_closure_of(row).deck_uri != event.deck_uri)
+
+
+async def deck_exists(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> bool:
+    """Return whether the deck of an event exists in the store.
 
     Raises:
         BlobUnavailable: The object store does not answer.
     """
-    if not may_add_deck(event) or phases.Node.Phase.Name(event.phase) != stored_phase:
-        return False
-    key = node_key(event.id)
-    before = await ctx.db.find(schema.NodeExecution, columns=("closure",), **key)
-    if before is None or _closure_of(before).deck_uri == event.deck_uri:
-        return False
     try:
-        if not await ctx.blobs.exists(event.deck_uri):
-            return False
+        return await ctx.blobs.exists(event.deck_uri)
     except BlobUnavailable:
         raise
     except BlobError as error:
         log.warning("deck_not_added", uri=event.deck_uri, reason=error.message)
         return False
-    row: Any = await ctx.db.find(schema.NodeExecution, for_update=True, **key)
-    if row.phase != stored_phase:
-        return False
+
+
+def deck_columns(row: Any, event: engine_event_pb2.NodeExecutionEvent) -> changes.Columns:
+    """Return the columns of a node that the deck of an event changes. Nothing else of the event is recorded."""
     closure = _closure_of(row)
     closure.deck_uri = event.deck_uri
     closure.updated_at.CopyFrom(changes.reported_at(event))
     updated_at = changes.to_datetime(changes.reported_at(event))
-    await ctx.db.update(
-        schema.NodeExecution, key, closure=closure.SerializeToString(), node_execution_updated_at=updated_at
-    )
+    return {"closure": closure.SerializeToString(), "node_execution_updated_at": updated_at}
+
+
+async def _add_deck(ctx: Context, event: engine_event_pb2.NodeExecutionEvent) -> bool:
+    """Record the deck of an event that adds one; return False, with nothing recorded, for other events.
+
+    Raises:
+        BlobUnavailable: The object store does not answer.
+    """
+    key, columns = node_key(event.id), ("phase", "closure")
+    before = await ctx.db.find(schema.NodeExecution, columns=columns, **key)
+    if before is None or not adds_deck(before, event) or not await deck_exists(ctx, event):
+        return False
+    row: Any = await ctx.db.find(schema.NodeExecution, columns=columns, for_update=True, **key)
+    if row.phase != before.phase:
+        return False
+    await ctx.db.update(schema.NodeExecution, key, **deck_columns(row, event))
     return True
 
 
