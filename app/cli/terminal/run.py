@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -36,6 +37,8 @@ _MISSING = re.compile(r"^(?:\w+\.)*FlyteEntityNotFoundException: (.+)", re.MULTI
 # pyflyte cuts lines at the width of its terminal.
 COLUMNS = "1000"
 OUTPUT_BYTES_MAX = 256 * 1024
+# Time for a launch that is on its way to the server.
+ARRIVAL_SECONDS = 0.5
 SHOWN_CHARACTERS_MAX = 16 * 1024
 _FRAME = "╭╮╰╯─│ "
 END_SECONDS_MAX = 5.0
@@ -201,6 +204,9 @@ def _launch(
                     _end(process)
         said = _last_lines(written)
     if interrupts.pressed.is_set():
+        if _was_launched(client, place):
+            # The watch finds Ctrl-C pressed, and asks whether to abort it.
+            return 0
         typer.echo("interrupted before the launch; nothing runs, and files that were uploaded stay", err=True)
         return INTERRUPTED
     if process.returncode == 0:
@@ -214,6 +220,29 @@ def _launch(
         f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); {advice}", err=True
     )
     return UNKNOWN
+
+
+def _was_launched(client: RestClient, place: ExecutionAddress) -> bool:
+    """Return whether the server has got the launch of a pyflyte that was ended.
+
+    The server may still handle the call, so it is asked twice.
+
+    Raises:
+        BadSetting: The server does not answer.
+    """
+    from app.cli.calls import path_of
+    from app.cli.client import CallRefused
+
+    for pause in (0.0, ARRIVAL_SECONDS):
+        time.sleep(pause)
+        try:
+            client.get(path_of("executions", *place.parts))
+        except CallRefused as error:
+            if error.status != 404:
+                raise
+        else:
+            return True
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

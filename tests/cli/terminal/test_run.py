@@ -9,10 +9,16 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from app.cli.client import connected
 from app.cli.main import app
+from app.cli.options import INTERRUPTED
+from app.cli.rest import LOCAL
 from app.cli.terminal import run
+from app.cli.terminal.interrupts import Interrupts
+from app.cli.terminal.places import ExecutionAddress
 from app.engine.local.processes import environment
 from tests.cli.api import Api
+from tests.cli.terminal import rows
 
 
 def test_no_environment_is_made_where_no_server_answers(
@@ -57,3 +63,54 @@ def test_errors_of_pyflyte_are_printed_without_its_frames(monkeypatch: pytest.Mo
         "  File wf.py, line 3",
         "    ~~^~~",
     ]
+
+
+class EndedPyflyte:
+    """A pyflyte that runs until it is ended."""
+
+    returncode: int | None = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        return
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.returncode = -15
+
+    def wait(self, _: float) -> int:
+        return -15
+
+
+@pytest.mark.parametrize(
+    ("replies", "code", "printed"),
+    [
+        (
+            [httpx.Response(404, json={"code": 5}), httpx.Response(404, json={"code": 5})],
+            INTERRUPTED,
+            "interrupted before the launch; nothing runs, and files that were uploaded stay\n",
+        ),
+        ([rows.execution("RUNNING")], 0, ""),
+        # The call of pyflyte arrives after it was ended.
+        ([httpx.Response(404, json={"code": 5}), rows.execution("QUEUED")], 0, ""),
+    ],
+)
+def test_ctrl_c_says_that_nothing_runs_only_where_nothing_was_launched(
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    replies: list[Any],
+    code: int,
+    printed: str,
+) -> None:
+    monkeypatch.setattr(run.subprocess, "Popen", EndedPyflyte)
+    monkeypatch.setattr(run, "ARRIVAL_SECONDS", 0.0)
+    api.replies = replies
+    interrupts = Interrupts()
+    interrupts.pressed.set()
+    place = ExecutionAddress("flytesnacks", "development", "f1")
+    with connected(LOCAL) as client:
+        assert run._launch(client, Path("/pyflyte"), place, ["wf.py", "w"], interrupts, quiet=True) == code
+    assert capsys.readouterr().err == printed
+    assert api.paths() == [f"GET /api/v1/executions/{rows.PATH}"] * len(replies)
