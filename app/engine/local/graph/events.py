@@ -186,11 +186,10 @@ class EventSender:
         await self._host.hold(ctx.db, self._execution)
 
     async def _record_rest(self, ctx: Context, given: list[Event]) -> None:
-        if left := await _not_recorded(ctx, given):
-            await self._record_all(ctx, left)
+        await self._record_all(ctx, await _not_recorded(ctx, given))
 
     async def _check_lease(self) -> None:
-        """Raise LeaseLost if an event was refused because another server runs the execution."""
+        """Raise LeaseLost if another server runs the execution, which may have recorded or refused an event."""
         async with self._server.database.unit_of_work() as db:
             await self._host.hold(db, self._execution)
 
@@ -202,17 +201,17 @@ class EventSender:
             except (errors.AlreadyExists, errors.FailedPrecondition, errors.NotFound):
                 # One event was refused, and with it the transaction: send each alone and handle its answer.
                 events = await with_retries_cancellable(self._server, _not_recorded, events)
+                await self._check_lease()
         for event in events:
             await self._send_alone(event)
 
     async def _send_alone(self, event: Event) -> None:
         try:
             await self._record([event])
-        except errors.AlreadyExists:
-            return
-        except (errors.FailedPrecondition, errors.NotFound) as error:
+        except (errors.AlreadyExists, errors.FailedPrecondition, errors.NotFound) as error:
             await self._check_lease()
-            if isinstance(error, errors.NotFound) or not _is_end(event):
+            refused = isinstance(error, errors.FailedPrecondition) and not _is_end(event)
+            if refused or isinstance(error, errors.NotFound):
                 raise ExecutionEnded(error.message) from error
 
     def _is_new(self, event: Event) -> bool:

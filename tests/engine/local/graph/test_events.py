@@ -130,6 +130,12 @@ def test_nothing_is_recorded_without_the_lease(on_database: Scenario, monkeypatc
         with pytest.raises(LeaseLost):
             await made.sender.send(event("n1", Node.FAILED))
         assert await made.phases() == {"n1": "SUCCEEDED"}
+        # The other server has started a node: this one may not start the node too.
+        await b.call(events.create_node_event, node_event("n2", Node.RUNNING, 1))
+        for given in ([Node.RUNNING], [Node.RUNNING, Node.RUNNING]):
+            with pytest.raises(LeaseLost):
+                await made.sender.send(*(event("n2", phase) for phase in given))
+        assert await made.phases() == {"n1": "SUCCEEDED", "n2": "RUNNING"}
 
     on_database(scenario)
 
