@@ -40,7 +40,8 @@ _READ: dict[type[schema.Base], tuple[str, ...]] = {
 async def record_events(ctx: Context, events: Sequence[Event]) -> None:
     """Record events of this server's engine in this order. If one of them is refused, none is recorded.
 
-    Their ids and phases are not checked: the engine takes them from the workflow that it runs.
+    Their ids and phases are not checked: the engine takes them from the compiled workflow that it runs, and has checked
+    the ids of tasks that a dynamic task returns.
 
     Raises:
         FlyteError: As the functions for single events.

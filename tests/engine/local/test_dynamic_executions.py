@@ -53,6 +53,22 @@ def test_nodes_that_do_not_compile_fail_the_node(run_plane: RunPlane) -> None:
     run_plane(scenario, {**FUNCTIONS, "dyn": lambda x: asks(task_node("dn0", "inc", x="missing.o"), o="dn0.o")})
 
 
+def test_a_task_with_a_part_of_its_id_missing_fails_the_node(run_plane: RunPlane) -> None:
+    def nameless(x: int) -> dynamic_job_pb2.DynamicJobSpec:
+        spec = asks(task_node("dn0", "inc", x=1), o="dn0.o")
+        for id in (spec.tasks[0].id, spec.nodes[0].task_node.reference_id):
+            id.version = ""
+        return spec
+
+    async def scenario(plane: Plane) -> None:
+        id = await launch(plane)
+        code, message = await plane.error(id)
+        assert code == "DynamicWorkflowBuildFailed"
+        assert "failed to compile dynamic tasks, caused by: missing version" in message
+
+    run_plane(scenario, {**FUNCTIONS, "dyn": nameless})
+
+
 def test_dynamic_tasks_in_each_other_have_a_limit(run_plane: RunPlane) -> None:
     async def scenario(plane: Plane) -> None:
         id = await launch(plane)

@@ -38,6 +38,7 @@ from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded
 from app.runtime.threads import in_thread_if_large
 from app.services import offloading, workflows
+from app.services.checks import check_identifier
 from app.services.literal_limits import SETTING
 
 log = structlog.get_logger(__name__)
@@ -231,13 +232,16 @@ async def _compiled(
     spec, size = dynamic.spec, dynamic.spec.ByteSize()
     try:
         step = "failed to compile dynamic tasks"
+        for task in tasks:
+            # Their attempts are recorded and looked up under these ids.
+            check_identifier(task.id, identifier_pb2.TASK)
         compiled = await in_thread_if_large(size, lambda: [compile_task(task) for task in tasks])
         step = "failed to Get requirements for subworkflows"
         needed = await in_thread_if_large(size, requirements, template, spec.subworkflows)
         launch_plans = [await _launch_plan(context, id) for id in needed.launch_plan_ids]
         step = "malformed dynamic workflow"
         closure = await in_thread_if_large(size, compile_workflow, template, spec.subworkflows, compiled, launch_plans)
-    except CompileErrors as error:
+    except (CompileErrors, errors.InvalidArgument) as error:
         raise NotBuilt(f"[User] {step}, caused by: {error}") from error
     limit, size = context.execution.server.settings.storage.limits.closure_bytes_max, closure.ByteSize()
     if limit and size > limit:
