@@ -61,6 +61,9 @@ class RunningProcess:
 
     def is_recorded(self) -> bool:
         """Return whether its supervisor has recorded its end."""
+        if self.end is not None and not self.end.done():
+            # The task itself can write a file with this name.
+            return False
         return os.path.exists(f"{self.folder}/{EXIT_RECORD}")
 
     async def wait(self) -> ExitRecord | None:

@@ -170,6 +170,21 @@ def test_an_end_that_its_supervisor_cannot_record_counts_as_lost(
     with_pool(tmp_path / "home", main)
 
 
+def test_a_process_that_writes_the_record_of_its_end_itself_can_be_killed(tmp_path: Path) -> None:
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        folder = tmp_path / "a"
+        running = await pool.start(spec(folder, f"echo '{{}}' > {folder}/exit.json; exec sleep 60"))
+        await until((folder / "exit.json").exists)
+        await pool.kill(running, grace_seconds=0)
+        assert not running.first.is_running()
+        ended = await pool.wait(running)
+        assert ended is not None
+        assert ended["reason"] == "terminated"
+        await until(lambda: semaphore.held == 0)
+
+    with_pool(tmp_path, main)
+
+
 def test_folders_of_killed_servers_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
     abandoned = tmp_path / "forkservers" / "4711-abandoned"
     (abandoned / "warm-1" / "tmp").mkdir(parents=True)
