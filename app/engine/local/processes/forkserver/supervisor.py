@@ -488,7 +488,8 @@ class Supervisor:
 def serve_module(connection: socket.socket, request: dict[str, Any], python: PythonTasks) -> None:
     """Import the module of a request in this process, then start tasks for the server."""
     imported = python.import_module(request)
-    prepare_forks()
+    if not imported.refused:
+        prepare_forks()
     supervisor = Supervisor(connection, python)
     supervisor.send(imported.hello())
     if not imported.refused:
