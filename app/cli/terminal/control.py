@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 # Running executions whose signals `waiting` reads.
 EXECUTIONS_MAX = 200
 SIGNALS_MAX = 1000
+APPROVAL = "approval"
+# The values of a gate, where its kind does not name them.
+_ALLOWED = {APPROVAL: ": true or false", "boolean": ": true or false"}
 
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the new execution. [default: made up]")]
 Watched = Annotated[bool, typer.Option("--watch", "-w", help="Watch it until it ends.")]
@@ -74,7 +79,7 @@ def _again(
 
     with outcome_errors(), connected(endpoint) as client:
         old = execution_of(client, text, project, domain)
-        with advised(client, old):
+        with advised(client, old), _named_anew(old, name):
             made = client.call("POST", path_of("executions", verb), {"id": old.id, "name": name, **body})["id"]
         new = ExecutionAddress(made["project"], made["domain"], made["name"])
         if not watched:
@@ -86,6 +91,25 @@ def _again(
             return
         with counted() as interrupts:
             raise SystemExit(LiveTree(client, new, interrupts, json=output == "json").run())
+
+
+@contextmanager
+def _named_anew(old: ExecutionAddress, name: str) -> Iterator[None]:
+    """Say in a refusal of the block that the name of the new execution is the cause."""
+    from app.cli.client import CallRefused
+    from app.cli.terminal.refusals import taken
+    from app.settings import BadSetting
+
+    try:
+        yield
+    except CallRefused as error:
+        if name and error.status == 409:
+            raise taken(ExecutionAddress(old.project, old.domain, name)) from error
+        if name and "invalid name format" in str(error):
+            raise BadSetting(
+                f"{name!r} is no name of an execution; give --name lower-case letters, digits and hyphens"
+            ) from error
+        raise
 
 
 def terminate(
@@ -137,6 +161,9 @@ def signal(
     with errors_in_one_line(), connected(endpoint) as client:
         place = execution_of(client, execution, project, domain)
         found = {one["id"]["signal_id"]: one for one in _signals(client, place)}
+        if not found:
+            # Refuses where there is no such execution.
+            _workflow_of(client, place)
         if signal_id not in found:
             known = f"it has {', '.join(sorted(found))}" if found else "no gate of it has begun to wait"
             raise BadSetting(
@@ -145,16 +172,17 @@ def signal(
             )
         type = found[signal_id].get("type") or {}
         if value is None:
-            if not (is_boolean(type) and signal_id in _approvals(client, _workflow_of(client, place))):
+            if (kind := _kind(client, place, found[signal_id])) != APPROVAL:
                 raise BadSetting(
-                    f"signal {signal_id} waits for a value ({type_name(type)}): "
-                    f"{program()} signal {place.shown(client)} {signal_id} VALUE"
+                    f"signal {signal_id} waits for a value ({kind}): "
+                    f"{program()} signal {place.shown(client)} {shlex.quote(signal_id)} VALUE"
                 )
             value = "true"
         try:
             literal = literal_of(type, value)
         except ValueError as error:
-            raise BadSetting(f"{value!r} is no value of the signal {signal_id} ({type_name(type)}): {error}") from error
+            kind = _kind(client, place, found[signal_id])
+            raise BadSetting(f"{value!r} is no value of the signal {signal_id} ({kind}): {error}") from error
         if given := found[signal_id].get("value"):
             # A gate uses its first value.
             if plain(given) != plain(literal):
@@ -170,7 +198,9 @@ def signal(
             print_json({**place.id, "signal": signal_id, "value": value})
             return
         since = "it had this value before, and nothing was sent" if given else "it continues"
-        typer.echo(f"signal {signal_id} of {place} is {value}; {since}: {program()} watch {place.shown(client)}")
+        typer.echo(
+            f"signal {signal_id} of {place} is {shown(literal)}; {since}: {program()} watch {place.shown(client)}"
+        )
 
 
 def waiting(
@@ -203,7 +233,7 @@ def waiting(
                 "type": kinds.of(one, row["closure"].get("workflow_id") or {}),
                 "workflow": (row["closure"].get("workflow_id") or {}).get("name"),
                 "launched_at": row["closure"].get("created_at"),
-                "command": f"{program()} signal {place.shown(client)} {one['id']['signal_id']} VALUE",
+                "command": f"{program()} signal {place.shown(client)} {shlex.quote(one['id']['signal_id'])} VALUE",
             }
             for row, place, of_execution in zip(rows, places, signals, strict=True)
             for one in of_execution
@@ -214,8 +244,9 @@ def waiting(
             return
         screen = console()
         for one in found:
+            kind = f"{one['type']}{_ALLOWED.get(one['type'], '')}"
             screen.print(
-                f"{one['name']}  {one['workflow']}  waits for {one['signal']} ({one['type']}), "
+                f"{one['name']}  {one['workflow']}  waits for {one['signal']} ({kind}), "
                 f"launched {times.ago(one['launched_at'])}",
                 soft_wrap=True,
             )
@@ -249,12 +280,21 @@ class _Kinds:
             if key not in self._approvals:
                 self._approvals[key] = _approvals(self._client, workflow)
             if signal["id"]["signal_id"] in self._approvals[key]:
-                return "approval"
+                return APPROVAL
         return type_name(type)
 
 
+def _kind(client: RestClient, place: ExecutionAddress, signal: Mapping[str, Any]) -> str:
+    """Return `approval`, or the name of the signal's type."""
+    type = signal.get("type") or {}
+    return _Kinds(client).of(signal, _workflow_of(client, place) if is_boolean(type) else {})
+
+
 def _workflow_of(client: RestClient, place: ExecutionAddress) -> Mapping[str, Any]:
-    row = client.get(path_of("executions", *place.parts))
+    from app.cli.terminal.refusals import advised
+
+    with advised(client, place):
+        row = client.get(path_of("executions", *place.parts))
     return row["closure"].get("workflow_id") or {}
 
 

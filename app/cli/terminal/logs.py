@@ -100,6 +100,7 @@ class Chosen:
         Raises:
             BadSetting: There is no such execution or node.
         """
+        from app.cli.terminal import draw
         from app.settings import BadSetting
 
         tree = self._reader.read()
@@ -107,7 +108,7 @@ class Chosen:
         if self._node:
             wanted = [node for node in nodes if self._matches(node)]
             if not wanted:
-                known = ", ".join(f"{node.id} ({node.name})" if node.name else node.id for node in nodes[:20])
+                known = ", ".join(f"{node.id} ({draw.name_of(node)})" if node.name else node.id for node in nodes[:20])
                 raise BadSetting(f"{self._place} has no node {self._node}; its nodes: {known or 'none yet'}")
             nodes = list({one.id: one for node in wanted for one in node.walk()}.values())
         self._reader.add_attempts(nodes)
@@ -115,7 +116,11 @@ class Chosen:
         return tree, found[:SOURCES_MAX]
 
     def _matches(self, node: Node) -> bool:
-        return self._node in (node.id, node.spec_id, node.name, node.name.rpartition(".")[2])
+        from app.cli.terminal import draw
+
+        task = draw.name_of(node).removesuffix(" (map)")
+        names = (node.id, node.spec_id, node.name, node.name.rpartition(".")[2], task, task.rpartition(".")[2])
+        return self._node.removesuffix(" (map)") in names
 
     def _sources(self, node: Node) -> list[LogSource]:
         from app.cli.terminal.log_lines import source_of

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from app.cli.client import CallRefused, RestClient
 from app.cli.program import program
 from app.cli.terminal.places import ExecutionAddress
+from app.settings import BadSetting
 
 
 @contextmanager
@@ -26,6 +27,8 @@ def advised(client: RestClient, place: ExecutionAddress, *, missing: str = "") -
         yield
     except CallRefused as error:
         if error.status == 404:
+            if not missing and "type execution" in str(error):
+                missing = f"there is no execution {place}"
             message = (
                 f"{missing or error}; see the latest ones with `{program()} get -p {place.project} -d {place.domain}`"
             )
@@ -34,3 +37,8 @@ def advised(client: RestClient, place: ExecutionAddress, *, missing: str = "") -
         else:
             raise
         raise CallRefused(message, error.status, error.code) from error
+
+
+def taken(place: ExecutionAddress) -> BadSetting:
+    """Return the refusal of a name that another execution has."""
+    return BadSetting(f"{place.project}/{place.domain} has an execution {place.name} already; give another --name")

@@ -130,6 +130,8 @@ def _run(
             return subprocess.run([str(_pyflyte(context)), "run", *arguments], check=False).returncode
         # Signs in, and finds out whether the server answers, before minutes are spent on the rest.
         client.get("/api/v1/version")
+        if name:
+            _check_name(client, place)
         pyflyte = _pyflyte(context)
         with counted() as interrupts:
             code = _launch(client, pyflyte, place, arguments, interrupts, quiet=json)
@@ -146,6 +148,27 @@ def _run(
         return code
 
 
+def _check_name(client: RestClient, place: ExecutionAddress) -> None:
+    """Raise BadSetting where the name is taken: pyflyte succeeds and leaves the execution of that name as it is."""
+    from app.cli.terminal.refusals import taken
+
+    if _exists(client, place):
+        raise taken(place)
+
+
+def _exists(client: RestClient, place: ExecutionAddress) -> bool:
+    from app.cli.calls import path_of
+    from app.cli.client import CallRefused
+
+    try:
+        client.get(path_of("executions", *place.parts))
+    except CallRefused as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
 def _pyflyte(context: typer.Context) -> Path:
     """Return the task environment's pyflyte; install the environment where there is none.
 
@@ -160,10 +183,10 @@ def _pyflyte(context: typer.Context) -> Path:
     settings = load_settings(context, None)
     screen = console()
     try:
-        with screen.status("making the environment of tasks (once, takes a minute or more)") as status:
+        with screen.status("looking for the environment of tasks") as status:
 
             def show(line: str) -> None:
-                status.update(f"environment of tasks: {line[:100]}")
+                status.update(f"making the environment of tasks (once, takes a minute or more): {line[:100]}")
 
             made = asyncio.run(environment.ensure(settings, show))
     except environment.EnvironmentBroken as error:
@@ -215,10 +238,7 @@ def _launch(
         typer.echo(f"flyteadmin: {missing[1]}; `{program()} run FILE --help` lists what FILE has", err=True)
         return UNKNOWN
     typer.echo(_unframed(said)[-SHOWN_CHARACTERS_MAX:], err=True)
-    advice = "options of this command stand before FILE" if "No such option" in said else "correct the error above"
-    typer.echo(
-        f"flyteadmin: pyflyte could not register or launch it (exit code {process.returncode}); {advice}", err=True
-    )
+    typer.echo(f"flyteadmin: {_advice(said, arguments, process.returncode)}", err=True)
     return UNKNOWN
 
 
@@ -230,19 +250,19 @@ def _was_launched(client: RestClient, place: ExecutionAddress) -> bool:
     Raises:
         BadSetting: The server does not answer.
     """
-    from app.cli.calls import path_of
-    from app.cli.client import CallRefused
-
     for pause in (0.0, ARRIVAL_SECONDS):
         time.sleep(pause)
-        try:
-            client.get(path_of("executions", *place.parts))
-        except CallRefused as error:
-            if error.status != 404:
-                raise
-        else:
+        if _exists(client, place):
             return True
     return False
+
+
+def _advice(said: str, arguments: Sequence[str], code: int) -> str:
+    """Return what to do after a failure of pyflyte, whose output stands above."""
+    if arguments[-1].endswith(".py") and "No such option" not in said and "Commands" in said:
+        return f"name a workflow or task of this list after {arguments[-1]}"
+    advice = "options of this command stand before FILE" if "No such option" in said else "correct the error above"
+    return f"pyflyte could not register or launch it (exit code {code}); {advice}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

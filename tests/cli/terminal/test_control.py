@@ -19,6 +19,7 @@ NEW = {"id": {**rows.PLACE, "name": "f2"}}
 SIGNALS = f"GET /api/v1/signals/{rows.PATH}"
 
 
+MISSING = {"code": 5, "message": 'missing entity of type execution with identifier project:"flytesnacks"'}
 WORKFLOW = "GET /api/v1/workflows/flytesnacks/development/wf.main/v1"
 
 
@@ -112,6 +113,35 @@ def test_a_refusal_ends_with_what_to_do(api: Api, command: str, reply: httpx.Res
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["terminate", "relaunch", "recover"])
+def test_an_unknown_execution_is_named_as_other_commands_name_it(api: Api, command: str) -> None:
+    api.replies = [httpx.Response(404, json=MISSING)]
+    assert run(command, "f1").stderr == (
+        "flyteadmin: there is no execution flytesnacks/development/f1; "
+        "see the latest ones with `flyteadmin get -p flytesnacks -d development`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (
+            httpx.Response(409, json={"code": 6, "message": "value with matching already exists"}),
+            "flytesnacks/development has an execution f2 already; give another --name\n",
+        ),
+        (
+            httpx.Response(400, json={"code": 3, "message": "invalid name format: f2, does not match regex"}),
+            "'f2' is no name of an execution; give --name lower-case letters, digits and hyphens\n",
+        ),
+    ],
+)
+def test_a_refused_name_is_the_cause_of_a_refusal(api: Api, reply: httpx.Response, text: str) -> None:
+    api.replies = [reply]
+    done = run("relaunch", "f1", "--name", "f2")
+    assert done.exit_code == 3
+    assert done.stderr == f"flyteadmin: {text}"
+
+
 class TestSignal:
     @pytest.mark.parametrize(
         ("type", "text", "value"),
@@ -150,7 +180,8 @@ class TestSignal:
     @pytest.mark.parametrize(
         ("id", "type", "text", "refusal"),
         [
-            ("go", {"simple": "BOOLEAN"}, "maybe", "'maybe' is no value of the signal go (boolean): allowed are true"),
+            ("go", {"simple": "BOOLEAN"}, "maybe", "'maybe' is no value of the signal go (approval): allowed are true"),
+            ("flag", {"simple": "BOOLEAN"}, "5", "'5' is no value of the signal flag (boolean): allowed are true"),
             ("go", {"simple": "INTEGER"}, "1.5", "(integer): allowed is a whole number"),
             ("go", {"enum_type": {"values": ["low"]}}, "high", "(one of low): allowed are low"),
             (
@@ -165,11 +196,17 @@ class TestSignal:
     def test_a_value_of_another_type_is_not_sent(
         self, api: Api, id: str, type: dict[str, Any], text: str, refusal: str
     ) -> None:
-        api.routes[SIGNALS] = {"signals": [signal_row("go", type)]}
+        api.routes |= GATES | {SIGNALS: {"signals": [signal_row("flag" if id == "flag" else "go", type)]}}
         done = run("signal", "f1", id, text)
         assert done.exit_code == 1
         assert refusal in done.stderr
-        assert api.paths() == [SIGNALS]
+        assert not [path for path in api.paths() if path.startswith("POST")]
+
+    def test_no_execution_and_an_execution_without_signals_differ(self, api: Api) -> None:
+        api.routes |= GATES | {SIGNALS: {"signals": []}}
+        assert "has no signal go: no gate of it has begun to wait" in run("signal", "f1", "go").stderr
+        api.routes[f"GET /api/v1/executions/{rows.PATH}"] = httpx.Response(404, json=MISSING)
+        assert "there is no execution flytesnacks/development/f1; see the latest" in run("signal", "f1", "go").stderr
 
     def test_without_a_value_only_an_approval_is_sent(self, api: Api) -> None:
         api.routes |= {SIGNALS: {"signals": [signal_row("go", {"simple": "INTEGER"})]}, "POST /api/v1/signals": {}}
@@ -180,7 +217,8 @@ class TestSignal:
         api.routes |= GATES | {
             SIGNALS: {"signals": [signal_row(name, {"simple": "BOOLEAN"}) for name in ("go", "flag")]}
         }
-        assert run("signal", "f1", "go").exit_code == 0
+        done = run("signal", "f1", "go")
+        assert "signal go of flytesnacks/development/f1 is true; it continues" in done.stdout
         assert api.sent[-1]["json"]["value"] == {"scalar": {"primitive": {"boolean": True}}}
         done = run("signal", "f1", "flag")
         assert done.exit_code == 1
@@ -213,10 +251,10 @@ def test_the_gates_that_wait(api: Api) -> None:
     }
     api.routes |= GATES
     found = run("waiting").stdout.splitlines()
-    assert found[0].startswith("f1  wf.main  waits for go (approval), launched ")
+    assert found[0].startswith("f1  wf.main  waits for go (approval: true or false), launched ")
     assert found[1] == "  flyteadmin signal f1 go VALUE"
-    assert found[2].startswith("f1  wf.main  waits for inside (approval), launched ")
-    assert found[4].startswith("f1  wf.main  waits for flag (boolean), launched ")
+    assert found[2].startswith("f1  wf.main  waits for inside (approval: true or false), launched ")
+    assert found[4].startswith("f1  wf.main  waits for flag (boolean: true or false), launched ")
     assert api.sent[0]["query"]["filters"] == "eq(phase,RUNNING)"
     # The workflow is read once.
     assert len(api.paths()) == 3
@@ -227,7 +265,14 @@ def test_gates_of_a_workflow_that_may_not_be_read_have_the_names_of_their_types(
     api.routes["GET /api/v1/executions/flytesnacks/development"] = {"executions": [rows.execution("RUNNING")]}
     api.routes[SIGNALS] = {"signals": [signal_row("go", {"simple": "BOOLEAN"})]}
     api.routes[WORKFLOW] = httpx.Response(403, json={"code": 7, "message": "no"})
-    assert run("waiting").stdout.startswith("f1  wf.main  waits for go (boolean), launched ")
+    assert run("waiting").stdout.startswith("f1  wf.main  waits for go (boolean: true or false), ")
+
+
+def test_a_signal_with_a_space_is_quoted_in_the_command(api: Api) -> None:
+    api.routes["GET /api/v1/executions/flytesnacks/development"] = {"executions": [rows.execution("RUNNING")]}
+    api.routes[SIGNALS] = {"signals": [signal_row("looks right", {"simple": "STRING"})]}
+    assert "flyteadmin signal f1 'looks right' VALUE" in run("waiting").stdout
+    assert "flyteadmin signal f1 'looks right' VALUE" in run("signal", "f1", "looks right").stderr
 
 
 def test_nothing_waits(api: Api) -> None:

@@ -78,6 +78,14 @@ def test_the_elements_of_a_map(two_nodes: Api) -> None:
     assert two_nodes.sent[-1]["query"] == {"index": "1", "retry": "0", "tail": "3"}
 
 
+@pytest.mark.parametrize("node", ["wf.sq", "sq", "wf.sq (map)"])
+def test_a_map_is_found_by_the_name_that_is_drawn(two_nodes: Api, node: str) -> None:
+    name = f"wf.map_sq_{'6b3b' * 8}-arraynode"
+    rows.serve(two_nodes, rows.execution(), [rows.node("n0")], rows.workflow(rows.task("n0", name)))
+    assert run("logs", "f1", node).stdout == "n0 │ a\nn0 │ b\n"
+    assert run("logs", "f1", "n9").stderr.endswith("has no node n9; its nodes: n0 (wf.sq (map))\n")
+
+
 def test_a_log_in_another_system(two_nodes: Api) -> None:
     row = rows.attempt("n0", logs=[{"name": "Stackdriver", "uri": "https://logs.example.com/x"}])
     two_nodes.routes[f"GET /api/v1/task_executions/{rows.PATH}/n0"] = {"task_executions": [row]}

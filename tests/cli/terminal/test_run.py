@@ -40,6 +40,38 @@ def test_no_environment_is_made_where_no_server_answers(
     assert len(made) == 1
 
 
+def test_a_taken_name_is_refused_as_pyflyte_would_leave_the_old_execution(
+    api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def launch(*arguments: Any, **options: Any) -> int:
+        launched.append(arguments[2].name)
+        return 3
+
+    launched: list[str] = []
+    monkeypatch.setattr(run, "_pyflyte", lambda context: tmp_path)
+    monkeypatch.setattr(run, "_launch", launch)
+    (tmp_path / "wf.py").touch()
+    api.routes |= {"GET /api/v1/version": {}, f"GET /api/v1/executions/{rows.PATH}": rows.execution()}
+    arguments = ["run", "--name", "f1", str(tmp_path / "wf.py"), "main"]
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, launched) == (3, [])
+    assert done.stderr == "flyteadmin: flytesnacks/development has an execution f1 already; give another --name\n"
+    api.routes[f"GET /api/v1/executions/{rows.PATH}"] = httpx.Response(404, json={"code": 5, "message": "missing"})
+    assert (CliRunner().invoke(app, arguments).exit_code, launched) == (3, ["f1"])
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments", "advice"),
+    [
+        ("Usage: …\nCommands\n  main", ["--copy", "all", "wf.py"], "name a workflow or task of this list after wf.py"),
+        ("No such option '--m'", ["wf.py", "main", "--m"], "options of this command stand before FILE"),
+        ("SyntaxError", ["wf.py", "main"], "(exit code 2); correct the error above"),
+    ],
+)
+def test_a_failure_of_pyflyte_ends_with_what_to_do(said: str, arguments: list[str], advice: str) -> None:
+    assert run._advice(said, arguments, 2).endswith(advice)
+
+
 def test_errors_of_pyflyte_are_printed_without_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "program", lambda: "flyteadmin")
     width = int(run.COLUMNS)
