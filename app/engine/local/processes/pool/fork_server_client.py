@@ -28,7 +28,7 @@ import app
 from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken
 from app.engine.local.processes.pool.locked_folder import LockedFolder
 from app.engine.local.processes.pool.spec import NotStarted
-from app.engine.local.processes.pool.supervisor_connection import Ended, Started, SupervisorConnection
+from app.engine.local.processes.pool.supervisor_connection import StartedTask, SupervisorConnection, SupervisorEnded
 from app.runtime.descriptors import restore_limit
 from app.system import PORTABLE, system
 
@@ -142,7 +142,7 @@ class ForkServer:
         """Return the names of the environment variables that its imports have read."""
         return frozenset(self._report.get("read", ())) - _SET_AGAIN
 
-    async def start(self, request: dict[str, Any]) -> Started:
+    async def start(self, request: dict[str, Any]) -> StartedTask:
         """Start one task.
 
         Args:
@@ -159,7 +159,7 @@ class ForkServer:
                     await self._start_process()
                 try:
                     started = await self._send_start(request)
-                except (Ended, TimeoutError) as error:
+                except (SupervisorEnded, TimeoutError) as error:
                     process = self._process
                     assert process is not None
                     await self._kill()
@@ -204,7 +204,7 @@ class ForkServer:
                 # The process is busy for too long, and may have tasks.
                 self._retire()
                 raise NotStarted(f"the fork server: {failure_of(error)}") from error
-            except (OSError, Ended) as error:
+            except (OSError, SupervisorEnded) as error:
                 await self._stop()
                 raise NotStarted(f"the fork server: {failure_of(error)}") from error
         if "error" in answer:
@@ -221,10 +221,10 @@ class ForkServer:
                 process.returncode = process.poll() or 0
             await asyncio.to_thread(_remove, self._directory)
 
-    async def _send_start(self, request: dict[str, Any]) -> Started:
-        """Send the request to start a task. Raises Ended or TimeoutError without an answer."""
+    async def _send_start(self, request: dict[str, Any]) -> StartedTask:
+        """Send the request to start a task. Raises SupervisorEnded or TimeoutError without an answer."""
         if self._connection is None:
-            raise Ended
+            raise SupervisorEnded
         async with asyncio.timeout(_ANSWER_SECONDS_MAX):
             return await self._connection.start(request)
 
@@ -242,7 +242,7 @@ class ForkServer:
         try:
             async with asyncio.timeout(_IMPORT_SECONDS_MAX):
                 self._report = await self._connection.answer()
-        except (Ended, TimeoutError) as error:
+        except (SupervisorEnded, TimeoutError) as error:
             await self._kill()
             lines = self._log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise EnvironmentBroken(
@@ -293,7 +293,7 @@ class ForkServer:
         except TimeoutError:
             # It is busy, and may have tasks, which would end with it. It ends by itself after the last of them.
             running = 1
-        except Ended:
+        except SupervisorEnded:
             running = 0
         if running:
             self._retire()

@@ -27,7 +27,7 @@ from app.engine.local.processes.forkserver.preload import FAST
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.fork_server_client import ForkServer, failure_of
 from app.engine.local.processes.pool.spec import NotStarted, ProcessSpec
-from app.engine.local.processes.pool.supervisor_connection import Ended, Started, SupervisorConnection
+from app.engine.local.processes.pool.supervisor_connection import StartedTask, SupervisorConnection, SupervisorEnded
 from app.system import system
 
 log = structlog.get_logger(__name__)
@@ -111,7 +111,7 @@ class ModuleServer(ForkServer):
                 raise NotStarted("the server stops")
             try:
                 self._report = await asyncio.wait_for(self._imported(bytes_max), _IMPORT_SECONDS_MAX)
-            except (Ended, TimeoutError) as error:
+            except (SupervisorEnded, TimeoutError) as error:
                 await self._kill_now()
                 raise NotStarted("its process ended, or its import takes too long") from error
             self._report["packages"] = self._base.packages
@@ -147,14 +147,14 @@ class ModuleServer(ForkServer):
         """Return whether the import has read the values that these variables have."""
         return all(variables.get(name) == value for name, value in self._report["variables"].items())
 
-    async def try_start(self, request: dict[str, Any]) -> Started | None:
+    async def try_start(self, request: dict[str, Any]) -> StartedTask | None:
         """Start one task; return None where the fork server has to do it."""
         async with self._lock:
             if self._process is None:
                 return None
             try:
                 started = await self._send_start(request)
-            except (Ended, TimeoutError) as error:
+            except (SupervisorEnded, TimeoutError) as error:
                 log.warning("module_server_ended", pid=self._process.pid, reason=failure_of(error))
                 await self._kill_now()
                 return None

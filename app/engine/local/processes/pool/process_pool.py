@@ -2,7 +2,8 @@
 
 The supervisor of processes (forkserver/supervisor.py) writes `process.json` into the private folder of a process when
 it begins and `exit.json` when it has ended. From these records any server on this machine can wait for the process and
-read its exit status. Nothing here uses Flyte's messages.
+read its exit status. The server that has started it receives its end over the connection to the supervisor. Nothing
+here uses Flyte's messages.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class RunningProcess:
         supervisor: The process that supervises it: a fork server.
         first: The first process of the task; its pid is also its process group.
         started_at: Seconds since 1970.
-        end: The record of its end, where this server has started it (`Started.end`).
+        end: The record of its end, where this server has started it (`StartedTask.end`).
     """
 
     folder: Path

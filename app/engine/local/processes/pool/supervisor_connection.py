@@ -18,12 +18,12 @@ Message: TypeAlias = dict[str, Any]
 ExitRecord: TypeAlias = Mapping[str, Any]
 
 
-class Ended(Exception):
+class SupervisorEnded(Exception):
     """The supervisor ended before it answered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedTask:
     """The answer to the request for a task.
 
     Attributes:
@@ -55,7 +55,7 @@ class SupervisorConnection(asyncio.Protocol):
         """Send a request, with a socket if need be, and return the answer.
 
         Raises:
-            Ended: There is no answer any more.
+            SupervisorEnded: There is no answer any more.
             OSError: The socket cannot be passed.
         """
         transport, body = self._open_transport(), json.dumps(request).encode()
@@ -72,18 +72,18 @@ class SupervisorConnection(asyncio.Protocol):
         """Return the next message that is not about the end of a task.
 
         Raises:
-            Ended: There is none any more.
+            SupervisorEnded: There is none any more.
         """
         self._open_transport()
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         return await answer
 
-    async def start(self, request: Message) -> Started:
+    async def start(self, request: Message) -> StartedTask:
         """Send the request for a task.
 
         Raises:
-            Ended: There is no answer any more.
+            SupervisorEnded: There is no answer any more.
         """
         directory = request["directory"]
         # Before the request: the end of a short task may be received together with the answer.
@@ -91,7 +91,7 @@ class SupervisorConnection(asyncio.Protocol):
         answer = await self.request(request)
         if not is_running and ("error" in answer or "stale" in answer):
             self._ends.pop(directory, None)
-        return Started(answer, end)
+        return StartedTask(answer, end)
 
     def _end_of(self, directory: str) -> asyncio.Future[ExitRecord | None]:
         return self._ends.setdefault(directory, asyncio.get_running_loop().create_future())
@@ -100,7 +100,7 @@ class SupervisorConnection(asyncio.Protocol):
         """Send no more requests. The supervisor answers with the number of tasks that it still has.
 
         Raises:
-            Ended: The connection is closed.
+            SupervisorEnded: The connection is closed.
         """
         self._open_transport().write_eof()
 
@@ -111,7 +111,7 @@ class SupervisorConnection(asyncio.Protocol):
 
     def _open_transport(self) -> asyncio.Transport:
         if self._transport is None or self._transport.is_closing():
-            raise Ended
+            raise SupervisorEnded
         return self._transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,7 +142,7 @@ class SupervisorConnection(asyncio.Protocol):
         self._transport = None
         for answer in self._answers:
             if not answer.done():
-                answer.set_exception(Ended())
+                answer.set_exception(SupervisorEnded())
         for ended in self._ends.values():
             if not ended.done():
                 ended.set_result(None)

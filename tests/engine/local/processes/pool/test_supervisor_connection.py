@@ -13,7 +13,7 @@ import pytest
 
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.process_pool import RunningProcess
-from app.engine.local.processes.pool.supervisor_connection import Ended, SupervisorConnection
+from app.engine.local.processes.pool.supervisor_connection import SupervisorConnection, SupervisorEnded
 
 WELL = {"code": 0, "reason": ""}
 STARTED = {"pid": 1}
@@ -78,10 +78,10 @@ def test_without_an_answer_the_request_fails_and_ends_are_unknown() -> None:
         supervisor.sendall(frames(STARTED))
         started = await connection.start({"directory": "/a"})
         supervisor.shutdown(socket.SHUT_RDWR)
-        with pytest.raises(Ended):
+        with pytest.raises(SupervisorEnded):
             await connection.request({"directory": "/b"})
         assert await started.end is None
-        with pytest.raises(Ended):
+        with pytest.raises(SupervisorEnded):
             await connection.start({"directory": "/c"})
 
     connected(main)
