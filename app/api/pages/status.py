@@ -161,10 +161,19 @@ def _bytes_of(files: tuple[Path, ...]) -> int:
 
 
 def _environments(settings: Settings) -> list[tuple[Path, str]]:
-    """Return the default environment of the settings and the others beside it, with their states."""
-    states = {record.key: record.state for record in store_of(settings).all()}
+    """Return the default environment of the settings, those beside it, and those that are not there, with states.
+
+    Of an environment that was not made the record and the log are left, and no folder.
+    """
+    store = store_of(settings)
+    states = {record.key: record.state for record in store.all()}
     paths = _with_python(settings.environment_path)
-    return [(path, states.get(path.resolve().name, "ready")) for path in paths]
+    shown = {path.resolve().name for path in paths}
+    absent = sorted(key for key, state in states.items() if state != "ready" and key not in shown)
+    return [
+        *((path, states.get(path.resolve().name, "ready")) for path in paths),
+        *((store.path(key), states[key]) for key in absent),
+    ]
 
 
 def _with_python(default: Path) -> list[Path]:

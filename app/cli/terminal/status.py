@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PATH = "/api/v1/status"
 # States of an environment in words; no words for one that is ready.
-_STATES = {"making": "is being made", "ready": "", "failed": "was not made"}
+_STATES = {"making": "is being made", "ready": ""}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -129,8 +129,13 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
     engine = found.get("engine") or {}
     if engine.get("kind") == "none":
         yield "executions are only recorded: set engine.kind to local to run them here"
-    if engine.get("kind") == "local" and not found.get("environments"):
-        yield "wait until the task environment is made (the server prints `task environment: ready`)"
+    environments = found.get("environments") or ()
+    if engine.get("kind") == "local" and not any((one.get("state") or "ready") == "ready" for one in environments):
+        failed = next((one["name"] for one in environments if one["state"] == "failed"), None)
+        if failed is None or any(one["state"] == "making" for one in environments):
+            yield "wait until the task environment is made (the server prints `task environment: ready`)"
+        else:
+            yield f"see why the task environment was not made: {program()} envs log {failed}"
     latest = found.get("latest") or {}
     if "execution" not in latest and "problem" not in latest:
         yield f"run a first workflow: {program()} hello"
@@ -182,6 +187,9 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if one := found.get(part):
             yield part, f"{_short(one['address'])}  {size(one)}"
     for one in found.get("environments") or ():
+        if one.get("state") == "failed":
+            yield "environment", f"{one['name']}  was not made, see {program()} envs log {one['name']}"
+            continue
         where = _short(one["path"]) if "path" in one else ""
         state = one.get("state") or "ready"
         parts = (one["name"], where, size(one) if "bytes" in one else "", _STATES.get(state, state))

@@ -67,9 +67,10 @@ def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> N
     async def scenario(b: Any) -> None:
         store = store_of(b.settings)
         for key, state in (("default-00000000", "ready"), ("1" * 16, "making"), ("2" * 16, "failed")):
-            programs = store.path(key) / "bin"
-            programs.mkdir(parents=True)
-            (programs / "python").touch()
+            if state != "failed":
+                programs = store.path(key) / "bin"
+                programs.mkdir(parents=True)
+                (programs / "python").touch()
             record = {"key": key, "state": state, "started_at": time.time()}
             store.path(key).with_suffix(".json").write_text(json.dumps(record))
         (b.settings.home_path / "envs" / "default").symlink_to("default-00000000")
@@ -81,6 +82,21 @@ def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> N
             ("1" * 16, "making"),
             ("2" * 16, "failed"),
         ]
+
+    bench(scenario)
+
+
+def test_the_first_environment_is_listed_while_it_is_made(bench: Scenario) -> None:
+    async def scenario(b: Any) -> None:
+        store = store_of(b.settings)
+        key = "default-00000000"
+        store.path(key).mkdir(parents=True)
+        record = {"key": key, "state": "making", "started_at": time.time()}
+        store.path(key).with_suffix(".json").write_text(json.dumps(record))
+        with store.lock_path(key).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = (await read(b, {}))["environments"]
+        assert [(one["name"], one["state"]) for one in found] == [(key, "making")]
 
     bench(scenario)
 

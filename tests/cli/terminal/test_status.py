@@ -25,6 +25,7 @@ STATE: dict[str, Any] = {
     "environments": [
         {"name": "default", "path": "/srv/flyte/envs/default-1", "state": "ready", "bytes": 12_000, "complete": True},
         {"name": "5c9e", "path": "/srv/flyte/envs/5c9e", "state": "making", "bytes": 2_000, "complete": True},
+        {"name": "77aa", "path": "/srv/flyte/envs/77aa", "state": "failed", "bytes": 0, "complete": True},
     ],
     "services": {"local_engine": ""},
     "not_ready": [],
@@ -54,6 +55,7 @@ def test_a_server_of_ours(served: Api) -> None:
     assert "storage       /srv/flyte/storage  more than 999 B" in lines
     assert "environment   default  /srv/flyte/envs/default-1  12 kB" in lines
     assert "environment   5c9e  /srv/flyte/envs/5c9e  2 kB  is being made" in lines
+    assert "environment   77aa  was not made, see flyteadmin envs log 77aa" in lines
     assert "engine        local: 1 running, 2 queued" in lines
     assert any(line.startswith("last failure  f1, ") and line.endswith("ValueError: odd") for line in lines)
     assert "last log      error boom at t: x=1" in lines
@@ -70,6 +72,14 @@ def test_a_server_of_ours(served: Api) -> None:
     [
         ({"not_ready": ["database"]}, "the database does not answer: see the server's log"),
         ({"services": {"scheduler": "no lease"}}, "scheduler does not work: no lease"),
+        (
+            {"environments": [STATE["environments"][2]]},
+            "see why the task environment was not made: flyteadmin envs log 77aa",
+        ),
+        (
+            {"environments": STATE["environments"][1:]},
+            "wait until the task environment is made (the server prints `task environment: ready`)",
+        ),
         ({"environments": []}, "wait until the task environment is made (the server prints `task environment: ready`)"),
     ],
 )

@@ -89,7 +89,7 @@ class EnvironmentMaker:
             await loop.run_in_executor(self._threads, self.store.make, wanted, image, notices)
         except NotMade as error:
             self._failed[wanted.key] = (time.monotonic(), str(error))
-            log.warning("environment_not_made", key=wanted.key, image=image)
+            log.warning("environment_not_made", key=wanted.key, image=image, reason=error.cause)
             raise
         except InstallationStopped as error:
             raise NotMade(f"environment {wanted.key} is not made: the server stops") from error

@@ -318,6 +318,7 @@ class EnvironmentStore:
             self._remove_folder(key)
             cause = _cause(error) if isinstance(error, OSError) else redact(str(error))
             reason = f"environment {key} with the packages [{shortened(record.requirements)}] cannot be made: {cause}"
+            reason += f" | the whole output: flyteadmin envs log {key}"
             try:
                 self._save(replace(record, state="failed", reason=reason))
             except OSError as full:

@@ -68,8 +68,9 @@ def test_tasks_and_servers_that_want_one_environment_at_once_make_it_once(tmp_pa
         await asyncio.gather(*(maker.ensure(one, "me:tag") for maker in makers for _ in range(3)))
         absent = wanted(tmp_path, "absent-part")
         for _ in range(2):
-            with pytest.raises(NotMade, match=r"\[absent-part\] cannot be made: .*absent-part was not found"):
+            with pytest.raises(NotMade, match=r"\[absent-part\] cannot be made: .*absent-part was not found") as caught:
                 await makers[0].ensure(absent, "me:tag")
+            assert str(caught.value).endswith(f" | the whole output: flyteadmin envs log {absent.key}")
         assert not makers[0].store.path(absent.key).exists()
         for maker in makers:
             await maker.close()
