@@ -177,9 +177,7 @@ def _environments(settings: Settings) -> list[tuple[Path, str]]:
 
 
 def _with_python(default: Path) -> list[Path]:
-    if not default.exists():
-        return []
-    resolved = default.resolve()
-    beside = default.parent.iterdir() if default.parent.name == "envs" else ()
-    others = {path.resolve() for path in beside if (path / "bin" / "python").exists()} - {resolved}
-    return [default, *sorted(others)]
+    # The link to the default environment is missing while that is made for the first time.
+    beside = default.parent.iterdir() if default.parent.name == "envs" and default.parent.is_dir() else ()
+    others = {path.resolve() for path in beside if (path / "bin" / "python").exists()} - {default.resolve()}
+    return [*([default] if default.exists() else []), *sorted(others)]
