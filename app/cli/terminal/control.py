@@ -75,7 +75,7 @@ def _again(
     from app.cli.client import connected
     from app.cli.terminal.interrupts import counted
     from app.cli.terminal.refusals import advised
-    from app.cli.terminal.watch import LiveTree, advice
+    from app.cli.terminal.watch import LiveTree, advice, print_outputs
 
     with outcome_errors(), connected(endpoint) as client:
         old = execution_of(client, text, project, domain)
@@ -90,7 +90,9 @@ def _again(
             typer.echo(advice(client, new))
             return
         with counted() as interrupts:
-            raise SystemExit(LiveTree(client, new, interrupts, json=output == "json").run())
+            code = LiveTree(client, new, interrupts, json=output == "json").run()
+        print_outputs(client, new, code, json=output == "json")
+        raise SystemExit(code)
 
 
 @contextmanager

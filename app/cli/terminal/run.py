@@ -19,7 +19,7 @@ import typer
 from app.cli.options import INTERRUPTED, load_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
-from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json, print_json_line
+from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json
 from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, place_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _run(
     """Register, launch and watch; return the exit code. Raises BadSetting."""
     from app.cli.client import connected
     from app.cli.terminal.interrupts import counted
-    from app.cli.terminal.watch import advice
+    from app.cli.terminal.watch import advice, print_outputs
 
     with connected(endpoint) as client:
         place = ExecutionAddress(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
@@ -144,7 +144,7 @@ def _run(
                     typer.echo(f"launched {place}; {advice(client, place)}")
                 return 0
             code = watch_or_abort(client, place, interrupts, json=json)
-        _print_outputs(client, place, code, json=json)
+        print_outputs(client, place, code, json=json)
         return code
 
 
@@ -345,20 +345,3 @@ def _asked(place: ExecutionAddress, interrupts: Interrupts) -> bool:
     except (typer.Abort, KeyboardInterrupt):
         typer.echo(err=True)
         return False
-
-
-def _print_outputs(client: RestClient, place: ExecutionAddress, code: int, *, json: bool) -> None:
-    from app.cli.calls import path_of
-    from app.cli.terminal import values
-
-    if code == INTERRUPTED:
-        return
-    literals: dict[str, Any] = {}
-    if code == 0:
-        data = client.get(path_of("data", "executions", *place.parts))
-        literals = (data.get("full_outputs") or {}).get("literals") or {}
-    if json:
-        print_json_line({**place.id, "exit_code": code, "outputs": {k: values.plain(v) for k, v in literals.items()}})
-        return
-    for name, literal in sorted(literals.items()):
-        console().print(f"{name} = {values.shown(literal)}", soft_wrap=True)

@@ -51,6 +51,7 @@ def watch(
         place = execution_of(client, execution, project, domain)
         with counted() as interrupts:
             code = LiveTree(client, place, interrupts, json=output == "json").run()
+        print_outputs(client, place, code, json=output == "json")
         if code == INTERRUPTED:
             typer.echo(f"the watch has ended, {place} continues; {advice(client, place)}", err=True)
         raise SystemExit(code)
@@ -60,6 +61,31 @@ def advice(client: RestClient, place: ExecutionAddress) -> str:
     """Return the commands that watch or end an execution."""
     name = place.shown(client)
     return f"watch it with `{program()} watch {name}`, end it with `{program()} terminate {name}`"
+
+
+def print_outputs(client: RestClient, place: ExecutionAddress, code: int, *, json: bool) -> None:
+    """Print the outputs of an execution that has ended with an exit code, in JSON with the code.
+
+    The exit code stays where the outputs cannot be read.
+    """
+    from app.cli.calls import path_of
+    from app.cli.client import CallRefused, ServerUnreachable
+    from app.cli.terminal import values
+
+    if code == INTERRUPTED:
+        return
+    literals: dict[str, Any] = {}
+    if code == 0:
+        try:
+            data = client.get(path_of("data", "executions", *place.parts))
+            literals = (data.get("full_outputs") or {}).get("literals") or {}
+        except (CallRefused, ServerUnreachable) as error:
+            typer.echo(f"flyteadmin: the outputs of {place} cannot be read: {error}", err=True)
+    if json:
+        print_json_line({**place.id, "exit_code": code, "outputs": {k: values.plain(v) for k, v in literals.items()}})
+        return
+    for name, literal in sorted(literals.items()):
+        console().print(f"{name} = {values.shown(literal)}", soft_wrap=True)
 
 
 class LiveTree:

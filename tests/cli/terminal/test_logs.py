@@ -123,6 +123,10 @@ def test_no_text_has_an_escape_left_without_colours(line: str) -> None:
     assert not set(log_lines.cleaned(line, colours=False)) & set("\x1b\x07\x08\r\x9b")
 
 
+DATA = f"GET /api/v1/data/executions/{rows.PATH}"
+OUTPUTS = {"full_outputs": {"literals": {"o0": {"scalar": {"primitive": {"integer": "7"}}}}}}
+
+
 class TestWatch:
     @pytest.mark.parametrize(("phase", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("ABORTED", 1), ("TIMED_OUT", 1)])
     def test_the_exit_code_is_the_outcome(self, two_nodes: Api, phase: str, code: int) -> None:
@@ -137,13 +141,28 @@ class TestWatch:
         two_nodes.routes[f"GET /api/v1/node_executions/{rows.PATH}"] = lambda _: {
             "node_executions": [rows.node("n0", next(nodes))]
         }
+        two_nodes.routes[DATA] = OUTPUTS
         done = run("watch", "f1", "-o", "json")
-        assert [(one["node"], one["phase"]) for one in map(json.loads, done.stdout.splitlines())] == [
+        *changes, end = map(json.loads, done.stdout.splitlines())
+        assert end == {**rows.PLACE, "name": "f1", "exit_code": 0, "outputs": {"o0": 7}}
+        assert [(one["node"], one["phase"]) for one in changes] == [
             ("n0", "RUNNING"),
             (None, "RUNNING"),
             ("n0", "SUCCEEDED"),
             (None, "SUCCEEDED"),
         ]
+
+    def test_the_outputs_come_last(self, two_nodes: Api) -> None:
+        two_nodes.routes[DATA] = OUTPUTS
+        assert run("watch", "f1").stdout.splitlines()[-1] == "o0 = 7"
+        two_nodes.routes["POST /api/v1/executions/relaunch"] = {"id": {**rows.PLACE, "name": "f1"}}
+        assert run("relaunch", "f1", "--watch").stdout.splitlines()[-1] == "o0 = 7"
+
+    def test_outputs_that_cannot_be_read_leave_the_exit_code(self, two_nodes: Api) -> None:
+        two_nodes.routes[DATA] = httpx.Response(403, json={"code": 7, "message": "not allowed"})
+        done = run("watch", "f1")
+        assert done.exit_code == 0
+        assert "the outputs of flytesnacks/development/f1 cannot be read: 403: not allowed" in done.stderr
 
     def test_an_outage_is_outlasted(self, two_nodes: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watch, "SECONDS_MIN", 0.0)
