@@ -171,6 +171,19 @@ def test_docstrings_and_comments_use_no_metaphors() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_classes_of_different_modules_have_different_names() -> None:
+    """Sections of settings and models of pages and tools are named after what they configure or show."""
+    modules: dict[str, list[str]] = {}
+    for path in SOURCES:
+        name = str(path.relative_to(ROOT))
+        if name.startswith("app/settings/") or name.endswith("models.py"):
+            continue
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in modules.items() if len(found) > 1} == {}
+
+
 def test_functions_and_files_are_short() -> None:
     wrong = []
     for path in (*SOURCES, *OTHERS):

@@ -43,14 +43,14 @@ TIMED_OUT = "node timed out"
 _nodes, _tasks = schema.table(schema.NodeExecution), schema.table(schema.TaskExecution)
 _executions, _launches = schema.table(schema.Execution), schema.table(schema.Launch)
 _tags = schema.table(schema.ExecutionTag)
-_WORKFLOW_ENDS = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
+_NOT_TO_TERMINATE = [literal(Workflow.Phase.Name(phase)) for phase in sorted(WORKFLOW_TERMINAL | {Workflow.ABORTING})]
 
 # Only running executions have launch records, so that joining from these few needs no further index.
 _RUNNING = _launches.join(_executions, same_execution(_launches, _executions))
 _CHILDREN = Statement(
     select(*execution_columns(_executions), _nodes.c.node_id)
     .select_from(_RUNNING.join(_nodes, _nodes.c.id == _executions.c.parent_node_execution_id))
-    .where(*of_execution(_nodes), _executions.c.phase.not_in(_WORKFLOW_ENDS))
+    .where(*of_execution(_nodes), _executions.c.phase.not_in(_NOT_TO_TERMINATE))
 )
 # flytekit labels the executions that an eager task launches with the execution of the task (EAGER_TAG_KEY).
 EAGER_LABEL = "eager-exec"
@@ -62,7 +62,7 @@ _LAUNCHED = Statement(
         _tags.c.value == bindparam("launcher"),
         _executions.c.execution_project == bindparam("project"),
         _executions.c.execution_domain == bindparam("domain"),
-        _executions.c.phase.not_in(_WORKFLOW_ENDS),
+        _executions.c.phase.not_in(_NOT_TO_TERMINATE),
     )
 )
 
