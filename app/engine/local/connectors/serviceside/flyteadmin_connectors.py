@@ -24,7 +24,7 @@ import grpc.aio
 _THREADS = 10
 
 
-class Token(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Refuses calls without the token."""
 
     def __init__(self, token: str) -> None:
@@ -65,7 +65,7 @@ async def _serve(token: str) -> None:
     from flyteidl.service import agent_pb2_grpc
     from flytekit.extend.backend import connector_service as flytekit_service  # type: ignore[import-not-found]
 
-    server = grpc.aio.server(ThreadPoolExecutor(max_workers=_THREADS), interceptors=(Token(token),))
+    server = grpc.aio.server(ThreadPoolExecutor(max_workers=_THREADS), interceptors=(TokenCheck(token),))
     agent_pb2_grpc.add_AsyncAgentServiceServicer_to_server(flytekit_service.AsyncConnectorService(), server)
     agent_pb2_grpc.add_SyncAgentServiceServicer_to_server(flytekit_service.SyncConnectorService(), server)
     agent_pb2_grpc.add_AgentMetadataServiceServicer_to_server(flytekit_service.ConnectorMetadataService(), server)

@@ -56,7 +56,7 @@ def main() -> None:
     _command(argv, [entry for entry in sys.path if entry not in inherited])
 
 
-class ImportedModule(Protocol):
+class ForkableModule(Protocol):
     """An imported module of a user, whose tasks this process forks (imported_module.py)."""
 
     distribution: str
@@ -85,7 +85,7 @@ def run(
     env: dict[str, str],
     base_path: list[str],
     image: str,
-    imported: ImportedModule | None = None,
+    imported: ForkableModule | None = None,
     *,
     ends: bool = True,
 ) -> int:
@@ -132,7 +132,7 @@ def _become_main(script: str) -> None:
     sys.modules["__main__"].__file__ = script
 
 
-def _exit_code(argv: list[str], base_path: list[str], image: str, imported: ImportedModule | None) -> int:
+def _exit_code(argv: list[str], base_path: list[str], image: str, imported: ForkableModule | None) -> int:
     try:
         renew_state()
         if imported is None:
@@ -170,7 +170,7 @@ def renew_state() -> None:
     sys.modules["flytekit.core.context_manager"].FlyteContextManager.initialize()
 
 
-def _command(argv: list[str], base_path: list[str], imported: ImportedModule | None = None) -> None:
+def _command(argv: list[str], base_path: list[str], imported: ForkableModule | None = None) -> None:
     entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
     name = os.path.basename(argv[0])
     sys.argv = list(argv)
@@ -192,7 +192,7 @@ def search_path(script: str, base_path: list[str]) -> list[str]:
     return [os.path.dirname(script), *(os.path.abspath(entry) for entry in extra if entry), *base_path]
 
 
-def _fetch(entrypoint: Any, argv: list[str], imported: ImportedModule | None) -> list[str]:
+def _fetch(entrypoint: Any, argv: list[str], imported: ForkableModule | None) -> list[str]:
     """Unpack the code that was registered with the task, and return the command to run with that code.
 
     # Parity: flytekit.bin.entrypoint.fast_execute_task_cmd, without its second interpreter.

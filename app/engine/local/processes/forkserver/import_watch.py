@@ -78,18 +78,18 @@ _DESCRIPTORS_MAX = 256
 # Code that calls the functions of posix itself: this module, and the import system, whose files are noted otherwise.
 _LOOKERS = (__file__, "<frozen importlib")
 _stat = os.stat
-_watching: list[Watch] = []
+_watching: list[ImportRecord] = []
 _auditing = False
 
 
-class Refused(BaseException):
+class ImportRefused(BaseException):
     """Ends an import before it does something that a second import would do again, such as sending a message."""
 
 
 class _WatchedArguments(list[str]):
     """sys.argv of an import, which notes that it is read."""
 
-    def __init__(self, watch: Watch, words: list[str]) -> None:
+    def __init__(self, watch: ImportRecord, words: list[str]) -> None:
         super().__init__(words)
         self.watch = watch
 
@@ -113,7 +113,7 @@ for _name in (
     setattr(_WatchedArguments, _name, _noted(_name))
 
 
-class Watch:
+class ImportRecord:
     """The record of one import.
 
     Attributes:
@@ -158,7 +158,7 @@ class Watch:
                 self.refuse(f"looks at {text!r}")
 
     def audit(self, event: str, given: tuple[Any, ...]) -> None:
-        """Judge one audit event of the interpreter. Raises Refused for one that changes something outside."""
+        """Judge one audit event of the interpreter. Raises ImportRefused for one that changes something outside."""
         if event not in _HARMLESS:
             self._end(f"does {event}")
         elif event == "open":
@@ -172,7 +172,7 @@ class Watch:
 
     def _end(self, reason: str) -> None:
         self.refuse(reason)
-        raise Refused(reason)
+        raise ImportRefused(reason)
 
     def profile(self, frame: types.FrameType, event: str, given: Any) -> None:
         """Judge one call of a function that is written in C."""
@@ -220,9 +220,9 @@ def presence(path: str) -> tuple[int, ...]:
 
 
 @contextmanager
-def watched(words: list[str]) -> Iterator[Watch]:
+def watched(words: list[str]) -> Iterator[ImportRecord]:
     """Watch the block, which imports a module. `words` is the sys.argv that it would see."""
-    watch = Watch()
+    watch = ImportRecord()
     before = _state()
     random_before = random.getstate()
     _watch_audits()
@@ -302,7 +302,7 @@ def _watch_audits() -> None:
 
 
 @contextmanager
-def _variables_noted(watch: Watch) -> Iterator[None]:
+def _variables_noted(watch: ImportRecord) -> Iterator[None]:
     """Note which environment variables the block reads, and their values."""
     kind: Any = type(os.environ)
     getitem, iterate, length = kind.__getitem__, kind.__iter__, kind.__len__
@@ -337,7 +337,7 @@ def _variables_noted(watch: Watch) -> Iterator[None]:
 
 
 @contextmanager
-def _looks_noted(watch: Watch) -> Iterator[None]:
+def _looks_noted(watch: ImportRecord) -> Iterator[None]:
     """Note which files the block looks at without opening them, such as by os.path.exists."""
     originals = {name: getattr(os, name) for name in _LOOKS}
 
@@ -359,7 +359,7 @@ def _looks_noted(watch: Watch) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary_noted(watch: Watch) -> Iterator[None]:
+def _temporary_noted(watch: ImportRecord) -> Iterator[None]:
     """Notice where the block asks for the temporary folder, which each task has for itself."""
     module: Any = tempfile
     original = module._gettempdir

@@ -111,7 +111,7 @@ class ImportedModule:
                 for plugin in preload.plugins:
                     plugin.load()
                 importlib.import_module(request["module"])
-        except import_watch.Refused:
+        except import_watch.ImportRefused:
             return watch.refused
         self.variables, self._files, self._looked = watch.variables, watch.files, watch.looked
         if self.distribution:
@@ -237,7 +237,7 @@ def _unpack(distribution: str, directory: str) -> bool:
 
 
 @contextmanager
-def _context_noted(watch: import_watch.Watch) -> Iterator[None]:
+def _context_noted(watch: import_watch.ImportRecord) -> Iterator[None]:
     """Notice where an import asks flytekit for the execution, which differs between tasks."""
     kind: Any = sys.modules["flytekit.core.context_manager"].ExecutionState
 
@@ -256,7 +256,7 @@ def _context_noted(watch: import_watch.Watch) -> Iterator[None]:
 
 
 @contextmanager
-def _coroutines_run_here(watch: import_watch.Watch) -> Iterator[None]:
+def _coroutines_run_here(watch: import_watch.ImportRecord) -> Iterator[None]:
     """Run coroutines that do not wait, such as those of launch plans, without the event loop and thread of flytekit.
 
     An event loop would have open files, and a process with threads cannot fork tasks.
@@ -278,7 +278,7 @@ def _coroutines_run_here(watch: import_watch.Watch) -> Iterator[None]:
                 return end.value
         coroutine.close()
         watch.refuse("waits in an event loop")
-        raise import_watch.Refused
+        raise import_watch.ImportRefused
 
     kind.run = run
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from app.system import system
 
 from .memory import prepare_forks
-from .supervisor import Supervisor
+from .supervisor import TaskSupervisor
 
 
 def main() -> None:
@@ -27,6 +27,6 @@ def main() -> None:
         hide_own_modules(psutil=system.is_portable)
         hello = preload(system.native_threads)
     prepare_forks()
-    supervisor = Supervisor(connection, python)
+    supervisor = TaskSupervisor(connection, python)
     supervisor.send(hello)
     supervisor.run()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from app.system import system
 
 from .memory import prepare_forks
-from .task import Task
+from .task import ForkedTask
 from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
 from .workers import Worker, Workers, answer_of, send
 
@@ -41,7 +41,7 @@ _REAP_SECONDS = 10.0
 _DESCRIPTORS_MAX = 65536
 
 
-class Supervisor:
+class TaskSupervisor:
     """Starts and supervises tasks for one server.
 
     A message in either direction is JSON after its length in four bytes. Each request starts one task, and is answered
@@ -64,7 +64,7 @@ class Supervisor:
         self._received = bytearray()
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._tasks: dict[int, Task] = {}
+        self._tasks: dict[int, ForkedTask] = {}
         # Tasks whose program is not executed yet.
         self._starting: set[int] = set()
         self._workers = Workers()
@@ -216,7 +216,7 @@ class Supervisor:
             self.send({"stale": True})
             return
         try:
-            task = Task(request)
+            task = ForkedTask(request)
         except OSError as error:
             self.send({"error": f"{error.strerror}: {error.filename}", "errno": error.errno})
             return
@@ -230,7 +230,7 @@ class Supervisor:
             task.log.close()
             self.send({"error": f"{error.strerror}: {error.filename}", "errno": error.errno})
 
-    def _fork(self, task: Task) -> None:
+    def _fork(self, task: ForkedTask) -> None:
         pipes: list[int] = []
         try:
             for _ in range(3):
@@ -270,7 +270,7 @@ class Supervisor:
         self._watch(task, output)
         self._await_execution(task, answer, failure)
 
-    def _hand_to_worker(self, task: Task) -> None:
+    def _hand_to_worker(self, task: ForkedTask) -> None:
         """Claim the attempt of a task, and let a worker run it; fork a worker where none waits."""
         output, output_end = os.pipe()
         worker = None
@@ -302,7 +302,7 @@ class Supervisor:
             self._watch(task, output)
         self.send(answer)
 
-    def _claim_for_worker(self, worker: Worker, task: Task, output: int) -> dict[str, Any]:
+    def _claim_for_worker(self, worker: Worker, task: ForkedTask, output: int) -> dict[str, Any]:
         """Return the record of a task, or `error`. Raises OSError if the worker cannot receive the task."""
         task.pid = worker.pid
         answer = task.claim(self._itself)
@@ -353,7 +353,7 @@ class Supervisor:
             self._unregister(worker.channel.fileno())
             self._workers.end(worker)
 
-    def _await_execution(self, task: Task, answer: dict[str, Any], failure: int) -> None:
+    def _await_execution(self, task: ForkedTask, answer: dict[str, Any], failure: int) -> None:
         """Answer the server when the pipe `failure` ends, which is when the program is executed or is refused."""
         self._starting.add(task.pid)
         reported = bytearray()
@@ -375,7 +375,7 @@ class Supervisor:
 
         self._register(failure, read)
 
-    def _watch(self, task: Task, output: int) -> None:
+    def _watch(self, task: ForkedTask, output: int) -> None:
         if not self._tasks:
             self._next_check = time.monotonic() + _WATCH_SECONDS
             self._next_memory_check = time.monotonic() + system.memory_seconds
@@ -458,7 +458,7 @@ class Supervisor:
                 del self._give_up[pid]
                 self._finish(self._tasks.pop(pid))
 
-    def _finish(self, task: Task) -> None:
+    def _finish(self, task: ForkedTask) -> None:
         self._unregister(task.output)
         task.log.drain(task.output)
         os.close(task.output)
@@ -470,7 +470,7 @@ class Supervisor:
             sys.excepthook(*sys.exc_info())
         self.send({"ended": task.directory, "exit": task.good_end})
 
-    def _remove_elsewhere(self, task: Task) -> None:
+    def _remove_elsewhere(self, task: ForkedTask) -> None:
         """Remove many files in a forked process, so that other tasks do not wait."""
         pid = os.fork()
         if pid:
@@ -490,7 +490,7 @@ def serve_module(connection: socket.socket, request: dict[str, Any], python: Pyt
     imported = python.import_module(request)
     if not imported.refused:
         prepare_forks()
-    supervisor = Supervisor(connection, python)
+    supervisor = TaskSupervisor(connection, python)
     supervisor.send(imported.hello())
     if not imported.refused:
         supervisor.run()

@@ -29,7 +29,7 @@ _NEEDED_FOLDERS = (layout.WORK, layout.TEMPORARY)
 _PRIVATE_FOLDERS = (*_NEEDED_FOLDERS, layout.SECRETS)
 
 
-class Task:
+class ForkedTask:
     """A task that its supervisor has forked. Makes the private folders.
 
     Args:

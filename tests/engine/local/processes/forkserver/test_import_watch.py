@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.forkserver.import_watch import Refused, watched
+from app.engine.local.processes.forkserver.import_watch import ImportRefused, watched
 from app.system import system
 
 # Watches the import of modules case0, case1 …, and prints for each: the reason, the files that it looked at.
@@ -24,7 +24,7 @@ for number in range(int(sys.argv[2])):
     try:
         with import_watch.watched(["program", "argument"]) as watch:
             importlib.import_module(f"case{number}")
-    except import_watch.Refused:
+    except import_watch.ImportRefused:
         pass
     found.append((watch.refused, sorted(watch.looked)))
 sys.stdout.write("\\n" + dumps(found))
@@ -85,7 +85,7 @@ def test_an_import_that_differs_or_leaves_something_is_noticed_and_does_nothing_
 def test_a_module_cannot_end_the_watch_by_a_profile_function_of_its_own() -> None:
     with watched(["pyflyte-execute"]) as watch:
         assert watch.refused == ""
-        with pytest.raises(Refused):
+        with pytest.raises(ImportRefused):
             sys.setprofile(None)
         time.time()
     assert watch.refused == "does sys.setprofile"

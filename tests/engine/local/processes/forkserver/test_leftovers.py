@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 
 from app.engine.local.processes.forkserver import supervisor as module
-from app.engine.local.processes.forkserver.supervisor import Supervisor
+from app.engine.local.processes.forkserver.supervisor import TaskSupervisor
 
 
 @pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
+def supervisor() -> Iterator[TaskSupervisor]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     one, other = socket.socketpair()
     with one, other:
-        yield Supervisor(one)
+        yield TaskSupervisor(one)
     resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_a_process_that_cannot_be_killed_delays_the_end_of_its_own_task_only(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+    supervisor: TaskSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished: list[int] = []
     left: dict[int, int] = {}
@@ -64,7 +64,7 @@ def test_a_process_that_cannot_be_killed_delays_the_end_of_its_own_task_only(
 
 @pytest.mark.slow
 def test_the_log_has_the_error_of_a_process_that_removes_files(
-    supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
+    supervisor: TaskSupervisor, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
         raise OSError(5, "Input/output error", "/attempt/work")

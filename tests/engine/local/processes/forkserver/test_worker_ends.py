@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 
 from app.engine.local.processes.forkserver import layout, worker, workers
-from app.engine.local.processes.forkserver.supervisor import Supervisor
+from app.engine.local.processes.forkserver.supervisor import TaskSupervisor
 from app.engine.local.processes.forkserver.workers import Worker
 
 
 @pytest.fixture
-def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskSupervisor]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     one, other = socket.socketpair()
     with one, other:
-        made = Supervisor(one)
+        made = TaskSupervisor(one)
         monkeypatch.setattr(made, "_finish", lambda task: None)
         yield made
         for left in made._workers.all.values():
@@ -35,7 +35,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
-def working(supervisor: Supervisor, pid: int) -> tuple[Any, socket.socket]:
+def working(supervisor: TaskSupervisor, pid: int) -> tuple[Any, socket.socket]:
     """A task that a worker runs, and the worker's end of its channel."""
     channel, end = socket.socketpair()
     task: Any = SimpleNamespace(
@@ -54,7 +54,7 @@ def working(supervisor: Supervisor, pid: int) -> tuple[Any, socket.socket]:
 
 @pytest.mark.parametrize(("reason", "is_used_again"), [("", True), ("terminated", False)])
 def test_a_worker_that_got_a_signal_runs_no_other_task(
-    supervisor: Supervisor, reason: str, is_used_again: bool
+    supervisor: TaskSupervisor, reason: str, is_used_again: bool
 ) -> None:
     task, end = working(supervisor, 1001)
     with end:
@@ -67,7 +67,7 @@ def test_a_worker_that_got_a_signal_runs_no_other_task(
 
 @pytest.mark.slow
 def test_an_end_that_is_seen_before_the_answer_has_the_code_of_the_task(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    supervisor: TaskSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / layout.WORK).mkdir()
     command = SimpleNamespace(run=lambda *arguments, **more: 3, end=lambda: None)
@@ -106,7 +106,7 @@ def test_a_worker_that_reads_nothing_gets_no_task(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("dies_too", [False, True])
 def test_a_task_whose_worker_died_while_it_waited_gets_another_one(
-    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_too: bool
+    supervisor: TaskSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_too: bool
 ) -> None:
     answers: list[dict[str, Any]] = []
     monkeypatch.setattr(supervisor, "send", answers.append)
