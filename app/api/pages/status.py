@@ -161,23 +161,13 @@ def _bytes_of(files: tuple[Path, ...]) -> int:
 
 
 def _environments(settings: Settings) -> list[tuple[Path, str]]:
-    """Return the default environment of the settings, those beside it, and those that are not there, with states.
-
-    Of an environment that was not made the record and the log are left, and no folder.
-    """
-    store = store_of(settings)
-    states = {record.key: record.state for record in store.all()}
-    paths = _with_python(settings.environment_path)
-    shown = {path.resolve().name for path in paths}
-    absent = sorted(key for key, state in states.items() if state != "ready" and key not in shown)
-    return [
-        *((path, states.get(path.resolve().name, "ready")) for path in paths),
-        *((store.path(key), states[key]) for key in absent),
-    ]
-
-
-def _with_python(default: Path) -> list[Path]:
+    """Return the default environment of the settings, and the others of this machine, with their states."""
+    store, default = store_of(settings), settings.environment_path
+    states = {store.path(record.key).resolve(): record.state for record in store.all()}
     # The link to the default environment is missing while that is made for the first time.
     beside = default.parent.iterdir() if default.parent.name == "envs" and default.parent.is_dir() else ()
-    others = {path.resolve() for path in beside if (path / "bin" / "python").exists()} - {default.resolve()}
-    return [*([default] if default.exists() else []), *sorted(others)]
+    others = {path.resolve() for path in beside if (path / "bin" / "python").exists()}
+    # No folder is left of an environment that was not made.
+    others |= {path for path, state in states.items() if state != "ready"}
+    paths = [*([default] if default.exists() else []), *sorted(others - {default.resolve()})]
+    return [(path, states.get(path.resolve(), "ready")) for path in paths]

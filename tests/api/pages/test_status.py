@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 
 from app import last_error
 from app.api.pages import status, status_model
+from app.engine.local.processes.environments.installer import Installer, StepFailed
+from app.engine.local.processes.environments.store import EnvironmentStore, NotMade
 from app.engine.local.processes.environments.views import store_of
+from app.engine.local.processes.environments.wanted import Wanted
 from app.runtime.dispatch import Server
 from tests.services.test_executions import prepare
 from tests.services.test_notifications import launch
@@ -63,12 +67,26 @@ def test_sizes_the_work_of_the_engine_and_the_last_error(bench: Scenario) -> Non
     bench(scenario)
 
 
+def test_an_environment_that_was_not_made_is_shown_without_its_folder(bench: Scenario) -> None:
+    class Failing(Installer):
+        def make(self, *arguments: Any, **options: Any) -> None:
+            raise StepFailed("no such package")
+
+    async def scenario(b: Any) -> None:
+        store = EnvironmentStore(b.settings.home_path / "envs", Failing(), seconds_max=1)
+        with pytest.raises(NotMade):
+            store.make(Wanted(requirements=("nothing==1",)), "an-image")
+        (found,) = (await read(b, {}))["environments"]
+        assert (found["state"], found["bytes"]) == ("failed", 0)
+
+    bench(scenario)
+
+
 def test_the_first_environment_is_shown_while_it_is_made(bench: Scenario) -> None:
     async def scenario(b: Any) -> None:
         assert (await read(b, {}))["environments"] == []
         store, key = store_of(b.settings), "default-00000000"
-        (store.path(key) / "bin").mkdir(parents=True)
-        (store.path(key) / "bin" / "python").touch()
+        store.path(key).mkdir(parents=True)
         record = {"key": key, "state": "making", "started_at": time.time()}
         store.path(key).with_suffix(".json").write_text(json.dumps(record))
         with store.lock_path(key).open("w") as lock:
