@@ -13,6 +13,7 @@ import fnmatch
 import functools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -243,7 +244,11 @@ class ForkServer:
             async with asyncio.timeout(_IMPORT_SECONDS_MAX):
                 self._report = await self._connection.answer()
         except (SupervisorEnded, TimeoutError) as error:
+            was_killed = isinstance(error, SupervisorEnded) and await self._was_killed()
             await self._kill()
+            if was_killed:
+                # For example for lack of memory. The environment is not to blame.
+                raise NotStarted("the fork server was killed while it started") from error
             lines = self._log_path.read_text(errors="replace").strip().splitlines()[-5:]
             raise EnvironmentBroken(
                 f"{self._command[0]} does not serve as the interpreter of tasks: {' | '.join(lines) or 'no answer'}. "
@@ -253,6 +258,14 @@ class ForkServer:
         self._packages_seen = self._package_times()
         if "why" in self._report:
             log.warning("tasks_start_in_fresh_processes", reason=self._report["why"], python=self._command[0])
+
+    async def _was_killed(self) -> bool:
+        """Return whether the process, whose connection has ended, was ended by SIGKILL."""
+        assert self._process is not None
+        try:
+            return await asyncio.to_thread(self._process.wait, _END_SECONDS_MAX) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            return False
 
     @property
     def _log_path(self) -> Path:

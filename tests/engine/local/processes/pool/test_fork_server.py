@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.task_attempt import CannotBuild, Failed, Killed, Succeeded
+from app.engine.local.processes.task_attempt import CannotBuild, Failed, Killed, StartFailed, Succeeded
 from app.system import system
 from tests.engine.conftest import Bench, literal, run, running_pids, script, until_ended, with_runner
 
@@ -280,6 +280,26 @@ def test_an_interpreter_that_does_not_run_is_named_with_its_setting(bench: Bench
             await run(runner, made.attempt("nothing"))
         assert "this is no python" in raised.value.error.message
         assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in raised.value.error.message
+
+    with_runner(made, main)
+
+
+def test_the_environment_is_not_to_blame_for_a_fork_server_that_is_killed_at_its_start(
+    bench: Benches, tmp_path: Path
+) -> None:
+    """For example for lack of memory: a later attempt may start."""
+    made = bench(environment=str(tmp_path / "fake"))
+    programs = tmp_path / "fake" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "pyflyte-execute"):
+        (programs / name).write_text("#!/bin/sh\nkill -9 $$\n")
+        (programs / name).chmod(0o755)
+
+    async def main(runner: TaskRunner) -> None:
+        with pytest.raises(StartFailed) as raised:
+            await run(runner, made.attempt("nothing"))
+        assert raised.value.failed.retryable
+        assert "was killed" in raised.value.failed.error.message
 
     with_runner(made, main)
 
