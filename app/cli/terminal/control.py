@@ -156,7 +156,6 @@ def signal(
 ) -> None:
     """Give a gate the value, or the approval, that it waits for."""
     from app.cli.client import connected
-    from app.cli.terminal.refusals import advised
     from app.cli.terminal.values import literal_of, plain, shown
     from app.settings import BadSetting
 
@@ -193,9 +192,7 @@ def signal(
                     f"see its nodes with `{program()} get {place.shown(client)}`"
                 )
         else:
-            body = {"id": {"signal_id": signal_id, "execution_id": place.id}, "value": literal}
-            with advised(client, place):
-                client.call("POST", path_of("signals"), body)
+            _send(client, place, signal_id, literal)
         if output == "json":
             print_json({**place.id, "signal": signal_id, "value": value})
             return
@@ -293,11 +290,32 @@ def _kind(client: RestClient, place: ExecutionAddress, signal: Mapping[str, Any]
 
 
 def _workflow_of(client: RestClient, place: ExecutionAddress) -> Mapping[str, Any]:
+    return _closure(client, place).get("workflow_id") or {}
+
+
+def _closure(client: RestClient, place: ExecutionAddress) -> Mapping[str, Any]:
     from app.cli.terminal.refusals import advised
 
     with advised(client, place):
         row = client.get(path_of("executions", *place.parts))
-    return row["closure"].get("workflow_id") or {}
+    return dict(row["closure"])
+
+
+def _send(client: RestClient, place: ExecutionAddress, signal_id: str, literal: Mapping[str, Any]) -> None:
+    """Send a signal. Servers also take those of executions that have ended, which nothing reads."""
+    from app.cli.terminal import phases
+    from app.cli.terminal.refusals import advised
+    from app.settings import BadSetting
+
+    phase = str(_closure(client, place).get("phase"))
+    if phase in phases.TERMINAL:
+        raise BadSetting(
+            f"{place} has ended ({phase.lower().replace('_', ' ')}), so that no gate of it waits; "
+            f"launch it again with `{program()} relaunch {place.shown(client)}`"
+        )
+    body = {"id": {"signal_id": signal_id, "execution_id": place.id}, "value": literal}
+    with advised(client, place):
+        client.call("POST", path_of("signals"), body)
 
 
 def _approvals(client: RestClient, workflow: Mapping[str, Any]) -> set[str]:

@@ -172,7 +172,7 @@ class TestSignal:
     def test_a_text_becomes_a_value_of_the_type(
         self, api: Api, type: dict[str, Any], text: str, value: dict[str, Any]
     ) -> None:
-        api.routes |= {SIGNALS: {"signals": [signal_row("go", type)]}, "POST /api/v1/signals": {}}
+        api.routes |= GATES | {SIGNALS: {"signals": [signal_row("go", type)]}, "POST /api/v1/signals": {}}
         done = run("signal", "f1", "go", text)
         assert done.exit_code == 0, done.output
         assert api.sent[-1]["json"]["value"] == value
@@ -223,6 +223,17 @@ class TestSignal:
         done = run("signal", "f1", "flag")
         assert done.exit_code == 1
         assert "signal flag waits for a value (boolean): flyteadmin signal f1 flag VALUE" in done.stderr
+
+    def test_an_execution_that_has_ended_gets_no_signal(self, api: Api) -> None:
+        api.routes |= {SIGNALS: {"signals": [signal_row("go", {"simple": "BOOLEAN"})]}, "POST /api/v1/signals": {}}
+        api.routes[f"GET /api/v1/executions/{rows.PATH}"] = rows.execution("TIMED_OUT")
+        done = run("signal", "f1", "go", "true")
+        assert done.exit_code == 1
+        assert done.stderr == (
+            "flyteadmin: flytesnacks/development/f1 has ended (timed out), so that no gate of it waits; "
+            "launch it again with `flyteadmin relaunch f1`\n"
+        )
+        assert "POST /api/v1/signals" not in api.paths()
 
     @pytest.mark.parametrize(("text", "code"), [("true", 0), ("false", 1)])
     def test_a_value_that_was_given_before_is_not_sent_again(self, api: Api, text: str, code: int) -> None:
