@@ -82,21 +82,6 @@ def test_an_environment_that_was_not_made_is_shown_without_its_folder(bench: Sce
     bench(scenario)
 
 
-def test_the_first_environment_is_shown_while_it_is_made(bench: Scenario) -> None:
-    async def scenario(b: Any) -> None:
-        assert (await read(b, {}))["environments"] == []
-        store, key = store_of(b.settings), "default-00000000"
-        store.path(key).mkdir(parents=True)
-        record = {"key": key, "state": "making", "started_at": time.time()}
-        store.path(key).with_suffix(".json").write_text(json.dumps(record))
-        with store.lock_path(key).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            found = (await read(b, {}))["environments"]
-        assert [(one["name"], one["state"]) for one in found] == [(key, "making")]
-
-    bench(scenario)
-
-
 def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> None:
     async def scenario(b: Any) -> None:
         store = store_of(b.settings)
