@@ -112,7 +112,8 @@ def _list(client: RestClient, project: str, domain: str, limit: int, output: str
         return
     screen = console()
     if not rows:
-        screen.print(f"no execution in {'/'.join(place)}; launch one with `{program()} run FILE WORKFLOW`")
+        chosen = f"-p {place[0]} -d {place[1]} " if project or domain else ""
+        screen.print(f"no execution in {'/'.join(place)}; launch one with `{program()} run {chosen}FILE WORKFLOW`")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("execution", "workflow", "phase", "took", "launched"):

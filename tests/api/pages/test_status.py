@@ -105,21 +105,6 @@ def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> N
     bench(scenario)
 
 
-def test_the_first_environment_is_listed_while_it_is_made(bench: Scenario) -> None:
-    async def scenario(b: Any) -> None:
-        store = store_of(b.settings)
-        key = "default-00000000"
-        store.path(key).mkdir(parents=True)
-        record = {"key": key, "state": "making", "started_at": time.time()}
-        store.path(key).with_suffix(".json").write_text(json.dumps(record))
-        with store.lock_path(key).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            found = (await read(b, {}))["environments"]
-        assert [(one["name"], one["state"]) for one in found] == [(key, "making")]
-
-    bench(scenario)
-
-
 def test_bytes_are_counted_for_a_limited_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 10)
     (tmp_path / "b").mkdir()

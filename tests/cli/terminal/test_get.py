@@ -192,6 +192,18 @@ def test_a_list_of_the_latest_executions(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "command"), [((), "run FILE"), (("-d", "production"), "run -p p -d production FILE")]
+)
+def test_an_empty_list_launches_in_the_place_that_was_asked_for(
+    api: Api, options: tuple[str, ...], command: str
+) -> None:
+    place = "p/production" if options else "flytesnacks/development"
+    api.routes[f"GET /api/v1/executions/{place}"] = {"executions": [], "token": ""}
+    arguments = ("-p", "p", *options) if options else ()
+    assert lines(*arguments) == [f"no execution in {place}; launch one with `flyteadmin {command} WORKFLOW`"]
+
+
+@pytest.mark.parametrize(
     ("execution", "path"),
     [
         ("f1", "flytesnacks/development/f1"),
