@@ -115,6 +115,12 @@ class Chosen:
         found = [source for node in nodes for source in self._sources(node)]
         return tree, found[:SOURCES_MAX]
 
+    @property
+    def part(self) -> str:
+        """The chosen attempt or element in words; `a log` for all."""
+        chosen = (("attempt", self._attempt), ("element", self._index))
+        return " and ".join(f"{word} {number}" for word, number in chosen if number is not None) or "a log"
+
     def _matches(self, node: Node) -> bool:
         from app.cli.terminal import draw
 
@@ -235,7 +241,8 @@ class Reading:
 
     def _print_in_order(self, tree: Any, sources: list[LogSource]) -> bool:
         if not sources:
-            hint = "none of its tasks has begun" if not tree.ended else "no task of it has a log"
+            has = self._chosen.part
+            hint = f"no task of it has {has}" if tree.ended or has != "a log" else "none of its tasks has begun"
             typer.echo(f"no logs: {hint}; see its nodes with `{program()} get {tree.place}`", err=True)
         for source in sources:
             if self._interrupts.pressed.is_set():

@@ -86,6 +86,17 @@ def test_a_map_is_found_by_the_name_that_is_drawn(two_nodes: Api, node: str) -> 
     assert run("logs", "f1", "n9").stderr.endswith("has no node n9; its nodes: n0 (wf.sq (map))\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--index", "9"), "no task of it has element 9; see"),
+        (("--attempt", "3", "--index", "9"), "no task of it has attempt 3 and element 9; see"),
+    ],
+)
+def test_a_part_that_is_not_there(two_nodes: Api, options: tuple[str, ...], reason: str) -> None:
+    assert reason in run("logs", "f1", *options).stderr
+
+
 def test_a_log_in_another_system(two_nodes: Api) -> None:
     row = rows.attempt("n0", logs=[{"name": "Stackdriver", "uri": "https://logs.example.com/x"}])
     two_nodes.routes[f"GET /api/v1/task_executions/{rows.PATH}/n0"] = {"task_executions": [row]}
