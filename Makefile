@@ -48,7 +48,7 @@ test-engine: $(VENV)/.dev $(TASKS) ## Run real workflows of every kind, kill ser
 
 .PHONY: test-portable
 test-portable: $(VENV)/.dev $(TASKS) ## Run the workflows of test-engine with the portable twin of app/system, as on macOS
-	FLYTEADMIN_PORTABLE=1 $(BIN)/python -m pytest -m campaign tests/engine/graphs $(ARGS)
+	FLYTEADMIN_PORTABLE=1 $(BIN)/python -m pytest -m "campaign or slow" tests/engine/graphs $(ARGS)
 
 .PHONY: test-background
 test-background: $(VENV)/.dev ## Kill schedulers and outboxes 50 to 200 times, and use real brokers; some tests need java or go

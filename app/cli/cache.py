@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from app.cli.options import Files, Yes, errors_in_one_line, group, load_settings, time_before
+from app.cli.options import Files, Output, Yes, errors_in_one_line, group, load_settings, time_before
 from app.cli.program import program
 
 if TYPE_CHECKING:
@@ -35,14 +35,12 @@ def list_entries(
     older_than: Age = "",
     limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=ROWS_MAX, help="Most entries to list.")] = 100,
     after: Annotated[str, typer.Option(metavar="TOKEN", help="Continue after an earlier list, with its token.")] = "",
-    json: Annotated[
-        bool, typer.Option("--json", help="Print each entry as a JSON object on a line of its own.")
-    ] = False,
+    output: Output = "text",
     config: Files = None,
 ) -> None:
     """List cached outputs in the order of project, domain, task, cache version and tag.
 
-    Each line names the attempt that produced the outputs: execution/node/attempt.
+    Each line names the attempt that produced the outputs: execution/node/attempt. JSON: one object a line.
     """
     from app.server import startup
     from app.services import catalog
@@ -58,7 +56,7 @@ def list_entries(
 
         rows = startup.on_database(settings, read)
         lines = [_shown(row) for row in rows[:limit]]
-        for line in [orjson.dumps(line).decode() for line in lines] if json else _table(lines):
+        for line in [orjson.dumps(line).decode() for line in lines] if output == "json" else _table(lines):
             typer.echo(line)
         # On stderr, so that a program that reads the list receives entries alone.
         if not rows:

@@ -1,22 +1,20 @@
 """`flyteadmin connectors`: list the services that run tasks of connectors."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from app.cli import rest
-from app.cli.options import errors_in_one_line
+from app.cli.options import Output, errors_in_one_line
 from app.cli.rest import LOCAL, Endpoint
 
 PATH = "/api/v1/connectors"
 
 
-def connectors(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, endpoint: Endpoint = LOCAL
-) -> None:
+def connectors(output: Output = "text", endpoint: Endpoint = LOCAL) -> None:
     """List the services that run tasks of connectors, with their types and last answers."""
     with errors_in_one_line():
-        rest.print_list(rest.call(endpoint, "GET", PATH)["services"], "service", _print, json=json)
+        rest.print_list(rest.call(endpoint, "GET", PATH)["services"], "service", _print, json=output == "json")
 
 
 def _print(one: dict[str, Any]) -> None:

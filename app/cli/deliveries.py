@@ -21,7 +21,6 @@ State = Annotated[
     Literal["pending", "delivered", "failed"] | None, typer.Option("--state", help="Only those in this state.")
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The number of messages, the newest first.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_messages(

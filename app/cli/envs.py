@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.options import Files, Output, errors_in_one_line, group, load_settings
 from app.cli.program import program
 
 _MEBIBYTE = 1024**2
@@ -16,7 +16,7 @@ commands = group("List and remove the environments in which the local engine run
 @commands.callback(invoke_without_command=True, no_args_is_help=False)
 def envs(
     context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Output = "text",
     config: Files = None,
 ) -> None:
     """List environments with state, size, last use and packages, those used last first."""
@@ -29,7 +29,7 @@ def envs(
     with errors_in_one_line():
         settings = load_settings(context, config)
         found = views(settings, store_of(settings))
-        if json:
+        if output == "json":
             typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
             return
         for one in found:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.deliveries import Json, Limit, State, Where, print_messages
-from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.deliveries import Limit, State, Where, print_messages
+from app.cli.options import Files, Output, errors_in_one_line, group, load_settings
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.places import Domain, Project
 
@@ -23,7 +23,7 @@ def list_(
         Literal["externalEvents", "cloudEvents"] | None, typer.Option("--target", help="Only those of this section.")
     ] = None,
     limit: Limit = 100,
-    json: Json = False,
+    output: Output = "text",
     project: Project = "",
     domain: Domain = "",
     endpoint: Endpoint = LOCAL,
@@ -31,7 +31,9 @@ def list_(
     """List published events with their state, the reply of the receiver, and why they were not delivered."""
     names = {"externalEvents": "external_events", "cloudEvents": "cloud_events"}
     chosen = {"state": state, "target": names[target] if target else None}
-    print_messages(endpoint, where, (project, domain), about="events", chosen=chosen, limit=limit, json=json)
+    print_messages(
+        endpoint, where, (project, domain), about="events", chosen=chosen, limit=limit, json=output == "json"
+    )
 
 
 @commands.command("replay")

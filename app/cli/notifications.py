@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli import rest
-from app.cli.deliveries import PATH, Json, Limit, State, Where, print_messages
-from app.cli.options import errors_in_one_line, group
+from app.cli.deliveries import PATH, Limit, State, Where, print_messages
+from app.cli.options import Output, errors_in_one_line, group
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.places import Domain, Project
 
@@ -24,14 +24,16 @@ def list_(
         Literal["mail", "webhook", "queue"] | None, typer.Option("--target", help="Only those sent this way.")
     ] = None,
     limit: Limit = 100,
-    json: Json = False,
+    output: Output = "text",
     project: Project = "",
     domain: Domain = "",
     endpoint: Endpoint = LOCAL,
 ) -> None:
     """List notifications with their state, the reply of the receiver, and why they were not delivered."""
     chosen = {"state": state, "target": target}
-    print_messages(endpoint, where, (project, domain), about="notifications", chosen=chosen, limit=limit, json=json)
+    print_messages(
+        endpoint, where, (project, domain), about="notifications", chosen=chosen, limit=limit, json=output == "json"
+    )
 
 
 @commands.command("targets")

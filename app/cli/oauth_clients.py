@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 import typer
 
-from app.cli.options import Files, errors_in_one_line, group, load_settings
+from app.cli.options import Files, Output, errors_in_one_line, group, load_settings
 
 if TYPE_CHECKING:
     from app.database.base import Database
@@ -25,7 +25,6 @@ token_commands = group("Make, list and revoke personal tokens.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, dots, dashes and underscores.")]
 Scopes = Annotated[list[str], typer.Option("--scope", metavar="SCOPE", help="A scope; can be repeated.")]
 Description = Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @client_commands.command("create")
@@ -37,7 +36,7 @@ def create_client(
         str, typer.Option(metavar="DURATION", help="Time until it expires, such as 720h. [default: never]")
     ] = "",
     description: Description = "",
-    json: Json = False,
+    output: Output = "text",
     config: Files = None,
 ) -> None:
     """Make a client for the grant client_credentials, and print its secret: it is shown this once.
@@ -64,7 +63,7 @@ def create_client(
             "client_secret": made.secret,
             "api_key": made.api_key(urlsplit(uris[0]).netloc if uris else ""),
         }
-        if json:
+        if output == "json":
             typer.echo(orjson.dumps(values).decode())
             return
         for key, value in values.items():
@@ -77,9 +76,9 @@ def create_client(
 
 
 @client_commands.command("list")
-def list_clients(context: typer.Context, json: Json = False, config: Files = None) -> None:
+def list_clients(context: typer.Context, output: Output = "text", config: Files = None) -> None:
     """Print the clients that were made by command; those of the settings are in staticClients."""
-    _list(context, config, "client", json=json)
+    _list(context, config, "client", output=output)
 
 
 @client_commands.command("revoke")
@@ -98,7 +97,7 @@ def create_token(
     scope: Scopes = ["all"],  # noqa: B006  (Typer copies it)
     expires: Annotated[str, typer.Option(metavar="DURATION", help="Time until it expires.")] = TOKEN_LIFESPAN,
     description: Description = "",
-    json: Json = False,
+    output: Output = "text",
     config: Files = None,
 ) -> None:
     """Make a personal token, and print it: it is shown this once. Clients send it as a bearer token."""
@@ -121,7 +120,7 @@ def create_token(
             ),
         )
         values = {"name": made.name, "token": made.secret, "expires": until.isoformat(timespec="seconds")}
-        if json:
+        if output == "json":
             typer.echo(orjson.dumps(values).decode())
             return
         typer.echo(made.secret)
@@ -130,9 +129,9 @@ def create_token(
 
 
 @token_commands.command("list")
-def list_tokens(context: typer.Context, json: Json = False, config: Files = None) -> None:
+def list_tokens(context: typer.Context, output: Output = "text", config: Files = None) -> None:
     """Print the personal tokens, without the tokens themselves."""
-    _list(context, config, "personal", json=json)
+    _list(context, config, "personal", output=output)
 
 
 @token_commands.command("revoke")
@@ -142,14 +141,14 @@ def revoke_token(context: typer.Context, name: Name, config: Files = None) -> No
     typer.echo(f"revoked personal token {name}")
 
 
-def _list(context: typer.Context, config: Any, kind: str, *, json: bool) -> None:
+def _list(context: typer.Context, config: Any, kind: str, *, output: str) -> None:
     from app.auth.oauth import personal
 
     with errors_in_one_line():
         settings = load_settings(context, config)
         rows = _on_database(settings, lambda database: personal.list_rows(database, kind))
         lines = [_shown(row) for row in rows]
-        if json:
+        if output == "json":
             for line in lines:
                 typer.echo(orjson.dumps(line).decode())
             return

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -23,6 +23,9 @@ _masker: "ContextVar[Masker | None]" = ContextVar("masker", default=None)
 Files = Annotated[
     list[Path] | None,
     typer.Option("--config", metavar="FILE", help="Configuration in YAML. Can be repeated; later files win."),
+]
+Output = Annotated[
+    Literal["text", "json"], typer.Option("--output", "-o", help="Text for people, or JSON for programs.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 

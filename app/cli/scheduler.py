@@ -9,10 +9,10 @@ import typer
 
 from app.cli import rest
 from app.cli.calls import TIMEOUT_SECONDS
-from app.cli.options import Files, errors_in_one_line, group, progress, service_settings
+from app.cli.options import Files, Output, errors_in_one_line, group, progress, service_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
-from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, listed_place, plan_of
+from app.cli.terminal.places import Domain, ExecutionAddress, Project, listed_place, plan_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -152,7 +152,7 @@ def list_(
         str, typer.Argument(metavar="[NAME]", help="Only those of this launch plan; or PROJECT/DOMAIN[/NAME].")
     ] = "",
     problems: Annotated[bool, typer.Option("--problems", help="Only schedules that do not launch as written.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Output = "text",
     project: Project = "",
     domain: Domain = "",
     endpoint: Endpoint = LOCAL,
@@ -165,8 +165,8 @@ def list_(
             place = listed_place(client, place, project, domain, what="NAME")
         query = {"problems": "true"} if problems else {}
         found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
-        rest.print_list(found, "schedule", _print_schedule, json=json)
-        if not json:
+        rest.print_list(found, "schedule", _print_schedule, json=output == "json")
+        if output != "json":
             version = _call(endpoint, "GET", place, query={"limit": "1"})["tzdata"]
             typer.echo(f"time zones of tzdata {version or 'without a version'}")
 

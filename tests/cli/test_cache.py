@@ -92,7 +92,7 @@ def listed(result: Result) -> list[int]:
 
 
 def left(command: Command) -> list[int]:
-    return listed(command("list", "--json"))
+    return listed(command("list", "-o", "json"))
 
 
 FILTERS = [
@@ -112,7 +112,7 @@ FILTERS = [
 def test_options_choose_what_is_listed_and_deleted(
     command: Command, options: tuple[str, ...], expected: list[int]
 ) -> None:
-    assert listed(command("list", "--json", *options)) == expected
+    assert listed(command("list", "-o", "json", *options)) == expected
     if options:
         deleted = command("delete", *options)
         assert deleted.stdout.startswith(f"deleted {len(expected)} entries; the outputs")
@@ -135,7 +135,7 @@ def _shown(values: dict[str, Any]) -> list[str]:
 def test_a_list_ends_somewhere_and_goes_on_there(command: Command) -> None:
     seen, more = [], ()
     for _ in range(len(ENTRIES)):
-        page = command("list", "--json", "--limit", "3", *more)
+        page = command("list", "-o", "json", "--limit", "3", *more)
         seen.append(listed(page))
         if not page.stderr:
             break

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calls import path_of
-from app.cli.options import errors_in_one_line
+from app.cli.options import Output, errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json
 from app.cli.terminal.output import show as print_drawing
-from app.cli.terminal.places import Domain, Output, Project, execution_of, place_of
+from app.cli.terminal.places import Domain, Project, execution_of, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import RestClient

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calls import STREAMS_MAX
-from app.cli.options import INTERRUPTED, errors_in_one_line
+from app.cli.options import INTERRUPTED, Output, errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import print_json_line
-from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
+from app.cli.terminal.places import Domain, Execution, Project, execution_of
 
 if TYPE_CHECKING:
     from app.cli.client import RestClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, unquote
 
 import typer
@@ -37,9 +37,6 @@ Domain = Annotated[
     typer.Option(
         "--domain", "-d", metavar="ID", show_default=f"that of pyflyte's configuration, else {DOMAIN}", help="Domain."
     ),
-]
-Output = Annotated[
-    Literal["text", "json"], typer.Option("--output", "-o", help="Text for people, or JSON for programs.")
 ]
 
 

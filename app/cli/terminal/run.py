@@ -16,11 +16,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.options import INTERRUPTED, load_settings
+from app.cli.options import INTERRUPTED, Output, load_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import UNKNOWN, console, outcome_errors, print_json
-from app.cli.terminal.places import Domain, ExecutionAddress, Output, Project, place_of
+from app.cli.terminal.places import Domain, ExecutionAddress, Project, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import RestClient

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli.calls import path_of
-from app.cli.options import errors_in_one_line
+from app.cli.options import Output, errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json, show
-from app.cli.terminal.places import Domain, Output, Project, place_of
+from app.cli.terminal.places import Domain, Project, place_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.options import INTERRUPTED
+from app.cli.options import INTERRUPTED, Output
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, outcome_errors, print_json_line, show
-from app.cli.terminal.places import Domain, Execution, Output, Project, execution_of
+from app.cli.terminal.places import Domain, Execution, Project, execution_of
 
 if TYPE_CHECKING:
     from rich.console import Console

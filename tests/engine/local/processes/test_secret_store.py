@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,8 @@ def test_a_secret_is_set_from_stdin_listed_without_value_and_deleted(home: Path)
     assert "group  key\n" in listed
     assert "-  single  version v2" in listed
     assert VALUE not in listed
+    names = json.loads(command("list", "-o", "json").stdout)
+    assert {tuple(one.values()) for one in names} == {("group", "key", ""), ("", "single", "v2")}
     assert store(home).get(SecretName.of("GROUP", "", "key")) == VALUE.encode()
     folder = home / "task-secrets"
     assert folder.stat().st_mode & 0o777 == 0o700

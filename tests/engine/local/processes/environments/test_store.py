@@ -146,7 +146,8 @@ def test_the_command_lists_and_removes_environments(tmp_path: Path, monkeypatch:
     assert "a" * 16 + "  ready       3 MiB" in listed.output
     assert "six==1.17.0 and 1 more" in listed.output
     assert "2 environments, 3 MiB" in listed.output
-    assert [one["id"] for one in json.loads(runner.invoke(cli.app, ["envs", "--json"]).output)] == ["b" * 16, "a" * 16]
+    found = json.loads(runner.invoke(cli.app, ["envs", "-o", "json"]).output)
+    assert [one["id"] for one in found] == ["b" * 16, "a" * 16]
     pruned = runner.invoke(cli.app, ["envs", "prune"])
     assert "removed 1 environment, 3 MiB" in pruned.output, pruned.output
     assert runner.invoke(cli.app, ["envs", "log", "c" * 16]).exit_code == 1
