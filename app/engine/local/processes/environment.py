@@ -214,6 +214,7 @@ def _set_link(link: Path, target: Path) -> None:
 
 def _broken(reason: str) -> EnvironmentBroken:
     return EnvironmentBroken(
-        f"the environment of tasks cannot be made: {redact(reason)}. Set {NAME_SETTING} to the path of a virtual "
-        f"environment that has flytekit, or {REQUIREMENTS_SETTING} to what shall be installed"
+        f"the environment of tasks cannot be made: {redact(reason).rstrip('.')}. "
+        f"Set {NAME_SETTING} to the path of a virtual environment that has flytekit, or {REQUIREMENTS_SETTING} to what "
+        "shall be installed"
     )
