@@ -45,7 +45,7 @@ class Inherited(NamedTuple):
 
 
 def become_task(request: dict[str, Any], inherited: Inherited, python: PythonTasks | None) -> NoReturn:
-    """Turn this forked process into the task of a request (`Task`), and run its command."""
+    """Turn this forked process into the task of a request (`ForkedTask`), and run its command."""
     code = 127
     try:
         _separate(inherited)

@@ -71,7 +71,7 @@ class RunningProcess:
         """Wait until it has ended with all processes that it started, or its end will not be recorded any more.
 
         Returns:
-            The record of its end (`Task.finish`); None if its supervisor was killed too.
+            The record of its end (`ForkedTask.finish`); None if its supervisor was killed too.
         """
         received = None if self.end is None else await asyncio.shield(self.end)
         if received is not None:
