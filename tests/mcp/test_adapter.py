@@ -62,7 +62,7 @@ def test_all_of_a_process_keep_their_json_in_one_place(tmp_path: Path) -> None:
     home.prepare(tmp_path)
     app = create_app(load(environ=variables).settings)
     assert app.assistants is not None
-    made = [one for one in gc.get_objects() if isinstance(one, ByteCache) and one._half_bytes_max == 617_284]
+    made = [one for one in gc.get_objects() if type(one) is ByteCache and one._half_bytes_max == 617_284]
     assert made == [app.server.cache]
 
 
