@@ -22,15 +22,14 @@ def envs(
     """List environments with state, size, last use and packages, those used last first."""
     if context.invoked_subcommand is not None:
         return
-    import orjson
-
+    from app.cli.terminal.output import print_json
     from app.engine.local.processes.environments.views import store_of, views
 
     with errors_in_one_line():
         settings = load_settings(context, config)
         found = views(settings, store_of(settings))
         if output == "json":
-            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+            print_json(found)
             return
         for one in found:
             _print(one)

@@ -83,10 +83,10 @@ def listed(
 
 def print_list(found: list[dict[str, Any]], what: str, show: Callable[[dict[str, Any]], None], *, json: bool) -> None:
     """Print rows as JSON, or one by one and then their number. what: the word for one row."""
-    import orjson
+    from app.cli.terminal.output import print_json
 
     if json:
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        print_json(found)
         return
     for one in found:
         show(one)

@@ -112,15 +112,13 @@ def set_(context: typer.Context, name: Name, group_version: Version = "", config
 @commands.command("list")
 def list_(context: typer.Context, output: Output = "text", config: Files = None) -> None:
     """List the names of the secrets of tasks that `flyteadmin secret set` has stored, without values."""
+    from app.cli.terminal.output import print_json
     from app.engine.local.processes.secret_store import SecretStore
 
     with errors_in_one_line():
         names = SecretStore(load_settings(context, config)).names()
         if output == "json":
-            import orjson
-
-            found = [{"group": one.group, "key": one.key, "version": one.version} for one in names]
-            typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+            print_json([{"group": one.group, "key": one.key, "version": one.version} for one in names])
             return
         for one in names:
             typer.echo(f"{one.group or '-'}  {one.key or '-'}{f'  version {one.version}' if one.version else ''}")
