@@ -36,7 +36,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
 )
 LOCAL_ENGINE = "app.engine.local"
 # From the lowest rank to the highest.
-ENGINE_ROOMS = ("processes", "connectors", "host", "graph", "nodes", "")
+ENGINE_ROOMS = ("execution_error", "processes", "connectors", "host", "graph", "nodes", "")
 BANNED = {
     r"\bprint\(": "say it with structlog; commands print through Rich",
     r"\bdatetime\.utcnow\(": "datetime.now(UTC)",

@@ -13,8 +13,8 @@ from typing import Any, cast
 from flyteidl.core import dynamic_job_pb2, execution_pb2, literals_pb2
 
 from app.blobs import Blobs
+from app.engine.local.execution_error import error_of
 from app.engine.local.processes.environments.choice import Choice
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.process_pool import RunningProcess
 from app.engine.local.processes.task_attempt import (

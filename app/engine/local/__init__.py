@@ -6,5 +6,6 @@ engine, execution, watch: take launched executions, run each, watch for changes 
 nodes/: one module per kind of node, and the table of them.
 graph/: the state of an execution, the order of its nodes, events, retries, recovery, aborts.
 host: the interface through which nodes and graphs use the engine.
-processes/: attempts of tasks as processes.
+connectors/: attempts of tasks at services; processes/: attempts of tasks as processes.
+execution_error: errors of tasks, nodes and executions as events report them.
 """

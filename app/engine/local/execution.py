@@ -17,6 +17,7 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 from app import errors
 from app.blobs import BlobError
 from app.database import schema
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, outages
 from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.failures import ExecutionEnded, LeaseLost, NodeFailed
@@ -28,10 +29,9 @@ from app.engine.local.graph.state import ExecutionState, GraphScope
 from app.engine.local.host import Host
 from app.engine.local.nodes.node_run import run_node
 from app.engine.local.nodes.table import HANDLERS
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.folders import execution_folder
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
 from app.runtime.dispatch import Server
+from app.runtime.fair_semaphore import FairSemaphore
 from app.services import execution_config as configuration
 from app.services import phases
 from app.services.execution_ids import execution_key

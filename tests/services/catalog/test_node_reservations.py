@@ -14,8 +14,8 @@ from app.engine.local.graph.events import EventSender
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
 from app.engine.local.nodes.output_cache import OutputCache
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.services.execution_ids import execution_key
 from tests.engine.fake_host import FakeHost
 from tests.services.test_events import launch, run_id

@@ -9,7 +9,7 @@ from flyteidl.admin import agent_pb2
 from flyteidl.core import execution_pb2
 
 from app.engine.local.connectors.reports import Report
-from app.engine.local.processes.execution_error import error_of
+from app.engine.local.execution_error import error_of
 from app.engine.local.processes.task_attempt import Failed
 
 Task = execution_pb2.TaskExecution

@@ -33,8 +33,8 @@ from app.engine.local.connectors.own_service import MakeEnvironment, OwnServices
 from app.engine.local.connectors.registry import Registry, Route, ServiceState, route_in
 from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.task_log import TaskLog
+from app.engine.local.execution_error import error_of
 from app.engine.local.processes.commands import SENSOR
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import BUILD_FAILURE, CannotBuild, Failed, Outcome
 from app.runtime.dispatch import Server
 from app.settings.connectors import CONNECTOR_SERVICE

@@ -24,10 +24,10 @@ from app.blobs import BlobError
 from app.database import schema
 from app.database.statements import Statement
 from app.engine.local.connectors.jobs import Job
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import ExecutionState, GraphScope, NodeContext
 from app.engine.local.processes import decks
-from app.engine.local.processes.execution_error import error_of
 from app.services import executions
 from app.services.execution_ids import execution_columns, execution_id, execution_key, of_execution, same_execution
 from app.services.executions.unfinished import OPEN_ATTEMPTS, OPEN_NODES, attempt_aborted

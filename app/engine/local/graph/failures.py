@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from flyteidl.core import execution_pb2
 
-from app.engine.local.processes.execution_error import error_of
+from app.engine.local.execution_error import error_of
 
 
 class NodeFailed(Exception):

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.state import NodeContext
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import Failed
 from app.wire.go.goparse import go_duration
 

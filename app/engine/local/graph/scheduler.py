@@ -13,11 +13,11 @@ import structlog
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from flyteidl.event import event_pb2
 
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
-from app.engine.local.processes.execution_error import error_of
 from app.runtime import debug_log
 from app.runtime.cancellation import cancel_and_wait
 

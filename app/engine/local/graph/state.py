@@ -22,8 +22,8 @@ from app.engine.local.graph.history import AttemptClosure, RecordedNode, recorde
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.host import Host
 from app.engine.local.processes import folders
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.runtime.dispatch import Server
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.services import execution_config as configuration
 
 NodeHandler: TypeAlias = "Callable[[NodeContext, literals_pb2.LiteralMap, Permit], Awaitable[literals_pb2.LiteralMap]]"

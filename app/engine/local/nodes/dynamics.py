@@ -28,13 +28,13 @@ from google.protobuf.message import DecodeError
 from app import errors
 from app.blobs import BlobMissing
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, unique_ids
 from app.engine.local.graph.failures import NodeFailed, TooLarge
 from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.engine.local.nodes.node_run import run_node
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded
 from app.runtime.threads import in_thread_if_large
 from app.services import offloading, workflows

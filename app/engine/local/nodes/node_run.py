@@ -8,12 +8,12 @@ from __future__ import annotations
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
 from app.blobs import BlobMissing
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.events import Event
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import NodeContext
-from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.pool.fair_semaphore import Permit
+from app.runtime.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 

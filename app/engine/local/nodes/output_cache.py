@@ -24,9 +24,9 @@ from app.blobs import BlobMissing, BlobOutside, BlobTooLarge
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.catalog_keys import dataset_id, index_interface, key_of
-from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.runtime import debug_log
 from app.runtime.context import Context
+from app.runtime.fair_semaphore import Permit
 from app.services import catalog
 
 log = structlog.get_logger(__name__)

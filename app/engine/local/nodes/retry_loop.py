@@ -22,6 +22,7 @@ from app.engine.local.connectors.jobs import Job
 from app.engine.local.connectors.registry import Route
 from app.engine.local.connectors.reports import ConnectorTask, Report
 from app.engine.local.connectors.runner import NoService
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import retries, unique_ids
 from app.engine.local.graph.history import AttemptClosure
 from app.engine.local.graph.retries import Budget
@@ -29,7 +30,6 @@ from app.engine.local.graph.state import ExecutionState, NodeContext
 from app.engine.local.nodes.dynamics import INTERRUPTED, RunNodes
 from app.engine.local.nodes.task_types import distribution_of, with_command
 from app.engine.local.processes import outcome
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import (
     BUILD_FAILURE,
     STORAGE_FAILURE,

@@ -13,6 +13,7 @@ from flyteidl.event import event_pb2
 
 from app.engine.local.connectors.replies import is_live
 from app.engine.local.connectors.reports import Report
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import recovery, retries
 from app.engine.local.graph.events import Event
 from app.engine.local.graph.failures import NodeFailed
@@ -24,10 +25,9 @@ from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event
 from app.engine.local.processes import decks
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.folders import attempt_folder
-from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded, TaskAttempt
+from app.runtime.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution

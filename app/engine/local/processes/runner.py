@@ -25,7 +25,6 @@ from app.engine.local.processes.forkserver.preload import COMMANDS, FAST
 from app.engine.local.processes.platform_access import PlatformAccess
 from app.engine.local.processes.pool.claims import Machine, TooMuch, gpus_of
 from app.engine.local.processes.pool.claims_book import SharedBook
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
 from app.engine.local.processes.pool.fork_server_client import ForkServers
 from app.engine.local.processes.pool.locked_folder import remove_abandoned
 from app.engine.local.processes.pool.module_servers import DISTRIBUTION, MODULE, ModuleServers, word_after
@@ -45,6 +44,7 @@ from app.engine.local.processes.task_attempt import (
     bad_task,
 )
 from app.engine.local.processes.variables import passed_variables, shared_variables, task_variables
+from app.runtime.fair_semaphore import FairSemaphore
 from app.services import offloading
 from app.settings import Settings
 from app.system import system

@@ -12,9 +12,9 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.retries import Budget, expired, run_attempts, timeout_seconds
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import Failed
 
 _Kind = execution_pb2.ExecutionError

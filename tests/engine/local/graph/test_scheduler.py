@@ -15,14 +15,14 @@ from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2, literals_
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.events import Event, EventSender
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
 from app.engine.local.nodes.node_run import fail, run_node, succeed
-from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.settings import Settings
 from tests.engine.conftest import literal_map
 from tests.engine.fake_host import FakeHost

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2, tasks_pb2, workflow_pb2
 
+from app.engine.local.execution_error import MESSAGE_BYTES_MAX
 from app.engine.local.nodes.arrays.rules import (
     BadArray,
     collected,
@@ -17,7 +18,6 @@ from app.engine.local.nodes.arrays.rules import (
     size_of,
     summary,
 )
-from app.engine.local.processes.execution_error import MESSAGE_BYTES_MAX
 from tests.engine.conftest import literal_map
 
 

@@ -11,9 +11,9 @@ import pytest
 from flyteidl.core import execution_pb2
 
 from app.blobs import Unavailability
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph.retries import STORAGE_FAILURES_MAX, SYSTEM_FAILURES_MAX, Budget
 from app.engine.local.processes import storage_failures
-from app.engine.local.processes.execution_error import error_of
 from app.engine.local.processes.task_attempt import STORAGE_FAILURE, Failed, storage_failure
 
 USER, SYSTEM, UNKNOWN = (

@@ -25,8 +25,8 @@ from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id
 from app.engine.local.nodes.output_cache import OutputCache, policy_of
 from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
 from app.engine.local.processes.folders import attempt_folder
-from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.engine.local.processes.task_attempt import Failed, Succeeded, TaskAttempt
+from app.runtime.fair_semaphore import Permit
 from app.services import offloading
 
 Task = execution_pb2.TaskExecution

@@ -12,6 +12,7 @@ from collections import defaultdict
 
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
+from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, retries
 from app.engine.local.graph.failures import BindingFailed, NodeFailed
 from app.engine.local.graph.state import NodeContext
@@ -27,9 +28,8 @@ from app.engine.local.nodes.arrays.rules import (
     size_of,
 )
 from app.engine.local.nodes.node_run import fail
-from app.engine.local.processes.execution_error import error_of
-from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.runtime.cancellation import cancel_and_wait
+from app.runtime.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution
 Task = execution_pb2.TaskExecution

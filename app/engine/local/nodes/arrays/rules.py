@@ -14,7 +14,7 @@ from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, workflow_pb2
 from flyteidl.plugins import array_job_pb2
 from google.protobuf import json_format
 
-from app.engine.local.processes.execution_error import MESSAGE_BYTES_MAX, error_of
+from app.engine.local.execution_error import MESSAGE_BYTES_MAX, error_of
 
 _MORE = "... and many more."
 _LIMIT = "the limit is FLYTEADMIN__ENGINE__LOCAL__ARRAY_SIZE_MAX"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from app import limited_log
 from app.engine.local.processes.pool.claims_book import Book, Entries, Taken
-from app.engine.local.processes.pool.fair_semaphore import Permit
 from app.engine.local.processes.pool.spec import NotStarted
+from app.runtime.fair_semaphore import Permit
 
 _GPUS_RECORD = "gpus"
 _NVIDIA_SECONDS_MAX = 20.0

@@ -20,12 +20,12 @@ from typing import Any
 
 from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
 from app.engine.local.processes.pool.claims import Claim, Machine
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.fork_server_client import ForkServers, fresh_command
 from app.engine.local.processes.pool.module_servers import ModuleServers
 from app.engine.local.processes.pool.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.pool.supervisor_connection import ExitRecord
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.system import system
 
 # Time for a supervisor to end a process after SIGKILL, before this server kills its group itself.

@@ -16,8 +16,8 @@ import pytest
 from app.engine.local.processes.pool import claims
 from app.engine.local.processes.pool.claims import Claim, Machine, TooMuch, name_of
 from app.engine.local.processes.pool.claims_book import Entries, SharedBook
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
 from app.engine.local.processes.pool.spec import NotStarted
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 
 # Claims a card for the process of a folder, prints the card, and is killed.
 KILLED = """

@@ -16,10 +16,10 @@ import pytest
 
 from app.engine.local.processes.pool import locked_folder
 from app.engine.local.processes.pool import process_pool as pool_module
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore
 from app.engine.local.processes.pool.fork_server_client import ForkServers
 from app.engine.local.processes.pool.process_pool import ProcessPool
 from app.engine.local.processes.pool.spec import Limits, NotExecutable, ProcessSpec
+from app.runtime.fair_semaphore import FairSemaphore
 from app.system import system
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.local.processes.pool.fair_semaphore import FairSemaphore, Permit
+from app.runtime.fair_semaphore import FairSemaphore, Permit
 
 
 @given(
