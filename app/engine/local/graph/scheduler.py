@@ -15,6 +15,7 @@ from flyteidl.event import event_pb2
 
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts
+from app.engine.local.graph.ends import fail
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
@@ -178,15 +179,10 @@ class GraphScheduler:
             outputs = await execution.literals.resolve(context.node.inputs, self._scope.outputs.get)
             outputs = await execution.literals.write_composed(context.output_uri(), context.directory, outputs)
         except (BindingFailed, TooLarge) as error:
-            raise await self._fail_end(context, error.error) from error
+            raise await self._fail(await fail(context, error.error)) from error
         await execution.literals.write(context.input_uri, outputs)
         await execution.events.send(context.event(Node.QUEUED), context.event(Node.SUCCEEDED))
         return outputs
-
-    async def _fail_end(self, context: NodeContext, error: execution_pb2.ExecutionError) -> NodeFailed:
-        """Report the end node FAILED; return the exception to raise."""
-        await context.execution.events.send(context.event(Node.FAILED, error=error))
-        return await self._fail(NodeFailed(error, END))
 
     async def _fail(self, failure: NodeFailed) -> NodeFailed:
         """Report the failure, abort the running nodes, run the failure node.

@@ -8,10 +8,11 @@ from __future__ import annotations
 from flyteidl.core import execution_pb2, literals_pb2
 
 from app.engine.local.execution_error import error_of
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.engine.local.nodes.conditions import BranchError, choose
-from app.engine.local.nodes.node_run import fail, run_node, succeed
+from app.engine.local.nodes.node_run import run_node
 from app.runtime.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution

@@ -21,10 +21,10 @@ from app.blobs import BlobMissing, BlobTooLarge
 from app.database import schema
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, retries, unique_ids
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.history import RecordedNode
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import ExecutionState, NodeContext
-from app.engine.local.nodes.node_run import fail, succeed
 from app.runtime.context import Context
 from app.runtime.fair_semaphore import Permit
 from app.services import executions, offloading, phases

@@ -9,8 +9,8 @@ from functools import partial
 
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
+from app.engine.local.graph.ends import fail
 from app.engine.local.graph.state import NodeContext
-from app.engine.local.nodes.node_run import fail
 from app.engine.local.nodes.task_events import attempt_event
 from app.engine.local.processes import commands
 from app.engine.local.processes.task_attempt import CannotBuild

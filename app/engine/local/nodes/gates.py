@@ -15,9 +15,9 @@ from app import errors
 from app.database import schema
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import retries
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.service_calls import with_retries
 from app.engine.local.graph.state import NodeContext
-from app.engine.local.nodes.node_run import fail, succeed
 from app.runtime.fair_semaphore import Permit
 from app.services import signals
 from app.services.execution_ids import execution_key

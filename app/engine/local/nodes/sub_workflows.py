@@ -9,10 +9,11 @@ from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, retries
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.scheduler import START, GraphScheduler
 from app.engine.local.graph.state import GraphScope, NodeContext
-from app.engine.local.nodes.node_run import fail, run_node, succeed
+from app.engine.local.nodes.node_run import run_node
 from app.runtime.fair_semaphore import Permit
 
 Node = execution_pb2.NodeExecution

@@ -15,12 +15,12 @@ from app.engine.local.connectors.replies import is_live
 from app.engine.local.connectors.reports import Report
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import recovery, retries
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.events import Event
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
 from app.engine.local.nodes.deck_watch import DeckWatch
-from app.engine.local.nodes.node_run import fail, succeed
 from app.engine.local.nodes.output_cache import OutputCache
 from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event

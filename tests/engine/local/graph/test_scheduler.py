@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.local.execution_error import error_of
+from app.engine.local.graph.ends import fail, succeed
 from app.engine.local.graph.events import Event, EventSender
 from app.engine.local.graph.failures import NodeFailed
 from app.engine.local.graph.literal_store import LiteralStore
 from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.state import ExecutionState, GraphScope, Handlers, NodeContext
-from app.engine.local.nodes.node_run import fail, run_node, succeed
+from app.engine.local.nodes.node_run import run_node
 from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.settings import Settings
 from tests.engine.conftest import literal_map

@@ -14,6 +14,7 @@ from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts, retries
+from app.engine.local.graph.ends import fail
 from app.engine.local.graph.failures import BindingFailed, NodeFailed
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes.arrays.elements import ChildElements, Elements, IndexFailed, TaskElements
@@ -27,7 +28,6 @@ from app.engine.local.nodes.arrays.rules import (
     shape_of_job,
     size_of,
 )
-from app.engine.local.nodes.node_run import fail
 from app.runtime.cancellation import cancel_and_wait
 from app.runtime.fair_semaphore import Permit
 
