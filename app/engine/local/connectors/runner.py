@@ -357,7 +357,7 @@ class ConnectorRunner:
         return ""
 
     async def end_attempt(self, task: ConnectorTask) -> str:
-        """Delete the task of an attempt that is too late; return "" or why it may still run."""
+        """Delete the task of an attempt that has timed out; return "" or why it may still run."""
         creating = self._creating.get(_key(task.execution))
         if creating:
             await asyncio.gather(*creating, return_exceptions=True)

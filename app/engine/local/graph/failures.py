@@ -60,6 +60,6 @@ class TooLarge(Exception):
         super().__init__(message)
 
 
-def timed_out(node_id: str) -> NodeFailed:
+def node_timed_out(node_id: str) -> NodeFailed:
     """Return the failure of a node that ended TIMED_OUT, whose recorded events hold no error."""
     return NodeFailed(error_of("Timeout", "Timeout in node"), node_id, timed_out=True)

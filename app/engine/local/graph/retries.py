@@ -2,7 +2,8 @@
 
 There are two retry budgets: the user's retries, and one for failures of the system. The node's timeout limits each
 attempt. The first ten attempts that failed because the object store was unavailable spend neither budget.
-`Budget.spend` decides. nodes/retry_loop.py asks it after each attempt of a task, `run_attempts` for other nodes.
+`Budget.spend` decides; `run_attempts` is the loop that asks it after each failed attempt. Two callers use the loop:
+nodes/task_retries.py for tasks, and `run_within_timeout` for other nodes, whose attempts end early only by the timeout.
 Deviates: upstream also allows twice the timeout for all attempts together and reports the node TIMED_OUT then, so a
 node with a timeout never gets more than two attempts (flyteorg/flyte#5368). Here retries=N gives N+1 attempts.
 Source: flytepropeller pkg/controller/nodes/executor.go (isEligibleForRetry, execute).
@@ -12,16 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
 
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from app.engine.local.execution_error import error_of
-from app.engine.local.graph.failures import NodeFailed
+from app.engine.local.graph.ends import fail
 from app.engine.local.graph.state import NodeContext
 from app.engine.local.processes.task_attempt import Failed
 from app.wire.go.goparse import go_duration
+
+EndedT = TypeVar("EndedT")
 
 SYSTEM_FAILURES_MAX = 3
 # Further attempts that fail because the store was unavailable spend the system budget.
@@ -70,33 +76,74 @@ class Budget:
 
 
 def timeout_seconds(node: workflow_pb2.Node) -> float:
-    """Return the time limit of one attempt of a node in seconds; 0 without a limit."""
+    """Return the timeout of each attempt of a node in seconds; 0 without one."""
     return float(node.metadata.timeout.ToNanoseconds() / 1e9)
 
 
-def expired(node: workflow_pb2.Node) -> Failed:
+def attempt_timed_out(node: workflow_pb2.Node) -> Failed:
     """Return the failure of an attempt that exceeded the node's timeout."""
     shown = go_duration(node.metadata.timeout.ToNanoseconds())
     error = error_of("TimeoutExpired", f"task execution timeout [{shown}] expired")
-    return Failed(error, retryable=True, late=True)
+    return Failed(error, retryable=True, timed_out=True)
+
+
+@asynccontextmanager
+async def time_limit(seconds: float | None) -> AsyncIterator[None]:
+    """Cancel the block after a number of seconds and continue behind it; None sets no limit.
+
+    A TimeoutError of the block itself is raised.
+    """
+    clock = asyncio.timeout(seconds)
+    try:
+        async with clock:
+            yield
+    except TimeoutError:
+        if not clock.expired():
+            raise
 
 
 async def run_attempts(
+    budget: Budget,
+    run_attempt: Callable[[int], Awaitable[EndedT]],
+    *,
+    first: int = 0,
+    before_retry: Callable[[int, Failed], Awaitable[None]] | None = None,
+) -> EndedT:
+    """Run attempts of a node until one does not fail or its failure leaves no retry; return how the last one ended.
+
+    Args:
+        budget: The retry budgets.
+        run_attempt: Runs the attempt of a number and returns how it ended.
+        first: The number of the first attempt to run.
+        before_retry: Called with a failed attempt and its failure, before another attempt follows.
+    """
+    for attempt in count(first):
+        ended = await run_attempt(attempt)
+        if not isinstance(ended, Failed) or not budget.spend(ended):
+            break
+        if before_retry is not None:
+            await before_retry(attempt, ended)
+    return ended
+
+
+async def run_within_timeout(
     context: NodeContext,
     run_attempt: Callable[[int], Awaitable[literals_pb2.LiteralMap]],
     *,
     started_at: Callable[[int], Awaitable[float]],
     clean_up: Callable[[int], Awaitable[None]],
-    fail: Callable[[NodeContext, execution_pb2.ExecutionError], Awaitable[NodeFailed]],
+    **fields: object,
 ) -> literals_pb2.LiteralMap:
-    """Run a node that is not a task until an attempt ends within the node's timeout; return its outputs.
+    """Run a node that is not a task; return its outputs.
+
+    Another attempt follows only after one that exceeded the node's timeout. Every other failure ends the node.
 
     Args:
         context: The node.
-        run_attempt: Runs an attempt.
+        run_attempt: Runs an attempt; raises NodeFailed after a failure.
         started_at: Returns when an earlier run of the execution started an attempt, in seconds since 1970, or 0.
-        clean_up: Ends what an attempt that exceeded the timeout has left running.
-        fail: Reports the node FAILED and returns the exception to raise.
+        clean_up: Ends all parts that an attempt which exceeded the timeout has left running.
+        **fields: Further fields of the node's FAILED event.
 
     Raises:
         NodeFailed: When the node's events are sent.
@@ -104,22 +151,23 @@ async def run_attempts(
     timeout = timeout_seconds(context.node)
     if not timeout:
         return await run_attempt(0)
+    timed_out = attempt_timed_out(context.node)
     budget = Budget(attempts_max=context.node.metadata.retries.retries + 1)
-    attempt, began = 0, await started_at(0) or time.time()
-    while later := await started_at(attempt + 1):
-        budget.spend(expired(context.node))
+    first, began = 0, await started_at(0) or time.time()
+    while later := await started_at(first + 1):
+        budget.spend(timed_out)
+        await clean_up(first)
+        first, began = first + 1, later
+
+    async def run_in_time(attempt: int) -> literals_pb2.LiteralMap | Failed:
+        nonlocal began
+        async with time_limit(max(began + timeout - time.time(), min(timeout, NODE_READ_SECONDS))):
+            return await run_attempt(attempt)
         await clean_up(attempt)
-        attempt, began = attempt + 1, later
-    while True:
-        left = max(began + timeout - time.time(), min(timeout, NODE_READ_SECONDS))
-        try:
-            async with asyncio.timeout(left) as clock:
-                return await run_attempt(attempt)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-        await clean_up(attempt)
-        failed = expired(context.node)
-        if not budget.spend(failed):
-            raise await fail(context, budget.exhausted(failed))
-        attempt, began = attempt + 1, time.time()
+        began = time.time()
+        return timed_out
+
+    ended = await run_attempts(budget, run_in_time, first=first)
+    if isinstance(ended, Failed):
+        raise await fail(context, budget.exhausted(ended), **fields)
+    return ended

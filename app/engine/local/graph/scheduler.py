@@ -16,7 +16,7 @@ from flyteidl.event import event_pb2
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph import aborts
 from app.engine.local.graph.ends import fail
-from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
+from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, node_timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import GraphScope, NodeContext
 from app.runtime import debug_log
@@ -109,7 +109,7 @@ class GraphScheduler:
             if recorded is not None and recorded.phase == "FAILED":
                 self._failure = NodeFailed(recorded.closure.error, id)
             elif recorded is not None and recorded.phase == "TIMED_OUT":
-                self._failure = timed_out(id)
+                self._failure = node_timed_out(id)
 
     def _mark_ended(self, id: str) -> None:
         """Mark a node as ended in whatever phase, and its dependants as ready when it was the last that they need."""

@@ -94,7 +94,7 @@ async def run_launch_plan(
     async def clean_up(attempt: int) -> None:
         await aborts.terminate(context.execution, _child(context, attempt).id, aborts.TIMED_OUT)
 
-    return await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
+    return await retries.run_within_timeout(context, run_attempt, started_at=started_at, clean_up=clean_up)
 
 
 async def _created_at(execution: ExecutionState, child: identifier_pb2.WorkflowExecutionIdentifier) -> float:

@@ -7,7 +7,6 @@ Proto: core.DynamicJobSpec. Source: flytepropeller pkg/controller/nodes/dynamic 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -29,7 +28,7 @@ from app import errors
 from app.blobs import BlobMissing
 from app.compiler import CompileErrors, LaunchPlanInterface, compile_task, compile_workflow, requirements
 from app.engine.local.execution_error import error_of
-from app.engine.local.graph import aborts, unique_ids
+from app.engine.local.graph import aborts, retries, unique_ids
 from app.engine.local.graph.failures import NodeFailed, TooLarge
 from app.engine.local.graph.scheduler import GraphScheduler
 from app.engine.local.graph.service_calls import with_retries
@@ -114,14 +113,13 @@ async def run(
 
     A cancelled run leaves nodes and processes as they are.
     """
+    outputs: literals_pb2.LiteralMap | None = None
     try:
-        async with asyncio.timeout(0.0 if _was_cut_off(scope) else seconds_max) as clock:
+        async with retries.time_limit(0.0 if _had_timed_out(scope) else seconds_max):
             outputs = await GraphScheduler(scope, run_node).run(literals_pb2.LiteralMap())
     except NodeFailed as failure:
         return INTERRUPTED if failure.timed_out else Failed(failure.error, retryable=False)
-    except TimeoutError:
-        if not clock.expired():
-            raise
+    if outputs is None:
         await aborts.end(context.execution, aborts.TIMED_OUT, below=context)
         return None
     output_uri = ""
@@ -134,7 +132,7 @@ async def run(
     return Succeeded(output_uri, outputs, dynamic.deck_uri)
 
 
-def _was_cut_off(scope: GraphScope) -> bool:
+def _had_timed_out(scope: GraphScope) -> bool:
     """Return whether an earlier run of the execution was aborting the nodes at the timeout.
 
     Nodes are aborted at the timeout or after the failure of another node.

@@ -64,7 +64,7 @@ async def run_gate(context: NodeContext, inputs: literals_pb2.LiteralMap, permit
     async def clean_up(attempt: int) -> None:
         return None
 
-    outputs = await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
+    outputs = await retries.run_within_timeout(context, run_attempt, started_at=started_at, clean_up=clean_up)
     if kind != "sleep":
         return await succeed(context, outputs)
     # Parity: a sleep names no outputs.

@@ -10,7 +10,7 @@ from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 from app.blobs import BlobMissing
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph.ends import fail
-from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, timed_out
+from app.engine.local.graph.failures import BindingFailed, NodeFailed, NodeSkipped, TooLarge, node_timed_out
 from app.engine.local.graph.recovery import recover
 from app.engine.local.graph.state import NodeContext
 from app.runtime.fair_semaphore import Permit
@@ -38,7 +38,7 @@ async def run_node(context: NodeContext) -> literals_pb2.LiteralMap:
         if recorded.phase == "FAILED":
             raise NodeFailed(recorded.closure.error, context.node.id)
         if recorded.phase == "TIMED_OUT":
-            raise timed_out(context.node.id)
+            raise node_timed_out(context.node.id)
         if recorded.phase == "SKIPPED":
             raise NodeSkipped
     kind = context.kind

@@ -28,9 +28,8 @@ async def run_sub_workflow(
     reference = context.node.workflow_node.sub_workflow_ref
     workflow = context.scope.sub_workflow(reference)
     if workflow is None:
-        raise await _fail_parent(
-            context, error_of("BadSpecificationError", f"sub-workflow [{reference.name}] is not in the closure")
-        )
+        message = f"sub-workflow [{reference.name}] is not in the closure"
+        raise await fail(context, error_of("BadSpecificationError", message), is_parent=True)
 
     def scope(attempt: int) -> GraphScope:
         return GraphScope(
@@ -48,7 +47,7 @@ async def run_sub_workflow(
         try:
             return await GraphScheduler(scope(attempt), run_node).run(inputs)
         except NodeFailed as failure:
-            raise await _fail_parent(context, failure.error) from failure
+            raise await fail(context, failure.error, is_parent=True) from failure
 
     async def started_at(attempt: int) -> float:
         start = scope(attempt).context(workflow_pb2.Node(id=START)).recorded
@@ -57,11 +56,7 @@ async def run_sub_workflow(
     async def clean_up(attempt: int) -> None:
         await aborts.end(context.execution, aborts.TIMED_OUT, below=context)
 
-    outputs = await retries.run_attempts(
-        context, run_attempt, started_at=started_at, clean_up=clean_up, fail=_fail_parent
+    outputs = await retries.run_within_timeout(
+        context, run_attempt, started_at=started_at, clean_up=clean_up, is_parent=True
     )
     return await succeed(context, outputs, is_parent=True)
-
-
-async def _fail_parent(context: NodeContext, error: execution_pb2.ExecutionError) -> NodeFailed:
-    return await fail(context, error, is_parent=True)

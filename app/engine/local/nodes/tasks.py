@@ -22,8 +22,8 @@ from app.engine.local.graph.state import NodeContext
 from app.engine.local.nodes import dynamics
 from app.engine.local.nodes.deck_watch import DeckWatch
 from app.engine.local.nodes.output_cache import OutputCache
-from app.engine.local.nodes.retry_loop import RetryLoop, checkpoint_of, task_attempt
 from app.engine.local.nodes.task_events import attempt_event
+from app.engine.local.nodes.task_retries import TaskRetries, checkpoint_of, task_attempt
 from app.engine.local.processes import decks
 from app.engine.local.processes.folders import attempt_folder
 from app.engine.local.processes.task_attempt import Dynamic, Failed, Succeeded, TaskAttempt
@@ -64,7 +64,7 @@ class TaskNode:
         self._execution = context.execution
         self._task = task
         self._deck = DeckWatch(context.execution.server.settings, context.execution.server.blobs)
-        self._loop = RetryLoop(
+        self._retries = TaskRetries(
             context.execution,
             context.node,
             task,
@@ -95,7 +95,7 @@ class TaskNode:
             NodeFailed: When the node's events are sent.
         """
         try:
-            ended = await self._loop.run()
+            ended = await self._retries.run()
         finally:
             await self._deck.stop()
         if isinstance(ended, Failed):
@@ -169,7 +169,7 @@ class TaskNode:
     def _failure(self, failed: Failed) -> list[Event]:
         if self.is_dynamic:
             return []
-        if failed.late:
+        if failed.timed_out:
             return [*self._take_unreported(), self._event(Task.ABORTED, has_log=True)]
         return [*self._take_unreported(), self._event(Task.FAILED, error=failed.error, has_log=True)]
 
@@ -177,14 +177,14 @@ class TaskNode:
         """Return the SUCCEEDED event of the last attempt, to be sent with that of the node; none without a process."""
         if self._is_recovered:
             return []
-        ended = self._event(Task.SUCCEEDED, output_uri=self._context.output_uri(self._loop.attempt), has_log=True)
+        ended = self._event(Task.SUCCEEDED, output_uri=self._context.output_uri(self._retries.attempt), has_log=True)
         return [*self._take_unreported(), ended]
 
     async def _report_failure(self, failed: Failed) -> NodeFailed:
         # The node keeps showing the deck of an earlier attempt when the last one wrote none.
         shown = self._execution.events.deck(self._context.unique_id)
         deck_uri = await self._deck_of(failed) or await decks.first_of(self._execution.server.blobs, shown)
-        error = self._loop.budget.exhausted(failed)
+        error = self._retries.budget.exhausted(failed)
         before = (self._node_event(Node.QUEUED), *self._failure(failed))
         return await fail(self._context, error, *before, deck_uri=deck_uri, **self.described())
 
@@ -202,7 +202,7 @@ class TaskNode:
         """Return the deck of a failed attempt, "" without one. A killed attempt may have published its deck before."""
         if not self._generates_deck:
             return ""
-        uri = decks.uri_of(self._context.output_dir(self._loop.attempt))
+        uri = decks.uri_of(self._context.output_dir(self._retries.attempt))
         return failed.deck_uri or await decks.first_of(self._execution.server.blobs, uri)
 
     def _shown(self, deck_uri: str) -> list[event_pb2.NodeExecutionEvent]:
@@ -224,7 +224,7 @@ class TaskNode:
     @property
     def attempt(self) -> int:
         """Return the number of the attempt that runs or ended last."""
-        return self._loop.attempt
+        return self._retries.attempt
 
     def described(self, marks: event_pb2.TaskNodeMetadata | None = None) -> dict[str, Any]:
         """Return the fields of the node's last event that describe the task.
@@ -238,21 +238,21 @@ class TaskNode:
         if marks is not None:
             metadata.CopyFrom(marks)
         if not self.is_dynamic:
-            metadata.checkpoint_uri = checkpoint_of(self._execution, self._context.unique_id, self._loop.attempt)
+            metadata.checkpoint_uri = checkpoint_of(self._execution, self._context.unique_id, self._retries.attempt)
         described = {"task_node_metadata": metadata} if metadata.ByteSize() else {}
         return {**described, "is_dynamic": self.is_dynamic}
 
     def _event(self, phase: int, **fields: Any) -> event_pb2.TaskExecutionEvent:
-        context, budget = self._context, self._loop.budget
+        context, budget = self._context, self._retries.budget
         # Parity: the last attempt of the system budget is not interruptible.
         interruptible = budget.system_failures < retries.SYSTEM_FAILURES_MAX
         return attempt_event(
             context,
             self._task,
-            self._loop.attempt,
+            self._retries.attempt,
             phase,
             interruptible=interruptible and self._execution.interruptible(context.node),
-            plugin=self._loop.plugin,
+            plugin=self._retries.plugin,
             report=self._report,
             **fields,
         )

@@ -172,7 +172,7 @@ class Failed:
         error: The error; its kind decides which retry budget is used (`system`).
         retryable: Whether another attempt may follow.
         deck_uri: The deck of the attempt; "" for none.
-        late: Whether the engine ended the attempt at its timeout.
+        timed_out: Whether the engine ended the attempt at its timeout.
         reported: Whether the task wrote the error itself.
         of_storage: Whether the object store was unavailable while the attempt ran. The first ten such failures of a
             node use no retry.
@@ -181,7 +181,7 @@ class Failed:
     error: execution_pb2.ExecutionError
     retryable: bool
     deck_uri: str = ""
-    late: bool = False
+    timed_out: bool = False
     reported: bool = False
     of_storage: bool = False
 

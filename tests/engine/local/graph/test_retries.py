@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from app.engine.local.execution_error import error_of
 from app.engine.local.graph.failures import NodeFailed
-from app.engine.local.graph.retries import Budget, expired, run_attempts, timeout_seconds
+from app.engine.local.graph.retries import Budget, attempt_timed_out, run_within_timeout, time_limit, timeout_seconds
 from app.engine.local.processes.task_attempt import Failed
 
 _Kind = execution_pb2.ExecutionError
+Node = execution_pb2.NodeExecution
 USER = Failed(error_of("Code", "text", _Kind.USER), retryable=True)
 UNKNOWN = Failed(error_of("Code", "text", _Kind.UNKNOWN), retryable=True)
 SYSTEM = Failed(error_of("Code", "text", _Kind.SYSTEM), retryable=True)
@@ -63,10 +64,18 @@ class Gate:
         node = workflow_pb2.Node(id="n0")
         node.metadata.timeout.FromNanoseconds(int(timeout * 1e9))
         node.metadata.retries.retries = retries
-        self.context: Any = SimpleNamespace(node=node)
+        self.reported: list[dict[str, Any]] = []
+        self.context: Any = SimpleNamespace(
+            node=node,
+            event=lambda phase, **fields: {"phase": phase, **fields},
+            execution=SimpleNamespace(events=SimpleNamespace(send=self._send)),
+        )
         self.ran: list[int] = []
         self.cleaned: list[int] = []
         self._begun = [time.time() - ago for ago in begun]
+
+    async def _send(self, *events: dict[str, Any]) -> None:
+        self.reported.extend(events)
 
     async def run(self, *seconds: float) -> str:
         """Run attempts that take so long each; "done", or the error."""
@@ -82,11 +91,10 @@ class Gate:
         async def clean_up(attempt: int) -> None:
             self.cleaned.append(attempt)
 
-        async def fail(context: Any, error: execution_pb2.ExecutionError) -> NodeFailed:
-            return NodeFailed(error)
-
         try:
-            await run_attempts(self.context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
+            await run_within_timeout(
+                self.context, run_attempt, started_at=started_at, clean_up=clean_up, is_parent=True
+            )
         except NodeFailed as failed:
             return f"{failed.error.code}: {failed.error.message}"
         return "done"
@@ -103,6 +111,7 @@ def test_no_attempt_follows_the_last_retry() -> None:
     expired = "[3/3] currentAttempt done. Last Error: USER::task execution timeout [100ms] expired"
     assert asyncio.run(gate.run(9, 9, 9)) == f"RetriesExhausted|TimeoutExpired: {expired}"
     assert gate.ran == gate.cleaned == [0, 1, 2]
+    assert [(event["phase"], event["is_parent"]) for event in gate.reported] == [(Node.FAILED, True)]
 
 
 def test_a_restarted_server_goes_on_with_the_attempt_that_ran() -> None:
@@ -117,6 +126,21 @@ def test_a_timeout_is_written_as_go_writes_durations(nanoseconds: int, shown: st
     node = workflow_pb2.Node()
     node.metadata.timeout.FromNanoseconds(nanoseconds)
     assert timeout_seconds(node) == nanoseconds / 1e9
-    failed = expired(node)
+    failed = attempt_timed_out(node)
     assert failed.error.message == f"task execution timeout [{shown}] expired"
     assert (failed.error.code, failed.retryable, failed.system) == ("TimeoutExpired", True, False)
+
+
+def test_a_time_limit_lets_the_errors_of_its_block_pass() -> None:
+    async def main() -> None:
+        async with time_limit(0.01):
+            await asyncio.sleep(9)
+        with pytest.raises(TimeoutError):
+            async with time_limit(9):
+                raise TimeoutError
+        async with time_limit(None):
+            await asyncio.sleep(0)
+
+    started = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - started < 5

@@ -23,7 +23,7 @@ from app.engine.local.nodes.arrays.progress import ArrayProgress
 from app.engine.local.nodes.arrays.rules import ArrayShape, element_inputs
 from app.engine.local.nodes.child_executions import Child, ChildFailed, child_id, child_metadata, launch, outputs_of
 from app.engine.local.nodes.output_cache import OutputCache, policy_of
-from app.engine.local.nodes.retry_loop import RetryLoop, task_attempt
+from app.engine.local.nodes.task_retries import TaskRetries, task_attempt
 from app.engine.local.processes.folders import attempt_folder
 from app.engine.local.processes.task_attempt import Failed, Succeeded, TaskAttempt
 from app.runtime.fair_semaphore import Permit
@@ -121,7 +121,7 @@ class TaskElements:
         return ended.outputs
 
     async def _compute(self, index: int, progress: ArrayProgress) -> Succeeded:
-        loop = RetryLoop(
+        retries = TaskRetries(
             self._context.execution,
             self._shape.element,
             self._task,
@@ -129,18 +129,18 @@ class TaskElements:
             listener=_Index(index, progress, self._reports),
             earlier=progress.earlier(index),
         )
-        ended = await loop.run()
+        ended = await retries.run()
         if isinstance(ended, Succeeded):
             # The success of a cached task is reported together with its cache status.
             if not self._cached:
-                progress.change(index, Task.SUCCEEDED, loop.attempt)
+                progress.change(index, Task.SUCCEEDED, retries.attempt)
             return ended
         if isinstance(ended, Failed):
-            error, message = ended.error.message, loop.budget.exhausted(ended).message
+            error, message = ended.error.message, retries.budget.exhausted(ended).message
         else:
             message = f"task [{self._task.id.name}] asks for more nodes, which an index of an array cannot have"
             error = message
-        progress.change(index, Task.FAILED, loop.attempt, error=error)
+        progress.change(index, Task.FAILED, retries.attempt, error=error)
         raise IndexFailed(message)
 
     def describe(self, resource: event_pb2.ExternalResourceInfo, changed: bool) -> None:

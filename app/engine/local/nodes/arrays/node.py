@@ -78,7 +78,7 @@ async def _run(context: NodeContext, shape: ArrayShape, given: literals_pb2.Lite
     async def clean_up(attempt: int) -> None:
         await aborts.end_attempts(context.execution, context.unique_id, aborts.TIMED_OUT, report=True)
 
-    return await retries.run_attempts(context, run_attempt, started_at=started_at, clean_up=clean_up, fail=fail)
+    return await retries.run_within_timeout(context, run_attempt, started_at=started_at, clean_up=clean_up)
 
 
 def _elements(

@@ -172,10 +172,10 @@ class Installer:
         variables = own_environment.of_installer() if variables is None else variables
         process = self._start(command, variables, held, folder)
         self._processes.add(process)
-        late = threading.Event()
+        timed_out = threading.Event()
 
         def end_late() -> None:
-            late.set()
+            timed_out.set()
             _end(process)
 
         timer = threading.Timer(seconds_max, end_late)
@@ -198,7 +198,7 @@ class Installer:
             raise InstallationStopped
         if process.returncode:
             step = f"`{shlex.join([os.path.basename(command[0]), *command[1:3]])} …`"
-            ended = f"took more than {seconds_max:g} seconds" if late.is_set() else _ended(process.returncode)
+            ended = f"took more than {seconds_max:g} seconds" if timed_out.is_set() else _ended(process.returncode)
             raise StepFailed(f"{step} {ended}: {' | '.join(last)}")
 
     def _start(

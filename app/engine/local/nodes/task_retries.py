@@ -1,8 +1,8 @@
 """Run a task until an attempt succeeds or its retry budgets are used up, within its timeouts.
 
 The node's timeout limits each attempt from the start of its process; the time in which the process waits for a permit
-does not count. The nodes of a dynamic task are part of the attempt and of its time. A task node has one retry loop; an
-array node has one for each index.
+does not count. The nodes of a dynamic task are part of the attempt and of its time. A task node has one `TaskRetries`;
+an array node has one for each index. graph/retries.py has the loop and the budgets.
 Source: flytepropeller pkg/controller/nodes/executor.go (retries), pkg/controller/nodes/task; flyteplugins.
 """
 
@@ -87,10 +87,10 @@ class AttemptListener(Protocol):
         """Record the state of an attempt that a service runs."""
 
     async def failed(self, attempt: int, failed: Failed) -> None:
-        """Record that an attempt has failed and another one follows. The last failure is returned by the loop."""
+        """Record that an attempt has failed and another one follows. `TaskRetries.run` returns the last failure."""
 
 
-class RetryLoop:
+class TaskRetries:
     """The attempts of one task.
 
     Args:
@@ -135,26 +135,32 @@ class RetryLoop:
     async def run(self) -> Succeeded | Dynamic | Failed:
         """Run attempts until one succeeds or no retry is left.
 
-        A cancelled loop leaves the process of its attempt running.
+        A cancelled run leaves the process of its attempt running.
         """
-        while True:
-            ended = await self._run_attempt()
-            if isinstance(ended, Dynamic) and self._run_nodes is not None:
-                ended = await self._expand(ended, self._run_nodes)
-            if isinstance(ended, Killed):
-                error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
-                ended = Failed(error, retryable=True)
-            retry_follows = isinstance(ended, Failed) and self.budget.spend(ended)
-            self._log_decision(ended, retry_follows=retry_follows)
-            if not isinstance(ended, Failed) or not retry_follows:
-                return ended
-            await self._listener.failed(self.attempt, ended)
-            self._after_outage = ended.of_storage
-            if ended.of_storage and self.attempt + 1 not in self._earlier:
-                # The reason may hold output of the task, so it is not logged.
-                log.warning("attempt_failed_without_storage", attempt=self._make_attempt(self.attempt).generated_name)
-            self._started_at = time.time()
-            self.attempt += 1
+        ended = await retries.run_attempts(self.budget, self._run_attempt, before_retry=self._before_retry)
+        self._log_decision(ended, retry_follows=False)
+        return ended
+
+    async def _run_attempt(self, attempt: int) -> Succeeded | Dynamic | Failed:
+        """Run one attempt with the nodes that it returns."""
+        self.attempt = attempt
+        ended = await self._run_task()
+        if isinstance(ended, Dynamic) and self._run_nodes is not None:
+            ended = await self._expand(ended, self._run_nodes)
+        if isinstance(ended, Killed):
+            error = error_of("Interrupted", "the attempt was killed", _Kind.SYSTEM)
+            ended = Failed(error, retryable=True)
+        return ended
+
+    async def _before_retry(self, attempt: int, failed: Failed) -> None:
+        """Report a failed attempt that another one follows."""
+        self._log_decision(failed, retry_follows=True)
+        await self._listener.failed(attempt, failed)
+        self._after_outage = failed.of_storage
+        if failed.of_storage and attempt + 1 not in self._earlier:
+            # The reason may hold output of the task, so it is not logged.
+            log.warning("attempt_failed_without_storage", attempt=self._make_attempt(attempt).generated_name)
+        self._started_at = time.time()
 
     def _log_decision(self, ended: Succeeded | Dynamic | Failed, *, retry_follows: bool) -> None:
         if not debug_log.enabled():
@@ -170,8 +176,8 @@ class RetryLoop:
             decision=_decision(ended, retry_follows=retry_follows),
         )
 
-    async def _run_attempt(self) -> Outcome:
-        """Run one attempt, or resume it where an earlier run of the execution started it."""
+    async def _run_task(self) -> Outcome:
+        """Run the task once, or resume its attempt where an earlier run of the execution started it."""
         recorded, later = self._earlier.get(self.attempt), self._earlier.get(self.attempt + 1)
         recovered = self._recovered if not self.attempt else None
         if recorded is not None and recorded.HasField("started_at"):
@@ -219,16 +225,12 @@ class RetryLoop:
         if not isinstance(job, Job):
             return job
         self._started_at = job.created_at
-        try:
-            async with asyncio.timeout(self._seconds_left()) as clock:
-                return await connectors.follow(task, job, report, _shown(recorded))
-        except TimeoutError:
-            if not clock.expired():
-                raise
-        late = retries.expired(self._node)
+        async with retries.time_limit(self._seconds_left()):
+            return await connectors.follow(task, job, report, _shown(recorded))
+        timed_out = retries.attempt_timed_out(self._node)
         if left := await connectors.end_attempt(task):
-            late.error.message += f"; {left}"
-        return late
+            timed_out.error.message += f"; {left}"
+        return timed_out
 
     async def _service_of(self, task: ConnectorTask, recorded: AttemptClosure | None) -> Job | Route | None:
         """Return the route to a service; None for a task that runs as a process.
@@ -263,7 +265,7 @@ class RetryLoop:
             of_storage = error.code == STORAGE_FAILURE and error.kind == _Kind.SYSTEM
             return Failed(error, retryable=error.code != BUILD_FAILURE, of_storage=of_storage)
         if earlier.phase == Task.ABORTED:
-            return retries.expired(self._node)
+            return retries.attempt_timed_out(self._node)
         if earlier.phase not in (Task.RUNNING, Task.SUCCEEDED, Task.FAILED):
             return None
         server = self._execution.server
@@ -307,16 +309,12 @@ class RetryLoop:
         self._started_at = running.started_at or time.time()
         self._listener.started(self.attempt, self._started_at)
         result: Outcome = Killed()
-        try:
-            async with asyncio.timeout(self._seconds_left()) as clock:
-                result = await self._outcome_of(running)
-        except TimeoutError:
-            if not clock.expired():
-                raise
+        async with retries.time_limit(self._seconds_left()):
+            result = await self._outcome_of(running)
         if not isinstance(result, Killed) or not self._timeout:
             return result
         await self._execution.host.runner.kill(running)
-        return retries.expired(self._node)
+        return retries.attempt_timed_out(self._node)
 
     async def _outcome_of(self, running: RunningAttempt) -> Outcome:
         """Wait until a process has ended; report that it runs, unless it ends soon."""
@@ -339,7 +337,7 @@ class RetryLoop:
     async def _expand(self, dynamic: Dynamic, run_nodes: RunNodes) -> Succeeded | Failed:
         """Run the nodes that a dynamic task returned, in the time that is left of its attempt."""
         ended = await run_nodes(self.attempt, dynamic, self._seconds_left())
-        return retries.expired(self._node) if ended is None else ended
+        return retries.attempt_timed_out(self._node) if ended is None else ended
 
 
 def _shown(recorded: AttemptClosure | None) -> Report:
