@@ -5,7 +5,7 @@ Source: flyteidl/core/{literals,types}.proto; MessagePack in a binary is how fly
 
 from __future__ import annotations
 
-import math
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +15,7 @@ from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 from google.protobuf import json_format
 
 from app.errors import InvalidArgument
+from app.wire import msgpack_values
 from app.wire.render import to_value
 
 _SIMPLE = types_pb2.SimpleType
@@ -30,9 +31,6 @@ _WORDS = {
     _SIMPLE.ERROR: "error",
     _SIMPLE.STRUCT: "object",
 }
-_MSGPACK = "msgpack"
-# Levels of lists and dicts in one value. The JSON encoder for clients allows 254, and literals have levels too.
-DEPTH_MAX = 100
 _DURATION = re.compile(r"-?[0-9]+(\.[0-9]{1,9})?s")
 _INTEGER_MAX = 2**63
 
@@ -77,27 +75,10 @@ def _scalar(scalar: literals_pb2.Scalar) -> Any:
 
 
 def _binary(binary: literals_pb2.Binary) -> Any:
-    if binary.tag == _MSGPACK:
-        try:
-            return _jsonable(msgpack.unpackb(binary.value, strict_map_key=False), DEPTH_MAX)
-        except (ValueError, TypeError, msgpack.UnpackException):
-            # A wrong tag, keys that are lists, or too many levels: the size alone is shown.
-            return {"bytes": len(binary.value), "tag": binary.tag}
+    if binary.tag == msgpack_values.TAG:
+        with contextlib.suppress(ValueError):
+            return msgpack_values.decode(binary.value)
     return {"bytes": len(binary.value), "tag": binary.tag}
-
-
-def _jsonable(found: Any, depth_max: int) -> Any:
-    """Return a decoded value with what JSON lacks as text. Raises ValueError for more than depth_max levels."""
-    if isinstance(found, (dict, list)):
-        if not depth_max:
-            raise ValueError("too deep")
-        if isinstance(found, dict):
-            return {str(key): _jsonable(one, depth_max - 1) for key, one in found.items()}
-        return [_jsonable(one, depth_max - 1) for one in found]
-    if isinstance(found, float) and not math.isfinite(found):
-        # JSON has no such numbers.
-        return str(found)
-    return found if isinstance(found, (str, int, float, bool, type(None))) else str(found)
 
 
 def describe_types(variables: Mapping[str, interface_pb2.Variable]) -> dict[str, str]:
@@ -188,7 +169,7 @@ def _simple(scalar: literals_pb2.Scalar, simple: int, given: Any, where: str) ->
             _parsed(primitive.duration.FromJsonString, text, "a duration such as 90s", where)
         case _SIMPLE.STRUCT:
             scalar.binary.value = msgpack.packb(_a((dict, list), given, "an object", where))
-            scalar.binary.tag = _MSGPACK
+            scalar.binary.tag = msgpack_values.TAG
         case _:
             raise InvalidArgument(f"{where}: values of this type are given as literals, in inputs")
 

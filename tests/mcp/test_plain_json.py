@@ -28,6 +28,7 @@ from app.mcp.tool_server import ToolServer
 from app.runtime.rows import Rpc
 from app.settings import Settings
 from app.settings.mcp import Mcp
+from app.wire import msgpack_values
 
 SIMPLE = types_pb2.SimpleType
 RUN = {"project": "p", "domain": "d", "name": "n"}
@@ -129,7 +130,7 @@ def test_messagepack_that_json_cannot_have_is_told_by_its_size(packed: bytes) ->
 def test_messagepack_is_shown_as_deep_as_anybody_writes_it() -> None:
     literal = literals_pb2.Literal()
     deep: Any = 1
-    for _ in range(plain_json.DEPTH_MAX):
+    for _ in range(msgpack_values.DEPTH_MAX):
         deep = {"a": deep}
     literal.scalar.binary.value, literal.scalar.binary.tag = msgpack.packb(deep), "msgpack"
     assert plain_json.plain_value(literal) == deep

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from app.wire import msgpack_values
 
 TEXT_MAX = 500
 
@@ -17,7 +21,7 @@ def shown(literal: Mapping[str, Any] | None) -> str:
 
 
 def plain(literal: Mapping[str, Any] | None) -> Any:
-    """Return the value of a literal: files and tables by their address, binary values by their size."""
+    """Return the value of a literal: files and tables by their address, bytes that are no MessagePack by their size."""
     literal = literal or {}
     if collection := literal.get("collection"):
         return [plain(one) for one in collection.get("literals") or []]
@@ -34,10 +38,17 @@ def plain(literal: Mapping[str, Any] | None) -> Any:
     if scalar.get("generic") is not None:
         return scalar["generic"]
     if binary := scalar.get("binary"):
-        return f"{len(binary.get('value') or '') * 3 // 4} bytes ({binary.get('tag') or 'binary'})"
+        return _binary(base64.b64decode(binary.get("value") or ""), binary.get("tag") or "binary")
     if error := scalar.get("error"):
         return error.get("message")
     return None
+
+
+def _binary(data: bytes, tag: str) -> Any:
+    if tag == msgpack_values.TAG:
+        with contextlib.suppress(ValueError):
+            return msgpack_values.decode(data)
+    return f"{len(data)} bytes ({tag})"
 
 
 def _primitive(primitive: Mapping[str, Any]) -> Any:
