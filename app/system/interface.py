@@ -32,6 +32,13 @@ class System(ABC):
         """
 
     @abstractmethod
+    def switches(self, pid: int) -> int:
+        """Return how often the process has got or given up a CPU; 0 if there is none with this pid.
+
+        The number of a process that waits with a timeout grows; that of a stopped process stays.
+        """
+
+    @abstractmethod
     def open_process(self, pid: int) -> int:
         """Return a descriptor that becomes readable when the process ends; -1 where the system has none.
 

@@ -64,6 +64,11 @@ class Linux(System):
             return ""
         return "" if fields[_STATE] in ("Z", "X") else f"{_boot_id()}:{fields[_START]}"
 
+    def switches(self, pid: int) -> int:
+        """See `System`."""
+        lines = _read(f"/proc/{pid}/status").splitlines()
+        return sum(int(line.split()[1]) for line in lines if "ctxt_switches:" in line)
+
     def open_process(self, pid: int) -> int:
         """See `System`."""
         return os.pidfd_open(pid) if self._has_pidfd else -1

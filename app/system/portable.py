@@ -46,6 +46,13 @@ class Portable(System):
         except psutil.Error:
             return ""
 
+    def switches(self, pid: int) -> int:
+        """See `System`."""
+        try:
+            return sum(psutil.Process(pid).num_ctx_switches())
+        except psutil.Error:
+            return 0
+
     def open_process(self, pid: int) -> int:
         """See `System`."""
         return -1

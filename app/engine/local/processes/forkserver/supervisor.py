@@ -15,7 +15,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from app.system import system
 
 from .memory import prepare_forks
+from .server_connection import ServerConnection
 from .task import ForkedTask
 from .task_process import HANDLED, STOPPING, Inherited, become_task, become_worker
 from .workers import Worker, Workers, answer_of, send
@@ -32,7 +32,6 @@ from .workers import Worker, Workers, answer_of, send
 if TYPE_CHECKING:
     from .python_tasks import PythonTasks
 
-_LENGTH = struct.Struct(">I")
 _READ_BYTES = 65536
 _WATCH_SECONDS = 1.0
 # Where the system does not report the ends of processes that tasks have left behind.
@@ -44,10 +43,9 @@ _DESCRIPTORS_MAX = 65536
 class TaskSupervisor:
     """Starts and supervises tasks for one server.
 
-    A message in either direction is JSON after its length in four bytes. Each request starts one task, and is answered
-    by the record of the task or by `error`. When the task has ended, the supervisor sends `ended`, the directory of the
-    task, and `exit`, the record of its end or null. When the server closes its side, the supervisor sends `running`,
-    the number of tasks that it still has.
+    Each request starts one task, and is answered by the record of the task or by `error`. When the task has ended, the
+    supervisor sends `ended`, the directory of the task, and `exit`, the record of its end or null. When the server
+    closes its side, the supervisor sends `running`, the number of tasks that it still has.
 
     Args:
         connection: The connection to the server.
@@ -56,13 +54,10 @@ class TaskSupervisor:
 
     def __init__(self, connection: socket.socket, python: PythonTasks | None = None) -> None:
         self._python = python
-        # Received descriptors, each for the next request that needs one.
-        self._descriptors: list[int] = []
         # Processes with the module of a version (imported_module.py). They end by themselves.
         self._module_servers: set[int] = set()
-        self._connection: socket.socket | None = connection
-        self._received = bytearray()
         self._poll = select.poll()
+        self._server = ServerConnection(connection, self._poll)
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._tasks: dict[int, ForkedTask] = {}
         # Tasks whose program is not executed yet.
@@ -85,26 +80,21 @@ class TaskSupervisor:
         """Serve until the server has closed the connection and the last task has ended."""
         system.adopt_orphans()
         self._catch_signals()
-        assert self._connection is not None
-        self._register(self._connection.fileno(), self._read_requests)
-        while self._connection is not None or self._tasks or self._removers:
+        server = self._server.fileno()
+        while self._server.is_open or self._tasks or self._removers:
             for descriptor, event in self._poll.poll(self._timeout()):
                 handler = self._handlers.get(descriptor)
                 if handler is not None:
                     handler(event)
+                elif descriptor == server and self._server.is_open:
+                    self._serve(event)
             self._reap()
             self._enforce()
             self._end_leftovers()
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message to the server, if it still runs."""
-        if self._connection is None:
-            return
-        body = json.dumps(message).encode()
-        try:
-            self._connection.sendall(_LENGTH.pack(len(body)) + body)
-        except OSError:
-            self._close_connection()
+        self._server.send(message)
 
     def _catch_signals(self) -> None:
         """Make SIGCHLD, SIGUSR1 and SIGUSR2 wake the loop, and ignore the signals that stop processes."""
@@ -147,26 +137,15 @@ class TaskSupervisor:
         times += [task.deadline for task in self._tasks.values() if task.deadline is not None]
         return max(0.0, min(times) - time.monotonic()) * 1000
 
-    def _read_requests(self, event: int) -> None:
-        assert self._connection is not None
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._connection, _READ_BYTES, 1, socket.MSG_DONTWAIT)
-            self._descriptors += descriptors
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+    def _serve(self, event: int) -> None:
+        """Send the server what it has not read, and do as it requests."""
+        self._server.flush()
+        requests = self._server.receive() if event & ~select.POLLOUT and self._server.is_open else []
+        if requests is None:
             self.send({"running": len(self._tasks)})
-            self._close_connection()
+            self._server.finish()
             return
-        self._received += data
-        while len(self._received) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
-            if len(self._received) < end:
-                return
-            request = json.loads(self._received[_LENGTH.size : end])
-            del self._received[:end]
+        for request in requests:
             if "module" in request:
                 self._fork_module_server(request)
             else:
@@ -174,7 +153,7 @@ class TaskSupervisor:
 
     def _fork_module_server(self, request: dict[str, Any]) -> None:
         """Fork a process that imports the module of a version, with the received connection to the server."""
-        connection = socket.socket(fileno=self._descriptors.pop(0))
+        connection = socket.socket(fileno=self._server.descriptors.pop(0))
         try:
             pid = os.fork()
         except OSError as error:
@@ -202,13 +181,8 @@ class TaskSupervisor:
 
     def _descriptors_of_tasks(self) -> list[int]:
         """Return the descriptors of this process that a forked process must not hold."""
-        return [*self._handlers, self._wakeup_end, *(other.log.file for other in self._tasks.values())]
-
-    def _close_connection(self) -> None:
-        if self._connection is not None:
-            self._unregister(self._connection.fileno())
-            self._connection.close()
-            self._connection = None
+        server = [self._server.fileno()] if self._server.is_open else []
+        return [*server, *self._handlers, self._wakeup_end, *(other.log.file for other in self._tasks.values())]
 
     def _start(self, request: dict[str, Any]) -> None:
         """Fork a task, claim its attempt, and let it run. The answer follows when its program is executed."""
@@ -341,7 +315,7 @@ class TaskSupervisor:
         task.status = code << 8
         self._finish(task)
         # A signal that stops the task may reach the worker after its answer.
-        is_usable = again and not task.reason and self._connection is not None
+        is_usable = again and not task.reason and self._server.is_open
         if is_usable and worker.started < task.request["worker_tasks_max"]:
             self._workers.wait(worker, task.request["worker_idle_seconds"])
         else:

@@ -25,6 +25,7 @@ from app.engine.local.processes.pool.fork_server_client import ForkServers, fres
 from app.engine.local.processes.pool.module_servers import ModuleServers
 from app.engine.local.processes.pool.spec import NotExecutable, NotStarted, ProcessSpec, temporary_link
 from app.engine.local.processes.pool.supervisor_connection import ExitRecord
+from app.engine.local.processes.pool.supervisor_watch import SupervisorWatch
 from app.runtime.fair_semaphore import FairSemaphore, Permit
 from app.system import system
 
@@ -140,6 +141,7 @@ class ProcessPool:
         self._semaphores = semaphores
         # Tasks that wait for the ends of processes, to release their permits.
         self._holders: dict[Path, asyncio.Task[None]] = {}
+        self._watch = SupervisorWatch()
 
     async def start(self, spec: ProcessSpec, *, before: Callable[[], Awaitable[None]] | None = None) -> RunningProcess:
         """Wait for a permit and start the process. It holds the permit until it has ended.
@@ -204,7 +206,11 @@ class ProcessPool:
         if holder is not None and running.end is None:
             # The process holds a permit, so one task looks for its record already.
             await asyncio.wait((holder,))
-        return await running.wait()
+        return await self._wait_for_end(running)
+
+    async def _wait_for_end(self, running: RunningProcess) -> ExitRecord | None:
+        with self._watch.during(running.supervisor):
+            return await running.wait()
 
     async def kill(self, running: RunningProcess, *, grace_seconds: float) -> None:
         """Send SIGTERM to a process, and SIGKILL after the grace period; return when all its processes have ended."""
@@ -230,6 +236,7 @@ class ProcessPool:
         """End the fork servers. Processes run on, and a later server can adopt them."""
         for holder in self._holders.values():
             holder.cancel()
+        self._watch.close()
         if self._module_servers is not None:
             await self._module_servers.close()
         if self._machine is not None:
@@ -279,7 +286,7 @@ class ProcessPool:
 
         async def hold() -> None:
             try:
-                await running.wait()
+                await self._wait_for_end(running)
             finally:
                 del self._holders[running.folder]
                 permit.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from app.engine.local.processes.pool import locked_folder
+from app.engine.local.processes.pool import locked_folder, supervisor_watch
 from app.engine.local.processes.pool import process_pool as pool_module
 from app.engine.local.processes.pool.fork_server_client import ForkServers
 from app.engine.local.processes.pool.process_pool import ProcessPool
@@ -199,3 +201,61 @@ def test_folders_of_killed_servers_are_removed_and_those_of_live_ones_stay(tmp_p
     with_pool(tmp_path, main)
     assert list((tmp_path / "forkservers").iterdir()) == []
     assert locked_folder.remove_abandoned(tmp_path / "nothing") == 0
+
+
+def test_a_stopped_supervisor_is_killed_and_its_processes_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_watch, "_CHECK_SECONDS", 0.3)
+
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        # More than a pipe holds: while the supervisor is stopped, the process cannot end.
+        running = await pool.start(spec(tmp_path / "a", "head -c 1000000 /dev/zero; sleep 600"))
+        os.kill(running.supervisor.pid, signal.SIGSTOP)
+        with capture_logs() as logs:
+            assert await pool.wait(running) is None
+        assert [(line["event"], line["pid"]) for line in logs] == [("supervisor_killed", running.supervisor.pid)]
+        assert not running.supervisor.is_running()
+        assert not running.first.is_running()
+        await until(lambda: semaphore.held == 0)
+        assert await pool.wait(await pool.start(spec(tmp_path / "b", "true")))
+
+    with_pool(tmp_path, main)
+
+
+def test_a_supervisor_with_a_quiet_task_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A supervisor wakes up every second.
+    monkeypatch.setattr(supervisor_watch, "_CHECK_SECONDS", 1.2)
+    monkeypatch.setattr(supervisor_watch, "_CHECKS_MAX", 1)
+
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        ended = await pool.wait(await pool.start(spec(tmp_path / "a", "sleep 5")))
+        assert ended is not None
+        assert ended["code"] == 0
+
+    with_pool(tmp_path, main)
+
+
+def test_ends_that_a_stopped_server_does_not_read_keep_no_supervisor_waiting(tmp_path: Path) -> None:
+    """The supervisor records all ends, and the server receives them when it goes on."""
+
+    async def main(pool: ProcessPool, semaphore: FairSemaphore) -> None:
+        # They end together, while this process does not read.
+        folders = [tmp_path / f"n{number}" for number in range(300)]
+        os.mkfifo(tmp_path / "go")
+        script = f"read line < {tmp_path}/go; exit 0"
+        started = [await pool.start(spec(folder, script, queue="")) for folder in folders]
+        # All that wait for a writer go on.
+        with (tmp_path / "go").open("wb"):
+            time.sleep(0.5)  # noqa: ASYNC251 - the loop must not read meanwhile.
+        deadline = time.monotonic() + 60
+        while not all((folder / "exit.json").exists() for folder in folders):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # noqa: ASYNC251 - as above
+        for running in started:
+            assert running.end is not None
+            received = await running.end
+            assert received is not None
+            assert received["code"] == 0
+
+    with_pool(tmp_path, main)
