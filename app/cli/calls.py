@@ -1,6 +1,8 @@
 """Limits and paths of the calls that commands send to a server."""
 
 TIMEOUT_SECONDS = 30.0
+# Of commands with which a person finds out whether a server works.
+SHORT_TIMEOUT_SECONDS = 10.0
 PAGE_ROWS = 500
 # Calls of one command at once.
 CALLS_MAX = 8

@@ -203,4 +203,6 @@ def connected(endpoint: str, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[Re
 def _advice(error: Exception) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "name the authority of the certificate in SSL_CERT_FILE"
+    if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
+        return "it takes connections but does not answer, so it is stopped or too busy: see its log, or start it again"
     return f"is the server running ({program()} serve), and is --endpoint its address?"

@@ -9,7 +9,7 @@ import typer
 
 from app.cli import rest
 from app.cli.options import errors_in_one_line
-from app.cli.terminal.places import listed_place
+from app.cli.terminal.places import check_place, listed_place
 
 PATH = "/api/v1/notifications"
 
@@ -51,6 +51,9 @@ def print_messages(
             path = listed_place(client, where, *place, what="EXECUTION")
         query = {"about": about, **{name: value for name, value in chosen.items() if value}}
         found = rest.listed(endpoint, f"{PATH}/{path}", "deliveries", query=query, limit=limit)
+        if not found:
+            with connected(endpoint) as client:
+                check_place(client, *path.split("/")[:2])
         rest.print_list(found, "event" if about == "events" else "notification", _print, json=json)
 
 

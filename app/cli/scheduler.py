@@ -12,7 +12,7 @@ from app.cli.calls import TIMEOUT_SECONDS
 from app.cli.options import Files, Output, errors_in_one_line, group, progress, service_settings
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
-from app.cli.terminal.places import Domain, ExecutionAddress, Project, listed_place, plan_of
+from app.cli.terminal.places import Domain, ExecutionAddress, Project, check_place, listed_place, plan_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -165,6 +165,9 @@ def list_(
             place = listed_place(client, place, project, domain, what="NAME")
         query = {"problems": "true"} if problems else {}
         found = rest.listed(endpoint, f"{PATH}/{place}", "schedules", query=query)
+        if not found:
+            with connected(endpoint) as client:
+                check_place(client, *place.split("/")[:2])
         rest.print_list(found, "schedule", _print_schedule, json=output == "json")
         if output != "json":
             version = _call(endpoint, "GET", place, query={"limit": "1"})["tzdata"]

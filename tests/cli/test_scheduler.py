@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli.main import app
+from tests.cli.api import Api
+from tests.cli.terminal import rows
 
 PLAN = "p/development/nightly"
 
@@ -78,9 +80,19 @@ def test_a_refused_token_is_reported_with_the_reason(answer: Any, monkeypatch: p
     ],
 )
 def test_a_list_is_of_the_place_of_other_commands(answer: Any, arguments: tuple[str, ...], path: str) -> None:
-    requests = answer(httpx.Response(200, json={"schedules": [], "token": "", "tzdata": "2025b"}))
+    project, domain, *_ = path.split("/")
+    known = {"projects": [{"id": project, "domains": [{"id": domain}]}]}
+    requests = answer(httpx.Response(200, json={"schedules": [], "token": "", "tzdata": "2025b"} | known))
     assert run("list", *arguments).exit_code == 0
     assert f"/schedules/{path}?" in requests[0]["url"] + "?"
+
+
+def test_an_empty_list_of_an_unknown_domain_is_refused(api: Api) -> None:
+    api.routes["GET /api/v1/schedules/mine/nope"] = {"schedules": [], "token": "", "tzdata": "2025b"}
+    rows.serve_projects(api, mine=("development", "staging"))
+    done = run("list", "mine/nope")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "the domain nope of mine is unknown; there are development, staging" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["p/d/n/v", "p//n", "/"])

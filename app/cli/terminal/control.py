@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.calls import path_of
+from app.cli.calls import SHORT_TIMEOUT_SECONDS, path_of
 from app.cli.options import Output, errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, outcome_errors, print_json
-from app.cli.terminal.places import Domain, Execution, ExecutionAddress, Project, execution_of, place_of
+from app.cli.terminal.places import Domain, Execution, ExecutionAddress, Project, check_place, execution_of, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import RestClient
@@ -212,7 +212,7 @@ def waiting(
     from app.cli.client import connected
     from app.cli.terminal import times
 
-    with errors_in_one_line(), connected(endpoint) as client:
+    with errors_in_one_line(), connected(endpoint, seconds=SHORT_TIMEOUT_SECONDS) as client:
         where = place_of(client, project, domain)
         query = {
             "limit": str(EXECUTIONS_MAX),
@@ -222,6 +222,8 @@ def waiting(
         }
         page = client.get(path_of("executions", *where), **query)
         rows = page["executions"]
+        if not rows:
+            check_place(client, *where)
         places = [ExecutionAddress(row["id"]["project"], row["id"]["domain"], row["id"]["name"]) for row in rows]
         signals = client.each(lambda place: _signals(client, place), places)
         kinds = _Kinds(client)

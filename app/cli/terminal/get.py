@@ -12,7 +12,7 @@ from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json
 from app.cli.terminal.output import show as print_drawing
-from app.cli.terminal.places import Domain, Project, execution_of, place_of
+from app.cli.terminal.places import Domain, Project, check_place, execution_of, place_of
 
 if TYPE_CHECKING:
     from app.cli.client import RestClient
@@ -34,7 +34,7 @@ def get(
     output: Output = "text",
     endpoint: Endpoint = LOCAL,
 ) -> None:
-    """Draw the nodes of an execution with phases, durations, attempts, cache marks and errors."""
+    """Draw the nodes of an execution with phases, durations, attempts, cache marks and errors, and its outputs."""
     from app.cli.client import connected
 
     with errors_in_one_line(), connected(endpoint) as client:
@@ -46,7 +46,7 @@ def get(
 
 def show(client: RestClient, place: ExecutionAddress, output: str, *, all_rows: bool = False) -> None:
     """Print one execution. Raises BadSetting."""
-    from app.cli.terminal import draw
+    from app.cli.terminal import draw, outputs
     from app.cli.terminal.tree import TreeReader
 
     reader = TreeReader(client, place)
@@ -55,10 +55,15 @@ def show(client: RestClient, place: ExecutionAddress, output: str, *, all_rows: 
     rows = draw.rows_of(tree.nodes, level_rows_max=most, rows_max=most if all_rows else draw.ROWS_MAX)
     reader.add_attempts([row.node for row in rows if row.node is not None])
     reader.add_errors(draw.causes(tree)[: draw.ERRORS_MAX])
+    literals = outputs.read(client, place) if tree.phase == "SUCCEEDED" else None
     if output == "json":
-        print_json(as_json(tree, client))
+        print_json({**as_json(tree, client), "outputs": None if literals is None else outputs.plain(literals)})
         return
-    print_drawing(console(), draw.picture(tree, client, rows))
+    screen = console()
+    print_drawing(screen, draw.picture(tree, client, rows))
+    if literals:
+        screen.print()
+        outputs.show(literals)
 
 
 def as_json(tree: NodeTree, client: RestClient) -> dict[str, Any]:
@@ -107,6 +112,8 @@ def _list(client: RestClient, project: str, domain: str, limit: int, output: str
     place = place_of(client, project, domain)
     query = {"limit": str(limit), "sort_by.key": "created_at", "sort_by.direction": "DESCENDING"}
     rows = client.get(path_of("executions", *place), **query)["executions"]
+    if not rows:
+        check_place(client, *place)
     if output == "json":
         print_json([_execution(row) for row in rows])
         return

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from app.cli.client import RestClient
 
 PROJECT, DOMAIN = "flytesnacks", "development"
+# Projects that a refusal names.
+NAMED_MAX = 20
 
 _URL = re.compile(r"https?://.*/projects/([^/?#]+)/domains/([^/?#]+)/executions/([^/?#]+)")
 
@@ -82,6 +84,25 @@ def place_of(client: RestClient, project: str, domain: str) -> tuple[str, str]:
     """Return project and domain of a command: the options, else those of the configuration, else the first ones."""
     connection = client.connection
     return project or connection.project or PROJECT, domain or connection.domain or DOMAIN
+
+
+def check_place(client: RestClient, project: str, domain: str) -> None:
+    """Check project and domain of a list that is empty.
+
+    Raises:
+        BadSetting: The server has no such project or domain, or this caller may not see it.
+    """
+    from app.cli.calls import path_of
+    from app.settings import BadSetting
+
+    found = client.get(path_of("projects"), filters=f"eq(identifier,{project})", limit="1").get("projects")
+    if not found:
+        page = client.get(path_of("projects"), limit=str(NAMED_MAX))
+        known = [str(one["id"]) for one in page.get("projects") or ()] + (["…"] if page.get("token") else [])
+        raise BadSetting(f"the project {project} is unknown; there are {', '.join(known) or 'none'}")
+    domains = [str(one["id"]) for one in found[0].get("domains") or []]
+    if domain not in domains:
+        raise BadSetting(f"the domain {domain} of {project} is unknown; there are {', '.join(domains)}")
 
 
 def execution_of(client: RestClient, text: str, project: str, domain: str) -> ExecutionAddress:

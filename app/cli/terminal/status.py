@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.calls import path_of
+from app.cli.calls import SHORT_TIMEOUT_SECONDS, path_of
 from app.cli.options import Output, errors_in_one_line
 from app.cli.program import program
 from app.cli.rest import LOCAL, Endpoint
 from app.cli.terminal.output import console, print_json, show
-from app.cli.terminal.places import Domain, Project, place_of
+from app.cli.terminal.places import Domain, Project, check_place, place_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,7 @@ def status(
     """
     from app.cli.client import ServerUnreachable, connected
 
-    with errors_in_one_line(), connected(endpoint) as client:
+    with errors_in_one_line(), connected(endpoint, seconds=SHORT_TIMEOUT_SECONDS) as client:
         try:
             found = _read(client)
             found["latest"] = _latest(client, project, domain)
@@ -72,7 +72,8 @@ def _read(client: RestClient) -> dict[str, Any]:
 
 def _latest(client: RestClient, project: str, domain: str) -> dict[str, Any]:
     """Return the latest execution, and the latest failed one, of a project and domain."""
-    from app.cli.client import CallRefused
+    from app.cli.client import ServerUnreachable
+    from app.settings import BadSetting
 
     place = place_of(client, project, domain)
     query = {"limit": "1", "sort_by.key": "created_at", "sort_by.direction": "DESCENDING"}
@@ -80,7 +81,11 @@ def _latest(client: RestClient, project: str, domain: str) -> dict[str, Any]:
     for name, filters in (("execution", {}), ("failed", {"filters": "eq(phase,FAILED)"})):
         try:
             rows = client.get(path_of("executions", *place), **query, **filters)["executions"]
-        except CallRefused as error:
+            if name == "execution" and not rows:
+                check_place(client, *place)
+        except ServerUnreachable:
+            raise
+        except BadSetting as error:
             # A person may see the state of the server without a role in this project.
             return {**found, "problem": str(error)}
         if rows:
@@ -116,7 +121,8 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
         if found.get("process"):
             yield (
                 f"process {found['process']} serves from {found['home']}: "
-                "wait until it is ready, or give its address with --endpoint"
+                "wait until it is ready, or give its address with --endpoint; "
+                "if it stays like this, see its log and start it again"
             )
         else:
             yield f"start the server: {program()} serve"
@@ -196,6 +202,8 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "environment", "  ".join(filter(None, parts))
     if engine := found.get("engine"):
         yield "engine", f"{engine['kind']}: {engine['running']} running, {engine['queued']} queued"
+    if problem := (found.get("latest") or {}).get("problem"):
+        yield "latest", problem
     if execution := (found.get("latest") or {}).get("execution"):
         yield "latest", f"{execution['name']}  {execution['phase'].lower()}, {times.ago(execution['created_at'])}"
     if failed := (found.get("latest") or {}).get("failed"):

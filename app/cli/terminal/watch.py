@@ -68,24 +68,15 @@ def print_outputs(client: RestClient, place: ExecutionAddress, code: int, *, jso
 
     The exit code stays where the outputs cannot be read.
     """
-    from app.cli.calls import path_of
-    from app.cli.client import CallRefused, ServerUnreachable
-    from app.cli.terminal import values
+    from app.cli.terminal import outputs
 
     if code == INTERRUPTED:
         return
-    literals: dict[str, Any] = {}
-    if code == 0:
-        try:
-            data = client.get(path_of("data", "executions", *place.parts))
-            literals = (data.get("full_outputs") or {}).get("literals") or {}
-        except (CallRefused, ServerUnreachable) as error:
-            typer.echo(f"flyteadmin: the outputs of {place} cannot be read: {error}", err=True)
+    literals = (outputs.read(client, place) if code == 0 else None) or {}
     if json:
-        print_json_line({**place.id, "exit_code": code, "outputs": {k: values.plain(v) for k, v in literals.items()}})
-        return
-    for name, literal in sorted(literals.items()):
-        console().print(f"{name} = {values.shown(literal)}", soft_wrap=True)
+        print_json_line({**place.id, "exit_code": code, "outputs": outputs.plain(literals)})
+    else:
+        outputs.show(literals)
 
 
 class LiveTree:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+
 from tests.cli.api import Api
 
 PLACE = {"project": "flytesnacks", "domain": "development"}
@@ -82,3 +84,14 @@ def serve(api: Api, row: dict[str, Any], nodes: list[dict[str, Any]], compiled: 
     for one in nodes:
         id = one["id"]["node_id"]
         api.routes[f"GET /api/v1/task_executions/{PATH}/{id}"] = {"task_executions": [attempt(id)], "token": ""}
+
+
+def serve_projects(api: Api, **projects: tuple[str, ...]) -> None:
+    """Serve the list of projects, each with its domains."""
+    found = [{"id": id, "domains": [{"id": domain} for domain in domains]} for id, domains in projects.items()]
+
+    def answer(request: httpx.Request) -> dict[str, Any]:
+        chosen = request.url.params.get("filters", "").removeprefix("eq(identifier,").removesuffix(")")
+        return {"projects": [one for one in found if chosen in ("", one["id"])], "token": ""}
+
+    api.routes["GET /api/v1/projects"] = answer

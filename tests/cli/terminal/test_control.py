@@ -288,4 +288,27 @@ def test_a_signal_with_a_space_is_quoted_in_the_command(api: Api) -> None:
 
 def test_nothing_waits(api: Api) -> None:
     api.routes["GET /api/v1/executions/p/d"] = {"executions": [], "token": ""}
+    rows.serve_projects(api, p=("d",))
     assert run("waiting", "-p", "p", "-d", "d").stdout == "nothing in p/d waits for a person\n"
+
+
+def test_an_unknown_project_has_nothing_that_waits(api: Api) -> None:
+    api.routes["GET /api/v1/executions/nope/development"] = {"executions": [], "token": ""}
+    rows.serve_projects(api, p=("d",))
+    done = run("waiting", "-p", "nope")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "the project nope is unknown; there are p" in done.stderr
+
+
+def test_a_server_that_takes_a_connection_and_does_not_answer(api: Api) -> None:
+    timeouts = []
+
+    def answer(request: httpx.Request) -> Any:
+        timeouts.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("timed out")
+
+    api.routes["GET /api/v1/executions/flytesnacks/development"] = answer
+    done = run("waiting")
+    assert done.exit_code == 1
+    assert "it takes connections but does not answer, so it is stopped or too busy: see its log" in done.stderr
+    assert timeouts == [10.0]

@@ -199,6 +199,7 @@ def test_an_empty_list_launches_in_the_place_that_was_asked_for(
 ) -> None:
     place = "p/production" if options else "flytesnacks/development"
     api.routes[f"GET /api/v1/executions/{place}"] = {"executions": [], "token": ""}
+    rows.serve_projects(api, flytesnacks=("development",), p=("production",))
     arguments = ("-p", "p", *options) if options else ()
     assert lines(*arguments) == [f"no execution in {place}; launch one with `flyteadmin {command} WORKFLOW`"]
 
@@ -247,3 +248,50 @@ def test_text_that_is_no_name(api: Api) -> None:
         "and see the latest ones with `flyteadmin get`\n"
     )
     assert api.sent == []
+
+
+class TestOutputs:
+    DATA = f"GET /api/v1/data/executions/{rows.PATH}"
+
+    @pytest.fixture
+    def succeeded(self, api: Api) -> Api:
+        rows.serve(api, rows.execution(), [rows.node("n0")], rows.workflow(rows.task("n0")))
+        values = {"o1": {"string_value": "x" * 2000}, "o0": {"integer": "7"}}
+        literals = {name: {"scalar": {"primitive": value}} for name, value in values.items()}
+        api.routes[self.DATA] = {"full_outputs": {"literals": literals}}
+        return api
+
+    def test_each_has_a_line_that_is_cut(self, succeeded: Api) -> None:
+        found = lines("f1")
+        assert found[-3:-1] == ["", "o0 = 7"]
+        assert found[-1].startswith('o1 = "xxx')
+        assert found[-1].endswith("x…")
+        assert len(found[-1]) < 600
+
+    def test_json_has_them_as_a_whole(self, succeeded: Api) -> None:
+        assert json.loads(run("f1", "-o", "json").stdout)["outputs"] == {"o0": 7, "o1": "x" * 2000}
+
+    def test_those_that_cannot_be_read_leave_the_drawing(self, succeeded: Api) -> None:
+        succeeded.routes[self.DATA] = httpx.Response(403, json={"code": 7, "message": "not allowed"})
+        done = run("f1")
+        assert done.exit_code == 0
+        assert "n0 wf.work  ✓ succeeded" in done.stdout
+        assert "the outputs of flytesnacks/development/f1 cannot be read: 403: not allowed" in done.stderr
+        assert json.loads(run("f1", "-o", "json").stdout)["outputs"] is None
+
+    def test_a_failed_execution_has_none(self, api: Api) -> None:
+        rows.serve(api, rows.execution("FAILED"), [rows.node("n0")], rows.workflow(rows.task("n0")))
+        assert json.loads(run("f1", "-o", "json").stdout)["outputs"] is None
+        assert self.DATA not in api.paths()
+
+
+def test_a_list_of_an_unknown_project_or_domain_names_those_that_exist(api: Api) -> None:
+    rows.serve_projects(api, flytesnacks=("development", "production"), mine=())
+    for place in ("nope/development", "flytesnacks/nope", "flytesnacks/production"):
+        api.routes[f"GET /api/v1/executions/{place}"] = {"executions": [], "token": ""}
+    done = run("-p", "nope")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "the project nope is unknown; there are flytesnacks, mine" in done.stderr
+    assert run("-p", "nope", "-o", "json").exit_code == 1
+    assert "the domain nope of flytesnacks is unknown; there are development, production" in run("-d", "nope").stderr
+    assert lines("-d", "production")[0].startswith("no execution in flytesnacks/production; launch one")

@@ -92,6 +92,7 @@ def test_what_to_do_next(served: Api, change: dict[str, Any], step: str) -> None
 
 def test_a_first_server_offers_hello(served: Api) -> None:
     served.routes["GET /api/v1/executions/flytesnacks/development"] = {"executions": [], "token": ""}
+    rows.serve_projects(served, flytesnacks=("development",))
     assert "  run a first workflow: flyteadmin hello" in run().stdout.splitlines()
 
 
@@ -115,5 +116,29 @@ def test_no_server(api: Api) -> None:
 def test_a_process_that_has_the_home_but_does_not_answer_may_be_starting() -> None:
     found = {"problem": "no answer", "process": 7, "home": "/h"}
     assert list(status.advice(found)) == [
-        "process 7 serves from /h: wait until it is ready, or give its address with --endpoint"
+        "process 7 serves from /h: wait until it is ready, or give its address with --endpoint; "
+        "if it stays like this, see its log and start it again"
     ]
+
+
+def test_a_server_that_does_not_answer_is_given_ten_seconds(api: Api) -> None:
+    timeouts = []
+
+    def answer(request: httpx.Request) -> Any:
+        timeouts.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("timed out")
+
+    api.routes["GET /api/v1/status"] = answer
+    done = run()
+    assert done.exit_code == 1
+    assert "it takes connections but does not answer, so it is stopped or too busy" in done.stdout
+    assert timeouts == [10.0]
+
+
+def test_an_unknown_project_is_named_beside_the_state(served: Api) -> None:
+    served.routes["GET /api/v1/executions/nope/development"] = {"executions": [], "token": ""}
+    rows.serve_projects(served, flytesnacks=("development",))
+    done = run("-p", "nope")
+    assert done.exit_code == 0
+    assert "  the project nope is unknown; there are flytesnacks\n" in done.stdout
+    assert "hello" not in done.stdout
