@@ -27,7 +27,7 @@ _CHECKS_MAX = 6
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the last check of a supervisor has found: `system.switches`, and the number of checks with that value."""
+    """The result of a check: `system.switches`, and the number of later checks with the same value."""
 
     switches: int
     checks: int = 0
