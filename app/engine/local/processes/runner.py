@@ -315,7 +315,12 @@ class TaskRunner:
         try:
             choice = await self._images.choose(attempt.task, container)
             if choice.wanted is not None:
-                await self._maker.ensure(choice.wanted, container.image, choice.notices)
+                try:
+                    await self._maker.ensure(choice.wanted, container.image, choice.notices)
+                except NotMade as error:
+                    if not choice.file:
+                        raise
+                    raise CannotBuild(f"{error} | the packages are those of {choice.file}") from error
                 return choice, self._made(choice.wanted)
             if choice.given is not None:
                 found = choice.given

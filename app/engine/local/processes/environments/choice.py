@@ -22,9 +22,11 @@ class Choice:
         given: The interpreter or the folder of an environment that the setting names.
         variables: Environment variables of the image.
         notices: Notices to the user, for the log of the task.
+        file: The operator's file that `wanted` was read from, with the setting that names it; "" for other sources.
     """
 
     wanted: Wanted | None = None
     given: Path | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    file: str = ""

@@ -118,7 +118,8 @@ class Images:
         except ValueError as error:
             raise NoEnvironment(f"{name} cannot be read: {error}") from error
         # The file is the operator's, so its options are not checked.
-        return Choice(wanted=Wanted(requirements=with_flytekit(lines, self._local.requirements)))
+        wanted = Wanted(requirements=with_flytekit(lines, self._local.requirements))
+        return Choice(wanted=wanted, file=f"{path}, to which {SETTING}.images maps image [{image}]")
 
     async def _of_description(self, task: tasks_pb2.TaskTemplate, image: str, digest: str) -> Choice:
         folder = [*self._prefix, task.id.project, task.id.domain]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 import subprocess
@@ -15,10 +16,16 @@ from pathlib import Path
 
 import pytest
 
+from app.blobs import Blobs
 from app.engine.local.processes.environments.installer import InstallationStopped, Installer, Sources
 from app.engine.local.processes.environments.store import EnvironmentStore, NotMade
 from app.engine.local.processes.environments.wanted import Wanted
+from app.engine.local.processes.runner import TaskRunner
+from app.engine.local.processes.task_attempt import CannotBuild, PreparedAttempt
+from app.settings import Settings
+from tests.engine.conftest import script
 from tests.engine.local.processes.test_environment import a_wheel
+from tests.engine.local.processes.test_provided_variables import attempt as attempt_of
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +203,49 @@ def test_a_stopped_server_ends_its_installer_and_removes_the_folder(
     assert not making.is_alive()
     assert not folders(store, wanted)
     assert not store.all()
+
+
+def test_a_package_that_does_not_exist_is_named_by_the_task_and_the_earlier_environment_does_not_run_it(
+    tmp_path: Path, index: tuple[Index, Wanted]
+) -> None:
+    listed = tmp_path / "ml.txt"
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path / "home",
+            "storage": {"url": str(tmp_path / "store")},
+            "engine": {
+                "local": {
+                    # No flytekit, which this index does not have.
+                    "requirements": ["tiny-part"],
+                    "environments": {"images": [{"image": "me:*", "use": str(listed)}]},
+                }
+            },
+        }
+    )
+    template = script("echo done")
+    template.container.image = "me:tag"
+    address = f"--index-url {index[1].sources.index}\n"
+
+    async def prepared() -> PreparedAttempt:
+        runner = TaskRunner(settings, Blobs(settings), progress=print)
+        try:
+            return await runner.prepare(attempt_of(tmp_path, template))
+        finally:
+            await runner.close()
+
+    listed.write_text(f"{address}tiny-part==1.0\n")
+    before = asyncio.run(prepared())
+    listed.write_text(f"{address}tiny-part==1.0\nmissing-part==2.0\n")
+    with pytest.raises(CannotBuild) as refused:
+        asyncio.run(prepared())
+    message = refused.value.error.message
+    # By uv, which looks for it in the index.
+    assert "missing-part was not found in the package registry" in message
+    assert f"{listed}, to which engine.local.environments.images maps image [me:tag]" in message
+    listed.write_text(f"{address}tiny-part==1.0\n")
+    downloads = index[0].downloads
+    assert asyncio.run(prepared()) == before
+    assert index[0].downloads == downloads
 
 
 def until(holds: Callable[[], bool]) -> None:
