@@ -29,9 +29,20 @@ def run_in_main_thread() -> None:
             return original(self, coroutine)
         # Connections of a file system belong to the loop in which it was first used.
         loop = getattr(self, "loop_of_main_thread", None)
-        if loop is None:
+        if loop is None or not _has_selector(loop):
+            # An unusable loop is kept: when it is deleted, it closes descriptors that may be those of other files.
+            self.loops_with_closed_descriptors = (*getattr(self, "loops_with_closed_descriptors", ()), loop)
             loop = self.loop_of_main_thread = asyncio.new_event_loop()
             loop.set_exception_handler(self.get_exc_handler())
         return loop.run_until_complete(coroutine)
 
     kind.run = run
+
+
+def _has_selector(loop: Any) -> bool:
+    """Return whether the descriptors of a loop are open. A task may have closed all of its process, as daemons do."""
+    try:
+        loop._selector.select(0)
+    except OSError:
+        return False
+    return True

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 _MODULE = """
 import asyncio
+import os
 import threading
 
 from flytekit import task
@@ -40,23 +41,49 @@ async def name() -> str:
 @task
 def called() -> str:
     return run_sync(name)
+
+
+@task
+def closes_descriptors() -> str:
+    os.closerange(3, 4096)
+    return "closed"
+
+
+@task
+def uses_descriptors_again() -> str:
+    os.closerange(3, 4096)
+    global files
+    files = [open(os.devnull) for _ in range(50)]
+    return "opened"
 """
 
 
-def test_only_coroutines_of_users_run_in_a_thread(
-    bench: Callable[..., Bench], serialize: Callable[..., None], tmp_path: Path
-) -> None:
+@pytest.fixture
+def made(bench: Callable[..., Bench], serialize: Callable[..., None], tmp_path: Path) -> Bench:
     (tmp_path / "threaded.py").write_text(_MODULE)
     serialize("threaded", tmp_path, tmp_path)
     made = bench(python_path=str(tmp_path))
     made.templates = tmp_path
+    return made
+
+
+def check_outputs(made: Bench, expected: dict[str, str]) -> None:
+    """Run tasks, and compare the output of each."""
 
     async def main(runner: TaskRunner) -> None:
-        expected = {"threads": "MainThread"} | dict.fromkeys(("awaited", "called"), "MainThread : loop-runner")
-        for task, names in expected.items():
+        for task, text in expected.items():
             attempt = made.attempt(task, node=task)
             outcome = await run(runner, attempt)
             assert isinstance(outcome, Succeeded), (outcome, attempt.log_path.read_text())
-            assert outcome.outputs.literals["o0"].scalar.primitive.string_value == names
+            assert outcome.outputs.literals["o0"].scalar.primitive.string_value == text
 
     with_runner(made, main)
+
+
+def test_only_coroutines_of_users_run_in_a_thread(made: Bench) -> None:
+    check_outputs(made, {"threads": "MainThread"} | dict.fromkeys(("awaited", "called"), "MainThread : loop-runner"))
+
+
+def test_a_task_may_close_all_descriptors(made: Bench) -> None:
+    """Those of the event loop are among them."""
+    check_outputs(made, {"closes_descriptors": "closed", "uses_descriptors_again": "opened"})
