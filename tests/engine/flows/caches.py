@@ -103,8 +103,11 @@ def without_outputs(path: str) -> None:
 
 @task(cache=Cache(version="1", serialize=True), retries=1)
 def slow(path: str, seconds: float) -> float:
+    """Sleeps, at most until the file PATH.go is there."""
     leave(path, "began")
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not os.path.exists(f"{path}.go"):
+        time.sleep(min(left, 0.2))
     leave(path, "ended")
     return seconds
 

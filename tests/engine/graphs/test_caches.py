@@ -279,11 +279,12 @@ class TestSerializing:
 
     def test_overwriting_waits_for_nobody(self, caches: Caches, path: Path) -> None:
         remote = caches.remote
-        first = caches.launch("serialized", path=str(path), seconds=4.0)
+        first = caches.launch("serialized", path=str(path), seconds=90.0)
         remote.until(lambda: lines(path) == ["began"], "the first line")
-        second = remote.launch("caches.serialized", {"path": str(path), "seconds": 4.0}, overwrite_cache=True)
+        second = remote.launch("caches.serialized", {"path": str(path), "seconds": 90.0}, overwrite_cache=True)
         remote.until(lambda: lines(path) == ["began", "began"], "the second one beside the first one")
-        assert remote.outputs(first) == remote.outputs(second) == {"o0": 4.0}
+        path.with_name(f"{path.name}.go").touch()
+        assert remote.outputs(first) == remote.outputs(second) == {"o0": 90.0}
 
 
 @pytest.mark.campaign
