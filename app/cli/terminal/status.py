@@ -194,7 +194,8 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield part, f"{_short(one['address'])}  {size(one)}"
     for one in found.get("environments") or ():
         if one.get("state") == "failed":
-            yield "environment", f"{one['name']}  was not made, see {program()} envs log {one['name']}"
+            text = f"was not made, see {program()} envs log {one['name']}; {program()} envs prune removes it"
+            yield "environment", f"{one['name']}  {text}"
             continue
         where = _short(one["path"]) if "path" in one else ""
         state = one.get("state") or "ready"

@@ -55,7 +55,8 @@ def test_a_server_of_ours(served: Api) -> None:
     assert "storage       /srv/flyte/storage  more than 999 B" in lines
     assert "environment   default  /srv/flyte/envs/default-1  12 kB" in lines
     assert "environment   5c9e  /srv/flyte/envs/5c9e  2 kB  is being made" in lines
-    assert "environment   77aa  was not made, see flyteadmin envs log 77aa" in lines
+    failed = "environment   77aa  was not made, see flyteadmin envs log 77aa; flyteadmin envs prune removes it"
+    assert failed in " ".join(line.strip() for line in lines)
     assert "engine        local: 1 running, 2 queued" in lines
     assert any(line.startswith("last failure  f1, ") and line.endswith("ValueError: odd") for line in lines)
     assert "last log      error boom at t: x=1" in lines

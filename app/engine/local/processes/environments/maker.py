@@ -95,5 +95,6 @@ class EnvironmentMaker:
             raise NotMade(f"environment {wanted.key} is not made: the server stops") from error
         self._failed.pop(wanted.key, None)
         log.info("environment_ready", key=wanted.key, image=image)
+        await loop.run_in_executor(self._threads, self.store.forget_failed)
         if self._bytes_max:
             await loop.run_in_executor(self._threads, pruning.to_size, self.store, self._bytes_max)

@@ -39,6 +39,8 @@ from app.settings import redact
 _LOCK_POLL_SECONDS = 0.2
 _REMOVED = ".removed-"
 _UNFINISHED_SECONDS = 3600.0
+# Time for which an environment that could not be made is listed, so that its reason and its log can be read.
+_FAILED_SECONDS = 86400.0
 _LAST_LINE_BYTES = 4096
 _LOG_BYTES_MAX = 1024 * 1024
 _RECORD_BYTES_MAX = 4 * 1024 * 1024
@@ -260,7 +262,14 @@ class EnvironmentStore:
             if record.state == "failed" and self.path(record.key).exists() and self._unlocked(record.key):
                 self._remove_folder(record.key)
                 removed.append(record.key)
+        self.forget_failed()
         return removed
+
+    def forget_failed(self) -> None:
+        """Remove the records and logs of environments that could not be made and that no task has wanted for a day."""
+        for record in self.all():
+            if record.state == "failed" and time.time() - record.used_at > _FAILED_SECONDS:
+                self.remove(record.key)
 
     def _checked(self, record: Record) -> Record:
         """Return a record as it holds now: an installation whose process was killed has failed."""

@@ -123,6 +123,15 @@ def test_records_that_killed_processes_have_begun_are_removed_after_an_hour(tmp_
     assert [path.name for path in (tmp_path / "envs").iterdir()] == [f".{'b' * 16}-1"]
 
 
+def test_an_environment_that_could_not_be_made_is_listed_for_a_day(tmp_path: Path) -> None:
+    recorded(tmp_path, "a" * 16, state="failed", days=1.1)
+    recorded(tmp_path, "b" * 16, state="failed", days=0.9)
+    recorded(tmp_path, "c" * 16, days=9)
+    store = store_in(tmp_path)
+    store.clean()
+    assert {record.key for record in store.all()} == {"b" * 16, "c" * 16}
+
+
 def test_environments_in_use_or_just_used_are_not_removed(tmp_path: Path) -> None:
     for key, days in (("a" * 16, 3), ("b" * 16, 2), ("c" * 16, 1), ("d" * 16, 0)):
         recorded(tmp_path, key, days=days, size_bytes=100)
