@@ -92,6 +92,20 @@ def test_a_failed_installation_names_the_settings_and_sets_no_link(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_changed_list_that_cannot_be_installed_does_not_run_in_the_environment_of_before(tmp_path: Path) -> None:
+    older = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "1.0")),))
+    newer = settings_with(tmp_path, requirements=(*older.engine.local.requirements, str(tmp_path / "absent.whl")))
+    before = asyncio.run(ensure(older, lambda line: None))
+    with pytest.raises(EnvironmentBroken, match=r"absent.*FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"):
+        asyncio.run(ensure(newer, lambda line: None))
+    assert (tmp_path / "envs" / "default").resolve() == before.path
+    lines: list[str] = []
+    assert asyncio.run(ensure(older, lines.append)) == before
+    # Nothing was installed again.
+    assert lines == []
+
+
+@pytest.mark.slow
 def test_relative_paths_are_those_of_the_server_whose_project_has_no_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
