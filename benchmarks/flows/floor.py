@@ -1,6 +1,7 @@
-"""Measures the floor of a task: fork a process that has flytekit imported, and exit: floor.py <number of forks>
+"""Measures the floor of a task: fork a process that has flytekit imported, and exit.
 
-Prints the CPU time of one fork in milliseconds, in parent and child together.
+For each line of standard input, a number of forks, it prints the CPU time of one fork in milliseconds, in parent and
+child together.
 """
 
 import gc
@@ -17,13 +18,15 @@ def seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-count = int(sys.argv[1])
 gc.collect()
 gc.freeze()
-before = seconds()
-for _ in range(count):
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-sys.stdout.write(f"{(seconds() - before) / count * 1000}\n")
+for line in sys.stdin:
+    count = int(line)
+    before = seconds()
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    sys.stdout.write(f"{(seconds() - before) / count * 1000}\n")
+    sys.stdout.flush()
