@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from app.cli.options import Files, Output, Yes, errors_in_one_line, group, load_settings, time_before
@@ -40,8 +39,9 @@ def list_entries(
 ) -> None:
     """List cached outputs in the order of project, domain, task, cache version and tag.
 
-    Each line names the attempt that produced the outputs: execution/node/attempt. JSON: one object a line.
+    Each line names the attempt that produced the outputs: execution/node/attempt.
     """
+    from app.cli.terminal.output import print_rows
     from app.server import startup
     from app.services import catalog
 
@@ -55,9 +55,7 @@ def list_entries(
                 return await catalog.list_cached(db, chosen, after=start, limit=limit + 1)
 
         rows = startup.on_database(settings, read)
-        lines = [_shown(row) for row in rows[:limit]]
-        for line in [orjson.dumps(line).decode() for line in lines] if output == "json" else _table(lines):
-            typer.echo(line)
+        print_rows([_shown(row) for row in rows[:limit]], json=output == "json")
         # On stderr, so that a program that reads the list receives entries alone.
         if not rows:
             typer.echo("no entry matches these options", err=True)
@@ -127,15 +125,6 @@ def _shown(row: Any) -> dict[str, str]:
     values = (key.dataset_project, key.dataset_domain, key.task, key.version, row.updated_at.isoformat(" ", "seconds"))
     produced_by = f"{row.execution_name}/{row.node_id}/{row.retry_attempt}"
     return dict(zip(_COLUMNS, (*values, produced_by, key.tag), strict=True))
-
-
-def _table(lines: list[dict[str, str]]) -> list[str]:
-    """Return a heading and a line for each entry, in aligned columns; nothing without entries."""
-    if not lines:
-        return []
-    cells = [[name.replace("_", " ").upper() for name in _COLUMNS], *(list(line.values()) for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _read_token(token: str) -> "CacheKey | None":

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-import orjson
 import typer
 
 from app.cli.options import Files, Output, errors_in_one_line, group, load_settings
@@ -44,6 +43,7 @@ def create_client(
     The API key is id and secret in one text: base64 of JSON. The variables are those that flytekit reads.
     """
     from app.auth.oauth import personal
+    from app.cli.terminal.output import print_json
     from app.settings import BadSetting
 
     with errors_in_one_line():
@@ -64,7 +64,7 @@ def create_client(
             "api_key": made.api_key(urlsplit(uris[0]).netloc if uris else ""),
         }
         if output == "json":
-            typer.echo(orjson.dumps(values).decode())
+            print_json(values)
             return
         for key, value in values.items():
             typer.echo(f"{key}: {value}")
@@ -102,6 +102,7 @@ def create_token(
 ) -> None:
     """Make a personal token, and print it: it is shown this once. Clients send it as a bearer token."""
     from app.auth.oauth import personal
+    from app.cli.terminal.output import print_json
 
     with errors_in_one_line():
         settings = load_settings(context, config)
@@ -121,7 +122,7 @@ def create_token(
         )
         values = {"name": made.name, "token": made.secret, "expires": until.isoformat(timespec="seconds")}
         if output == "json":
-            typer.echo(orjson.dumps(values).decode())
+            print_json(values)
             return
         typer.echo(made.secret)
         typer.echo(f"store the token now: it is not shown again. It expires at {values['expires']}.", err=True)
@@ -143,21 +144,13 @@ def revoke_token(context: typer.Context, name: Name, config: Files = None) -> No
 
 def _list(context: typer.Context, config: Any, kind: str, *, output: str) -> None:
     from app.auth.oauth import personal
+    from app.cli.terminal.output import print_rows
 
     with errors_in_one_line():
         settings = load_settings(context, config)
         rows = _on_database(settings, lambda database: personal.list_rows(database, kind))
-        lines = [_shown(row) for row in rows]
-        if output == "json":
-            for line in lines:
-                typer.echo(orjson.dumps(line).decode())
-            return
-        heading = list(lines[0]) if lines else []
-        cells = [[name.replace("_", " ").upper() for name in heading], *(list(line.values()) for line in lines)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for row in cells if lines else ():
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if not lines:
+        print_rows([_shown(row) for row in rows], json=output == "json")
+        if not rows:
             typer.echo("there is none", err=True)
 
 

@@ -88,7 +88,7 @@ def command(url: str, tmp_path: Path) -> Command:
 def listed(result: Result) -> list[int]:
     """The numbers of the entries that were listed as JSON."""
     assert result.exit_code == 0, result.stderr
-    return [int(json.loads(line)["tag"].removeprefix("flyte_cached-")) for line in result.stdout.splitlines()]
+    return [int(entry["tag"].removeprefix("flyte_cached-")) for entry in json.loads(result.stdout)]
 
 
 def left(command: Command) -> list[int]:

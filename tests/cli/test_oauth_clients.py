@@ -34,13 +34,13 @@ def test_a_client_is_made_listed_and_revoked(run: Run) -> None:
     values = json.loads(made.stdout)
     assert values["client_id"] == "ci"
     assert len(values["client_secret"]) >= 43
-    (listed,) = map(json.loads, run("client", "list", "-o", "json").stdout.splitlines())
+    (listed,) = json.loads(run("client", "list", "-o", "json").stdout)
     assert (listed["state"], listed["last_used"], listed["description"]) == ("valid", "never", "pipeline")
     assert values["client_secret"] not in run("client", "list").output
     again = run("client", "create", "ci")
     assert (again.exit_code, "choose another name" in again.output) == (1, True)
     assert "revocationDelay" in run("client", "revoke", "ci").stdout
-    (listed,) = map(json.loads, run("client", "list", "-o", "json").stdout.splitlines())
+    (listed,) = json.loads(run("client", "list", "-o", "json").stdout)
     assert listed["state"] == "revoked"
     assert run("token", "revoke", "ci").exit_code == 1
     assert run("client", "revoke", "nobody").exit_code == 1
@@ -50,7 +50,7 @@ def test_a_token_is_made_listed_and_revoked(run: Run) -> None:
     made = run("token", "create", "laptop", "--subject", "alice", "--expires", "1h")
     assert made.exit_code == 0, made.output
     assert made.stdout.startswith("flyte_pat_laptop_")
-    (listed,) = map(json.loads, run("token", "list", "-o", "json").stdout.splitlines())
+    (listed,) = json.loads(run("token", "list", "-o", "json").stdout)
     assert (listed["subject"], listed["state"]) == ("alice", "valid")
     assert made.stdout.strip().rpartition("_")[2] not in run("token", "list").output
     assert run("token", "revoke", "laptop").exit_code == 0

@@ -47,8 +47,22 @@ def print_json(value: Any) -> None:
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
+def print_rows(rows: list[dict[str, str]], *, json: bool) -> None:
+    """Print rows with the same keys as a JSON list, or as a table in which the keys are the heading.
+
+    Without rows the table is empty.
+    """
+    if json:
+        print_json(rows)
+    elif rows:
+        cells = [[key.replace("_", " ").upper() for key in rows[0]], *(list(row.values()) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
 def print_json_line(value: Any) -> None:
-    """Print a value as one line of JSON, at once."""
+    """Print a value as one line of JSON, for commands that print while an execution runs."""
     import orjson
 
     typer.echo(orjson.dumps(value))
