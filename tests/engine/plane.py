@@ -195,6 +195,12 @@ class Plane:
             ]
         return {str(row): row.phase for row in rows if row.phase not in (*ENDS, "SKIPPED", "RECOVERED")}
 
+    async def check_all_ended(self, step: int | None = None) -> None:
+        """Wait until all executions have ended; fail if rows are open or a task runs. step: shown in the failure."""
+        await self.until(self.all_have_ended)
+        assert await self.open_rows() == {}, step
+        assert not self.runner.alive, step
+
 
 def execution_id(name: str) -> identifier_pb2.WorkflowExecutionIdentifier:
     return identifier_pb2.WorkflowExecutionIdentifier(project="p", domain="development", name=name)

@@ -109,9 +109,7 @@ def test_an_abort_reaches_the_children(run_plane: RunPlane) -> None:
         await plane.until(lambda: plane.runner.alive)
         await plane.terminate(id)
         assert await plane.phase(id) == "ABORTED"
-        await plane.until(plane.all_have_ended)
-        assert await plane.open_rows() == {}
-        assert not plane.runner.alive
+        await plane.check_all_ended()
 
     run_plane(scenario, FUNCTIONS)
 
@@ -131,8 +129,7 @@ def test_a_child_at_its_timeout_is_terminated_and_launched_again(run_plane: RunP
         id = await launch(plane, node, inner(task_node("n0", "wait", x=4)), outputs={"r": ("int", "n0.o")})
         assert await plane.outputs(id) == {"r": 4}
         assert await plane.executions() == 3
-        await plane.until(plane.all_have_ended)
-        assert await plane.open_rows() == {}
+        await plane.check_all_ended()
 
     run_plane(scenario, {**FUNCTIONS, "wait": wait_once})
 

@@ -23,14 +23,12 @@ from app.engine.local import engine
 from app.engine.local.graph import service_calls
 from app.services.execution_ids import execution_id, execution_key
 from tests.conftest import DATABASES
-from tests.engine.local.test_interruptions import EXPECTED, FUNCTIONS, register
+from tests.engine.every_kind import EXPECTED, FUNCTIONS, UPSTREAM, register
 from tests.engine.plane import ENDS, Plane
 
 Id = identifier_pb2.WorkflowExecutionIdentifier
 
 OLD = "old"
-# The nodes of tests/engine/local/test_interruptions.py that wait for others.
-UPSTREAM = {"n2": ("n1",), "n3": ("n2",), "n1": ("n0",), "end-node": ("n3", "n4", "n5")}
 # Calls of the new holder before the old one continues; the last one stands for its end.
 LATENESS = (0, 3, 10_000)
 
@@ -151,9 +149,7 @@ def at_every_step(
                 assert last > 20
                 for step in range(1, last + 1, stride):
                     await scenario(theft, step)
-                    await new.until(new.all_have_ended)
-                    assert await new.open_rows() == {}, step
-                    assert not new.runner.alive
+                    await new.check_all_ended(step)
 
         asyncio.run(main())
 

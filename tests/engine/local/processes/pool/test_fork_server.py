@@ -267,13 +267,18 @@ def test_a_variable_that_the_imports_read_has_an_effect_in_every_task(bench: Ben
     assert all(f"width={value}" in text for value, text in logs.items())
 
 
-def test_an_interpreter_that_does_not_run_is_named_with_its_setting(bench: Benches, tmp_path: Path) -> None:
-    made = bench(environment=str(tmp_path / "fake"))
-    programs = tmp_path / "fake" / "bin"
+def environment_with_script(environment: Path, text: str) -> str:
+    """Make an environment whose programs are all the same shell script, and return its path."""
+    programs = environment / "bin"
     programs.mkdir(parents=True)
     for name in ("python", "pyflyte-execute"):
-        (programs / name).write_text("#!/bin/sh\necho this is no python >&2\nexit 3\n")
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
+    return str(environment)
+
+
+def test_an_interpreter_that_does_not_run_is_named_with_its_setting(bench: Benches, tmp_path: Path) -> None:
+    made = bench(environment=environment_with_script(tmp_path / "fake", "echo this is no python >&2\nexit 3"))
 
     async def main(runner: TaskRunner) -> None:
         with pytest.raises(CannotBuild) as raised:
@@ -288,12 +293,7 @@ def test_the_environment_is_not_to_blame_for_a_fork_server_that_is_killed_at_its
     bench: Benches, tmp_path: Path
 ) -> None:
     """For example for lack of memory: a later attempt may start."""
-    made = bench(environment=str(tmp_path / "fake"))
-    programs = tmp_path / "fake" / "bin"
-    programs.mkdir(parents=True)
-    for name in ("python", "pyflyte-execute"):
-        (programs / name).write_text("#!/bin/sh\nkill -9 $$\n")
-        (programs / name).chmod(0o755)
+    made = bench(environment=environment_with_script(tmp_path / "fake", "kill -9 $$"))
 
     async def main(runner: TaskRunner) -> None:
         with pytest.raises(StartFailed) as raised:
