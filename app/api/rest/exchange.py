@@ -123,11 +123,12 @@ class Head:
                 fields.setdefault(name, value)
             elif name == b"accept" and writer is None:
                 writer = BY_MEDIA_TYPE.get(value)
-        content_type = fields.get(b"content-type", b"")
-        media_type, *parameters = content_type.split(b";")
-        reader = BY_MEDIA_TYPE.get(media_type.strip().lower(), CAMEL_JSON)
-        if _CAMEL_PARAMETER in map(bytes.strip, parameters):
-            reader = CAMEL_JSON
+        reader: Codec = CAMEL_JSON
+        content_type = fields.get(b"content-type")
+        if content_type:
+            media_type, *parameters = content_type.split(b";")
+            if _CAMEL_PARAMETER not in map(bytes.strip, parameters):
+                reader = BY_MEDIA_TYPE.get(media_type.strip().lower(), CAMEL_JSON)
         form = content_type == _FORM and scope["method"] == "POST"
         return cls(fields, reader, writer or reader, form, writer is not None, gzip_bytes_min)
 

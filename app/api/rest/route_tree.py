@@ -117,5 +117,8 @@ def clean_path(path: str) -> str | None:
 def route_path(scope: Scope) -> bytes:
     """Return the path as sent, without the prefix under which this application is mounted."""
     path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    root = quote(scope.get("root_path", "")).encode()
-    return path[len(root) :] if root and path.startswith(root + b"/") else path
+    mounted = scope.get("root_path", "")
+    if not mounted:
+        return path
+    root = quote(mounted).encode()
+    return path[len(root) :] if path.startswith(root + b"/") else path

@@ -172,8 +172,8 @@ class RestRouter(APIRouter):
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Paths outside of the RPCs' common prefix are matched against pages first."""
-        if scope["type"] == "http" and self._prefix and route_path(scope).startswith(self._prefix):
-            await self._serve(scope, receive, send)
+        if scope["type"] == "http" and self._prefix and (path := route_path(scope)).startswith(self._prefix):
+            await self._serve(scope, receive, send, path)
         else:
             await self.others(scope, receive, send)
 
@@ -186,13 +186,12 @@ class RestRouter(APIRouter):
             # `_serve` found no RPC and passed the request on to the pages.
             await exchange.send_error(send, scope, scope[_HEAD], errors.NotFound("Not Found"))
         else:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send, route_path(scope))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, path: bytes) -> None:
         """Find the RPC of a request and serve it; pass a request for an unknown path on to the pages."""
         head = scope[_HEAD] = Head.of(scope, self._gzip_bytes_min)
         try:
-            path = route_path(scope)
             found = self._cached_reply(scope, head, path)
             if found is not None:
                 reply, key = found
