@@ -7,6 +7,7 @@ go-oidc v3 NewProvider.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from app.auth.provider_client import ProviderClient, ProviderReply, json_object
 from app.auth.remote_keys import ASYMMETRIC, RemoteKeys
 from app.auth.remote_value import RemoteValue
 from app.settings import Settings
+from app.settings.auth import Auth
 
 OPENID_PATH = ".well-known/openid-configuration"
 OAUTH_PATH = ".well-known/oauth-authorization-server"
@@ -24,28 +26,58 @@ OAUTH_PATH = ".well-known/oauth-authorization-server"
 _RETRIED = range(HTTPStatus.UNAUTHORIZED, HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED + 1)
 
 
-class OpenIdProvider:
-    """The provider at which people sign in (`auth.userAuth.openId`).
+class _RemoteServer(ABC):
+    """A server whose document names its keys. Both are fetched when they are first needed, and again later.
+
+    Args:
+        auth: The settings.
+        proxy: The address of the HTTP proxy; "" for none.
+        document: The name of the document in messages.
 
     Attributes:
-        client: Sends requests to the provider.
-        keys: The keys of its id tokens.
+        client: Sends requests to the server.
+        keys: The keys of its tokens.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        auth = settings.auth
-        self._openid = auth.user_auth.open_id
-        self.client = ProviderClient(auth, auth.user_auth.http_proxy_url or auth.http_proxy_url)
-        self._document = RemoteValue("openid-configuration", self._fetch, auth.provider_document_seconds)
+    def __init__(self, auth: Auth, proxy: str, document: str) -> None:
+        self.client = ProviderClient(auth, proxy)
+        self._document = RemoteValue(document, self._fetch, auth.provider_document_seconds)
         self.keys = RemoteKeys(auth, self.client, self._keys_address)
 
     async def document(self) -> Mapping[str, Any]:
-        """Return the provider's document (OpenID Connect Discovery 1.0).
+        """Return the document: OpenID Connect Discovery 1.0, or RFC 8414 for an authorization server.
 
         Raises:
             FlyteError: It cannot be fetched, or is that of another issuer.
         """
         return await self._document.get()
+
+    @property
+    def problem(self) -> str:
+        """Return why the document or the keys were not fetched lately, "" where they were."""
+        return self._document.problem or self.keys.problem
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._document.close()
+        await self.keys.close()
+        await self.client.close()
+
+    @abstractmethod
+    async def _fetch(self) -> Mapping[str, Any]:
+        """Fetch the document."""
+
+    async def _keys_address(self) -> str:
+        return _text(await self.document(), "jwks_uri")
+
+
+class OpenIdProvider(_RemoteServer):
+    """The provider at which people sign in (`auth.userAuth.openId`), and its id tokens."""
+
+    def __init__(self, settings: Settings) -> None:
+        auth = settings.auth
+        self._openid = auth.user_auth.open_id
+        super().__init__(auth, auth.user_auth.http_proxy_url or auth.http_proxy_url, "openid-configuration")
 
     async def issuer(self) -> str:
         """Return the issuer of id tokens.
@@ -63,17 +95,6 @@ class OpenIdProvider:
         """
         return announced_algorithms(await self.document()) or frozenset({"RS256"})
 
-    @property
-    def problem(self) -> str:
-        """Return why the document or the keys were not fetched lately, "" where they were."""
-        return self._document.problem or self.keys.problem
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._document.close()
-        await self.keys.close()
-        await self.client.close()
-
     async def _fetch(self) -> Mapping[str, Any]:
         base = self._openid.base_url
         reply = await self.client.get(f"{base.removesuffix('/')}/{OPENID_PATH}")
@@ -85,40 +106,22 @@ class OpenIdProvider:
             raise errors.FailedPrecondition(f'{problem}, expected "{wanted}" got "{found}"')
         return document
 
-    async def _keys_address(self) -> str:
-        return _text(await self.document(), "jwks_uri")
 
-
-class ExternalServer:
-    """The external authorization server (`auth.appAuth.externalAuthServer`).
-
-    Attributes:
-        client: Sends requests to the server.
-        keys: The keys of its access tokens.
-    """
+class ExternalServer(_RemoteServer):
+    """The external authorization server (`auth.appAuth.externalAuthServer`), and its access tokens."""
 
     def __init__(self, settings: Settings) -> None:
         auth = settings.auth
         self._server = auth.app_auth.external_auth_server
         self._base = self._server.base_url or auth.user_auth.open_id.base_url
         self._issuer_url = auth.user_auth.open_id.issuer_url if not self._server.base_url else ""
-        self.client = ProviderClient(auth, self._server.http_proxy_url or auth.http_proxy_url)
-        self._document = RemoteValue("authorization server metadata", self._fetch, auth.provider_document_seconds)
-        self.keys = RemoteKeys(auth, self.client, self._keys_address)
+        super().__init__(auth, self._server.http_proxy_url or auth.http_proxy_url, "authorization server metadata")
 
     @property
     def metadata_url(self) -> str:
         """Return the address of the server's metadata."""
         # Parity: relative to the base address as a folder, so a metadataUrl that begins with / drops the base's path.
         return urljoin(f"{self._base.removesuffix('/')}/", self._server.metadata_url or OAUTH_PATH)
-
-    async def document(self) -> Mapping[str, Any]:
-        """Return the server's metadata (RFC 8414).
-
-        Raises:
-            FlyteError: It cannot be fetched.
-        """
-        return await self._document.get()
 
     async def issuers(self) -> frozenset[str]:
         """Return the issuers of access tokens: the announced one and those of the settings.
@@ -137,17 +140,6 @@ class ExternalServer:
         """
         return announced_algorithms(await self.document()) or ASYMMETRIC
 
-    @property
-    def problem(self) -> str:
-        """Return why the document or the keys were not fetched lately, "" where they were."""
-        return self._document.problem or self.keys.problem
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._document.close()
-        await self.keys.close()
-        await self.client.close()
-
     async def _fetch(self) -> Mapping[str, Any]:
         reply = await self._reply_after_retries()
         if reply.status != HTTPStatus.OK:
@@ -162,9 +154,6 @@ class ExternalServer:
             if reply.status not in _RETRIED:
                 return reply
         raise errors.Internal("Failed to get oauth metadata.")
-
-    async def _keys_address(self) -> str:
-        return _text(await self.document(), "jwks_uri")
 
 
 def announced_algorithms(document: Mapping[str, Any]) -> frozenset[str]:

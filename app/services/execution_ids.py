@@ -10,6 +10,8 @@ from flyteidl.core import identifier_pb2
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam
 
 from app import errors
+from app.database import schema
+from app.runtime.context import Context
 from app.services import checks
 
 # Upstream draws names without vowels and without letters and digits that look alike (k8s.io/apimachinery, rand.String).
@@ -132,7 +134,20 @@ def named_attempt(request: Any, field: str) -> identifier_pb2.TaskExecutionIdent
     return id
 
 
-def without_types(id: identifier_pb2.TaskExecutionIdentifier) -> identifier_pb2.TaskExecutionIdentifier:
+async def attempt_row(ctx: Context, id: identifier_pb2.TaskExecutionIdentifier, *columns: str) -> Any:
+    """Return row id and further columns of an attempt.
+
+    Raises:
+        errors.NotFound: The attempt does not exist.
+    """
+    key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
+    row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
+    if row is None:
+        raise checks.missing_entity("task execution", _without_types(id))
+    return row
+
+
+def _without_types(id: identifier_pb2.TaskExecutionIdentifier) -> identifier_pb2.TaskExecutionIdentifier:
     """Return an attempt's identifier without its resource type and attempt number.
 
     Parity: upstream's message about a missing attempt has neither.

@@ -22,13 +22,12 @@ from app.services import payloads
 from app.services.checks import field_or_none, missing_entity
 from app.services.execution_ids import (
     EXECUTION_KEY,
+    attempt_row,
     check_execution_id,
     execution_key,
     named_attempt,
     node_key,
     set_execution_id,
-    task_key,
-    without_types,
 )
 from app.services.trimming import trim_node
 from app.wire.page import Page
@@ -152,10 +151,7 @@ async def list_node_executions_for_task(
     """
     id = named_attempt(request, "task_execution_id")
     check_limit(request.limit)
-    key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
-    row = await ctx.db.find(schema.TaskExecution, columns=("id",), **key)
-    if row is None:
-        raise missing_entity("task execution", without_types(id))
+    row = await attempt_row(ctx, id)
     where = {**execution_key(id.node_execution_id.execution_id), "parent_task_execution_id": row.id}
     return await _page(ctx, request, where)
 

@@ -17,15 +17,14 @@ from app.query.lists import ExistsFlag, Join, Listing
 from app.query.pages import check_limit
 from app.runtime.context import Context
 from app.services import payloads
-from app.services.checks import field_or_none, missing_entity
+from app.services.checks import field_or_none
 from app.services.execution_ids import (
     EXECUTION_KEY,
+    attempt_row,
     check_execution_id,
     named_attempt,
     node_key,
     set_execution_id,
-    task_key,
-    without_types,
 )
 from app.services.node_executions import flyte_urls
 from app.services.trimming import trim_task
@@ -59,16 +58,6 @@ def to_message(row: Any, *, is_parent: bool) -> task_execution_pb2.TaskExecution
     return message
 
 
-async def _row(ctx: Context, request: Any, *columns: str) -> Any:
-    """Return the row of the attempt that a request names."""
-    id = named_attempt(request, "id")
-    key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
-    row = await ctx.db.find(schema.TaskExecution, columns=("id", *columns), **key)
-    if row is None:
-        raise missing_entity("task execution", without_types(id))
-    return row
-
-
 async def get_task_execution(
     ctx: Context, request: task_execution_pb2.TaskExecutionGetRequest
 ) -> task_execution_pb2.TaskExecution:
@@ -80,7 +69,7 @@ async def get_task_execution(
 
     Source: upstream TaskExecutionManager.GetTaskExecution.
     """
-    row = await _row(ctx, request, *_COLUMNS)
+    row = await attempt_row(ctx, named_attempt(request, "id"), *_COLUMNS)
     child = await ctx.db.find(schema.NodeExecution, columns=("id",), parent_task_execution_id=row.id)
     return to_message(row, is_parent=child is not None)
 
@@ -136,7 +125,7 @@ async def get_task_execution_data(
 
     Source: upstream TaskExecutionManager.GetTaskExecutionData.
     """
-    row = await _row(ctx, request, "input_uri", "closure")
+    row = await attempt_row(ctx, named_attempt(request, "id"), "input_uri", "closure")
     closure = task_execution_pb2.TaskExecutionClosure.FromString(row.closure or b"")
     inputs, full_inputs = await payloads.read_payload(ctx, row.input_uri or "")
     outputs, full_outputs = await payloads.outputs_of(ctx, closure)

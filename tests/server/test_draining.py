@@ -13,10 +13,9 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
-from flyteidl.admin import project_pb2
-from flyteidl.service import admin_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support import draining
 from tests.support.servers import STOP_SECONDS_MAX, Running, launch, serving
 
 pytestmark = pytest.mark.slow
@@ -31,45 +30,12 @@ def drains_in(seconds: float) -> dict[str, str]:
 
 
 def ask_until_refused(server: Running, lost: list[str], answered: list[int]) -> None:
-    """Send requests over kept connections until the server refuses a connection."""
     host, _, port = server.address("REST and gRPC").partition(":")
-    client = http.client.HTTPConnection(host, int(port), timeout=10)
-    while True:
-        try:
-            client.connect()
-        except ConnectionRefusedError:
-            return
-        except OSError as error:
-            lost.append(f"connect: {error!r}")
-            return
-        try:
-            while client.sock is not None:
-                client.request("GET", "/api/v1/projects")
-                reply = client.getresponse()
-                reply.read()
-                answered.append(reply.status)
-        except (OSError, http.client.HTTPException) as error:
-            lost.append(repr(error))
-            return
-        finally:
-            client.close()
+    draining.ask_by_http(http.client.HTTPConnection(host, int(port), timeout=10), lost, answered)
 
 
 def ask_by_grpc(server: Running, lost: list[str], answered: list[int]) -> None:
-    """Call RPCs on one channel until no connection can be made.
-
-    grpcio sends a call again by itself where GOAWAY says that the server never served it.
-    """
-    with grpc.insecure_channel(server.address("REST and gRPC")) as channel:
-        stub = admin_pb2_grpc.AdminServiceStub(channel)
-        while True:
-            try:
-                stub.ListProjects(project_pb2.ProjectListRequest(), timeout=10)
-                answered.append(200)
-            except grpc.RpcError as error:
-                if "refused" not in error.details() and "failed to connect" not in error.details():
-                    lost.append(f"{error.code()}: {error.details()}")
-                return
+    draining.ask_by_grpc(grpc.insecure_channel(server.address("REST and gRPC")), lost, answered)
 
 
 def ask_by_httpx(server: Running, lost: list[str], answered: list[int]) -> None:

@@ -23,6 +23,7 @@ import pytest
 from flyteidl.admin import project_pb2
 from flyteidl.service import admin_pb2_grpc
 
+from tests.support import draining
 from tests.support.certificates import Authority, write_pair
 from tests.support.servers import Running, run, serving
 from tests.support.waiting import wait_for
@@ -367,35 +368,10 @@ def test_no_request_is_lost_when_the_server_stops(tmp_path: Path, workers: str) 
     answered: list[int] = []
 
     def ask_until_refused(port: int) -> None:
-        while True:
-            connection = connect(tmp_path, port)
-            try:
-                connection.connect()
-            except ConnectionRefusedError:
-                return
-            except OSError as error:
-                lost.append(f"connect: {error!r}")
-                return
-            try:
-                while connection.sock is not None:
-                    answered.append(connection.ask().status)
-            except (OSError, http.client.HTTPException) as error:
-                lost.append(repr(error))
-                return
-            finally:
-                connection.close()
+        draining.ask_by_http(connect(tmp_path, port), lost, answered)
 
     def ask_by_grpc(port: int) -> None:
-        with channel(tmp_path, port) as made:
-            stub = admin_pb2_grpc.AdminServiceStub(made)
-            while True:
-                try:
-                    stub.ListProjects(project_pb2.ProjectListRequest(), timeout=10)
-                    answered.append(200)
-                except grpc.RpcError as error:
-                    if "refused" not in error.details() and "failed to connect" not in error.details():
-                        lost.append(f"{error.code()}: {error.details()}")
-                    return
+        draining.ask_by_grpc(channel(tmp_path, port), lost, answered)
 
     drains = {"FLYTEADMIN__SERVER__DRAINSECONDS": "1"}
     with tls_serving(tmp_path, "--workers", workers, extra=drains) as server:

@@ -21,12 +21,11 @@ from app.services.checks import missing_entity
 from app.services.events import changes
 from app.services.events.inline_data import InlineData
 from app.services.execution_ids import (
+    attempt_row,
     check_execution_id,
     check_task_execution_id,
     execution_key,
     node_key,
-    task_key,
-    without_types,
 )
 from app.wire.text import text
 
@@ -263,11 +262,7 @@ async def parent_columns(ctx: Context, event: engine_event_pb2.NodeExecutionEven
     if event.HasField("parent_task_metadata"):
         id = event.parent_task_metadata.id
         check_task_execution_id(id.node_execution_id, id.task_id, has_node=id.HasField("node_execution_id"))
-        key = task_key(id.task_id, id.node_execution_id, id.retry_attempt)
-        attempt = await ctx.db.find(schema.TaskExecution, columns=("id",), **key)
-        if attempt is None:
-            raise missing_entity("task execution", without_types(id))
-        columns["parent_task_execution_id"] = attempt.id
+        columns["parent_task_execution_id"] = (await attempt_row(ctx, id)).id
     if event.HasField("parent_node_metadata"):
         parent_id = identifier_pb2.NodeExecutionIdentifier(
             execution_id=event.id.execution_id, node_id=event.parent_node_metadata.node_id

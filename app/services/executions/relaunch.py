@@ -31,11 +31,9 @@ async def relaunch_execution(
 
     Source: upstream ExecutionManager.RelaunchExecution.
     """
-    check_execution_id(request.id)
-    row = await row_of(ctx, request.id, columns=_COLUMNS)
-    create = await _create_request(ctx, request, row, execution_pb2.ExecutionMetadata.RELAUNCH)
+    create, source = await _create_request(ctx, request, execution_pb2.ExecutionMetadata.RELAUNCH)
     create.spec.overwrite_cache = request.overwrite_cache
-    return await launch(ctx, create, source_execution=row.id)
+    return await launch(ctx, create, source_execution=source)
 
 
 async def recover_execution(
@@ -52,17 +50,18 @@ async def recover_execution(
 
     Source: upstream ExecutionManager.RecoverExecution.
     """
-    check_execution_id(request.id)
-    row = await row_of(ctx, request.id, columns=_COLUMNS)
-    create = await _create_request(ctx, request, row, execution_pb2.ExecutionMetadata.RECOVERED)
+    create, source = await _create_request(ctx, request, execution_pb2.ExecutionMetadata.RECOVERED)
     if request.HasField("metadata"):
         create.spec.metadata.ClearField("parent_node_execution")
         if request.metadata.HasField("parent_node_execution"):
             create.spec.metadata.parent_node_execution.CopyFrom(request.metadata.parent_node_execution)
-    return await launch(ctx, create, source_execution=row.id)
+    return await launch(ctx, create, source_execution=source)
 
 
-async def _create_request(ctx: Context, request: Any, row: Any, mode: int) -> execution_pb2.ExecutionCreateRequest:
+async def _create_request(ctx: Context, request: Any, mode: int) -> tuple[execution_pb2.ExecutionCreateRequest, int]:
+    """Return the request that launches the named execution again, and the row id of that execution."""
+    check_execution_id(request.id)
+    row = await row_of(ctx, request.id, columns=_COLUMNS)
     create = execution_pb2.ExecutionCreateRequest(
         project=request.id.project, domain=request.id.domain, name=request.name
     )
@@ -77,4 +76,4 @@ async def _create_request(ctx: Context, request: Any, row: Any, mode: int) -> ex
         raw = await ctx.blobs.read(row.user_inputs_uri, bytes_max=limit, setting=DOWNLOAD_LIMIT)
         create.inputs.CopyFrom(literals_pb2.LiteralMap.FromString(raw))
         create.spec.ClearField("inputs")
-    return create
+    return create, row.id
