@@ -161,11 +161,9 @@ def renew_state() -> None:
     logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()  # type: ignore[attr-defined]
     persistence: Any = sys.modules["flytekit.core.data_persistence"]
     persistence.flyte_tmp_dir = tempfile.mkdtemp(prefix="flyte-")
-    sandbox = os.path.join(persistence.flyte_tmp_dir, "local_flytekit")
-    os.mkdir(sandbox)
     # A new one would take longer. The rest of it depends on variables that are read at the start of a fork server.
     provider = persistence.default_local_file_access_provider
-    provider._local_sandbox_dir = pathlib.Path(sandbox)
+    provider._local_sandbox_dir = pathlib.Path(persistence.flyte_tmp_dir)
     provider._raw_output_prefix = os.path.join(persistence.flyte_tmp_dir, "raw", "")
     sys.modules["flytekit.core.context_manager"].FlyteContextManager.initialize()
 

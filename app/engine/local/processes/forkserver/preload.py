@@ -13,19 +13,19 @@ import gc
 import importlib
 import importlib.machinery
 import importlib.metadata
-import linecache
 import os
 import random
 import re
 import site
+import socket
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from . import command_line, coroutines
+from . import command_line, coroutines, shortcuts
 
 COMMANDS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
 FAST = "pyflyte-fast-execute"
@@ -43,7 +43,6 @@ _STATELESS = frozenset(
         *("simplejson", "snappy", "ujson", "uvloop", "zstandard"),
     )
 )
-_IN_STACKS = ("contextlib", "flytekit.bin.entrypoint", "flytekit.core.base_task", "flytekit.core.context_manager")
 _NEEDED = {
     "flytekit.bin.entrypoint": (*COMMANDS.values(), _FAST_COMMAND, "_download_distribution"),
     "flytekit.interfaces.random": ("random",),
@@ -96,6 +95,7 @@ def import_flytekit() -> str:
     if not {"_local_sandbox_dir", "_raw_output_prefix"} <= vars(provider).keys():
         return "the folders of its FileAccessProvider cannot be replaced"
     coroutines.run_in_main_thread()
+    shortcuts.take()
     _fill_caches()
     return ""
 
@@ -105,12 +105,12 @@ def _fill_caches() -> None:
     if "docstring_parser" in sys.modules:
         # Every task definition parses its docstring. The first call compiles regular expressions for all tasks.
         sys.modules["docstring_parser"].parse("")
-    # Every context of flytekit remembers the source lines of its callers.
-    for name in _IN_STACKS:
-        linecache.getlines(getattr(sys.modules.get(name), "__file__", "") or "")
     entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
     attributes = {**COMMANDS, FAST: _FAST_COMMAND}
     command_line.compare({name: getattr(entrypoint, attribute) for name, attribute in attributes.items()})
+    # The C library reads its configuration at the first lookup. Each task looks for flytekit's receiver of statistics.
+    with suppress(OSError):
+        socket.getaddrinfo("localhost", None)
     # The answers of isinstance() for abstract classes are kept.
     collections.Counter([""])
 
