@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from contextlib import suppress
 
@@ -33,10 +32,15 @@ def _remove(name: str, parent: int | None, left: int) -> int:
     except OSError:
         return left
     try:
-        for entry in os.listdir(folder):
+        with os.scandir(folder) as entries:
+            found = list(entries)
+        for entry in found:
             left -= 1
-            if left > 0 and not _unlink(entry, folder):
-                left = _remove(entry, folder, left)
+            if left > 0 and entry.is_dir(follow_symlinks=False):
+                left = _remove(entry.name, folder, left)
+            elif left > 0:
+                with suppress(OSError):
+                    os.unlink(entry.name, dir_fd=folder)
             if left <= 0:
                 return 0
     except OSError:
@@ -46,12 +50,3 @@ def _remove(name: str, parent: int | None, left: int) -> int:
     with suppress(OSError):
         os.rmdir(name, dir_fd=parent)
     return left
-
-
-def _unlink(name: str, parent: int) -> bool:
-    """Remove an entry that is no folder; return False for a folder."""
-    with suppress(OSError):
-        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            return False
-        os.unlink(name, dir_fd=parent)
-    return True

@@ -108,14 +108,16 @@ def _end_children() -> None:
     """
     deadline = time.monotonic() + _REAP_SECONDS_MAX
     while time.monotonic() < deadline:
+        try:
+            # Most tasks have left none, which this call finds out without reading /proc.
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended:
+            continue
         for pid in system.family(os.getpid(), _CHILDREN_MAX)[1:]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except (PermissionError, ProcessLookupError):
                 continue
-        try:
-            ended, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not ended:
-            time.sleep(_REAP_POLL_SECONDS)
+        time.sleep(_REAP_POLL_SECONDS)
