@@ -33,9 +33,10 @@ class System(ABC):
 
     @abstractmethod
     def switches(self, pid: int) -> int:
-        """Return how often the process has got or given up a CPU; 0 if there is none with this pid.
+        """Return how often the process has got or given up a CPU.
 
-        The number of a process that waits with a timeout grows; that of a stopped process stays.
+        The number of a process that waits with a timeout grows; that of a stopped process stays. It is 0 where there is
+        no process with this pid, or where the system does not count.
         """
 
     @abstractmethod

@@ -50,7 +50,7 @@ class Portable(System):
         """See `System`."""
         try:
             return sum(psutil.Process(pid).num_ctx_switches())
-        except psutil.Error:
+        except (psutil.Error, NotImplementedError):
             return 0
 
     def open_process(self, pid: int) -> int:

@@ -53,6 +53,20 @@ def test_a_stamp_stays_and_exists_for_running_processes_only(twin: System) -> No
 
 
 @pytest.mark.slow
+def test_the_switches_of_a_process_grow_until_it_is_stopped(twin: System) -> None:
+    with subprocess.Popen(["sh", "-c", "while :; do sleep 0.02; done"]) as child:
+        before = twin.switches(child.pid)
+        until(lambda: twin.switches(child.pid) > before > 0)
+        os.kill(child.pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        stopped = twin.switches(child.pid)
+        time.sleep(0.2)
+        assert twin.switches(child.pid) == stopped
+        child.kill()
+    assert twin.switches(child.pid) == 0
+
+
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_zombie_has_no_stamp(twin: System) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])

@@ -67,7 +67,7 @@ class SupervisorWatch:
 
 def _check(supervisor: ForeignProcess, last: _Seen | None) -> _Seen:
     switches = system.switches(supervisor.pid)
-    if last is None or last.switches != switches:
+    if not switches or last is None or last.switches != switches:
         return _Seen(switches)
     checks = last.checks + 1
     if checks == _CHECKS_MAX and supervisor.send(signal.SIGKILL):
