@@ -10,7 +10,6 @@ import pytest
 
 from app.engine.local.processes.secret_store import SecretName, SecretStore
 from app.settings import Settings
-from app.system import system
 from tests.engine.graphs.conftest import Plane
 
 pytestmark = pytest.mark.slow
@@ -50,9 +49,10 @@ def test_secrets_are_in_the_tasks_alone(plane: Plane, tmp_path: Path) -> None:
         name = remote.launch("secretive.both", {"path": str(path)})
         for node in ("n0", "n1"):
             remote.until(lambda node=node: remote.tried(name, node) == [("RUNNING", "")], node)  # type: ignore[misc]
-        # The portable twin of app/system starts the task with its variables (docs/local-engine.md).
-        assert len(list(processes_with(VALUE.encode()))) == (1 if system.is_portable else 0)
-        # The file that one of the tasks asked for is in its private folder.
+        assert not list(processes_with(VALUE.encode()))
+        # A new interpreter removes the file with its variables at its start. The file that one of the tasks asked for
+        # is in its private folder.
+        remote.until(lambda: len(list(files_with(home, VALUE.encode()))) == 1, "one file")
         (file,) = files_with(home, VALUE.encode())
         assert file.endswith("/secrets/lab/token")
         assert (home / file).stat().st_mode & 0o777 == 0o600

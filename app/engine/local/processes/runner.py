@@ -215,6 +215,7 @@ class TaskRunner:
             held=environment.lock,
             worker=self._worker_of(attempt, container, argv, variables.get("PYTHONPATH", "")),
             shared=shared,
+            private=frozenset(private.variables),
         )
         return PreparedAttempt(attempt, spec, container.data_config, choice, notices)
 

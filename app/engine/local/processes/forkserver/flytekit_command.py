@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import json
 import logging
 import os
 import pathlib
@@ -42,12 +43,17 @@ def hide_own_modules(*, psutil: bool = False) -> None:
 
 
 def main() -> None:
-    """Run one of flytekit's commands in this new interpreter; sys.argv has an image, a script and its arguments.
+    """Run one of flytekit's commands in this new interpreter.
 
+    The arguments are an image, the path of a file with further variables or "", a script and its arguments.
     A version of flytekit that lacks an attribute which is needed here runs its own script instead.
     """
     hide_own_modules()
-    image, *argv = sys.argv[1:]
+    image, variables, *argv = sys.argv[1:]
+    if variables:
+        with open(variables, encoding="utf-8") as file:
+            os.environ.update(json.load(file))
+        os.unlink(variables)
     if preload.import_flytekit():
         os.execv(argv[0], argv)
     inherited = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}

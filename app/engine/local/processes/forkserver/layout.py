@@ -13,5 +13,7 @@ WORK = "work"
 TEMPORARY = "tmp"
 # Files with secrets and storage keys.
 SECRETS = "secrets"
+# The private variables of a new interpreter, in the folder of secrets. It removes the file when it has read them.
+VARIABLES = ".variables"
 # Inputs and outputs of a raw container, as files.
 COPILOT = "copilot"

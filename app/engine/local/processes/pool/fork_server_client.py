@@ -456,7 +456,14 @@ def _fixed_at_start(name: str) -> bool:
     return name not in _SET_AGAIN and any(fnmatch.fnmatchcase(name, pattern) for pattern in _READ_AT_START)
 
 
-def fresh_command(environment: Environment, image: str, argv: list[str]) -> tuple[str, list[str]]:
-    """Return program and arguments that run one of flytekit's commands in a new interpreter."""
+def fresh_command(environment: Environment, image: str, variables: str, argv: list[str]) -> tuple[str, list[str]]:
+    """Return program and arguments that run one of flytekit's commands in a new interpreter.
+
+    Args:
+        environment: The environment of the interpreter.
+        image: The image that the task names.
+        variables: The path of a file with further variables, as JSON; "" for none.
+        argv: The command.
+    """
     python = str(environment.python)
-    return python, [python, "-c", _BOOT_FRESH, _APP, image, *argv]
+    return python, [python, "-c", _BOOT_FRESH, _APP, image, variables, *argv]

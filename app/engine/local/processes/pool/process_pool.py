@@ -18,7 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.engine.local.processes.forkserver.layout import EXIT_RECORD, KILL, PROCESS_RECORD, STOP_REQUEST, TERMINATE
+from app.engine.local.processes.forkserver.layout import (
+    EXIT_RECORD,
+    KILL,
+    PROCESS_RECORD,
+    SECRETS,
+    STOP_REQUEST,
+    TERMINATE,
+    VARIABLES,
+)
 from app.engine.local.processes.pool.claims import Claim, Machine
 from app.engine.local.processes.pool.foreign_process import ForeignProcess
 from app.engine.local.processes.pool.fork_server_client import ForkServers, fresh_command
@@ -165,7 +173,7 @@ class ProcessPool:
         try:
             if before is not None:
                 await before()
-            await self._write_files(spec)
+            await self._write_files(spec.files)
             starting = asyncio.create_task(self._start(spec, permit))
         except BaseException:
             permit.release()
@@ -257,7 +265,11 @@ class ProcessPool:
     async def _fork(self, spec: ProcessSpec) -> RunningProcess:
         environment = spec.preload if self._preload else None
         fork_server = await self._fork_servers.for_command(environment, spec.variables)
-        request = _request(spec, warm=fork_server.warm)
+        hidden = {name: spec.variables[name] for name in spec.private} if spec.preload and not fork_server.warm else {}
+        variables = spec.folder / SECRETS / VARIABLES if hidden else None
+        if variables is not None:
+            await self._write_files({variables: json.dumps(hidden).encode()})
+        request = _request(spec, warm=fork_server.warm, variables=variables)
         servers = self._module_servers if fork_server.warm else None
         module_server = servers.find(fork_server, spec) if servers is not None else None
         started = None if module_server is None else await module_server.try_start(request)
@@ -293,11 +305,11 @@ class ProcessPool:
 
         self._holders[running.folder] = asyncio.create_task(hold())
 
-    async def _write_files(self, spec: ProcessSpec) -> None:
-        if not spec.files:
+    async def _write_files(self, files: Mapping[Path, bytes]) -> None:
+        if not files:
             return
         try:
-            await asyncio.to_thread(write_private, spec.files)
+            await asyncio.to_thread(write_private, files)
         except OSError as error:
             raise NotStarted(f"{error.strerror}: {error.filename}") from error
 
@@ -334,13 +346,14 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
+def _request(spec: ProcessSpec, *, warm: bool, variables: Path | None) -> dict[str, Any]:
+    """Return the request for a process (forkserver/task.py). variables: the file with the private ones, if any."""
     program, argv = spec.program, list(spec.argv)
     if spec.preload is not None:
         # The system passes the path of a console script to its interpreter, so the script sees its own path.
         argv[0] = program
         if not warm:
-            program, argv = fresh_command(spec.preload, spec.image, argv)
+            program, argv = fresh_command(spec.preload, spec.image, str(variables or ""), argv)
     limits = spec.limits
     return {
         "directory": str(spec.folder),
@@ -351,7 +364,7 @@ def _request(spec: ProcessSpec, *, warm: bool) -> dict[str, Any]:
         "program": program,
         "argv": argv,
         "image": spec.image,
-        "env": dict(spec.variables),
+        "env": {name: value for name, value in spec.variables.items() if not variables or name not in spec.private},
         "warm": warm,
         "worker": spec.worker if warm else "",
         "worker_tasks_max": limits.worker_tasks_max,

@@ -78,6 +78,8 @@ class ProcessSpec:
         held: A file that the process locks together with others until it ends; None for none.
         worker: The key of processes that may follow each other in one process; "" for none.
         shared: The variables that processes of the same version have in common, without secrets.
+        private: The names of variables that other processes must not see. A new interpreter for flytekit's command
+            reads them from a file, because the system shows those with which a program is started.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class ProcessSpec:
     held: Path | None = None
     worker: str = ""
     shared: Mapping[str, str] = field(default_factory=dict)
+    private: frozenset[str] = frozenset()
 
 
 @functools.lru_cache(maxsize=1000)
