@@ -257,7 +257,7 @@ def create_app(settings: Settings, *, metrics: CallMetrics | None = None) -> Fly
         services.append(server.auth.provider_service)
     if server.auth is not None and server.auth.sign_in is not None:
         services.append(server.auth.sign_in.sessions.cleaning())
-    # It stops after the engine, whose last events it delivers.
+    # The outbox stops after the engine, because it delivers the last events of the engine.
     outbox = outbox_of(server)
     services.append(outbox)
     services.extend(readers_of(server))

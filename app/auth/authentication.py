@@ -194,7 +194,7 @@ class Authentication:
             writes: Whether the request changes something whatever its HTTP method.
 
         Raises:
-            PermissionDenied: It does not (app/auth/csrf.py).
+            PermissionDenied: A page of another site sent the request (app/auth/csrf.py).
         """
         if identity.method != "session" or credentials is None:
             return

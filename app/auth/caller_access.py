@@ -88,7 +88,7 @@ class AccessCheck:
             request: The request message.
 
         Raises:
-            PermissionDenied: Names the role and the place.
+            PermissionDenied: The caller lacks a role; the message names role and place.
         """
         access = await self.access(identity)
         if access is None:

@@ -48,7 +48,7 @@ class _RemoteServer(ABC):
         """Return the document: OpenID Connect Discovery 1.0, or RFC 8414 for an authorization server.
 
         Raises:
-            FlyteError: It cannot be fetched, or is that of another issuer.
+            FlyteError: The document cannot be fetched, or is that of another issuer.
         """
         return await self._document.get()
 

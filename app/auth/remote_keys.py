@@ -100,7 +100,7 @@ class RemoteKeys:
         """Fetch the keys unless they are there.
 
         Raises:
-            FlyteError: They cannot be fetched.
+            FlyteError: The keys cannot be fetched.
         """
         await self._keys.get()
 

@@ -53,7 +53,7 @@ class RemoteValue(Generic[Value]):
         """Fetch the value. Callers at the same time share one fetch.
 
         Raises:
-            FlyteError: It cannot be fetched.
+            FlyteError: The value cannot be fetched.
         """
         if self._failed_lately and self._failure is not None:
             raise type(self._failure)(self._failure.message)

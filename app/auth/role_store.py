@@ -185,10 +185,10 @@ async def read_bindings(unit: UnitOfWork, most: int) -> list[MemberRole]:
 
 
 def binding_of(role: str, project: str, domain: str, kind: str, member: str) -> MemberRole:
-    """Return a binding from texts.
+    """Return the binding that these texts describe.
 
     Raises:
-        InvalidArgument: Names the part.
+        InvalidArgument: A part is wrong; the message names it.
     """
     if role not in BY_NAME:
         raise errors.InvalidArgument(f"role [{role}] is unknown; allowed: {', '.join(BY_NAME)}")
@@ -240,8 +240,8 @@ async def revoke(unit: UnitOfWork, binding: MemberRole, configured: Sequence[Mem
         configured: The bindings of the settings.
 
     Raises:
-        NotFound: The table does not have it.
-        FailedPrecondition: It is that of the last administrator.
+        NotFound: The table does not have the binding.
+        FailedPrecondition: The binding is that of the last administrator.
     """
     await unit.begin()
     await unit.one(_LOCK)

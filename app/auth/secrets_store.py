@@ -39,7 +39,7 @@ class SecretsStore:
 
         Raises:
             SecretNotFound: There is no such secret.
-            BadSetting: Its file cannot be read.
+            BadSetting: The file of the secret cannot be read.
         """
         variable = f"{self._prefix}{name}"
         if (value := self._environ.get(variable)) is not None:

@@ -71,7 +71,7 @@ class Folder:
         Raises:
             BlobMissing: There is no file.
             BlobOutside: A symbolic link leads out of the folder.
-            BlobUnreadable: It cannot be opened, or is a pipe or a device.
+            BlobUnreadable: The file cannot be opened, or is a pipe or a device.
         """
         try:
             descriptor = os.open(path, _READ_FLAGS)

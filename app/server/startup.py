@@ -90,7 +90,7 @@ def _check_tls(settings: Settings) -> list[str]:
     """Check the certificate and key that the settings name; return warnings about them."""
     if not settings.server.security.secure:
         return []
-    # It imports cryptography, which takes 50 ms.
+    # The module imports cryptography, which takes 50 ms.
     from app.server import certificates
 
     pair = certificates.check(settings)

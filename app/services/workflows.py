@@ -121,7 +121,7 @@ async def launch_plan_interface(ctx: Context, id: identifier_pb2.Identifier) -> 
     """Return the inputs and outputs of a launch plan, for a node that starts it.
 
     Raises:
-        errors.NotFound: It is not registered.
+        errors.NotFound: The launch plan is not registered.
         errors.PermissionDenied: The caller may not see its project and domain.
     """
     if ctx.access is not None:

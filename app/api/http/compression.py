@@ -32,7 +32,7 @@ ENCODING: Header = (b"content-encoding", b"gzip")
 _TYPES = (b"text/", b"application/json", b"application/javascript", b"image/svg+xml")
 # A stream of events is read while it is written, and has no end.
 _EVENTS = b"text/event-stream"
-# They describe the body as it is without encoding.
+# These headers describe the body as it is without encoding.
 _OF_IDENTITY = frozenset({b"content-length", b"accept-ranges"})
 
 

@@ -303,7 +303,7 @@ class ConnectionFlow(FlowControl):
             if size > 0:
                 return size
             if cycle.stream.send_window is None:
-                # As in _send.
+                # zttp has closed the stream; see the same condition above.
                 cycle.disconnected = True
                 return 0
             future = self.loop.create_future()

@@ -116,6 +116,6 @@ def _has_ended(folder: Path) -> bool:
         return True
     record = read_record(folder / PROCESS_RECORD)
     if not record:
-        # It is about to start, or the machine stopped before the record was written.
+        # The process is about to start, or the machine stopped before the record was written.
         return False
     return not ForeignProcess(int(record["pid"]), str(record["stamp"])).is_running()

@@ -32,7 +32,7 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 BCRYPT_COST = 12
 # A secret of a larger cost takes seconds of CPU.
 BCRYPT_COST_MAX = 16
-# bcrypt reads no further bytes.
+# bcrypt ignores further bytes.
 BCRYPT_BYTES = 72
 KIND_CLIENT, KIND_PERSONAL = "client", "personal"
 USED_SECONDS = 60.0

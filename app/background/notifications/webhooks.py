@@ -89,7 +89,7 @@ class WebhookTarget:
         """Do nothing: connections are made when there is a message."""
 
     async def check(self) -> str:
-        """Read the secrets that sign webhooks; receivers are many."""
+        """Return why the secrets that sign webhooks cannot be read, or ""; no receiver is called."""
         try:
             self._keys()
         except Away as error:

@@ -42,7 +42,7 @@ def _renew() -> Statement:
 
 
 class Processes:
-    """The row of this process, and the number of rows.
+    """Keeps the row of this process alive, and counts the processes that do the same.
 
     Args:
         database: The database.

@@ -89,7 +89,7 @@ class ClusterCredentials:
         """Return other credentials than those that an answer 401 refused; None where there are none.
 
         Raises:
-            CredentialsError: They cannot be read.
+            CredentialsError: The credentials cannot be read.
         """
         renewed = self._known
         if renewed is None or renewed is used:

@@ -145,7 +145,7 @@ def check_object(document: Mapping[str, Any]) -> None:
     """Check what FlytePropeller dereferences without looking: an object that lacks it ends FlytePropeller's process.
 
     Raises:
-        InvalidWorkflow: Names the part.
+        InvalidWorkflow: A part is missing; the message names it.
     """
     tasks, sub_workflows = document.get("tasks") or {}, document.get("subWorkflows") or {}
     for spec in (document["spec"], *sub_workflows.values()):

@@ -186,7 +186,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse a part of an answer."""
         if self._parser is None:
-            # Nothing was asked.
+            # The server sent data without a request.
             self.abort()
             return
         if not self._has_head:

@@ -62,7 +62,7 @@ async def create_execution(
     """Launch a launch plan or a single task. Without a name in the request, one is generated.
 
     Raises:
-        errors.InvalidArgument: Names the field.
+        errors.InvalidArgument: A field is missing or wrong; the message names it.
         errors.NotFound: The launch plan, task, workflow or parent node does not exist.
         errors.AlreadyExists: The name is taken, or the concurrency limit of the launch plan is reached.
 
@@ -144,7 +144,10 @@ async def launch(
 async def _record_launch(
     ctx: Context, id: identifier_pb2.WorkflowExecutionIdentifier, config: configuration.Config, *, wait: bool
 ) -> None:
-    """Insert the launch record, and notify the engine after the commit. wait: for its first refusal."""
+    """Insert the launch record, and notify the engine after the commit.
+
+    wait: whether to wait for the engine's first refusal.
+    """
     next_try_at = ctx.now if ctx.settings.engine.kind == "kubernetes" else None
     await ctx.db.insert(schema.Launch, **execution_key(id), config=config.SerializeToString(), next_try_at=next_try_at)
     ctx.after_commit(lambda: ctx.engine.launched(id, wait=wait))
@@ -154,7 +157,7 @@ async def _resolve(ctx: Context, spec: execution_pb2.ExecutionSpec) -> LaunchTar
     """Read the launch plan or task that a request launches.
 
     Raises:
-        errors.NotFound: It is not registered.
+        errors.NotFound: The launch plan or task is not registered.
         errors.PermissionDenied: The caller may not see its project and domain, which a relaunch reads from the row.
     """
     reference = spec.launch_plan

@@ -56,7 +56,7 @@ async def check_request(
     A missing resource type of the launched entity is set to LAUNCH_PLAN.
 
     Raises:
-        errors.InvalidArgument: Names the field.
+        errors.InvalidArgument: A field is missing or wrong; the message names it.
 
     Source: upstream ValidateExecutionRequest.
     """

@@ -116,7 +116,7 @@ async def apply(
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            # Another server was faster.
+            # Another server has created the object since `_live` looked for it.
             live = await _live(api, name) or {}
     created = _created_fields(live)
     if created is not None and not dry_run:

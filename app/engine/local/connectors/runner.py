@@ -159,7 +159,8 @@ class ConnectorRunner:
         """Return flytekit's own service, once it runs.
 
         Raises:
-            ServiceBroken: It cannot be started, or ended again and again for engine.local.connectors.waitSecondsMax.
+            ServiceBroken: The service cannot be started, or ended again and again for
+                engine.local.connectors.waitSecondsMax.
         """
         began = time.monotonic()
         while True:

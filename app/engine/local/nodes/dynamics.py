@@ -231,7 +231,7 @@ async def _compiled(
     try:
         step = "failed to compile dynamic tasks"
         for task in tasks:
-            # Their attempts are recorded and looked up under these ids.
+            # The attempts of these tasks are recorded and looked up under these ids.
             check_identifier(task.id, identifier_pb2.TASK)
         compiled = await in_thread_if_large(size, lambda: [compile_task(task) for task in tasks])
         step = "failed to Get requirements for subworkflows"

@@ -196,7 +196,7 @@ def _copy(source: str, path: Path) -> None:
     """Copy a file or a directory of this machine.
 
     Raises:
-        ValueError: It is or contains a pipe, a device or a socket. Reading these may never end.
+        ValueError: The source is or contains a pipe, a device or a socket. Reading these may never end.
     """
     if os.path.isdir(source):
         shutil.copytree(source, path, dirs_exist_ok=True, copy_function=_copy_file)

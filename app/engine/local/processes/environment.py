@@ -29,7 +29,7 @@ REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
 _STEP_SECONDS_MAX = 3600.0
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][\w.]{0,200})'")
 
-# Ends with this process.
+# Runs the installers of default environments; they end with this process.
 _installer = Installer()
 # Locks on default environments that this process uses, so that nobody removes them.
 _used: dict[Path, IO[bytes]] = {}
@@ -91,7 +91,7 @@ def given(folder: str, setting: str) -> Environment:
     """Return the virtual environment that a setting names.
 
     Raises:
-        EnvironmentBroken: It does not exist.
+        EnvironmentBroken: The environment does not exist.
     """
     path = Path(folder).expanduser().absolute()
     if not (path / "bin" / "python").exists():

@@ -41,7 +41,7 @@ def _authority(settings: Settings, file: Path, chain: list[x509.Certificate], en
         return str(settings.home_path / _LOCAL_AUTHORITY)
     if any(one.issuer == one.subject for one in chain):
         return str(file.absolute())
-    # gRPC does not read this variable, unlike flytekit's HTTP client.
+    # flytekit's HTTP client reads SSL_CERT_FILE by itself; its gRPC client needs the file named in its own variable.
     return environ.get("SSL_CERT_FILE", "")
 
 

@@ -114,7 +114,7 @@ class TaskRunner:
             container = commands.container_of(attempt.task, attempt.generated_name)
             choice = await self._images.choose(attempt.task, container)
         except (CannotBuild, NoEnvironment):
-            # prepare() raises it again.
+            # prepare() raises the same error, and reports it.
             return ""
         if choice.wanted is not None:
             key = choice.wanted.key
@@ -131,7 +131,7 @@ class TaskRunner:
         """Return the environment of tasks; install it at the first call.
 
         Raises:
-            EnvironmentBroken: It cannot be used. The next call tries again.
+            EnvironmentBroken: The environment cannot be used. The next call tries again.
         """
         async with self._installing:
             if self._environment is None or not self._environment.python.exists():
@@ -142,7 +142,7 @@ class TaskRunner:
         """Return the environment of flytekit's service of connectors; make it if need be.
 
         Raises:
-            EnvironmentBroken: It cannot be used.
+            EnvironmentBroken: The environment cannot be used.
         """
         section = self._local.connectors
         if section.service_environment:
@@ -183,7 +183,7 @@ class TaskRunner:
             python_path=self._local.python_path,
         )
         if choice.wanted is not None:
-            # They are in the environment.
+            # The environment was made with these packages already.
             variables.pop(RUNTIME_PACKAGES, None)
         shared = shared_variables(variables, attempt)
         private = await self._provided.private(attempt, variables)
@@ -310,7 +310,7 @@ class TaskRunner:
         """Return the environment of an attempt, and how it was chosen; make it if need be.
 
         Raises:
-            CannotBuild: It cannot be chosen or made.
+            CannotBuild: The environment cannot be chosen or made.
             BlobError: The store cannot be read.
         """
         try:

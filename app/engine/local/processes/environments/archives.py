@@ -97,7 +97,7 @@ def requirements_in(name: str, content: bytes) -> tuple[str, ...]:
         content: Its content.
 
     Raises:
-        ValueError: It is no text, or no TOML.
+        ValueError: The content is no text, or no TOML.
     """
     text = content.decode()
     if not name.endswith(".toml"):

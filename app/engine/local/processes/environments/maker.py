@@ -60,7 +60,7 @@ class EnvironmentMaker:
             notices: Parts of the image that have no effect.
 
         Raises:
-            NotMade: It cannot be made. For some seconds other tasks get the same error without another attempt.
+            NotMade: The environment cannot be made. For some seconds other tasks get the same error at once.
         """
         key = wanted.key
         if self.is_ready(key):

@@ -145,7 +145,7 @@ class EnvironmentStore:
         try:
             os.utime(self._record_path(key))
         except FileNotFoundError:
-            # It was removed in this moment; whoever uses it makes it again.
+            # Another process has just removed the environment; the next task that uses it makes it again.
             return
 
     def record(self, key: str) -> Record | None:
@@ -186,7 +186,7 @@ class EnvironmentStore:
             notices: Parts of the image that have no effect.
 
         Raises:
-            NotMade: It cannot be made. Nothing is left of it but its record and its log.
+            NotMade: The environment cannot be made. Only its record and its log are left.
             InstallationStopped: This process stops.
         """
         record = Record(
@@ -215,7 +215,7 @@ class EnvironmentStore:
             progress: Called with each line of the installer's output, in this thread.
 
         Raises:
-            NotMade: It cannot be made. Nothing is left of it but its record and its log.
+            NotMade: The environment cannot be made. Only its record and its log are left.
             InstallationStopped: This process stops.
         """
         key = record.key

@@ -10,7 +10,8 @@ import sys
 import threading
 from typing import Any
 
-# Their coroutines copy files and convert values, and leave nothing behind that has to run on. Coroutines of users may.
+# The coroutines of these modules copy files and convert values, and leave nothing behind that has to run on.
+# Coroutines of users may.
 _MODULES = frozenset(("flytekit.core.base_task", "flytekit.core.data_persistence", "flytekit.core.type_engine"))
 
 

@@ -140,7 +140,7 @@ class ImportRecord:
         if not isinstance(path, str) or not os.path.isabs(path):
             self.refuse(f"opens {path!r}")
         elif os.path.normpath(path).startswith(system.live_files):
-            # Their `signature` stays the same.
+            # The `signature` of these files stays the same when their content changes.
             self.refuse(f"reads {path!r}")
         else:
             self.files.setdefault(path, signature(path))

@@ -80,7 +80,7 @@ class ImportedModule:
         """Give a task the code of the version as files of its own, and let the modules know them.
 
         Raises:
-            OSError: They cannot be written.
+            OSError: The files cannot be written.
         """
         try:
             shutil.copytree(self._code, directory, symlinks=True, dirs_exist_ok=True)
@@ -285,5 +285,5 @@ def _coroutines_run_here(watch: import_watch.ImportRecord) -> Iterator[None]:
         yield
     finally:
         kind.run = original
-        # They have no loop yet, and belong to the process.
+        # The runners have no event loop yet, and belong to this process.
         runners.clear()

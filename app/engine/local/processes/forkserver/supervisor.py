@@ -170,7 +170,7 @@ class TaskSupervisor:
             for descriptor in self._descriptors_of_tasks():
                 os.close(descriptor)
             os.setsid()
-            # It runs code of a user, as tasks do.
+            # This process runs code of a user, as tasks do.
             system.volunteer_for_oom()
             assert self._python is not None
             serve_module(connection, request, self._python)

@@ -43,7 +43,7 @@ def serve(
         channel: The connection to the supervisor.
         base_path: The search path of the interpreter.
         imported: The imported module that the tasks use; None if they import it.
-        hold: Locks the file of the environment.
+        hold: Locks a file, so that the environment is not removed while this process uses it.
     """
     mask = os.umask(0o022)
     work = ""

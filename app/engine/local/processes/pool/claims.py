@@ -166,7 +166,7 @@ class Machine:
         """Give back a claim, and serve those that wait.
 
         Raises:
-            OSError: That cannot be noted.
+            OSError: The end of the claim cannot be noted.
         """
         with self.book.opened() as taken:
             taken.pop(name, None)
@@ -283,8 +283,8 @@ class Claim:
         try:
             self.gpu_ids = await served
         finally:
-            # It may have been served in the same turn of the event loop in which this coroutine was cancelled. If it
-            # was not served, release() serves those that it has delayed.
+            # The claim may have been served in the turn of the event loop in which this coroutine was cancelled. If
+            # it was not served, release() serves the claims that it has delayed.
             self._held = True
 
     def acquire_over_limit(self) -> None:

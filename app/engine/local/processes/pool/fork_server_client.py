@@ -218,7 +218,7 @@ class ForkServer:
             self._closed = True
             await self._stop()
             for process in self._retired:
-                # It outlives this server on purpose; without a code, Popen warns about a process that still runs.
+                # The process outlives this server on purpose; without a code, Popen warns about it.
                 process.returncode = process.poll() or 0
             await asyncio.to_thread(_remove, self._directory)
 
@@ -285,7 +285,7 @@ class ForkServer:
                     **_IN_A_TASK,
                     **self._variables,
                     "TMPDIR": str(scratch),
-                    # It uses the same twin as this process: stamps of processes have to agree.
+                    # Both processes use the same module of app/system: stamps of processes have to agree.
                     PORTABLE: "1" if system.is_portable else "0",
                 },
                 cwd="/",
@@ -304,7 +304,7 @@ class ForkServer:
             async with asyncio.timeout(_END_SECONDS_MAX):
                 running = (await self._connection.answer())["running"]
         except TimeoutError:
-            # It is busy, and may have tasks, which would end with it. It ends by itself after the last of them.
+            # The fork server is busy. It may have tasks, which would end with it; it ends by itself after the last.
             running = 1
         except SupervisorEnded:
             running = 0

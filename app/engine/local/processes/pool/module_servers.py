@@ -236,7 +236,7 @@ class ModuleServers:
     async def close(self) -> None:
         """End all module servers. Tasks run on."""
         self._count_max = 0
-        # They are not cancelled: the fork server answers each request, and nobody else may get the answer.
+        # These coroutines are not cancelled: the fork server answers each request, and no other may get the answer.
         for server in self._making:
             server.abort()
         await asyncio.gather(*self._working)

@@ -107,7 +107,7 @@ class RunningProcess:
             seconds = min(seconds * 2, seconds_max)
 
     def request_stop(self, request: str) -> bool:
-        """Let the supervisor stop it (layout.STOP_REQUEST); return False if it has ended."""
+        """Ask the supervisor to stop the process (layout.STOP_REQUEST); return False if the process has ended."""
         if not self.is_running():
             return False
         own = self.folder / f".{STOP_REQUEST}-{os.getpid()}"
@@ -117,7 +117,7 @@ class RunningProcess:
         return self.supervisor.send(signal.SIGUSR2 if request == KILL else signal.SIGUSR1)
 
     def kill_group(self) -> None:
-        """Send SIGKILL to its process group, without the supervisor."""
+        """Send SIGKILL to the group of the process, without the supervisor."""
         if self.first.is_running():
             os.killpg(self.first.pid, signal.SIGKILL)
 
