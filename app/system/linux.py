@@ -66,8 +66,9 @@ class Linux(System):
 
     def switches(self, pid: int) -> int:
         """See `System`."""
-        lines = _read(f"/proc/{pid}/status").splitlines()
-        return sum(int(line.split()[1]) for line in lines if "ctxt_switches:" in line)
+        # The name of the process may have any bytes.
+        lines = _content_if_any(f"/proc/{pid}/status").splitlines()
+        return sum(int(line.split()[1]) for line in lines if b"ctxt_switches:" in line)
 
     def open_process(self, pid: int) -> int:
         """See `System`."""

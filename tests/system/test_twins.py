@@ -53,8 +53,10 @@ def test_a_stamp_stays_and_exists_for_running_processes_only(twin: System) -> No
 
 
 @pytest.mark.slow
-def test_the_switches_of_a_process_grow_until_it_is_stopped(twin: System) -> None:
-    with subprocess.Popen(["sh", "-c", "while :; do sleep 0.02; done"]) as child:
+def test_the_switches_of_a_process_grow_until_it_is_stopped(twin: System, tmp_path: Path) -> None:
+    program = tmp_path / "schläft"
+    program.symlink_to("/bin/sh")
+    with subprocess.Popen([program, "-c", "while :; do sleep 0.02; done"]) as child:
         before = twin.switches(child.pid)
         until(lambda: twin.switches(child.pid) > before > 0)
         os.kill(child.pid, signal.SIGSTOP)
