@@ -251,13 +251,14 @@ def test_ends_that_a_stopped_server_does_not_read_keep_no_supervisor_waiting(tmp
         os.mkfifo(tmp_path / "go")
         script = f"read line < {tmp_path}/go; exit 0"
         started = [await pool.start(spec(folder, script, queue="")) for folder in folders]
-        # All that wait for a writer go on.
-        with (tmp_path / "go").open("wb"):
-            time.sleep(0.5)  # noqa: ASYNC251 - the loop must not read meanwhile.
-        deadline = time.monotonic() + 60
-        while not all((folder / "exit.json").exists() for folder in folders):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)  # noqa: ASYNC251 - as above
+        # A shell reads one byte at a time from a pipe, so each process takes one line, however late it opens the pipe.
+        with (tmp_path / "go").open("wb") as go:
+            go.write(b"\n" * len(folders))
+            go.flush()
+            deadline = time.monotonic() + 60
+            while not all((folder / "exit.json").exists() for folder in folders):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)  # noqa: ASYNC251 - the loop must not read meanwhile.
         for running in started:
             assert running.end is not None
             received = await running.end
