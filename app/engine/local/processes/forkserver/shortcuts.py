@@ -6,7 +6,6 @@ it in the known form. Otherwise flytekit's own part runs.
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
@@ -18,7 +17,6 @@ from typing import Any
 
 # fsspec reads these as patterns.
 _MAGIC = frozenset("*?[")
-_PATHS_MAX = 100
 # flytekit passes it for stores that keep it; fsspec drops it for files.
 _IGNORED = frozenset(("metadata",))
 
@@ -31,7 +29,6 @@ def take() -> None:
     _keep_configuration(manager)
     _make_folders_of_checkpoints_late()
     _copy_local_files()
-    _resolve_search_path_once()
 
 
 def _origin_stackframe(limit: int = 2) -> traceback.FrameSummary:
@@ -146,19 +143,3 @@ def _files_in(folder: str) -> list[str] | None:
         if all(entry.is_file(follow_symlinks=False) for entry in found):
             return [entry.name for entry in found]
     return None
-
-
-def _resolve_search_path_once() -> None:
-    """Remember what the folders of sys.path are behind links. Each task compares them all with its working folder."""
-    entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
-    if getattr(entrypoint, "os", None) is not os:
-        return
-    resolved = functools.lru_cache(maxsize=_PATHS_MAX)(os.path.realpath)
-
-    def realpath(path: Any) -> Any:
-        return resolved(path) if os.path.isabs(path) else os.path.realpath(path)
-
-    for path in sys.path:
-        realpath(path)
-    path_functions = types.SimpleNamespace(**(vars(os.path) | {"realpath": realpath}))
-    entrypoint.os = types.SimpleNamespace(**(vars(os) | {"path": path_functions}))

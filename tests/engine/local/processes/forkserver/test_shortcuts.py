@@ -102,16 +102,6 @@ with entrypoint.setup_execution("/tmp/raw") as context:
 assert os.path.isdir(context_manager.Config.auto().local_sandbox_path)
 """
 
-_PATHS = """
-folder = pathlib.Path(tempfile.mkdtemp()).resolve()
-os.chdir(folder)
-sys.path.append("")
-found["relative"] = entrypoint.os.path.realpath("") == str(folder)
-(folder / "real").mkdir()
-(folder / "link").symlink_to("real")
-found["link"] = [entrypoint.os.path.realpath(str(folder / name)) == str(folder / "real") for name in ("real", "link")]
-"""
-
 
 def _found(script: str, which: str, tmp_path: Path) -> Any:
     python = environment.path() / "bin" / "python"
@@ -129,7 +119,7 @@ def _found(script: str, which: str, tmp_path: Path) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("script", [_COPIES, _CONTEXTS, _CHECKPOINTS, _PATHS])
+@pytest.mark.parametrize("script", [_COPIES, _CONTEXTS, _CHECKPOINTS])
 def test_replaced_parts_have_the_same_results(script: str, tmp_path: Path) -> None:
     own, replaced = (_found(script, which, tmp_path) for which in ("own", "replaced"))
     assert own
