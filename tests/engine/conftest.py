@@ -17,7 +17,7 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2, types_pb2
 from app.blobs import Blobs
 from app.engine.local.graph import unique_ids
 from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.task_attempt import Failed, Outcome, TaskAttempt
+from app.engine.local.processes.task_attempt import Failed, Outcome, Succeeded, TaskAttempt
 from app.settings import Settings
 from app.system import system
 from tests.engine import environment as environments
@@ -194,6 +194,19 @@ def with_runner(bench: Bench, main: Callable[[TaskRunner], Awaitable[None]]) -> 
             await main(runner)
 
     asyncio.run(opened())
+
+
+def check_outputs(made: Bench, expected: dict[str, str]) -> None:
+    """Run tasks by name, and compare the text that each returns."""
+
+    async def main(runner: TaskRunner) -> None:
+        for task, text in expected.items():
+            attempt = made.attempt(task, node=task)
+            outcome = await run(runner, attempt)
+            assert isinstance(outcome, Succeeded), (outcome, attempt.log_path.read_text())
+            assert outcome.outputs.literals["o0"].scalar.primitive.string_value == text
+
+    with_runner(made, main)
 
 
 def outcome_of(bench: Bench, attempt: TaskAttempt) -> Outcome:

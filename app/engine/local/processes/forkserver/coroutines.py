@@ -30,7 +30,7 @@ def run_in_main_thread() -> None:
             return original(self, coroutine)
         # Connections of a file system belong to the loop in which it was first used.
         loop = getattr(self, "loop_of_main_thread", None)
-        if loop is None or not _has_selector(loop):
+        if loop is None or not _has_open_descriptors(loop):
             # An unusable loop is kept: when it is deleted, it closes descriptors that may be those of other files.
             self.loops_with_closed_descriptors = (*getattr(self, "loops_with_closed_descriptors", ()), loop)
             loop = self.loop_of_main_thread = asyncio.new_event_loop()
@@ -40,10 +40,15 @@ def run_in_main_thread() -> None:
     kind.run = run
 
 
-def _has_selector(loop: Any) -> bool:
-    """Return whether the descriptors of a loop are open. A task may have closed all of its process, as daemons do."""
+def _has_open_descriptors(loop: Any) -> bool:
+    """Return whether the descriptors of a loop are open. A task may have closed all of its process, as daemons do.
+
+    Loops of another kind, such as uvloop's, have no selector in Python. Their descriptors count as open.
+    """
+    selector = getattr(loop, "_selector", None)
     try:
-        loop._selector.select(0)
+        if selector is not None:
+            selector.select(0)
     except OSError:
         return False
     return True

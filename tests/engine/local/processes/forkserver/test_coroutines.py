@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.task_attempt import Succeeded
-from tests.engine.conftest import Bench, run, with_runner
+from tests.engine.conftest import Bench, check_outputs
 
 pytestmark = pytest.mark.slow
 
@@ -57,27 +55,46 @@ def uses_descriptors_again() -> str:
     return "opened"
 """
 
+_MODULE_WITH_OWN_LOOPS = """
+import asyncio
+
+from flytekit import task
+
+
+class Loop(asyncio.AbstractEventLoop):
+    # Such as uvloop's.
+    def __init__(self) -> None:
+        self.inner = asyncio.SelectorEventLoop()
+
+    def set_exception_handler(self, handler):
+        self.inner.set_exception_handler(handler)
+
+    def run_until_complete(self, future):
+        return self.inner.run_until_complete(future)
+
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        return Loop()
+
+
+asyncio.set_event_loop_policy(Policy())
+
+
+@task
+def sets_a_policy() -> str:
+    return type(asyncio.get_event_loop_policy()).__name__
+"""
+
 
 @pytest.fixture
 def made(bench: Callable[..., Bench], serialize: Callable[..., None], tmp_path: Path) -> Bench:
-    (tmp_path / "threaded.py").write_text(_MODULE)
-    serialize("threaded", tmp_path, tmp_path)
+    for name, text in (("threaded", _MODULE), ("own_loops", _MODULE_WITH_OWN_LOOPS)):
+        (tmp_path / f"{name}.py").write_text(text)
+        serialize(name, tmp_path, tmp_path)
     made = bench(python_path=str(tmp_path))
     made.templates = tmp_path
     return made
-
-
-def check_outputs(made: Bench, expected: dict[str, str]) -> None:
-    """Run tasks, and compare the output of each."""
-
-    async def main(runner: TaskRunner) -> None:
-        for task, text in expected.items():
-            attempt = made.attempt(task, node=task)
-            outcome = await run(runner, attempt)
-            assert isinstance(outcome, Succeeded), (outcome, attempt.log_path.read_text())
-            assert outcome.outputs.literals["o0"].scalar.primitive.string_value == text
-
-    with_runner(made, main)
 
 
 def test_only_coroutines_of_users_run_in_a_thread(made: Bench) -> None:
@@ -87,3 +104,7 @@ def test_only_coroutines_of_users_run_in_a_thread(made: Bench) -> None:
 def test_a_task_may_close_all_descriptors(made: Bench) -> None:
     """Those of the event loop are among them."""
     check_outputs(made, {"closes_descriptors": "closed", "uses_descriptors_again": "opened"})
+
+
+def test_a_module_may_set_an_event_loop_of_its_own_kind(made: Bench) -> None:
+    check_outputs(made, {"sets_a_policy": "Policy"})

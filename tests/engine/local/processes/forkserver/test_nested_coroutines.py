@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.local.processes.runner import TaskRunner
-from app.engine.local.processes.task_attempt import Succeeded
-from tests.engine.conftest import Bench, run, with_runner
+from tests.engine.conftest import Bench, check_outputs
 
 pytestmark = pytest.mark.slow
 
@@ -99,12 +97,4 @@ def test_functions_of_flytekit_work_below_a_running_loop(
         "in_a_thread": "thread main",
         "converted": "round",
     }
-
-    async def main(runner: TaskRunner) -> None:
-        for task, text in expected.items():
-            attempt = made.attempt(task, node=task)
-            outcome = await run(runner, attempt)
-            assert isinstance(outcome, Succeeded), (outcome, attempt.log_path.read_text())
-            assert outcome.outputs.literals["o0"].scalar.primitive.string_value == text
-
-    with_runner(made, main)
+    check_outputs(made, expected)
