@@ -11,7 +11,7 @@ STEPS_MAX = 30
 
 
 class Form(html.parser.HTMLParser):
-    """The first form of a page: where it is sent, and its fields with the first button of each name."""
+    """The first form of a page: where it is sent, and its fields. Of buttons with one name, `approve` is pressed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,11 @@ class Form(html.parser.HTMLParser):
             if self._forms == 1:
                 self.action, self.method = given.get("action", ""), given.get("method", "get").lower()
         elif self._forms == 1 and tag in ("input", "button") and given.get("name"):
-            self.fields.setdefault(given["name"], given.get("value", ""))
+            name, value = given["name"], given.get("value", "")
+            if value == "approve":
+                self.fields[name] = value
+            else:
+                self.fields.setdefault(name, value)
 
 
 def walk(client: httpx.Client, url: str) -> httpx.Response:
