@@ -55,6 +55,8 @@ class GraphScheduler:
         self._open = {id: len(upstream_ids) for id, upstream_ids in self._waits.items()}
         self._ready = [id for id in reversed(inner) if not self._waits[id]]
         self._running: dict[asyncio.Task[literals_pb2.LiteralMap], str] = {}
+        # Each node adds itself. asyncio.wait looks at all running nodes again whenever one of them ends.
+        self._ended: asyncio.Queue[asyncio.Task[literals_pb2.LiteralMap]] = asyncio.Queue()
         self._without_outputs: set[str] = set()
         self._failure: NodeFailed | None = None
 
@@ -85,7 +87,9 @@ class GraphScheduler:
                 while self._ready:
                     await self._start_node(self._ready.pop())
                 if self._running:
-                    ended, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                    ended = [await self._ended.get()]
+                    while not self._ended.empty():
+                        ended.append(self._ended.get_nowait())
                     for task in ended:
                         self._node_ended(self._running.pop(task), task)
         finally:
@@ -129,7 +133,9 @@ class GraphScheduler:
             return
         context = self._scope.context(self._nodes[id])
         self._log("node_started", id, self._waits[id])
-        self._running[asyncio.ensure_future(self._run_node(context))] = id
+        task = asyncio.ensure_future(self._run_node(context))
+        self._running[task] = id
+        task.add_done_callback(self._ended.put_nowait)
 
     def _node_ended(self, id: str, task: asyncio.Task[literals_pb2.LiteralMap]) -> None:
         try:
