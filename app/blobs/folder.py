@@ -170,8 +170,6 @@ class Folder:
         parent, name = os.path.split(path)
         descriptor = self._open_folder(parent, uri)
         try:
-            if not self._is_inside(descriptor, parent):
-                raise blob_errors.outside(uri)
             if replace:
                 os.replace(temporary, name, dst_dir_fd=descriptor)
                 return True
@@ -202,16 +200,18 @@ class Folder:
                 else:
                     path, name = os.path.split(path)
                     missing.append(name)
-        for name in reversed(missing):
-            try:
-                if not self._is_inside(descriptor, path):
-                    raise blob_errors.outside(uri)
+        try:
+            # Folders below this one are opened through it and without following links, so they are inside too.
+            if not self._is_inside(descriptor, path):
+                raise blob_errors.outside(uri)
+            for name in reversed(missing):
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=descriptor)
-                below = os.open(name, _NEW_FOLDER_FLAGS, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor, path = below, f"{path}/{name}"
+                above, descriptor = descriptor, os.open(name, _NEW_FOLDER_FLAGS, dir_fd=descriptor)
+                os.close(above)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def _is_inside(self, descriptor: int, path: str) -> bool:

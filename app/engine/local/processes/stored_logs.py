@@ -90,9 +90,12 @@ def uri_of(blobs: Blobs, folder: Path, *, element: bool) -> str:
 
 def _linked(path: Path, target: Path) -> bool:
     """Give a log a second name in a local store, which copies nothing; return False where the system cannot."""
-    with open(folders.open_log(path), "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
+    descriptor = folders.open_log(path)
+    try:
+        if not os.fstat(descriptor).st_size:
             return True
+    finally:
+        os.close(descriptor)
     try:
         try:
             os.link(path, target, follow_symlinks=False)
