@@ -99,6 +99,10 @@ class EventSender:
         dynamic = self._recorded.get((node_id,)) == (_NODE_STEPS[Node.DYNAMIC_RUNNING], 0)
         return int(Node.DYNAMIC_RUNNING if dynamic else Node.RUNNING)
 
+    def is_running(self, node_id: str) -> bool:
+        """Return whether a node was recorded RUNNING, or a later phase of it was."""
+        return self._recorded.get((node_id,), (0, 0))[0] >= _NODE_STEPS[Node.RUNNING]
+
     def workflow_event(
         self, phase: int, *, output_uri: str = "", error: execution_pb2.ExecutionError | None = None
     ) -> event_pb2.WorkflowExecutionEvent:

@@ -132,7 +132,9 @@ class TaskNode:
 
     def started(self, attempt: int, at: float) -> None:
         """Keep the events that report the attempt RUNNING, with the time of its start."""
-        self._unreported = [self._event(Task.RUNNING, has_log=True), self._node_event(Node.RUNNING)]
+        self._unreported = [self._event(Task.RUNNING, has_log=True)]
+        if not self._execution.events.is_running(self._context.unique_id):
+            self._unreported.append(self._node_event(Node.RUNNING))
         for event in self._unreported:
             event.occurred_at.FromMicroseconds(int(at * 1e6))
 

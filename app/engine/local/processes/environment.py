@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -49,7 +50,7 @@ def interrupted() -> bool:
     return _installer.stopping
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Environment:
     """A virtual environment.
 
@@ -63,12 +64,12 @@ class Environment:
     interpreter: Path | None = None
     lock: Path | None = None
 
-    @property
+    @cached_property
     def programs(self) -> Path:
         """Return the folder of its interpreter and scripts."""
         return self.python.parent
 
-    @property
+    @cached_property
     def python(self) -> Path:
         """Return the path of its interpreter."""
         return self.interpreter or self.path / "bin" / "python"
