@@ -111,7 +111,8 @@ def describe(spec: Any) -> dict[str, Any]:
         "flytekit": "" if "dev" in version else version,
         "index": spec.pip_index or "",
         "extra_indexes": list(spec.pip_extra_index_url or ()),
-        "arguments": spec.pip_extra_args or "",
+        # flytekit before 1.15 has no such attribute.
+        "arguments": getattr(spec, "pip_extra_args", None) or "",
         "env": dict(spec.env or {}),
         "ignored": {name: _values(spec, name) for name in _IGNORED if getattr(spec, name, None)},
         "base": spec.base_image if isinstance(spec.base_image, str) else "",
