@@ -59,11 +59,8 @@ def show(client: RestClient, place: ExecutionAddress, output: str, *, all_rows: 
     if output == "json":
         print_json({**as_json(tree, client), "outputs": None if literals is None else outputs.plain(literals)})
         return
-    screen = console()
-    print_drawing(screen, draw.picture(tree, client, rows))
-    if literals:
-        screen.print()
-        outputs.show(literals)
+    print_drawing(console(), draw.picture(tree, client, rows))
+    outputs.show(literals or {})
 
 
 def as_json(tree: NodeTree, client: RestClient) -> dict[str, Any]:

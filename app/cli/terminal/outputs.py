@@ -35,8 +35,10 @@ def plain(literals: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show(literals: Mapping[str, Any]) -> None:
-    """Print a line for each output; a long one is cut."""
+    """Print an empty line and a line for each output; a long one is cut."""
     from app.cli.terminal import values
 
+    if literals:
+        console().print()
     for name, literal in sorted(literals.items()):
         console().print(f"{name} = {values.shown(literal)}", soft_wrap=True)

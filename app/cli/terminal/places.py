@@ -87,15 +87,19 @@ def place_of(client: RestClient, project: str, domain: str) -> tuple[str, str]:
 
 
 def check_place(client: RestClient, project: str, domain: str) -> None:
-    """Check project and domain of a list that is empty.
+    """Check project and domain of a list that is empty, where this caller may list projects.
 
     Raises:
         BadSetting: The server has no such project or domain, or this caller may not see it.
     """
     from app.cli.calls import path_of
+    from app.cli.client import CallRefused
     from app.settings import BadSetting
 
-    found = client.get(path_of("projects"), filters=f"eq(identifier,{project})", limit="1").get("projects")
+    try:
+        found = client.get(path_of("projects"), filters=f"eq(identifier,{project})", limit="1").get("projects")
+    except CallRefused:
+        return
     if not found:
         page = client.get(path_of("projects"), limit=str(NAMED_MAX))
         known = [str(one["id"]) for one in page.get("projects") or ()] + (["…"] if page.get("token") else [])

@@ -172,15 +172,19 @@ def _exists(client: RestClient, place: ExecutionAddress) -> bool:
 def _pyflyte(context: typer.Context) -> Path:
     """Return the task environment's pyflyte; install the environment where there is none.
 
+    The environment of a server that runs from this home is used as it is: this terminal may not have its settings.
+
     Raises:
         BadSetting: The environment cannot be made, or has no pyflyte.
     """
     import asyncio
 
     from app.engine.local.processes import environment
+    from app.server import home
     from app.settings import BadSetting
 
     settings = load_settings(context, None)
+    serves = home.holder(settings.home) != 0
     screen = console()
     try:
         with screen.status("looking for the environment of tasks") as status:
@@ -188,7 +192,7 @@ def _pyflyte(context: typer.Context) -> Path:
             def show(line: str) -> None:
                 status.update(f"making the environment of tasks (once, takes a minute or more): {line[:100]}")
 
-            made = asyncio.run(environment.ensure(settings, show))
+            made = asyncio.run(environment.ensure(settings, show, present=serves))
     except environment.EnvironmentBroken as error:
         raise BadSetting(str(error)) from error
     found = made.programs / "pyflyte"
@@ -259,9 +263,18 @@ def _was_launched(client: RestClient, place: ExecutionAddress) -> bool:
 
 def _advice(said: str, arguments: Sequence[str], code: int) -> str:
     """Return what to do after a failure of pyflyte, whose output stands above."""
+    from app.engine.local.processes import environment
+
     if arguments[-1].endswith(".py") and "No such option" not in said and "Commands" in said:
         return f"name a workflow or task of this list after {arguments[-1]}"
-    advice = "options of this command stand before FILE" if "No such option" in said else "correct the error above"
+    advice = "correct the error above"
+    if "No such option" in said:
+        advice = "options of this command stand before FILE"
+    elif missing := environment.missing_module(said):
+        advice = (
+            f"the environment of tasks has no module {missing!r}; start the server with its package in "
+            f"{environment.REQUIREMENTS_SETTING} beside those that are there"
+        )
     return f"pyflyte could not register or launch it (exit code {code}); {advice}"
 
 

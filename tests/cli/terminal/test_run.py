@@ -17,6 +17,7 @@ from app.cli.terminal import run
 from app.cli.terminal.interrupts import Interrupts
 from app.cli.terminal.places import ExecutionAddress
 from app.engine.local.processes import environment
+from app.server import home
 from tests.cli.api import Api
 from tests.cli.terminal import rows
 
@@ -24,8 +25,8 @@ from tests.cli.terminal import rows
 def test_no_environment_is_made_where_no_server_answers(
     api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def ensure(*arguments: Any) -> Any:
-        made.append(arguments)
+    async def ensure(*arguments: Any, present: bool) -> Any:
+        made.append(present)
         raise environment.EnvironmentBroken("not here")
 
     made: list[Any] = []
@@ -37,7 +38,15 @@ def test_no_environment_is_made_where_no_server_answers(
     assert "is the server running" in done.stderr
     api.replies = [{}]
     assert "not here" in CliRunner().invoke(app, ["hello"]).stderr
-    assert len(made) == 1
+    assert made == [False]
+    # A server that runs from this home has made the environment of its own settings.
+    lock = home.lock(tmp_path)
+    try:
+        api.replies = [{}]
+        assert "not here" in CliRunner().invoke(app, ["hello"]).stderr
+    finally:
+        lock.release()
+    assert made == [False, True]
 
 
 def test_a_taken_name_is_refused_as_pyflyte_would_leave_the_old_execution(
@@ -66,6 +75,12 @@ def test_a_taken_name_is_refused_as_pyflyte_would_leave_the_old_execution(
         ("Usage: …\nCommands\n  main", ["--copy", "all", "wf.py"], "name a workflow or task of this list after wf.py"),
         ("No such option '--m'", ["wf.py", "main", "--m"], "options of this command stand before FILE"),
         ("SyntaxError", ["wf.py", "main"], "(exit code 2); correct the error above"),
+        (
+            "ModuleNotFoundError: No module named 'pandas.core'",
+            ["wf.py", "main"],
+            "the environment of tasks has no module 'pandas'; start the server with its package in "
+            "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS beside those that are there",
+        ),
     ],
 )
 def test_a_failure_of_pyflyte_ends_with_what_to_do(said: str, arguments: list[str], advice: str) -> None:

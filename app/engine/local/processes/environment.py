@@ -75,17 +75,19 @@ class Environment:
         return self.interpreter or self.path / "bin" / "python"
 
 
-async def ensure(settings: Settings, progress: Progress) -> Environment:
+async def ensure(settings: Settings, progress: Progress, *, present: bool = False) -> Environment:
     """Return the environment of tasks; install it if it does not exist. One server installs it, others wait.
 
     Args:
         settings: The settings.
         progress: Called with each line of output of the installation, from another thread.
+        present: Whether the default environment of a running server is taken, though its list of packages may differ
+            from the list in the settings.
 
     Raises:
         EnvironmentBroken: The named environment does not exist, or the installation failed.
     """
-    return await asyncio.to_thread(_ensure, settings, progress)
+    return await asyncio.to_thread(_ensure, settings, progress, present)
 
 
 def given(folder: str, setting: str) -> Environment:
@@ -102,18 +104,20 @@ def given(folder: str, setting: str) -> Environment:
     return Environment(path.resolve())
 
 
-def _ensure(settings: Settings, progress: Progress) -> Environment:
+def _ensure(settings: Settings, progress: Progress, present: bool) -> Environment:
     path = settings.environment_path
     if settings.engine.local.environment:
         return given(settings.engine.local.environment, NAME_SETTING)
     store = EnvironmentStore(path.parent, _installer, seconds_max=_STEP_SECONDS_MAX)
     requirements = settings.engine.local.requirements
-    key = f"{DEFAULT}-{_digest(requirements)}"
-    target = store.path(key)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (_links_to(path, target) and plugin.is_current(target)):
+        key = _default_key(store, requirements, present)
+        if not (_links_to(path, store.path(key)) and plugin.is_current(store.path(key))):
             with _locked(path.parent / f"{DEFAULT}.lock", progress):
+                # Another process may have installed one meanwhile.
+                key = _default_key(store, requirements, present)
+                target = store.path(key)
                 if not _links_to(path, target):
                     _install(store, key, requirements, progress)
                     _set_link(path, target)
@@ -124,7 +128,13 @@ def _ensure(settings: Settings, progress: Progress) -> Environment:
         _use(store.lock_path(key))
     except OSError as error:
         raise _broken(f"{error.strerror}: {error.filename}") from error
-    return Environment(target, lock=store.lock_path(key))
+    return Environment(store.path(key), lock=store.lock_path(key))
+
+
+def _default_key(store: EnvironmentStore, requirements: tuple[str, ...], present: bool) -> str:
+    """Return the key of the present default environment if it is wanted and exists, otherwise that of a list."""
+    key = store.default_key if present else ""
+    return key if key and (store.path(key) / "bin" / "python").exists() else f"{DEFAULT}-{_digest(requirements)}"
 
 
 def _links_to(link: Path, target: Path) -> bool:
@@ -140,6 +150,12 @@ def _use(lock: Path) -> None:
         _used[lock] = file
 
 
+def missing_module(message: str) -> str:
+    """Return the top-level module that could not be imported, as the message of an error names it; "" for none."""
+    found = _MISSING_MODULE.search(message)
+    return found[1].partition(".")[0] if found else ""
+
+
 def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
     """Return advice on a module that a task could not import; "" for other errors.
 
@@ -147,10 +163,9 @@ def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
         message: The error of the task, or the end of its log.
         requirements: The packages that the server installs for tasks (engine.local.requirements).
     """
-    found = _MISSING_MODULE.search(message)
-    if found is None:
+    module = missing_module(message)
+    if not module:
         return ""
-    module = found[1].partition(".")[0]
     packages = " ".join((*requirements, module))
     return (
         f"\n\nThe environment of tasks has no module {module!r}. To install its package, start the server "

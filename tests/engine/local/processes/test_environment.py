@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import subprocess
 import zipfile
 from pathlib import Path
@@ -74,6 +75,27 @@ def test_one_of_several_servers_installs_it_once(tmp_path: Path) -> None:
     asyncio.run(main())
     assert sum("only once" in line for line in lines) == 3
     assert any("waiting for it" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_an_environment_that_others_use_is_taken_without_waiting_for_them(tmp_path: Path) -> None:
+    older, newer = (settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, one)),)) for one in ("1.0", "2.0"))
+
+    async def main() -> None:
+        one = await ensure(older, lambda line: None)
+        two = await ensure(newer, lambda line: None)
+        # A terminal without the settings of the server takes the environment of the server, and leaves the link.
+        assert await ensure(older, lambda line: None, present=True) == two
+        assert (tmp_path / "envs" / "default").resolve() == two.path
+        # A server that returns to the old list, while tasks of another process use that environment.
+        assert one.lock is not None
+        with one.lock.open("rb") as user:
+            fcntl.flock(user, fcntl.LOCK_SH)
+            async with asyncio.timeout(60):
+                assert await ensure(older, lambda line: None) == one
+        assert (tmp_path / "envs" / "default").resolve() == one.path
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow

@@ -19,8 +19,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -221,8 +220,8 @@ class EnvironmentStore:
         key = record.key
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked(key) as lock:
-                if not self.is_ready(key):
+            with self.lock_path(key).open("w") as lock:
+                if self._lock_to_make(key, lock):
                     self._make(replace(record, started_at=time.time()), packages, progress, lock.fileno())
         except OSError as error:
             raise NotMade(f"environment {key} cannot be made: {_cause(error)}", _cause(error)) from error
@@ -287,22 +286,21 @@ class EnvironmentStore:
             return False
         return True
 
-    @contextmanager
-    def _locked(self, key: str) -> Iterator[IO[str]]:
-        """Hold the lock of an environment alone.
+    def _lock_to_make(self, key: str, lock: IO[str]) -> bool:
+        """Wait for the lock of an environment alone; return False, without waiting for its users, once it is ready.
 
         Raises:
             InstallationStopped: This process stops.
         """
-        with self.lock_path(key).open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self._installer.stops_within(_LOCK_POLL_SECONDS):
-                        raise InstallationStopped from None
-            yield lock
+        while not self.is_ready(key):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._installer.stops_within(_LOCK_POLL_SECONDS):
+                    raise InstallationStopped from None
+            else:
+                return not self.is_ready(key)
+        return False
 
     def _make(self, record: Record, packages: Callable[[], Packages], progress: Progress | None, held: int) -> None:
         key = record.key

@@ -106,7 +106,9 @@ def test_the_first_rule_that_matches_names_an_environment_an_interpreter_or_requ
     assert chosen(tmp_path, "ghcr.io/me/venv:1", images=rules) == Choice(given=venv)
     assert chosen(tmp_path, "ghcr.io/me/python:1", images=rules) == Choice(given=python)
     wanted = Wanted(requirements=("numpy==2.1.0", *FLYTEKIT))
-    assert chosen(tmp_path, "ghcr.io/me/else:1", images=rules) == Choice(wanted=wanted)
+    assert chosen(tmp_path, "ghcr.io/me/else:1", images=rules) == Choice(
+        wanted=wanted, file=f"{lines}, to which engine.local.environments.images maps image [ghcr.io/me/else:1]"
+    )
     with pytest.raises(NoEnvironment, match=r"gone, to which .* maps image .* does not exist"):
         chosen(tmp_path, "ghcr.io/me/gone:1", images=rules)
 
