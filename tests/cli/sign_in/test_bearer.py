@@ -86,7 +86,7 @@ def test_a_service_signs_in_once_and_keeps_its_token(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     guarded.sent.clear()
     assert run().exit_code == 0
-    assert guarded.paths() == ["GET /api/v1/executions/p/d"]
+    assert guarded.paths() == ["GET /api/v1/executions/p/d", "GET /api/v1/projects"]
     assert CliRunner().invoke(app, ["auth", "logout"]).exit_code == 0
     assert json.loads(file.read_text()) == {}
 
@@ -94,7 +94,7 @@ def test_a_service_signs_in_once_and_keeps_its_token(
 def test_without_authentication_nothing_is_asked_about_it(api: Api) -> None:
     api.routes["GET /api/v1/executions/p/d"] = {"executions": [], "token": ""}
     assert run().exit_code == 0
-    assert api.paths() == ["GET /api/v1/executions/p/d"]
+    assert api.paths() == ["GET /api/v1/executions/p/d", "GET /api/v1/projects"]
 
 
 def test_a_refresh_token_saves_the_sign_in(guarded: Api, tmp_path: Path) -> None:
