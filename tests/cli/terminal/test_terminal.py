@@ -88,7 +88,7 @@ def test_hello_then_a_watch_and_the_logs_of_what_has_ended(start: Start, ask: Ca
 
 
 def test_run_draws_while_it_runs_and_ctrl_c_asks(start: Start, ask: Callable[..., Any]) -> None:
-    child = start("run", "--name", "counted", str(SOURCE), "count", "--n", "60")
+    child = start("run", "--name", "counted", str(SOURCE), "count", "--n", "600")
     child.expect("● running")
     child.sendintr()
     child.expect(r"abort flytesnacks/development/counted\? \[y/N\]")
