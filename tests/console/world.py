@@ -87,6 +87,8 @@ def server(home: Path, *arguments: str, small: bool = False) -> Iterator[World]:
         try:
             (_fill_few if small else _fill)(world, home)
             yield world
+            # The server leaves running tasks alone when it stops.
+            world.remote.terminate(world.names["long_nap"], "the tests have ended")
         finally:
             world.remote.close()
 
