@@ -95,6 +95,10 @@ class EnvironmentMaker:
             raise NotMade(f"environment {wanted.key} is not made: the server stops") from error
         self._failed.pop(wanted.key, None)
         log.info("environment_ready", key=wanted.key, image=image)
-        await loop.run_in_executor(self._threads, self.store.forget_failed)
-        if self._bytes_max:
-            await loop.run_in_executor(self._threads, pruning.to_size, self.store, self._bytes_max)
+        try:
+            await loop.run_in_executor(self._threads, self.store.forget_failed)
+            if self._bytes_max:
+                await loop.run_in_executor(self._threads, pruning.to_size, self.store, self._bytes_max)
+        except OSError:
+            # The environment that the tasks wait for is ready.
+            log.exception("environments_not_pruned")

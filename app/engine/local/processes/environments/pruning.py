@@ -21,7 +21,7 @@ def to_size(store: EnvironmentStore, bytes_max: int) -> list[Record]:
     for record in reversed(records):
         if total <= bytes_max:
             break
-        if time.time() - record.used_at >= _IDLE_SECONDS_MIN and store.remove(record.key):
+        if time.time() - record.used_at >= _IDLE_SECONDS_MIN and store.remove(record):
             total -= record.size_bytes
             removed.append(record)
     return removed
@@ -31,4 +31,4 @@ def unused(store: EnvironmentStore, seconds: float) -> list[Record]:
     """Remove the environments that were not used for so long, and those that could not be made."""
     now = time.time()
     chosen = [record for record in store.all() if record.state == "failed" or now - record.used_at >= seconds]
-    return [record for record in chosen if store.remove(record.key)]
+    return [record for record in chosen if store.remove(record)]

@@ -231,14 +231,22 @@ class EnvironmentStore:
         if self.record(key) is None:
             self._save(self._described(key))
 
-    def remove(self, key: str) -> bool:
-        """Remove an environment; return False if it is made or used at present, or the default one."""
+    def remove(self, listed: Record) -> bool:
+        """Remove an environment as `all` has listed it.
+
+        Returns:
+            False if it is the default one, is made or used at present, or was made or used since it was listed.
+        """
+        key = listed.key
         if key == self.default_key:
             return False
         with self.lock_path(key).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                return False
+            found = self.record(key)
+            if found is not None and found.used_at != listed.used_at:
                 return False
             self._record_path(key).unlink(missing_ok=True)
             self._remove_folder(key)
@@ -268,7 +276,7 @@ class EnvironmentStore:
         """Remove the records and logs of environments that could not be made and that no task has wanted for a day."""
         for record in self.all():
             if record.state == "failed" and time.time() - record.used_at > _FAILED_SECONDS:
-                self.remove(record.key)
+                self.remove(record)
 
     def _checked(self, record: Record) -> Record:
         """Return a record as it holds now: an installation whose process was killed has failed."""

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from app.cli import main as cli
@@ -142,6 +143,36 @@ def test_environments_in_use_or_just_used_are_not_removed(tmp_path: Path) -> Non
     assert [record.key for record in removed] == ["b" * 16, "c" * 16]
     assert {record.key for record in store.all()} == {"a" * 16, "d" * 16}
     assert [record.key for record in pruning.to_size(store, 0)] == ["a" * 16]
+
+
+def test_an_environment_that_was_used_or_made_since_it_was_listed_is_not_removed(tmp_path: Path) -> None:
+    recorded(tmp_path, "a" * 16, days=3, size_bytes=100)
+    recorded(tmp_path, "b" * 16, state="failed", days=3)
+    store = store_in(tmp_path)
+    listed = store.all()
+    store.touch("a" * 16)
+    store.touch("b" * 16)
+    assert [record.key for record in listed if store.remove(record)] == []
+    assert {record.key for record in store.all()} == {"a" * 16, "b" * 16}
+
+
+@pytest.mark.slow
+def test_tasks_get_their_environment_though_another_one_cannot_be_removed(tmp_path: Path) -> None:
+    a_wheel(tmp_path, "1.0")
+    recorded(tmp_path, "a" * 16, state="failed", days=2)
+    # Opening a folder for writing fails for every user.
+    (tmp_path / "envs" / f"{'a' * 16}.lock").mkdir()
+    one = wanted(tmp_path, "tiny-part==1.0")
+
+    async def main() -> None:
+        maker = EnvironmentMaker(Settings.model_validate({"home": tmp_path}))
+        await maker.ensure(one, "me:tag")
+        await maker.close()
+
+    with capture_logs() as lines:
+        asyncio.run(main())
+    assert store_in(tmp_path).is_ready(one.key)
+    assert [line["log_level"] for line in lines if line["event"] == "environments_not_pruned"] == ["error"]
 
 
 @pytest.mark.heavy
