@@ -90,10 +90,8 @@ class _Page:
         addresses["metrics"] = settings.flyteadmin.profiler_port
         async with self._counting:
             storage = await self._storage()
-            environments = [
-                {"name": path.name, "path": str(path.resolve()), "state": state, **await self._size(path.resolve())}
-                for path, state in await asyncio.to_thread(_environments, settings)
-            ]
+            found = await asyncio.to_thread(_environments, settings)
+            environments = [await self._environment(*one) for one in found]
         return json_pages.reply(
             {
                 "version": version("flyteadmin"),
@@ -131,6 +129,10 @@ class _Page:
         size = await self._size(Path(blobs.base)) if blobs.local else {"bytes": None, "complete": False}
         return {"address": redact(settings.storage_url), **size}
 
+    async def _environment(self, name: str, folder: Path, state: str, size_bytes: int) -> dict[str, Any]:
+        size = {"bytes": size_bytes, "complete": True} if size_bytes else await self._size(folder)
+        return {"name": name, "path": str(folder), "state": state, **size}
+
     async def _size(self, folder: Path) -> dict[str, Any]:
         counted_at, size, complete = self._sizes.get(folder, (-SIZES_SECONDS, 0, False))
         if time.monotonic() - counted_at > SIZES_SECONDS:
@@ -160,14 +162,25 @@ def _bytes_of(files: tuple[Path, ...]) -> int:
     return found
 
 
-def _environments(settings: Settings) -> list[tuple[Path, str]]:
-    """Return the default environment of the settings, and the others of this machine, with their states."""
+def _environments(settings: Settings) -> list[tuple[str, Path, str, int]]:
+    """Return the default environment of the settings, and the others of this machine.
+
+    Returns:
+        The name, the folder and the state of each, and its size in bytes where that was counted when it was made,
+        otherwise 0.
+    """
     store, default = store_of(settings), settings.environment_path
-    states = {store.path(record.key).resolve(): record.state for record in store.all()}
+    records = {store.path(record.key).resolve(): record for record in store.all()}
     # The link to the default environment is missing while that is made for the first time.
     beside = default.parent.iterdir() if default.parent.name == "envs" and default.parent.is_dir() else ()
     others = {path.resolve() for path in beside if (path / "bin" / "python").exists()}
     # No folder is left of an environment that was not made.
-    others |= {path for path, state in states.items() if state != "ready"}
+    others |= {path for path, record in records.items() if record.state != "ready"}
     paths = [*([default] if default.exists() else []), *sorted(others - {default.resolve()})]
-    return [(path, states.get(path.resolve(), "ready")) for path in paths]
+    found = []
+    for path in paths:
+        folder = path.resolve()
+        record = records.get(folder)
+        state, size_bytes = ("ready", 0) if record is None else (record.state, record.size_bytes)
+        found.append((path.name, folder, state, size_bytes))
+    return found

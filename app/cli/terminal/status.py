@@ -142,6 +142,9 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
             yield "wait until the task environment is made (the server prints `task environment: ready`)"
         else:
             yield f"see why the task environment was not made: {program()} envs log {failed}"
+    else:
+        for name in (one["name"] for one in environments if one.get("state") == "making"):
+            yield f"wait for environment {name}, which is being made: {program()} envs shows its progress"
     latest = found.get("latest") or {}
     if "execution" not in latest and "problem" not in latest:
         yield f"run a first workflow: {program()} hello"

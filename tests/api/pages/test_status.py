@@ -90,16 +90,17 @@ def test_an_environment_that_is_being_made_is_no_ready_one(bench: Scenario) -> N
                 programs = store.path(key) / "bin"
                 programs.mkdir(parents=True)
                 (programs / "python").touch()
-            record = {"key": key, "state": state, "started_at": time.time()}
+            record = {"key": key, "state": state, "started_at": time.time(), "size_bytes": 5 if state == "ready" else 0}
             store.path(key).with_suffix(".json").write_text(json.dumps(record))
         (b.settings.home_path / "envs" / "default").symlink_to("default-00000000")
         with store.lock_path("1" * 16).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = (await read(b, {}))["environments"]
-        assert [(one["name"], one["state"]) for one in found] == [
-            ("default", "ready"),
-            ("1" * 16, "making"),
-            ("2" * 16, "failed"),
+        # The size of a ready one is that of its record: its files are not counted again.
+        assert [(one["name"], one["state"], one["bytes"]) for one in found] == [
+            ("default", "ready", 5),
+            ("1" * 16, "making", 0),
+            ("2" * 16, "failed", 0),
         ]
 
     bench(scenario)

@@ -60,12 +60,13 @@ def test_a_server_of_ours(served: Api) -> None:
     assert "engine        local: 1 running, 2 queued" in lines
     assert any(line.startswith("last failure  f1, ") and line.endswith("ValueError: odd") for line in lines)
     assert "last log      error boom at t: x=1" in lines
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "next",
+        "  wait for environment 5c9e, which is being made: flyteadmin envs shows its progress",
         "  see why the latest execution failed: flyteadmin get f1",
         "  see what waits for a person: flyteadmin waiting",
     ]
-    assert json.loads(run("-o", "json").stdout)["next"][0].endswith("flyteadmin get f1")
+    assert json.loads(run("-o", "json").stdout)["next"][1].endswith("flyteadmin get f1")
 
 
 @pytest.mark.parametrize(
