@@ -76,7 +76,7 @@ class Record:
         started_at: When its making began, in seconds since 1970.
         made_at: When it was ready; 0 before.
         used_at: When it was used last; read from the file system.
-        reason: Why it could not be made.
+        reason: Why it could not be made, without its key and packages.
         notices: Parts of its images that have no effect on this machine.
     """
 
@@ -332,14 +332,14 @@ class EnvironmentStore:
         except (StepFailed, OSError) as error:
             self._remove_folder(key)
             cause = _cause(error) if isinstance(error, OSError) else redact(str(error))
-            reason = f"environment {key} with the packages [{shortened(record.requirements)}] cannot be made: {cause}"
-            reason += f" | the whole output: flyteadmin envs log {key}"
+            reason = f"{cause} | the whole output: flyteadmin envs log {key}"
             try:
                 self._save(replace(record, state="failed", reason=reason))
             except OSError as full:
                 # The state stays `making`; without the lock that is read as an interrupted installation.
                 reason += f"; its record cannot be written: {_cause(full)}"
-            raise NotMade(reason, cause) from error
+            name = f"environment {key} with the packages [{shortened(record.requirements)}]"
+            raise NotMade(f"{name} cannot be made: {reason}", cause) from error
 
     def _install(self, record: Record, packages: Packages, progress: Progress | None, held: int) -> None:
         key = record.key

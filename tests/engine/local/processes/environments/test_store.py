@@ -82,6 +82,7 @@ def test_tasks_and_servers_that_want_one_environment_at_once_make_it_once(tmp_pa
     assert (made.state, made.packages) == ("ready", ("flyteadmin-images==1", "tiny-part==1.0"))
     assert made.size_bytes > 0
     assert (failed.state, "absent-part" in failed.reason) == ("failed", True)
+    assert not failed.reason.startswith("environment")
     assert store.log_of(made.key, 10_000).count("tiny-part==1.0") == 1
     shown = subprocess.run(
         [str(store.path(made.key) / "bin" / "python"), "-c", "import tiny_part; print(tiny_part.VERSION)"],
