@@ -176,8 +176,9 @@ def notes(node: Node) -> list[str]:
         found.append(f"waits for the signal {node.signal}")
     if node.child is not None:
         found.append(f"execution {node.child.name}")
-    if node.phase == "QUEUED" and node.reason:
-        found.append(node.reason)
+    if node.reason and (node.phase == "QUEUED" or (node.phase == "RUNNING" and not node.has_started)):
+        # Further lines are notices, which the log has too.
+        found.append(node.reason.splitlines()[0])
     return found
 
 

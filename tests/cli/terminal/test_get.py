@@ -90,6 +90,19 @@ def test_an_attempt_that_never_started_has_no_log(api: Api) -> None:
     assert lines("f1")[-1] == "  log: flyteadmin logs f1 n1"
 
 
+def test_what_an_attempt_waits_for_is_shown_until_it_starts(api: Api) -> None:
+    reason = "waits for environment 5c9e for image [me:tag]; `flyteadmin envs` shows its progress\nnotice: no effect"
+    nodes = [rows.node("n1", "RUNNING")]
+    rows.serve(api, rows.execution("RUNNING"), nodes, rows.workflow(rows.task("n1")))
+    attempts = f"GET /api/v1/task_executions/{rows.PATH}/n1"
+    for phase, started_at in (("INITIALIZING", None), ("RUNNING", "2026-01-02T12:00:01.5Z")):
+        last = rows.attempt("n1", 0, phase, started_at=started_at, reason=reason)
+        api.routes[attempts] = {"task_executions": [last]}
+        shown = "\n".join(lines("f1"))
+        assert ("waits for environment 5c9e" in shown) == (started_at is None), shown
+        assert "no effect" not in shown
+
+
 def test_a_killed_task_has_no_heading_without_a_message(api: Api) -> None:
     nodes = [rows.node("n1", "FAILED", error={"code": "OOMKilled", "message": "Reason [OOMKilled]. Message: \n\n"})]
     rows.serve(api, rows.execution("FAILED"), nodes, rows.workflow(rows.task("n1")))
