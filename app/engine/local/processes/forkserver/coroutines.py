@@ -1,6 +1,7 @@
-"""Runs coroutines of flytekit in the main thread.
+"""Changes the event loops of flytekit for forked tasks.
 
-Flytekit has a thread with an event loop for them, which takes a twentieth of the CPU time of a short task.
+Flytekit has a thread with an event loop for its coroutines, which takes a twentieth of the CPU time of a short task.
+Another loop, for connectors that a task calls, would be shared by all tasks of a fork server.
 """
 
 from __future__ import annotations
@@ -38,6 +39,26 @@ def run_in_main_thread() -> None:
         return loop.run_until_complete(coroutine)
 
     kind.run = run
+
+
+class LoopOnFirstUse:
+    """An event loop that is made in the process that uses it first, with the interface of a loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return getattr(self._loop, name)
+
+
+def close_connector_loop() -> None:
+    """Close the loop that flytekit made for connectors at import; each task that needs one makes its own."""
+    connectors: Any = sys.modules.get("flytekit.extend.backend.base_connector")
+    if isinstance(getattr(connectors, "local_connector_loop", None), asyncio.AbstractEventLoop):
+        connectors.local_connector_loop.close()
+        connectors.local_connector_loop = LoopOnFirstUse()
 
 
 def _has_open_descriptors(loop: Any) -> bool:

@@ -95,6 +95,7 @@ def import_flytekit() -> str:
     if not {"_local_sandbox_dir", "_raw_output_prefix"} <= vars(provider).keys():
         return "the folders of its FileAccessProvider cannot be replaced"
     coroutines.run_in_main_thread()
+    coroutines.close_connector_loop()
     shortcuts.take()
     _fill_caches()
     return ""

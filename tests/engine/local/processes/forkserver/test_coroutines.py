@@ -53,6 +53,16 @@ def uses_descriptors_again() -> str:
     global files
     files = [open(os.devnull) for _ in range(50)]
     return "opened"
+
+
+@task
+def owner_of_connector_loop() -> str:
+    from flytekit.extend.backend.base_connector import local_connector_loop
+
+    local_connector_loop.run_until_complete(asyncio.sleep(0))
+    socket = os.readlink(f"/proc/self/fd/{local_connector_loop._ssock.fileno()}")
+    parent = f"/proc/{os.getppid()}/fd"
+    return "parent" if socket in [os.readlink(f"{parent}/{number}") for number in os.listdir(parent)] else "task"
 """
 
 _MODULE_WITH_OWN_LOOPS = """
@@ -104,6 +114,11 @@ def test_only_coroutines_of_users_run_in_a_thread(made: Bench) -> None:
 def test_a_task_may_close_all_descriptors(made: Bench) -> None:
     """Those of the event loop are among them."""
     check_outputs(made, {"closes_descriptors": "closed", "uses_descriptors_again": "opened"})
+
+
+def test_tasks_do_not_share_the_loop_of_local_connectors(made: Bench) -> None:
+    """One task would receive what wakes the loop of another."""
+    check_outputs(made, {"owner_of_connector_loop": "task"})
 
 
 def test_a_module_may_set_an_event_loop_of_its_own_kind(made: Bench) -> None:
