@@ -192,7 +192,15 @@ def _pyflyte(context: typer.Context) -> Path:
             def show(line: str) -> None:
                 status.update(f"making the environment of tasks (once, takes a minute or more): {line[:100]}")
 
-            made = asyncio.run(environment.ensure(settings, show, present=serves))
+            async def ensure() -> environment.Environment:
+                try:
+                    return await environment.ensure(settings, show, present=serves)
+                except asyncio.CancelledError:
+                    # Ctrl-C: the thread that makes the environment or waits for it has to end, too.
+                    environment.interrupt()
+                    raise
+
+            made = asyncio.run(ensure())
     except environment.EnvironmentBroken as error:
         raise BadSetting(str(error)) from error
     found = made.programs / "pyflyte"

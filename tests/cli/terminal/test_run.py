@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pexpect
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +22,8 @@ from app.engine.local.processes import environment
 from app.server import home
 from tests.cli.api import Api
 from tests.cli.terminal import rows
+from tests.support.servers import COMMAND
+from tests.support.servers import environment as environment_of
 
 
 def test_no_environment_is_made_where_no_server_answers(
@@ -47,6 +51,22 @@ def test_no_environment_is_made_where_no_server_answers(
     finally:
         lock.release()
     assert made == [False, True]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_command_that_waits_for_the_environment(tmp_path: Path) -> None:
+    envs = tmp_path / "envs"
+    envs.mkdir()
+    (tmp_path / "wf.py").touch()
+    with (envs / "default.lock").open("w") as server:
+        fcntl.flock(server, fcntl.LOCK_EX)
+        command = [*COMMAND, "run", str(tmp_path / "wf.py"), "main", "--help"]
+        child = pexpect.spawn(command[0], command[1:], env=environment_of(tmp_path), timeout=60, encoding="utf-8")
+        child.expect("waiting for it")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.exitstatus == INTERRUPTED
 
 
 def test_a_taken_name_is_refused_as_pyflyte_would_leave_the_old_execution(

@@ -30,6 +30,9 @@ REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
 _STEP_SECONDS_MAX = 3600.0
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][\w.]{0,200})'")
 
+_LOCK_POLL_SECONDS = 0.2
+_STOPPED = "the environment of tasks is not made: this process stops"
+
 # Runs the installers of default environments; they end with this process.
 _installer = Installer()
 # Locks on default environments that this process uses, so that nobody removes them.
@@ -113,7 +116,8 @@ def _ensure(settings: Settings, progress: Progress, present: bool) -> Environmen
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = _default_key(store, requirements, present)
-        if not (_links_to(path, store.path(key)) and plugin.is_current(store.path(key))):
+        # While a server makes its environment, the present one is that of its earlier list.
+        if present or not (_links_to(path, store.path(key)) and plugin.is_current(store.path(key))):
             with _locked(path.parent / f"{DEFAULT}.lock", progress):
                 # Another process may have installed one meanwhile.
                 key = _default_key(store, requirements, present)
@@ -182,13 +186,23 @@ def _digest(requirements: tuple[str, ...]) -> str:
 
 @contextmanager
 def _locked(lock: Path, progress: Progress) -> Iterator[None]:
-    """Hold a lock file. The system unlocks it if the process is killed."""
+    """Hold a lock file. The system unlocks it if the process is killed.
+
+    Raises:
+        EnvironmentBroken: This process stops.
+    """
+    waits = False
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("another server is making the environment of tasks; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waits:
+                    progress("another process is making the environment of tasks; waiting for it")
+                waits = True
+                if _installer.stops_within(_LOCK_POLL_SECONDS):
+                    raise EnvironmentBroken(_STOPPED) from None
         yield
 
 
@@ -210,7 +224,7 @@ def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], p
     except NotMade as error:
         raise _broken(error.cause) from error
     except InstallationStopped as error:
-        raise EnvironmentBroken("the environment of tasks is not made: the server stops") from error
+        raise EnvironmentBroken(_STOPPED) from error
 
 
 def _absolute(requirement: str) -> str:

@@ -87,6 +87,15 @@ def test_an_environment_that_others_use_is_taken_without_waiting_for_them(tmp_pa
         # A terminal without the settings of the server takes the environment of the server, and leaves the link.
         assert await ensure(older, lambda line: None, present=True) == two
         assert (tmp_path / "envs" / "default").resolve() == two.path
+        # While a server makes another one, a terminal waits for that.
+        newest = settings_with(tmp_path, requirements=(str(a_wheel(tmp_path, "3.0")),))
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+        making = asyncio.ensure_future(ensure(newest, lambda line: loop.call_soon_threadsafe(begun.set)))
+        async with asyncio.timeout(60):
+            await begun.wait()
+        waited: list[str] = []
+        assert await ensure(older, waited.append, present=True) == await making
+        assert waited == ["another process is making the environment of tasks; waiting for it"]
         # A server that returns to the old list, while tasks of another process use that environment.
         assert one.lock is not None
         with one.lock.open("rb") as user:
