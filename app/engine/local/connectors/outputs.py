@@ -63,7 +63,6 @@ class Outputs:
             _EXITED_WELL,
             self._blobs,
             bytes_max=self._settings.storage.limits.max_download_bytes,
-            requirements=(),
         )
 
 

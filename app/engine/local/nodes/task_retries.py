@@ -275,7 +275,6 @@ class TaskRetries:
             None if left_none else _EXITED_WELL,
             server.blobs,
             bytes_max=server.settings.storage.limits.max_download_bytes,
-            requirements=server.settings.engine.local.requirements,
         )
         if earlier.phase == Task.FAILED and not isinstance(ended, Failed):
             error = error_of("Unknown", "the attempt failed; its error was recorded on another machine only")

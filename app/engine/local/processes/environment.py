@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from app.engine.local.processes.environments import plugin
+from app.engine.local.processes.environments.choice import Choice
 from app.engine.local.processes.environments.installer import InstallationStopped, Installer, Packages, Progress
 from app.engine.local.processes.environments.store import DEFAULT, EnvironmentStore, NotMade, Record
 from app.engine.local.processes.environments.wanted import without_passwords
@@ -160,22 +161,27 @@ def missing_module(message: str) -> str:
     return found[1].partition(".")[0] if found else ""
 
 
-def missing_module_hint(message: str, requirements: tuple[str, ...]) -> str:
-    """Return advice on a module that a task could not import; "" for other errors.
+def missing_module_advice(module: str, choice: Choice, image: str, requirements: tuple[str, ...]) -> str:
+    """Return advice on a module that a task could not import.
 
     Args:
-        message: The error of the task, or the end of its log.
+        module: The module.
+        choice: The environment in which the task ran.
+        image: The image of the task.
         requirements: The packages that the server installs for tasks (engine.local.requirements).
     """
-    module = missing_module(message)
-    if not module:
-        return ""
+    own = "A module of your own code has to be uploaded with the workflow: pyflyte run or register with --copy all."
+    if choice.given is not None:
+        return f"Module {module!r} is missing in {choice.given}, the environment of image [{image}]. Install it. {own}"
+    if choice.wanted is not None:
+        where = choice.file or "the ImageSpec or the requirements of the workflow, and register it again"
+        return f"Module {module!r} is missing in the environment of image [{image}]. Add its package to {where}. {own}"
     packages = " ".join((*requirements, module))
     return (
-        f"\n\nThe environment of tasks has no module {module!r}. To install its package, start the server "
+        f"The environment of tasks has no module {module!r}. To install its package, start the server "
         f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces; where the package has '
         f"another name than the module, give the package's), or set {NAME_SETTING} to a virtual environment that has "
-        "it. A module of your own code has to be uploaded with the workflow: pyflyte run or register with --copy all."
+        f"it. {own}"
     )
 
 

@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError, Message
 from app.blobs import BlobMissing, BlobOutside, Blobs, BlobTooLarge, BlobUnreadable
 from app.engine.local.processes import decks
 from app.engine.local.processes.commands import container_of
-from app.engine.local.processes.environment import missing_module_hint
 from app.engine.local.processes.pool.supervisor_connection import ExitRecord
 from app.engine.local.processes.task_attempt import (
     CannotBuild,
@@ -52,14 +51,7 @@ def exited_well(ended: ExitRecord) -> bool:
     return not ended["reason"] and ended["code"] == 0
 
 
-async def read(
-    attempt: TaskAttempt,
-    ended: ExitRecord | None,
-    blobs: Blobs,
-    *,
-    bytes_max: int,
-    requirements: tuple[str, ...],
-) -> Outcome:
+async def read(attempt: TaskAttempt, ended: ExitRecord | None, blobs: Blobs, *, bytes_max: int) -> Outcome:
     """Return the outcome of an attempt whose process has ended.
 
     Args:
@@ -67,18 +59,10 @@ async def read(
         ended: The exit record of its process; None if there is none.
         blobs: The store with the files of the attempt.
         bytes_max: The size limit of these files.
-        requirements: The packages that the server installs for tasks (engine.local.requirements).
 
     Raises:
         BlobError: The store cannot be read, so the outcome is not known.
     """
-    result = await _read(attempt, ended, blobs, bytes_max)
-    if isinstance(result, Failed):
-        result.error.message += missing_module_hint(result.error.message, requirements)
-    return result
-
-
-async def _read(attempt: TaskAttempt, ended: ExitRecord | None, blobs: Blobs, bytes_max: int) -> Outcome:
     if ended is None:
         return _lost(attempt)
     if ended["reason"] == "terminated":

@@ -8,12 +8,21 @@ import os
 import shutil
 from pathlib import Path
 
+import structlog
 from flyteidl.core import literals_pb2
 
 from app.auth.task_tokens import TaskTokens
-from app.blobs import DOWNLOAD_LIMIT, Blobs, BlobUnavailable
+from app.blobs import DOWNLOAD_LIMIT, BlobError, Blobs, BlobUnavailable
 from app.engine.local.processes import commands, copilot, local_mode, outcome, storage_failures
-from app.engine.local.processes.environment import NAME_SETTING, Environment, EnvironmentBroken, ensure, given
+from app.engine.local.processes.environment import (
+    NAME_SETTING,
+    Environment,
+    EnvironmentBroken,
+    ensure,
+    given,
+    missing_module,
+    missing_module_advice,
+)
 from app.engine.local.processes.environments.choice import Choice, NoEnvironment
 from app.engine.local.processes.environments.images import RUNTIME_PACKAGES, Images
 from app.engine.local.processes.environments.installer import Progress
@@ -48,6 +57,8 @@ from app.runtime.fair_semaphore import FairSemaphore
 from app.services import offloading
 from app.settings import Settings
 from app.system import system
+
+log = structlog.get_logger(__name__)
 
 # Names of the pool's semaphores.
 _PROCESSES, _SENSORS = "processes", "sensors"
@@ -276,6 +287,7 @@ class TaskRunner:
             raise
         if isinstance(result, Failed):
             result = await asyncio.to_thread(storage_failures.judge, running, result, self._blobs.unavailable)
+            result.error.message += await self._module_advice(attempt, missing_module(result.error.message))
         # The supervisor has removed all others, unless it was killed.
         if ended is None or (attempt.directory / layout.COPILOT).exists():
             await asyncio.to_thread(_remove_private_folders, attempt.directory)
@@ -355,8 +367,19 @@ class TaskRunner:
             ended,
             self._blobs,
             bytes_max=self._settings.storage.limits.max_download_bytes,
-            requirements=self._local.requirements,
         )
+
+    async def _module_advice(self, attempt: TaskAttempt, module: str) -> str:
+        """Return advice on a module that the environment of an attempt does not have; "" where `module` is ""."""
+        if not module:
+            return ""
+        container = commands.container_of(attempt.task, attempt.generated_name)
+        try:
+            choice = await self._images.choose(attempt.task, container)
+        except (BlobError, NoEnvironment) as error:
+            log.info("environment_not_known", attempt=attempt.generated_name, reason=str(error))
+            return ""
+        return f"\n\n{missing_module_advice(module, choice, container.image, self._local.requirements)}"
 
     def _worker_of(
         self, attempt: TaskAttempt, container: commands.Container, argv: tuple[str, ...], python_path: str

@@ -59,8 +59,7 @@ class AttemptFiles:
         )
 
     def read(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Outcome:
-        requirements = ("flytekit>=1.16.8,<1.17", "numpy")
-        return asyncio.run(outcome.read(self.run, ended, self.blobs, bytes_max=bytes_max, requirements=requirements))
+        return asyncio.run(outcome.read(self.run, ended, self.blobs, bytes_max=bytes_max))
 
     def failed(self, ended: dict[str, Any] | None, bytes_max: int = 1000) -> Failed:
         read = self.read(ended, bytes_max)
@@ -264,17 +263,3 @@ def test_an_eager_task_is_retried_after_a_restart_of_the_server(tmp_path: Path, 
     failed = place.failed(WELL)
     assert failed.error.code == "USER:RuntimeError"
     assert (failed.error.kind, failed.retryable) == ((SYSTEM, True) if eager else (USER, False))
-
-
-@pytest.mark.parametrize("reported", [True, False])
-def test_the_error_of_a_missing_module_names_the_setting_for_packages(tmp_path: Path, reported: bool) -> None:
-    place = AttemptFiles(tmp_path)
-    said = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pandas.core'"
-    if reported:
-        document = errors_pb2.ErrorDocument()
-        document.error.code, document.error.message = "USER", said
-        (place.outputs / "error.pb").write_bytes(document.SerializeToString())
-    failed = place.failed(WELL if reported else {**WELL, "code": 1, "tail": said})
-    assert said in failed.error.message
-    assert 'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="flytekit>=1.16.8,<1.17 numpy pandas"' in failed.error.message
-    assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in failed.error.message

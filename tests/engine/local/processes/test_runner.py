@@ -39,6 +39,7 @@ from tests.engine.conftest import (
     script,
     with_runner,
 )
+from tests.engine.local.processes.test_environment import a_wheel
 
 Benches = Callable[..., Bench]
 USER, SYSTEM, UNKNOWN = (
@@ -275,6 +276,27 @@ class TestFailure:
         failed = failure_of(made, made.attempt("kill_itself"))
         assert (failed.error.code, failed.error.kind, failed.retryable) == ("Interrupted", SYSTEM, True)
         assert "terminated with exit code (137)" in failed.error.message
+
+    @pytest.mark.parametrize("use", ["default", "folder", "list"])
+    def test_the_error_of_a_missing_module_names_what_to_change(
+        self, bench: Benches, tmp_path: Path, environment: Path, use: str
+    ) -> None:
+        listed = tmp_path / "packages.txt"
+        # Nothing has to be downloaded for this list.
+        listed.write_text(f"--no-index --find-links {tmp_path}\n{a_wheel(tmp_path, '1.0')}\n")
+        chosen = {"default": "default", "folder": str(environment), "list": str(listed)}[use]
+        rule = {"image": "me:*", "use": chosen}
+        made = bench(requirements=[str(a_wheel(tmp_path, "1.0"))], environments={"images": [rule]})
+        template = script("echo \"ModuleNotFoundError: No module named 'pandas.core'\"; exit 1")
+        template.container.image = "me:tag"
+        message = failure_of(made, made.attempt(template)).error.message
+        said, advice = message.split("\n\n")
+        assert "No module named 'pandas.core'" in said
+        assert {
+            "default": f'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="{tmp_path}/tiny_part-1.0-py3-none-any.whl pandas"',
+            "folder": f"Module 'pandas' is missing in {environment.resolve()}, the environment of image [me:tag]",
+            "list": f"Add its package to {listed}, to which engine.local.environments.images maps image [me:tag]",
+        }[use] in advice
 
     def test_missing_outputs(self, bench: Benches) -> None:
         made = bench()
