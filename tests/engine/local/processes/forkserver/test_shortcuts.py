@@ -102,6 +102,16 @@ with entrypoint.setup_execution("/tmp/raw") as context:
 assert os.path.isdir(context_manager.Config.auto().local_sandbox_path)
 """
 
+# One expression for each part that `take` replaces.
+_PARTS = [
+    "FlyteContextManager.get_origin_stackframe",
+    "context_manager.Config",
+    "entrypoint.FileAccessProvider",
+    "checkpointer.tempfile.TemporaryDirectory",
+    "FlyteLocalFileSystem.get",
+    "FlyteLocalFileSystem.put",
+]
+
 
 def _found(script: str, which: str, tmp_path: Path) -> Any:
     python = environment.path() / "bin" / "python"
@@ -124,6 +134,13 @@ def test_replaced_parts_have_the_same_results(script: str, tmp_path: Path) -> No
     own, replaced = (_found(script, which, tmp_path) for which in ("own", "replaced"))
     assert own
     assert replaced == own
+
+
+@pytest.mark.parametrize("part", _PARTS)
+def test_each_part_of_this_flytekit_is_replaced(part: str, tmp_path: Path) -> None:
+    script = f"found = isinstance({part}, types.SimpleNamespace) or {part}.__module__ == shortcuts.__name__"
+    assert not _found(script, "own", tmp_path)
+    assert _found(script, "replaced", tmp_path)
 
 
 @pytest.mark.parametrize(("file", "expected"), [("", "None"), ("[aws]\naccess_key_id = of-the-file\n", "of-the-file")])
