@@ -26,7 +26,6 @@ def take() -> None:
     manager: Any = sys.modules["flytekit.core.context_manager"]
     if callable(getattr(manager.FlyteContextManager, "get_origin_stackframe", None)):
         manager.FlyteContextManager.get_origin_stackframe = staticmethod(_origin_stackframe)
-    _keep_configuration(manager)
     _make_folders_of_checkpoints_late()
     _copy_local_files()
 
@@ -39,32 +38,6 @@ def _origin_stackframe(limit: int = 2) -> traceback.FrameSummary:
         limit -= 1
     code = frame.f_code
     return traceback.FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False)
-
-
-def _keep_configuration(manager: Any) -> None:
-    """Compute flytekit's configuration once, where no file holds a part of it.
-
-    It depends on variables that the imports have read, and these have the same values in all tasks of a fork server.
-    """
-    module: Any = sys.modules["flytekit.configuration"]
-    entrypoint: Any = sys.modules["flytekit.bin.entrypoint"]
-    kind: Any = getattr(manager, "Config", None)
-    provider: Any = getattr(entrypoint, "FileAccessProvider", None)
-    find_file: Any = getattr(module, "get_config_file", None)
-    if not (hasattr(kind, "auto") and callable(provider) and callable(find_file)) or find_file(None) is not None:
-        return
-    config = kind.auto()
-
-    def known() -> Any:
-        return config if find_file(None) is None else kind.auto()
-
-    def provider_of_task(*args: Any, **arguments: Any) -> Any:
-        if not args:
-            arguments.setdefault("data_config", known().data_config)
-        return provider(*args, **arguments)
-
-    manager.Config = types.SimpleNamespace(auto=known)
-    entrypoint.FileAccessProvider = provider_of_task
 
 
 def _make_folders_of_checkpoints_late() -> None:

@@ -19,7 +19,7 @@ import json, os, pathlib, sys, tempfile, types
 package = sys.modules["app"] = types.ModuleType("app")
 package.__path__ = [sys.argv[1]]
 from app.engine.local.processes.forkserver import shortcuts
-import flytekit.bin.entrypoint as entrypoint
+import flytekit.bin.entrypoint
 from flytekit.core import checkpointer, context_manager, data_persistence
 from flytekit.core.context_manager import FlyteContextManager
 from flytekit.core.local_fsspec import FlyteLocalFileSystem
@@ -95,18 +95,9 @@ del unused, used, later
 found["left"] = sorted(path.name for path in folder.glob("*") if path.name not in ("one", "two"))
 """
 
-_CONFIGURATION = """
-entrypoint.FileAccessProvider(local_sandbox_dir=tempfile.mkdtemp(), raw_output_prefix="/tmp/raw")
-with entrypoint.setup_execution("/tmp/raw") as context:
-    found = {name: str(value) for name, value in vars(context.file_access.data_config.s3).items()}
-assert os.path.isdir(context_manager.Config.auto().local_sandbox_path)
-"""
-
 # One expression for each part that `take` replaces.
 _PARTS = [
     "FlyteContextManager.get_origin_stackframe",
-    "context_manager.Config",
-    "entrypoint.FileAccessProvider",
     "checkpointer.tempfile.TemporaryDirectory",
     "FlyteLocalFileSystem.get",
     "FlyteLocalFileSystem.put",
@@ -116,7 +107,7 @@ _PARTS = [
 def _found(script: str, which: str, tmp_path: Path) -> Any:
     python = environment.path() / "bin" / "python"
     command = [str(python), "-c", f"{_BOOT}{script}\nprint(json.dumps(found, sort_keys=True))"]
-    variables = {"FLYTE_AWS_ENDPOINT": "of-the-variable", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    variables = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [*command, str(Path(app.__file__).parent), which],
         env=variables,
@@ -138,16 +129,6 @@ def test_replaced_parts_have_the_same_results(script: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("part", _PARTS)
 def test_each_part_of_this_flytekit_is_replaced(part: str, tmp_path: Path) -> None:
-    script = f"found = isinstance({part}, types.SimpleNamespace) or {part}.__module__ == shortcuts.__name__"
+    script = f"found = {part}.__module__ == shortcuts.__name__"
     assert not _found(script, "own", tmp_path)
     assert _found(script, "replaced", tmp_path)
-
-
-@pytest.mark.parametrize(("file", "expected"), [("", "None"), ("[aws]\naccess_key_id = of-the-file\n", "of-the-file")])
-def test_the_configuration_of_variables_and_of_the_file_is_used(tmp_path: Path, file: str, expected: str) -> None:
-    if file:
-        (tmp_path / ".flyte").mkdir()
-        (tmp_path / ".flyte" / "config").write_text(file)
-    found = _found(_CONFIGURATION, "replaced", tmp_path)
-    assert (found["endpoint"], found["access_key_id"]) == ("of-the-variable", expected)
-    assert found == _found(_CONFIGURATION, "own", tmp_path)
