@@ -73,7 +73,7 @@ def prune(
 
     with errors_in_one_line():
         store = store_of(load_settings(context, config))
-        before = None if everything else time_before(unused_for)
+        before = None if everything else time_before(unused_for, "--unused-for")
         seconds = 0.0 if before is None else (datetime.now(UTC) - before).total_seconds()
         store.clean()
         removed = pruning.unused(store, seconds)

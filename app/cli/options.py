@@ -128,8 +128,12 @@ def errors_in_one_line() -> Iterator[None]:
         raise SystemExit(1) from error
 
 
-def time_before(older_than: str) -> datetime | None:
-    """Return the time that lies the age of an option --older-than in the past; None for "".
+def time_before(age: str, option: str = "--older-than") -> datetime | None:
+    """Return the time that lies an age in the past; None for "".
+
+    Args:
+        age: A Go duration.
+        option: The option that gives it.
 
     Raises:
         BadSetting: The age is not a positive Go duration.
@@ -137,12 +141,12 @@ def time_before(older_than: str) -> datetime | None:
     from app.settings import BadSetting
     from app.wire.go.goparse import parse_go_duration
 
-    if not older_than:
+    if not age:
         return None
     try:
-        microseconds = parse_go_duration(older_than) // 1000
+        microseconds = parse_go_duration(age) // 1000
         if microseconds <= 0:
             raise ValueError("an age is positive")
         return datetime.now(UTC) - timedelta(microseconds=microseconds)
     except (ValueError, OverflowError) as error:
-        raise BadSetting(f"--older-than={older_than} is no age; allowed: such as 720h, 1h30m or 45s") from error
+        raise BadSetting(f"{option}={age} is no age; allowed: such as 720h, 1h30m or 45s") from error

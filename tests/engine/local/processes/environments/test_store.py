@@ -189,6 +189,8 @@ def test_the_command_lists_and_removes_environments(tmp_path: Path, monkeypatch:
     assert "2 environments, 3 MiB" in listed.output
     found = json.loads(runner.invoke(cli.app, ["envs", "-o", "json"]).output)
     assert [one["id"] for one in found] == ["b" * 16, "a" * 16]
+    refused = runner.invoke(cli.app, ["envs", "prune", "--unused-for", "0s"])
+    assert "--unused-for=0s is no age; allowed: such as 720h" in refused.output
     pruned = runner.invoke(cli.app, ["envs", "prune"])
     assert "removed 1 environment, 3 MiB" in pruned.output, pruned.output
     assert runner.invoke(cli.app, ["envs", "log", "c" * 16]).exit_code == 1
