@@ -179,6 +179,8 @@ def _pyflyte(context: typer.Context) -> Path:
     """
     import asyncio
 
+    from rich.text import Text
+
     from app.engine.local.processes import environment
     from app.server import home
     from app.settings import BadSetting
@@ -190,7 +192,8 @@ def _pyflyte(context: typer.Context) -> Path:
         with screen.status("looking for the environment of tasks") as status:
 
             def show(line: str) -> None:
-                status.update(f"making the environment of tasks (once, takes a minute or more): {line[:100]}")
+                # As text: rich would take brackets, as in flytekit[connector], for markup.
+                status.update(Text(f"making the environment of tasks (once, takes a minute or more): {line[:100]}"))
 
             async def ensure() -> environment.Environment:
                 try:

@@ -29,8 +29,9 @@ from tests.support.servers import environment as environment_of
 def test_no_environment_is_made_where_no_server_answers(
     api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def ensure(*arguments: Any, present: bool) -> Any:
+    async def ensure(settings: Any, progress: Any, *, present: bool) -> Any:
         made.append(present)
+        progress("installing flytekit[connector], from [/odd]")
         raise environment.EnvironmentBroken("not here")
 
     made: list[Any] = []
