@@ -20,9 +20,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 from app.engine.local.processes.environments import plugin
 from app.engine.local.processes.environments.installer import (
@@ -148,14 +148,20 @@ class EnvironmentStore:
             return
 
     def record(self, key: str) -> Record | None:
-        """Return the record of an environment; None without one."""
+        """Return the record of an environment; None without one that can be read.
+
+        Fields that a later version has added are ignored.
+        """
         path = self._record_path(key)
         try:
             with path.open("rb") as file:
                 used_at = os.fstat(file.fileno()).st_mtime
-                found: dict[str, Any] = json.loads(file.read(_RECORD_BYTES_MAX))
+                written: Any = json.loads(file.read(_RECORD_BYTES_MAX))
         except (FileNotFoundError, ValueError):
             return None
+        if not isinstance(written, dict) or written.get("key") != key or written.get("state") not in get_args(State):
+            return None
+        found = {one.name: written[one.name] for one in fields(Record) if one.name in written}
         lists = {name: tuple(found.get(name, ())) for name in ("requirements", "packages", "notices")}
         return Record(**{**found, **lists, "used_at": used_at})
 

@@ -125,6 +125,24 @@ def test_records_that_killed_processes_have_begun_are_removed_after_an_hour(tmp_
     assert [path.name for path in (tmp_path / "envs").iterdir()] == [f".{'b' * 16}-1"]
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", '{"key": "b", "state": "ready"}', '{"key": "x", "state": 3}']
+)
+def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    recorded(tmp_path, "a" * 16)
+    (tmp_path / "envs" / "x.json").write_text(text)
+    store = store_in(tmp_path)
+    assert [record.key for record in store.all()] == ["a" * 16]
+    assert not store.is_ready("x")
+
+
+def test_a_record_of_a_later_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "x.json").write_text('{"key": "x", "state": "failed", "reason": "why", "later": 1}')
+    (found,) = store_in(tmp_path).all()
+    assert (found.state, found.reason) == ("failed", "why")
+
+
 def test_an_environment_that_could_not_be_made_is_listed_for_a_day(tmp_path: Path) -> None:
     recorded(tmp_path, "a" * 16, state="failed", days=1.1)
     recorded(tmp_path, "b" * 16, state="failed", days=0.9)
