@@ -127,7 +127,10 @@ def _run(
     with connected(endpoint) as client:
         place = ExecutionAddress(*place_of(client, project, domain), name or f"r{secrets.token_hex(9)}")
         if "--help" in arguments:
-            return subprocess.run([str(_pyflyte(context)), "run", *arguments], check=False).returncode
+            with tempfile.TemporaryDirectory(prefix="flyteadmin-run-") as folder:
+                variables = {**os.environ, "TMPDIR": folder}
+                command = [str(_pyflyte(context)), "run", *arguments]
+                return subprocess.run(command, env=variables, check=False).returncode
         # Signs in, and finds out whether the server answers, before minutes are spent on the rest.
         client.get("/api/v1/version")
         if name:
@@ -342,7 +345,8 @@ def _configuration(client: RestClient) -> Iterator[tuple[Path, dict[str, str]]]:
     with tempfile.TemporaryDirectory(prefix="flyteadmin-run-") as folder:
         file = Path(folder, "config.yaml")
         file.write_text(yaml.safe_dump(values))
-        yield file, variables
+        # flytekit leaves a temporary folder behind.
+        yield file, variables | {"TMPDIR": folder}
 
 
 def watch_or_abort(client: RestClient, place: ExecutionAddress, interrupts: Interrupts, *, json: bool) -> int:

@@ -119,6 +119,14 @@ def test_run_draws_while_it_runs_and_ctrl_c_asks(start: Start, ask: Callable[...
     assert ended(last)[0] == 1
 
 
+def test_run_leaves_no_temporary_files(server: tuple[Running, Path], environment: Path, tmp_path: Path) -> None:  # noqa: F811
+    variables = {"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment), "TMPDIR": str(tmp_path)}
+    for arguments in (("--detach", str(SOURCE), "count", "--n", "1"), (str(SOURCE), "count", "--help")):
+        done = run(server[1], "run", *arguments, **variables)
+        assert done.returncode == 0, done
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ctrl_c_and_yes_aborts(start: Start, ask: Callable[..., Any]) -> None:
     child = start("run", "--name", "stopped", str(SOURCE), "count", "--n", "60")
     child.expect("● running")

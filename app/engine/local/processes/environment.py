@@ -172,7 +172,8 @@ def missing_module_advice(module: str, choice: Choice, image: str, requirements:
     """
     own = "A module of your own code has to be uploaded with the workflow: pyflyte run or register with --copy all."
     if choice.given is not None:
-        return f"Module {module!r} is missing in {choice.given}, the environment of image [{image}]. Install it. {own}"
+        where = f"{choice.given}, the environment of image [{image}]"
+        return f"Module {module!r} is missing in {where}. Install its package. {own}"
     if choice.wanted is not None:
         where = choice.file or "the ImageSpec or the requirements of the workflow, and register it again"
         return f"Module {module!r} is missing in the environment of image [{image}]. Add its package to {where}. {own}"
