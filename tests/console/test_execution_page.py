@@ -38,7 +38,7 @@ def test_an_unknown_image_is_named_beside_the_cause(world: World, page: Page) ->
     """The task ran in the default environment, which is why it found no module: the cause and the panel say so."""
     open_page(page, world.execution("own_image"))
     problem = page.locator(".problem")
-    expect(problem).to_contain_text("The environment of tasks has no module 'torch'.")
+    expect(problem).to_contain_text("Module 'torch' is missing in")
     # The end of the sentence: a list of nodes has its first 100 bytes only.
     expect(problem).to_contain_text("pyflyte run or register with --copy all.")
     notice = "image [registry.example/team/own:1] maps to no environment of this server"

@@ -87,9 +87,10 @@ def server(home: Path, *arguments: str, small: bool = False) -> Iterator[World]:
         try:
             (_fill_few if small else _fill)(world, home)
             yield world
-            # The server leaves running tasks alone when it stops.
-            world.remote.terminate(world.names["long_nap"], "the tests have ended")
         finally:
+            # The server leaves running tasks alone when it stops.
+            if name := world.names.get("long_nap"):
+                world.remote.terminate(name, "the tests have ended")
             world.remote.close()
 
 

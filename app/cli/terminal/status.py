@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,15 +136,8 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
     if engine.get("kind") == "none":
         yield "executions are only recorded: set engine.kind to local to run them here"
     environments = found.get("environments") or ()
-    if engine.get("kind") == "local" and not any((one.get("state") or "ready") == "ready" for one in environments):
-        failed = next((one["name"] for one in environments if one["state"] == "failed"), None)
-        if failed is None or any(one["state"] == "making" for one in environments):
-            yield "wait until the task environment is made (the server prints `task environment: ready`)"
-        else:
-            yield f"see why the task environment was not made: {program()} envs log {failed}"
-    else:
-        for name in (one["name"] for one in environments if one.get("state") == "making"):
-            yield f"wait for environment {name}, which is being made: {program()} envs shows its progress"
+    if engine.get("kind") == "local":
+        yield from _advice_on_environments(environments)
     latest = found.get("latest") or {}
     if "execution" not in latest and "problem" not in latest:
         yield f"run a first workflow: {program()} hello"
@@ -157,6 +150,20 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"see what waits for a person: {program()} waiting"
     if execution and execution["phase"] == "SUCCEEDED":
         yield f"run a workflow of yours: {program()} run FILE WORKFLOW"
+
+
+def _advice_on_environments(environments: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    names = {
+        state: [one["name"] for one in environments if (one.get("state") or "ready") == state] for state in _STATES
+    }
+    failed = [one["name"] for one in environments if one.get("state") == "failed"]
+    if names["ready"]:
+        for name in names["making"]:
+            yield f"wait for environment {name}, which is being made: {program()} envs shows its progress"
+    elif names["making"] or not failed:
+        yield "wait until the task environment is made (the server prints `task environment: ready`)"
+    else:
+        yield f"see why the task environment was not made: {program()} envs log {failed[0]}"
 
 
 def picture(found: Mapping[str, Any]) -> RenderableType:

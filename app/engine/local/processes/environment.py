@@ -25,6 +25,7 @@ from app.engine.local.processes.environments.installer import InstallationStoppe
 from app.engine.local.processes.environments.store import DEFAULT, EnvironmentStore, NotMade, Record
 from app.engine.local.processes.environments.wanted import without_passwords
 from app.settings import Settings, redact
+from app.settings.engine import LocalEngine
 
 NAME_SETTING = "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT"
 REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
@@ -161,14 +162,14 @@ def missing_module(message: str) -> str:
     return found[1].partition(".")[0] if found else ""
 
 
-def missing_module_advice(module: str, choice: Choice, image: str, requirements: tuple[str, ...]) -> str:
+def missing_module_advice(module: str, choice: Choice, image: str, local: LocalEngine) -> str:
     """Return advice on a module that a task could not import.
 
     Args:
         module: The module.
-        choice: The environment in which the task ran.
+        choice: The environment that is chosen for the task.
         image: The image of the task.
-        requirements: The packages that the server installs for tasks (engine.local.requirements).
+        local: The settings of the engine.
     """
     own = "A module of your own code has to be uploaded with the workflow: pyflyte run or register with --copy all."
     if choice.given is not None:
@@ -177,7 +178,10 @@ def missing_module_advice(module: str, choice: Choice, image: str, requirements:
     if choice.wanted is not None:
         where = choice.file or "the ImageSpec or the requirements of the workflow, and register it again"
         return f"Module {module!r} is missing in the environment of image [{image}]. Add its package to {where}. {own}"
-    packages = " ".join((*requirements, module))
+    if local.environment:
+        where = f"{local.environment}, which {NAME_SETTING} names as the environment of tasks"
+        return f"Module {module!r} is missing in {where}. Install its package. {own}"
+    packages = " ".join((*local.requirements, module))
     return (
         f"The environment of tasks has no module {module!r}. To install its package, start the server "
         f'with {REQUIREMENTS_SETTING}="{packages}" (what pip installs, with commas or spaces; where the package has '

@@ -376,10 +376,10 @@ class TaskRunner:
         container = commands.container_of(attempt.task, attempt.generated_name)
         try:
             choice = await self._images.choose(attempt.task, container)
-        except (BlobError, NoEnvironment) as error:
+        except (BlobError, NoEnvironment, OSError) as error:
             log.info("environment_not_known", attempt=attempt.generated_name, reason=str(error))
             return ""
-        return f"\n\n{missing_module_advice(module, choice, container.image, self._local.requirements)}"
+        return f"\n\n{missing_module_advice(module, choice, container.image, self._local)}"
 
     def _worker_of(
         self, attempt: TaskAttempt, container: commands.Container, argv: tuple[str, ...], python_path: str

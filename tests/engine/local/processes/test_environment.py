@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from app.cli import main as cli
 from app.engine.local.processes import environment as environment_module
-from app.engine.local.processes.environment import EnvironmentBroken, ensure
+from app.engine.local.processes.environment import EnvironmentBroken, ensure, missing_module_advice
+from app.engine.local.processes.environments.choice import Choice
 from app.engine.local.processes.environments.installer import InstallationStopped, Installer
 from app.engine.local.processes.environments.views import store_of, views
 from app.settings import Settings
@@ -43,6 +44,13 @@ def version_in(python: Path) -> str:
         [str(python), "-c", "import tiny_part; print(tiny_part.VERSION)"], capture_output=True, text=True, check=True
     )
     return shown.stdout.strip()
+
+
+def test_the_advice_on_a_missing_module_has_the_list_of_packages_with_one_more(tmp_path: Path) -> None:
+    local = settings_with(tmp_path, requirements=("flytekit>=1.16.8,<1.17", "numpy")).engine.local
+    advice = missing_module_advice("pandas", Choice(), "me:tag", local)
+    assert 'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="flytekit>=1.16.8,<1.17 numpy pandas"' in advice
+    assert "FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT" in advice
 
 
 @pytest.mark.slow

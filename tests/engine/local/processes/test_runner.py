@@ -293,7 +293,7 @@ class TestFailure:
         said, advice = message.split("\n\n")
         assert "No module named 'pandas.core'" in said
         assert {
-            "default": f'FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS="{tmp_path}/tiny_part-1.0-py3-none-any.whl pandas"',
+            "default": f"missing in {environment}, which FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT names",
             "folder": f"Module 'pandas' is missing in {environment.resolve()}, the environment of image [me:tag]",
             "list": f"Add its package to {listed}, to which engine.local.environments.images maps image [me:tag]",
         }[use] in advice

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -95,10 +98,12 @@ class EnvironmentMaker:
             raise NotMade(f"environment {wanted.key} is not made: the server stops") from error
         self._failed.pop(wanted.key, None)
         log.info("environment_ready", key=wanted.key, image=image)
-        try:
-            await loop.run_in_executor(self._threads, self.store.forget_failed)
-            if self._bytes_max:
-                await loop.run_in_executor(self._threads, pruning.to_size, self.store, self._bytes_max)
-        except OSError:
-            # The environment that the tasks wait for is ready.
-            log.exception("environments_not_pruned")
+        steps: list[Callable[[], Any]] = [self.store.forget_failed]
+        if self._bytes_max:
+            steps.append(partial(pruning.to_size, self.store, self._bytes_max))
+        for step in steps:
+            try:
+                await loop.run_in_executor(self._threads, step)
+            except OSError:
+                # The environment that the tasks wait for is ready.
+                log.exception("environments_not_pruned")

@@ -20,9 +20,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from app.engine.local.processes.environments import plugin
 from app.engine.local.processes.environments.installer import (
@@ -94,6 +96,9 @@ class Record:
     notices: tuple[str, ...] = ()
 
 
+_RECORDS = TypeAdapter(Record)
+
+
 class EnvironmentStore:
     """Makes, lists and removes environments. Several servers of a machine may share the folder.
 
@@ -152,18 +157,13 @@ class EnvironmentStore:
 
         Fields that a later version has added are ignored.
         """
-        path = self._record_path(key)
         try:
-            with path.open("rb") as file:
+            with self._record_path(key).open("rb") as file:
                 used_at = os.fstat(file.fileno()).st_mtime
-                written: Any = json.loads(file.read(_RECORD_BYTES_MAX))
-        except (FileNotFoundError, ValueError):
+                found = _RECORDS.validate_json(file.read(_RECORD_BYTES_MAX))
+        except (FileNotFoundError, IsADirectoryError, ValidationError):
             return None
-        if not isinstance(written, dict) or written.get("key") != key or written.get("state") not in get_args(State):
-            return None
-        found = {one.name: written[one.name] for one in fields(Record) if one.name in written}
-        lists = {name: tuple(found.get(name, ())) for name in ("requirements", "packages", "notices")}
-        return Record(**{**found, **lists, "used_at": used_at})
+        return replace(found, used_at=used_at) if found.key == key else None
 
     def all(self) -> list[Record]:
         """Return the records of all environments, the one that was used last first."""

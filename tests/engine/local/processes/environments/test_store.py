@@ -126,11 +126,17 @@ def test_records_that_killed_processes_have_begun_are_removed_after_an_hour(tmp_
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '{"key": "b", "state": "ready"}', '{"key": "x", "state": 3}']
+    "text",
+    [
+        *("", "{", "[]", "null", "{}", "[" * 100_000, '{"key": "b", "state": "ready"}', '{"key": "x", "state": 3}'),
+        *('{"key": "x", "state": "ready", "requirements": null}', '{"key": "x", "state": "ready", "packages": 3}'),
+        *('{"key": "x", "state": "ready", "size_bytes": null}', '{"key": "x", "state": "ready", "notices": "abc"}'),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     recorded(tmp_path, "a" * 16)
     (tmp_path / "envs" / "x.json").write_text(text)
+    (tmp_path / "envs" / "folder.json").mkdir()
     store = store_in(tmp_path)
     assert [record.key for record in store.all()] == ["a" * 16]
     assert not store.is_ready("x")
