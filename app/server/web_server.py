@@ -220,7 +220,7 @@ def _uvicorn_server(app: FlyteAdmin, serving: Serving, stop: StopSignals, tls: S
                 self.servers = await _listen_with_tls(self, sockets or [], settings, tls)
                 self.started = True
             if not self.should_exit:
-                # A full collection would look at all modules again, which stops the event loop for 0.1 to 0.2 s.
+                # A full collection would look at all modules again, which stops the event loop for 0.1 s.
                 gc.freeze()
                 serving.ready()
 

@@ -153,14 +153,14 @@ def advice(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _advice_on_environments(environments: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    names = {
-        state: [one["name"] for one in environments if (one.get("state") or "ready") == state] for state in _STATES
-    }
-    failed = [one["name"] for one in environments if one.get("state") == "failed"]
-    if names["ready"]:
-        for name in names["making"]:
+    def named(state: str) -> list[str]:
+        return [one["name"] for one in environments if (one.get("state") or "ready") == state]
+
+    making, failed = named("making"), named("failed")
+    if named("ready"):
+        for name in making:
             yield f"wait for environment {name}, which is being made: {program()} envs shows its progress"
-    elif names["making"] or not failed:
+    elif making or not failed:
         yield "wait until the task environment is made (the server prints `task environment: ready`)"
     else:
         yield f"see why the task environment was not made: {program()} envs log {failed[0]}"

@@ -56,16 +56,22 @@ def start(server: tuple[Running, Path], environment: Path) -> Iterator[Start]:  
 
 
 @pytest.fixture(scope="module")
-def ask(server: tuple[Running, Path], environment: Path) -> Callable[..., Any]:  # noqa: F811
-    """Run a command without a terminal and return its JSON."""
+def printed_by(server: tuple[Running, Path], environment: Path) -> Callable[..., str]:  # noqa: F811
+    """Run a command without a terminal, with further variables, and return what it prints."""
 
-    def ask(command: str, *arguments: str) -> Any:
-        chosen = {"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment)}
-        done = run(server[1], command, "-o", "json", *arguments, **chosen)
+    def printed(*arguments: str, **variables: str) -> str:
+        chosen = {"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment), **variables}
+        done = run(server[1], *arguments, **chosen)
         assert done.returncode == 0, done
-        return json.loads(done.stdout)
+        return done.stdout
 
-    return ask
+    return printed
+
+
+@pytest.fixture(scope="module")
+def ask(printed_by: Callable[..., str]) -> Callable[..., Any]:
+    """Run a command without a terminal and return its JSON."""
+    return lambda command, *arguments: json.loads(printed_by(command, "-o", "json", *arguments))
 
 
 def ended(child: Any) -> tuple[int, str]:
@@ -119,11 +125,9 @@ def test_run_draws_while_it_runs_and_ctrl_c_asks(start: Start, ask: Callable[...
     assert ended(last)[0] == 1
 
 
-def test_run_leaves_no_temporary_files(server: tuple[Running, Path], environment: Path, tmp_path: Path) -> None:  # noqa: F811
-    variables = {"FLYTEADMIN__ENGINE__LOCAL__ENVIRONMENT": str(environment), "TMPDIR": str(tmp_path)}
+def test_run_leaves_no_temporary_files(printed_by: Callable[..., str], tmp_path: Path) -> None:
     for arguments in (("--detach", str(SOURCE), "count", "--n", "1"), (str(SOURCE), "count", "--help")):
-        done = run(server[1], "run", *arguments, **variables)
-        assert done.returncode == 0, done
+        printed_by("run", *arguments, TMPDIR=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,9 +32,6 @@ REQUIREMENTS_SETTING = "FLYTEADMIN__ENGINE__LOCAL__REQUIREMENTS"
 _STEP_SECONDS_MAX = 3600.0
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([A-Za-z_][\w.]{0,200})'")
 
-_LOCK_POLL_SECONDS = 0.2
-_STOPPED = "the environment of tasks is not made: this process stops"
-
 # Runs the installers of default environments; they end with this process.
 _installer = Installer()
 # Locks on default environments that this process uses, so that nobody removes them.
@@ -134,6 +131,8 @@ def _ensure(settings: Settings, progress: Progress, present: bool) -> Environmen
         _use(store.lock_path(key))
     except OSError as error:
         raise _broken(f"{error.strerror}: {error.filename}") from error
+    except InstallationStopped as error:
+        raise EnvironmentBroken("the environment of tasks is not made: this process stops") from error
     return Environment(store.path(key), lock=store.lock_path(key))
 
 
@@ -200,20 +199,14 @@ def _locked(lock: Path, progress: Progress) -> Iterator[None]:
     """Hold a lock file. The system unlocks it if the process is killed.
 
     Raises:
-        EnvironmentBroken: This process stops.
+        InstallationStopped: This process stops.
     """
     waits = False
     with lock.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waits:
-                    progress("another process is making the environment of tasks; waiting for it")
-                waits = True
-                if _installer.stops_within(_LOCK_POLL_SECONDS):
-                    raise EnvironmentBroken(_STOPPED) from None
+        while not _installer.try_lock(file):
+            if not waits:
+                progress("another process is making the environment of tasks; waiting for it")
+            waits = True
         yield
 
 
@@ -234,8 +227,6 @@ def _install(store: EnvironmentStore, key: str, requirements: tuple[str, ...], p
         store.build(record, packages, progress)
     except NotMade as error:
         raise _broken(error.cause) from error
-    except InstallationStopped as error:
-        raise EnvironmentBroken(_STOPPED) from error
 
 
 def _absolute(requirement: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flyteidl.core import execution_pb2, security_pb2, tasks_pb2
+from flyteidl.core import errors_pb2, execution_pb2, security_pb2, tasks_pb2
 
 from app.engine.local.processes.forkserver.layout import TERMINATE
 from app.engine.local.processes.pool.spec import temporary_link
@@ -277,9 +277,10 @@ class TestFailure:
         assert (failed.error.code, failed.error.kind, failed.retryable) == ("Interrupted", SYSTEM, True)
         assert "terminated with exit code (137)" in failed.error.message
 
+    @pytest.mark.parametrize("reported", [True, False])
     @pytest.mark.parametrize("use", ["default", "folder", "list"])
     def test_the_error_of_a_missing_module_names_what_to_change(
-        self, bench: Benches, tmp_path: Path, environment: Path, use: str
+        self, bench: Benches, tmp_path: Path, environment: Path, use: str, reported: bool
     ) -> None:
         listed = tmp_path / "packages.txt"
         # Nothing has to be downloaded for this list.
@@ -287,7 +288,12 @@ class TestFailure:
         chosen = {"default": "default", "folder": str(environment), "list": str(listed)}[use]
         rule = {"image": "me:*", "use": chosen}
         made = bench(requirements=[str(a_wheel(tmp_path, "1.0"))], environments={"images": [rule]})
-        template = script("echo \"ModuleNotFoundError: No module named 'pandas.core'\"; exit 1")
+        error = "ModuleNotFoundError: No module named 'pandas.core'"
+        document = errors_pb2.ErrorDocument()
+        document.error.code, document.error.message = "USER", error
+        (tmp_path / "error.pb").write_bytes(document.SerializeToString())
+        copied = f"mkdir -p {{{{.outputPrefix}}}}; cp {tmp_path}/error.pb {{{{.outputPrefix}}}}/error.pb"
+        template = script(copied if reported else f'echo "{error}"; exit 1')
         template.container.image = "me:tag"
         message = failure_of(made, made.attempt(template)).error.message
         said, advice = message.split("\n\n")

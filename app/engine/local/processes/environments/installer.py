@@ -6,6 +6,7 @@ other users can read arguments.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import re
@@ -18,12 +19,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from app.runtime import own_environment
 
 Progress = Callable[[str], None]
 
 _LAST_LINES = 12
+_LOCK_POLL_SECONDS = 0.2
 _PIP_SETTING = re.compile(r"(?:global|install|:env:)\.([\w-]+)='(.*)'")
 # Settings of pip, and the variable by which uv gets the same one. A list is separated by the second text.
 _PIP_TO_UV: Mapping[str, tuple[str, str]] = {
@@ -99,9 +102,19 @@ class Installer:
         """Return whether installations are ended because this process stops."""
         return self._stopping.is_set()
 
-    def stops_within(self, seconds: float) -> bool:
-        """Wait for some seconds; return earlier, and True, when this process stops."""
-        return self._stopping.wait(seconds)
+    def try_lock(self, file: IO[str]) -> bool:
+        """Lock a file alone; where others hold it, return False after a moment. The lock ends with the process.
+
+        Raises:
+            InstallationStopped: This process stops.
+        """
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if self._stopping.wait(_LOCK_POLL_SECONDS):
+                raise InstallationStopped from None
+            return False
+        return True
 
     def stop(self) -> None:
         """End the running installations and start no more."""

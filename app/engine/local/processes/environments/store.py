@@ -37,7 +37,6 @@ from app.engine.local.processes.environments.installer import (
 from app.engine.local.processes.environments.wanted import Wanted
 from app.settings import redact
 
-_LOCK_POLL_SECONDS = 0.2
 _REMOVED = ".removed-"
 _UNFINISHED_SECONDS = 3600.0
 # Time for which an environment that could not be made is listed, so that its reason and its log can be read.
@@ -307,12 +306,7 @@ class EnvironmentStore:
             InstallationStopped: This process stops.
         """
         while not self.is_ready(key):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self._installer.stops_within(_LOCK_POLL_SECONDS):
-                    raise InstallationStopped from None
-            else:
+            if self._installer.try_lock(lock):
                 return not self.is_ready(key)
         return False
 
